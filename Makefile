@@ -1,0 +1,58 @@
+# `make help` lists the targets. Settings: PYTHON (python3), VENV (.venv), TORCH_INDEX (a wheel index to take torch from).
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DRAWS := $(VENV)/.draws
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo setup renderer test check slow gpu upgrade clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+demo: setup ## the whole job at laptop size: collect, pretrain, practise on an unseen connector, report
+	$(BIN)/lotj demo
+
+setup: $(INSTALLED) $(DRAWS) ## virtual environment, packages and renderer; costs nothing the second time
+
+renderer: $(INSTALLED) ## find an off-screen renderer; install one if there is none (as root)
+	@sh scripts/setup_renderer.sh $(BIN)/python
+	@touch $(DRAWS)
+
+test: setup ## fast tests
+	$(BIN)/python -m pytest
+
+check: setup ## ruff, pyright and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest
+
+slow: setup ## the small end-to-end tests
+	$(BIN)/python -m pytest -m slow
+
+gpu: setup ## the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
+upgrade: $(INSTALLED) ## newest versions of everything: writes constraints.txt anew
+	$(BIN)/python scripts/pin_versions.py constraints.txt
+	@echo "constraints.txt is new; 'make clean test' tries it"
+
+clean: ## remove the virtual environment and caches; data and runs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@sh scripts/setup_venv.sh $(PYTHON) $(VENV)
+	@echo "installing the packages into $(VENV) (some minutes the first time)"
+	$(if $(TORCH_INDEX),$(PIP) install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --editable '.[dev]'
+	@touch $@
+
+$(DRAWS): $(INSTALLED)
+	@sh scripts/setup_renderer.sh $(BIN)/python
+	@touch $@

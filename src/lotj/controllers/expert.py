@@ -1,0 +1,144 @@
+"""The scripted expert of the collection phase and its deliberate mistakes. All of them need ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CENTRE_WITHIN = 1e-3
+"""The expert descends within this of the centre-line [m] (LOTJ section IV)."""
+
+NOISE_PROBABILITY = 0.2
+"""Probability of a random action (LOTJ section IV)."""
+
+ENGAGED_WITHIN = 2.5e-3
+"""A plug below the rim but no further from the centre-line than this sits in the socket, pushed aside; beyond, it is
+stuck beside the socket [m]."""
+
+LIFT = 1.5e-3
+"""Clearance over the socket at which a recovering expert moves sideways [m]."""
+
+
+def towards(position: np.ndarray, target: np.ndarray, scale: float, contact_height: float) -> np.ndarray:
+    """One noise-free step of the expert: to the centre-line, then down; lifts first if it is stuck beside the socket.
+
+    Args:
+        position: (3,) of the plug in the socket frame [m].
+        target: (2,) of the centre-line that the expert believes in [m].
+        scale: metres of an action of 1.
+        contact_height: z at which plug and socket just touch [m].
+
+    Returns:
+        (3,) action in [-1, 1].
+    """
+    error = target - position[:2]
+    action = np.zeros(3)
+    if np.linalg.norm(error) < CENTRE_WITHIN:
+        action[:2], action[2] = error / scale, -1.0
+    elif position[2] < contact_height - 2e-3 and np.linalg.norm(error) > ENGAGED_WITHIN:
+        action[2] = min(1.0, (contact_height + LIFT - position[2]) / scale)
+    else:
+        action[:2] = error / scale
+    return np.clip(action, -1.0, 1.0)
+
+
+@dataclass
+class Expert:
+    """Moves towards the centre-line until within 1 mm, then down; a random action with probability `noise`.
+
+    With noise 0 it is the upper bound that the contract tests use.
+    """
+
+    rng: np.random.Generator
+    action_scale: float
+    contact_height: float
+    noise: float = NOISE_PROBABILITY
+
+    def reset(self, seed: int) -> None:
+        """Start an episode."""
+        self.rng = np.random.default_rng(seed)
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the true position in `info`."""
+        if self.rng.random() < self.noise:
+            return self.rng.uniform(-1.0, 1.0, 3)
+        return towards(info["position"], np.zeros(2), self.action_scale, self.contact_height)
+
+
+@dataclass
+class Press:
+    """Believes in a wrong calibration, presses and drags there; in half of the episodes the mistake is corrected later.
+
+    Without such episodes a reward classifier has never seen a plug pressed beside the socket, and a practising policy
+    finds out. The corrected half shows how to recover.
+    """
+
+    rng: np.random.Generator
+    action_scale: float
+    contact_height: float
+
+    def reset(self, seed: int) -> None:
+        """Start an episode: draw the wrong centre-line (1-20 mm away) and when it is corrected, if at all."""
+        self.rng = np.random.default_rng(seed)
+        angle, distance = self.rng.uniform(0, 2 * np.pi), self.rng.uniform(1e-3, 20e-3)
+        self._target = distance * np.array([np.cos(angle), np.sin(angle)])
+        self._drag = self.rng.uniform(0.0, 0.5)
+        self._correct_after = self.rng.integers(4, 14) if self.rng.random() < 0.5 else 10**6
+        self._step = 0
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the true position in `info`."""
+        self._step += 1
+        if self._step > self._correct_after:
+            if self.rng.random() < NOISE_PROBABILITY:
+                return self.rng.uniform(-1.0, 1.0, 3)
+            return towards(info["position"], np.zeros(2), self.action_scale, self.contact_height)
+        if info["position"][2] < self.contact_height - 1e-3:
+            return np.clip([*self.rng.normal(0, self._drag, 2), self.rng.uniform(-1.0, -0.2)], -1, 1)
+        action = towards(info["position"], self._target, self.action_scale, self.contact_height)
+        return np.clip(action + self.rng.normal(0, 0.1, 3), -1.0, 1.0)
+
+
+@dataclass
+class Partial:
+    """Inserts to a drawn depth, stays there a while, moves on to another depth, and so on.
+
+    `full` true reaches the seat between partial depths (insert and withdraw); false never does (half insertion).
+    """
+
+    rng: np.random.Generator
+    action_scale: float
+    contact_height: float
+    insertion_depth: float
+    full: bool
+
+    def reset(self, seed: int) -> None:
+        """Start an episode."""
+        self.rng = np.random.default_rng(seed)
+        self._visits = 0
+        self._next_goal()
+
+    def _next_goal(self) -> None:
+        low = 0.08 if not self.full else 0.0
+        depth = self.rng.uniform(low, 1.1)
+        seat = self.full and self._visits % 2 == 0
+        self._goal = -2e-3 if seat else max(depth, 0.15 if not self.full else 0.0) * self.insertion_depth
+        self._stay = self.rng.integers(1, 4)
+        self._visits += 1
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the true position in `info`."""
+        position = info["position"]
+        outside = position[2] > self.insertion_depth * 1.05 and position[2] > self._goal
+        if outside and np.linalg.norm(position[:2]) > CENTRE_WITHIN:
+            return towards(position, np.zeros(2), self.action_scale, self.contact_height)
+        reached = abs(position[2] - self._goal) < 0.7e-3 or (self._goal < 0 and info["is_success"])
+        if reached:
+            self._stay -= 1
+            if self._stay <= 0:
+                self._next_goal()
+        action = np.array([*(-position[:2]), self._goal - position[2]]) / self.action_scale
+        return np.clip(action + self.rng.normal(0, 0.06, 3), -1.0, 1.0)

@@ -1,0 +1,60 @@
+"""Hand-made baselines (LOTJ section VI-A). They feel the contact force but do not know where the socket is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+CONTACT_FORCE = 3.0
+"""Upward force that counts as touching [N]; ConnTact and UR programs use 3-7 N."""
+
+
+class StraightDown:
+    """Moves straight down from the start."""
+
+    def reset(self, seed: int) -> None:
+        """Start an episode; nothing to remember."""
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action."""
+        return np.array([0.0, 0.0, -1.0])
+
+
+class SpiralSearch:
+    """Moves down until it touches, then along an Archimedean spiral at constant speed while pressing.
+
+    The covering rule is pitch <= 2 x clearance. With 20 steps of 6 mm a true covering pitch sweeps only a small disc
+    (area = path x pitch), so as a practitioner would, the pitch is the widest that the lead-in still catches.
+
+    Args:
+        pitch: distance between the turns [m].
+        action_scale: metres of an action of 1.
+    """
+
+    def __init__(self, pitch: float, action_scale: float) -> None:
+        self.pitch = pitch
+        self.action_scale = action_scale
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Start an episode."""
+        self._angle: float | None = None
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the measured force in `info["wrench"]`."""
+        if self._angle is None and info["wrench"][2] < CONTACT_FORCE:
+            return np.array([0.0, 0.0, -1.0])
+        before = self._angle or 0.0
+        growth = self.pitch / (2 * np.pi)
+        # Arc length of r = g * a is about g * a^2 / 2: solve for the angle one step further along the path.
+        after = np.sqrt(before**2 + 2 * 0.9 * self.action_scale / growth)
+        steps = after - before
+        if steps > np.pi / 2:  # the first turn: a quarter at most, so that a chord stays close to the arc
+            after = before + np.pi / 2
+        self._angle = after
+        old = growth * before * np.array([np.cos(before), np.sin(before)])
+        new = growth * after * np.array([np.cos(after), np.sin(after)])
+        move = np.clip((new - old) / self.action_scale, -1.0, 1.0)
+        return np.array([move[0], move[1], -0.7])

@@ -1,0 +1,183 @@
+"""What a data set holds, and whether it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lotj.data import layout
+from lotj.data.dataset import Dataset
+from lotj.data.store import payload_crc
+from lotj.errors import DataError
+from lotj.experience import KINDS, SCENARIOS, Domain
+
+
+@dataclass(frozen=True)
+class DomainSummary:
+    """Figures of one domain.
+
+    Attributes:
+        domain: the domain.
+        episodes: number of finished episodes, in the order of `KINDS`.
+        successes: how many of them ended in a true success, in the order of `KINDS`.
+        frames: number of frames.
+        success_frames: how many of them show a true success.
+        mean_steps: mean length of an episode [steps]; NaN without episodes.
+        discarded: number of episodes thrown away.
+    """
+
+    domain: Domain
+    episodes: tuple[int, ...]
+    successes: tuple[int, ...]
+    frames: int
+    success_frames: int
+    mean_steps: float
+    discarded: int
+
+    @property
+    def success_rate(self) -> float:
+        """Share of all episodes that ended in a true success, in [0, 1]; NaN without episodes."""
+        return sum(self.successes) / sum(self.episodes) if sum(self.episodes) else float("nan")
+
+
+def summarise(dataset: Dataset) -> list[DomainSummary]:
+    """Figures of each domain, in the order of `dataset.domains`."""
+    shape = (len(dataset.domains), len(KINDS))
+    episodes, successes = np.zeros(shape, int), np.zeros(shape, int)
+    frames, success_frames = np.zeros(shape[0], int), np.zeros(shape[0], int)
+    table = dataset.episodes
+    np.add.at(episodes, (table["domain"], table["kind"]), 1)
+    np.add.at(successes, (table["domain"], table["kind"]), table["success"])
+    np.add.at(frames, table["domain"], table["n_frames"])
+    np.add.at(success_frames, table["domain"], table["success_frames"])
+    return [
+        DomainSummary(
+            domain=domain,
+            episodes=tuple(episodes[i].tolist()),
+            successes=tuple(successes[i].tolist()),
+            frames=int(frames[i]),
+            success_frames=int(success_frames[i]),
+            mean_steps=float(frames[i] / episodes[i].sum() - 1) if episodes[i].any() else float("nan"),
+            discarded=dataset.discarded[domain.name].total(),
+        )
+        for i, domain in enumerate(dataset.domains)
+    ]
+
+
+def describe(root: Path, domains: Callable[[Domain], bool] | None = None) -> RenderableType:
+    """What the data set at `root` holds, for the terminal: overall figures and a table with a row per domain.
+
+    Raises:
+        DataError: see `Dataset.open`.
+    """
+    dataset = Dataset.open(root, domains)
+    summaries = summarise(dataset)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("domain", overflow="fold", vertical="bottom")
+    for title in (*KINDS, "success", "frames", "steps", "lost"):
+        table.add_column(title.replace("withdraw", "with-\ndraw"), justify="right", no_wrap=True)
+    for summary in summaries:
+        table.add_row(summary.domain.name, *_cells(summary))
+    if len(summaries) > 1:
+        table.add_section()
+        table.add_row("all", *_cells(_total(dataset, summaries)), style="bold")
+    scenarios = np.bincount(dataset.episodes["scenario"], minlength=len(SCENARIOS))
+    size = dataset.n_frames * (dataset.image_size**2 * 3 + layout.ROW.itemsize)
+    lines = [
+        f"{dataset.root}: {size / 1e9:.2f} GB, images of {dataset.image_size} pixels",
+        f"{len(dataset.domains)} domains: " + _counts(Counter(domain.split for domain in dataset.domains)),
+        f"{len(dataset):,} episodes: " + _counts(Counter(dict(zip(SCENARIOS, scenarios.tolist(), strict=True)))),
+        f"{dataset.n_frames:,} frames: {dataset.frame_success.mean():.1%} show success",
+    ]
+    reasons = sum(dataset.discarded.values(), start=Counter[str]())
+    if reasons:
+        lines.append(f"{reasons.total():,} episodes discarded: {_counts(reasons)}")
+    note = "kinds: ended in success/episodes; success: of all episodes; steps: mean; lost: discarded episodes"
+    return Group(*(Text(line) for line in lines), Text(), table, Text(note, style="dim"))
+
+
+def check(root: Path, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    """Reads every byte of the data set and compares it with the checksums.
+
+    Args:
+        root: folder of the data set.
+        progress: is told (episodes checked, episodes in all) after each episode.
+
+    Returns:
+        One line per problem; empty when the data set is whole. A torn tail is no problem: it is no episode yet.
+
+    Raises:
+        DataError: there is no data set of this version at `root`.
+    """
+    root = Path(root)
+    meta = layout.read_meta(root)
+    problems: list[str] = []
+    sound: list[tuple[Path, layout.Index]] = []
+    for name in layout.domain_names(root):
+        folder = layout.domain_folder(root, name)
+        try:
+            layout.read_domain(folder)
+            index = layout.read_index(folder / layout.INDEX)
+            layout.check_sizes(folder, index.n_frames, meta.image_size)
+            sound.append((folder, index))
+        except DataError as error:
+            problems.append(str(error))
+    done, total = 0, sum(len(index.entries) for _, index in sound)
+    for folder, index in sound:
+        if not index.n_frames:
+            continue
+        with open(folder / layout.FRAMES, "rb") as frames, open(folder / layout.TABLE, "rb") as table:
+            for number, entry in enumerate(index.entries):
+                fault = _fault(entry, frames.fileno(), table.fileno(), meta.image_size)
+                if fault:
+                    problems.append(
+                        f"{folder}, episode {number} ({KINDS[entry['kind']]}, seed {entry['seed']}): {fault}; "
+                        "copy the domain again, or delete its folder and collect it again"
+                    )
+                done += 1
+                if progress:
+                    progress(done, total)
+    return problems
+
+
+def _fault(entry: np.void, frames: int, table: int, image_size: int) -> str:
+    """What is wrong with one episode, or nothing. `frames`, `table`: open files."""
+    first, count, unit = int(entry["first_frame"]), int(entry["n_frames"]), image_size * image_size * 3
+    pixels = np.frombuffer(os.pread(frames, count * unit, first * unit), np.uint8)
+    size = layout.ROW.itemsize
+    rows = np.frombuffer(os.pread(table, count * size, first * size), layout.ROW)
+    if payload_crc(pixels, rows) != entry["crc"]:
+        return "frames or rows do not match their checksum"
+    if bool(rows["success"][-1]) != entry["success"]:
+        return "the index and the last row disagree about success"
+    return ""
+
+
+def _cells(summary: DomainSummary) -> list[str]:
+    kinds = [f"{s}/{n}" if n else "-" for s, n in zip(summary.successes, summary.episodes, strict=True)]
+    rate, steps = (f"{summary.success_rate:.0%}", f"{summary.mean_steps:.1f}") if summary.frames else ("-", "-")
+    return [*kinds, rate, f"{summary.frames:,}", steps, str(summary.discarded)]
+
+
+def _total(dataset: Dataset, summaries: list[DomainSummary]) -> DomainSummary:
+    return DomainSummary(
+        domain=summaries[0].domain,
+        episodes=tuple(sum(column) for column in zip(*(s.episodes for s in summaries), strict=True)),
+        successes=tuple(sum(column) for column in zip(*(s.successes for s in summaries), strict=True)),
+        frames=dataset.n_frames,
+        success_frames=sum(s.success_frames for s in summaries),
+        mean_steps=dataset.n_frames / len(dataset) - 1,
+        discarded=sum(s.discarded for s in summaries),
+    )
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counter.most_common())

@@ -1,0 +1,294 @@
+"""Replay for practice: the online buffer, the offline side, and the mixed batch of LOTJ section V-C (NumPy only).
+
+The paper keeps online and offline transitions in *separate* buffers, so that the share of online data in a batch is a
+setting and does not start at nothing: 25 % online without augmentation, 75 % offline with augmentation.
+
+With frozen convolutions an observation is not an image but the features the convolutions made of it (a mapping
+name -> vector, float16). The agent makes and reads them; here they are only stored and gathered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lotj.data.dataset import Dataset
+from lotj.experience import ACTION_DIM, Batch
+
+PRACTISED = -1
+"""`Batch.domain` of the transitions of the domain being practised: these are the ones that are not augmented."""
+
+Observation = np.ndarray | dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One practice trial of T steps, T+1 frames, labelled by the reward model alone.
+
+    Attributes:
+        number: counts from 1.
+        frames: (T+1, H, W, 3) uint8. Kept so that the trial can be labelled again or looked at.
+        features: name -> (T+1, ...) float16, the frozen convolutions' features of `frames`; empty when images are used.
+        actions: (T, 3) float32 in [-1, 1].
+        scores: (T,) float32, the reward model's probability for frames 1 to T.
+        rewards: (T,) float32, 1 where the prediction counted as success, else 0.
+        terminated: the trial ended because the prediction said success.
+        truncated: the trial ended by its step limit (the last state still bootstraps).
+    """
+
+    number: int
+    frames: np.ndarray
+    features: dict[str, np.ndarray]
+    actions: np.ndarray
+    scores: np.ndarray
+    rewards: np.ndarray
+    terminated: bool
+    truncated: bool
+
+    def __len__(self) -> int:
+        """Number of steps T."""
+        return len(self.actions)
+
+
+class TransitionSource(Protocol):
+    """Anything that a mixed batch can draw transitions from."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, count: int, rng: np.random.Generator) -> Batch:
+        """`count` transitions, drawn evenly with replacement."""
+        ...
+
+
+class _Rows:
+    """An array that grows at its end at constant cost per row (the room doubles when it is used up)."""
+
+    def __init__(self) -> None:
+        self._room: np.ndarray | None = None
+        self._count = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        needed = self._count + len(rows)
+        if self._room is None or needed > len(self._room):
+            room = np.empty((max(2 * needed, 1024), *rows.shape[1:]), rows.dtype)
+            if self._room is not None:
+                room[: self._count] = self._room[: self._count]
+            self._room = room
+        self._room[self._count : needed] = rows
+        self._count = needed
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        if self._room is None:
+            raise IndexError("take from rows that hold nothing")
+        return self._room[index]
+
+
+class OnlineBuffer:
+    """Transitions of the finished practice trials. A trial enters whole, at its end, or (dislodged) never.
+
+    Args:
+        keep_images: hold frames instead of features, for an agent whose convolutions go on learning.
+    """
+
+    def __init__(self, keep_images: bool) -> None:
+        self._keep_images = keep_images
+        self._observations: dict[str, _Rows] = {}
+        self._frame = _Rows()
+        self._action = _Rows()
+        self._outcome = _Rows()
+        self._frames = 0
+        self._transitions = 0
+        self.trials = 0
+
+    def __len__(self) -> int:
+        """Number of transitions."""
+        return self._transitions
+
+    def append(self, trial: Trial) -> None:
+        """Adds a finished trial.
+
+        Raises:
+            ValueError: its arrays disagree in length, or its observations have other names than those held.
+        """
+        steps = len(trial)
+        rows = {"image": trial.frames} if self._keep_images else trial.features
+        lengths = {len(values) for values in rows.values()}
+        if not steps or lengths != {steps + 1} or {len(trial.scores), len(trial.rewards)} != {steps}:
+            raise ValueError(f"trial {trial.number}: {steps} actions do not fit {sorted(lengths)} observations")
+        if self._observations and set(rows) != set(self._observations):
+            raise ValueError(f"observations {sorted(rows)} where {sorted(self._observations)} are held")
+        for name, values in rows.items():
+            self._observations.setdefault(name, _Rows()).append(values)
+        self._frame.append(self._frames + np.arange(steps))
+        self._action.append(trial.actions.reshape(steps, ACTION_DIM).astype(np.float32))
+        last = np.arange(steps) == steps - 1
+        outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
+        self._outcome.append(outcome.astype(np.float32))
+        self._frames += steps + 1
+        self._transitions += steps
+        self.trials += 1
+
+    def sample(self, count: int, rng: np.random.Generator) -> Batch:
+        """`count` transitions of the practised domain, drawn evenly with replacement."""
+        index = rng.integers(self._transitions, size=count)
+        frame, outcome = self._frame.take(index), self._outcome.take(index)
+        return Batch(
+            observation=self._observe(frame),
+            action=self._action.take(index),
+            reward=outcome[:, 0],
+            terminated=outcome[:, 1] > 0,
+            truncated=outcome[:, 2] > 0,
+            next_observation=self._observe(frame + 1),
+            domain=np.full(count, PRACTISED, np.int64),
+        )
+
+    def _observe(self, frame: np.ndarray) -> Observation:
+        if self._keep_images:
+            return self._observations["image"].take(frame)
+        return {name: rows.take(frame) for name, rows in self._observations.items()}
+
+
+@dataclass(frozen=True)
+class OfflineFeatures:
+    """Frozen-convolution features of M offline transitions, K augmented views of each of their U frames.
+
+    Attributes:
+        features: name -> (U, K, ...) float16.
+        frame: (M,) row of the frame before the step; `next_frame`: (M,) row of the frame after it.
+        action, reward, terminated, truncated, domain: as in `Batch`, M rows each.
+    """
+
+    features: dict[str, np.ndarray]
+    frame: np.ndarray
+    next_frame: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    domain: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of transitions M."""
+        return len(self.action)
+
+    def sample(self, count: int, rng: np.random.Generator) -> Batch:
+        """`count` transitions, drawn evenly; the view of each frame is drawn anew, for both frames on their own."""
+        index = rng.integers(len(self), size=count)
+        return Batch(
+            observation=self._observe(self.frame[index], rng),
+            action=self.action[index],
+            reward=self.reward[index],
+            terminated=self.terminated[index],
+            truncated=self.truncated[index],
+            next_observation=self._observe(self.next_frame[index], rng),
+            domain=self.domain[index],
+        )
+
+    def _observe(self, frame: np.ndarray, rng: np.random.Generator) -> Observation:
+        views = next(iter(self.features.values())).shape[1]
+        view = rng.integers(views, size=len(frame))
+        return {name: values[frame, view] for name, values in self.features.items()}
+
+
+class OfflineImages:
+    """Offline transitions as raw images, read from the data set's memory maps when they are drawn.
+
+    Args:
+        dataset: an open data set.
+
+    Raises:
+        DataError: the data set holds no transition.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._transitions = dataset.transitions()
+
+    def __len__(self) -> int:
+        """Number of transitions."""
+        return len(self._transitions)
+
+    def sample(self, count: int, rng: np.random.Generator) -> Batch:
+        """`count` transitions, drawn evenly with replacement."""
+        index = rng.integers(len(self), size=count)
+        held = self._transitions
+        return Batch(
+            observation=self._dataset.images(held.frame[index]),
+            action=held.action[index],
+            reward=held.reward[index],
+            terminated=held.terminated[index],
+            truncated=held.truncated[index],
+            next_observation=self._dataset.images(held.frame[index] + 1),
+            domain=held.domain[index],
+        )
+
+
+@dataclass(frozen=True)
+class MixedReplay:
+    """Batches of online and offline transitions in a set proportion (LOTJ section V-C).
+
+    The number of online rows in a batch is ``batch_size * online_fraction``; where that is not whole, it is rounded
+    up with the probability of its fractional part, so the share is exact in expectation and off by less than one row
+    in any batch. Online rows come first.
+
+    Attributes:
+        batch_size: rows of a batch.
+        online_fraction: share of online rows, in [0, 1].
+    """
+
+    online: TransitionSource
+    offline: TransitionSource
+    batch_size: int
+    online_fraction: float
+
+    def sample(self, rng: np.random.Generator) -> Batch:
+        """One batch."""
+        wanted = self.batch_size * self.online_fraction
+        count = int(wanted) + int(rng.random() < wanted % 1)
+        parts = [(self.online, count), (self.offline, self.batch_size - count)]
+        return _join([source.sample(rows, rng) for source, rows in parts if rows])
+
+
+def _join(batches: list[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    fields = {name: [getattr(batch, name) for batch in batches] for name in Batch.__dataclass_fields__}
+    return Batch(**{name: _join_values(values) for name, values in fields.items()})
+
+
+def _join_values(values: list[Any]) -> Any:
+    if isinstance(values[0], dict):
+        return {name: np.concatenate([value[name] for value in values]) for name in values[0]}
+    return np.concatenate(values)
+
+
+def choose_transitions(
+    domain: np.ndarray, reward: np.ndarray, count: int, success_share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws a subset of transitions, balanced over domains, with a set share of successes.
+
+    Args:
+        domain: (M,) domain of each transition.
+        reward: (M,) 1 for success, else 0.
+        count: how many to draw; every domain gives the same number (one with too few gives all it has).
+        success_share: share of each domain's draw that leads to success, as far as it has them.
+        rng: source of randomness.
+
+    Returns:
+        Sorted indices into the M transitions, at most `count`.
+    """
+    chosen = []
+    domains = np.unique(domain)
+    quotas = np.full(len(domains), count // len(domains))
+    quotas[rng.permutation(len(domains))[: count % len(domains)]] += 1
+    for name, quota in zip(domains, quotas, strict=True):
+        mine = domain == name
+        success = rng.permutation(np.flatnonzero(mine & (reward > 0)))
+        other = rng.permutation(np.flatnonzero(mine & (reward <= 0)))
+        successes = min(len(success), round(quota * success_share))
+        others = min(len(other), quota - successes)
+        successes = min(len(success), quota - others)
+        chosen += [success[:successes], other[:others]]
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,11 @@
+"""Gymnasium environments. Importing this package registers ``lotj/Insertion-v0``."""
+
+import gymnasium
+
+from lotj.envs.insertion import InsertionEnv, make_domain
+
+__all__ = ["InsertionEnv", "make_domain"]
+
+if "lotj/Insertion-v0" not in gymnasium.registry:
+    # No max_episode_steps: the environment itself reports its time limit as `truncated`.
+    gymnasium.register("lotj/Insertion-v0", entry_point="lotj.envs.insertion:InsertionEnv")

@@ -1,0 +1,53 @@
+"""Errors a user can cause. Each message is one line: the value, the rule, the way out."""
+
+from __future__ import annotations
+
+
+class LotjError(Exception):
+    """Base of every error that the command line prints as one line, without a traceback.
+
+    Args:
+        message: one line that names the value, the rule it breaks and the way out.
+    """
+
+    exit_code: int = 2
+
+
+class SettingsError(LotjError):
+    """A setting, preset, scenario or connector name that does not exist or is out of range."""
+
+
+class CatalogueError(LotjError):
+    """A connector file with a missing, unknown or impossible entry."""
+
+
+class DataError(LotjError):
+    """A data set of another version, a foreign file, or one with missing frames."""
+
+
+class CheckpointError(LotjError):
+    """A checkpoint that is missing, torn, or made for other settings (e.g. another image size)."""
+
+
+class RendererError(LotjError):
+    """No off-screen renderer (EGL or OSMesa) is to be had."""
+
+    exit_code = 3
+
+
+class NumericsError(LotjError):
+    """A loss, gradient or input that is not finite."""
+
+    exit_code = 4
+
+
+class StorageError(LotjError):
+    """The disk is full or the folder cannot be written."""
+
+    exit_code = 5
+
+
+class RobotError(LotjError):
+    """The robot refused a command or lost its part."""
+
+    exit_code = 6

@@ -1,0 +1,154 @@
+"""What an evaluation found, and `evaluation.json`, the list of evaluations in a run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lotj.errors import DataError
+from lotj.evaluation.statistics import wilson
+from lotj.runs import atomic_write
+
+_COLUMNS = {"seed": int, "success": bool, "steps": int, "seconds": float, "peak_force_n": float, "dislodged": bool}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The line of a table.
+
+    Attributes:
+        successes: of `n` trials.
+        n: number of trials.
+        low: lower end of the Wilson 95 % interval of the success rate.
+        high: upper end of the same.
+        mean_seconds: time on the robot over all trials [s]; a failure counts with the time it took.
+        mean_seconds_success: the same over successful trials [s]; None without any.
+        mean_peak_force_n: mean over trials of the greatest contact force [N].
+        max_peak_force_n: greatest contact force of all trials [N].
+        dislodged: trials in which the plug was lost from the gripper.
+    """
+
+    successes: int
+    n: int
+    low: float
+    high: float
+    mean_seconds: float
+    mean_seconds_success: float | None
+    mean_peak_force_n: float
+    max_peak_force_n: float
+    dislodged: int
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """One controller on n start poses.
+
+    Attributes:
+        name: key in `evaluation.json`, e.g. ``offline``, ``practice``, ``straight-down``.
+        label: for people.
+        seed: (n,) int64; the same seeds give the same start poses for every controller.
+        success: (n,) bool, true success.
+        steps: (n,) int64 environment steps.
+        seconds: (n,) float64, steps / rate: time on the robot [s].
+        peak_force_n: (n,) float64, greatest contact force [N].
+        dislodged: (n,) bool.
+        context: what else belongs to it (connector, scenario, domain): plain JSON values.
+        films: seed -> (T+1, H, W, 3) uint8 frames of the trials asked for; not stored in JSON.
+    """
+
+    name: str
+    label: str
+    seed: np.ndarray
+    success: np.ndarray
+    steps: np.ndarray
+    seconds: np.ndarray
+    peak_force_n: np.ndarray
+    dislodged: np.ndarray
+    context: dict[str, Any] = field(default_factory=dict)
+    films: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        """Number of trials n."""
+        return len(self.seed)
+
+    def summary(self) -> Summary:
+        """Counts, Wilson 95 % interval, time and force of all trials (at least one)."""
+        n, successes = len(self), int(self.success.sum())
+        low, high = wilson(successes, n)
+        return Summary(
+            successes=successes,
+            n=n,
+            low=low,
+            high=high,
+            mean_seconds=float(self.seconds.mean()),
+            mean_seconds_success=float(self.seconds[self.success].mean()) if successes else None,
+            mean_peak_force_n=float(self.peak_force_n.mean()),
+            max_peak_force_n=float(self.peak_force_n.max()),
+            dislodged=int(self.dislodged.sum()),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As one entry of `evaluation.json`."""
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        results = [
+            {name: kind(columns[name][trial]) for name, kind in _COLUMNS.items()} for trial in range(len(self))
+        ]
+        head = {"name": self.name, "label": self.label, **self.context, "n": len(self)}
+        return {**head, "summary": asdict(self.summary()), "results": results}
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> EvaluationResult:
+        """Reads one entry of `evaluation.json`; counts are made anew from the single trials.
+
+        Raises:
+            DataError: an entry without trials, or a trial with a missing or wrong value.
+        """
+        try:
+            name, results = str(entry["name"]), list(entry["results"])
+            columns = {
+                key: np.array([kind(result[key]) for result in results], dtype=np.dtype(kind))
+                for key, kind in _COLUMNS.items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"an evaluation has a missing or wrong entry ({error!r}): make it again") from error
+        if not results:
+            raise DataError(f"evaluation {name!r} has no trials: make it again")
+        head = ("name", "label", "n", "summary", "results")
+        context = {key: value for key, value in entry.items() if key not in head}
+        return cls(name=name, label=str(entry.get("label", name)), context=context, **columns)
+
+
+def read_evaluations(path: Path) -> list[EvaluationResult]:
+    """Reads `evaluation.json`.
+
+    Raises:
+        DataError: missing, not JSON, or not a list of evaluations.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}): run `lotj evaluate` again") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError(f"{path}: must hold a list of evaluations: run `lotj evaluate` again")
+    return [EvaluationResult.from_json(entry) for entry in entries]
+
+
+def add_evaluation(path: Path, result: EvaluationResult) -> None:
+    """Puts `result` into `evaluation.json`, in place of an earlier one of the same name; whole file or nothing.
+
+    Raises:
+        DataError: the file that is there is not a list of evaluations.
+        StorageError: it cannot be written.
+    """
+    others = read_evaluations(path) if path.exists() else []
+    names = [other.name for other in others]
+    if result.name in names:
+        others[names.index(result.name)] = result
+    else:
+        others.append(result)
+    text = json.dumps([other.to_json() for other in others], indent=1, allow_nan=False)
+    atomic_write(path, text.encode())

@@ -1,0 +1,128 @@
+"""Plane polygons and small rotations (NumPy only). Lengths in metres, angles in radians."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Polygon = np.ndarray
+"""(N, 2) corners of a convex polygon, counter-clockwise."""
+
+
+def rectangle(centre: tuple[float, float], size: tuple[float, float]) -> Polygon:
+    """Axis-aligned rectangle as a polygon, counter-clockwise from the lower left corner."""
+    (x, y), (w, h) = centre, (size[0] / 2, size[1] / 2)
+    return np.array([[x - w, y - h], [x + w, y - h], [x + w, y + h], [x - w, y + h]])
+
+
+def regular_polygon(centre: tuple[float, float], apothem: float, sides: int) -> Polygon:
+    """Regular polygon whose edges touch the circle of radius `apothem` from outside."""
+    angle = (np.arange(sides) + 0.5) * 2 * np.pi / sides
+    radius = apothem / np.cos(np.pi / sides)
+    return np.stack([centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)], axis=1)
+
+
+def rotate(polygon: Polygon, angle: float, about: tuple[float, float]) -> Polygon:
+    """Rotate a polygon counter-clockwise about a point."""
+    c, s = np.cos(angle), np.sin(angle)
+    pivot = np.asarray(about)
+    return (polygon - pivot) @ np.array([[c, s], [-s, c]]) + pivot
+
+
+def area(polygon: Polygon) -> float:
+    """Signed area; positive for counter-clockwise corners."""
+    x, y = polygon[:, 0], polygon[:, 1]
+    return 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+
+
+def offset(polygon: Polygon, distance: float) -> Polygon:
+    """Move every edge of a convex polygon outwards by `distance` (inwards if negative), with mitred corners."""
+    edge = np.roll(polygon, -1, axis=0) - polygon
+    normal = np.stack([edge[:, 1], -edge[:, 0]], axis=1) / np.linalg.norm(edge, axis=1, keepdims=True)
+    before = np.roll(normal, 1, axis=0)
+    mitre = (before + normal) / (1.0 + np.sum(before * normal, axis=1, keepdims=True))
+    return polygon + distance * mitre
+
+
+def clip(polygon: Polygon, point: np.ndarray, normal: np.ndarray) -> Polygon:
+    """The part of a convex polygon on the side of the line (through `point`) that `normal` points away from.
+
+    Returns:
+        (M, 2); M = 0 if nothing is left.
+    """
+    side = (polygon - point) @ normal
+    kept: list[np.ndarray] = []
+    for i in range(len(polygon)):
+        j = (i + 1) % len(polygon)
+        if side[i] <= 0:
+            kept.append(polygon[i])
+        if side[i] * side[j] < 0:
+            kept.append(polygon[i] + (polygon[j] - polygon[i]) * side[i] / (side[i] - side[j]))
+    return np.array(kept).reshape(-1, 2)
+
+
+def intersect(polygon: Polygon, other: Polygon) -> Polygon:
+    """Intersection of two convex polygons; (0, 2) if empty."""
+    for i in range(len(other)):
+        edge = other[(i + 1) % len(other)] - other[i]
+        polygon = clip(polygon, other[i], np.array([edge[1], -edge[0]]))
+        if len(polygon) < 3:
+            return np.zeros((0, 2))
+    return polygon
+
+
+def around(outer: Polygon, hole: Polygon) -> list[tuple[Polygon, int]]:
+    """Cut `outer` without the convex `hole` into convex pieces, one for each edge of the hole.
+
+    Returns:
+        (piece, edge) pairs: the piece lies outside edge `edge` of the hole and inside all earlier ones.
+    """
+    pieces = []
+    rest = outer
+    for i in range(len(hole)):
+        edge = hole[(i + 1) % len(hole)] - hole[i]
+        normal = np.array([edge[1], -edge[0]])
+        piece = clip(rest, hole[i], -normal)
+        if len(piece) >= 3 and area(piece) > 1e-12:
+            pieces.append((piece, i))
+        rest = clip(rest, hole[i], normal)
+        if len(rest) < 3:
+            break
+    return pieces
+
+
+def without_rectangles(outer: np.ndarray, holes: list[np.ndarray]) -> list[np.ndarray]:
+    """Cut a rectangle without rectangular holes into rectangles.
+
+    Args:
+        outer: (4,) x0, y0, x1, y1.
+        holes: list of (4,) in the same form; they may overlap each other.
+
+    Returns:
+        list of (4,) rectangles that do not overlap and cover `outer` minus the holes.
+    """
+    free = [np.asarray(outer, float)]
+    for hole in holes:
+        cut: list[np.ndarray] = []
+        for x0, y0, x1, y1 in free:
+            hx0, hy0, hx1, hy1 = max(hole[0], x0), max(hole[1], y0), min(hole[2], x1), min(hole[3], y1)
+            if hx0 >= hx1 or hy0 >= hy1:
+                cut.append(np.array([x0, y0, x1, y1]))
+                continue
+            strips = ((x0, y0, hx0, y1), (hx1, y0, x1, y1), (hx0, y0, hx1, hy0), (hx0, hy1, hx1, y1))
+            cut += [np.array(s) for s in strips if s[2] - s[0] > 1e-9 and s[3] - s[1] > 1e-9]
+        free = cut
+    return free
+
+
+def bounds(polygon: Polygon) -> np.ndarray:
+    """(4,) x0, y0, x1, y1 of a polygon."""
+    return np.concatenate([polygon.min(axis=0), polygon.max(axis=0)])
+
+
+def quaternion(rotation_vector: np.ndarray) -> np.ndarray:
+    """Unit quaternion (w, x, y, z) of a rotation vector (3,) [rad]."""
+    angle = float(np.linalg.norm(rotation_vector))
+    if angle < 1e-12:
+        return np.array([1.0, 0.0, 0.0, 0.0])
+    axis = np.asarray(rotation_vector) / angle
+    return np.concatenate([[np.cos(angle / 2)], np.sin(angle / 2) * axis])

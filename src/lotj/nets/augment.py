@@ -1,0 +1,164 @@
+"""Random changes of image batches that leave their meaning: colour, light and noise, and small shifts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lotj.errors import SettingsError
+
+LUMA = (0.299, 0.587, 0.114)
+# RGB to YIQ, in whose IQ plane a change of hue is a rotation.
+RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+YIQ_TO_RGB = torch.linalg.inv(torch.tensor(RGB_TO_YIQ, dtype=torch.float64)).tolist()
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How strongly training images are changed. Ranges are drawn uniformly, once an image."""
+
+    shift: int = 4
+    """Largest shift in x and y [pixels per 64 of image size]; the border is repeated. The only change of geometry: where things are
+    is what the policy and the reward must see."""
+    brightness: float = 0.5
+    """Light is multiplied by 1 - this to 1 + this."""
+    contrast: float = 0.5
+    """Differences from the image's mean grey are multiplied by 1 - this to 1 + this."""
+    saturation: float = 0.5
+    """Differences from grey are multiplied by 1 - this to 1 + this."""
+    hue: float = 0.1
+    """Hue is turned by up to this fraction of a full turn, either way."""
+    grey: float = 0.1
+    """Probability of an image without colour."""
+    gradient: float = 0.3
+    """A lamp from one side: light changes linearly across the image by up to this fraction, either way."""
+    noise: float = 0.02
+    """Largest standard deviation of pixel noise (of 1.0 = white)."""
+    blur: float = 0.0
+    """Probability of a 3 x 3 box blur."""
+    cutout: float = 0.0
+    """Probability that a square of a sixth to a third of the image's side becomes mean grey."""
+    enabled: bool = True
+    """False passes images through."""
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise", "blur", "cutout"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise SettingsError(f"augmentation {name} {value}: must be between 0 and 1")
+        if not 0 <= self.shift < 32:
+            raise SettingsError(f"augmentation shift {self.shift}: must be 0 to 31 pixels per 64")
+
+
+class Augment(nn.Module):
+    """Changes each image of a batch in its own way, on the device where the batch is.
+
+    All colour changes of an image are one affine map of its colours, so that they cost one small matrix product.
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            images: (B, 3, H, W) float32 in [0, 1]; not changed.
+            generator: random numbers, on the images' device.
+
+        Returns:
+            (B, 3, H, W) float32 in [0, 1], channels-last.
+        """
+        config = self.config
+        if not config.enabled or not len(images):
+            return images
+        draw = _Draw(images, generator)
+        # Planes, not channels-last, while working: loops over a last dimension of 3 are ten times slower.
+        planes = images.contiguous(memory_format=torch.contiguous_format)
+        if config.shift:
+            planes = self._shift(planes, draw)
+        planes = self._colour(planes, draw)
+        if config.gradient:
+            planes.mul_(self._gradient(planes, draw))
+        if config.noise:
+            grain = draw.normal((len(planes), 1, *planes.shape[2:]))
+            planes.add_(grain * draw.uniform(0.0, config.noise)[:, None, None, None])
+        if config.cutout:
+            planes = self._cutout(planes, draw)
+        planes.clamp_(0.0, 1.0)
+        if config.blur:
+            chosen = draw.uniform(0.0, 1.0) < config.blur
+            smooth = F.avg_pool2d(planes, 3, 1, 1, count_include_pad=False)
+            planes = torch.where(chosen[:, None, None, None], smooth, planes)
+        return planes.contiguous(memory_format=torch.channels_last)
+
+    def _shift(self, planes: Tensor, draw: _Draw) -> Tensor:
+        batch, _, height, width = planes.shape
+        reach = max(1, round(self.config.shift * height / 64))
+        row, column = draw.integers(0, 2 * reach, (2, batch))
+        padded = F.pad(planes, (reach, reach, reach, reach), mode="replicate")
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, 3, 2 reach + 1, 2 reach + 1, H, W)
+        return windows[torch.arange(batch, device=planes.device), :, row, column]
+
+    def _colour(self, planes: Tensor, draw: _Draw) -> Tensor:
+        """Brightness, contrast, saturation, hue and grey as one affine map of the colours of each image."""
+        config, batch = self.config, len(planes)
+        flat = planes.flatten(2)
+        luma = planes.new_tensor(LUMA)
+        gain, contrast = draw.around_one(config.brightness), draw.around_one(config.contrast)
+        saturation = draw.around_one(config.saturation) * (draw.uniform(0.0, 1.0) >= config.grey)
+        turn = draw.uniform(-config.hue, config.hue) * (2.0 * math.pi)
+
+        rotation = planes.new_zeros((batch, 3, 3))
+        rotation[:, 0, 0] = 1.0
+        rotation[:, 1, 1] = rotation[:, 2, 2] = turn.cos()
+        rotation[:, 1, 2], rotation[:, 2, 1] = -turn.sin(), turn.sin()
+        hue = planes.new_tensor(YIQ_TO_RGB) @ rotation @ planes.new_tensor(RGB_TO_YIQ)
+        grey = luma.expand(3, 3)
+        colour = grey + saturation[:, None, None] * (torch.eye(3, device=planes.device) - grey)
+        matrix = (gain * contrast)[:, None, None] * (colour @ hue)
+        mean_grey = flat.mean(2) @ luma
+        offset = gain * (1.0 - contrast) * mean_grey
+        return torch.baddbmm(offset[:, None, None], matrix, flat).view_as(planes)
+
+    def _gradient(self, planes: Tensor, draw: _Draw) -> Tensor:
+        """Factors (B, 1, H, W) of the light, linear across the image."""
+        height, width = planes.shape[2:]
+        strength = draw.uniform(0.0, self.config.gradient)
+        angle = draw.uniform(0.0, 2.0 * math.pi)
+        down = torch.linspace(-1.0, 1.0, height, device=planes.device) * (strength * angle.sin())[:, None]
+        right = torch.linspace(-1.0, 1.0, width, device=planes.device) * (strength * angle.cos())[:, None]
+        return (1.0 + down[:, :, None] + right[:, None, :])[:, None]
+
+    def _cutout(self, planes: Tensor, draw: _Draw) -> Tensor:
+        height, width = planes.shape[2:]
+        half = draw.uniform(1.0 / 12.0, 1.0 / 6.0) * (draw.uniform(0.0, 1.0) < self.config.cutout)
+        row = torch.linspace(0.0, 1.0, height, device=planes.device) - draw.uniform(0.0, 1.0)[:, None]
+        column = torch.linspace(0.0, 1.0, width, device=planes.device) - draw.uniform(0.0, 1.0)[:, None]
+        hidden = (row.abs() < half[:, None])[:, :, None] & (column.abs() < half[:, None])[:, None, :]
+        return torch.where(hidden[:, None], planes.mean((1, 2, 3), keepdim=True), planes)
+
+
+class _Draw:
+    """Random numbers for one batch, one per image unless a shape is given."""
+
+    def __init__(self, images: Tensor, generator: torch.Generator | None) -> None:
+        self.images, self.generator = images, generator
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        return torch.empty(len(self.images), device=self.images.device).uniform_(low, high, generator=self.generator)
+
+    def around_one(self, spread: float) -> Tensor:
+        return self.uniform(1.0 - spread, 1.0 + spread)
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.empty(shape, device=self.images.device).normal_(generator=self.generator)
+
+    def integers(self, low: int, high: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.randint(low, high + 1, shape, device=self.images.device, generator=self.generator)

@@ -1,0 +1,209 @@
+"""The domain adversarial information bottleneck, DAIB (LOTJ, section V-D), and its ablations (Table IV)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lotj.errors import SettingsError
+from lotj.nets.heads import mlp
+
+Variant = Literal["erm", "dann", "vib", "daib-lambda0", "daib"]
+
+SMALLEST_STD = 1e-3
+
+
+@dataclass(frozen=True)
+class BottleneckConfig:
+    """Which representation is learnt between the encoder and the head."""
+
+    variant: Variant = "daib"
+    """`erm`: z_I alone, no penalty. `dann`: z_I behind a domain adversary. `vib`: z_S behind the variational bottleneck.
+    `daib-lambda0`: z_I with its adversary beside z_S without the bottleneck's penalty. `daib`: both."""
+    invariant_dim: int = 256
+    """Size of the invariant code z_I."""
+    specific_dim: int = 32
+    """Size of the specific code z_S."""
+    kl_weight: float = 0.01
+    """Weight lambda of KL(q(z_S|s) || N(0, 1)) [nats], summed over the dimensions of z_S and averaged over the batch."""
+    adversarial_weight: float = 1.0
+    """Strength of the reversed domain gradient at the end of its ramp."""
+    domain_hidden: tuple[int, ...] = (256, 256)
+    """Hidden layers of the domain classifier."""
+
+    def __post_init__(self) -> None:
+        if self.variant not in get_args(Variant):
+            raise SettingsError(f"bottleneck variant {self.variant!r}: must be one of {', '.join(get_args(Variant))}")
+        if min(self.invariant_dim, self.specific_dim) < 1:
+            raise SettingsError(f"code sizes {self.invariant_dim} and {self.specific_dim}: both must be at least 1")
+        if self.kl_weight < 0 or self.adversarial_weight < 0:
+            raise SettingsError("kl_weight and adversarial_weight must not be negative; choose a variant to switch one off")
+
+    @property
+    def has_invariant(self) -> bool:
+        """Whether there is a z_I."""
+        return self.variant != "vib"
+
+    @property
+    def has_specific(self) -> bool:
+        """Whether there is a z_S."""
+        return self.variant in ("vib", "daib-lambda0", "daib")
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether a domain classifier acts on z_I."""
+        return self.variant in ("dann", "daib-lambda0", "daib")
+
+
+@dataclass(frozen=True)
+class Code:
+    """A batch of codes. Parts that a variant lacks have no columns.
+
+    Attributes:
+        z: (B, code_size), what the head reads: z_I beside the sampled (or mean) z_S.
+        invariant: (B, invariant_dim or 0), z_I.
+        specific_mean: (B, specific_dim or 0).
+        specific_std: the same shape, positive.
+        kl: (B,) KL(q(z_S|s) || N(0, 1)) in nats, summed over dimensions; 0 without z_S.
+    """
+
+    z: Tensor
+    invariant: Tensor
+    specific_mean: Tensor
+    specific_std: Tensor
+    kl: Tensor
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return -ctx.strength * grad, None
+
+
+def reverse_gradient(x: Tensor, strength: float) -> Tensor:
+    """Pass `x` on unchanged and its gradient multiplied by -`strength` (DANN, Ganin et al. 2016)."""
+    return _Reverse.apply(x, strength)  # type: ignore[return-value]
+
+
+def adversarial_ramp(progress: float) -> float:
+    """Strength of the adversary, 2 / (1 + exp(-10 p)) - 1: from 0 at the start to almost 1 (Ganin et al. 2016).
+
+    Args:
+        progress: fraction of the training done, in [0, 1].
+    """
+    return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
+
+
+def gaussian_kl(mean: Tensor, std: Tensor) -> Tensor:
+    """KL(N(mean, std^2) || N(0, 1)) in nats, summed over the last dimension.
+
+    Args:
+        mean: (B, D).
+        std: (B, D), positive.
+
+    Returns:
+        (B,), not negative.
+    """
+    return 0.5 * (mean.square() + std.square() - 1.0 - 2.0 * std.log()).sum(-1)
+
+
+class Bottleneck(nn.Module):
+    """Features to a code in two parts: z_I, from which the domain cannot be told, and z_S, which may carry little.
+
+    Args:
+        features: size of the (flattened) input.
+        domains: number of training domains; the adversary tells these apart.
+        config: its settings.
+
+    Attributes:
+        code_size: size of `Code.z`.
+    """
+
+    def __init__(self, features: int, domains: int, config: BottleneckConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.domains = domains
+        invariant = config.invariant_dim if config.has_invariant else 0
+        specific = config.specific_dim if config.has_specific else 0
+        self.code_size = invariant + specific
+        # The layer norm bounds z_I: without it the encoder can run away from the adversary by growing, not by forgetting.
+        self.invariant = (
+            nn.Sequential(nn.Linear(features, invariant), nn.LayerNorm(invariant), nn.ReLU()) if invariant else None
+        )
+        self.specific = nn.Linear(features, 2 * specific) if specific else None
+        self.adversary = mlp(invariant, config.domain_hidden, domains) if config.has_adversary else None
+
+    def forward(self, features: Tensor, sample: bool, generator: torch.Generator | None = None) -> Code:
+        """Encode features.
+
+        Args:
+            features: (B, features).
+            sample: draw z_S (training) rather than take its mean (inference and, in the paper, the online phase).
+            generator: random numbers for the draw, on the features' device.
+
+        Returns:
+            The code, float32.
+        """
+        batch = len(features)
+        none = features.new_zeros((batch, 0), dtype=torch.float32)
+        invariant = self.invariant(features).float() if self.invariant is not None else none
+        if self.specific is None:
+            return Code(invariant, invariant, none, none, none.sum(1))
+        # Logarithms and squares of small numbers: float32, whatever the layer computed in.
+        mean, raw_std = self.specific(features).float().chunk(2, dim=1)
+        std = F.softplus(raw_std) + SMALLEST_STD
+        drawn = mean
+        if sample:
+            noise = torch.empty_like(mean).normal_(generator=generator)
+            drawn = mean + std * noise
+        return Code(torch.cat([invariant, drawn], 1), invariant, mean, std, gaussian_kl(mean, std))
+
+    def adversarial_loss(self, code: Code, domain: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the domain classifier, whose gradient is reversed before it enters z_I (equation 5, L_adv).
+
+        Minimising it trains the classifier to tell the domains apart and the encoder to prevent that.
+
+        Args:
+            code: from `forward`.
+            domain: (B,) int64 in [0, domains); -1 for a domain that was not trained on, which is left out.
+            progress: fraction of the training done, in [0, 1], for the ramp.
+
+        Returns:
+            The loss [nats] and the classifier's accuracy in [0, 1]; both 0 for a variant without adversary, and where no
+            entry has a known domain.
+        """
+        known = domain >= 0
+        if self.adversary is None or not bool(known.any()):
+            return code.kl.new_zeros(()), code.kl.new_zeros(())
+        strength = self.config.adversarial_weight * adversarial_ramp(progress)
+        logits = self.adversary(reverse_gradient(code.invariant[known], strength)).float()
+        accuracy = (logits.detach().argmax(1) == domain[known]).float().mean()
+        return F.cross_entropy(logits, domain[known]), accuracy
+
+    def penalty(self, code: Code, domain: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_DAIB of equation 5: the adversary's loss and the weighted divergence of z_S, as far as the variant has them.
+
+        Args:
+            code: from `forward`.
+            domain: (B,) int64, see `adversarial_loss`.
+            progress: fraction of the training done, in [0, 1].
+
+        Returns:
+            The scalar to add to the task's loss, and its terms, detached: ``kl`` [nats] (unweighted), ``domain_loss`` [nats] and
+            ``domain_accuracy``.
+        """
+        adversarial, accuracy = self.adversarial_loss(code, domain, progress)
+        kl = code.kl.mean()
+        weight = 0.0 if self.config.variant == "daib-lambda0" else self.config.kl_weight
+        terms = {"kl": kl.detach(), "domain_loss": adversarial.detach(), "domain_accuracy": accuracy}
+        return adversarial + weight * kl, terms

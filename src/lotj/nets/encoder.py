@@ -1,0 +1,139 @@
+"""ResNet-18 image encoder (He et al. 2016) that keeps its last feature map: where a thing is, is the information."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lotj.errors import CheckpointError, SettingsError
+from lotj.nets.norm import CHANNELS_PER_GROUP, Norm, normalisation, standardise
+
+BLOCKS_PER_STAGE = 2
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape of the image encoder. The default is the laptop preset; the paper's is 96 px, width 64, 4 stages."""
+
+    image_size: int = 64
+    """Side of the square input image [pixels]."""
+    width: int = 32
+    """Channels of the first stage, doubled at each further one. ResNet-18 has 64."""
+    stages: int = 3
+    """Number of stages of two residual blocks (1 to 4). ResNet-18 has 4."""
+    norm: Norm = "group"
+    """Normalisation: `group` has no memory of other images, so target networks and frozen phases are exact; `batch`
+    is a little faster."""
+    standardise: bool = True
+    """Remove each image's mean and standard deviation first, which makes the encoder blind to a lamp's brightness."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.stages <= 4:
+            raise SettingsError(f"encoder stages {self.stages}: must be 1 to 4")
+        if self.width < CHANNELS_PER_GROUP or self.width % CHANNELS_PER_GROUP:
+            raise SettingsError(f"encoder width {self.width}: must be a positive multiple of {CHANNELS_PER_GROUP}")
+        if self.image_size < self.stride:
+            raise SettingsError(
+                f"image size {self.image_size}: {self.stages} stages need at least {self.stride} pixels; use fewer stages"
+            )
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per cell of the feature map: 4 after the stem, doubled by each stage but the first."""
+        return 4 * 2 ** (self.stages - 1)
+
+
+def to_tensor(images: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
+    """Bring stored images to a device as network input.
+
+    Args:
+        images: (B, H, W, 3) uint8.
+        device: where the network is.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1], channels-last in memory.
+    """
+    raw = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    if raw.dtype != torch.uint8 or raw.ndim != 4 or raw.shape[-1] != 3:
+        raise ValueError(f"images must be uint8 (B, H, W, 3), not {raw.dtype} {tuple(raw.shape)}")
+    # The permuted view of (B, H, W, 3) is channels-last already: nothing is copied but the conversion itself.
+    return raw.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255.0)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut; the shortcut is projected where shape changes (He et al. 2016, option B)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm1 = normalisation(norm, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = normalisation(norm, channels)
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and channels_in == channels
+            else nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), normalisation(norm, channels))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.relu_(self.norm1(self.conv1(x)))
+        return torch.relu_(self.norm2(self.conv2(out)) + self.shortcut(x))
+
+
+class ResNetEncoder(nn.Module):
+    """Images to a feature map.
+
+    Attributes:
+        config: its settings.
+        feature_shape: (C, h, w) of the map; flattened it has `feature_size` entries.
+        stages: the residual stages in order (`stages[k]` of the paper preset at 96 px has 24, 12, 6, 3 cells a side; Grad-CAM
+            in the paper, section VI-C, looks at the 6 x 6 one).
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, config.width, 7, 2, 3, bias=False),
+            normalisation(config.norm, config.width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        stages, channels_in = [], config.width
+        for index in range(config.stages):
+            channels = config.width * 2**index
+            first = ResidualBlock(channels_in, channels, 1 if index == 0 else 2, config.norm)
+            rest = [ResidualBlock(channels, channels, 1, config.norm) for _ in range(BLOCKS_PER_STAGE - 1)]
+            stages.append(nn.Sequential(first, *rest))
+            channels_in = channels
+        self.stages = nn.Sequential(*stages)
+        cells = -(-config.image_size // config.stride)
+        self.feature_shape = (channels_in, cells, cells)
+        self.feature_size = channels_in * cells * cells
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode.
+
+        Args:
+            images: (B, 3, H, W) float in [0, 1] with H = W = `config.image_size`, best channels-last.
+
+        Returns:
+            (B, C, h, w) = (B, *feature_shape), not negative.
+
+        Raises:
+            CheckpointError: if the images have another size than the encoder was made for.
+        """
+        size = self.config.image_size
+        if images.shape[1:] != (3, size, size):
+            raise CheckpointError(
+                f"images of shape {tuple(images.shape[1:])}: this network was made for (3, {size}, {size}); "
+                "use data or a camera of that size, or train another network"
+            )
+        return self.stages(self.stem(standardise(images) if self.config.standardise else images))

@@ -1,0 +1,56 @@
+"""Which number format a device computes in, and the check that what it computes is finite."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from lotj.errors import NumericsError
+
+
+@cache
+def fast_dtype(device_type: str) -> torch.dtype | None:
+    """The 16-bit format that is fast on a kind of device, or None where single precision is the better choice.
+
+    A CPU counts when it multiplies bf16 matrices in hardware (AMX or AVX-512 BF16); elsewhere bf16 is emulated and slow.
+    CUDA devices without bf16 get none: fp16 would need loss scaling.
+
+    Args:
+        device_type: ``torch.device.type``, e.g. ``cpu`` or ``cuda``.
+    """
+    if device_type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if device_type == "cpu":
+        has = torch.cpu.get_capabilities()
+        return torch.bfloat16 if has.get("amx_bf16") or has.get("avx512_bf16") else None
+    return None
+
+
+def autocast(device: torch.device | str, enabled: bool = True) -> AbstractContextManager[object]:
+    """Context in which convolutions and matrix products run in `fast_dtype` (parameters stay float32).
+
+    Args:
+        device: where the networks are.
+        enabled: False gives plain float32.
+    """
+    kind = torch.device(device).type
+    dtype = fast_dtype(kind) if enabled else None
+    return nullcontext() if dtype is None else torch.autocast(kind, dtype)
+
+
+def check_finite(name: str, value: Tensor) -> Tensor:
+    """Pass a tensor through if every entry is finite.
+
+    Raises:
+        NumericsError: if one is NaN or infinite; names the tensor and says what to try.
+    """
+    if not bool(torch.isfinite(value).all()):
+        bad = int((~torch.isfinite(value)).sum())
+        raise NumericsError(
+            f"{name}: {bad} of {value.numel()} values are not finite: every input and loss must be; "
+            "check the data (lotj data check) or lower the learning rate, then --resume from the last checkpoint"
+        )
+    return value

@@ -1,0 +1,178 @@
+"""What a run shows: the numbers of the report, worked out from its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lotj.evaluation import EvaluationResult, Summary, barnard, wilson
+from lotj.report.files import RunFiles, Trials
+
+ORDER = ("offline", "practice", "straight-down", "spiral-search")
+"""Evaluations in the order of the table; others follow."""
+
+LABELS = {
+    "offline": "Before practice (offline)",
+    "practice": "After practice",
+    "straight-down": "Straight down",
+    "spiral-search": "Spiral search",
+}
+LEARNT = ("offline", "practice")
+"""The evaluations of a learnt policy; all others are hand-made baselines."""
+
+BESIDE_MM = 2.0
+"""Farther than this from the socket's axis, a plug is beside the socket [mm]."""
+ABOVE_MM = -3.0
+"""Higher than this above the socket's mouth (negative depth), nothing is touched [mm]."""
+ENTERED_MM = 0.5
+"""Deeper than this, the plug has entered [mm]."""
+
+CAUSES = ("pressed beside the socket", "partly inserted", "in the air", "dislodged", "place not recorded")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Predicted against true success at the end of the trials of which both are known.
+
+    Attributes:
+        hits: predicted and true.
+        false_alarms: predicted, not true.
+        misses: true, not predicted.
+        rejections: neither.
+        causes: cause -> (how many false alarms, median depth [mm], median lateral error [mm]); only causes that occur.
+    """
+
+    hits: int
+    false_alarms: int
+    misses: int
+    rejections: int
+    causes: dict[str, tuple[int, float, float]]
+
+    @property
+    def claims(self) -> int:
+        """Trials that the reward model called a success."""
+        return self.hits + self.false_alarms
+
+    @property
+    def n(self) -> int:
+        """Trials judged."""
+        return self.claims + self.misses + self.rejections
+
+
+def ordered(evaluations: list[EvaluationResult]) -> list[EvaluationResult]:
+    """Known evaluations in the table's order, then the rest as they were made."""
+    rank = {name: place for place, name in enumerate(ORDER)}
+    return sorted(evaluations, key=lambda result: rank.get(result.name, len(ORDER)))
+
+
+def false_alarm_causes(trials: Trials, which: np.ndarray) -> np.ndarray:
+    """Why the reward model was wrong in the trials `which` (k,) indices: (k,) of `CAUSES`."""
+    depth, lateral = trials.state["depth_mm"][which], trials.state["lateral_mm"][which]
+    unknown = ~(np.isfinite(depth) & np.isfinite(lateral))
+    beside, partly, air, lost, nowhere = CAUSES
+    return np.select(
+        [
+            trials.state["dislodged"][which] == 1,
+            unknown,
+            (lateral > BESIDE_MM) & (depth > ABOVE_MM),
+            (lateral <= BESIDE_MM) & (depth > ENTERED_MM),
+        ],
+        [lost, nowhere, beside, partly],
+        default=air,
+    )
+
+
+def judge(trials: Trials) -> Judgement | None:
+    """Confusion of the self-reward in practice; None when the truth of no trial is known."""
+    known = np.isfinite(trials.true) & np.isfinite(trials.predicted)
+    if not known.any():
+        return None
+    said, true = trials.predicted > 0.5, trials.true > 0.5
+    wrong = np.flatnonzero(known & said & ~true)
+    kinds = false_alarm_causes(trials, wrong)
+    causes = {}
+    for cause in CAUSES:
+        here = wrong[kinds == cause]
+        if len(here):
+            middle = [
+                float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else float("nan")
+                for values in (trials.state["depth_mm"][here], trials.state["lateral_mm"][here])
+            ]
+            causes[cause] = (len(here), middle[0], middle[1])
+    return Judgement(
+        hits=int((known & said & true).sum()),
+        false_alarms=len(wrong),
+        misses=int((known & ~said & true).sum()),
+        rejections=int((known & ~said & ~true).sum()),
+        causes=dict(sorted(causes.items(), key=lambda item: -item[1][0])),
+    )
+
+
+def percent(rate: float) -> str:
+    """A rate as whole per cent; a rate that is neither 0 nor 1 never reads as 0 or 100 %."""
+    if not np.isfinite(rate):
+        return "–"
+    whole = round(100.0 * rate)
+    if whole == 0 and rate > 0:
+        return "<1 %"
+    return ">99 %" if whole == 100 and rate < 1 else f"{whole} %"
+
+
+def interval_words(successes: int, n: int) -> str:
+    """"17 of 20 (95 % interval 64–95 %)"."""
+    low, high = wilson(successes, n)
+    return f"{successes} of {n} (95 % interval {round(100 * low)}–{round(100 * high)} %)"
+
+
+def summary_sentences(run: RunFiles) -> list[str]:
+    """The findings in plain words, most important first."""
+    by_name = {result.name: result.summary() for result in run.evaluations}
+    after, before = by_name.get("practice"), by_name.get("offline")
+    trained = f"{len(run.trials)} practice trials" if run.trials else "practice"
+    sentences = []
+    if after:
+        sentences.append(
+            f"After {trained} judged only by its own eyes, the robot inserted this connector in "
+            f"{interval_words(after.successes, after.n)} attempts."
+        )
+        if before:
+            sentences.append(_change(before, after))
+    elif before:
+        sentences.append(
+            f"Before practice, the robot inserted this connector in {interval_words(before.successes, before.n)} "
+            "attempts; it has not been evaluated after practice."
+        )
+    elif run.trials:
+        said = int(np.nansum(run.trials.predicted))
+        sentences.append(
+            f"The robot practised {len(run.trials)} trials and called {said} of them a success itself; "
+            "how often it truly succeeds has not been evaluated."
+        )
+    else:
+        sentences.append("Nothing has been practised or evaluated in this run yet.")
+    sentences += _against_baselines(run, after)
+    return sentences
+
+
+def _change(before: Summary, after: Summary) -> str:
+    p = barnard(before.successes, before.n, after.successes, after.n)
+    rise = after.successes / after.n - before.successes / before.n
+    was = f"Before practice it managed {interval_words(before.successes, before.n)}"
+    if p < 0.05:
+        return f"{was}: it got {'better' if rise > 0 else 'worse'}, by more than chance explains ({p_words(p)})."
+    return f"{was}; chance alone could explain the difference ({p_words(p)})."
+
+
+def p_words(p: float) -> str:
+    """"Barnard's test, p = 0.012"."""
+    return "Barnard’s test, p < 0.001" if p < 0.001 else f"Barnard’s test, p = {p:.2g}"
+
+
+def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
+    made = [(result, result.summary()) for result in run.evaluations if result.name not in LEARNT]
+    if not made or after is None:
+        return []
+    best, summary = max(made, key=lambda pair: pair[1].successes / pair[1].n)
+    name = LABELS.get(best.name, best.label).lower()
+    return [f"The best hand-made strategy here, {name}, managed {interval_words(summary.successes, summary.n)}."]

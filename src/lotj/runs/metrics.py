@@ -1,0 +1,68 @@
+"""Metrics as JSON lines: one object a line, appended whole; a torn last line (after a kill) is ignored and cut."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from lotj.runs.files import atomic_write, storage_errors
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: NumPy and torch numbers become numbers, non-finite ones None (JSON has no NaN)."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist") and not isinstance(value, float):  # NumPy and torch arrays and scalars
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a JSON-lines file, oldest first; empty if there is no such file."""
+    if not path.exists():
+        return []
+    complete = path.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in complete.splitlines() if line.strip()]
+
+
+class LineWriter:
+    """Appends records to a JSON-lines file.
+
+    Args:
+        path: the file; a torn last line from an earlier kill is cut off first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists():
+            data = path.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                with storage_errors(path):
+                    atomic_write(path, data[:whole])
+        with storage_errors(path):
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (lives as long as the writer)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Append one record in a single write, so that a kill leaves at most one torn line, the last.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        line = json.dumps(plain(record), allow_nan=False).encode() + b"\n"
+        with storage_errors(self.path):
+            written = self._file.write(line)
+            if written < len(line):  # a full disk may take a part: the next write then says why
+                self._file.write(line[written:])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,248 @@
+"""One run is one folder.
+
+    <root>/<kind>-<date>-<time>/
+        run.json          kind, seed, time of creation, format number
+        config.json       the settings, as given
+        versions.json     software and processor
+        metrics.jsonl     one JSON object a line: step, time and the scalars (other streams beside it)
+        checkpoints/      <name>.pt, each complete or absent
+        tensorboard/      the same scalars
+    <root>/last           link to the newest run
+
+Reading a run (settings, metrics) needs no torch; it is imported only where a checkpoint or TensorBoard is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import time
+import zipfile
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from lotj.errors import CheckpointError, SettingsError
+from lotj.runs.files import atomic_file, atomic_write, storage_errors
+from lotj.runs.metrics import LineWriter, plain, read_lines
+from lotj.runs.versions import versions
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+FORMAT = 1
+_NUMPY_TYPES = [np.ndarray, np.dtype, np._core.multiarray._reconstruct, np._core.multiarray.scalar]
+_NUMPY_TYPES += [type(np.dtype(code)) for code in "?bBhHiIlLqQefdUV"]
+
+
+class Run:
+    """A run folder, open for reading and writing. Make one with `create`, `open` or `find_run`; close it, or use `with`.
+
+    Attributes:
+        path: the folder.
+        kind: what ran: ``collect``, ``pretrain``, ``practice``, ``evaluate``, ``demo``.
+        seed: seed of every random number in the run.
+        config: the settings as plain JSON values.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any], config: dict[str, Any]) -> None:
+        self.path = path
+        self.kind: str = about["kind"]
+        self.seed: int = about["seed"]
+        self.config = config
+        self._streams: dict[str, LineWriter] = {}
+        self._tensorboard: SummaryWriter | None = None
+
+    @classmethod
+    def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
+        """Make a new run folder under `root` and point ``<root>/last`` at it.
+
+        Args:
+            root: folder of all runs; made if missing.
+            kind: what runs, the first part of the folder's name.
+            config: settings, a dataclass or a dictionary.
+            seed: seed of the run.
+
+        Raises:
+            StorageError: the folder cannot be written or the disk is full.
+        """
+        path = _new_folder(Path(root), kind)
+        settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
+        about = {"format": FORMAT, "kind": kind, "seed": seed, "created": datetime.now().isoformat(timespec="seconds")}
+        _write_json(path / "config.json", settings)
+        _write_json(path / "versions.json", versions())
+        _write_json(path / "run.json", about)  # last: a folder with this file is a whole run
+        _point(Path(root) / "last", path)
+        return cls(path, about, plain(settings))
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an existing run folder (a link such as ``runs/last`` is followed).
+
+        Raises:
+            SettingsError: no such folder, not a run, or a run of another format.
+        """
+        path = Path(path).resolve()
+        try:
+            about = json.loads((path / "run.json").read_text())
+            config = json.loads((path / "config.json").read_text())
+        except (OSError, json.JSONDecodeError):
+            raise SettingsError(f"{path}: not a run folder (no readable run.json and config.json in it)") from None
+        if about.get("format") != FORMAT:
+            raise SettingsError(f"{path}: run of format {about.get('format')!r}, this lotj reads format {FORMAT}")
+        return cls(path, about, config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the metric files and TensorBoard."""
+        for writer in self._streams.values():
+            writer.close()
+        self._streams.clear()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+
+    def log(self, step: int, scalars: dict[str, Any], stream: str = "metrics") -> None:
+        """Append one line to ``<stream>.jsonl`` and the numbers in it to TensorBoard (as ``<stream>/<name>``).
+
+        Args:
+            step: the x axis: update, trial or episode number.
+            scalars: named numbers (Python, NumPy or torch); non-finite ones are written as null. Texts are kept too.
+            stream: name of the file, a letters-and-dashes word.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        record = plain(scalars)
+        self._stream(stream).append({"step": int(step), "time": round(time.time(), 3), **record})
+        board = self._board()
+        for name, value in record.items():
+            if isinstance(value, (int, float)):
+                board.add_scalar(f"{stream}/{name}", value, step)
+
+    def metrics(self, stream: str = "metrics") -> list[dict[str, Any]]:
+        """All complete lines of a stream, oldest first; a torn last line is left out."""
+        return read_lines(self.path / f"{stream}.jsonl")
+
+    def rewind(self, step: int, stream: str = "metrics") -> None:
+        """Drop the lines of a stream after `step`: a run resumed from a checkpoint of `step` will write them again."""
+        lines = self.metrics(stream)
+        kept = [line for line in lines if line["step"] <= step]
+        if len(kept) < len(lines):
+            writer = self._streams.pop(stream, None)
+            if writer is not None:
+                writer.close()
+            atomic_write(self.path / f"{stream}.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
+
+    def save(self, name: str, state: dict[str, Any]) -> Path:
+        """Save a checkpoint: complete under its name, or not at all. The one it replaces stays until then.
+
+        Args:
+            name: file name without ending.
+            state: tensors, NumPy arrays, numbers, texts, and dictionaries, lists and tuples of them.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        import torch
+
+        path = self._checkpoint(name)
+        with storage_errors(path):
+            path.parent.mkdir(exist_ok=True)
+        with atomic_file(path) as file:
+            torch.save(state, file)
+        return path
+
+    def has(self, name: str) -> bool:
+        """Whether there is a checkpoint of that name."""
+        return self._checkpoint(name).exists()
+
+    def load(self, name: str, device: str = "cpu") -> dict[str, Any]:
+        """Load a checkpoint's `state`. Runs no code from the file: only tensors, arrays and plain values are accepted.
+
+        Raises:
+            CheckpointError: missing, torn, or holding something else.
+        """
+        import torch
+
+        path = self._checkpoint(name)
+        try:
+            with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+                if archive.testzip() is not None:
+                    raise zipfile.BadZipFile
+            with torch.serialization.safe_globals(_NUMPY_TYPES):
+                return torch.load(path, map_location=device, weights_only=True)
+        except FileNotFoundError:
+            there = ", ".join(sorted(p.stem for p in path.parent.glob("*.pt"))) or "none"
+            raise CheckpointError(f"{path}: no such checkpoint (there: {there})") from None
+        except (RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile, pickle.UnpicklingError):
+            raise CheckpointError(f"{path}: torn or not a lotj checkpoint; delete it and make it again") from None
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.path / "checkpoints" / f"{name}.pt"
+
+    def _stream(self, stream: str) -> LineWriter:
+        if stream not in self._streams:
+            self._streams[stream] = LineWriter(self.path / f"{stream}.jsonl")
+        return self._streams[stream]
+
+    def _board(self) -> SummaryWriter:
+        if self._tensorboard is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
+        return self._tensorboard
+
+
+def find_run(root: Path, kind: str | None = None) -> Run:
+    """The newest run under `root`: the one ``last`` points to, or the newest of one kind.
+
+    Raises:
+        SettingsError: there is none; the message says which kinds there are.
+    """
+    root = Path(root)
+    if kind is None and (root / "last").exists():
+        return Run.open(root / "last")
+    runs = [Run.open(found.parent) for found in root.glob("*/run.json") if found.parent.name != "last"]
+    chosen = [run for run in runs if kind in (None, run.kind)]
+    if not chosen:
+        there = ", ".join(sorted({run.kind for run in runs})) or "nothing"
+        raise SettingsError(f"{root}: no {kind or 'run'} run here (there: {there}); give the run's folder")
+    return max(chosen, key=lambda run: (run.path / "run.json").stat().st_mtime_ns)
+
+
+def _new_folder(root: Path, kind: str) -> Path:
+    """Make ``<root>/<kind>-<date>-<time>``, numbered if two runs start within one second."""
+    stem = f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    with storage_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            path = root / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path.resolve()
+    raise SettingsError(f"{root}: a thousand runs named {stem}; wait a second")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    atomic_write(path, json.dumps(plain(value), indent=2, allow_nan=False).encode() + b"\n")
+
+
+def _point(link: Path, target: Path) -> None:
+    """Point the symbolic link at `target`, in one step."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    with storage_errors(link):
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target.name, target_is_directory=True)
+        os.replace(temporary, link)

@@ -1,0 +1,1 @@
+"""Where a network looks. `lotj.saliency.gradcam` computes (torch); `lotj.saliency.overlay` paints and counts (NumPy)."""

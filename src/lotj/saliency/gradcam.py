@@ -1,0 +1,76 @@
+"""Grad-CAM of any convolutional network (Selvaraju et al.; LOTJ, section VI-C): ReLU(sum_k alpha_k A_k)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from torch import Tensor, nn
+
+from lotj.errors import NumericsError
+
+
+def gradcam(
+    model: nn.Module,
+    layer: nn.Module,
+    images: Tensor,
+    scalar: Callable[[Any], Tensor],
+    *,
+    batch: int = 64,
+) -> np.ndarray:
+    """Heat maps of the places that make one scalar output larger.
+
+    For a reward model the scalar is its logit, ``lambda logit: logit.squeeze(-1)``; for a policy one component of the
+    mean action, ``lambda mean: mean[:, 1]`` (the Y axis, as in the paper: which places push the plug towards +Y?).
+
+    Args:
+        model: called with images; run in evaluation mode and in full precision, left as it was found.
+        layer: convolutional part of `model` whose output (B, C, h, w) is looked at; an encoder's last stage but one
+            (6x6 at 96 px) is what the paper takes. Its output must not be changed in place afterwards.
+        images: (N, 3, H, W) float32, as `model` wants them, on its device.
+        scalar: picks (B,) from what `model` returns for B images.
+        batch: images at once.
+
+    Returns:
+        (N, H, W) float32 in [0, 1], bilinearly upsampled; each map is scaled by its own maximum, and is all zero where
+        nothing in the layer pushes the scalar up.
+
+    Raises:
+        ValueError: `images` or the layer's output is not 4-dimensional, or `scalar` does not give one number an image.
+        NumericsError: a heat map is not finite.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
+    method = LayerGradCam(lambda x: _one_each(scalar(model(x)), len(x)), layer)
+    was_training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        # Frozen networks have no parameter that asks for gradients: the input has to, or the layer has no graph.
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+            maps = [_maps(method, part.detach().clone().requires_grad_()) for part in images.split(batch)]
+    finally:
+        for module, training in was_training.items():
+            module.training = training
+    return torch.cat(maps).cpu().numpy() if maps else np.zeros((0, *images.shape[2:]), np.float32)
+
+
+def _one_each(values: Tensor, n: int) -> Tensor:
+    if values.shape != (n,):
+        raise ValueError(f"scalar must give one number an image, ({n},), not {tuple(values.shape)}")
+    return values
+
+
+def _maps(method: LayerGradCam, images: Tensor) -> Tensor:
+    """(B, 3, H, W) images to (B, H, W) maps in [0, 1]."""
+    heat = method.attribute(images, relu_attributions=True)
+    if not isinstance(heat, Tensor) or heat.ndim != 4:
+        raise ValueError("the layer's output must be one tensor (B, C, h, w): give a convolutional layer")
+    size = (int(images.shape[2]), int(images.shape[3]))
+    heat = LayerAttribution.interpolate(heat.detach(), size, "bilinear").squeeze(1)
+    if not torch.isfinite(heat).all():
+        raise NumericsError("Grad-CAM is not finite: check the network's weights and the images")
+    peak = heat.amax(dim=(1, 2), keepdim=True)
+    return torch.where(peak > 0, heat / peak.clamp_min(torch.finfo(heat.dtype).tiny), torch.zeros_like(heat))

@@ -1,0 +1,87 @@
+"""The two robots of the bench: gripper, compliance, limits and wrist camera.
+
+Values are of the order of a collaborative arm under Cartesian impedance control at low speed; no single product is
+meant. `hand frame`: origin where a calibrated grasp puts the plug's mating plane, z up, x and y as the bench.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lotj.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One robot.
+
+    Attributes:
+        name: used in domain names.
+        fingers: number of fingers (looks and collision shape of the gripper).
+        finger_size: (width, thickness, height) of a finger [m].
+        palm_size: (x, y, z) of the palm [m].
+        colour: linear RGB of palm and fingers.
+        stiffness: Cartesian stiffness [N/m].
+        force_limit: largest force of the controller along each axis [N].
+        grip_force: axial force at which the plug starts to slip in the fingers [N].
+        tilt_stiffness: rotational compliance of the grip about x and y [N m/rad].
+        camera_position: of the wrist camera in the hand frame [m].
+        camera_target: point it looks at, in the hand frame [m].
+        field_of_view: vertical [degrees].
+    """
+
+    name: str
+    fingers: int
+    finger_size: tuple[float, float, float]
+    palm_size: tuple[float, float, float]
+    colour: tuple[float, float, float]
+    stiffness: float
+    force_limit: float
+    grip_force: float
+    tilt_stiffness: float
+    camera_position: tuple[float, float, float]
+    camera_target: tuple[float, float, float]
+    field_of_view: float
+
+
+ARMS = {
+    "duo": Arm(
+        name="duo",
+        fingers=2,
+        finger_size=(0.014, 0.006, 0.030),
+        palm_size=(0.050, 0.070, 0.030),
+        colour=(0.25, 0.25, 0.27),
+        stiffness=3000.0,
+        force_limit=30.0,
+        grip_force=38.0,
+        tilt_stiffness=3.0,
+        camera_position=(0.0, -0.115, 0.060),
+        camera_target=(0.0, 0.0, -0.012),
+        field_of_view=34.0,
+    ),
+    "trio": Arm(
+        name="trio",
+        fingers=3,
+        finger_size=(0.010, 0.007, 0.034),
+        palm_size=(0.064, 0.064, 0.024),
+        colour=(0.75, 0.75, 0.72),
+        stiffness=2500.0,
+        force_limit=30.0,
+        grip_force=36.0,
+        tilt_stiffness=2.5,
+        camera_position=(0.062, -0.105, 0.075),
+        camera_target=(0.0, 0.0, -0.012),
+        field_of_view=32.0,
+    ),
+}
+
+
+def find_arm(name: str) -> Arm:
+    """A robot of the bench by name.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if name not in ARMS:
+        raise SettingsError(f"unknown robot {name!r}; known are {', '.join(sorted(ARMS))}")
+    return ARMS[name]

@@ -1,0 +1,207 @@
+"""The bench in motion: a compliant Cartesian controller with limits, ground truth for labels, and the wrist camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from lotj.sim.arm import Arm
+from lotj.sim.connector import Connector
+from lotj.sim.look import Look
+from lotj.sim.scene import TIMESTEP, build_scene
+
+RATE_HZ = 10.0
+"""Policy rate."""
+
+STEP_LIMIT = 6e-3
+"""Largest commanded motion per policy step and axis [m]: 60 mm/s."""
+
+LEASH = 4e-3
+"""The commanded point never leads the measured hand by more than this before a new step is added [m]: pressing force
+stays bounded by stiffness x (leash + step), and a blocked hand does not wind up."""
+
+WORKSPACE = (0.035, 0.035, 0.060)
+"""Half width in x and y, and height in z, of the box around the nominal socket in which the hand may move [m]."""
+
+SLIP_LIMIT = 3e-3
+"""The plug counts as dislodged beyond this slip in the fingers [m] ..."""
+
+TILT_LIMIT = np.deg2rad(9.0)
+"""... or beyond this tilt [rad]."""
+
+_BLOCKS = 5
+"""Pieces of a policy step: the commanded point is a ramp, and contacts' friction is switched at this grain."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Ground truth after one policy step (labels and evaluation; never shown to a practising learner).
+
+    Attributes:
+        position: (3,) plug origin in the socket frame [m]; z = 0 when seated.
+        force: (3,) contact force on the plug in the socket frame at the end of the step [N].
+        peak_force: largest norm of the contact force during the step [N].
+        dislodged: the plug slipped or tilted beyond the limits.
+        success: seated.
+    """
+
+    position: np.ndarray
+    force: np.ndarray
+    peak_force: float
+    dislodged: bool
+    success: bool
+
+
+class Bench:
+    """One domain's bench.
+
+    Args:
+        connector: what is plugged into what.
+        arm: the robot.
+        look: everything else.
+        image_size: side of the square camera image [pixels].
+    """
+
+    def __init__(self, connector: Connector, arm: Arm, look: Look, image_size: int) -> None:
+        self.connector = connector
+        self.arm = arm
+        self.look = look
+        self.image_size = image_size
+        self.model = build_scene(connector, arm, look)
+        self.data = mujoco.MjData(self.model)
+        model = self.model
+        self._hand = [model.joint(f"hand-{a}").qposadr[0] for a in "xyz"]
+        self._hand_dof = [model.joint(f"hand-{a}").dofadr[0] for a in "xyz"]
+        self._slip = model.joint("slip").qposadr[0]
+        self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xy"]
+        self._plug_site = model.site("plug").id
+        self._socket_site = model.site("socket").id
+        self._plug_body = model.body("plug").id
+        self._hand_body = model.body("hand").id
+        self._retention = model.tendon("retention").id
+        self._lamp = model.light("lamp").id
+        self._base_light = {
+            name: getattr(model, name)[self._lamp].copy() for name in ("light_diffuse", "light_ambient", "light_dir")
+        }
+        self._command = np.zeros(3)
+        self._origin = np.asarray(look.clamp_shift, float)
+        self._renderer: mujoco.Renderer | None = None
+        depth = connector.insertion_depth
+        self.seated_within = float(np.clip(0.1 * depth, 0.4e-3, 1.0e-3))
+        """Remaining travel that still counts as seated [m]."""
+        self.lateral_within = max(f.clearance for f in connector.features if not f.visual) + 1.0e-3
+        """Lateral error up to which a seated plug counts as inserted [m]; a guard, the geometry decides."""
+
+    def reset(self, offset: np.ndarray, height: float, light: np.random.Generator | None = None) -> Reading:
+        """Put the plug above the socket, at rest.
+
+        Args:
+            offset: (2,) of the plug origin from the socket axis [m].
+            height: of the lowest point of the plug above the highest point of the socket [m].
+            light: if given, varies the lamp a little, as daylight does between episodes.
+        """
+        mujoco.mj_resetData(self.model, self.data)
+        self.model.tendon_frictionloss[self._retention] = 0.0
+        if light is not None:
+            self._vary_light(light)
+        target = self._origin + np.array([offset[0], offset[1], self.contact_height + height])
+        start = target - np.asarray(self.look.grasp_shift)
+        self.data.qpos[self._hand] = start
+        self._command = start.copy()
+        self.data.ctrl[:] = start
+        mujoco.mj_forward(self.model, self.data)
+        return self._read(0.0)
+
+    @property
+    def contact_height(self) -> float:
+        """z of the plug origin at which the first surfaces of plug and socket are level [m]."""
+        reach = max((f.length - f.base for f in self.connector.features if f.on == "plug"), default=0.0)
+        rise = max((f.base + f.length for f in self.connector.features if f.on == "socket"), default=0.0)
+        return max(reach, 0.0) + max(rise, 0.0)
+
+    def _vary_light(self, rng: np.random.Generator) -> None:
+        level = rng.uniform(0.88, 1.12)
+        self.model.light_diffuse[self._lamp] = self._base_light["light_diffuse"] * level
+        self.model.light_ambient[self._lamp] = self._base_light["light_ambient"] * rng.uniform(0.92, 1.08)
+        direction = self._base_light["light_dir"] + rng.uniform(-0.06, 0.06, 3)
+        self.model.light_dir[self._lamp] = direction / np.linalg.norm(direction)
+
+    def move(self, delta: np.ndarray) -> Reading:
+        """Execute one policy step: move the commanded point by `delta` (3,) [m] and let the physics follow.
+
+        The robot's own limits hold whatever is asked: step length, leash, workspace and force.
+        """
+        delta = np.clip(np.asarray(delta, float), -STEP_LIMIT, STEP_LIMIT)
+        hand = self.data.qpos[self._hand]
+        start = np.clip(self._command, hand - LEASH, hand + LEASH)
+        low, high = self._origin - np.array(WORKSPACE), self._origin + np.array(WORKSPACE)
+        low[2] = self._origin[2] - 0.010
+        high[2] += self.contact_height
+        goal = np.clip(start + delta, low, high)
+        peak = 0.0
+        substeps = round(1.0 / RATE_HZ / TIMESTEP / _BLOCKS)
+        for block in range(_BLOCKS):
+            self.data.ctrl[:] = start + (goal - start) * min(1.0, (block + 1) / (_BLOCKS - 1))
+            engaged = self._position()[2] < self.connector.insertion_depth * 0.9
+            inside = engaged and self._lateral() < self.lateral_within
+            self.model.tendon_frictionloss[self._retention] = self.connector.seating_force if inside else 0.0
+            mujoco.mj_step(self.model, self.data, substeps)
+            peak = max(peak, float(np.linalg.norm(self._force())))
+        self._command = goal
+        return self._read(peak)
+
+    def _position(self) -> np.ndarray:
+        rotation = self.data.site_xmat[self._socket_site].reshape(3, 3)
+        return rotation.T @ (self.data.site_xpos[self._plug_site] - self.data.site_xpos[self._socket_site])
+
+    def _lateral(self) -> float:
+        return float(np.linalg.norm(self._position()[:2]))
+
+    def _force(self) -> np.ndarray:
+        """Contact force on plug and fingers in the socket frame [N] (3,)."""
+        total = np.zeros(3)
+        wrench = np.zeros(6)
+        for i in range(self.data.ncon):
+            contact = self.data.contact[i]
+            body1, body2 = self.model.geom_bodyid[contact.geom1], self.model.geom_bodyid[contact.geom2]
+            mujoco.mj_contactForce(self.model, self.data, i, wrench)
+            force = contact.frame.reshape(3, 3).T @ wrench[:3]
+            if body2 in (self._plug_body, self._hand_body):
+                total += force
+            elif body1 in (self._plug_body, self._hand_body):
+                total -= force
+        return self.data.site_xmat[self._socket_site].reshape(3, 3).T @ total
+
+    def penetration(self) -> float:
+        """Deepest overlap of any contact [m]."""
+        return float(max((-c.dist for c in self.data.contact[: self.data.ncon]), default=0.0))
+
+    def _read(self, peak: float) -> Reading:
+        position = self._position()
+        slip = abs(self.data.qpos[self._slip])
+        tilt = float(np.max(np.abs(self.data.qpos[self._tilt])))
+        dislodged = bool(slip > SLIP_LIMIT or tilt > TILT_LIMIT)
+        seated = position[2] < self.seated_within and np.linalg.norm(position[:2]) < self.lateral_within
+        force = self._force()
+        peak = max(peak, float(np.linalg.norm(force)))
+        return Reading(position, force, peak, dislodged, bool(seated and not dislodged))
+
+    def render(self, camera: str = "wrist", size: int | None = None) -> np.ndarray:
+        """Camera image, (S, S, 3) uint8."""
+        size = size or self.image_size
+        if self._renderer is None or self._renderer.height != size:
+            self.close()
+            self._renderer = mujoco.Renderer(self.model, size, size)
+            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
+        self._renderer.update_scene(self.data, camera)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None

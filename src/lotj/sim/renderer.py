@@ -1,0 +1,146 @@
+"""Which off-screen renderer MuJoCo uses, chosen before `mujoco` is imported, and how fast it is.
+
+MuJoCo reads the environment variable MUJOCO_GL when it is imported, and a missing library makes that import fail in
+odd ways. So `choose_renderer` looks for the libraries first; `renderer_info` then renders in a process of its own, which
+shows whether a frame really comes out, on what, and at what rate.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+
+from lotj.errors import RendererError
+
+_LIBRARIES = {"egl": ("libEGL.so.1",), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6")}
+_WAY_OUT = (
+    "install Debian's libegl1 and libgl1-mesa-dri (or libosmesa6), e.g. with `make renderer` as root, "
+    "then look with `lotj doctor`"
+)
+_PROBE = """
+import json, time, mujoco
+model = mujoco.MjModel.from_xml_string('''
+<mujoco>
+  <visual><global offwidth="64" offheight="64"/><quality shadowsize="512" offsamples="4"/></visual>
+  <worldbody>
+    <light name="lamp" pos="0 0 1"/>
+    <geom name="bench" type="plane" size="1 1 .1"/>
+    <geom name="box" type="box" size=".1 .1 .1" pos="0 0 .1"/>
+  </worldbody>
+</mujoco>''')
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+with mujoco.Renderer(model, 64, 64) as renderer:
+    for frames in (3, 40):
+        start = time.perf_counter()
+        for _ in range(frames):
+            renderer.update_scene(data)
+            image = renderer.render()
+        rate = frames / (time.perf_counter() - start)
+    from OpenGL import GL
+    name = (GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
+assert image.std() > 0, "the rendered frame is empty"
+print(json.dumps({"device": name, "frames_per_s": rate}))
+"""
+
+
+@dataclass(frozen=True)
+class RendererInfo:
+    """A renderer that was seen to work.
+
+    Attributes:
+        backend: value of MUJOCO_GL, ``egl`` or ``osmesa`` unless the user chose another.
+        device: what OpenGL calls itself, e.g. ``llvmpipe ...`` (the processor draws) or the name of a GPU.
+        frames_per_s: 64 x 64 px frames of a small scene with a shadow, per second, in one process.
+    """
+
+    backend: str
+    device: str
+    frames_per_s: float
+
+    @property
+    def software(self) -> bool:
+        """Whether the processor draws."""
+        return any(name in self.device.lower() for name in ("llvmpipe", "softpipe", "swrast"))
+
+    def __str__(self) -> str:
+        where = "on the processor" if self.software else "on the GPU"
+        return f"{self.backend}, {where} ({self.device}), {self.frames_per_s:.0f} frames/s at 64 px"
+
+
+def choose_renderer() -> str:
+    """Set MUJOCO_GL unless the user has; call this before `mujoco` is imported. Costs a millisecond.
+
+    Without any renderer the value is ``disable``: physics works, and `renderer_info` says what is missing.
+
+    Returns:
+        The value of MUJOCO_GL; "" where the system brings a renderer of its own (not Linux).
+    """
+    if not os.environ.get("MUJOCO_GL") and sys.platform == "linux":
+        os.environ["MUJOCO_GL"] = next((name for name in _LIBRARIES if _loads(name)), "disable")
+    return os.environ.get("MUJOCO_GL", "")
+
+
+@cache
+def renderer_info() -> RendererInfo:
+    """Render some frames in a process of its own and say on what and how fast. Takes about a second, once.
+
+    If EGL is there but draws nothing (its drivers are missing), OSMesa is tried and, if it works, chosen.
+
+    Raises:
+        RendererError: no renderer, or the one that MUJOCO_GL names does not work.
+    """
+    chosen = choose_renderer()
+    candidates = [chosen]
+    if chosen == "egl" and "mujoco" not in sys.modules and _loads("osmesa"):
+        candidates.append("osmesa")
+    if chosen == "disable":
+        raise RendererError(f"no off-screen renderer: {_WAY_OUT}")
+    reasons = []
+    for backend in candidates:
+        found = _probe(backend)
+        if isinstance(found, RendererInfo):
+            os.environ["MUJOCO_GL"] = backend
+            return found
+        reasons.append(f"{backend}: {found}")
+    raise RendererError(f"the renderer MUJOCO_GL={chosen} does not work ({'; '.join(reasons)}): {_WAY_OUT}")
+
+
+def _loads(backend: str) -> bool:
+    """Whether one of the backend's libraries can be loaded."""
+    for library in _LIBRARIES[backend]:
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _probe(backend: str) -> RendererInfo | str:
+    """Render in a new process: what was found, or the last line of the error."""
+    environment = {**os.environ, "MUJOCO_GL": backend}
+    environment.pop("PYOPENGL_PLATFORM", None)  # mujoco sets it from MUJOCO_GL and fails if another stands there
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        return "no frame within 120 s"
+    if done.returncode == 0:
+        seen = json.loads(done.stdout.splitlines()[-1])
+        return RendererInfo(backend, seen["device"], seen["frames_per_s"])
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1][:160] if lines else f"ended with exit code {done.returncode}"
+
+
+if __name__ == "__main__":  # `make renderer` asks here, before the commands' own packages are needed
+    try:
+        print(f"renderer: {renderer_info()}")
+    except RendererError as error:
+        sys.exit(f"{error}")

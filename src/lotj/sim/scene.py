@@ -1,0 +1,261 @@
+"""The work bench as a MuJoCo model: socket in a clamp, plug in a compliant gripper, wrist camera, bench and clutter.
+
+World frame: origin at the socket's mating face if the clamp stood at its nominal place, z up. Hand and plug slide on
+three position-controlled axes; in the fingers the plug can tilt against a spring and slip against friction.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from lotj import geometry as geo
+from lotj.sim.arm import Arm
+from lotj.sim.connector import Connector
+from lotj.sim.look import Look
+from lotj.sim.solids import Piece, plug_pieces, socket_pieces
+
+TIMESTEP = 0.002
+"""Physics step [s]: 500 Hz."""
+
+HAND_MASS = 1.0
+"""Effective mass of the arm at the hand [kg]."""
+
+_PLUG_SIDE = {"contype": 1, "conaffinity": 2}
+_SOCKET_SIDE = {"contype": 2, "conaffinity": 1}
+_SEEN_ONLY = {"contype": 0, "conaffinity": 0}
+_SOLREF = (0.004, 1.0)
+_SOLIMP = (0.95, 0.99, 0.0002, 0.5, 2.0)
+_STICK = (0.9999, 0.9999, 0.001, 0.5, 2.0)  # dry friction that does not creep below its limit
+_AXES = np.eye(3)
+
+
+def build_scene(connector: Connector, arm: Arm, look: Look) -> mujoco.MjModel:
+    """Compile the bench for one domain. Every geom, joint, camera, light and actuator is named."""
+    spec = mujoco.MjSpec()
+    spec.option.timestep = TIMESTEP
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    spec.option.impratio = 5.0
+    spec.visual.headlight.active = 0
+    spec.visual.quality.offsamples = 0
+    spec.visual.map.znear = 0.01
+    spec.stat.extent = 0.3
+    spec.stat.meansize = 0.01
+    spec.stat.center = [0, 0, 0]
+    _add_materials(spec, look)
+    _add_light(spec, look)
+    _add_bench(spec, connector, look)
+    _add_socket(spec, connector, look)
+    _add_hand(spec, connector, arm, look)
+    return spec.compile()
+
+
+def _add_materials(spec: mujoco.MjSpec, look: Look) -> None:
+    texture = spec.add_texture(
+        name="bench",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        width=look.bench_texture.shape[1],
+        height=look.bench_texture.shape[0],
+        nchannel=3,
+    )
+    texture.data = look.bench_texture.tobytes()
+    bench = spec.add_material(name="bench", texrepeat=[3, 3], specular=0.1)
+    bench.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "bench"
+    for name, colour, gloss in (
+        ("plug", look.plug_colour, look.gloss),
+        ("socket", look.socket_colour, look.gloss),
+        ("metal", look.metal_colour, 0.9),
+        ("dark", (0.02, 0.02, 0.02), 0.0),
+        ("clamp", look.clamp_colour, 0.5 * look.gloss),
+        ("hand", look.hand_colour, 0.3),
+    ):
+        spec.add_material(name=name, rgba=[*colour, 1.0], specular=gloss, shininess=gloss)
+
+
+def _add_light(spec: mujoco.MjSpec, look: Look) -> None:
+    level = look.light_level * np.asarray(look.light_tint)
+    spec.worldbody.add_light(
+        name="lamp",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[-0.5 * d for d in look.light_direction],
+        dir=look.light_direction,
+        diffuse=0.8 * level,
+        ambient=look.ambient * np.asarray(look.light_tint),
+        specular=0.4 * level,
+        castshadow=False,
+    )
+
+
+def _add_bench(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
+    drop = _bench_drop(connector)
+    spec.worldbody.add_geom(
+        name="bench",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[0.4, 0.4, 0.05],
+        pos=[look.clamp_shift[0], look.clamp_shift[1], look.clamp_shift[2] - drop],
+        material="bench",
+        **_SOCKET_SIDE,
+    )
+    kinds = {
+        "box": mujoco.mjtGeom.mjGEOM_BOX,
+        "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+        "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+    }
+    for i, thing in enumerate(look.clutter):
+        x, y, _ = np.asarray(thing.position) + np.asarray(look.clamp_shift)
+        spec.worldbody.add_geom(
+            name=f"clutter-{i}",
+            type=kinds[thing.shape],
+            size=thing.size,
+            pos=[x, y, look.clamp_shift[2] - drop + thing.size[2 if thing.shape != "cylinder" else 1]],
+            quat=geo.quaternion(np.array([0, 0, thing.yaw])),
+            rgba=[*thing.colour, 1.0],
+            **_SEEN_ONLY,
+        )
+
+
+def _bench_drop(connector: Connector) -> float:
+    """Depth of the bench below the mating face [m]: deep enough that clutter stays below the plug."""
+    return connector.housing_height + 0.025
+
+
+def _add_pieces(
+    spec: mujoco.MjSpec, body: mujoco.MjsBody, prefix: str, pieces: list[Piece], material: str, side: dict, friction: float
+) -> None:
+    for piece in pieces:
+        name = f"{prefix}-{piece.name}"
+        options: dict = dict(_SEEN_ONLY if not piece.collides else side)
+        options |= {"friction": [friction, 0.005, 0.0001], "solref": _SOLREF, "solimp": _SOLIMP, "mass": 0.0}
+        options["material"] = "dark" if piece.dark else "metal" if piece.metal else material
+        box = piece.box()
+        if box is not None:
+            body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=box[0], size=box[1], **options)
+        else:
+            mesh = spec.add_mesh(name=name)
+            mesh.uservert = piece.vertices().ravel()
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+            body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, **options)
+
+
+def _add_socket(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
+    turn = np.asarray(look.clamp_tilt) + np.array([0, 0, look.clamp_yaw])
+    socket = spec.worldbody.add_body(name="socket", pos=look.clamp_shift, quat=geo.quaternion(turn))
+    pieces = socket_pieces(connector)
+    _add_pieces(spec, socket, "socket", pieces, "socket", _SOCKET_SIDE, connector.friction * look.friction_scale)
+    socket.add_site(name="socket", size=[0.001, 0.001, 0.001], rgba=[0, 0, 0, 0])
+    width, height = connector.housing_size[1] * 0.5 + 0.004, connector.housing_height
+    top = -min(0.35 * height, 0.006)
+    for name, sign in (("left", -1.0), ("right", 1.0)):
+        half = [look.clamp_width / 2, width, (height + 0.025 + top) / 2]
+        x = sign * (connector.housing_size[0] / 2 + half[0])
+        socket.add_geom(
+            name=f"clamp-{name}",
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            pos=[x, 0, top - half[2]],
+            size=half,
+            material="clamp",
+            mass=0.0,
+            **_SOCKET_SIDE,
+        )
+
+
+def _add_hand(spec: mujoco.MjSpec, connector: Connector, arm: Arm, look: Look) -> None:
+    hand = spec.worldbody.add_body(name="hand", gravcomp=1.0, mass=HAND_MASS, inertia=[0.01, 0.01, 0.01])
+    hand.explicitinertial = True
+    damping = 2.0 * np.sqrt(arm.stiffness * HAND_MASS)
+    for i, axis in enumerate("xyz"):
+        hand.add_joint(name=f"hand-{axis}", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=_AXES[i])
+        drive = spec.add_actuator(
+            name=f"drive-{axis}", trntype=mujoco.mjtTrn.mjTRN_JOINT, target=f"hand-{axis}", forcelimited=True
+        )
+        drive.set_to_position(kp=arm.stiffness, kv=damping)
+        drive.forcerange = [-arm.force_limit, arm.force_limit]
+    grip = connector.body_gap + 0.6 * connector.body_height
+    _add_fingers(hand, connector, arm, grip)
+    _add_camera(hand, arm, look)
+    _add_plug(spec, hand, connector, arm, look, grip)
+
+
+def _add_plug(
+    spec: mujoco.MjSpec, hand: mujoco.MjsBody, connector: Connector, arm: Arm, look: Look, grip: float
+) -> None:
+    """The plug in the fingers: a friction slide along z and two spring hinges at the grip point."""
+    pivot = [0.0, 0.0, grip]
+    plug = hand.add_body(
+        name="plug",
+        gravcomp=1.0,
+        pos=look.grasp_shift,
+        quat=geo.quaternion(np.asarray(look.grasp_tilt)),
+        mass=0.08,
+        inertia=[4e-5, 4e-5, 4e-5],
+        ipos=pivot,
+    )
+    plug.explicitinertial = True
+    plug.add_joint(
+        name="slip",
+        type=mujoco.mjtJoint.mjJNT_SLIDE,
+        axis=[0, 0, 1],
+        frictionloss=arm.grip_force * look.grip_scale,
+        solref_friction=_SOLREF,
+        solimp_friction=_STICK,
+    )
+    for i, axis in enumerate("xy"):
+        plug.add_joint(
+            name=f"tilt-{axis}",
+            type=mujoco.mjtJoint.mjJNT_HINGE,
+            axis=_AXES[i],
+            pos=pivot,
+            stiffness=[arm.tilt_stiffness, 0, 0],
+            damping=[0.03, 0, 0],
+            armature=2e-4,
+        )
+    _add_pieces(spec, plug, "plug", plug_pieces(connector), "plug", _PLUG_SIDE, connector.friction * look.friction_scale)
+    plug.add_site(name="plug", size=[0.001, 0.001, 0.001], rgba=[0, 0, 0, 0])
+    retention = spec.add_tendon(name="retention", solref_friction=_SOLREF, solimp_friction=_STICK)
+    retention.wrap_joint("hand-z", 1.0)
+    retention.wrap_joint("slip", 1.0)
+
+
+def _add_fingers(hand: mujoco.MjsBody, connector: Connector, arm: Arm, grip: float) -> None:
+    width, thickness, height = arm.finger_size
+    reach = max(connector.body_size)
+    low = connector.body_gap + 0.35 * connector.body_height
+    for i in range(arm.fingers):
+        angle = np.pi / 2 + 2 * np.pi * i / arm.fingers
+        half = connector.body_size[1] / 2 if arm.fingers == 2 else reach / 2
+        distance = half + thickness / 2
+        hand.add_geom(
+            name=f"finger-{i}",
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[width / 2, thickness / 2, height / 2],
+            pos=[distance * np.cos(angle), distance * np.sin(angle), low + height / 2],
+            quat=geo.quaternion(np.array([0, 0, angle - np.pi / 2])),
+            material="hand",
+            mass=0.0,
+            **_PLUG_SIDE,
+        )
+    x, y, z = arm.palm_size
+    hand.add_geom(
+        name="palm",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[x / 2, y / 2, z / 2],
+        pos=[0, 0, max(low + height, connector.body_gap + connector.body_height) + z / 2],
+        material="hand",
+        mass=0.0,
+        **_PLUG_SIDE,
+    )
+
+
+def _add_camera(hand: mujoco.MjsBody, arm: Arm, look: Look) -> None:
+    place = np.asarray(arm.camera_position) + np.asarray(look.camera_shift)
+    forward = np.asarray(arm.camera_target) - np.asarray(arm.camera_position)
+    back = -forward / np.linalg.norm(forward)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    frame = np.stack([right, np.cross(back, right), back], axis=1)
+    turn = np.zeros(9)
+    mujoco.mju_quat2Mat(turn, geo.quaternion(np.asarray(look.camera_turn)))
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, (frame @ turn.reshape(3, 3)).ravel())
+    hand.add_camera(name="wrist", pos=place, quat=quat, fovy=arm.field_of_view * look.zoom)

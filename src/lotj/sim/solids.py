@@ -1,0 +1,193 @@
+"""From a `Connector` to solid pieces: convex prisms that make up plug and socket.
+
+A piece is a stack of convex rings (polygons at rising z): straight walls, a tapered tip or a funnelled mouth are all
+one convex body. Boxes are recognised, since box-box contact is MuJoCo's most robust.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lotj import geometry as geo
+from lotj.sim.connector import Connector, Feature
+
+SIDES = 16
+"""Corners of the polygon that stands for a circle. A male element's corners lie on its circle, a cavity's edges touch
+its circle from outside, so the true clearance is the smallest gap."""
+
+FLOOR_GAP = 0.5e-3
+"""Cavities are this much deeper than the element is long [m], so that the faces seat first."""
+
+RIM = 0.25e-3
+"""Cells around a cavity are this much wider than its mouth [m]."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One convex body.
+
+    Attributes:
+        name: unique within plug or socket.
+        rings: (polygon (N, 2), z) from bottom to top, in the plug or socket frame [m].
+        collides: false for what is only seen.
+        dark: drawn in the dark colour of an opening.
+        metal: drawn in the contacts' colour.
+    """
+
+    name: str
+    rings: tuple[tuple[np.ndarray, float], ...]
+    collides: bool = True
+    dark: bool = False
+    metal: bool = False
+
+    def vertices(self) -> np.ndarray:
+        """(M, 3) corners of the convex hull [m]."""
+        return np.concatenate([np.column_stack([p, np.full(len(p), z)]) for p, z in self.rings])
+
+    def box(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(centre (3,), half sizes (3,)) if the piece is an axis-aligned box, else None."""
+        if len(self.rings) != 2:
+            return None
+        (low, z0), (high, z1) = self.rings
+        x0, y0, x1, y1 = geo.bounds(low)
+        corners = geo.rectangle(((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0, y1 - y0))
+        if len(low) != 4 or low.shape != high.shape or not np.allclose(low, high, atol=1e-9):
+            return None
+        if not all(np.isclose(corners, p, atol=1e-9).all(axis=1).any() for p in low):
+            return None
+        half = np.array([x1 - x0, y1 - y0, z1 - z0]) / 2
+        return np.array([(x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2]), half
+
+
+def outline(feature: Feature, grow: float = 0.0, cavity: bool = False) -> np.ndarray:
+    """Cross-section of a feature, grown by `grow` per side [m], as a convex polygon (N, 2)."""
+    if feature.shape == "round":
+        apothem = feature.size[0] / 2 + grow
+        if not cavity:
+            apothem *= np.cos(np.pi / SIDES)
+        polygon = geo.regular_polygon(feature.centre, apothem, SIDES)
+    elif feature.shape == "rect":
+        polygon = geo.rectangle(feature.centre, (feature.size[0] + 2 * grow, feature.size[1] + 2 * grow))
+    else:
+        polygon = geo.offset(np.asarray(feature.points) + np.asarray(feature.centre), grow)
+    return geo.rotate(polygon, feature.angle, feature.centre)
+
+
+def _male(feature: Feature) -> list[Piece]:
+    """The male element, in the frame of the side that bears it."""
+    down = feature.on == "plug"
+    direction = -1.0 if down else 1.0
+    root, tip = feature.base, feature.base + direction * feature.length
+    shoulder = tip - direction * feature.chamfer
+    full = outline(feature)
+    metal = feature.visual or min(feature.size) < 7e-3
+    if feature.wall > 0:
+        return _tube(feature, full, root, shoulder, tip, metal)
+    pieces = []
+    if feature.shape == "rect" and feature.chamfer > 0:
+        pieces.append(_stack(f"{feature.name}-shaft", [(full, root), (full, shoulder)], feature, metal))
+        pieces.append(
+            _stack(f"{feature.name}-tip", [(full, shoulder), (outline(feature, -feature.chamfer), tip)], feature, metal)
+        )
+        return pieces
+    rings = [(full, root), (full, shoulder)]
+    if feature.chamfer > 0:
+        rings.append((outline(feature, -feature.chamfer), tip))
+    return [_stack(feature.name, rings, feature, metal)]
+
+
+def _tube(
+    feature: Feature, full: np.ndarray, root: float, shoulder: float, tip: float, metal: bool
+) -> list[Piece]:
+    """Walls of a tube, one mitred piece per edge; the tip is bevelled on the outside by at most 80 % of the wall."""
+    inner = geo.offset(full, -feature.wall)
+    bevel = geo.offset(full, -min(feature.chamfer, 0.8 * feature.wall))
+    pieces = []
+    for i in range(len(full)):
+        j = (i + 1) % len(full)
+        wall = np.array([full[i], full[j], inner[j], inner[i]])
+        end = np.array([bevel[i], bevel[j], inner[j], inner[i]])
+        rings = [(wall, root), (wall, shoulder)]
+        if feature.chamfer > 0:
+            rings.append((end, tip))
+        pieces.append(_stack(f"{feature.name}-wall-{i}", rings, feature, metal))
+    return pieces
+
+
+def _stack(name: str, rings: list[tuple[np.ndarray, float]], feature: Feature, metal: bool) -> Piece:
+    ordered = tuple(sorted(rings, key=lambda ring: ring[1]))
+    return Piece(name, ordered, collides=not feature.visual, metal=metal)
+
+
+def plug_pieces(connector: Connector) -> list[Piece]:
+    """Everything that moves with the plug, in the plug frame; the body is the last piece."""
+    pieces = [p for f in connector.features if f.on == "plug" for p in _male(f)]
+    body = geo.rectangle((0.0, 0.0), connector.body_size)
+    low = connector.body_gap
+    pieces.append(Piece("body", ((body, low), (body, low + connector.body_height))))
+    return pieces
+
+
+def socket_pieces(connector: Connector) -> list[Piece]:
+    """The socket block with its cavities, and the elements that it bears, in the socket frame."""
+    pieces = [p for f in connector.features if f.on == "socket" for p in _male(f)]
+    cavities = [f for f in connector.features if f.on == "plug" and f.cavity and not f.visual]
+    if connector.housing_shape == "round":
+        shell = geo.regular_polygon((0.0, 0.0), min(connector.housing_size) / 2, SIDES)
+    else:
+        shell = geo.rectangle((0.0, 0.0), connector.housing_size)
+    bottom = -connector.housing_height
+    cells = []
+    for feature in _outermost(cavities):
+        mouth = outline(feature, feature.clearance + feature.lead_in, cavity=True)
+        cell = geo.bounds(mouth) + np.array([-RIM, -RIM, RIM, RIM])
+        cells.append(cell)
+        pieces += _cavity(feature, cell, shell, bottom)
+    for i, rectangle in enumerate(geo.without_rectangles(geo.bounds(shell), cells)):
+        x0, y0, x1, y1 = rectangle
+        block = geo.intersect(geo.rectangle(((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0, y1 - y0)), shell)
+        if len(block) >= 3 and geo.area(block) > 1e-10:
+            pieces.append(Piece(f"block-{i}", ((block, bottom), (block, 0.0))))
+    for feature in connector.features:
+        if feature.visual and feature.on == "plug" and feature.cavity:
+            hole = outline(feature, feature.clearance)
+            pieces.append(Piece(f"{feature.name}-mouth", ((hole, 0.0), (hole, 0.05e-3)), collides=False, dark=True))
+    return pieces
+
+
+def _outermost(cavities: list[Feature]) -> list[Feature]:
+    """Cavities that do not lie within another one (a shell's cavity swallows what the shell holds)."""
+    kept = []
+    for f in cavities:
+        inner = geo.bounds(outline(f, f.clearance + f.lead_in, cavity=True))
+        others = (geo.bounds(outline(o, o.clearance, cavity=True)) for o in cavities if o is not f)
+        if not any((inner[:2] >= o[:2]).all() and (inner[2:] <= o[2:]).all() for o in others):
+            kept.append(f)
+    return kept
+
+
+def _cavity(feature: Feature, cell: np.ndarray, shell: np.ndarray, bottom: float) -> list[Piece]:
+    """Walls around one cavity (with a funnelled mouth) and its floor, within a rectangular cell of the block."""
+    x0, y0, x1, y1 = cell
+    outer = geo.intersect(geo.rectangle(((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0, y1 - y0)), shell)
+    hole = outline(feature, feature.clearance, cavity=True)
+    mouth = outline(feature, feature.clearance + feature.lead_in, cavity=True)
+    floor = max(bottom, feature.base - feature.length - FLOOR_GAP)
+    pieces = []
+    for wall, edge in geo.around(outer, hole):
+        name = f"{feature.name}-cavity-{edge}"
+        if feature.lead_in > 0:
+            direction = hole[(edge + 1) % len(hole)] - hole[edge]
+            normal = np.array([direction[1], -direction[0]])
+            rim = geo.clip(wall, mouth[edge], -normal)
+            pieces.append(Piece(name, ((wall, floor), (wall, -feature.lead_in))))
+            if len(rim) >= 3 and geo.area(rim) > 1e-12:
+                rings = ((wall, -feature.lead_in), (rim, 0.0))
+                pieces.append(Piece(f"{name}-mouth", rings))
+        else:
+            pieces.append(Piece(name, ((wall, floor), (wall, 0.0))))
+    if floor - bottom > 1e-5:
+        pieces.append(Piece(f"{feature.name}-floor", ((outer, bottom), (outer, floor)), dark=True))
+    return pieces

@@ -1,0 +1,232 @@
+"""Practice on a connector never seen before, with the robot as its own judge (LOTJ sections V-C and V-E).
+
+The learner gets images and nothing else. The reward of a step is what the reward model says of the image after it; an
+episode ends when the model says success or at the step limit. Ground truth has no way in: a `Robot` has none to give.
+
+Every trial draws its random numbers from (seed of the run, number of the trial), and is stored with its checkpoint
+before the next one starts. So a killed run loses the running trial at most and, resumed, ends in the same weights as
+one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+from lotj.data.dataset import Dataset
+from lotj.data.replay import MixedReplay, OfflineFeatures, OfflineImages, OnlineBuffer, TransitionSource, Trial
+from lotj.errors import CheckpointError, NumericsError, RobotError, SettingsError
+from lotj.experience import ACTION_DIM, Batch
+from lotj.robots.robot import Robot
+from lotj.runs import Run
+from lotj.training.live_view import LiveView
+from lotj.training.practice_features import FeatureConfig, prepare_features
+from lotj.training.practice_trials import load_trial, save_trial
+
+CHECKPOINT = "practice"
+"""Name of the checkpoint in the run folder: the agent after the last finished trial."""
+
+
+@dataclass(frozen=True)
+class PracticeConfig:
+    """Settings of practice. The defaults are the laptop's, measured on unseen connectors; `paper` values are named."""
+
+    trials: int = 200
+    """Number of trials (the paper's budget is 200, about 50 minutes on its robot)."""
+    max_steps: int = 20
+    """Steps after which a trial is truncated."""
+    reward_threshold: float | None = None
+    """Score from which a frame counts as success; None takes the reward model's own, chosen on validation connectors."""
+    hold_frames: int = 1
+    """Number of frames in a row that must count as success before the trial ends with reward 1."""
+    online_fraction: float = 0.75
+    """Share of online transitions in a batch (paper: 0.25)."""
+    batch_size: int = 256
+    """Transitions in a batch."""
+    updates_per_step: int = 4
+    """Gradient updates for each step of the robot."""
+    update_when: Literal["step", "trial"] = "trial"
+    """`trial`: all updates at its end, so that the robot need not stand still in contact; `step`: after each step."""
+    warmup_trials: int = 3
+    """Finished trials in the buffer before updates start."""
+    sample_policy: bool = True
+    """Explore with the policy's own spread; otherwise its mean action is the one that noise is added to."""
+    exploration_noise: float = 0.1
+    """Standard deviation of the extra Gaussian noise on actions in the first trial [share of the largest action]."""
+    exploration_noise_end: float = 0.0
+    """The same in the last trial; in between it falls linearly."""
+    freeze_convolutions: bool = True
+    """Learn only behind the convolutions, from cached features (paper); otherwise from images, much slower."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    """Which offline transitions are kept as features."""
+    max_dislodged: int = 10
+    """Trials in a row that may be lost to a dislodged plug before practice stops."""
+    threads: int = 2
+    """Processor threads of the learner."""
+
+    def __post_init__(self) -> None:
+        whole = ("trials", "max_steps", "hold_frames", "batch_size", "warmup_trials", "max_dislodged", "threads")
+        for name in whole:
+            if getattr(self, name) < 1:
+                raise SettingsError(f"practice {name} {getattr(self, name)}: must be at least 1")
+        if self.updates_per_step < 0:
+            raise SettingsError(f"practice updates_per_step {self.updates_per_step}: must be 0 (no learning) or more")
+        if not 0 <= self.online_fraction <= 1:
+            raise SettingsError(f"practice online_fraction {self.online_fraction}: must be in [0, 1]")
+        if self.reward_threshold is not None and not 0 < self.reward_threshold < 1:
+            raise SettingsError(f"practice reward_threshold {self.reward_threshold}: must be between 0 and 1")
+        if min(self.exploration_noise, self.exploration_noise_end) < 0:
+            raise SettingsError("practice exploration_noise: must not be negative")
+
+
+class Agent(Protocol):
+    """What practice asks of an agent."""
+
+    def act(self, observation: Any, explore: bool, generator: torch.Generator) -> np.ndarray: ...
+
+    def value(self, observation: Any) -> np.ndarray: ...
+
+    def update(self, batch: Batch, progress: float) -> dict[str, float]: ...
+
+    def encode(self, images: np.ndarray) -> dict[str, torch.Tensor]: ...
+
+    def freeze_convolutions(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+class RewardModel(Protocol):
+    """What practice asks of a reward model."""
+
+    threshold: float
+
+    def score(self, images: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class PracticeResult:
+    """What came of practice, as far as the learner can know.
+
+    Attributes:
+        trials: finished or discarded trials of the run, all sittings together.
+        predicted_successes: trials that ended because the reward model said success.
+        discarded: trials lost to a dislodged plug.
+    """
+
+    trials: int
+    predicted_successes: int
+    discarded: int
+
+
+def trial_seed(run_seed: int, number: int) -> int:
+    """Seed of the start pose of trial `number` (from 1): `Robot.reset` is called with it."""
+    return int(np.random.SeedSequence([run_seed, number]).generate_state(1)[0])
+
+
+def finished_trials(run: Run) -> int:
+    """How many trials the run's checkpoint holds: practice resumed goes on with the next one."""
+    return int(run.load(CHECKPOINT)["trial"]) if run.has(CHECKPOINT) else 0
+
+
+def practice(
+    robot: Robot,
+    agent: Agent,
+    reward_model: RewardModel,
+    offline: OfflineFeatures | Dataset,
+    config: PracticeConfig,
+    run: Run,
+    live: bool = True,
+    resume: bool = False,
+) -> PracticeResult:
+    """Lets a robot practise and its agent learn, trial by trial, on the reward model's word.
+
+    Args:
+        robot: gives images, takes motions. The caller closes it.
+        agent: pretrained; it is changed in place.
+        reward_model: judges images.
+        offline: prior data of other connectors, or features made of it beforehand.
+        config: settings.
+        run: where metrics (one line a trial), trials and the checkpoint go; its seed is the seed of practice.
+        live: show what goes on.
+        resume: go on after the run's last finished trial; with none, from the beginning.
+
+    Raises:
+        RobotError: the robot refused a command, or its plug was dislodged `max_dislodged` times in a row.
+        NumericsError: a score or a loss is not finite. All finished trials are saved.
+        CheckpointError: the run holds practice already and `resume` is False, or its files are damaged.
+        StorageError: the disk is full.
+        KeyboardInterrupt: Ctrl-C. All finished trials are saved.
+    """
+    torch.set_num_threads(config.threads)
+    if run.has(CHECKPOINT) and not resume:
+        raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials already: give --resume or start a new run")
+    if config.freeze_convolutions:
+        agent.freeze_convolutions()
+    source = _offline_source(offline, agent, config, live)
+    learner = _Practice(robot, agent, reward_model, source, config, run)
+    done = learner.restore() if resume else 0
+    past = run.metrics()
+    with LiveView(str(run.path), config.trials, past, live) as view:
+        learner.view = view
+        for number in range(done + 1, config.trials + 1):
+            learner.trial(number)
+    rows = run.metrics()
+    return PracticeResult(
+        trials=len(rows),
+        predicted_successes=sum(row["predicted_success"] for row in rows),
+        discarded=sum(row.get("discarded", 0) for row in rows),
+    )
+
+
+def _offline_source(
+    offline: OfflineFeatures | Dataset, agent: Agent, config: PracticeConfig, live: bool
+) -> TransitionSource:
+    if isinstance(offline, OfflineFeatures):
+        return offline
+    return prepare_features(offline, agent, config.features, live) if config.freeze_convolutions else OfflineImages(offline)
+
+
+class _Practice:
+    """The trial loop and what it carries from trial to trial."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        agent: Agent,
+        reward_model: RewardModel,
+        offline: TransitionSource,
+        config: PracticeConfig,
+        run: Run,
+    ) -> None:
+        self._robot = robot
+        self._agent = agent
+        self._reward_model = reward_model
+        self._threshold = reward_model.threshold if config.reward_threshold is None else config.reward_threshold
+        self._config = config
+        self._run = run
+        self._buffer = OnlineBuffer(keep_images=not config.freeze_convolutions)
+        self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
+        self._dislodged = 0  # trials in a row
+        self.view = LiveView(str(run.path), config.trials, shown=False)
+
+    def restore(self) -> int:
+        """Takes up the run's checkpoint; returns the number of trials it holds (0 if there is none yet)."""
+        if not self._run.has(CHECKPOINT):
+            self._run.rewind(0)
+            return 0
+        state = self._run.load(CHECKPOINT)
+        self._agent.load_state_dict(state["agent"])
+        self._dislodged = state["dislodged"]
+        for number in state["kept"]:
+            self._buffer.append(load_trial(self._run.path, number))
+        self._kept = list(state["kept"])
+        self._run.rewind(state["trial"])
+        return state["trial"]

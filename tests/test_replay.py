@@ -1,0 +1,142 @@
+"""What the replay buffers promise: whole trials, next frames that follow, exact proportions, balanced subsets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lotj.data.replay import MixedReplay, OfflineFeatures, OnlineBuffer, Trial, choose_transitions
+
+
+def make_trial(number: int, steps: int, first: int, success: bool = False) -> Trial:
+    """A trial whose frame f (a running number over trials) is filled with f and has the feature f."""
+    frame = np.arange(first, first + steps + 1)
+    return Trial(
+        number=number,
+        frames=np.broadcast_to(frame[:, None, None, None], (steps + 1, 2, 2, 3)).astype(np.uint8),
+        features={"map": frame[:, None].astype(np.float16)},
+        actions=np.full((steps, 3), 0.25 * number, np.float32),
+        scores=np.zeros(steps, np.float32),
+        rewards=np.float32(np.arange(steps) == steps - 1) * success,
+        terminated=success,
+        truncated=not success,
+    )
+
+
+def make_features(transitions: int) -> OfflineFeatures:
+    """Transition i: frame row i to row i + 1; the feature of row r in view k is 100 r + k."""
+    rows, views = transitions + 1, 2
+    return OfflineFeatures(
+        features={"map": (100 * np.arange(rows)[:, None, None] + np.arange(views)[:, None]).astype(np.float16)},
+        frame=np.arange(transitions),
+        next_frame=np.arange(transitions) + 1,
+        action=np.zeros((transitions, 3), np.float32),
+        reward=np.zeros(transitions, np.float32),
+        terminated=np.zeros(transitions, bool),
+        truncated=np.zeros(transitions, bool),
+        domain=np.zeros(transitions, np.int64),
+    )
+
+
+def test_next_observation_follows_within_the_trial():
+    buffer = OnlineBuffer(keep_images=False)
+    buffer.append(make_trial(1, steps=3, first=0, success=True))  # frames 0 1 2 3
+    buffer.append(make_trial(2, steps=2, first=4))  # frames 4 5 6
+    batch = buffer.sample(400, np.random.default_rng(0))
+    before, after = batch.observation["map"][:, 0], batch.next_observation["map"][:, 0]
+    assert len(buffer) == 5 and buffer.trials == 2
+    assert set(before) == {0, 1, 2, 4, 5}  # 3 and 6 end their trials: nothing starts there
+    np.testing.assert_array_equal(after, before + 1)
+    np.testing.assert_array_equal(batch.reward, before == 2)
+    np.testing.assert_array_equal(batch.terminated, before == 2)
+    np.testing.assert_array_equal(batch.truncated, before == 5)
+    np.testing.assert_array_equal(batch.action[:, 0], np.where(before < 4, 0.25, 0.5))
+    assert (batch.domain == -1).all()
+
+
+def test_images_instead_of_features_when_convolutions_learn():
+    buffer = OnlineBuffer(keep_images=True)
+    buffer.append(replace(make_trial(1, steps=3, first=7), features={}))
+    batch = buffer.sample(50, np.random.default_rng(0))
+    assert batch.observation.shape == (50, 2, 2, 3) and batch.observation.dtype == np.uint8
+    np.testing.assert_array_equal(batch.next_observation, batch.observation + 1)
+
+
+def test_buffer_grows_past_its_first_room_without_losing_a_row():
+    buffer = OnlineBuffer(keep_images=False)
+    for number in range(300):  # 300 trials of 20 steps: 6000 transitions, far beyond the first 1024 rows
+        buffer.append(replace(make_trial(number, steps=20, first=0), actions=np.full((20, 3), number, np.float32)))
+    batch = buffer.sample(60_000, np.random.default_rng(0))
+    assert len(buffer) == 6000
+    assert set(batch.action[:, 0]) == set(range(300))
+
+
+def test_evenly_drawn():
+    buffer = OnlineBuffer(keep_images=False)
+    buffer.append(make_trial(1, steps=4, first=0))
+    counts = np.bincount(buffer.sample(40_000, np.random.default_rng(0)).observation["map"][:, 0].astype(int))
+    assert abs(counts / 40_000 - 0.25).max() < 0.01
+
+
+def test_trial_that_does_not_fit_is_refused():
+    buffer = OnlineBuffer(keep_images=False)
+    trial = make_trial(1, steps=3, first=0)
+    with pytest.raises(ValueError, match="3 actions do not fit"):
+        buffer.append(replace(trial, features={"map": trial.features["map"][:-1]}))
+    with pytest.raises(ValueError, match="do not fit"):
+        buffer.append(replace(trial, features={}))
+    buffer.append(trial)
+    with pytest.raises(ValueError, match=r"\['other'\] where \['map'\]"):
+        buffer.append(replace(trial, features={"other": trial.features["map"]}))
+
+
+@pytest.mark.parametrize(("batch", "fraction", "counts"), [(8, 0.75, {6}), (10, 0.25, {2, 3}), (7, 0.0, {0}), (7, 1.0, {7})])
+def test_online_share_of_a_batch(batch: int, fraction: float, counts: set[int]):
+    online = OnlineBuffer(keep_images=False)
+    online.append(make_trial(1, steps=3, first=0))
+    replay = MixedReplay(online, make_features(5), batch, fraction)
+    rng = np.random.default_rng(0)
+    batches = [replay.sample(rng) for _ in range(2000)]
+    shares = [int((drawn.domain == -1).sum()) for drawn in batches]
+    assert {len(drawn) for drawn in batches} == {batch}
+    assert set(shares) == counts
+    assert abs(np.mean(shares) - batch * fraction) < 0.04  # standard error at .5 is 0.011
+
+
+def test_online_rows_come_first():
+    online = OnlineBuffer(keep_images=False)
+    online.append(make_trial(1, steps=3, first=0))
+    drawn = MixedReplay(online, make_features(5), 8, 0.5).sample(np.random.default_rng(0))
+    assert drawn.domain.tolist() == [-1] * 4 + [0] * 4
+
+
+def test_offline_views_are_drawn_for_each_frame_on_its_own():
+    batch = make_features(4).sample(8000, np.random.default_rng(0))
+    row, view = np.divmod(batch.observation["map"][:, 0].astype(int), 100)
+    next_row, next_view = np.divmod(batch.next_observation["map"][:, 0].astype(int), 100)
+    np.testing.assert_array_equal(next_row, row + 1)
+    assert abs(np.bincount(2 * view + next_view) / 8000 - 0.25).max() < 0.02
+
+
+def test_same_generator_same_batch():
+    features = make_features(50)
+    one, other = (features.sample(16, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(one.observation["map"], other.observation["map"])
+
+
+def test_subset_is_balanced_over_domains_and_rich_in_success():
+    domain = np.repeat([0, 1, 2], [1000, 100, 10])
+    reward = np.zeros(1110, np.float32)
+    reward[:100] = 1  # domain 0: plenty of successes; domain 1: none; domain 2: ten transitions, all successes
+    reward[-10:] = 1
+    chosen = choose_transitions(domain, reward, 120, 0.25, np.random.default_rng(0))
+    assert (np.diff(chosen) > 0).all()
+    assert np.bincount(domain[chosen]).tolist() == [40, 40, 10]
+    assert [int(reward[chosen][domain[chosen] == name].sum()) for name in range(3)] == [10, 0, 10]
+
+
+def test_subset_never_exceeds_its_size():
+    domain = np.repeat(np.arange(7), 30)
+    chosen = choose_transitions(domain, np.zeros(210), 100, 0.5, np.random.default_rng(0))
+    assert len(chosen) == 100
+    assert sorted(np.bincount(domain[chosen])) == [14] * 5 + [15] * 2

@@ -1,0 +1,109 @@
+"""Grad-CAM on nets whose map is known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lotj.errors import NumericsError
+from lotj.saliency.gradcam import gradcam
+from lotj.saliency.overlay import overlay, share_inside
+
+
+class RedMinusGreen(nn.Module):
+    """Two 1x1 feature maps, red and green; outputs (mean red - mean green, mean green - mean red)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1, bias=False)
+        self.pool = nn.Sequential(nn.AvgPool2d(2), nn.Dropout(0.5))
+        self.head = nn.Linear(2, 2, bias=False)
+        with torch.no_grad():
+            self.conv.weight[:] = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).reshape(2, 3, 1, 1)
+            self.head.weight[:] = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.pool(self.conv(x)).mean(dim=(2, 3)))
+
+
+def red_and_green() -> torch.Tensor:
+    """One 4x4 image: top-left pixel red 1, bottom-right pixel green 1, pixel (0, 3) red 0.5."""
+    image = torch.zeros(1, 3, 4, 4)
+    image[0, 0, 0, 0], image[0, 1, 3, 3], image[0, 0, 0, 3] = 1.0, 1.0, 0.5
+    return image
+
+
+def test_map_shows_what_raises_the_output_and_nothing_else():
+    net = RedMinusGreen()
+    heat = gradcam(net, net.conv, red_and_green(), lambda out: out[:, 0])
+    # alpha = (1/16, -1/16): ReLU(red - green) / 16, scaled to its maximum.
+    expected = np.zeros((1, 4, 4))
+    expected[0, 0, 0], expected[0, 0, 3] = 1.0, 0.5
+    np.testing.assert_allclose(heat, expected, atol=1e-6)
+
+
+def test_the_other_action_component_looks_at_the_other_colour():
+    net = RedMinusGreen()
+    heat = gradcam(net, net.conv, red_and_green(), lambda out: out[:, 1])
+    assert np.argwhere(heat[0] > 0).tolist() == [[3, 3]]
+
+
+def test_coarse_layer_is_upsampled_to_the_image():
+    net = RedMinusGreen()
+    heat = gradcam(net, net.pool[0], red_and_green(), lambda out: out[:, 0])
+    # 2x2 map after pooling: red .25 top-left, .125 top-right, so 1 and .5; bilinear to 4x4 without aligned corners:
+    # rows and columns at 0, 1/4, 3/4, 1 of the way. Bottom right is green: negative, cut by the ReLU.
+    assert heat.shape == (1, 4, 4)
+    np.testing.assert_allclose(heat[0, 0], [1.0, 0.875, 0.625, 0.5], atol=1e-6)
+    np.testing.assert_allclose(heat[0, :, 0], [1.0, 0.75, 0.25, 0.0], atol=1e-6)
+
+
+def test_net_is_left_as_it_was_even_when_frozen_and_without_gradients():
+    net = RedMinusGreen().requires_grad_(False)
+    net.train()
+    net.conv.eval()
+    with torch.inference_mode():
+        heat = gradcam(net, net.conv, red_and_green().repeat(5, 1, 1, 1), lambda out: out[:, 0], batch=2)
+    assert heat.shape == (5, 4, 4) and (heat == heat[0]).all()  # dropout is off: every copy gives the same map
+    assert net.training and not net.conv.training
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_no_evidence_gives_an_empty_map_not_nan():
+    net = RedMinusGreen()
+    heat = gradcam(net, net.conv, torch.zeros(2, 3, 4, 4), lambda out: out[:, 0])
+    assert (heat == 0).all()
+
+
+def test_bad_input():
+    net = RedMinusGreen()
+    with pytest.raises(ValueError, match="one number an image"):
+        gradcam(net, net.conv, red_and_green(), lambda out: out)
+    with pytest.raises(ValueError, match="images must be"):
+        gradcam(net, net.conv, red_and_green()[0], lambda out: out[:, 0])
+    with pytest.raises(ValueError, match="convolutional"):
+        gradcam(net, net.head, red_and_green(), lambda out: out[:, 0])
+    with pytest.raises(NumericsError, match="not finite"):
+        gradcam(net, net.conv, red_and_green() * float("nan"), lambda out: out[:, 0])
+
+
+def test_share_of_heat_inside_a_mask():
+    heat = np.zeros((2, 2, 2))
+    heat[0] = [[3, 1], [0, 0]]
+    mask = np.array([[True, False], [False, False]])
+    share = share_inside(heat, mask)
+    assert share[0] == 0.75
+    assert np.isnan(share[1])
+    assert share_inside(np.ones((1, 2, 2)), mask)[0] == 0.25  # no preference: the mask's area
+
+
+def test_overlay_is_grey_where_cold_and_coloured_where_hot():
+    images = np.full((1, 1, 2, 3), 90, np.uint8)
+    painted = overlay(images, np.array([[[0.0, 1.0]]]), strength=1.0)
+    assert painted.dtype == np.uint8
+    assert painted[0, 0, 0].tolist() == [90, 90, 90]
+    assert painted[0, 0, 1].tolist() == [252, 255, 164]  # the bright end of inferno
+    with pytest.raises(ValueError, match="do not fit"):
+        overlay(images, np.zeros((1, 2, 2)))
