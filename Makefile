@@ -1,7 +1,12 @@
-# `make help` lists the targets. Settings: PYTHON (python3), VENV (.venv), TORCH_INDEX (a wheel index to take torch from).
+# `make help` lists the targets. Settings, e.g. `make demo PYTHON=python3.12`:
+#   PYTHON       the Python that makes the virtual environment (python3)
+#   VENV         its folder (.venv)
+#   TORCH_INDEX  wheel index to take torch from, e.g. that of the CPU builds where pip would fetch CUDA (pip's own)
+#   HOLD         packages that `make upgrade` must not move, e.g. "torch==2.13.0"
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+HOLD ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -39,7 +44,7 @@ gpu: setup ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
 upgrade: $(INSTALLED) ## newest versions of everything: writes constraints.txt anew
-	$(BIN)/python scripts/pin_versions.py constraints.txt
+	$(BIN)/python scripts/pin_versions.py constraints.txt $(HOLD)
 	@echo "constraints.txt is new; 'make clean test' tries it"
 
 clean: ## remove the virtual environment and caches; data and runs stay
@@ -49,8 +54,9 @@ clean: ## remove the virtual environment and caches; data and runs stay
 $(INSTALLED): pyproject.toml constraints.txt
 	@sh scripts/setup_venv.sh $(PYTHON) $(VENV)
 	@echo "installing the packages into $(VENV) (some minutes the first time)"
-	$(if $(TORCH_INDEX),$(PIP) install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
-	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --editable '.[dev]'
+	@$(PIP) install --quiet --constraint constraints.txt setuptools
+	@$(if $(TORCH_INDEX),$(PIP) install --quiet --constraint constraints.txt --no-deps --index-url $(TORCH_INDEX) torch)
+	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 $(DRAWS): $(INSTALLED)

@@ -1,8 +1,8 @@
 """Write the newest version of every package that lotj can install to a constraints file.
 
-Usage: ``python scripts/pin_versions.py constraints.txt`` (that is what ``make upgrade`` calls). pip resolves everything
-anew, as for an empty environment, and installs nothing. Local version labels (``+cpu``) are dropped, so that the same
-file serves every build of a package; the packages that only a CUDA build of torch needs are left to that build.
+Usage: ``python scripts/pin_versions.py constraints.txt [HELD==VERSION ...]`` (``make upgrade`` calls it). pip resolves
+everything anew, as for an empty environment, and installs nothing. Local version labels (``+cpu``) are dropped, so that
+the same file serves every build of a package; the packages that only a CUDA build of torch needs are left to that build.
 """
 
 import json
@@ -17,19 +17,19 @@ BUILD_TOOLS = ["setuptools"]
 CUDA_ONLY = ("nvidia-", "cuda-", "triton")
 
 
-def resolve() -> dict[str, str]:
-    """Names and versions of all packages, as pip would install them into an empty environment."""
+def resolve(held: list[str]) -> dict[str, str]:
+    """Names and versions of all packages, as pip would install them into an empty environment, with `held` as given."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    done = subprocess.run([*command, "--editable", ".[dev]", *BUILD_TOOLS], stdout=subprocess.PIPE, check=True)
+    done = subprocess.run([*command, "--editable", ".[dev]", *BUILD_TOOLS, *held], stdout=subprocess.PIPE, check=True)
     found = (item["metadata"] for item in json.loads(done.stdout)["install"])
     return {item["name"].lower().replace("_", "-"): item["version"].partition("+")[0] for item in found}
 
 
-def main(target: Path) -> None:
+def main(target: Path, held: list[str]) -> None:
     """Write the pins to `target`."""
-    pins = {name: version for name, version in resolve().items() if name != "lotj" and not name.startswith(CUDA_ONLY)}
+    pins = {name: version for name, version in resolve(held).items() if name != "lotj" and not name.startswith(CUDA_ONLY)}
     target.write_text(HEADER + "".join(f"{name}=={version}\n" for name, version in sorted(pins.items())))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -4,12 +4,13 @@
 set -eu
 python=$1
 
-if "$python" -m lotj.sim.renderer 2>/dev/null; then
+if "$python" -m lotj doctor; then
     exit 0
 fi
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "no off-screen renderer: installing libegl1 and libgl1-mesa-dri"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update && apt-get -qq install -y --no-install-recommends libegl1 libgl1-mesa-dri >/dev/null
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    exit 3 # the doctor has said what to install
 fi
-exec "$python" -m lotj.sim.renderer
+echo "installing libegl1 and libgl1-mesa-dri"
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update && apt-get -qq install -y --no-install-recommends libegl1 libgl1-mesa-dri >/dev/null
+exec "$python" -m lotj doctor

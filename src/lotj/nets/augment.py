@@ -22,8 +22,8 @@ class AugmentConfig:
     """How strongly training images are changed. Ranges are drawn uniformly, once an image."""
 
     shift: int = 4
-    """Largest shift in x and y [pixels per 64 of image size]; the border is repeated. The only change of geometry: where things are
-    is what the policy and the reward must see."""
+    """Largest shift in x and y [pixels per 64 of image size]; the border is repeated. The only change of geometry:
+    where things are is what the policy and the reward must see."""
     brightness: float = 0.5
     """Light is multiplied by 1 - this to 1 + this."""
     contrast: float = 0.5

@@ -23,14 +23,14 @@ class BottleneckConfig:
     """Which representation is learnt between the encoder and the head."""
 
     variant: Variant = "daib"
-    """`erm`: z_I alone, no penalty. `dann`: z_I behind a domain adversary. `vib`: z_S behind the variational bottleneck.
-    `daib-lambda0`: z_I with its adversary beside z_S without the bottleneck's penalty. `daib`: both."""
+    """`erm`: z_I alone, no penalty. `dann`: z_I behind a domain adversary. `vib`: z_S behind the variational
+    bottleneck. `daib-lambda0`: z_I with its adversary beside z_S without the bottleneck's penalty. `daib`: both."""
     invariant_dim: int = 256
     """Size of the invariant code z_I."""
     specific_dim: int = 32
     """Size of the specific code z_S."""
     kl_weight: float = 0.01
-    """Weight lambda of KL(q(z_S|s) || N(0, 1)) [nats], summed over the dimensions of z_S and averaged over the batch."""
+    """Weight lambda of KL(q(z_S|s) || N(0, 1)) [nats], summed over the dimensions of z_S, averaged over the batch."""
     adversarial_weight: float = 1.0
     """Strength of the reversed domain gradient at the end of its ramp."""
     domain_hidden: tuple[int, ...] = (256, 256)
@@ -42,7 +42,10 @@ class BottleneckConfig:
         if min(self.invariant_dim, self.specific_dim) < 1:
             raise SettingsError(f"code sizes {self.invariant_dim} and {self.specific_dim}: both must be at least 1")
         if self.kl_weight < 0 or self.adversarial_weight < 0:
-            raise SettingsError("kl_weight and adversarial_weight must not be negative; choose a variant to switch one off")
+            raise SettingsError(
+                f"kl_weight {self.kl_weight}, adversarial_weight {self.adversarial_weight}: neither may be negative; "
+                "choose a variant to switch one off"
+            )
 
     @property
     def has_invariant(self) -> bool:
@@ -136,7 +139,7 @@ class Bottleneck(nn.Module):
         invariant = config.invariant_dim if config.has_invariant else 0
         specific = config.specific_dim if config.has_specific else 0
         self.code_size = invariant + specific
-        # The layer norm bounds z_I: without it the encoder can run away from the adversary by growing, not by forgetting.
+        # The layer norm bounds z_I: without it the encoder can escape the adversary by growing, not by forgetting.
         self.invariant = (
             nn.Sequential(nn.Linear(features, invariant), nn.LayerNorm(invariant), nn.ReLU()) if invariant else None
         )
@@ -179,8 +182,8 @@ class Bottleneck(nn.Module):
             progress: fraction of the training done, in [0, 1], for the ramp.
 
         Returns:
-            The loss [nats] and the classifier's accuracy in [0, 1]; both 0 for a variant without adversary, and where no
-            entry has a known domain.
+            The loss [nats] and the classifier's accuracy in [0, 1]; both 0 for a variant without adversary, and where
+            no entry has a known domain.
         """
         known = domain >= 0
         if self.adversary is None or not bool(known.any()):
@@ -191,7 +194,7 @@ class Bottleneck(nn.Module):
         return F.cross_entropy(logits, domain[known]), accuracy
 
     def penalty(self, code: Code, domain: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_DAIB of equation 5: the adversary's loss and the weighted divergence of z_S, as far as the variant has them.
+        """L_DAIB of equation 5: the adversary's loss and the weighted divergence of z_S, where the variant has them.
 
         Args:
             code: from `forward`.
@@ -199,8 +202,8 @@ class Bottleneck(nn.Module):
             progress: fraction of the training done, in [0, 1].
 
         Returns:
-            The scalar to add to the task's loss, and its terms, detached: ``kl`` [nats] (unweighted), ``domain_loss`` [nats] and
-            ``domain_accuracy``.
+            The scalar to add to the task's loss, and its terms, detached: ``kl`` [nats] (unweighted), ``domain_loss``
+            [nats] and ``domain_accuracy``.
         """
         adversarial, accuracy = self.adversarial_loss(code, domain, progress)
         kl = code.kl.mean()

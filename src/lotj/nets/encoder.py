@@ -37,7 +37,8 @@ class EncoderConfig:
             raise SettingsError(f"encoder width {self.width}: must be a positive multiple of {CHANNELS_PER_GROUP}")
         if self.image_size < self.stride:
             raise SettingsError(
-                f"image size {self.image_size}: {self.stages} stages need at least {self.stride} pixels; use fewer stages"
+                f"image size {self.image_size}: {self.stages} stages need at least {self.stride} pixels; "
+                "use fewer stages or larger images"
             )
 
     @property
@@ -64,7 +65,7 @@ def to_tensor(images: np.ndarray | Tensor, device: torch.device | str) -> Tensor
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with a shortcut; the shortcut is projected where shape changes (He et al. 2016, option B)."""
+    """Two 3 x 3 convolutions with a shortcut, projected where the shape changes (He et al. 2016, option B)."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class ResNetEncoder(nn.Module):
     Attributes:
         config: its settings.
         feature_shape: (C, h, w) of the map; flattened it has `feature_size` entries.
-        stages: the residual stages in order (`stages[k]` of the paper preset at 96 px has 24, 12, 6, 3 cells a side; Grad-CAM
+        stages: the residual stages in order; those of the paper preset at 96 px have 24, 12, 6, 3 cells a side (Grad-CAM
             in the paper, section VI-C, looks at the 6 x 6 one).
     """
 

@@ -97,8 +97,8 @@ def normalisation(kind: Norm, channels: int) -> nn.Module:
 def standardise(images: Tensor, eps: float = 0.02) -> Tensor:
     """Subtract each image's mean and divide by its standard deviation, over pixels and colours together.
 
-    Takes away what a lamp's brightness and a camera's gain do; keeps colour. `eps` (about 5 grey levels of 255) stops an almost
-    uniform image from becoming amplified noise.
+    Takes away what a lamp's brightness and a camera's gain do; keeps colour. `eps` (about 5 grey levels of 255) stops
+    an almost uniform image from becoming amplified noise.
 
     Args:
         images: (B, 3, H, W) float.

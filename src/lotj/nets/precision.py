@@ -15,7 +15,7 @@ from lotj.errors import NumericsError
 def fast_dtype(device_type: str) -> torch.dtype | None:
     """The 16-bit format that is fast on a kind of device, or None where single precision is the better choice.
 
-    A CPU counts when it multiplies bf16 matrices in hardware (AMX or AVX-512 BF16); elsewhere bf16 is emulated and slow.
+    A CPU counts when it multiplies bf16 matrices in hardware (AMX or AVX-512 BF16); elsewhere bf16 is emulated, slowly.
     CUDA devices without bf16 get none: fp16 would need loss scaling.
 
     Args:

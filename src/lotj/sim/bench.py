@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from lotj.errors import RendererError
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
 from lotj.sim.look import Look
+from lotj.sim.renderer import NO_RENDERER, choose_renderer
 from lotj.sim.scene import TIMESTEP, build_scene
 
 RATE_HZ = 10.0
@@ -78,8 +80,6 @@ class Bench:
         self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xy"]
         self._plug_site = model.site("plug").id
         self._socket_site = model.site("socket").id
-        self._plug_body = model.body("plug").id
-        self._hand_body = model.body("hand").id
         self._retention = model.tendon("retention").id
         self._lamp = model.light("lamp").id
         self._base_light = {
@@ -160,19 +160,13 @@ class Bench:
         return float(np.linalg.norm(self._position()[:2]))
 
     def _force(self) -> np.ndarray:
-        """Contact force on plug and fingers in the socket frame [N] (3,)."""
-        total = np.zeros(3)
-        wrench = np.zeros(6)
-        for i in range(self.data.ncon):
-            contact = self.data.contact[i]
-            body1, body2 = self.model.geom_bodyid[contact.geom1], self.model.geom_bodyid[contact.geom2]
-            mujoco.mj_contactForce(self.model, self.data, i, wrench)
-            force = contact.frame.reshape(3, 3).T @ wrench[:3]
-            if body2 in (self._plug_body, self._hand_body):
-                total += force
-            elif body1 in (self._plug_body, self._hand_body):
-                total -= force
-        return self.data.site_xmat[self._socket_site].reshape(3, 3).T @ total
+        """Force of socket, clamp and bench on plug and fingers in the socket frame [N] (3,).
+
+        The hand's three sliding joints carry all that touches it, so their constraint forces are the sum of all contacts
+        plus the friction of the seat.
+        """
+        force = self.data.qfrc_constraint[self._hand_dof]
+        return self.data.site_xmat[self._socket_site].reshape(3, 3).T @ force
 
     def penetration(self) -> float:
         """Deepest overlap of any contact [m]."""
@@ -193,7 +187,7 @@ class Bench:
         size = size or self.image_size
         if self._renderer is None or self._renderer.height != size:
             self.close()
-            self._renderer = mujoco.Renderer(self.model, size, size)
+            self._renderer = _open_renderer(self.model, size)
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
@@ -205,3 +199,17 @@ class Bench:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+def _open_renderer(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
+    """An off-screen renderer.
+
+    Raises:
+        RendererError: there is none on this machine.
+    """
+    if choose_renderer() == "disable":
+        raise RendererError(NO_RENDERER)
+    try:
+        return mujoco.Renderer(model, size, size)
+    except Exception as error:  # EGL and OSMesa bindings raise whatever they like when a driver is missing
+        raise RendererError(f"{NO_RENDERER} (MUJOCO_GL={choose_renderer()}: {error})") from None

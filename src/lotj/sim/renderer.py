@@ -22,6 +22,7 @@ _WAY_OUT = (
     "install Debian's libegl1 and libgl1-mesa-dri (or libosmesa6), e.g. with `make renderer` as root, "
     "then look with `lotj doctor`"
 )
+NO_RENDERER = f"no off-screen renderer: {_WAY_OUT}"
 _PROBE = """
 import json, time, mujoco
 model = mujoco.MjModel.from_xml_string('''
@@ -100,7 +101,7 @@ def renderer_info() -> RendererInfo:
     if chosen == "egl" and "mujoco" not in sys.modules and _loads("osmesa"):
         candidates.append("osmesa")
     if chosen == "disable":
-        raise RendererError(f"no off-screen renderer: {_WAY_OUT}")
+        raise RendererError(NO_RENDERER)
     reasons = []
     for backend in candidates:
         found = _probe(backend)
@@ -137,10 +138,3 @@ def _probe(backend: str) -> RendererInfo | str:
         return RendererInfo(backend, seen["device"], seen["frames_per_s"])
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return lines[-1][:160] if lines else f"ended with exit code {done.returncode}"
-
-
-if __name__ == "__main__":  # `make renderer` asks here, before the commands' own packages are needed
-    try:
-        print(f"renderer: {renderer_info()}")
-    except RendererError as error:
-        sys.exit(f"{error}")

@@ -214,19 +214,39 @@ class _Practice:
         self._run = run
         self._buffer = OnlineBuffer(keep_images=not config.freeze_convolutions)
         self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
-        self._dislodged = 0  # trials in a row
+        self._discarded: list[int] = []
         self.view = LiveView(str(run.path), config.trials, shown=False)
 
     def restore(self) -> int:
         """Takes up the run's checkpoint; returns the number of trials it holds (0 if there is none yet)."""
-        if not self._run.has(CHECKPOINT):
-            self._run.rewind(0)
-            return 0
-        state = self._run.load(CHECKPOINT)
-        self._agent.load_state_dict(state["agent"])
-        self._dislodged = state["dislodged"]
-        for number in state["kept"]:
-            self._buffer.append(load_trial(self._run.path, number))
-        self._kept = list(state["kept"])
-        self._run.rewind(state["trial"])
-        return state["trial"]
+        done = 0
+        if self._run.has(CHECKPOINT):
+            state = self._run.load(CHECKPOINT)
+            done, self._discarded = state["trial"], state["discarded"]
+            self._agent.load_state_dict(state["agent"])
+            for number in range(1, done + 1):
+                if number not in self._discarded:
+                    self._buffer.append(load_trial(self._run.path, number))
+        self._run.rewind(done)
+        return done
+
+    def trial(self, number: int) -> None:
+        """One trial with its updates; at the end it is on disk and in the checkpoint."""
+        learning = _Learning(self._agent, self._replay, self._run.seed, number)
+        attempt = _Attempt(self._robot.reset(trial_seed(self._run.seed, number)))
+        started = time.perf_counter()
+        try:
+            self._attempt(attempt, learning, number)
+        except RobotError as error:
+            if "dislodged" not in str(error):
+                raise
+            self._discard(number, error)
+        else:
+            trial = attempt.finish(number)
+            save_trial(self._run.path, trial)
+            self._buffer.append(trial)
+            if self._config.update_when == "trial":
+                self._learn(learning, len(trial))
+        self._run.log(number, row)
+        self._run.save(CHECKPOINT, {"trial": number, "discarded": self._discarded, "agent": self._agent.state_dict()})
+        self.view.trial(row)

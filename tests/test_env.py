@@ -1,0 +1,186 @@
+"""The Gymnasium environment, its domains, the simulated robot behind its boundary, and the hand-made controllers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import lotj.envs  # noqa: F401  (registers lotj/Insertion-v0)
+from lotj.controllers.expert import Expert, towards
+from lotj.controllers.search import SpiralSearch, StraightDown
+from lotj.envs.insertion import InsertionEnv, start_offset
+from lotj.errors import LotjError, RobotError, SettingsError
+from lotj.robots.simulated import SimulatedRobot
+
+
+def rollout(env: gym.Env, seed: int, steps: int = 5) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    frames = [env.reset(seed=seed)[0]]
+    frames += [env.step(rng.uniform(-1, 1, 3))[0] for _ in range(steps)]
+    return np.stack(frames)
+
+
+def test_passes_gymnasium_check() -> None:
+    env = gym.make("lotj/Insertion-v0", connector="nema-5-15", image_size=64).unwrapped
+    check_env(env, skip_render_check=False)
+    env.close()
+
+
+@pytest.mark.parametrize("observation", ["image", "state", "both"])
+def test_observation_lies_in_its_space(observation: str) -> None:
+    env = InsertionEnv(observation=observation, image_size=32)
+    first, _ = env.reset(seed=0)
+    assert env.observation_space.contains(first)
+    assert env.observation_space.contains(env.step(np.zeros(3))[0])
+    env.close()
+
+
+def test_vectorised_use_gives_each_environment_its_own_start() -> None:
+    envs = gym.make_vec("lotj/Insertion-v0", num_envs=2, vectorization_mode="sync", image_size=32)
+    images, _ = envs.reset(seed=[1, 2])
+    assert images.shape == (2, 32, 32, 3) and (images[0] != images[1]).any()
+    _, rewards, *_ = envs.step(np.zeros((2, 3), np.float32))
+    np.testing.assert_array_equal(rewards, [0.0, 0.0])
+    envs.close()
+
+
+def test_same_seed_same_frames_in_two_environments() -> None:
+    first, second = InsertionEnv(domain_seed=4), InsertionEnv(domain_seed=4)
+    np.testing.assert_array_equal(rollout(first, 7), rollout(second, 7))
+    np.testing.assert_array_equal(rollout(first, 7), rollout(first, 7))
+    first.close(), second.close()
+
+
+def test_domains_look_different_enough_to_be_told_apart() -> None:
+    """Mean colour of a frame differs between looks by more than the light does within a domain."""
+    means = []
+    for seed in range(6):
+        env = InsertionEnv(domain_seed=seed, image_size=32)
+        means.append([env.reset(seed=s)[0].mean(axis=(0, 1)) for s in range(4)])
+        env.close()
+    means = np.array(means)  # (domain, episode, channel)
+    within = means.std(axis=1).mean()
+    between = means.mean(axis=1).std(axis=0).mean()
+    assert between > 3 * within
+
+
+def test_action_of_one_moves_six_millimetres() -> None:
+    env = InsertionEnv(observation="state")
+    env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.02})
+    start = env.state()[:3]
+    for _ in range(3):
+        state, *_ = env.step(np.array([1.0, -0.5, 0.0]))
+    # The socket frame may be turned by up to 1.5 degrees and 1 degree of tilt against the bench: 0.5 mm at 20 mm.
+    np.testing.assert_allclose(state[:3] - start, [18e-3, -9e-3, 0.0], atol=1e-3)
+    env.close()
+
+
+def test_success_terminates_and_the_time_limit_truncates() -> None:
+    env = InsertionEnv(observation="state", max_steps=12)
+    _, info = env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.004})
+    expert = Expert(np.random.default_rng(0), env.action_scale, env.bench.contact_height, noise=0.0)
+    done = False
+    while not done:
+        _, reward, terminated, truncated, info = env.step(expert(None, info))
+        done = terminated or truncated
+        assert reward == float(info["is_success"]) == float(terminated)
+    assert terminated and not truncated
+    assert info["depth"] == pytest.approx(env.bench.connector.insertion_depth, abs=1e-3)
+    env.reset(seed=0)
+    ends = [env.step(np.array([0.0, 0.0, 1.0]))[2:4] for _ in range(12)]
+    assert ends[-1] == (False, True) and not any(t or u for t, u in ends[:-1])
+    env.close()
+
+
+def test_grip_force_exceeded_dislodges_and_ends_the_episode() -> None:
+    env = InsertionEnv(observation="state", max_steps=40)
+    env.bench.model.dof_frictionloss[env.bench.model.joint("slip").dofadr[0]] = 5.0  # a weak grip: 5 N against 30 N
+    env.reset(seed=0, options={"offset": (0.008, 0.004), "height": 0.004})
+    for _ in range(10):
+        _, _, terminated, truncated, info = env.step(np.array([0.0, 0.0, -1.0]))
+        if info["dislodged"]:
+            break
+    assert info["dislodged"] and truncated and not terminated
+    env.close()
+
+
+@pytest.mark.parametrize("scenario,low,high", [("near", 0.0, 10e-3), ("far", 10e-3, 20e-3)])
+def test_start_lies_in_its_scenario(scenario: str, low: float, high: float) -> None:
+    rng = np.random.default_rng(0)
+    largest = np.array([np.abs(start_offset(rng, scenario)).max() for _ in range(500)])
+    assert low <= largest.min() and largest.max() <= high
+    assert largest.max() - largest.min() > 0.9 * (high - low)
+
+
+@pytest.mark.parametrize(
+    "settings,words",
+    [
+        ({"scenario": "middle"}, ("middle", "near", "far")),
+        ({"connector": "nema-5-16"}, ("nema-5-16", "nema-5-15")),
+        ({"robot": "quad"}, ("quad", "duo")),
+        ({"image_size": 8}, ("8", "16")),
+        ({"observation": "sound"}, ("sound", "image")),
+        ({"max_steps": 0}, ("0", "1")),
+        ({"domain_seed": -1}, ("-1",)),
+    ],
+)
+def test_bad_settings_are_named_in_one_line(settings: dict, words: tuple[str, ...]) -> None:
+    with pytest.raises(LotjError) as caught:
+        InsertionEnv(**settings)
+    message = str(caught.value)
+    assert "\n" not in message and all(word in message for word in words)
+
+
+def test_non_finite_action_is_refused() -> None:
+    env = InsertionEnv(observation="state")
+    env.reset(seed=0)
+    with pytest.raises(SettingsError, match="finite"):
+        env.step(np.array([np.nan, 0, 0]))
+    env.close()
+
+
+def test_expert_step_by_hand() -> None:
+    """3 mm beside and above: sideways only, -3/6 = -0.5 along x. Within 1 mm: corrects and goes down at full speed."""
+    aside = towards(np.array([3e-3, 0.0, 0.03]), np.zeros(2), 6e-3, contact_height=0.02)
+    np.testing.assert_allclose(aside, [-0.5, 0.0, 0.0])
+    down = towards(np.array([0.6e-3, 0.0, 0.03]), np.zeros(2), 6e-3, contact_height=0.02)
+    np.testing.assert_allclose(down, [-0.1, 0.0, -1.0])
+    stuck = towards(np.array([9e-3, 0.0, 0.012]), np.zeros(2), 6e-3, contact_height=0.02)
+    np.testing.assert_allclose(stuck, [0.0, 0.0, 1.0])  # 9.5 mm up to clear the rim: clipped to one step
+
+
+def test_spiral_keeps_its_pitch_and_speed() -> None:
+    """An Archimedean spiral: after n turns the radius is n x pitch, and each step's chord is at most one action."""
+    spiral = SpiralSearch(pitch=1e-3, action_scale=6e-3)
+    touching = {"wrench": np.array([0.0, 0.0, 10.0])}
+    moves = np.array([spiral(None, touching) for _ in range(60)])
+    path = np.cumsum(moves[:, :2] * 6e-3, axis=0)
+    assert spiral._angle is not None
+    np.testing.assert_allclose(np.linalg.norm(path[-1]), 1e-3 * spiral._angle / (2 * np.pi), rtol=1e-6)
+    assert np.abs(moves).max() <= 1.0
+    np.testing.assert_array_equal(StraightDown()(None, {}), [0.0, 0.0, -1.0])
+
+
+def test_robot_shows_images_only_and_writes_the_truth_aside(tmp_path: Path) -> None:
+    env = InsertionEnv(end_on_success=False)
+    robot = SimulatedRobot(env, truth_file=tmp_path / "truth.jsonl")
+    assert robot.reset(seed=3).shape == (64, 64, 3)
+    for _ in range(4):
+        image = robot.move(np.array([0.0, 0.0, -0.5]))
+    assert isinstance(image, np.ndarray) and image.dtype == np.uint8
+    robot.close()
+    lines = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
+    assert len(lines) == 1 and lines[0]["steps"] == 4 and lines[0]["true_success"] is False
+    public = {name for name in vars(robot) if not name.startswith("_")}
+    assert public == {"image_size", "action_scale", "rate_hz"}
+
+
+def test_robot_refuses_an_environment_that_ends_on_truth() -> None:
+    env = InsertionEnv(observation="image")
+    with pytest.raises(RobotError, match="end_on_success"):
+        SimulatedRobot(env)
