@@ -2,7 +2,7 @@
 
 Usage: ``python scripts/pin_versions.py constraints.txt [HELD==VERSION ...]`` (``make upgrade`` calls it). pip resolves
 everything anew, as for an empty environment, and installs nothing. Local version labels (``+cpu``) are dropped, so that
-the same file serves every build of a package; the packages that only a CUDA build of torch needs are left to that build.
+the same file serves every build of a package; packages that only a CUDA build of torch needs are left to that build.
 """
 
 import json
@@ -27,7 +27,9 @@ def resolve(held: list[str]) -> dict[str, str]:
 
 def main(target: Path, held: list[str]) -> None:
     """Write the pins to `target`."""
-    pins = {name: version for name, version in resolve(held).items() if name != "lotj" and not name.startswith(CUDA_ONLY)}
+    pins = {
+        name: version for name, version in resolve(held).items() if name != "lotj" and not name.startswith(CUDA_ONLY)
+    }
     target.write_text(HEADER + "".join(f"{name}=={version}\n" for name, version in sorted(pins.items())))
 
 

@@ -17,7 +17,7 @@ def make_trial(number: int, steps: int, first: int, success: bool = False) -> Tr
         features={"map": frame[:, None].astype(np.float16)},
         actions=np.full((steps, 3), 0.25 * number, np.float32),
         scores=np.zeros(steps, np.float32),
-        rewards=np.float32(np.arange(steps) == steps - 1) * success,
+        rewards=np.where(np.arange(steps) == steps - 1, success, False).astype(np.float32),
         terminated=success,
         truncated=not success,
     )
@@ -90,7 +90,9 @@ def test_trial_that_does_not_fit_is_refused():
         buffer.append(replace(trial, features={"other": trial.features["map"]}))
 
 
-@pytest.mark.parametrize(("batch", "fraction", "counts"), [(8, 0.75, {6}), (10, 0.25, {2, 3}), (7, 0.0, {0}), (7, 1.0, {7})])
+@pytest.mark.parametrize(
+    ("batch", "fraction", "counts"), [(8, 0.75, {6}), (10, 0.25, {2, 3}), (7, 0.0, {0}), (7, 1.0, {7})]
+)
 def test_online_share_of_a_batch(batch: int, fraction: float, counts: set[int]):
     online = OnlineBuffer(keep_images=False)
     online.append(make_trial(1, steps=3, first=0))

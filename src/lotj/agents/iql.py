@@ -19,7 +19,7 @@ from lotj.experience import Batch
 from lotj.nets.augment import Augment, AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig, to_tensor
-from lotj.nets.precision import autocast, check_finite
+from lotj.nets.precision import autocast, fast_dtype, check_finite
 
 STATE_FORMAT = 1
 _CHUNK = 256  # images encoded at once when nothing is learnt from them
@@ -156,7 +156,7 @@ class IQL:
         self.frozen = False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = Actor(config.encoder, config.bottleneck, domains, config.hidden, config.initial_std)
+            self.actor = Actor(config.encoder, config.bottleneck, domains, config.hidden, config.initial_std, config.half_precision)
             self.critic = Critic(
                 config.encoder,
                 config.shared_critic_encoder,
@@ -164,10 +164,13 @@ class IQL:
                 config.critic_projection,
                 config.critic_hidden,
                 config.critic_layer_norm,
+                config.half_precision,
             )
         self.target = TargetQ(self.critic)
         for module in self._modules().values():
             module.to(self.device)
+        half = fast_dtype(self.device.type) if config.half_precision else None
+        self._feature_dtype = half or torch.float32
         self._augment = Augment(config.augment)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._optimiser = torch.optim.AdamW(self._parameter_groups(), lr=config.lr, fused=True)
@@ -183,6 +186,8 @@ class IQL:
         While they are frozen, the target Q reads the online Q's features, so that features can be cached. Their optimiser
         moments are dropped.
         """
+        if frozen == self.frozen:
+            return
         self.frozen = frozen
         for encoder in self._encoders().values():
             encoder.requires_grad_(not frozen)
@@ -396,7 +401,7 @@ class IQL:
     def _features(self, observation: Mapping[str, Any], name: str) -> Tensor:
         if name not in observation:
             raise ValueError(f"features {sorted(observation)} lack {name!r}: make them with this agent's encode()")
-        return torch.as_tensor(observation[name]).to(self.device, torch.float32)
+        return torch.as_tensor(observation[name]).to(self.device, self._feature_dtype)
 
     def _encoded(self, batch: Batch, rows: Any, domain: Tensor) -> dict[str, Tensor]:
         observed, following = self._augmented(batch, domain)
@@ -407,7 +412,7 @@ class IQL:
             with torch.no_grad():
                 maps["v_next"] = features(critic.encoder(v_key), following)
                 maps["target"] = maps["q"] if self.frozen else features(self.target.encoder, observed)
-        return {name: value.float() for name, value in maps.items()}
+        return maps
 
     def _augmented(self, batch: Batch, domain: Tensor) -> tuple[Tensor, Tensor]:
         """Observations and next observations as images, those of the prior data augmented."""
@@ -437,9 +442,10 @@ class IQL:
         return {"policy": self.actor.encoder, **dict(self.critic.encoders.items())}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        trained = [p for module in (self.actor, self.critic) for p in module.parameters()]
-        matrices = [p for p in trained if p.ndim > 1]
-        others = [p for p in trained if p.ndim <= 1]
+        trained = [named for module in (self.actor, self.critic) for named in module.named_parameters()]
+        decays = [p.ndim > 1 and not name.endswith("bias") for name, p in trained]
+        matrices = [p for (_, p), decay in zip(trained, decays, strict=True) if decay]
+        others = [p for (_, p), decay in zip(trained, decays, strict=True) if not decay]
         return [{"params": matrices, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lotj.experience import ACTION_DIM
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, Code
 from lotj.nets.encoder import EncoderConfig, ResNetEncoder
 from lotj.nets.heads import mlp
+from lotj.nets.precision import autocast
 
 
 def features(encoder: ResNetEncoder, images: Tensor) -> Tensor:
@@ -38,9 +39,11 @@ class Actor(nn.Module):
         domains: int,
         hidden: tuple[int, ...],
         std: float,
+        half: bool,
     ) -> None:
         super().__init__()
         self.encoder = ResNetEncoder(encoder)
+        self.half = half
         self.bottleneck = Bottleneck(self.encoder.feature_size, domains, bottleneck)
         self.head = mlp(self.bottleneck.code_size, hidden, ACTION_DIM)
         self.log_std = nn.Parameter(torch.full((ACTION_DIM,), math.log(std)))
@@ -56,7 +59,8 @@ class Actor(nn.Module):
         Returns:
             (B, 3) mean action in (-1, 1), and the code.
         """
-        code = self.bottleneck(features, sample, generator)
+        with autocast(features.device, self.half):
+            code = self.bottleneck(features, sample, generator)
         return torch.tanh(self.head(code.z)), code
 
     def forward(self, images: Tensor) -> Tensor:
@@ -93,10 +97,18 @@ class EnsembleHead(nn.Module):
     """
 
     def __init__(
-        self, features: int, members: int, with_action: bool, projection: int, hidden: int, layer_norm: bool
+        self,
+        features: int,
+        members: int,
+        with_action: bool,
+        projection: int,
+        hidden: int,
+        layer_norm: bool,
+        half: bool,
     ) -> None:
         super().__init__()
         self.members = members
+        self.half = half
         self.projection = nn.Linear(features, members * projection)
         self.first = EnsembleLinear(members, projection, hidden)
         self.action = EnsembleLinear(members, ACTION_DIM, hidden) if with_action else None
@@ -109,7 +121,9 @@ class EnsembleHead(nn.Module):
 
     def forward(self, features: Tensor, action: Tensor | None = None) -> Tensor:
         """(E, B) values of (B, D) features and, for a Q, (B, 3) actions."""
-        projected = self.projection(features).float().unflatten(1, (self.members, -1)).transpose(0, 1)
+        with autocast(features.device, self.half):
+            projected = self.projection(features)
+        projected = projected.float().unflatten(1, (self.members, -1)).transpose(0, 1)
         hidden = self.first(self._activate(projected))
         if self.action is not None:
             assert action is not None
@@ -130,14 +144,21 @@ class Critic(nn.Module):
     """
 
     def __init__(
-        self, encoder: EncoderConfig, shared: bool, members: int, projection: int, hidden: int, layer_norm: bool
+        self,
+        encoder: EncoderConfig,
+        shared: bool,
+        members: int,
+        projection: int,
+        hidden: int,
+        layer_norm: bool,
+        half: bool,
     ) -> None:
         super().__init__()
         self.q_key, self.v_key = ("critic", "critic") if shared else ("q", "v")
         self.encoders = nn.ModuleDict({key: ResNetEncoder(encoder) for key in dict.fromkeys((self.q_key, self.v_key))})
         size = self.encoder(self.q_key).feature_size
-        self.q = EnsembleHead(size, members, True, projection, hidden, layer_norm)
-        self.v = EnsembleHead(size, 1, False, projection, hidden, layer_norm)
+        self.q = EnsembleHead(size, members, True, projection, hidden, layer_norm, half)
+        self.v = EnsembleHead(size, 1, False, projection, hidden, layer_norm, half)
 
     def encoder(self, key: str) -> ResNetEncoder:
         """The encoder of that name."""

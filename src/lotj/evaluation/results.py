@@ -94,9 +94,7 @@ class EvaluationResult:
     def to_json(self) -> dict[str, Any]:
         """As one entry of `evaluation.json`."""
         columns = {name: getattr(self, name) for name in _COLUMNS}
-        results = [
-            {name: kind(columns[name][trial]) for name, kind in _COLUMNS.items()} for trial in range(len(self))
-        ]
+        results = [{name: kind(columns[name][trial]) for name, kind in _COLUMNS.items()} for trial in range(len(self))]
         head = {"name": self.name, "label": self.label, **self.context, "n": len(self)}
         return {**head, "summary": asdict(self.summary()), "results": results}
 
@@ -109,7 +107,7 @@ class EvaluationResult:
         """
         try:
             name, results = str(entry["name"]), list(entry["results"])
-            columns = {
+            columns: dict[str, Any] = {
                 key: np.array([kind(result[key]) for result in results], dtype=np.dtype(kind))
                 for key, kind in _COLUMNS.items()
             }

@@ -97,7 +97,7 @@ def aggregate(successes: Sequence[int], n: Sequence[int]) -> Aggregate:
         SettingsError: no seeds, different lengths, an empty seed, or impossible counts.
     """
     if len(successes) == 0 or len(successes) != len(n):
-        raise SettingsError(f"{len(successes)} success counts for {len(n)} trial counts: need one pair a seed, at least 1")
+        raise SettingsError(f"{len(successes)} success counts for {len(n)} trial counts: need as many, at least 1")
     for k, trials in zip(successes, n, strict=True):
         _check_counts(k, trials)
         if trials == 0:

@@ -90,7 +90,7 @@ class ResNetEncoder(nn.Module):
     Attributes:
         config: its settings.
         feature_shape: (C, h, w) of the map; flattened it has `feature_size` entries.
-        stages: the residual stages in order; those of the paper preset at 96 px have 24, 12, 6, 3 cells a side (Grad-CAM
+        stages: the residual stages in order; in the paper preset at 96 px they have 24, 12, 6, 3 cells a side (Grad-CAM
             in the paper, section VI-C, looks at the 6 x 6 one).
     """
 

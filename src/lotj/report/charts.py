@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -45,6 +46,9 @@ class Plane:
         """Pixel row of a value."""
         (low, high), (_, top, _, bottom) = self.y_range, self.box
         return round(bottom - (value - low) / (high - low) * (bottom - top), 1)
+
+
+_wilson = cache(wilson)  # a moving window meets the same few counts again and again
 
 
 def both_widths(draw: Callable[[int], Markup]) -> Markup:
@@ -119,7 +123,7 @@ def _band(plane: Plane, trial: np.ndarray, outcomes: np.ndarray, begin: int, kin
         recent = outcomes[max(0, index - WINDOW + 1) : index + 1]
         recent = recent[np.isfinite(recent)]
         if len(recent):
-            ends.append((trial[index], *wilson(int(recent.sum()), len(recent))))
+            ends.append((trial[index], *_wilson(int(recent.sum()), len(recent))))
     if len(ends) < 2:
         return Markup("")
     points = [(x, high) for x, _, high in ends] + [(x, low) for x, low, _ in reversed(ends)]
@@ -155,8 +159,12 @@ def _whisker(plane: Plane, place: float, summary: Summary) -> Markup:
 
 
 def outcome_kinds(trials: Trials) -> np.ndarray:
-    """(n,) of ``hit``, ``alarm`` (believed, not true), ``miss`` (true, not believed), ``fail``, or ``said``/``unsaid``
-    where the truth is not known."""
+    """What each trial was.
+
+    Returns:
+        (n,) of ``hit``, ``alarm`` (believed, not true), ``miss`` (true, not believed), ``fail``; ``said`` or ``unsaid``
+        where the truth is not known.
+    """
     said, true, known = trials.predicted > 0.5, trials.true > 0.5, np.isfinite(trials.true)
     return np.select(
         [known & said & true, known & said, known & true, known, said],
@@ -285,7 +293,9 @@ def small_series(trials: Trials, name: str, title: str) -> Markup | None:
 
 def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> Markup:
     classes = Markup(' class="{}"').format(kind) if kind else ""
-    return Markup('<text{} x="{}" y="{}" text-anchor="{}">{}</text>').format(classes, round(x, 1), round(y, 1), anchor, words)
+    return Markup('<text{} x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        classes, round(x, 1), round(y, 1), anchor, words
+    )
 
 
 def _svg(width: int, height: int, words: str, parts: Iterable[Markup]) -> Markup:

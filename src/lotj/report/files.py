@@ -9,7 +9,8 @@ The files (all but `config.json` may be missing; unknown keys are ignored):
 - ``truth.jsonl``: a line a trial: trial, true_success (0/1), depth_mm (0 at the socket's mouth, positive inside),
   lateral_mm, peak_force_n, dislodged: the state when the trial ended. For evaluation only.
 - ``evaluation.json``: see `lotj.evaluation.results`. ``filmstrips.npz``: see `lotj.evaluation.filmstrip`.
-- ``reward_report.json``: threshold, overall and connectors: n, positives, accuracy, auc, precision, false_positive_rate.
+- ``reward_report.json``: threshold; overall and connectors: n, positives, accuracy, auc, precision,
+  false_positive_rate.
 - ``timings.json``: machine, seconds (phase -> seconds).
 """
 

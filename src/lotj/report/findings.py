@@ -120,7 +120,7 @@ def percent(rate: float) -> str:
 
 
 def interval_words(successes: int, n: int) -> str:
-    """"17 of 20 (95 % interval 64–95 %)"."""
+    """A count with its interval, e.g. 17 of 20 (95 % interval 64–95 %)."""
     low, high = wilson(successes, n)
     return f"{successes} of {n} (95 % interval {round(100 * low)}–{round(100 * high)} %)"
 
@@ -165,7 +165,7 @@ def _change(before: Summary, after: Summary) -> str:
 
 
 def p_words(p: float) -> str:
-    """"Barnard's test, p = 0.012"."""
+    """A p-value for people, with the name of the test."""
     return "Barnard’s test, p < 0.001" if p < 0.001 else f"Barnard’s test, p = {p:.2g}"
 
 

@@ -46,7 +46,9 @@ def stills(strip: FilmStrip, rate_hz: float = 10.0) -> list[Still]:
         "reward": None if strip.reward_heat is None else overlay(strip.frames[steps], strip.reward_heat[steps]),
         "policy": None if strip.policy_heat is None else overlay(strip.frames[steps], strip.policy_heat[steps]),
     }
-    uris = {name: None if frames is None else [data_uri(frame) for frame in frames] for name, frames in pictures.items()}
+    uris = {
+        name: None if frames is None else [data_uri(frame) for frame in frames] for name, frames in pictures.items()
+    }
     made = []
     for place, step in enumerate(steps):
         shown = {name: None if several is None else several[place] for name, several in uris.items()}

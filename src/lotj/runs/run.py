@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy._core import multiarray
 
 from lotj.errors import CheckpointError, SettingsError
 from lotj.runs.files import atomic_file, atomic_write, storage_errors
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 FORMAT = 1
-_NUMPY_TYPES = [np.ndarray, np.dtype, np._core.multiarray._reconstruct, np._core.multiarray.scalar]
+_NUMPY_TYPES = [np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]  # what pickled arrays are made with
 _NUMPY_TYPES += [type(np.dtype(code)) for code in "?bBhHiIlLqQefdUV"]
 
 
 class Run:
-    """A run folder, open for reading and writing. Make one with `create`, `open` or `find_run`; close it, or use `with`.
+    """A run folder, open for reading and writing: made with `create`, `open` or `find_run`; close it, or use `with`.
 
     Attributes:
         path: the folder.
@@ -159,7 +160,13 @@ class Run:
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)
         with atomic_file(path) as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                # torch closes its archive after a failed write, and that error hides the first.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
         return path
 
     def has(self, name: str) -> bool:

@@ -1,1 +1,1 @@
-"""Where a network looks. `lotj.saliency.gradcam` computes (torch); `lotj.saliency.overlay` paints and counts (NumPy)."""
+"""Where a network looks. `gradcam` computes heat maps (torch); `overlay` paints and measures them (NumPy)."""

@@ -24,7 +24,7 @@ class Arm:
         stiffness: Cartesian stiffness [N/m].
         force_limit: largest force of the controller along each axis [N].
         grip_force: axial force at which the plug starts to slip in the fingers [N].
-        tilt_stiffness: rotational compliance of the grip about x and y [N m/rad].
+        tilt_stiffness: rotational compliance of the grip about each axis [N m/rad].
         camera_position: of the wrist camera in the hand frame [m].
         camera_target: point it looks at, in the hand frame [m].
         field_of_view: vertical [degrees].

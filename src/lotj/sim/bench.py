@@ -77,7 +77,7 @@ class Bench:
         self._hand = [model.joint(f"hand-{a}").qposadr[0] for a in "xyz"]
         self._hand_dof = [model.joint(f"hand-{a}").dofadr[0] for a in "xyz"]
         self._slip = model.joint("slip").qposadr[0]
-        self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xy"]
+        self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xyz"]
         self._plug_site = model.site("plug").id
         self._socket_site = model.site("socket").id
         self._retention = model.tendon("retention").id
@@ -187,7 +187,7 @@ class Bench:
         size = size or self.image_size
         if self._renderer is None or self._renderer.height != size:
             self.close()
-            self._renderer = _open_renderer(self.model, size)
+            self._renderer = open_renderer(self.model, size)
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
@@ -201,7 +201,7 @@ class Bench:
             self._renderer = None
 
 
-def _open_renderer(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
+def open_renderer(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
     """An off-screen renderer.
 
     Raises:

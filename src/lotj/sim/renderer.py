@@ -1,8 +1,8 @@
 """Which off-screen renderer MuJoCo uses, chosen before `mujoco` is imported, and how fast it is.
 
 MuJoCo reads the environment variable MUJOCO_GL when it is imported, and a missing library makes that import fail in
-odd ways. So `choose_renderer` looks for the libraries first; `renderer_info` then renders in a process of its own, which
-shows whether a frame really comes out, on what, and at what rate.
+odd ways. So `choose_renderer` looks for the libraries first; `renderer_info` then renders in a process of its own,
+which shows whether a frame really comes out, on what, and at what rate.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _add_bench(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
     spec.worldbody.add_geom(
         name="bench",
         type=mujoco.mjtGeom.mjGEOM_PLANE,
-        size=[0.4, 0.4, 0.05],
+        size=[0, 0, 0.05],
         pos=[look.clamp_shift[0], look.clamp_shift[1], look.clamp_shift[2] - drop],
         material="bench",
         **_SOCKET_SIDE,
@@ -180,7 +180,7 @@ def _add_hand(spec: mujoco.MjSpec, connector: Connector, arm: Arm, look: Look) -
 def _add_plug(
     spec: mujoco.MjSpec, hand: mujoco.MjsBody, connector: Connector, arm: Arm, look: Look, grip: float
 ) -> None:
-    """The plug in the fingers: a friction slide along z and two spring hinges at the grip point."""
+    """The plug in the fingers: a friction slide along z and three spring hinges at the grip point."""
     pivot = [0.0, 0.0, grip]
     plug = hand.add_body(
         name="plug",
@@ -200,7 +200,7 @@ def _add_plug(
         solref_friction=_SOLREF,
         solimp_friction=_STICK,
     )
-    for i, axis in enumerate("xy"):
+    for i, axis in enumerate("xyz"):
         plug.add_joint(
             name=f"tilt-{axis}",
             type=mujoco.mjtJoint.mjJNT_HINGE,

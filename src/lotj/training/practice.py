@@ -13,21 +13,20 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
 from lotj.data.dataset import Dataset
-from lotj.data.replay import MixedReplay, OfflineFeatures, OfflineImages, OnlineBuffer, TransitionSource, Trial
+from lotj.data.replay import MixedReplay, OfflineFeatures, OfflineImages, OnlineBuffer, TransitionSource
 from lotj.errors import CheckpointError, NumericsError, RobotError, SettingsError
 from lotj.experience import ACTION_DIM, Batch
 from lotj.robots.robot import Robot
 from lotj.runs import Run
 from lotj.training.live_view import LiveView
-from lotj.training.practice_features import FeatureConfig, prepare_features
-from lotj.training.practice_trials import load_trial, save_trial
+from lotj.training.practice_features import FeatureConfig, FeatureEncoder, prepare_features
+from lotj.training.practice_trials import RunningTrial, UpdateMeans, load_trial, save_trial
 
 CHECKPOINT = "practice"
 """Name of the checkpoint in the run folder: the agent after the last finished trial."""
@@ -42,7 +41,7 @@ class PracticeConfig:
     max_steps: int = 20
     """Steps after which a trial is truncated."""
     reward_threshold: float | None = None
-    """Score from which a frame counts as success; None takes the reward model's own, chosen on validation connectors."""
+    """Score from which a frame counts as success; None takes the reward model's, chosen on validation connectors."""
     hold_frames: int = 1
     """Number of frames in a row that must count as success before the trial ends with reward 1."""
     online_fraction: float = 0.75
@@ -85,30 +84,45 @@ class PracticeConfig:
             raise SettingsError("practice exploration_noise: must not be negative")
 
 
-class Agent(Protocol):
+class Agent(FeatureEncoder, Protocol):
     """What practice asks of an agent."""
 
-    def act(self, observation: Any, explore: bool, generator: torch.Generator) -> np.ndarray: ...
+    image_size: int
 
-    def value(self, observation: Any) -> np.ndarray: ...
+    def freeze_convolutions(self, frozen: bool = True) -> None:
+        """Fix the convolutions, or let them learn."""
+        ...
 
-    def update(self, batch: Batch, progress: float) -> dict[str, float]: ...
+    def act(self, observation: Any, explore: bool = False, generator: torch.Generator | None = None) -> np.ndarray:
+        """(B, 3) actions in [-1, 1] for (B, H, W, 3) uint8 images or their features."""
+        ...
 
-    def encode(self, images: np.ndarray) -> dict[str, torch.Tensor]: ...
+    def value(self, observation: Any) -> np.ndarray:
+        """(B,) values of images or their features."""
+        ...
 
-    def freeze_convolutions(self) -> None: ...
+    def update(self, batch: Batch, progress: float = 1.0) -> dict[str, float]:
+        """One gradient step; returns named numbers, losses as ``loss_<name>``."""
+        ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """All that further updates depend on."""
+        ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state."""
+        ...
 
 
 class RewardModel(Protocol):
     """What practice asks of a reward model."""
 
+    image_size: int
     threshold: float
 
-    def score(self, images: np.ndarray) -> np.ndarray: ...
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """(N,) probability of success of (N, H, W, 3) uint8 images."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -167,7 +181,7 @@ def practice(
     """
     torch.set_num_threads(config.threads)
     if run.has(CHECKPOINT) and not resume:
-        raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials already: give --resume or start a new run")
+        raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials: give --resume or start a new run")
     if config.freeze_convolutions:
         agent.freeze_convolutions()
     source = _offline_source(offline, agent, config, live)
@@ -191,7 +205,14 @@ def _offline_source(
 ) -> TransitionSource:
     if isinstance(offline, OfflineFeatures):
         return offline
-    return prepare_features(offline, agent, config.features, live) if config.freeze_convolutions else OfflineImages(offline)
+    if config.freeze_convolutions:
+        return prepare_features(offline, agent, config.features, live)
+    return OfflineImages(offline)
+
+
+def _generator(run_seed: int, number: int, purpose: Literal["exploration", "updates"]) -> np.random.Generator:
+    """Random numbers of trial `number`: for the robot's motions, or for the batches that are drawn."""
+    return np.random.default_rng([run_seed, number, {"exploration": 1, "updates": 2}[purpose]])
 
 
 class _Practice:
@@ -231,22 +252,84 @@ class _Practice:
         return done
 
     def trial(self, number: int) -> None:
-        """One trial with its updates; at the end it is on disk and in the checkpoint."""
-        learning = _Learning(self._agent, self._replay, self._run.seed, number)
-        attempt = _Attempt(self._robot.reset(trial_seed(self._run.seed, number)))
+        """One trial with its updates; when it returns, the trial is on disk and in the checkpoint."""
         started = time.perf_counter()
+        steps, updates = RunningTrial(), UpdateMeans()
+        lost: RobotError | None = None
         try:
-            self._attempt(attempt, learning, number)
+            self._attempt(number, steps, updates)
         except RobotError as error:
             if "dislodged" not in str(error):
                 raise
-            self._discard(number, error)
+            lost = error
+            self._discarded.append(number)
         else:
-            trial = attempt.finish(number)
+            trial = steps.finish(number)
             save_trial(self._run.path, trial)
             self._buffer.append(trial)
             if self._config.update_when == "trial":
-                self._learn(learning, len(trial))
+                self._learn(len(trial), updates, _generator(self._run.seed, number, "updates"))
+        row = {"trial": number, "discarded": int(lost is not None)} | steps.row() | updates.row()
+        row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._run.save(CHECKPOINT, {"trial": number, "discarded": self._discarded, "agent": self._agent.state_dict()})
         self.view.trial(row)
+        if lost is not None:
+            self._report_loss(number, lost)
+
+    def _attempt(self, number: int, steps: RunningTrial, updates: UpdateMeans) -> None:
+        """Moves the robot until the prediction says success or the limit is reached; fills `steps` and `updates`."""
+        config = self._config
+        exploration = _generator(self._run.seed, number, "exploration")
+        policy = torch.Generator().manual_seed(int(exploration.integers(2**62)))
+        sampling = _generator(self._run.seed, number, "updates")
+        steps.begin(self._observe(self._robot.reset(trial_seed(self._run.seed, number))))
+        steps.value = float(self._agent.value(steps.observation)[0])
+        for step in range(1, config.max_steps + 1):
+            action = self._agent.act(steps.observation, config.sample_policy, policy)[0]
+            noise = exploration.normal(0.0, self._noise(number), ACTION_DIM)
+            action = np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+            frame = self._robot.move(action)
+            score = float(self._reward_model.score(frame[None])[0])
+            if not math.isfinite(score):
+                raise NumericsError(
+                    f"reward score {score} in trial {number}, step {step}: must be a probability; "
+                    f"trials 1 to {number - 1} are saved, mend the reward model and --resume"
+                )
+            steps.add(action, score, score >= self._threshold, self._observe(frame))
+            self.view.status(f"step {step}, score {score:.2f}")
+            if config.update_when == "step":
+                self._learn(1, updates, sampling)
+            if steps.held >= config.hold_frames:
+                steps.success = True
+                return
+
+    def _observe(self, frame: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The frame and its features, none if the convolutions still learn."""
+        if not self._config.freeze_convolutions:
+            return frame, {}
+        return frame, {name: values[0].numpy() for name, values in self._agent.encode(frame[None]).items()}
+
+    def _noise(self, number: int) -> float:
+        """Standard deviation of the extra noise in trial `number`."""
+        start, end = self._config.exploration_noise, self._config.exploration_noise_end
+        return start + (end - start) * (number - 1) / max(self._config.trials - 1, 1)
+
+    def _learn(self, steps: int, updates: UpdateMeans, rng: np.random.Generator) -> None:
+        """The updates due for `steps` steps of the robot."""
+        if self._buffer.trials < self._config.warmup_trials:
+            return
+        started = time.perf_counter()
+        for _ in range(steps * self._config.updates_per_step):
+            updates.add(self._agent.update(self._replay.sample(rng), 1.0))
+        updates.seconds += time.perf_counter() - started
+
+    def _report_loss(self, number: int, error: RobotError) -> None:
+        """Says that a trial was void, and stops where that has become the rule."""
+        self.view.note(f"trial {number} discarded: {error}")
+        row = 0
+        while number - row in self._discarded:
+            row += 1
+        # Not `>=`: whoever has mended the gripper and resumes shall get as many trials again.
+        if row % self._config.max_dislodged == 0:
+            raise RobotError(f"{row} trials in a row were void ({error}): check grip and workspace, then --resume")

@@ -1,4 +1,4 @@
-"""Practice trials on disk: one file each, written whole or not at all, under ``<run>/trials``.
+"""A practice trial as it grows, and on disk: one file each, written whole or not at all, under ``<run>/trials``.
 
 Features are stored beside the frames, so that a resumed run learns from exactly the numbers of the first sitting.
 """
@@ -6,8 +6,11 @@ Features are stored beside the frames, so that a resumed run learns from exactly
 from __future__ import annotations
 
 import io
+import math
 import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,79 @@ from lotj.runs.files import atomic_write, storage_errors
 
 FEATURE = "feature/"
 """Prefix of the arrays that are features, by name."""
+
+
+@dataclass
+class RunningTrial:
+    """A trial as it grows."""
+
+    frames: list[np.ndarray] = field(default_factory=list)
+    features: list[dict[str, np.ndarray]] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    held: int = 0  # frames in a row, up to now, that count as success
+    success: bool = False
+    value: float = math.nan  # of the start state
+
+    @property
+    def observation(self) -> Any:
+        """What the agent gets to see now, as a batch of one."""
+        return {name: values[None] for name, values in self.features[-1].items()} or self.frames[-1][None]
+
+    def begin(self, observed: tuple[np.ndarray, dict[str, np.ndarray]]) -> None:
+        self.frames.append(observed[0])
+        self.features.append(observed[1])
+
+    def add(
+        self, action: np.ndarray, score: float, counts: bool, observed: tuple[np.ndarray, dict[str, np.ndarray]]
+    ) -> None:
+        self.actions.append(action)
+        self.scores.append(score)
+        self.held = self.held + 1 if counts else 0
+        self.begin(observed)
+
+    def finish(self, number: int) -> Trial:
+        """The trial as it is kept. Its last step ended it."""
+        steps = len(self.actions)
+        return Trial(
+            number=number,
+            frames=np.stack(self.frames),
+            features={name: np.stack([f[name] for f in self.features]) for name in self.features[0]},
+            actions=np.stack(self.actions),
+            scores=np.array(self.scores, np.float32),
+            rewards=np.where(np.arange(1, steps + 1) == steps, self.success, False).astype(np.float32),
+            terminated=self.success,
+            truncated=not self.success,
+        )
+
+    def row(self) -> dict[str, float]:
+        """Its part of the trial's line in ``metrics.jsonl``."""
+        score = {"score": self.scores[-1]} if self.scores else {}
+        return {"steps": len(self.actions), "predicted_success": int(self.success), "value": self.value} | score
+
+
+@dataclass
+class UpdateMeans:
+    """Means of what the agent says of the updates of one trial."""
+
+    count: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, numbers: dict[str, float]) -> None:
+        self.count += 1
+        for name, number in numbers.items():
+            self.sums[name] = self.sums.get(name, 0.0) + number
+
+    def row(self) -> dict[str, float]:
+        """Its part of the trial's line: losses as ``loss/<name>``, the rest as ``agent/<name>``."""
+        row: dict[str, float] = {"updates": self.count}
+        if self.count:
+            row["updates_per_second"] = self.count / self.seconds
+        for name, total in self.sums.items():
+            loss = name.startswith("loss_")
+            row["loss/" + name[5:] if loss else "agent/" + name] = total / self.count
+        return row
 
 
 def trial_path(run_path: Path, number: int) -> Path:

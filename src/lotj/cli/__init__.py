@@ -1,0 +1,130 @@
+"""The command line: one module a command, each imported only when it is called.
+
+A command module has a dataclass `Command`: its docstring and those of its fields are the help, its fields the flags
+(tyro), its method `run` the work, which is to call other parts. Errors that a user can cause come out as one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from lotj.errors import LotjError, SettingsError
+
+COMMANDS = {
+    "demo": "the whole job at laptop size: collect, pretrain, practise on an unseen connector, evaluate, report",
+    "connectors": "the catalogue: list it, show one connector's dimensions, draw them all",
+    "collect": "record prior insertions of the training connectors with the scripted expert",
+    "data": "look at recorded episodes: figures, film strips, checksums",
+    "pretrain": "train the reward model and the policy on the recorded episodes",
+    "practice": "practise on one unseen connector; the learned reward is the only judge",
+    "evaluate": "count true successes before and after practice, and of the hand-made baselines",
+    "report": "make a run's report.html",
+    "doctor": "what this machine offers: renderer, threads, memory, disk",
+}
+"""Name and one line of each command, in the order of the help."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Command(Protocol):
+    """What a command module's dataclass offers."""
+
+    def run(self) -> None:
+        """Do it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after ``lotj``; those of the process by default.
+
+    Returns:
+        The exit code: 0, that of the error, 130 after Ctrl-C, 1 after a fault of lotj itself.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            _print_help()
+        elif words[0] == "--version":
+            print(_version())
+        else:
+            _parse(words).run()
+        sys.stdout.flush()
+    except LotjError as error:
+        return _fail(str(error), error.exit_code, error)
+    except KeyboardInterrupt as error:
+        return _fail("stopped; finished work is kept: the same command with --resume goes on", INTERRUPTED, error)
+    except BrokenPipeError:  # the reader went away, e.g. `lotj connectors list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        kind = type(error).__name__
+        return _fail(f"fault in lotj: {kind}: {error}; LOTJ_DEBUG=1 shows where, please report it", 1, error)
+    return 0
+
+
+def _parse(words: list[str]) -> Command:
+    """Turn the command line into the command's dataclass.
+
+    Raises:
+        SettingsError: no such command.
+        SystemExit: ``--help``, or flags that do not fit; tyro has printed what is wrong.
+    """
+    name, *flags = words
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SettingsError(f"unknown command {name!r}: {hint}`lotj --help` lists all {len(COMMANDS)}")
+    import tyro
+
+    command: Any = importlib.import_module(f"lotj.cli.{name}").Command
+    default = command.preset(_preset_name(flags)) if hasattr(command, "preset") else None
+    options = {} if default is None else {"default": default}
+    return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
+
+
+def _preset_name(flags: list[str]) -> str | None:
+    """The value of ``--preset``: it must be known before the other flags, whose defaults it sets."""
+    for flag, following in zip(flags, [*flags[1:], ""], strict=True):
+        if flag == "--preset":
+            return following
+        if flag.startswith("--preset="):
+            return flag.partition("=")[2]
+    return None
+
+
+def _print_help() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print("usage: lotj COMMAND ...   (`lotj COMMAND --help` for its flags)\n", markup=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    for name, line in COMMANDS.items():
+        table.add_row(f"  {name}", line)
+    console.print(table)
+
+
+def _version() -> str:
+    import lotj
+
+    return f"lotj {lotj.__version__}"
+
+
+def _fail(message: str, code: int, error: BaseException) -> int:
+    """Print one red line to stderr, or raise the error again if LOTJ_DEBUG is set."""
+    if os.environ.get("LOTJ_DEBUG"):
+        raise error
+    from rich.console import Console
+
+    sys.stdout.flush()
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
+    return code

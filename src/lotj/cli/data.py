@@ -1,0 +1,95 @@
+"""``lotj data``: look at recorded episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from lotj.errors import DataError
+
+DATA = Path("data/laptop")
+"""Where `lotj collect` puts its episodes unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Figures of a data set: episodes, kinds, success and frames of each domain, and what was discarded."""
+
+    root: tyro.conf.Positional[Path] = DATA
+    """Folder of the data set."""
+
+    def run(self) -> None:
+        """Print them."""
+        from lotj.data.inspect import describe
+
+        Console().print(describe(self.root))
+
+
+@dataclass(frozen=True)
+class View:
+    """Film strips of some episodes as a PNG, true success with a green border; or a recording for the Rerun viewer."""
+
+    root: tyro.conf.Positional[Path] = DATA
+    """Folder of the data set."""
+    out: Path = Path("episodes.png")
+    """File to write; with the ending .rrd, a recording that `rerun <file>` plays."""
+    rows: int = 12
+    """Episodes shown, of as many domains and kinds as fit."""
+    seed: int = 0
+    """Draws the episodes."""
+
+    def run(self) -> None:
+        """Write the file and print its name."""
+        import numpy as np
+
+        from lotj.data.dataset import Dataset
+        from lotj.data.pictures import choose, contact_sheet, record_rerun, save_png
+
+        generator = np.random.default_rng(self.seed)
+        if self.out.suffix == ".rrd":
+            dataset = Dataset.open(self.root)
+            record_rerun(dataset, choose(dataset, self.rows, generator).tolist(), self.out)
+        else:
+            save_png(contact_sheet(self.root, generator, self.rows), self.out)
+        print(self.out)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Read every byte of a data set and compare it with its checksums. Exit code 2 if something is damaged."""
+
+    root: tyro.conf.Positional[Path] = DATA
+    """Folder of the data set."""
+
+    def run(self) -> None:
+        """Print one line a problem."""
+        from lotj.data.inspect import check
+
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("checking")
+            problems = check(self.root, lambda done, total: progress.update(task, completed=done, total=total))
+        for problem in problems:
+            print(problem)
+        if problems:
+            raise DataError(f"{self.root}: {len(problems)} problems: delete the damaged domains and collect them again")
+        print(f"{self.root}: whole")
+
+
+@dataclass(frozen=True)
+class Command:
+    """Look at recorded episodes."""
+
+    what: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[Info, tyro.conf.subcommand("info")]
+        | Annotated[View, tyro.conf.subcommand("view")]
+        | Annotated[Check, tyro.conf.subcommand("check")]
+    ]
+
+    def run(self) -> None:
+        """Do what was asked."""
+        self.what.run()

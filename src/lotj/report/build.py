@@ -1,0 +1,285 @@
+"""`build_report`: a practice run folder in, one self-contained `report.html` out."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lotj.evaluation import FilmStrip, barnard
+from lotj.report import charts
+from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, Trials, number, read_run
+from lotj.report.findings import (
+    LABELS,
+    LEARNT,
+    ORDER,
+    interval_words,
+    judge,
+    ordered,
+    p_words,
+    percent,
+    summary_sentences,
+)
+from lotj.report.pictures import stills
+from lotj.runs import atomic_write
+
+SCENARIOS = {"near": "starts within ±10 mm of the socket’s axis", "far": "starts 10–20 mm off the socket’s axis"}
+
+HELD_OUT = {
+    "n": ("Frames", "count"),
+    "accuracy": ("Balanced accuracy", "accuracy"),
+    "auc": ("AUC", "auc"),
+    "precision": ("Precision", "rate"),
+    "expert": ("False alarms: expert", "rate"),
+    "press": ("pressed beside", "rate"),
+    "withdraw": ("inserted and withdrawn", "rate"),
+    "half": ("half inserted", "rate"),
+}
+"""Columns of the reward's table: key in `reward_report.json` (of ``false_positive_rate`` for kinds) -> title, form."""
+
+_HEADER = (
+    "connector",
+    "connector_title",
+    "family",
+    "scenario",
+    "robot",
+    "domain",
+    "preset",
+    "trials",
+    "seed",
+    "created",
+)
+_NOT_SETTINGS = (*_HEADER, "commands", "kind", "format")
+
+
+def build_report(run_folder: Path) -> Path:
+    """Makes `report.html` in a run folder from the files that are there (see `lotj.report.files`).
+
+    Sections whose files are missing or damaged say so and name the command that makes them.
+
+    Args:
+        run_folder: of a practice run; a link such as ``runs/last`` will do.
+
+    Returns:
+        Path of the page: one file without references to anything outside it.
+
+    Raises:
+        DataError: no such folder, or it is no run.
+        StorageError: the page cannot be written.
+    """
+    run = read_run(Path(run_folder))
+    environment = Environment(
+        loader=PackageLoader("lotj.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    style = resources.files("lotj.report").joinpath("templates/style.css").read_text(encoding="utf-8")
+    page = environment.get_template("report.html").render(
+        run=run,
+        style=Markup(style),  # ours, not the run's
+        title=str(run.config.get("connector_title") or run.config.get("connector") or "Unknown connector"),
+        summary=summary_sentences(run),
+        facts=_facts(run),
+        remedies=_remedies(run),
+        commands=[str(command) for command in run.config.get("commands") or []],
+        settings=_settings(run.config),
+        versions=[(name, value) for name, value in run.versions.items() if value is not None],
+        percent=percent,
+        p_words=p_words,
+        interval_words=interval_words,
+        **_result_part(run),
+        **_practice_part(run),
+        films=_films(run),
+        **_reward_part(run),
+        **_time_part(run),
+    )
+    path = run.folder / "report.html"
+    atomic_write(path, page.encode("utf-8"))
+    return path
+
+
+def _facts(run: RunFiles) -> list[dict[str, str]]:
+    config = run.config
+    scenario = str(config.get("scenario", "not recorded"))
+    seeds = str(config.get("seed", "not recorded"))
+    pretrain = config.get("pretrain_seed")
+    practised = len(run.trials) if run.trials else 0
+    planned = config.get("trials")
+    facts = [
+        (
+            "Connector",
+            config.get("connector", "not recorded"),
+            f"family {config['family']}" if "family" in config else "",
+        ),
+        ("Scenario", scenario, SCENARIOS.get(scenario, "")),
+        ("Robot", config.get("robot", "not recorded"), str(config.get("domain", ""))),
+        ("Practice", f"{practised} trials", f"of {planned} planned" if planned and planned != practised else ""),
+        ("Seed", seeds, "" if pretrain is None else f"pretraining seed {pretrain}"),
+        ("Preset", config.get("preset", "not recorded"), ""),
+        ("Date", _date(config.get("created")), ""),
+    ]
+    return [{"label": label, "value": str(value), "note": note} for label, value, note in facts]
+
+
+def _date(created: Any) -> str:
+    try:
+        moment = datetime.fromisoformat(str(created))
+    except ValueError:
+        return "not recorded"
+    return f"{moment.day} {moment:%B %Y, %H:%M}"
+
+
+def _remedies(run: RunFiles) -> dict[str, str]:
+    """What makes a missing file, by file name."""
+    folder, connector = run.folder.name, run.config.get("connector", "CONNECTOR")
+    evaluate = f"Make it with: lotj evaluate {folder}, then: lotj report {folder}"
+    practise = f"lotj practice --connector {connector}"
+    return {
+        EVALUATION: evaluate,
+        FILMS: evaluate,
+        METRICS: f"It is written by: {practise}",
+        TRUTH: f"The simulator’s robot writes it during: {practise}. On a real robot nobody knows the truth.",
+        REWARD: "It is made by: lotj pretrain, and copied here by: lotj practice",
+        TIMINGS: f"It is written by: {practise}",
+    }
+
+
+def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as dotted names."""
+    rows = []
+    for name, value in config.items():
+        if not prefix and name in _NOT_SETTINGS:
+            continue
+        if isinstance(value, dict):
+            rows += _settings(value, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return rows
+
+
+def _result_part(run: RunFiles) -> dict[str, Any]:
+    """Rows of the result table."""
+    results = ordered(run.evaluations)
+    summaries = {result.name: result.summary() for result in results}
+    after = summaries.get("practice")
+    rows = []
+    for result in results:
+        summary, ours = summaries[result.name], result.name == "practice"
+        p = None if ours or after is None else barnard(after.successes, after.n, summary.successes, summary.n)
+        label = LABELS.get(result.name, result.label)
+        rows.append({"label": label, "ours": ours, "p": p, "summary": summary})
+    missing = [name for name in ORDER if name not in summaries] if rows else []
+    return {"rows": rows, "unevaluated": missing, "labels": LABELS}
+
+
+def _practice_part(run: RunFiles) -> dict[str, Any]:
+    """Learning curve, and the self-reward against the truth."""
+    trials = run.trials
+    if trials is None:
+        empty = {"curve": None, "series": [], "judgement": None, "late": None, "map": None}
+        return {**empty, "truth_known": False, "evaluated_here": False, "window": charts.WINDOW}
+    summaries = {result.name: result.summary() for result in run.evaluations}
+    titles = {"value": "Value", "score": "Reward score at the end", "steps": "Steps", "seconds": "Seconds (wall clock)"}
+    names = [name for name in trials.series if name.startswith("loss/")]
+    titles = {**{name: f"Loss: {name.removeprefix('loss/')}" for name in names}, **titles}
+    drawn = [charts.small_series(trials, name, title) for name, title in titles.items()]
+    return {
+        "curve": charts.learning_curve(trials, summaries.get("offline"), summaries.get("practice")),
+        "series": [chart for chart in drawn if chart],
+        "truth_known": bool(np.isfinite(trials.true).any()),
+        "evaluated_here": any(name in summaries for name in LEARNT),
+        "window": charts.WINDOW,
+        "judgement": judge(trials),
+        "late": judge(_last_quarter(trials)) if len(trials) >= 40 else None,
+        "map": charts.claim_map(trials, number(run.config.get("insertion_depth_mm"))),
+    }
+
+
+def _last_quarter(trials: Trials) -> Trials:
+    late = slice(len(trials) - len(trials) // 4, None)
+    return Trials(
+        trials.trial[late],
+        trials.predicted[late],
+        trials.true[late],
+        {name: values[late] for name, values in trials.series.items()},
+        {name: values[late] for name, values in trials.state.items()},
+    )
+
+
+def _films(run: RunFiles) -> list[dict[str, Any]]:
+    titles = {"before": "Before practice", "after": "After practice"}
+    names = [name for name in titles if name in run.films] + [name for name in run.films if name not in titles]
+    return [
+        {"title": titles.get(name, name), "state": _film_state(run.films[name]), "stills": stills(run.films[name])}
+        for name in names
+    ]
+
+
+def _film_state(strip: FilmStrip) -> str:
+    words = [] if strip.success is None else ["inserted" if strip.success else "not inserted"]
+    words.append(f"{len(strip.frames) - 1} steps")
+    if strip.seed is not None:
+        words.append(f"start pose {strip.seed}")
+    return ", ".join(words)
+
+
+def _reward_part(run: RunFiles) -> dict[str, Any]:
+    """Table of the reward's held-out figures."""
+    report = run.reward
+    target = number(report.get("target_accuracy"))
+    named = report.get("connectors")
+    entries = [(name, entry, False) for name, entry in (named if isinstance(named, dict) else {}).items()]
+    if isinstance(report.get("overall"), dict):
+        entries.append(("All connectors", report["overall"], True))
+    rows = [
+        {"name": name, "overall": overall, "cells": [_held_cell(entry, key) for key in HELD_OUT]}
+        for name, entry, overall in entries
+        if isinstance(entry, dict)
+    ]
+    accuracies = [
+        number(entry.get("accuracy")) for _, entry, overall in entries if isinstance(entry, dict) and not overall
+    ]
+    known = [value for value in accuracies if math.isfinite(value)]
+    threshold = number(report.get("threshold"))
+    return {
+        "held_out": rows,
+        "held_columns": [title for title, _ in HELD_OUT.values()],
+        "threshold": threshold if math.isfinite(threshold) else None,
+        "target": target if math.isfinite(target) else 0.9,
+        "accuracy_range": (min(known), max(known)) if known else None,
+    }
+
+
+def _held_cell(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    kinds = entry.get("false_positive_rate")
+    value = number(entry.get(key, kinds.get(key) if isinstance(kinds, dict) else None))
+    form = HELD_OUT[key][1]
+    if not math.isfinite(value):
+        return {"kind": form, "value": None}
+    return {"kind": form, "value": f"{int(value):,}" if form == "count" else value}
+
+
+def _time_part(run: RunFiles) -> dict[str, Any]:
+    """Phases with their share of the longest."""
+    recorded = run.timings.get("seconds")
+    times = {name: number(value) for name, value in (recorded if isinstance(recorded, dict) else {}).items()}
+    times = {name: value for name, value in times.items() if math.isfinite(value) and value >= 0}
+    longest = max(times.values(), default=0.0) or 1.0
+    phases = [
+        {"name": name, "share": 100 * value / longest, "words": _duration(value)} for name, value in times.items()
+    ]
+    return {"phases": phases, "total": _duration(sum(times.values())), "machine": run.timings.get("machine")}
+
+
+def _duration(seconds: float) -> str:
+    """A length of time for people: 12 s, 7 min 5 s, 1 h 3 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,153 @@
+"""The reward model as practice uses it: images in, probabilities out, one file on disk."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lotj.errors import CheckpointError
+from lotj.nets.augment import AugmentConfig
+from lotj.nets.bottleneck import BottleneckConfig
+from lotj.nets.encoder import EncoderConfig, to_tensor
+from lotj.nets.precision import autocast, check_finite
+from lotj.rewards.classifier import RewardConfig, SuccessClassifier
+from lotj.runs.files import atomic_file
+
+FORMAT = "lotj-reward"
+VERSION = 1
+BATCH = 256
+"""Images scored at once."""
+
+
+class RewardModel:
+    """A trained success classifier with its threshold.
+
+    Args:
+        classifier: trained; put into evaluation mode and moved to `device`.
+        config: what it was made with.
+        threshold: predicted success from this score on, chosen on validation domains.
+        report: held-out figures, kept with it (see `lotj.rewards.held_out`).
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        classifier: SuccessClassifier,
+        config: RewardConfig,
+        threshold: float,
+        report: dict[str, Any] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.classifier = classifier.to(device).eval()
+        self.config = config
+        self.threshold = threshold
+        self.report = report or {}
+        self.device = torch.device(device)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images it was trained on [pixels]."""
+        return self.config.encoder.image_size
+
+    @torch.no_grad()
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """Predicted probability of success; the same images give the same scores.
+
+        Args:
+            images: (N, H, W, 3) uint8 of `image_size`.
+
+        Returns:
+            (N,) float32 in [0, 1].
+
+        Raises:
+            CheckpointError: images of another size.
+            NumericsError: a score that is not finite.
+        """
+        parts = [np.zeros(0, np.float32)]
+        for first in range(0, len(images), BATCH):
+            with autocast(self.device):
+                logits = self.classifier(to_tensor(images[first : first + BATCH], self.device))
+            parts.append(torch.sigmoid(check_finite("reward score", logits)).cpu().numpy())
+        return np.concatenate(parts)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """(N,) bool, whether each of the (N, H, W, 3) uint8 images is a success at the threshold."""
+        return self.score(images) >= self.threshold
+
+    def save(self, path: Path) -> None:
+        """Write everything to one file, atomically.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": asdict(self.config),
+            "image_size": self.image_size,
+            "domains": self.classifier.bottleneck.domains,
+            "threshold": self.threshold,
+            "report": self.report,
+            "weights": {name: value.cpu() for name, value in self.classifier.state_dict().items()},
+        }
+        with atomic_file(Path(path)) as file:
+            torch.save(content, file)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | str = "cpu", image_size: int | None = None) -> RewardModel:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            device: where to compute.
+            image_size: of the camera it is meant for [pixels]; None accepts any.
+
+        Raises:
+            CheckpointError: missing, torn or foreign file, another version, or made for another image size.
+        """
+        content = _read(Path(path))
+        if image_size is not None and content["image_size"] != image_size:
+            raise CheckpointError(
+                f"{path} was trained on {content['image_size']} px images, not {image_size} px: "
+                f"use a camera of {content['image_size']} px or pretrain again"
+            )
+        try:
+            config = _config(content["config"])
+            classifier = SuccessClassifier(config, content["domains"])
+            classifier.load_state_dict(content["weights"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"{path} does not fit this program ({_brief(error)}): pretrain again") from error
+        return cls(classifier, config, content["threshold"], content["report"], device)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no reward model here; run lotj pretrain first")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is torn or no reward model ({_brief(error)}): pretrain again") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a reward model: give the file that lotj pretrain wrote")
+    if content["version"] != VERSION:
+        raise CheckpointError(f"{path} has version {content['version']}, this program reads {VERSION}: pretrain again")
+    return content
+
+
+def _config(content: dict[str, Any]) -> RewardConfig:
+    parts = {
+        "encoder": EncoderConfig(**content["encoder"]),
+        "bottleneck": BottleneckConfig(**content["bottleneck"]),
+        "augment": AugmentConfig(**content["augment"]),
+    }
+    return RewardConfig(**{**content, **parts})
+
+
+def _brief(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

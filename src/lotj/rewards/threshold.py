@@ -1,0 +1,147 @@
+"""How good scores separate successes, and where to cut: pure functions over arrays.
+
+Everything is weighted so that each domain counts the same, and so that in each domain successes are as frequent as
+other frames (LOTJ, section VI-B, rebalances its data in this way); of the other frames near misses are half where there
+are any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+
+from lotj.errors import DataError
+from lotj.experience import KINDS
+
+_EDGE = 1e-7
+
+
+def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Probability that a random success scores higher than a random other frame, ties counting half (ROC AUC).
+
+    Args:
+        scores: (N,) float.
+        labels: (N,) bool.
+
+    Returns:
+        In [0, 1]; NaN if one label is missing.
+    """
+    labels = np.asarray(labels, bool)
+    positive = int(labels.sum())
+    negative = len(labels) - positive
+    if not positive or not negative:
+        return float("nan")
+    return float((rankdata(scores)[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What each possible cut gives, T cuts from the highest to the lowest.
+
+    Attributes:
+        threshold: (T,) a score is a predicted success when it is at least this; the middle (in logits) of a gap.
+        gap: (T,) width of that gap [logits].
+        recall: (T,) share of successes found, mean over domains.
+        false_positives: (T,) share of other frames taken for a success, mean over domains, near misses being half.
+        near_false_positives: (T,) share of near misses taken for a success, mean over the domains that have them.
+    """
+
+    threshold: np.ndarray
+    gap: np.ndarray
+    recall: np.ndarray
+    false_positives: np.ndarray
+    near_false_positives: np.ndarray
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """(T,) balanced accuracy."""
+        return (self.recall + 1.0 - self.false_positives) / 2.0
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(T,) share of predicted successes that is true, as frequent as others or as near misses: the lower."""
+        wrong = np.maximum(self.false_positives, self.near_false_positives)
+        found = self.recall + wrong
+        return np.divide(self.recall, found, out=np.ones_like(found), where=found > 0)
+
+
+def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.ndarray) -> Curve:
+    """All cuts between distinct scores.
+
+    Args:
+        scores: (N,) in [0, 1].
+        labels: (N,) bool, true success.
+        near: (N,) bool, near misses.
+        domains: (N,) integer.
+
+    Raises:
+        DataError: if there is no success or no other frame.
+    """
+    labels, near = np.asarray(labels, bool), np.asarray(near, bool) & ~np.asarray(labels, bool)
+    if not labels.any() or labels.all():
+        raise DataError(
+            f"a threshold needs successes and other frames, not {int(labels.sum())} successes of {len(labels)} frames: "
+            "collect validation episodes of both"
+        )
+    clear = ~labels & ~near
+    per_near, per_clear = _domain_weights(near, domains), _domain_weights(clear, domains)
+    has_near, has_clear = _domains_having(near, domains), _domains_having(clear, domains)
+    share = np.where(near, np.where(has_clear, 0.5, 1.0), np.where(has_near, 0.5, 1.0))
+    others = (per_near + per_clear) * share
+    others /= others.sum()
+    weights = np.stack([_domain_weights(labels, domains), others, per_near])
+    weights /= np.maximum(weights.sum(1, keepdims=True), _EDGE)
+
+    logits = logit(np.clip(np.asarray(scores, np.float64), _EDGE, 1.0 - _EDGE))
+    order = np.argsort(-logits, kind="stable")
+    logits = logits[order]
+    cut = np.append(np.flatnonzero(np.diff(logits)), len(logits) - 1)  # last of each run of equal scores
+    below = np.append(logits[cut[:-1] + 1], logits[-1] - 1.0)
+    recall, wrong, near_wrong = np.cumsum(weights[:, order], axis=1)[:, cut]
+    return Curve(expit((logits[cut] + below) / 2.0), logits[cut] - below, recall, wrong, near_wrong)
+
+
+def choose_threshold(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    kinds: np.ndarray,
+    domains: np.ndarray,
+    min_precision: float = 0.98,
+) -> float:
+    """The cut with the highest balanced accuracy among those that are precise enough.
+
+    False positives are what practice exploits, so precision comes first: at least `min_precision` of the predicted
+    successes must be true when successes are as frequent as near misses (and as other frames). If no cut is that
+    precise, the most precise one that still finds half of the successes is taken. Of equally good cuts, the widest gap.
+
+    Args:
+        scores: (N,) in [0, 1].
+        labels: (N,) bool, true success.
+        kinds: (N,) index into `lotj.experience.KINDS`; all but `expert` are near misses.
+        domains: (N,) integer.
+        min_precision: see above.
+
+    Raises:
+        DataError: if there is no success or no other frame.
+    """
+    cuts = curve(scores, labels, np.asarray(kinds) != KINDS.index("expert"), domains)
+    goal = cuts.accuracy
+    allowed = cuts.precision >= min_precision
+    if not allowed.any():
+        goal, allowed = cuts.precision, cuts.recall >= 0.5
+    best = allowed & (goal >= goal[allowed].max() - 1e-9)
+    return float(cuts.threshold[best][np.argmax(cuts.gap[best])])
+
+
+def _domain_weights(mask: np.ndarray, domains: np.ndarray) -> np.ndarray:
+    """(N,) weights that sum to 1 in each domain over the entries of `mask`, and are 0 elsewhere."""
+    counts = np.bincount(domains[mask], minlength=int(domains.max()) + 1)
+    return np.where(mask, 1.0 / np.maximum(counts[domains], 1), 0.0)
+
+
+def _domains_having(mask: np.ndarray, domains: np.ndarray) -> np.ndarray:
+    """(N,) bool, whether the domain of each entry has an entry of `mask`."""
+    return np.bincount(domains[mask], minlength=int(domains.max()) + 1)[domains] > 0

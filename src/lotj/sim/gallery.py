@@ -1,0 +1,89 @@
+"""Pictures of connectors and of the bench for people: contact sheet, portrait, and the README's picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import mujoco
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lotj.sim.arm import ARMS, Arm
+from lotj.sim.bench import Bench, open_renderer
+from lotj.sim.connector import Connector
+from lotj.sim.look import Look
+
+_GAP = 8e-3
+"""Gap between plug and socket in a portrait [m]."""
+
+
+def studio_look(connector: Connector) -> Look:
+    """A plain look in the connector's usual colours, nothing displaced."""
+    zero = (0.0, 0.0, 0.0)
+    return Look(
+        clamp_tilt=zero,
+        clamp_yaw=0.0,
+        clamp_shift=zero,
+        grasp_shift=zero,
+        grasp_tilt=zero,
+        camera_shift=zero,
+        camera_turn=zero,
+        zoom=1.0,
+        friction_scale=1.0,
+        grip_scale=1.0,
+        plug_colour=connector.plug_colour,
+        socket_colour=connector.socket_colour,
+        metal_colour=(0.72, 0.66, 0.5),
+        clamp_colour=(0.30, 0.34, 0.40),
+        hand_colour=(0.55, 0.57, 0.60),
+        gloss=0.3,
+        light_direction=(0.4, 0.6, -1.0),
+        light_level=0.9,
+        light_tint=(1.0, 1.0, 1.0),
+        ambient=0.4,
+        bench_texture=np.full((64, 64, 3), 205, np.uint8),
+        clamp_width=0.012,
+        clutter=(),
+    )
+
+
+def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth: float = 62.0) -> np.ndarray:
+    """Plug above its socket, seen from the side and above, scaled to fill the picture.
+
+    Returns:
+        (pixels, pixels, 3) uint8.
+    """
+    bench = Bench(connector, arm, studio_look(connector), image_size=64)
+    bench.reset(np.zeros(2), _GAP)
+    for name in ("palm", *(f"finger-{i}" for i in range(arm.fingers))):
+        bench.model.geom(name).rgba[3] = 0.0
+        bench.model.geom(name).matid[:] = -1
+    bench.model.vis.global_.offwidth = bench.model.vis.global_.offheight = max(pixels, 64)
+    bench.model.vis.quality.offsamples = 4
+    camera = mujoco.MjvCamera()
+    top = bench.contact_height + _GAP + connector.body_gap + connector.body_height
+    widest = max(*connector.housing_size, *connector.body_size)
+    camera.lookat[:] = [0.0, 0.0, 0.5 * (top - 0.4 * connector.housing_height)]
+    camera.distance = 1.75 * max(widest, top + 0.4 * connector.housing_height)
+    camera.azimuth, camera.elevation = azimuth, -28.0
+    renderer = open_renderer(bench.model, pixels)
+    try:
+        renderer.update_scene(bench.data, camera)
+        return renderer.render()
+    finally:
+        renderer.close()
+
+
+def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:
+    """All connectors in a grid with their names and families; the split is the colour of the caption."""
+    parts = list(connectors)
+    caption, colours = 34, {"train": (40, 40, 40), "validation": (20, 90, 170), "test": (180, 40, 30)}
+    rows = -(-len(parts) // columns)
+    sheet = Image.new("RGB", (columns * cell, rows * (cell + caption)), (250, 250, 250))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    for i, part in enumerate(parts):
+        x, y = (i % columns) * cell, (i // columns) * (cell + caption)
+        sheet.paste(Image.fromarray(portrait(part, cell)), (x, y))
+        draw.text((x + 5, y + cell + 2), part.name, fill=colours[part.split], font=font)
+        draw.text((x + 5, y + cell + 17), f"{part.family}, {part.split}", fill=(120, 120, 120), font=font)
+    return sheet

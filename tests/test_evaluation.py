@@ -1,0 +1,251 @@
+"""Counting, intervals and trials, against numbers worked out by hand or printed in the paper."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from lotj.errors import DataError, NumericsError, SettingsError
+from lotj.evaluation import (
+    FilmStrip,
+    add_evaluation,
+    aggregate,
+    barnard,
+    evaluate,
+    load_filmstrips,
+    moving_rate,
+    read_evaluations,
+    save_filmstrips,
+    wilson,
+)
+
+
+class Corridor(gymnasium.Env):
+    """A start position drawn from the seed; action[0] moves it; success below 0.5; 10 N a unit moved."""
+
+    def __init__(self, as_dict: bool = False) -> None:
+        self.observation_space = gymnasium.spaces.Box(0, 255, (2, 2, 3), np.uint8)
+        self.action_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+        self.as_dict = as_dict
+        self.buffer = np.zeros((2, 2, 3), np.uint8)
+        self.starts: list[float] = []
+
+    def _seen(self) -> tuple[Any, dict[str, Any]]:
+        self.buffer[:] = int(self.position)  # reused, as renderers do
+        info = {"is_success": self.position < 0.5, "peak_force": self.force, "dislodged": self.position > 8.5}
+        return ({"image": self.buffer} if self.as_dict else self.buffer), info
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.position = float(self.np_random.integers(2, 6)) if options is None else float(options["start"])
+        self.force, self.steps = 0.0, 0
+        self.starts.append(self.position)
+        return self._seen()
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.position += float(action[0])
+        self.force, self.steps = 10.0 * abs(float(action[0])), self.steps + 1
+        observation, info = self._seen()
+        done = bool(info["is_success"] or info["dislodged"])
+        return observation, 0.0, done, self.steps >= 20, info
+
+
+class Constant:
+    """Always the same action; remembers the seeds it was reset with."""
+
+    def __init__(self, action: float) -> None:
+        self.action, self.seeds = action, []
+
+    def reset(self, seed: int) -> None:
+        self.seeds.append(seed)
+
+    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+        return np.array([self.action, 0.0, 0.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("successes", "low", "high"),
+    [(0, 0.0, 0.161), (5, 0.112, 0.469), (10, 0.299, 0.701), (15, 0.531, 0.888), (18, 0.699, 0.972), (20, 0.839, 1.0)],
+)
+def test_wilson_of_twenty(successes, low, high):
+    assert wilson(successes, 20) == pytest.approx((low, high), abs=5e-4)
+
+
+def test_wilson_by_its_formula():
+    # k = 3, n = 10, z = 1.959964: centre (.3 + z²/20) / (1 + z²/10) = .3555, half width z sqrt(.021 + z²/400) / 1.3841.
+    assert wilson(3, 10) == pytest.approx((0.10779, 0.60322), abs=1e-4)
+
+
+def test_wilson_of_nothing_says_nothing():
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(3, 2), (-1, 5), (0, -1)])
+def test_impossible_counts(successes, n):
+    with pytest.raises(SettingsError, match=str(successes)):
+        wilson(successes, n)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "significant"),
+    [(15, 8, True), (15, 9, False), (16, 9, True), (20, 16, True), (4, 0, True), (3, 0, False)],
+)
+def test_barnard_of_twenty_against_twenty(a, b, significant):
+    assert (barnard(a, 20, b, 20) < 0.05) is significant
+    assert barnard(a, 20, b, 20) == pytest.approx(barnard(b, 20, a, 20), rel=1e-6)
+
+
+def test_barnard_of_the_papers_first_table():
+    assert barnard(15, 20, 11, 20) == pytest.approx(0.23, abs=0.005)  # NEMA 5-15: not significant
+    assert barnard(19, 20, 7, 20) < 1e-4  # Deutsch DT 12-way
+
+
+def test_barnard_of_equals_and_of_nothing():
+    assert barnard(0, 20, 0, 20) == 1.0
+    assert barnard(20, 20, 5, 5) == 1.0
+    with pytest.raises(SettingsError, match="at least 1"):
+        barnard(0, 0, 5, 20)
+
+
+def test_aggregate_counts_every_seed_the_same_and_pools_the_interval():
+    both = aggregate([15, 2], [20, 5])
+    assert (both.seeds, both.successes, both.n) == (2, 17, 25)
+    assert both.rate == pytest.approx((0.75 + 0.4) / 2)
+    assert both.seed_rates == (0.75, 0.4)
+    assert (both.low, both.high) == wilson(17, 25)
+
+
+@pytest.mark.parametrize(("successes", "n"), [([], []), ([1], [2, 3]), ([0], [0]), ([5], [4])])
+def test_aggregate_of_bad_counts(successes, n):
+    with pytest.raises(SettingsError):
+        aggregate(successes, n)
+
+
+def test_moving_rate():
+    outcomes = np.array([1.0, 0.0, 0.0, 1.0, np.nan, 1.0])
+    assert moving_rate(outcomes, 2) == pytest.approx([1, 0.5, 0, 0.5, 1, 1])
+    assert moving_rate(np.array([np.nan, 1.0]), 1) == pytest.approx([np.nan, 1], nan_ok=True)
+    assert moving_rate(np.array([]), 3).shape == (0,)
+    with pytest.raises(SettingsError, match="window 0"):
+        moving_rate(outcomes, 0)
+
+
+def run(env: Corridor, action: float, **settings: Any):
+    return evaluate(env, Constant(action), range(100, 110), name="practice", label="After practice", **settings)
+
+
+def test_trials_are_counted_with_time_and_force():
+    found = run(Corridor(), -1.0, options={"start": 4})
+    assert found.success.all() and found.steps.tolist() == [4] * 10
+    assert found.seconds == pytest.approx([0.4] * 10)
+    assert found.peak_force_n == pytest.approx([10.0] * 10)
+    summary = found.summary()
+    assert (summary.successes, summary.n, summary.mean_seconds_success) == (10, 10, pytest.approx(0.4))
+
+
+def test_failures_take_the_whole_time_and_have_no_mean_success():
+    summary = run(Corridor(), 0.0, options={"start": 4}).summary()
+    assert (summary.successes, summary.mean_seconds, summary.mean_seconds_success) == (0, 2.0, None)
+    assert run(Corridor(), 0.0, max_steps=7).steps.tolist() == [7] * 10
+
+
+def test_a_lost_plug_ends_the_trial_as_a_failure():
+    found = run(Corridor(), 1.0, options={"start": 5})
+    assert found.dislodged.all() and not found.success.any() and found.steps.tolist() == [4] * 10
+    assert found.summary().dislodged == 10
+
+
+def test_the_same_seeds_give_every_controller_the_same_start_poses():
+    env, first, second = Corridor(), Constant(-1.0), Constant(0.5)
+    evaluate(env, first, [5, 9, 2], name="a", label="A")
+    evaluate(env, second, [5, 9, 2], name="b", label="B")
+    assert env.starts[:3] == env.starts[3:] and len(set(env.starts)) > 1
+    assert first.seeds == second.seeds == [5, 9, 2]
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_films_of_chosen_trials_are_copies_from_start_to_end(as_dict):
+    seen: list[tuple[int, bool]] = []
+    found = run(Corridor(as_dict), -1.0, options={"start": 4}, film_seeds=(103,), on_trial=lambda *a: seen.append(a))
+    assert list(found.films) == [103]
+    assert found.films[103][:, 0, 0, 0].tolist() == [4, 3, 2, 1, 0]
+    assert seen == [(trial, True) for trial in range(10)]
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1]])
+def test_no_seeds_or_the_same_twice(seeds):
+    with pytest.raises(SettingsError, match="seeds"):
+        evaluate(Corridor(), Constant(0.0), seeds, name="a", label="A")
+
+
+def test_an_action_that_is_not_finite():
+    with pytest.raises(NumericsError, match="seed 100, step 0"):
+        run(Corridor(), float("nan"))
+
+
+def test_evaluations_are_kept_by_name(tmp_path):
+    path = tmp_path / "evaluation.json"
+    failed, solved = run(Corridor(), 0.0, options={"start": 4}), run(Corridor(), -1.0, context={"scenario": "far"})
+    add_evaluation(path, failed)
+    add_evaluation(path, evaluate(Corridor(), Constant(0.0), [1], name="straight-down", label="Straight down"))
+    add_evaluation(path, solved)
+    first, second = read_evaluations(path)
+    assert (first.name, second.name) == ("practice", "straight-down")
+    assert first.success.all() and first.context == {"scenario": "far"}
+    assert first.summary() == solved.summary()
+    entry = json.loads(path.read_text())[0]
+    assert entry["summary"]["successes"] == 10 and entry["n"] == 10
+    assert entry["results"][0] == {
+        "seed": 100, "success": True, "steps": int(solved.steps[0]), "seconds": solved.steps[0] / 10,
+        "peak_force_n": 10.0, "dislodged": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "cannot be read"),
+        ("{}", "list of evaluations"),
+        ('[{"name": "a", "results": []}]', "no trials"),
+        ('[{"name": "a", "results": [{"seed": 1}]}]', "success"),
+        ('[{"results": 3}]', "name"),
+    ],
+)
+def test_damaged_evaluations(tmp_path, text, words):
+    path = tmp_path / "evaluation.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_evaluations(path)
+
+
+def test_film_strips_come_back_as_they_went(tmp_path):
+    path = tmp_path / "filmstrips.npz"
+    frames = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)
+    heat = np.full((3, 4, 4), 0.5)
+    save_filmstrips(path, {"before": FilmStrip(frames, np.array([0.0, 0.25, 1.0]), heat, None, True, 1003),
+                           "after": FilmStrip(frames[:2])})  # fmt: skip
+    strips = load_filmstrips(path)
+    before, after = strips["before"], strips["after"]
+    assert (before.frames == frames).all() and before.scores is not None and before.scores.tolist() == [0, 0.25, 1]
+    assert before.reward_heat is not None and (before.reward_heat == 0.5).all() and before.policy_heat is None
+    assert before.success is True and before.seed == 1003 and after.success is None and len(after.frames) == 2
+
+
+def test_bad_film_strips(tmp_path):
+    frames = np.zeros((3, 4, 4, 3), np.uint8)
+    with pytest.raises(DataError, match="uint8"):
+        FilmStrip(frames.astype(np.float32))
+    with pytest.raises(DataError, match="scores"):
+        FilmStrip(frames, scores=np.zeros(2))
+    with pytest.raises(DataError, match="reward_heat"):
+        FilmStrip(frames, reward_heat=np.zeros((3, 2, 2)))
+    path = tmp_path / "filmstrips.npz"
+    path.write_bytes(b"not an archive")
+    with pytest.raises(DataError, match="not a film strip file"):
+        load_filmstrips(path)
+    with pytest.raises(DataError, match="not a film strip file"):
+        load_filmstrips(tmp_path / "absent.npz")

@@ -1,0 +1,329 @@
+"""Encoder, normalisation, augmentation and bottleneck: shapes, invariances and hand-worked numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lotj.errors import CheckpointError, NumericsError, SettingsError
+from lotj.nets.augment import Augment, AugmentConfig
+from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, adversarial_ramp, gaussian_kl, reverse_gradient
+from lotj.nets.encoder import EncoderConfig, ResNetEncoder, to_tensor
+from lotj.nets.heads import mlp
+from lotj.nets.norm import GroupNorm, standardise
+from lotj.nets.precision import autocast, check_finite
+
+PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
+
+
+def random_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
+    return to_tensor(pixels, "cpu")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_to_tensor_keeps_every_pixel_in_its_place() -> None:
+    pixels = np.zeros((1, 4, 4, 3), np.uint8)
+    pixels[0, 1, 2, 0], pixels[0, 3, 0, 2] = 255, 51
+    image = to_tensor(pixels, "cpu")
+    assert image.shape == (1, 3, 4, 4)
+    assert image[0, 0, 1, 2] == 1.0
+    assert image[0, 2, 3, 0] == pytest.approx(0.2)
+    assert image.sum() == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((1, 4, 4, 3), np.float32), np.zeros((1, 3, 4, 4), np.uint8)])
+def test_to_tensor_refuses_other_layouts(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        to_tensor(bad, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        (EncoderConfig(), (128, 4, 4)),  # laptop: 64 px / 16
+        (EncoderConfig(image_size=96, width=64, stages=4), (512, 3, 3)),  # paper: 96 px / 32
+        (EncoderConfig(image_size=32, width=8, stages=1, norm="batch"), (8, 8, 8)),
+    ],
+)
+def test_encoder_shapes(config: EncoderConfig, shape: tuple[int, int, int]) -> None:
+    encoder = ResNetEncoder(config)
+    assert encoder.feature_shape == shape
+    assert encoder.feature_size == math.prod(shape)
+    with torch.no_grad():
+        assert encoder(random_images(2, config.image_size)).shape == (2, *shape)
+
+
+def test_paper_encoder_is_resnet_18_without_its_classifier() -> None:
+    # torchvision's resnet18 has 11,689,512 parameters, 513,000 of them in the last linear layer.
+    encoder = ResNetEncoder(EncoderConfig(image_size=96, width=64, stages=4, norm="batch"))
+    assert sum(p.numel() for p in encoder.parameters()) == 11_689_512 - 513_000
+
+
+def test_encoder_refuses_another_image_size() -> None:
+    with pytest.raises(CheckpointError, match="64, 64"):
+        ResNetEncoder(EncoderConfig(width=8, stages=1))(random_images(1, 96))
+
+
+@pytest.mark.parametrize("bad", [{"stages": 5}, {"width": 12}, {"image_size": 8, "stages": 3}])
+def test_encoder_refuses_impossible_settings(bad: dict[str, int]) -> None:
+    with pytest.raises(SettingsError):
+        EncoderConfig(**bad)  # type: ignore[arg-type]
+
+
+def test_standardised_encoder_does_not_see_the_lamp() -> None:
+    encoder = ResNetEncoder(EncoderConfig(image_size=32, width=8, stages=2)).eval()
+    images = random_images(4, 32)
+    with torch.no_grad():
+        bright, dim = encoder(images), encoder(0.5 * images + 0.1)
+    assert torch.allclose(bright, dim, atol=0.15 * float(bright.max()))
+    assert torch.nn.functional.cosine_similarity(bright.flatten(), dim.flatten(), dim=0) > 0.995
+
+
+def test_standardise_by_hand() -> None:
+    # Half the pixels 0.2, half 0.6: mean 0.4, deviation 0.2, so +-0.2 / (0.2 + 0.02).
+    image = torch.full((1, 3, 2, 2), 0.2)
+    image[:, :, 0] = 0.6
+    out = standardise(image)
+    assert torch.allclose(out[:, :, 0], torch.tensor(0.2 / 0.22), atol=1e-5)
+    assert torch.allclose(out[:, :, 1], torch.tensor(-0.2 / 0.22), atol=1e-5)
+
+
+def test_bf16_group_norm_equals_torchs_forward_and_backward() -> None:
+    torch.manual_seed(0)
+    norm = GroupNorm(32)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2.0)
+        norm.bias.uniform_(-1.0, 1.0)
+    x = (2.0 * torch.randn(4, 32, 9, 7) + 1.0).bfloat16()
+    weights = torch.randn(4, 32, 9, 7)
+    got: dict[str, list[torch.Tensor]] = {}
+    for name, kind in (("exact", torch.float32), ("fast", torch.bfloat16)):
+        norm.zero_grad()
+        leaf = x.to(kind).requires_grad_()
+        out = norm(leaf) if name == "fast" else F.group_norm(leaf, 4, norm.weight, norm.bias)
+        (out.float() * weights).sum().backward()
+        assert leaf.grad is not None and norm.weight.grad is not None and norm.bias.grad is not None
+        got[name] = [out.float(), leaf.grad.float(), norm.weight.grad.clone(), norm.bias.grad.clone()]
+    for fast, exact in zip(got["fast"], got["exact"], strict=True):
+        assert (fast - exact).norm() < 0.01 * exact.norm()  # bf16 has 8 bits: 0.4 % a rounding
+
+
+def test_group_norm_of_an_image_does_not_depend_on_its_batch() -> None:
+    encoder = ResNetEncoder(EncoderConfig(image_size=32, width=8, stages=2)).train()
+    images = random_images(8, 32)
+    with torch.no_grad():
+        assert torch.allclose(encoder(images)[:2], encoder(images[:2]), atol=1e-5)
+
+
+def test_autocast_is_single_precision_when_switched_off() -> None:
+    with autocast("cpu", enabled=False):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_check_finite_names_what_is_wrong() -> None:
+    check_finite("loss", torch.ones(3))
+    with pytest.raises(NumericsError, match=r"critic loss: 2 of 3 values"):
+        check_finite("critic loss", torch.tensor([1.0, math.nan, math.inf]))
+
+
+def test_mlp_sizes() -> None:
+    assert [tuple(p.shape) for p in mlp(4, [8, 6], 2).parameters()] == [(8, 4), (8,), (6, 8), (6,), (2, 6), (2,)]
+    assert len(mlp(4, [], 2)) == 1
+
+
+# --- augmentation
+
+
+def test_augmentation_with_nothing_switched_on_changes_nothing() -> None:
+    images = random_images(4, 16)
+    assert torch.allclose(Augment(PLAIN)(images, generator()), images, atol=1e-5)
+    assert Augment(AugmentConfig(enabled=False))(images) is images
+
+
+def test_augmentation_is_repeatable_stays_in_range_and_leaves_its_input() -> None:
+    images = random_images(8, 32)
+    before = images.clone()
+    augment = Augment(AugmentConfig(blur=0.5, cutout=0.5))
+    first, again = augment(images, generator(3)), augment(images, generator(3))
+    assert torch.equal(first, again)
+    assert torch.equal(images, before)
+    assert not torch.equal(first, augment(images, generator(4)))
+    assert first.min() >= 0.0 and first.max() <= 1.0
+    assert (first - images).abs().mean() > 0.02
+
+
+def test_shift_moves_a_point_by_at_most_its_reach_and_differently_for_each_image() -> None:
+    images = torch.zeros(64, 3, 64, 64)
+    images[:, :, 32, 32] = 1.0
+    config = AugmentConfig(**{**PLAIN.__dict__, "shift": 4})
+    out = Augment(config)(images, generator())
+    places = out[:, 0].nonzero()
+    assert len(places) == 64  # one white point an image still
+    offset = places[:, 1:] - 32
+    assert offset.abs().max() == 4
+    assert len(offset.unique(dim=0)) > 20  # of 81
+
+
+def test_shift_repeats_the_border() -> None:
+    images = torch.full((16, 3, 64, 64), 0.7)
+    out = Augment(AugmentConfig(**{**PLAIN.__dict__, "shift": 8}))(images, generator())
+    assert torch.allclose(out, images)
+
+
+def test_grey_takes_colour_and_keeps_brightness() -> None:
+    images = torch.zeros(2, 3, 8, 8)
+    images[:, 0] = 1.0  # red: luma 0.299
+    out = Augment(AugmentConfig(**{**PLAIN.__dict__, "grey": 1.0}))(images, generator())
+    assert torch.allclose(out, torch.tensor(0.299), atol=1e-5)
+
+
+def test_hue_keeps_grey_and_turns_colour() -> None:
+    config = AugmentConfig(**{**PLAIN.__dict__, "hue": 0.5})
+    grey = torch.full((8, 3, 4, 4), 0.5)
+    assert torch.allclose(Augment(config)(grey, generator()), grey, atol=1e-4)
+    red = torch.zeros(8, 3, 4, 4)
+    red[:, 0] = 0.5
+    assert (Augment(config)(red, generator()) - red).abs().max() > 0.1
+
+
+def test_brightness_multiplies() -> None:
+    images = torch.full((256, 3, 2, 2), 0.4)
+    out = Augment(AugmentConfig(**{**PLAIN.__dict__, "brightness": 0.5}))(images, generator())
+    assert out.min() > 0.4 * 0.5 - 1e-4 and out.max() < 0.4 * 1.5 + 1e-4
+    assert out.max() - out.min() > 0.3
+
+
+def test_augmentation_refuses_impossible_settings() -> None:
+    with pytest.raises(SettingsError, match="hue 2"):
+        AugmentConfig(hue=2.0)
+    with pytest.raises(SettingsError, match="shift"):
+        AugmentConfig(shift=40)
+
+
+# --- bottleneck
+
+
+def test_gradient_reversal_is_exact() -> None:
+    x = torch.tensor([1.0, -2.0, 3.0], requires_grad=True)
+    out = reverse_gradient(x, 0.25)
+    assert torch.equal(out, x)
+    (out * torch.tensor([1.0, 2.0, 4.0])).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [-0.25, -0.5, -1.0]  # -strength times (1, 2, 4)
+
+
+def test_adversarial_ramp_by_hand() -> None:
+    assert adversarial_ramp(0.0) == 0.0
+    assert adversarial_ramp(0.1) == pytest.approx((math.e - 1) / (math.e + 1))  # 2 / (1 + 1/e) - 1
+    assert adversarial_ramp(1.0) == pytest.approx(0.99990920, abs=1e-8)
+
+
+def test_kl_by_hand() -> None:
+    # N(1, 1) against N(0, 1) is 1/2 nat a dimension.
+    assert gaussian_kl(torch.ones(1, 2), torch.ones(1, 2)).item() == pytest.approx(1.0)
+    assert gaussian_kl(torch.zeros(1, 5), torch.ones(1, 5)).item() == 0.0
+    # N(0, 1/2): (1/4 - 1 + 2 ln 2) / 2 = 0.318147
+    assert gaussian_kl(torch.zeros(1, 1), torch.full((1, 1), 0.5)).item() == pytest.approx(0.318147, abs=1e-6)
+
+
+SIZES = {"erm": 6, "dann": 6, "vib": 3, "daib-lambda0": 9, "daib": 9}
+
+
+def small(variant: str, **changes: float) -> Bottleneck:
+    torch.manual_seed(0)
+    config = BottleneckConfig(variant, 6, 3, domain_hidden=(8,), **changes)  # type: ignore[arg-type]
+    return Bottleneck(10, 4, config)
+
+
+@pytest.mark.parametrize("variant", SIZES)
+def test_each_variant_has_the_parts_its_name_says(variant: str) -> None:
+    bottleneck = small(variant)
+    features, domain = torch.randn(5, 10), torch.tensor([0, 1, 2, 3, 0])
+    code = bottleneck(features, sample=True)
+    assert code.z.shape == (5, SIZES[variant]) and bottleneck.code_size == SIZES[variant]
+    assert code.kl.shape == (5,)
+    has_specific, has_adversary = variant in ("vib", "daib-lambda0", "daib"), "d" in variant
+    assert bool((code.kl > 0).all()) == has_specific
+    assert (bottleneck.adversary is not None) == has_adversary
+    loss, terms = bottleneck.penalty(code, domain, 1.0)
+    assert (float(terms["domain_loss"]) > 0) == has_adversary
+    weight = 0.01 if variant in ("vib", "daib") else 0.0
+    assert float(loss) == pytest.approx(float(terms["domain_loss"]) + weight * float(code.kl.mean()), rel=1e-5)
+
+
+def test_erm_has_no_penalty_at_all() -> None:
+    bottleneck = small("erm")
+    loss, terms = bottleneck.penalty(bottleneck(torch.randn(4, 10), sample=True), torch.zeros(4, dtype=torch.int64), 1)
+    assert float(loss) == 0.0
+    assert {name: float(value) for name, value in terms.items()} == {"kl": 0, "domain_loss": 0, "domain_accuracy": 0}
+
+
+def test_mean_code_is_deterministic_and_samples_scatter_around_it() -> None:
+    bottleneck = small("vib")
+    features = torch.randn(1, 10)
+    mean, std = bottleneck(features, sample=False).z, bottleneck(features, sample=False).specific_std
+    assert torch.equal(mean, bottleneck(features, sample=False).specific_mean)
+    draws = bottleneck(features.expand(20_000, 10), sample=True, generator=generator()).z
+    assert torch.allclose(draws.mean(0), mean[0], atol=0.03)
+    assert torch.allclose(draws.std(0), std[0], atol=0.03)
+    assert torch.equal(draws, bottleneck(features.expand(20_000, 10), sample=True, generator=generator()).z)
+
+
+def test_adversary_learns_while_its_gradient_into_the_features_is_reversed() -> None:
+    bottleneck = small("dann", adversarial_weight=0.5)
+    assert bottleneck.adversary is not None
+    domain = torch.tensor([0, 1, 2, 3])
+    features = torch.randn(4, 10, requires_grad=True)
+    loss, _ = bottleneck.adversarial_loss(bottleneck(features, sample=False), domain, 1.0)
+    loss.backward()
+    reversed_gradient, head_gradient = features.grad, next(bottleneck.adversary.parameters()).grad
+    bottleneck.zero_grad()
+    plain = torch.tensor(features.detach().numpy(), requires_grad=True)
+    F.cross_entropy(bottleneck.adversary(bottleneck(plain, sample=False).invariant), domain).backward()
+    assert plain.grad is not None and reversed_gradient is not None and head_gradient is not None
+    strength = 0.5 * adversarial_ramp(1.0)
+    assert torch.allclose(reversed_gradient, -strength * plain.grad, rtol=1e-4, atol=1e-8)
+    other = next(bottleneck.adversary.parameters()).grad
+    assert other is not None and torch.allclose(head_gradient, other)  # the classifier itself trains at full strength
+
+
+def test_unknown_domains_are_left_out_of_the_adversary() -> None:
+    bottleneck = small("daib")
+    features = torch.randn(4, 10)
+    code = bottleneck(features, sample=False)
+    some, _ = bottleneck.adversarial_loss(code, torch.tensor([2, -1, 1, -1]), 1.0)
+    same, _ = bottleneck.adversarial_loss(bottleneck(features[[0, 2]], sample=False), torch.tensor([2, 1]), 1.0)
+    assert float(some) == pytest.approx(float(same), rel=1e-5)
+    none, accuracy = bottleneck.adversarial_loss(code, torch.full((4,), -1), 1.0)
+    assert float(none) == 0.0 and float(accuracy) == 0.0
+
+
+@pytest.mark.parametrize("bad", [{"variant": "irm"}, {"invariant_dim": 0}, {"kl_weight": -1.0}])
+def test_bottleneck_refuses_impossible_settings(bad: dict[str, object]) -> None:
+    with pytest.raises(SettingsError):
+        BottleneckConfig(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+def test_everything_runs_on_cuda_as_on_the_cpu() -> None:
+    torch.manual_seed(0)
+    encoder, bottleneck = ResNetEncoder(EncoderConfig(width=8)), Bottleneck(32 * 16, 4, BottleneckConfig())
+    images = random_images(4, 64)
+    with torch.no_grad():
+        here = bottleneck(encoder(images).flatten(1), sample=False).z
+        encoder, bottleneck = encoder.cuda(), bottleneck.cuda()
+        there = bottleneck(encoder(images.cuda()).flatten(1), sample=False).z.cpu()
+        augmented = Augment(AugmentConfig())(images.cuda(), torch.Generator("cuda").manual_seed(0))
+        with autocast("cuda"):
+            fast = encoder(images.cuda()).float()
+    assert torch.allclose(here, there, atol=2e-2)
+    assert augmented.is_cuda and augmented.shape == images.shape
+    assert torch.isfinite(fast).all()

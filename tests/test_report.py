@@ -1,0 +1,297 @@
+"""The report, from a full synthetic run and from almost nothing: right numbers, nothing from outside, nothing run."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lotj.errors import DataError
+from lotj.evaluation import EvaluationResult, FilmStrip, add_evaluation, save_filmstrips
+from lotj.report import build_report
+from lotj.report.charts import learning_curve
+from lotj.report.files import Trials, read_run
+from lotj.report.findings import judge, percent, summary_sentences
+
+HOSTILE = "<script>alert('x')</script>\"onload=alert(1)"
+
+
+class Page(HTMLParser):
+    """Collects what a browser would see."""
+
+    VOID = {"meta", "link", "img", "br"}
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        assert self.open == [], f"unclosed: {self.open}"
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    def count(self, tag: str, **wanted: str) -> int:
+        return sum(t == tag and all(a.get(key) == value for key, value in wanted.items()) for t, a in self.tags)
+
+
+def result(name: str, successes: int, n: int = 20) -> EvaluationResult:
+    success = np.arange(n) < successes
+    steps = np.where(success, 10, 20)
+    force = np.where(success, 12.0, 24.0)
+    return EvaluationResult(name, name, np.arange(1000, 1000 + n), success, steps, steps / 10, force, np.zeros(n, bool))
+
+
+def write_trials(folder: Path, predicted: list[int], true: list[int] | None = None, **state: list[float]) -> None:
+    n = len(predicted)
+    lines = [
+        {"step": t, "trial": t, "predicted_success": predicted[t - 1], "score": 0.1 + 0.8 * predicted[t - 1],
+         "value": t / n, "steps": 20, "seconds": 3.0, "loss/q": 1.0 / t}
+        for t in range(1, n + 1)
+    ]  # fmt: skip
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if true is not None:
+        rows = [
+            {"trial": t, "true_success": true[t - 1], "peak_force_n": 9.0, "dislodged": 0,
+             **{name: values[t - 1] for name, values in state.items()}}
+            for t in range(1, n + 1)
+        ]  # fmt: skip
+        (folder / "truth.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_run(folder: Path, **config: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps({"kind": "practice", "seed": 3, "created": "2026-11-21T10:12:00"}))
+    (folder / "config.json").write_text(json.dumps({"connector": "nema-5-15", "scenario": "far", **config}))
+    return folder
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """Forty trials: 12 right claims, 8 false alarms (5 beside, 2 partly in, 1 in the air), 4 missed, 16 denied."""
+    folder = write_run(
+        tmp_path / "practice-1", connector_title="NEMA 5-15 plug", robot="sawbot", preset="laptop", trials=40,
+        pretrain_seed=7, insertion_depth_mm=20.0, iql={"expectile": 0.7}, commands=["lotj practice --trials 40"],
+    )  # fmt: skip
+    write_trials(
+        folder,
+        predicted=[1] * 20 + [0] * 20,
+        true=[1] * 12 + [0] * 8 + [1] * 4 + [0] * 16,
+        depth_mm=[20.0] * 12 + [-1.0] * 5 + [9.0] * 2 + [-12.0] + [20.0] * 4 + [-5.0] * 16,
+        lateral_mm=[0.2] * 12 + [6.0] * 5 + [0.4] * 2 + [1.0] + [0.2] * 4 + [4.0] * 16,
+    )
+    for name, successes in (("spiral-search", 6), ("offline", 8), ("straight-down", 0), ("practice", 15)):
+        add_evaluation(folder / "evaluation.json", result(name, successes))
+    frames = np.random.default_rng(0).integers(0, 255, (13, 16, 16, 3), dtype=np.uint8)
+    heat = np.random.default_rng(1).random((13, 16, 16))
+    strip = FilmStrip(frames, np.linspace(0, 1, 13), heat, heat, False, 1003)
+    save_filmstrips(folder / "filmstrips.npz", {"before": strip, "after": FilmStrip(frames[:5], success=True)})
+    rates = {"expert": 0.004, "press": 0.03, "withdraw": 0.06, "half": None}
+    entry = {"n": 860, "positives": 430, "auc": 0.985, "precision": 0.97, "false_positive_rate": rates}
+    report = {
+        "threshold": 0.62,
+        "overall": {**entry, "n": 1720, "accuracy": 0.915},
+        "connectors": {"usb-a-3": {**entry, "accuracy": 0.95}, "m8-4": {**entry, "accuracy": 0.88}},
+    }
+    (folder / "reward_report.json").write_text(json.dumps(report))
+    timings = {"machine": "2 cores, no GPU", "seconds": {"pretrain": 3600.0, "practice": 605.0, "evaluate": 44.0}}
+    (folder / "timings.json").write_text(json.dumps(timings))
+    (folder / "versions.json").write_text(json.dumps({"lotj": "0.1.0", "torch": "2.13.0"}))
+    return folder
+
+
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_full_run_shows_the_worked_out_numbers(full):
+    page = read(build_report(full))
+    text = page.text
+    assert "NEMA 5-15 plug" in text and "21 November 2026, 10:12" in text and "pretraining seed 7" in text
+    # 15/20: Wilson .531 to .888; 8/20: .219 to .613; Barnard 15 against 8: p = 0.030.
+    assert "15 of 20 (95 % interval 53–89 %) attempts" in text
+    assert "Before practice it managed 8 of 20 (95 % interval 22–61 %): it got better" in text and "p = 0.03" in text
+    assert "spiral search, managed 6 of 20" in text
+    # Times: 15 of 10 steps and 5 of 20 steps at 10 Hz: (15 + 10) / 20 = 1.25 s; forces (15*12 + 5*24) / 20 = 15 N.
+    assert "1.25 s" in text and "1.00 s if inserted" in text and "15.0 N" in text and "at most 24.0 N" in text
+    assert "no success" in text  # straight down never inserted
+    # 12 of 20 claims true: Wilson .387 to .781.
+    assert "that was true in 12 of 20 (95 % interval 39–78 %) trials" in text
+    assert "Where the plug was in the 8 false alarms" in text
+    assert "pressed beside the socket median -1.0 mm deep, 6.0 mm off the axis 5" in text
+    assert "partly inserted median 9.0 mm deep, 0.4 mm off the axis 2" in text
+    assert "1 h 10 min in all on 2 cores, no GPU" in text and "10 min 5 s" in text  # 3600 + 605 + 44 = 4249 s
+    assert "88 % ▾" in text and "95 % ▾" not in text and "88 % to 95 % by connector" in text
+    assert "iql.expectile" in text and "lotj practice --trials 40" in text and "torch 2.13.0" in text
+
+
+def test_rows_come_in_the_order_of_the_story(full):
+    text = read(build_report(full)).text
+    places = [text.rindex(label) for label in ("Before practice (offline)", "Straight down", "Spiral search")]
+    assert places == sorted(places)
+
+
+def test_film_strips_show_first_and_last_frame_with_heat_maps(full):
+    page = read(build_report(full))
+    # before: 8 of 13 frames with two heat maps each; after: all 5, without.
+    assert page.count("img") == 8 * 3 + 5
+    alts = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
+    assert alts[0] == "Before practice, step 0: camera"
+    assert "Before practice, step 12: camera" in alts and "After practice, step 4: camera" in alts
+    assert all(alts)
+    assert "not inserted, 12 steps, start pose 1003" in page.text
+
+
+@pytest.mark.parametrize("kind", ["full", "bare"])
+def test_page_stands_alone(kind, full, tmp_path):
+    path = build_report(full if kind == "full" else write_run(tmp_path / "bare"))
+    html = path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert path.name == "report.html"
+    assert page.count("script") == 0
+    for _, attrs in page.tags:
+        for name in ("src", "href", "srcset", "data", "action"):
+            assert (attrs.get(name) or "data:").startswith("data:")
+    assert "http://" not in html and "https://" not in html and "@import" not in html and "url(" not in html
+    assert str(tmp_path) not in html  # nothing about the machine it was made on
+    assert page.count("meta", name="viewport") == 1 and page.count("html", lang="en") == 1 and page.count("h1") == 1
+
+
+def test_every_chart_says_what_it_shows(full):
+    page = read(build_report(full))
+    charts = [attrs for tag, attrs in page.tags if tag == "svg"]
+    assert len(charts) >= 4
+    assert all(attrs.get("aria-label") or attrs.get("aria-hidden") for attrs in charts)
+    # The last 20 trials of the fixture: none predicted, 4 true.
+    assert any("predicted 0 %, true 20 %" in (attrs.get("aria-label") or "") for attrs in charts)
+
+
+def test_almost_empty_run_says_what_is_missing_and_what_makes_it(tmp_path):
+    page = read(build_report(write_run(tmp_path / "practice-2")))
+    assert "Nothing has been practised or evaluated" in page.text
+    for name in ("metrics.jsonl", "evaluation.json", "filmstrips.npz", "reward_report.json", "timings.json"):
+        assert f"{name} is not in this run folder" in page.text
+    for command in ("lotj practice --connector nema-5-15", "lotj evaluate practice-2", "lotj pretrain"):
+        assert command in page.text
+
+
+def test_practice_without_truth_or_evaluation(tmp_path):
+    folder = write_run(tmp_path / "run")
+    write_trials(folder, [0, 1, 1])
+    text = read(build_report(folder)).text
+    assert "practised 3 trials and called 2 of them a success itself" in text
+    assert "truth.jsonl is not in this run folder" in text
+
+
+def test_damaged_files_are_named_and_the_rest_is_shown(full):
+    (full / "filmstrips.npz").write_bytes(b"PK\x03\x04 torn")
+    (full / "evaluation.json").write_text('{"not": "a list"}')
+    (full / "timings.json").write_text("[1, 2")
+    with open(full / "metrics.jsonl", "a") as file:
+        file.write('{"trial": 41, "predic')  # killed while writing
+    text = read(build_report(full)).text
+    assert "not a film strip file" in text and "must hold a list of evaluations" in text and "cannot be read" in text
+    assert "that was true in 12 of 20" in text
+
+
+def test_resumed_trials_count_once_and_the_last_line_wins(tmp_path):
+    folder = write_run(tmp_path / "run")
+    write_trials(folder, [0, 0, 0], [0, 0, 0])
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write('{"trial": 3, "predicted_success": 1}\n')
+    trials = read_run(folder).trials
+    assert trials is not None and trials.predicted.tolist() == [0, 0, 1]
+
+
+def test_hostile_names_stay_text(tmp_path):
+    folder = write_run(
+        tmp_path / "run", connector=HOSTILE, connector_title=HOSTILE, robot=HOSTILE, commands=[HOSTILE], note=HOSTILE
+    )
+    write_trials(folder, [1, 0], [1, 0])
+    add_evaluation(folder / "evaluation.json", EvaluationResult(**{**vars(result(HOSTILE, 3)), "label": HOSTILE}))
+    (folder / "reward_report.json").write_text(json.dumps({"connectors": {HOSTILE: {"n": 1}}}))
+    (folder / "timings.json").write_text(json.dumps({"machine": HOSTILE, "seconds": {HOSTILE: 1.0}}))
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    save_filmstrips(folder / "filmstrips.npz", {"<b onload=x>": FilmStrip(frames)})
+    html = build_report(folder).read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.count("script") == 0 and "<b onload" not in html
+    assert not any("onload" in attrs for _, attrs in page.tags)
+    assert page.text.count(HOSTILE) >= 6
+
+
+@pytest.mark.parametrize(
+    ("config", "words"), [(None, "cannot be read"), ("{torn", "cannot be read"), ("[]", "must hold a JSON object")]
+)
+def test_a_folder_that_is_no_run(tmp_path, config, words):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(DataError, match=words) as caught:
+        build_report(tmp_path)
+    assert "\n" not in str(caught.value) and "lotj practice" in str(caught.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="no such run folder"):
+        build_report(tmp_path / "nowhere")
+
+
+def test_worse_after_practice_is_said_plainly(tmp_path):
+    folder = write_run(tmp_path / "run")
+    for name, successes in (("offline", 19), ("practice", 7)):
+        add_evaluation(folder / "evaluation.json", result(name, successes))
+    assert "it got worse, by more than chance explains" in summary_sentences(read_run(folder))[1]
+
+
+def test_a_small_difference_is_not_sold_as_a_gain(tmp_path):
+    folder = write_run(tmp_path / "run")
+    for name, successes in (("offline", 11), ("practice", 15)):  # NEMA 5-15 in the paper's Table I: p = .23
+        add_evaluation(folder / "evaluation.json", result(name, successes))
+    words = summary_sentences(read_run(folder))[1]
+    assert "chance alone could explain the difference" in words and "p = 0.23" in words
+
+
+def test_judgement_leaves_out_trials_whose_truth_is_unknown(tmp_path):
+    folder = write_run(tmp_path / "run")
+    write_trials(folder, [1, 1, 0, 0])
+    (folder / "truth.jsonl").write_text('{"trial": 1, "true_success": 1}\n{"trial": 2, "true_success": 0}\n')
+    trials = read_run(folder).trials
+    assert trials is not None
+    found = judge(trials)
+    assert found is not None
+    assert (found.hits, found.false_alarms, found.misses, found.rejections) == (1, 1, 0, 0)
+    assert list(found.causes) == ["place not recorded"]
+
+
+def test_percent_never_rounds_to_certainty():
+    assert [percent(rate) for rate in (0.0, 0.004, 0.5, 0.996, 1.0, float("nan"))] == [
+        "0 %", "<1 %", "50 %", ">99 %", "100 %", "–",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [1, 2, 19, 1000])
+def test_learning_curve_of_any_length_stays_inside_its_drawing(n):
+    ones = np.ones(n)
+    trials = Trials(np.arange(1, n + 1), ones, ones, {}, {})
+    drawing = str(learning_curve(trials, None, None))
+    assert "nan" not in drawing and "inf" not in drawing
+    summary = result("practice", 20).summary()
+    assert "20/20" in str(learning_curve(trials, None, summary))

@@ -1,0 +1,239 @@
+"""Run folders: what is written is whole, whatever kills the writer."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lotj.errors import CheckpointError, SettingsError, StorageError
+from lotj.runs import Run, atomic_write, find_run
+from lotj.runs.metrics import LineWriter, plain, read_lines
+
+
+@dataclass(frozen=True)
+class Inner:
+    path: Path = Path("a/b")
+    rates: tuple[float, ...] = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 7
+    inner: Inner = Inner()
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    with Run.create(tmp_path, "practice", Config(), seed=3) as run:
+        yield run
+
+
+def test_a_run_is_a_folder_that_describes_itself(run: Run, tmp_path: Path) -> None:
+    assert run.path.parent == tmp_path
+    assert json.loads((run.path / "config.json").read_text()) == {
+        "steps": 7,
+        "inner": {"path": "a/b", "rates": [0.5, 2.0]},
+    }
+    versions = json.loads((run.path / "versions.json").read_text())
+    assert {"python", "torch", "mujoco", "numpy", "lotj", "cpu", "cores", "threads"} <= set(versions)
+    assert versions["threads"] == torch.get_num_threads()
+    again = Run.open(tmp_path / "last")
+    assert (again.path, again.kind, again.seed, again.config) == (run.path, "practice", 3, run.config)
+
+
+def test_two_runs_in_one_second_get_two_folders_and_last_is_the_second(tmp_path: Path) -> None:
+    runs = [Run.create(tmp_path, "pretrain", {}, seed) for seed in (0, 1, 2)]
+    assert len({run.path for run in runs}) == 3
+    assert find_run(tmp_path).seed == 2
+
+
+def test_find_run_gives_the_newest_of_a_kind(tmp_path: Path) -> None:
+    for kind, seed in (("pretrain", 0), ("pretrain", 1), ("practice", 2)):
+        Run.create(tmp_path, kind, {}, seed)
+    assert find_run(tmp_path, "pretrain").seed == 1
+    with pytest.raises(SettingsError, match="no evaluate run here \\(there: practice, pretrain\\)"):
+        find_run(tmp_path, "evaluate")
+
+
+def test_opening_something_else_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not a run folder"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text('{"format": 99, "kind": "x", "seed": 0}')
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SettingsError, match="format 99"):
+        Run.open(tmp_path)
+
+
+def test_metrics_keep_numbers_and_turn_nan_into_null(run: Run) -> None:
+    run.log(
+        1, {"loss": torch.tensor(0.5), "count": np.int64(4), "done": np.bool_(True), "odd": float("nan"), "on": "far"}
+    )
+    (line,) = run.metrics()
+    assert line.pop("time") == pytest.approx(time.time(), abs=60)
+    assert line == {"step": 1, "loss": 0.5, "count": 4, "done": True, "odd": None, "on": "far"}
+    assert list((run.path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.25), 0.25),
+        (math.inf, None),
+        (np.array([1.0, np.nan]), [1.0, None]),
+        ({"a": (Path("x"), None)}, {"a": ["x", None]}),
+    ],
+)
+def test_plain_values(value: object, expected: object) -> None:
+    assert plain(value) == expected
+
+
+def test_a_torn_last_line_is_ignored_and_cut_before_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"st')
+    assert [line["step"] for line in read_lines(path)] == [1, 2]
+    writer = LineWriter(path)
+    writer.append({"step": 3})
+    writer.close()
+    assert path.read_bytes() == b'{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+
+
+def test_rewind_drops_what_a_resumed_run_writes_again(run: Run) -> None:
+    for step in (1, 2, 3):
+        run.log(step, {"loss": step}, stream="reward")
+    run.rewind(2, stream="reward")
+    run.log(3, {"loss": 30}, stream="reward")
+    assert [(line["step"], line["loss"]) for line in run.metrics("reward")] == [(1, 1), (2, 2), (3, 30)]
+
+
+STATE = {
+    "weights": {"w": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)},
+    "frames": np.arange(12, dtype=np.uint8).reshape(3, 4),
+    "rows": np.zeros(2, dtype=[("success", "?"), ("state", "f4", 6)]),
+    "numpy_generator": np.random.default_rng(5).bit_generator.state,
+    "torch_generator": torch.Generator().manual_seed(5).get_state(),
+    "names": ["a", ("b", None)],
+    "rate": np.float32(0.1),
+}
+
+
+def test_a_checkpoint_comes_back_as_it_was(run: Run) -> None:
+    run.save("agent", STATE)
+    back = run.load("agent")
+    assert torch.equal(back["weights"]["w"], STATE["weights"]["w"])
+    assert back["weights"]["b"].dtype == torch.bfloat16
+    assert np.array_equal(back["frames"], STATE["frames"])
+    assert back["rows"].dtype == STATE["rows"].dtype
+    assert torch.equal(back["torch_generator"], STATE["torch_generator"])
+    for key in ("numpy_generator", "names", "rate"):
+        assert back[key] == STATE[key]
+    assert run.has("agent") and not run.has("other")
+
+
+def test_a_missing_checkpoint_names_those_there_are(run: Run) -> None:
+    run.save("reward", {"x": 1})
+    with pytest.raises(CheckpointError, match="no such checkpoint \\(there: reward\\)"):
+        run.load("agent")
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "one byte short", "one byte changed", "foreign"])
+def test_a_damaged_checkpoint_is_a_checkpoint_error(run: Run, damage: str) -> None:
+    path = run.save("agent", {"weights": torch.randn(5000)})
+    data = bytearray(path.read_bytes())
+    if damage == "one byte changed":
+        data[len(data) // 2] ^= 0xFF
+    cut = {"empty": b"", "half": data[: len(data) // 2], "one byte short": data[:-1], "foreign": b"PK not a zip" * 50}
+    path.write_bytes(cut.get(damage, data))
+    with pytest.raises(CheckpointError, match="torn or not a lotj checkpoint"):
+        run.load("agent")
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("sprung",)
+
+
+def test_loading_runs_no_code_from_the_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run.save("agent", {"weights": Trap()})
+    with pytest.raises(CheckpointError):
+        run.load("agent")
+    assert not (tmp_path / "sprung").exists()
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from lotj.runs import Run
+run = Run.open(Path(sys.argv[1]))
+print("ready", flush=True)
+for step in range(10**9):
+    run.save("agent", {"step": step, "weights": torch.full((200_000,), float(step))})
+    run.log(step, {"value": step})
+"""
+
+
+def test_kill_at_any_moment_leaves_a_whole_checkpoint_and_whole_lines(run: Run) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(run.path)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            deadline = time.monotonic() + 30
+            while not run.has("agent") and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(generator.uniform(0.0, 0.2))
+            process.send_signal(signal.SIGKILL)
+        state = run.load("agent")
+        assert torch.equal(state["weights"], torch.full((200_000,), float(state["step"])))
+        assert all(line["value"] == line["step"] for line in run.metrics())
+        # A line is written after its checkpoint: at most the running step's is missing.
+        written = [line["step"] for line in run.metrics()]
+        assert not written or state["step"] - written[-1] in (0, 1)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "config.json"
+    atomic_write(target, b"old")
+    with pytest.raises(StorageError, match="cannot write"):
+        atomic_write(tmp_path / "missing" / "x", b"new")
+    code = (
+        "import sys; from pathlib import Path; from lotj.runs import atomic_write; "
+        "atomic_write(Path(sys.argv[1]), b'n' * 9000)"
+    )
+    limited = f'ulimit -f 4; exec {sys.executable} -c "{code}" {target}'  # files of at most a few kB: a full disk
+    done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True)
+    assert "StorageError: disk full at" in done.stderr and "--resume" in done.stderr
+    assert target.read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json"]
+
+
+def test_a_full_disk_while_saving_a_checkpoint_keeps_the_old_one(run: Run) -> None:
+    run.save("agent", {"step": 1})
+    code = (
+        "import sys, torch; from pathlib import Path; from lotj.runs import Run; "
+        "Run.open(Path(sys.argv[1])).save('agent', {'w': torch.zeros(500_000)})"
+    )
+    limited = f'ulimit -f 400; exec {sys.executable} -c "{code}" {run.path}'
+    done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True)
+    assert "StorageError: disk full at" in done.stderr, done.stderr
+    assert run.load("agent") == {"step": 1}
+
+
+def test_reading_a_run_needs_no_torch(run: Run) -> None:
+    code = (
+        "import sys; from pathlib import Path; from lotj.runs import Run; "
+        "Run.open(Path(sys.argv[1])).metrics(); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run.path)], check=True)
