@@ -1,4 +1,4 @@
-"""The episode store under kills, Ctrl-C, full disks and damage: what was acknowledged stays, what is broken is named."""
+"""The episode store under kills, Ctrl-C, power cuts and full disks: what was acknowledged stays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from lotj.data.dataset import Dataset
-from lotj.data.inspect import check, describe
+from lotj.data.inspect import check
 from lotj.data.store import EpisodeWriter
 from lotj.errors import DataError, StorageError
 from test_data import SIZE, assert_same, domain, episode, fill
@@ -51,6 +51,7 @@ def python(code: str, *arguments: object, **options: object) -> subprocess.Popen
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,  # or `communicate` would miss what `readline` has buffered
         **options,  # type: ignore[arg-type]
     )
 
@@ -62,7 +63,11 @@ def test_kill_9_at_random_moments_keeps_every_acknowledged_episode(root: Path) -
         process = python(ENDLESS, root)
         assert process.stdout is not None
         first = process.stdout.readline()  # it is writing now
-        time.sleep(generator.uniform(0, 0.03))
+        start = time.perf_counter()
+        for _ in range(generator.integers(5, 25)):
+            first += process.stdout.readline()
+        gap = (time.perf_counter() - start) / 15
+        time.sleep(generator.uniform(0, 2 * gap))  # somewhere in the next append, however busy this machine is
         process.send_signal(signal.SIGKILL)
         rest, errors = process.communicate()
         assert process.returncode == -signal.SIGKILL, errors.decode()
@@ -77,7 +82,7 @@ def test_kill_9_at_random_moments_keeps_every_acknowledged_episode(root: Path) -
     for number, seed in enumerate(stored):
         assert_same(dataset, number, episode(seed, (0,) * 20 + (1,), size=64))
     assert check(root) == []
-    assert len(acknowledged) > 20
+    assert len(acknowledged) >= 6 * 6
 
 
 @pytest.mark.parametrize("name", ["episodes.jsonl", "frames.u8", "frames.tbl"])
@@ -95,7 +100,7 @@ def test_every_torn_state_of_the_last_append_is_read_and_repaired(root: Path, tm
             (folder / other).write_bytes(content)
         assert Dataset.open(root).episodes["seed"].tolist() == [1]
         assert check(root) == []
-        if length % 16 == 0:  # the writer syncs to disk: not at each byte
+        if length % 4 == 0:
             fill(root, episode(2))
             assert {path.name: path.read_bytes() for path in folder.iterdir()} == after
 
@@ -112,6 +117,32 @@ def test_a_line_torn_by_a_power_cut_is_ignored(root: Path) -> None:
     assert Dataset.open(root).episodes["seed"].tolist() == [1, 3]
 
 
+def test_a_power_cut_costs_at_most_the_last_episodes(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The index may reach the disk before the frames: of 20 episodes, the last 16 may be torn, no earlier one."""
+    folder = fill(root, *(episode(seed) for seed in range(20)))
+    whole = (folder / "frames.u8").read_bytes()
+    (folder / "frames.u8").write_bytes(whole[: 18 * 144] + bytes(144) + whole[19 * 144 :])  # episode 18 never arrived
+    (problem,) = check(root)
+    assert "episode 18 (expert, seed 18)" in problem and "run `lotj collect` again, which drops the torn" in problem
+    EpisodeWriter(root, domain(), SIZE).close()
+    assert "dropped the last 2 episodes, torn by a power cut" in caplog.text
+    assert Dataset.open(root).episodes["seed"].tolist() == list(range(18))
+    os.truncate(folder / "frames.u8", 2 * 144)  # of episodes 0 to 17, the first two are settled
+    with pytest.raises(DataError, match="holds 288 bytes, but 54 frames .* after a power cut run `lotj collect` again"):
+        Dataset.open(root)
+    with EpisodeWriter(root, domain(), SIZE) as writer:
+        assert writer.finished == {("expert", 0), ("expert", 1)}
+        for seed in range(2, 20):
+            writer.append(episode(seed))
+    assert (folder / "frames.u8").read_bytes() == whole and check(root) == []
+    os.truncate(folder / "frames.u8", 4 * 144 - 1)
+    with pytest.raises(DataError, match="holds 575 bytes, but 12 frames"):
+        EpisodeWriter(root, domain(), SIZE)
+    (folder / "frames.u8").unlink()
+    with pytest.raises(DataError, match="frames.u8 is missing: 60 frames need it"):
+        EpisodeWriter(root, domain(), SIZE)
+
+
 def test_a_domain_that_was_only_begun_is_passed_over(root: Path) -> None:
     fill(root, episode(1))
     (root / "domains" / "begun").mkdir()
@@ -122,7 +153,7 @@ def test_a_domain_that_was_only_begun_is_passed_over(root: Path) -> None:
 
 
 INTERRUPTED = """
-import signal, sys
+import signal, sys, time
 from pathlib import Path
 import numpy as np
 from lotj.data.inspect import check
@@ -131,9 +162,13 @@ from test_data import domain, episode
 generator = np.random.default_rng(0)
 interrupts = 0
 with EpisodeWriter(Path(sys.argv[1]), domain(), 32) as writer:
+    start = time.perf_counter()
+    for seed in range(1000, 1020):
+        writer.append(episode(seed, (0,) * 20 + (1,), size=32))
+    each = (time.perf_counter() - start) / 20
     signal.signal(signal.SIGALRM, signal.default_int_handler)  # raises KeyboardInterrupt, as Ctrl-C does
-    for seed in range(150):
-        signal.setitimer(signal.ITIMER_REAL, generator.uniform(1e-5, 1.5e-3))
+    for seed in range(300):
+        signal.setitimer(signal.ITIMER_REAL, generator.uniform(1e-5, 1.5 * each))
         try:
             writer.append(episode(seed, (0,) * 20 + (1,), size=32))
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -256,145 +291,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write .*file.*; check the folder's permissions"):
         EpisodeWriter(tmp_path / "file" / "set", domain(), SIZE)
-
-
-# Damage: each is one line that names the file, the rule and the way out
-
-
-def damage(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"version": 2}, r"meta.json: version is 2, this lotj reads 1; .*collect again"),
-        ({"format": "other"}, r"meta.json: format is 'other', not 'lotj-episodes'"),
-        ({"image_size": 0}, r"meta.json: image_size is 0"),
-        ({"settings": None}, r"settings a NoneType"),
-    ],
-)
-def test_other_versions_and_formats(root: Path, changes: dict, message: str) -> None:
-    fill(root, episode(1))
-    damage(root / "meta.json", **changes)
-    for attempt in (Dataset.open, check, describe, lambda r: EpisodeWriter(r, domain(), SIZE)):
-        with pytest.raises(DataError, match=message) as caught:
-            attempt(root)
-        assert "\n" not in str(caught.value)
-
-
-def test_missing_and_foreign_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no data set at .*nowhere.*`lotj collect`"):
-        Dataset.open(tmp_path / "nowhere")
-    (tmp_path / "holiday.jpg").touch()
-    with pytest.raises(DataError, match=r"is not a data set: it has no meta.json"):
-        Dataset.open(tmp_path)
-    with pytest.raises(DataError, match=r"is not a data set but holds 'holiday.jpg': name a new or empty folder"):
-        EpisodeWriter(tmp_path, domain(), SIZE)
-    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
-
-
-@pytest.mark.parametrize("foreign", ["notes.txt", "folder/x.bin"])
-def test_foreign_things_among_the_domains(root: Path, foreign: str) -> None:
-    fill(root, episode(1))
-    path = root / "domains" / foreign
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
-    with pytest.raises(DataError, match=r"is not part of a data set: it has no domain.json; move it elsewhere"):
-        Dataset.open(root)
-
-
-@pytest.mark.parametrize(
-    ("name", "keep", "message"),
-    [
-        ("frames.u8", None, r"frames.u8 is missing: 6 frames need it; copy the data set again, or delete"),
-        ("frames.tbl", None, r"frames.tbl is missing: 6 frames need it"),
-        ("frames.u8", 287, r"frames.u8 holds 287 bytes, but 6 frames of 48 bytes need 288"),
-        ("frames.tbl", 0, r"frames.tbl holds 0 bytes, but 6 frames of 37 bytes need 222"),
-    ],
-)
-def test_missing_and_short_files(root: Path, name: str, keep: int | None, message: str) -> None:
-    folder = fill(root, episode(1), episode(2))
-    if keep is None:
-        (folder / name).unlink()
-    else:
-        os.truncate(folder / name, keep)
-    with pytest.raises(DataError, match=message):
-        Dataset.open(root)
-    with pytest.raises(DataError, match=message):
-        EpisodeWriter(root, domain(), SIZE)
-    assert len(check(root)) == 1
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (b'{"id":0', b'{"id":', "not a record"),
-        (b'"id":0', b'"id":5', "id 5 at frame 0 where id 0 at frame 0 must follow"),
-        (b'"seed":1', b'"seed":-1', "seed is -1"),
-        (b'"seed":1', b'"seed":"1"', "seed is '1'"),
-        (b'"expert"', b'"wizard"', "kind 'wizard'"),
-        (b'"n_frames":3', b'"n_frames":1', "n_frames is 1"),
-        (b'"n_frames":3', b'"n_frames":4', "first_frame|id 1 at frame 3 where id 1 at frame 4 must follow"),
-        (b'"crc":', b'"crc":-', "crc is -"),
-        (b'"truncated":false', b'"truncated":0', "must be true or false"),
-        (b'"terminated"', b'"finished"', "terminated is missing"),
-        (b'{"id":0', b'[{"id":0', "not a record"),
-        (b'"expert"', b'["expert"]', "not a record"),
-    ],
-)
-def test_a_corrupt_line_in_the_middle(root: Path, old: bytes, new: bytes, message: str) -> None:
-    folder = fill(root, episode(1), episode(2), episode(3))
-    index = folder / "episodes.jsonl"
-    index.write_bytes(index.read_bytes().replace(old, new, 1))
-    with pytest.raises(DataError, match=r"episodes.jsonl, line [12]: .*" + f"({message})" + ".*restore") as caught:
-        Dataset.open(root)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_damaged_domain_file(root: Path) -> None:
-    path = fill(root, episode(1)) / "domain.json"
-    damage(path, seed="0", colour="red")
-    with pytest.raises(DataError, match=r"domain.json: colour, seed missing, unknown or of the wrong type"):
-        Dataset.open(root)
-    path.write_text("{")
-    with pytest.raises(DataError, match=r"domain.json is damaged"):
-        Dataset.open(root)
-    path.write_text("[]")
-    with pytest.raises(DataError, match=r"holds a list, not an object"):
-        Dataset.open(root)
-
-
-def test_a_renamed_domain_folder(root: Path) -> None:
-    folder = fill(root, episode(1))
-    folder.rename(folder.with_name("other"))
-    with pytest.raises(DataError, match="name is 'peg.sawbot.0' but the folder is 'other'; rename"):
-        Dataset.open(root)
-
-
-def test_nothing_but_success_gives_no_transitions(root: Path) -> None:
-    fill(root, episode(1, (1, 1), "half"))
-    with pytest.raises(DataError, match="all 1 episodes start and stay in success"):
-        Dataset.open(root).transitions()
-
-
-def test_check_finds_one_flipped_bit(root: Path) -> None:
-    folder = fill(root, episode(1), episode(2, kind="press"), episode(3))
-    told: list[tuple[int, int]] = []
-    assert check(root, lambda done, total: told.append((done, total))) == []
-    assert told == [(1, 3), (2, 3), (3, 3)]
-    for name, at in (("frames.u8", 3 * 48 + 5), ("frames.tbl", 3 * 37)):
-        content = bytearray((folder / name).read_bytes())
-        content[at] ^= 1
-        (folder / name).write_bytes(content)
-        (problem,) = check(root)
-        assert "episode 1 (press, seed 2): frames or rows do not match their checksum; copy" in problem
-        content[at] ^= 1
-        (folder / name).write_bytes(content)
-    index = folder / "episodes.jsonl"
-    index.write_bytes(index.read_bytes().replace(b'"success":true', b'"success":false', 1))
-    (problem,) = check(root)
-    assert "episode 0 (expert, seed 1): the index and the last row disagree about success" in problem
 
 
 # Size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,6 +19,15 @@ from lotj.nets.norm import GroupNorm, standardise
 from lotj.nets.precision import autocast, check_finite
 
 PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors this small gain nothing from threads, and lose much where cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def random_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
@@ -250,13 +260,14 @@ def test_each_variant_has_the_parts_its_name_says(variant: str) -> None:
     code = bottleneck(features, sample=True)
     assert code.z.shape == (5, SIZES[variant]) and bottleneck.code_size == SIZES[variant]
     assert code.kl.shape == (5,)
-    has_specific, has_adversary = variant in ("vib", "daib-lambda0", "daib"), "d" in variant
+    has_specific = variant in ("vib", "daib-lambda0", "daib")
+    has_adversary = variant in ("dann", "daib-lambda0", "daib")
     assert bool((code.kl > 0).all()) == has_specific
     assert (bottleneck.adversary is not None) == has_adversary
     loss, terms = bottleneck.penalty(code, domain, 1.0)
     assert (float(terms["domain_loss"]) > 0) == has_adversary
     weight = 0.01 if variant in ("vib", "daib") else 0.0
-    assert float(loss) == pytest.approx(float(terms["domain_loss"]) + weight * float(code.kl.mean()), rel=1e-5)
+    assert loss.item() == pytest.approx(terms["domain_loss"].item() + weight * code.kl.mean().item(), rel=1e-5)
 
 
 def test_erm_has_no_penalty_at_all() -> None:

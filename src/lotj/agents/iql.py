@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from lotj.agents import losses
-from lotj.agents.networks import Actor, Critic, TargetQ, features
+from lotj.agents.networks import Actor, Critic, ImageEncoder, TargetQ
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import Batch
 from lotj.nets.augment import Augment, AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig, to_tensor
-from lotj.nets.precision import autocast, fast_dtype, check_finite
+from lotj.nets.precision import autocast, check_finite
 
 STATE_FORMAT = 1
 _CHUNK = 256  # images encoded at once when nothing is learnt from them
@@ -31,6 +31,8 @@ class IQLConfig:
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """Image encoder, the same for policy and critics."""
+    feature_channels: int = 32
+    """Channels kept of each cell of the encoder's map by a last 1 x 1 convolution; 0 keeps all."""
     bottleneck: BottleneckConfig = field(default_factory=BottleneckConfig)
     """Bottleneck between the policy's encoder and its head."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -39,11 +41,11 @@ class IQLConfig:
     """Change observation and next observation in the same way; otherwise each on its own."""
     shared_critic_encoder: bool = True
     """One encoder for Q and V instead of one each (paper: independent ones)."""
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (256,)
     """Hidden layers of the policy head."""
     critic_projection: int = 128
     """Size to which features are projected before a critic's head joins them with the action."""
-    critic_hidden: int = 256
+    critic_hidden: int = 128
     """Width of the two hidden layers of a critic's head."""
     critic_layer_norm: bool = True
     """Layer normalisation in the critics' heads."""
@@ -98,7 +100,8 @@ class IQLConfig:
     def paper(cls) -> IQLConfig:
         """LOTJ's: an independent ResNet-18 for pi, Q and V at 96 px, plain heads. Where the paper is silent: IQL's own values."""
         encoder = EncoderConfig(image_size=96, width=64, stages=4)
-        return cls(encoder=encoder, shared_critic_encoder=False, critic_layer_norm=False)
+        return cls(encoder=encoder, feature_channels=0, hidden=(256, 256), shared_critic_encoder=False,
+                   critic_projection=256, critic_hidden=256, critic_layer_norm=False)  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> IQLConfig:
@@ -156,21 +159,22 @@ class IQL:
         self.frozen = False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = Actor(config.encoder, config.bottleneck, domains, config.hidden, config.initial_std, config.half_precision)
+
+            def encoder() -> ImageEncoder:
+                return ImageEncoder(config.encoder, config.feature_channels)
+
+            self.actor = Actor(encoder(), config.bottleneck, domains, config.hidden, config.initial_std)
             self.critic = Critic(
-                config.encoder,
+                encoder,
                 config.shared_critic_encoder,
                 config.critics,
                 config.critic_projection,
                 config.critic_hidden,
                 config.critic_layer_norm,
-                config.half_precision,
             )
         self.target = TargetQ(self.critic)
         for module in self._modules().values():
             module.to(self.device)
-        half = fast_dtype(self.device.type) if config.half_precision else None
-        self._feature_dtype = half or torch.float32
         self._augment = Augment(config.augment)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._optimiser = torch.optim.AdamW(self._parameter_groups(), lr=config.lr, fused=True)
@@ -183,8 +187,9 @@ class IQL:
     def freeze_convolutions(self, frozen: bool = True) -> None:
         """Fix the convolutions of all encoders (LOTJ section V-E), or let them learn again.
 
-        While they are frozen, the target Q reads the online Q's features, so that features can be cached. Their optimiser
-        moments are dropped.
+        Frozen is the paper's online phase: updates follow equations 1 to 3 alone, with deterministic codes, for there is
+        no representation left that L_DAIB could shape; the target Q reads the online Q's features, so that features can
+        be cached. The convolutions' optimiser moments are dropped.
         """
         if frozen == self.frozen:
             return
@@ -259,9 +264,9 @@ class IQL:
                 training = encoder.training
                 encoder.eval()
                 with autocast(self.device, self.config.half_precision):
-                    parts[name].append(features(encoder, pixels).to("cpu", torch.float16))
+                    parts[name].append(encoder(pixels).to("cpu", torch.float16))
                 encoder.train(training)
-        sizes = {name: encoder.feature_size for name, encoder in encoders.items()}
+        sizes = {name: encoder.size for name, encoder in encoders.items()}
         return {name: torch.cat(p) if p else torch.zeros(0, sizes[name]).half() for name, p in parts.items()}
 
     # Learning
@@ -324,7 +329,7 @@ class IQL:
     ) -> dict[str, Tensor]:
         """Equation 3 and L_DAIB(z^pi) on the policy's rows."""
         config = self.config
-        mean, code = self.actor.decide(x.policy, True, self._generator)
+        mean, code = self.actor.decide(x.policy, not self.frozen, self._generator)
         action = x.action[x.rows]
         error = mean.detach() - action
         metrics |= {
@@ -337,9 +342,9 @@ class IQL:
         if config.normalise_weights:
             weight = weight / weight.mean()
         terms = {"loss_policy": losses.policy_loss(losses.log_probability(mean, self.actor.log_std, action), weight)}
-        penalty, parts = self.actor.bottleneck.penalty(code, x.domain[x.rows], progress)
-        terms["loss_daib"] = penalty
-        metrics |= parts
+        if not self.frozen:
+            terms["loss_daib"], parts = self.actor.bottleneck.penalty(code, x.domain[x.rows], progress)
+            metrics |= parts
         if config.q_gradient_weight > 0:
             q_of_mean = self._minimum(self.target.head(x.target[x.rows], mean)).mean()
             terms["loss_q_of_mean"] = -config.q_gradient_weight * q_of_mean
@@ -401,18 +406,18 @@ class IQL:
     def _features(self, observation: Mapping[str, Any], name: str) -> Tensor:
         if name not in observation:
             raise ValueError(f"features {sorted(observation)} lack {name!r}: make them with this agent's encode()")
-        return torch.as_tensor(observation[name]).to(self.device, self._feature_dtype)
+        return torch.as_tensor(observation[name]).to(self.device, torch.float32)
 
     def _encoded(self, batch: Batch, rows: Any, domain: Tensor) -> dict[str, Tensor]:
         observed, following = self._augmented(batch, domain)
         critic, q_key, v_key = self.critic, self.critic.q_key, self.critic.v_key
         with autocast(self.device, self.config.half_precision), torch.set_grad_enabled(not self.frozen):
-            maps = {"policy": features(self.actor.encoder, observed[rows]), "q": features(critic.encoder(q_key), observed)}
-            maps["v"] = maps["q"] if v_key == q_key else features(critic.encoder(v_key), observed)
+            maps = {"policy": self.actor.encoder(observed[rows]), "q": critic.encoder(q_key)(observed)}
+            maps["v"] = maps["q"] if v_key == q_key else critic.encoder(v_key)(observed)
             with torch.no_grad():
-                maps["v_next"] = features(critic.encoder(v_key), following)
-                maps["target"] = maps["q"] if self.frozen else features(self.target.encoder, observed)
-        return maps
+                maps["v_next"] = critic.encoder(v_key)(following)
+                maps["target"] = maps["q"] if self.frozen else self.target.encoder(observed)
+        return {name: value.float() for name, value in maps.items()}
 
     def _augmented(self, batch: Batch, domain: Tensor) -> tuple[Tensor, Tensor]:
         """Observations and next observations as images, those of the prior data augmented."""

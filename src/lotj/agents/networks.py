@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,33 @@ from lotj.experience import ACTION_DIM
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, Code
 from lotj.nets.encoder import EncoderConfig, ResNetEncoder
 from lotj.nets.heads import mlp
-from lotj.nets.precision import autocast
 
 
-def features(encoder: ResNetEncoder, images: Tensor) -> Tensor:
-    """Flattened feature map (B, D = C h w) of (B, 3, H, W) images. Flattened, not pooled: position is the information."""
-    return encoder(images).flatten(1)
+class ImageEncoder(nn.Module):
+    """Images to flattened features. Flattened, not pooled: position is the information.
+
+    A last 1 x 1 convolution keeps only a few channels of each cell. It belongs to the convolutions, so it freezes with
+    them: cached features, and the heads' first layers, which are most of an update's work, shrink by the same factor.
+
+    Args:
+        config: the residual network.
+        channels: channels to keep; 0 for all, without the last convolution.
+
+    Attributes:
+        resnet: (B, 3, H, W) -> (B, C, h, w); Grad-CAM looks at its stages.
+        size: D, number of features.
+    """
+
+    def __init__(self, config: EncoderConfig, channels: int) -> None:
+        super().__init__()
+        self.resnet = ResNetEncoder(config)
+        full, *cells = self.resnet.feature_shape
+        self.squeeze = nn.Conv2d(full, channels, 1) if channels else nn.Identity()
+        self.size = (channels or full) * math.prod(cells)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, D) features of (B, 3, H, W) images."""
+        return self.squeeze(self.resnet(images)).flatten(1)
 
 
 class Actor(nn.Module):
@@ -27,24 +49,22 @@ class Actor(nn.Module):
     executed is clipped to [-1, 1].
 
     Attributes:
-        encoder: (B, 3, H, W) -> (B, C, h, w); Grad-CAM looks at its stages.
+        encoder: (B, 3, H, W) -> (B, D).
         bottleneck: features -> code (LOTJ section V-E).
         log_std: (3,) learned.
     """
 
     def __init__(
         self,
-        encoder: EncoderConfig,
+        encoder: ImageEncoder,
         bottleneck: BottleneckConfig,
         domains: int,
         hidden: tuple[int, ...],
         std: float,
-        half: bool,
     ) -> None:
         super().__init__()
-        self.encoder = ResNetEncoder(encoder)
-        self.half = half
-        self.bottleneck = Bottleneck(self.encoder.feature_size, domains, bottleneck)
+        self.encoder = encoder
+        self.bottleneck = Bottleneck(encoder.size, domains, bottleneck)
         self.head = mlp(self.bottleneck.code_size, hidden, ACTION_DIM)
         self.log_std = nn.Parameter(torch.full((ACTION_DIM,), math.log(std)))
 
@@ -59,13 +79,12 @@ class Actor(nn.Module):
         Returns:
             (B, 3) mean action in (-1, 1), and the code.
         """
-        with autocast(features.device, self.half):
-            code = self.bottleneck(features, sample, generator)
+        code = self.bottleneck(features, sample, generator)
         return torch.tanh(self.head(code.z)), code
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3) mean action of (B, 3, H, W) images, with the deterministic code: what the robot does, to be looked at."""
-        return self.decide(features(self.encoder, images).float(), sample=False)[0]
+        return self.decide(self.encoder(images).float(), sample=False)[0]
 
 
 class EnsembleLinear(nn.Module):
@@ -104,11 +123,9 @@ class EnsembleHead(nn.Module):
         projection: int,
         hidden: int,
         layer_norm: bool,
-        half: bool,
     ) -> None:
         super().__init__()
         self.members = members
-        self.half = half
         self.projection = nn.Linear(features, members * projection)
         self.first = EnsembleLinear(members, projection, hidden)
         self.action = EnsembleLinear(members, ACTION_DIM, hidden) if with_action else None
@@ -121,9 +138,7 @@ class EnsembleHead(nn.Module):
 
     def forward(self, features: Tensor, action: Tensor | None = None) -> Tensor:
         """(E, B) values of (B, D) features and, for a Q, (B, 3) actions."""
-        with autocast(features.device, self.half):
-            projected = self.projection(features)
-        projected = projected.float().unflatten(1, (self.members, -1)).transpose(0, 1)
+        projected = self.projection(features).unflatten(1, (self.members, -1)).transpose(0, 1)
         hidden = self.first(self._activate(projected))
         if self.action is not None:
             assert action is not None
@@ -145,25 +160,24 @@ class Critic(nn.Module):
 
     def __init__(
         self,
-        encoder: EncoderConfig,
+        encoder: Callable[[], ImageEncoder],
         shared: bool,
         members: int,
         projection: int,
         hidden: int,
         layer_norm: bool,
-        half: bool,
     ) -> None:
         super().__init__()
         self.q_key, self.v_key = ("critic", "critic") if shared else ("q", "v")
-        self.encoders = nn.ModuleDict({key: ResNetEncoder(encoder) for key in dict.fromkeys((self.q_key, self.v_key))})
-        size = self.encoder(self.q_key).feature_size
-        self.q = EnsembleHead(size, members, True, projection, hidden, layer_norm, half)
-        self.v = EnsembleHead(size, 1, False, projection, hidden, layer_norm, half)
+        self.encoders = nn.ModuleDict({key: encoder() for key in dict.fromkeys((self.q_key, self.v_key))})
+        size = self.encoder(self.q_key).size
+        self.q = EnsembleHead(size, members, True, projection, hidden, layer_norm)
+        self.v = EnsembleHead(size, 1, False, projection, hidden, layer_norm)
 
-    def encoder(self, key: str) -> ResNetEncoder:
+    def encoder(self, key: str) -> ImageEncoder:
         """The encoder of that name."""
         encoder = self.encoders[key]
-        assert isinstance(encoder, ResNetEncoder)
+        assert isinstance(encoder, ImageEncoder)
         return encoder
 
 

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif words[0] == "--version":
             print(_version())
         else:
-            _parse(words).run()
+            parse(words).run()
         sys.stdout.flush()
     except LotjError as error:
         return _fail(str(error), error.exit_code, error)
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(words: list[str]) -> Command:
+def parse(words: list[str]) -> Command:
     """Turn the command line into the command's dataclass.
 
     Raises:

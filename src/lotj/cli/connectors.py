@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +24,14 @@ class List:
         """Print the table."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in ("name", "title", "family", "split", "variant of"):
-            table.add_column(title, overflow="fold")
+            table.add_column(title, no_wrap=title != "title")
         for title in ("depth\n[mm]", "clearance\n[mm]"):
             table.add_column(title, justify="right", no_wrap=True)
         for c in catalogue().values():
             lengths = (f"{_mm(c.insertion_depth)}", f"{_mm(c.clearance)}")
             table.add_row(c.name, c.title, c.family, c.split, c.variant_of, *lengths)
         families = len({c.family for c in catalogue().values()})
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(table)
         console.print(f"\n{len(catalogue())} connectors in {families} families; clearance: the tightest, per side")
 
@@ -74,9 +75,8 @@ class Sheet:
         from lotj.runs.files import atomic_file
         from lotj.sim.gallery import contact_sheet
 
-        picture = contact_sheet(catalogue().values(), self.size, self.columns)
         with atomic_file(self.out) as file:
-            picture.save(file, format="PNG")
+            contact_sheet(catalogue().values(), self.size, self.columns).save(file, format="PNG")
         print(self.out)
 
 

@@ -70,7 +70,8 @@ class Check:
         """Print one line a problem."""
         from lotj.data.inspect import check
 
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("checking")
             problems = check(self.root, lambda done, total: progress.update(task, completed=done, total=total))
         for problem in problems:

@@ -112,7 +112,7 @@ class Dataset:
         folders = [layout.domain_folder(root, domain.name) for domain in chosen]
         indices = [layout.read_index(folder / layout.INDEX) for folder in folders]
         for folder, index in zip(folders, indices, strict=True):
-            layout.check_sizes(folder, index.n_frames, meta.image_size)
+            layout.check_sizes(folder, index, meta.image_size)
         if not sum(len(index.entries) for index in indices):
             raise DataError(f"{root} holds no finished episode in {len(chosen)} domains: run `lotj collect` first")
         rows = np.concatenate(

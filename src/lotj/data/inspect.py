@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from rich.text import Text
 
 from lotj.data import layout
 from lotj.data.dataset import Dataset
-from lotj.data.store import payload_crc
 from lotj.errors import DataError
 from lotj.experience import KINDS, SCENARIOS, Domain
 
@@ -126,7 +124,7 @@ def check(root: Path, progress: Callable[[int, int], None] | None = None) -> lis
         try:
             layout.read_domain(folder)
             index = layout.read_index(folder / layout.INDEX)
-            layout.check_sizes(folder, index.n_frames, meta.image_size)
+            layout.check_sizes(folder, index, meta.image_size)
             sound.append((folder, index))
         except DataError as error:
             problems.append(str(error))
@@ -136,29 +134,17 @@ def check(root: Path, progress: Callable[[int, int], None] | None = None) -> lis
             continue
         with open(folder / layout.FRAMES, "rb") as frames, open(folder / layout.TABLE, "rb") as table:
             for number, entry in enumerate(index.entries):
-                fault = _fault(entry, frames.fileno(), table.fileno(), meta.image_size)
+                fault = layout.episode_fault(entry, frames.fileno(), table.fileno(), meta.image_size)
                 if fault:
+                    recent = number >= len(index.entries) - layout.SYNC_EVERY
                     problems.append(
                         f"{folder}, episode {number} ({KINDS[entry['kind']]}, seed {entry['seed']}): {fault}; "
-                        "copy the domain again, or delete its folder and collect it again"
+                        + (layout.COLLECT_AGAIN if recent else layout.COPY_AGAIN)
                     )
                 done += 1
                 if progress:
                     progress(done, total)
     return problems
-
-
-def _fault(entry: np.void, frames: int, table: int, image_size: int) -> str:
-    """What is wrong with one episode, or nothing. `frames`, `table`: open files."""
-    first, count, unit = int(entry["first_frame"]), int(entry["n_frames"]), image_size * image_size * 3
-    pixels = np.frombuffer(os.pread(frames, count * unit, first * unit), np.uint8)
-    size = layout.ROW.itemsize
-    rows = np.frombuffer(os.pread(table, count * size, first * size), layout.ROW)
-    if payload_crc(pixels, rows) != entry["crc"]:
-        return "frames or rows do not match their checksum"
-    if bool(rows["success"][-1]) != entry["success"]:
-        return "the index and the last row disagree about success"
-    return ""
 
 
 def _cells(summary: DomainSummary) -> list[str]:

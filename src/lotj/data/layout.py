@@ -9,7 +9,9 @@ A data set is one folder::
     <root>/domains/<name>/episodes.jsonl  the index: one line per finished or discarded episode
 
 The index decides: an episode exists when its line does. Its frames and rows are written before its line, so whatever
-lies behind the last line (a torn episode, a torn line) is ignored by readers and cut off by the next writer.
+lies behind the last line (a torn episode, a torn line) is ignored by readers and cut off by the next writer. That holds
+for a kill at any moment. A power cut may besides tear the last `SYNC_EVERY` episodes of a domain, which the system had
+not yet been told to bring to the disk: the next writer compares these with their checksums and drops what is torn.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import errno
 import json
 import os
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -44,8 +47,14 @@ ENTRY = np.dtype(
 )
 """One finished episode of the index. `first_frame` counts within the domain; `success` is that of the last frame."""
 
+SYNC_EVERY = 16
+"""Records (episodes, discards) of a domain after which they are forced down to the disk, as they are at the end."""
+
 MAX_FRAMES = 2**15
 """Frames that one episode may have, so that its steps are counted in 16 bits."""
+
+COPY_AGAIN = "copy the data set again, or delete this domain's folder and collect it again"
+COLLECT_AGAIN = "run `lotj collect` again, which drops the torn episodes"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 
@@ -71,6 +80,7 @@ class Index:
         entries: (E,) of dtype `ENTRY`, in the order of recording.
         discarded: reason -> number of episodes thrown away.
         finished: (kind, seed) of every episode, stored or discarded.
+        starts: (E,) int64, where the line of each entry begins [bytes].
         n_frames: frames of all entries.
         end: length of the finished lines [bytes]; what follows is torn.
     """
@@ -78,6 +88,7 @@ class Index:
     entries: np.ndarray
     discarded: Counter[str]
     finished: set[tuple[str, int]]
+    starts: np.ndarray
     n_frames: int
     end: int
 
@@ -230,7 +241,7 @@ def read_index(path: Path) -> Index:
         raise DataError(f"cannot read {path}: {error.strerror}; check its permissions and the disk") from error
     lines = data.split(b"\n")
     last = len(lines) - 2  # behind the last newline is nothing, or a torn line
-    entries, discarded, finished = [], Counter(), set()
+    entries, discarded, finished, starts = [], Counter(), set(), []
     n_frames = end = 0
     for number, line in enumerate(lines[:-1]):
         try:
@@ -241,6 +252,7 @@ def read_index(path: Path) -> Index:
             else:
                 entries.append(_entry(item, len(entries), n_frames))
                 n_frames += item["n_frames"]
+                starts.append(end)
             finished.add(name)
         except (ValueError, KeyError, TypeError) as error:
             if number == last:  # a power cut can leave the end of a line without its beginning
@@ -251,29 +263,63 @@ def read_index(path: Path) -> Index:
                 "or delete this domain's folder and collect it again"
             ) from error
         end += len(line) + 1
-    return Index(np.array(entries, dtype=ENTRY), discarded, finished, n_frames, end)
+    return Index(np.array(entries, ENTRY), discarded, finished, np.array(starts, np.int64), n_frames, end)
 
 
-def check_sizes(folder: Path, n_frames: int, image_size: int) -> None:
+def check_sizes(folder: Path, index: Index, image_size: int, settled: bool = False) -> None:
     """Checks that the frames and rows that the index speaks of are there.
+
+    Args:
+        folder: of the domain.
+        index: of the domain.
+        image_size: height and width of the frames [pixels].
+        settled: lets the last `SYNC_EVERY` episodes be short: for the writer, which repairs them.
 
     Raises:
         DataError: `frames.u8` or `frames.tbl` is missing or short.
     """
-    if n_frames == 0:
+    if index.n_frames == 0:
         return
+    n_frames = index.n_frames
+    if settled:
+        n_frames = int(index.entries["first_frame"][-SYNC_EVERY]) if len(index.entries) > SYNC_EVERY else 0
     for name, unit in ((FRAMES, image_size * image_size * 3), (TABLE, ROW.itemsize)):
         path, need = folder / name, n_frames * unit
         if not path.is_file():
-            raise DataError(f"{path} is missing: {n_frames} frames need it; {_COPY_AGAIN}")
+            raise DataError(f"{path} is missing: {index.n_frames} frames need it; {COPY_AGAIN}")
         held = path.stat().st_size
         if held < need:
             raise DataError(
-                f"{path} holds {held} bytes, but {n_frames} frames of {unit} bytes need {need}; {_COPY_AGAIN}"
+                f"{path} holds {held} bytes, but {n_frames} frames of {unit} bytes need {need}; "
+                f"after a power cut {COLLECT_AGAIN}; otherwise {COPY_AGAIN}"
             )
 
 
-_COPY_AGAIN = "copy the data set again, or delete this domain's folder and collect it again"
+def payload_crc(frames: np.ndarray, rows: np.ndarray) -> int:
+    """CRC-32 of an episode: the bytes of its uint8 frames, then those of its rows. Both must be contiguous."""
+    return zlib.crc32(rows.view(np.uint8).data, zlib.crc32(frames.reshape(-1).data))
+
+
+def episode_fault(entry: np.void, frames: int, table: int, image_size: int) -> str:
+    """Reads one episode and says what is wrong with it; empty if nothing is.
+
+    Args:
+        entry: of dtype `ENTRY`.
+        frames: the open `frames.u8`.
+        table: the open `frames.tbl`.
+        image_size: height and width of the frames [pixels].
+    """
+    first, count, unit = int(entry["first_frame"]), int(entry["n_frames"]), image_size * image_size * 3
+    pixels = os.pread(frames, count * unit, first * unit)
+    rows = os.pread(table, count * ROW.itemsize, first * ROW.itemsize)
+    if len(pixels) < count * unit or len(rows) < count * ROW.itemsize:
+        return "frames or rows are missing"
+    labels = np.frombuffer(rows, ROW)
+    if payload_crc(np.frombuffer(pixels, np.uint8), labels) != entry["crc"]:
+        return "frames or rows do not match their checksum"
+    if bool(labels["success"][-1]) != entry["success"]:
+        return "the index and the last row disagree about success"
+    return ""
 
 
 def _episode_name(item: dict[str, Any]) -> tuple[str, int]:

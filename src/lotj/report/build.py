@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from lotj.evaluation import FilmStrip, barnard
 from lotj.report import charts
@@ -24,6 +23,7 @@ from lotj.report.findings import (
     ordered,
     p_words,
     percent,
+    place_words,
     summary_sentences,
 )
 from lotj.report.pictures import stills
@@ -32,14 +32,15 @@ from lotj.runs import atomic_write
 SCENARIOS = {"near": "starts within ±10 mm of the socket’s axis", "far": "starts 10–20 mm off the socket’s axis"}
 
 HELD_OUT = {
-    "n": ("Frames", "count"),
-    "accuracy": ("Balanced accuracy", "accuracy"),
+    "frames": ("Frames", "count"),
+    "accuracy": ("Accuracy", "accuracy"),
+    "near_miss_accuracy": ("Accuracy, near misses", "accuracy"),
     "auc": ("AUC", "auc"),
     "precision": ("Precision", "rate"),
-    "expert": ("False alarms: expert", "rate"),
+    "expert": ("expert", "rate"),
     "press": ("pressed beside", "rate"),
-    "withdraw": ("inserted and withdrawn", "rate"),
-    "half": ("half inserted", "rate"),
+    "withdraw": ("withdrawn", "rate"),
+    "half": ("half in", "rate"),
 }
 """Columns of the reward's table: key in `reward_report.json` (of ``false_positive_rate`` for kinds) -> title, form."""
 
@@ -80,7 +81,7 @@ def build_report(run_folder: Path) -> Path:
     style = resources.files("lotj.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     page = environment.get_template("report.html").render(
         run=run,
-        style=Markup(style),  # ours, not the run's
+        style=style,
         title=str(run.config.get("connector_title") or run.config.get("connector") or "Unknown connector"),
         summary=summary_sentences(run),
         facts=_facts(run),
@@ -90,6 +91,7 @@ def build_report(run_folder: Path) -> Path:
         versions=[(name, value) for name, value in run.versions.items() if value is not None],
         percent=percent,
         p_words=p_words,
+        place_words=place_words,
         interval_words=interval_words,
         **_result_part(run),
         **_practice_part(run),
@@ -173,7 +175,8 @@ def _result_part(run: RunFiles) -> dict[str, Any]:
         label = LABELS.get(result.name, result.label)
         rows.append({"label": label, "ours": ours, "p": p, "summary": summary})
     missing = [name for name in ORDER if name not in summaries] if rows else []
-    return {"rows": rows, "unevaluated": missing, "labels": LABELS}
+    paired = len({tuple(result.seed) for result in results}) == 1
+    return {"rows": rows, "unevaluated": missing, "labels": LABELS, "paired": paired}
 
 
 def _practice_part(run: RunFiles) -> dict[str, Any]:
@@ -188,14 +191,17 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
     titles = {**{name: f"Loss: {name.removeprefix('loss/')}" for name in names}, **titles}
     drawn = [charts.small_series(trials, name, title) for name, title in titles.items()]
     return {
-        "curve": charts.learning_curve(trials, summaries.get("offline"), summaries.get("practice")),
+        "curve": {
+            name: charts.learning_curve(trials, summaries.get("offline"), summaries.get("practice"), width)
+            for name, width in (("wide", charts.WIDE), ("narrow", charts.NARROW))
+        },
         "series": [chart for chart in drawn if chart],
         "truth_known": bool(np.isfinite(trials.true).any()),
         "evaluated_here": any(name in summaries for name in LEARNT),
         "window": charts.WINDOW,
         "judgement": judge(trials),
         "late": judge(_last_quarter(trials)) if len(trials) >= 40 else None,
-        "map": charts.claim_map(trials, number(run.config.get("insertion_depth_mm"))),
+        "map": charts.claim_map(trials, run.insertion_depth_mm),
     }
 
 
@@ -256,7 +262,10 @@ def _reward_part(run: RunFiles) -> dict[str, Any]:
 
 def _held_cell(entry: dict[str, Any], key: str) -> dict[str, Any]:
     kinds = entry.get("false_positive_rate")
-    value = number(entry.get(key, kinds.get(key) if isinstance(kinds, dict) else None))
+    if key == "frames":
+        value = number(entry.get("successes")) + number(entry.get("others"))
+    else:
+        value = number(entry.get(key, kinds.get(key) if isinstance(kinds, dict) else None))
     form = HELD_OUT[key][1]
     if not math.isfinite(value):
         return {"kind": form, "value": None}

@@ -1,26 +1,28 @@
 """Charts as inline SVG. Colours come from the page's style sheet (classes), so that they follow light and dark.
 
-Each chart is drawn twice, for a wide and a narrow page, so that letters keep their size on a phone.
+The learning curve is drawn twice, for a wide and a narrow page, so that letters keep their size on a phone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from xml.etree import ElementTree
 
 import numpy as np
-from markupsafe import Markup, escape
 
 from lotj.evaluation import Summary, moving_rate, wilson
 from lotj.report.files import Trials
-from lotj.report.findings import BESIDE_MM, percent
+from lotj.report.findings import BESIDE_MM, SPACE, percent
 
 WINDOW = 20
 """Trials in the moving success rate."""
 
 WIDE, NARROW = 760, 350
 """Widths of the drawings [px]."""
+
+_wilson = cache(wilson)  # a moving window meets the same few counts again and again
 
 
 @dataclass(frozen=True)
@@ -48,40 +50,81 @@ class Plane:
         return round(bottom - (value - low) / (high - low) * (bottom - top), 1)
 
 
-_wilson = cache(wilson)  # a moving window meets the same few counts again and again
+class Drawing:
+    """An SVG picture under construction; names and words are escaped by the XML writer.
+
+    Args:
+        width: [px].
+        height: [px].
+        words: what it shows, for people who cannot see it.
+    """
+
+    def __init__(self, width: int, height: int, words: str) -> None:
+        self.width, self.height = width, height
+        box = {"viewBox": f"0 0 {width} {height}", "role": "img", "aria-label": words}
+        self._root = ElementTree.Element("svg", box)
+        self._into = self._root
+
+    def add(self, tag: str, kind: str = "", words: str = "", **attributes: object) -> None:
+        """Put an element in the current group; `kind` is its class."""
+        named = {name.replace("_", "-"): str(value) for name, value in attributes.items()}
+        element = ElementTree.SubElement(self._into, tag, {"class": kind, **named} if kind else named)
+        element.text = words or None
+
+    def group(self, kind: str) -> None:
+        """What follows belongs to a new group."""
+        self._into = ElementTree.SubElement(self._root, "g", {"class": kind})
+
+    def write(self, x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> None:
+        """Put words at a point."""
+        self.add("text", kind, words, x=round(x, 1), y=round(y, 1), text_anchor=anchor)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str = "") -> None:
+        """Put a straight line."""
+        self.add("line", kind, x1=x1, y1=y1, x2=x2, y2=y2)
+
+    def path(self, plane: Plane, points: Iterable[tuple[float, float]], kind: str, closed: bool = False) -> None:
+        """Put a line through data points; fewer than two make none."""
+        places = [f"{plane.x(float(x))} {plane.y(float(y))}" for x, y in points]
+        if len(places) > 1:
+            self.add("path", kind, d="M" + "L".join(places) + ("Z" if closed else ""))
+
+    def __str__(self) -> str:
+        return ElementTree.tostring(self._root, encoding="unicode")
 
 
-def both_widths(draw: Callable[[int], Markup]) -> Markup:
-    """A drawing for wide pages and the same for narrow ones; the style sheet shows one."""
-    return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(draw(WIDE), draw(NARROW))
-
-
-def learning_curve(trials: Trials, offline: Summary | None, practised: Summary | None) -> Markup:
+def learning_curve(trials: Trials, offline: Summary | None, practised: Summary | None, width: int) -> str:
     """Moving success rate by trial, predicted and true, between the evaluations before and after.
 
     Below it, one tick a trial: what the robot believed and what was true.
+
+    Args:
+        trials: at least one.
+        offline: evaluation before practice, drawn at trial 0.
+        practised: evaluation after practice, drawn at the last trial.
+        width: `WIDE` or `NARROW`.
     """
-    return both_widths(lambda width: _learning_curve(trials, offline, practised, width))
-
-
-def _learning_curve(trials: Trials, offline: Summary | None, practised: Summary | None, width: int) -> Markup:
-    narrow = width == NARROW
-    height = 300 if narrow else 340
+    height = 300 if width == NARROW else 340
     last = max(int(trials.trial[-1]), 2)
-    plane = Plane((0.0, float(last)), (0.0, 1.0), (40, 14, width - 22, height - 76))
+    # Beside the curves stand the evaluations, before on the left, after on the right.
+    before, after = 50 if offline else 0, 54 if practised else 0
+    plane = Plane((0.0, float(last)), (0.0, 1.0), (46 + before, 14, width - 24 - after, height - 76))
+    drawing = Drawing(width, height, _curve_words(trials))
+    _percent_grid(drawing, plane, 46, width - 8)
+    _trial_axis(drawing, plane, last, 4 if width == NARROW else 8)
     # A rate over a handful of trials is noise: the curves begin once half a window has passed.
     begin = min(WINDOW // 2, len(trials) // 2)
-    parts = [_percent_grid(plane), _trial_axis(plane, last, narrow)]
+    shown = "true" if np.isfinite(trials.true).any() else "predicted"
     for outcomes, kind in ((trials.true, "true"), (trials.predicted, "predicted")):
+        if kind == shown:  # two bands over one another would only be grey
+            _band(drawing, plane, trials.trial, outcomes, begin, kind)
         rate = moving_rate(outcomes, WINDOW)
-        parts.append(_band(plane, trials.trial, outcomes, begin, kind))
-        parts.append(_line(plane, trials.trial[begin:], rate[begin:], f"line {kind}"))
-    for summary, place in ((offline, 0), (practised, last)):
+        drawing.path(plane, _known(trials.trial[begin:], rate[begin:]), f"line {kind}")
+    _ticks(drawing, plane, trials, height - 50)
+    for summary, x, name in ((offline, 58, "before"), (practised, width - 58, "after")):
         if summary:
-            parts.append(_whisker(plane, place, summary))
-    parts.append(_ticks(plane, trials, height - 50))
-    parts.append(_text(plane.box[0] - 34, height - 4, f"Trial (one tick each above; curves: last {WINDOW} trials)"))
-    return _svg(width, height, _curve_words(trials), parts)
+            _whisker(drawing, plane, x, summary, name)
+    return str(drawing)
 
 
 def _curve_words(trials: Trials) -> str:
@@ -91,23 +134,25 @@ def _curve_words(trials: Trials) -> str:
     return words + (f", true {percent(true)}." if np.isfinite(true) else "; true success not recorded.")
 
 
-def _percent_grid(plane: Plane) -> Markup:
-    left, _, right, _ = plane.box
-    parts = []
+def _known(xs: np.ndarray, ys: np.ndarray) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if np.isfinite(y)]
+
+
+def _percent_grid(drawing: Drawing, plane: Plane, left: float, right: float) -> None:
     for rate in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = plane.y(rate)
-        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, right, y, y))
-        parts.append(_text(left - 8, y + 4, f"{100 * rate:.0f}{' %' if rate == 1 else ''}", "end"))
-    return Markup("").join(parts)
+        drawing.line(left, y, right, y, "grid")
+        drawing.write(left - 8, y + 4, f"{100 * rate:.0f}{' %' if rate == 1 else ''}", "end")
 
 
-def _trial_axis(plane: Plane, last: int, narrow: bool) -> Markup:
-    step = _round_step(last / (4 if narrow else 8))
-    places = [place for place in range(0, last + 1, step) if last - place > 0.4 * step or place == last]
-    if last not in places:
-        places.append(last)
+def _trial_axis(drawing: Drawing, plane: Plane, last: int, many: int) -> None:
+    step = _round_step(last / many)
     bottom = plane.box[3]
-    return Markup("").join(_text(plane.x(place), bottom + 16, str(place), "middle") for place in places)
+    for place in [*(place for place in range(0, last, step) if last - place > 0.6 * step), last]:
+        words = f"trial{SPACE}{place}" if place == last else str(place)
+        drawing.write(
+            plane.x(place) + (14 if place == last else 0), bottom + 16, words, "end" if place == last else "middle"
+        )
 
 
 def _round_step(rough: float) -> int:
@@ -116,46 +161,26 @@ def _round_step(rough: float) -> int:
     return int(next(factor * scale for factor in (1, 2, 5, 10) if factor * scale >= rough))
 
 
-def _band(plane: Plane, trial: np.ndarray, outcomes: np.ndarray, begin: int, kind: str) -> Markup:
+def _band(drawing: Drawing, plane: Plane, trial: np.ndarray, outcomes: np.ndarray, begin: int, kind: str) -> None:
     """Wilson 95 % band of the moving rate."""
     ends = []
     for index in range(begin, len(trial)):
         recent = outcomes[max(0, index - WINDOW + 1) : index + 1]
         recent = recent[np.isfinite(recent)]
         if len(recent):
-            ends.append((trial[index], *_wilson(int(recent.sum()), len(recent))))
-    if len(ends) < 2:
-        return Markup("")
+            ends.append((float(trial[index]), *_wilson(int(recent.sum()), len(recent))))
     points = [(x, high) for x, _, high in ends] + [(x, low) for x, low, _ in reversed(ends)]
-    return Markup('<path class="band {}" d="M{}Z"/>').format(kind, _path(plane, points))
+    drawing.path(plane, points, f"band {kind}", closed=True)
 
 
-def _line(plane: Plane, xs: np.ndarray, ys: np.ndarray, classes: str) -> Markup:
-    points = [(x, y) for x, y in zip(xs, ys, strict=True) if np.isfinite(y)]
-    return Markup('<path class="{}" d="M{}"/>').format(classes, _path(plane, points)) if points else Markup("")
-
-
-def _path(plane: Plane, points: Iterable[tuple[float, float]]) -> str:
-    return "L".join(f"{plane.x(float(x))} {plane.y(float(y))}" for x, y in points)
-
-
-def _whisker(plane: Plane, place: float, summary: Summary) -> Markup:
-    x, rate = plane.x(place), summary.successes / summary.n
-    left = place > plane.x_range[0]
-    return Markup(
-        '<g class="whisker"><line x1="{x}" x2="{x}" y1="{low}" y2="{high}"/><circle cx="{x}" cy="{y}" r="5"/>'
-        '<text x="{tx}" y="{ty}" text-anchor="{anchor}">{k}/{n}</text></g>'
-    ).format(
-        x=x,
-        y=plane.y(rate),
-        low=plane.y(summary.low),
-        high=plane.y(summary.high),
-        tx=x - 10 if left else x + 10,
-        ty=plane.y(rate) - 8,
-        anchor="end" if left else "start",
-        k=summary.successes,
-        n=summary.n,
-    )
+def _whisker(drawing: Drawing, plane: Plane, x: float, summary: Summary, name: str) -> None:
+    """An evaluation with its interval at pixel column `x`; its count stands to the right of it."""
+    y = plane.y(summary.successes / summary.n)
+    drawing.group("whisker")
+    drawing.line(x, plane.y(summary.low), x, plane.y(summary.high))
+    drawing.add("circle", cx=x, cy=y, r=5)
+    drawing.write(x + 9, y - 6, f"{summary.successes}/{summary.n}")
+    drawing.write(x - 6, plane.box[3] + 16, name)
 
 
 def outcome_kinds(trials: Trials) -> np.ndarray:
@@ -173,22 +198,18 @@ def outcome_kinds(trials: Trials) -> np.ndarray:
     )
 
 
-def _ticks(plane: Plane, trials: Trials, top: float) -> Markup:
-    """One upright tick a trial; a false alarm is also taller, so that colour is not the only sign."""
-    width = max((plane.box[2] - plane.box[0]) / max(plane.x_range[1], 1.0) - 0.3, 0.6)
-    heights = {"hit": (0, 16), "alarm": (-4, 24), "miss": (8, 8), "fail": (13, 3), "said": (0, 16), "unsaid": (13, 3)}
-    parts = []
+def _ticks(drawing: Drawing, plane: Plane, trials: Trials, top: float) -> None:
+    """One upright tick a trial; a false alarm hangs below the rest, so that colour is not the only sign."""
+    width = round(min(max((plane.box[2] - plane.box[0]) / plane.x_range[1] - 0.3, 0.6), 12.0), 1)
+    spans = {"hit": (0, 16), "alarm": (9, 18), "miss": (8, 8), "fail": (13, 3), "said": (0, 16), "unsaid": (13, 3)}
+    drawing.group("ticks")
     for trial, kind in zip(trials.trial, outcome_kinds(trials), strict=True):
-        offset, height = heights[str(kind)]
-        parts.append(
-            Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
-                kind, round(plane.x(float(trial) - 0.5), 1), top + offset, round(width, 1), height
-            )
-        )
-    return Markup('<g class="ticks">{}</g>').format(Markup("").join(parts))
+        offset, height = spans[str(kind)]
+        x = round(plane.x(float(trial)) - width / 2, 1)
+        drawing.add("rect", str(kind), x=x, y=top + offset, width=width, height=height)
 
 
-def claim_map(trials: Trials, insertion_depth_mm: float) -> Markup | None:
+def claim_map(trials: Trials, insertion_depth_mm: float) -> str | None:
     """Where the plug truly was in the trials that the reward model called a success, seen from the side.
 
     Args:
@@ -202,103 +223,65 @@ def claim_map(trials: Trials, insertion_depth_mm: float) -> Markup | None:
     shown = (trials.predicted > 0.5) & np.isfinite(depth) & np.isfinite(lateral) & np.isfinite(trials.true)
     if not shown.any():
         return None
-    return _claim_map(lateral[shown], depth[shown], trials.true[shown] > 0.5, insertion_depth_mm)
-
-
-def _claim_map(lateral: np.ndarray, depth: np.ndarray, true: np.ndarray, seated: float) -> Markup:
-    width, height = NARROW, 300
+    lateral, depth, true = lateral[shown], depth[shown], trials.true[shown] > 0.5
     # A few far-away plugs must not squeeze the rest: they are drawn at the edge.
-    right = float(np.clip(lateral.max(), 5.0, 25.0))
-    deepest = max(seated if np.isfinite(seated) else 0.0, float(min(depth.max(), 60.0)), 2.0) * 1.08
-    highest = float(np.clip(depth.min(), -30.0, -3.0))
-    plane = Plane((0.0, right), (deepest, highest), (44, 12, width - 12, height - 42))
-    parts = [_map_frame(plane, seated)]
-    for x, y, good in sorted(zip(lateral, depth, true, strict=True), key=lambda point: point[2], reverse=True):
-        cx, cy = plane.x(min(float(x), right)), plane.y(float(np.clip(y, highest, deepest)))
-        if good:
-            parts.append(Markup('<circle class="hit" cx="{}" cy="{}" r="4"/>').format(cx, cy))
-        else:  # a cross, so that colour is not the only sign
-            parts.append(
-                Markup('<path class="alarm" d="M{} {}l7 7m0 -7l-7 7"/>').format(round(cx - 3.5, 1), round(cy - 3.5, 1))
-            )
+    right = float(np.clip(lateral.max() * 1.05, 5.0, 25.0))
+    seated = insertion_depth_mm if np.isfinite(insertion_depth_mm) else 0.0
+    deepest = max(seated, float(min(depth.max(), 60.0)), 2.0) * 1.08
+    highest = float(np.clip(depth.min() - 1.0, -30.0, -4.0))
+    plane = Plane((0.0, right), (deepest, highest), (78, 12, NARROW - 12, 258))
     words = f"Where the plug was when the reward said success: {int(true.sum())} seated, {int((~true).sum())} not."
-    return _svg(width, height, words, parts)
+    drawing = Drawing(NARROW, 300, words)
+    _map_frame(drawing, plane, insertion_depth_mm)
+    for good in (True, False):  # false alarms on top
+        for x, y in zip(np.minimum(lateral[true == good], right), depth[true == good], strict=True):
+            cx, cy = plane.x(float(x)), plane.y(float(np.clip(y, highest, deepest)))
+            if good:
+                drawing.add("circle", "hit", cx=cx, cy=cy, r=4)
+            else:  # a cross, so that colour is not the only sign
+                drawing.add("path", "alarm", d=f"M{cx - 3.5:.1f} {cy - 3.5:.1f}l7 7m0 -7l-7 7")
+    return str(drawing)
 
 
-def _map_frame(plane: Plane, seated: float) -> Markup:
-    left, top, right, bottom = plane.box
+def _map_frame(drawing: Drawing, plane: Plane, seated: float) -> None:
+    left, _, right, bottom = plane.box
     mouth = plane.y(0.0)
-    parts = [
-        Markup('<rect class="socket" x="{}" y="{}" width="{}" height="{}"/>').format(
-            left, mouth, round(plane.x(min(BESIDE_MM, plane.x_range[1])) - left, 1), round(bottom - mouth, 1)
-        ),
-        Markup('<line class="rule" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, right, mouth, mouth),
-        _text(right, mouth - 5, "socket mouth", "end"),
-    ]
-    depths = [0.0]
-    if np.isfinite(seated):
-        y = plane.y(seated)
-        parts.append(Markup('<line class="rule dashed" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, right, y, y))
-        parts.append(_text(right, y - 5, "seated", "end"))
-        depths.append(seated)
-    parts += [_text(left - 6, plane.y(depth) + 4, f"{depth:g}", "end") for depth in depths]
-    step = _round_step(plane.x_range[1] / 5)
-    for place in range(0, int(plane.x_range[1]) + 1, step):
-        parts.append(_text(plane.x(place), bottom + 16, str(place), "middle"))
-    parts.append(_text((left + right) / 2, bottom + 34, "Distance from the socket’s axis (mm)", "middle"))
-    parts.append(
-        Markup('<text transform="translate(12 {}) rotate(-90)" text-anchor="middle">Depth (mm)</text>').format(
-            round((top + bottom) / 2)
-        )
-    )
-    return Markup("").join(parts)
+    socket = round(plane.x(min(BESIDE_MM, plane.x_range[1])) - left, 1)
+    drawing.add("rect", "socket", x=left, y=mouth, width=socket, height=round(bottom - mouth, 1))
+    for depth, name, kind in ((0.0, "mouth", "rule"), (seated, "seated", "rule dashed")):
+        if np.isfinite(depth):
+            y = plane.y(depth)
+            drawing.line(left, y, right, y, kind)
+            drawing.write(left - 6, y + 4, f"{name} {depth:g}", "end")
+    for place in range(0, int(plane.x_range[1]) + 1, _round_step(plane.x_range[1] / 5)):
+        drawing.write(plane.x(place), bottom + 16, str(place), "middle")
+    drawing.write((left + right) / 2, bottom + 36, "Distance from the socket’s axis (mm)", "middle")
+    middle = round((plane.box[1] + bottom) / 2)
+    drawing.add("text", "", "Depth (mm)", transform=f"translate(12 {middle}) rotate(-90)", text_anchor="middle")
 
 
-def small_series(trials: Trials, name: str, title: str) -> Markup | None:
+def small_series(trials: Trials, name: str, title: str) -> str | None:
     """One recorded series by trial, on its own scale: faint dots and a moving mean; None when there are no numbers."""
-    values = trials.series.get(name, np.array([]))
+    values = trials.series[name]
     known = np.isfinite(values)
     if known.sum() < 2:
         return None
-    width, height = 230, 130
     low, high = (float(value) for value in np.percentile(values[known], [1, 99]))
     if high - low < 1e-12:
         low, high = low - 0.5, high + 0.5
-    plane = Plane((0.0, max(float(trials.trial[-1]), 2.0)), (low, high), (52, 24, width - 8, height - 22))
-    smooth = np.array(
-        [np.nanmean(values[max(0, end - WINDOW) : end]) if known[max(0, end - WINDOW) : end].any() else np.nan
-         for end in range(1, len(values) + 1)]
-    )  # fmt: skip
-    dots = [
-        Markup('<circle cx="{}" cy="{}" r="1.2"/>').format(plane.x(float(x)), plane.y(float(np.clip(y, low, high))))
-        for x, y in zip(trials.trial[known], values[known], strict=True)
-    ]
-    bottom = plane.box[3]
-    parts = [
-        _text(0, 12, title, kind="title"),
-        *(
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(plane.box[0], plane.box[2], y, y)
-            for y in (plane.y(low), plane.y(high))
-        ),
-        _text(46, plane.y(high) + 4, f"{high:.3g}", "end"),
-        _text(46, plane.y(low) + 4, f"{low:.3g}", "end"),
-        Markup('<g class="dots">{}</g>').format(Markup("").join(dots)),
-        _line(plane, trials.trial, smooth, "line neutral"),
-        _text(plane.box[0], bottom + 16, "0"),
-        _text(plane.box[2], bottom + 16, f"trial {int(trials.trial[-1])}", "end"),
-    ]
+    plane = Plane((0.0, max(float(trials.trial[-1]), 2.0)), (low, high), (54, 24, 222, 108))
+    recent = [values[max(0, end - WINDOW) : end] for end in range(1, len(values) + 1)]
+    smooth = np.array([np.nanmean(part) if np.isfinite(part).any() else np.nan for part in recent])
     ends = smooth[np.isfinite(smooth)]
-    return _svg(width, height, f"{title} by trial, from {ends[0]:.3g} to {ends[-1]:.3g} (mean of {WINDOW}).", parts)
-
-
-def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> Markup:
-    classes = Markup(' class="{}"').format(kind) if kind else ""
-    return Markup('<text{} x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        classes, round(x, 1), round(y, 1), anchor, words
-    )
-
-
-def _svg(width: int, height: int, words: str, parts: Iterable[Markup]) -> Markup:
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, escape(words), Markup("").join(parts)
-    )
+    drawing = Drawing(230, 130, f"{title} by trial, from {ends[0]:.3g} to {ends[-1]:.3g} (mean of {WINDOW}).")
+    drawing.write(0, 12, title, kind="title")
+    for value in (high, low):
+        drawing.line(plane.box[0], plane.y(value), plane.box[2], plane.y(value), "grid")
+        drawing.write(plane.box[0] - 6, plane.y(value) + 4, f"{value:.3g}", "end")
+    drawing.write(plane.box[2], plane.box[3] + 16, f"trial {int(trials.trial[-1])}", "end")
+    drawing.write(plane.box[0], plane.box[3] + 16, "0")
+    drawing.path(plane, _known(trials.trial, np.clip(smooth, low, high)), "line neutral")
+    drawing.group("dots")
+    for x, y in zip(trials.trial[known], np.clip(values[known], low, high), strict=True):
+        drawing.add("circle", cx=plane.x(float(x)), cy=plane.y(float(y)), r=1.2)
+    return str(drawing)

@@ -5,19 +5,20 @@ The files (all but `config.json` may be missing; unknown keys are ignored):
 - ``run.json`` and ``versions.json``: as `lotj.runs.Run` writes them (kind, seed, created; package -> version).
 - ``config.json``: connector, connector_title, family, scenario, robot, domain, preset, trials, pretrain_run,
   pretrain_seed, insertion_depth_mm, commands (list), and any settings.
-- ``metrics.jsonl``: a line a trial: trial (from 1), predicted_success (0/1), score, steps, value, seconds, ``loss/*``.
-- ``truth.jsonl``: a line a trial: trial, true_success (0/1), depth_mm (0 at the socket's mouth, positive inside),
-  lateral_mm, peak_force_n, dislodged: the state when the trial ended. For evaluation only.
+- ``metrics.jsonl``: a line a trial: trial (from 1), seed (of the start pose), predicted_success, score, steps, value,
+  seconds, ``loss/*``.
+- ``truth.jsonl``: a line a trial: trial or seed, true_success, depth_mm (0 at the socket's mouth, positive inside),
+  insertion_depth_mm, lateral_mm, peak_force_n, dislodged: the state when the trial ended. For evaluation only.
 - ``evaluation.json``: see `lotj.evaluation.results`. ``filmstrips.npz``: see `lotj.evaluation.filmstrip`.
-- ``reward_report.json``: threshold; overall and connectors: n, positives, accuracy, auc, precision,
-  false_positive_rate.
+- ``reward_report.json``: threshold; overall and connectors (by name): successes, others (frames), accuracy,
+  near_miss_accuracy, auc, precision, false_positive_rate (by kind of episode).
 - ``timings.json``: machine, seconds (phase -> seconds).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class RunFiles:
         folder: of the run.
         config: `config.json` with kind, seed and created of `run.json`.
         trials: None without `metrics.jsonl`.
+        insertion_depth_mm: depth of a seated plug; NaN if not recorded.
         evaluations: possibly empty.
         films: name -> strip, possibly empty.
         reward: held-out figures, possibly empty.
@@ -72,6 +74,7 @@ class RunFiles:
     folder: Path
     config: dict[str, Any]
     trials: Trials | None
+    insertion_depth_mm: float
     evaluations: list[EvaluationResult]
     films: dict[str, FilmStrip]
     reward: dict[str, Any]
@@ -101,18 +104,21 @@ def read_run(folder: Path) -> RunFiles:
         try:
             return read(folder / name)
         except (DataError, OSError) as error:
-            absent[name] = str(error)
+            absent[name] = str(error).replace(f"{folder}/", "")  # the page may travel: no paths of this machine
             return empty
 
-    metrics = optional(METRICS, lambda path: _read_lines(path, "predicted_success"), {})
-    truth = optional(TRUTH, lambda path: _read_lines(path, "true_success"), {})
-    for name, lines in ((METRICS, metrics), (TRUTH, truth)):
-        if not lines:
-            absent.setdefault(name, "it holds no trials yet")
+    metrics = _last_by(optional(METRICS, _read_lines, []), "trial", "predicted_success")
+    truth = optional(TRUTH, _read_lines, [])
+    matched = _match(metrics, truth)
+    if not metrics:
+        absent.setdefault(METRICS, "it holds no trials yet")
+    elif not matched:
+        absent.setdefault(TRUTH, "its lines cannot be matched with the trials (they share no trial number and no seed)")
     return RunFiles(
         folder=folder,
         config={**config, **optional("run.json", _read_object, {})},
-        trials=_align(metrics, truth) if metrics else None,
+        trials=_align(metrics, matched) if metrics else None,
+        insertion_depth_mm=_first(number(line.get("insertion_depth_mm")) for line in [config, *truth]),
         evaluations=optional(EVALUATION, read_evaluations, []),
         films=optional(FILMS, load_filmstrips, {}),
         reward=optional(REWARD, _read_object, {}),
@@ -137,17 +143,37 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_lines(path: Path, needed: str) -> dict[int, dict[str, Any]]:
-    """Lines by trial. The last line of a trial counts (a resumed run repeats it); a torn line is left out."""
-    lines: dict[int, dict[str, Any]] = {}
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a JSON-lines file; a torn line is left out."""
+    lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and np.isfinite(number(line.get("trial"))) and needed in line:
-            lines[int(line["trial"])] = line
+        if isinstance(line, dict):
+            lines.append(line)
     return lines
+
+
+def _last_by(lines: list[dict[str, Any]], key: str, needed: str) -> dict[int, dict[str, Any]]:
+    """Lines that have `needed`, by their whole number `key`; the last of each counts (a resumed run repeats some)."""
+    return {
+        int(line[key]): line for line in lines if np.isfinite(number(line.get(key))) and line.get(needed) is not None
+    }
+
+
+def _match(metrics: dict[int, dict[str, Any]], truth: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Truth by trial: by its number where it is written, else by the seed of the start pose."""
+    by_seed = _last_by(truth, "seed", "true_success")
+    from_seed = {trial: by_seed.get(line.get("seed", -1)) for trial, line in metrics.items()}
+    by_trial = _last_by(truth, "trial", "true_success")
+    return {**{trial: line for trial, line in from_seed.items() if line}, **by_trial}
+
+
+def _first(values: Iterable[float]) -> float:
+    """The first finite one, else NaN."""
+    return next((value for value in values if np.isfinite(value)), float("nan"))
 
 
 def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]]) -> Trials:

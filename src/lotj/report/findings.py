@@ -21,6 +21,9 @@ LABELS = {
 LEARNT = ("offline", "practice")
 """The evaluations of a learnt policy; all others are hand-made baselines."""
 
+SPACE = "\u00a0"
+"""Between a number and its unit: no line ends here."""
+
 BESIDE_MM = 2.0
 """Farther than this from the socket's axis, a plug is beside the socket [mm]."""
 ABOVE_MM = -3.0
@@ -115,14 +118,16 @@ def percent(rate: float) -> str:
         return "–"
     whole = round(100.0 * rate)
     if whole == 0 and rate > 0:
-        return "<1 %"
-    return ">99 %" if whole == 100 and rate < 1 else f"{whole} %"
+        return f"<1{SPACE}%"
+    return f">99{SPACE}%" if whole == 100 and rate < 1 else f"{whole}{SPACE}%"
 
 
-def interval_words(successes: int, n: int) -> str:
-    """A count with its interval, e.g. 17 of 20 (95 % interval 64–95 %)."""
+def interval_words(successes: int, n: int, noun: str) -> str:
+    """A count with its interval, e.g. 17 of 20 attempts (95 % interval 64–95 %)."""
     low, high = wilson(successes, n)
-    return f"{successes} of {n} (95 % interval {round(100 * low)}–{round(100 * high)} %)"
+    # As in `percent`, an end that is not certainty does not read as one.
+    ends = f"{max(round(100 * low), low > 0)}–{min(round(100 * high), 99 + (high >= 1))}"
+    return f"{successes} of {n} {noun} (95{SPACE}% interval {ends}{SPACE}%)"
 
 
 def summary_sentences(run: RunFiles) -> list[str]:
@@ -134,14 +139,14 @@ def summary_sentences(run: RunFiles) -> list[str]:
     if after:
         sentences.append(
             f"After {trained} judged only by its own eyes, the robot inserted this connector in "
-            f"{interval_words(after.successes, after.n)} attempts."
+            f"{interval_words(after.successes, after.n, 'attempts')}."
         )
         if before:
             sentences.append(_change(before, after))
     elif before:
         sentences.append(
-            f"Before practice, the robot inserted this connector in {interval_words(before.successes, before.n)} "
-            "attempts; it has not been evaluated after practice."
+            f"Before practice, the robot inserted this connector in {interval_words(before.successes, before.n, 'attempts')}"
+            "; it has not been evaluated after practice."
         )
     elif run.trials:
         said = int(np.nansum(run.trials.predicted))
@@ -158,15 +163,23 @@ def summary_sentences(run: RunFiles) -> list[str]:
 def _change(before: Summary, after: Summary) -> str:
     p = barnard(before.successes, before.n, after.successes, after.n)
     rise = after.successes / after.n - before.successes / before.n
-    was = f"Before practice it managed {interval_words(before.successes, before.n)}"
+    was = f"Before practice it managed {interval_words(before.successes, before.n, 'attempts')}"
     if p < 0.05:
-        return f"{was}: it got {'better' if rise > 0 else 'worse'}, by more than chance explains ({p_words(p)})."
-    return f"{was}; chance alone could explain the difference ({p_words(p)})."
+        return f"{was}: it got {'better' if rise > 0 else 'worse'}, by more than chance explains (Barnard’s test, {p_words(p)})."
+    return f"{was}; chance alone could explain the difference (Barnard’s test, {p_words(p)})."
 
 
 def p_words(p: float) -> str:
-    """A p-value for people, with the name of the test."""
-    return "Barnard’s test, p < 0.001" if p < 0.001 else f"Barnard’s test, p = {p:.2g}"
+    """A p-value for people."""
+    return f"p{SPACE}<{SPACE}0.001" if p < 0.001 else f"p{SPACE}={SPACE}{p:.2g}"
+
+
+def place_words(depth_mm: float, lateral_mm: float) -> str | None:
+    """Where a plug was, for people; None if not recorded."""
+    if not (np.isfinite(depth_mm) and np.isfinite(lateral_mm)):
+        return None
+    height = f"{depth_mm:.1f}{SPACE}mm deep" if depth_mm > 0 else f"{-depth_mm:.1f}{SPACE}mm above the mouth"
+    return f"{height}, {lateral_mm:.1f}{SPACE}mm off the axis"
 
 
 def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
@@ -175,4 +188,6 @@ def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
         return []
     best, summary = max(made, key=lambda pair: pair[1].successes / pair[1].n)
     name = LABELS.get(best.name, best.label).lower()
-    return [f"The best hand-made strategy here, {name}, managed {interval_words(summary.successes, summary.n)}."]
+    return [
+        f"The best hand-made strategy here, {name}, managed {interval_words(summary.successes, summary.n, 'attempts')}."
+    ]

@@ -1,0 +1,84 @@
+"""Presets: every number of a whole job, composed once. A variant is `dataclasses.replace` of one of these."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, replace
+
+from lotj.agents.iql import IQLConfig
+from lotj.errors import SettingsError
+from lotj.nets.encoder import EncoderConfig
+from lotj.rewards.classifier import RewardConfig
+from lotj.training.collect import CollectConfig
+from lotj.training.practice import PracticeConfig
+from lotj.training.practice_features import FeatureConfig
+from lotj.training.pretrain import PretrainConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One size of the whole job.
+
+    Attributes:
+        name: as on the command line.
+        collect: collection from the training connectors.
+        collect_validation: collection from the validation connectors, on which thresholds are chosen.
+        training_connectors: how many of the training connectors to use; None for all.
+        reward, iql, pretrain, practice: settings of those parts.
+        evaluation_trials: trials per evaluation.
+    """
+
+    name: str
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    collect_validation: CollectConfig = field(
+        default_factory=lambda: CollectConfig(robots_per_connector=2, expert_episodes=24)
+    )
+    training_connectors: int | None = None
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    iql: IQLConfig = field(default_factory=IQLConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    practice: PracticeConfig = field(default_factory=PracticeConfig)
+    evaluation_trials: int = 20
+
+
+def _paper() -> Preset:
+    """The paper's protocol where it is stated: 50 connectors on 2 robots, 70,000 episodes, no near misses, ResNet-18 at
+    96 px, plain IQL with DAIB, a quarter of online data. For a machine with a GPU."""
+    encoder = EncoderConfig(image_size=96, width=64, stages=4, norm="batch")
+    return Preset(
+        name="paper",
+        collect=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=700, near_miss_share=0.0),
+        collect_validation=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=40),
+        reward=RewardConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
+        iql=IQLConfig.paper(),
+        pretrain=PretrainConfig(steps=100_000, batch=256),
+        practice=PracticeConfig(online_fraction=0.25),
+    )
+
+
+def _demo() -> Preset:
+    """The whole job within a quarter of an hour on two cores."""
+    return Preset(
+        name="demo",
+        collect=CollectConfig(expert_episodes=48),
+        collect_validation=CollectConfig(expert_episodes=16),
+        reward=replace(RewardConfig(), steps=900),
+        pretrain=PretrainConfig(steps=1_500),
+        practice=PracticeConfig(trials=100, features=FeatureConfig(transitions=6_000)),
+    )
+
+
+PRESETS = {preset.name: preset for preset in (_demo(), Preset(name="laptop"), _paper())}
+
+
+def find_preset(name: str) -> Preset:
+    """A preset by name.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SettingsError(f"unknown preset {name!r}: {hint}known are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,157 @@
+"""A small world to practise in: a red dot is to be moved onto a green field. Images only; the truth stays in the robot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lotj.agents.iql import IQL, IQLConfig
+from lotj.data.dataset import Dataset
+from lotj.data.store import EpisodeWriter
+from lotj.errors import RobotError
+from lotj.experience import STATE_DIM, Domain, Episode
+from lotj.nets.bottleneck import BottleneckConfig
+from lotj.nets.encoder import EncoderConfig
+from lotj.runs import Run
+from lotj.training.practice import PracticeConfig, PracticeResult, practice
+from lotj.training.practice_features import FeatureConfig
+
+SIZE = 32
+"""Side of the image [pixels]."""
+STEP = 5.0
+"""Pixels of an action of 1; the third action does nothing."""
+REACH = 3.0
+"""The dot is home within this distance of the field's centre [pixels]."""
+TARGETS = {"left": (8.0, 16.0), "right": (22.0, 10.0)}
+"""Domains of the prior data: where the green field is (x, y)."""
+UNSEEN = (16.0, 23.0)
+"""The field of the domain that is practised."""
+
+
+def draw(dot: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(32, 32, 3) uint8: a red disc at `dot` and a green one at `target`, which do not hide each other."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    for channel, (centre, radius) in enumerate(((dot, 3.0), (target, 4.0))):
+        image[..., channel] = 255 * (np.hypot(x - centre[0], y - centre[1]) <= radius)
+    return image
+
+
+@dataclass
+class ToyRobot:
+    """Moves the dot. It keeps the truth of each trial in `truth`, flipped if `lie`: nobody else may notice."""
+
+    target: tuple[float, float] = UNSEEN
+    lie: bool = False
+    dislodges: frozenset[int] = frozenset()  # resets (counted from 1) whose trial loses its part at the third step
+    truth: list[bool] = field(default_factory=list)
+    image_size: int = SIZE
+    action_scale: float = STEP
+    rate_hz: float = 10.0
+    resets: int = 0
+    steps: int = 0
+
+    def reset(self, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        self.dot = rng.uniform(3, SIZE - 4, 2)
+        self.resets, self.steps = self.resets + 1, 0
+        self.truth.append(self.lie)
+        return self.observe()
+
+    def observe(self) -> np.ndarray:
+        return draw(self.dot, np.array(self.target))
+
+    def move(self, delta: np.ndarray) -> np.ndarray:
+        assert delta.shape == (3,) and np.abs(delta).max() <= 1
+        self.steps += 1
+        if self.steps == 3 and self.resets in self.dislodges:
+            raise RobotError("dislodged: the dot fell off")
+        self.dot = np.clip(self.dot + STEP * delta[:2], 3, SIZE - 4)
+        self.truth[-1] = bool(np.hypot(*(self.dot - self.target)) < REACH) != self.lie
+        return self.observe()
+
+    def close(self) -> None:
+        pass
+
+
+class ColourReward:
+    """A reward model that is right: it finds both discs by their colours. It gives NaN from image `nan_after` on."""
+
+    image_size = SIZE
+    threshold = 0.5
+
+    def __init__(self, nan_after: float = np.inf) -> None:
+        self.scored, self.nan_after = 0, nan_after
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        self.scored += len(images)
+        if self.scored > self.nan_after:
+            return np.full(len(images), np.nan, np.float32)
+        y, x = np.mgrid[:SIZE, :SIZE]
+        grid = np.stack([x, y]).reshape(2, -1)
+        weight = images.reshape(len(images), -1, 3).astype(np.float64)
+        centres = np.einsum("pn,inc->icp", grid, weight) / weight.sum(1)[..., None]
+        distance = np.hypot(*(centres[:, 0] - centres[:, 1]).T)
+        return (1 / (1 + np.exp(4 * (distance - REACH)))).astype(np.float32)
+
+
+def make_agent(seed: int = 0) -> IQL:
+    """A small agent that knows nothing."""
+    config = IQLConfig(
+        encoder=EncoderConfig(image_size=SIZE, width=8, stages=1),
+        bottleneck=BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
+        hidden=(64,),
+        critic_projection=32,
+        critic_hidden=64,
+        discount=0.9,
+        lr=1e-3,
+        advantage_scale=20.0,
+        ema=0.02,
+    )
+    return IQL(config, domains=len(TARGETS), seed=seed)
+
+
+def collect(root: Path, episodes: int = 40) -> Dataset:
+    """Prior data: random walks in the two known domains, truly labelled."""
+    for number, (name, target) in enumerate(TARGETS.items()):
+        with EpisodeWriter(root, Domain(name, name, "toy", "toy", number, "train"), SIZE) as writer:
+            for seed in range(episodes):
+                writer.append(walk(name, target, 1000 * number + seed))
+    return Dataset.open(root)
+
+
+def walk(domain: str, target: tuple[float, float], seed: int, steps: int = 10) -> Episode:
+    """One random walk."""
+    robot, rng = ToyRobot(target), np.random.default_rng(seed)
+    frames, actions, success = [robot.reset(seed)], [], [False]
+    while len(actions) < steps and not success[-1]:
+        actions.append(rng.uniform(-1, 1, 3).astype(np.float32))
+        frames.append(robot.move(actions[-1]))
+        success.append(robot.truth[-1])
+    state = np.zeros((len(frames), STATE_DIM), np.float32)
+    done = success[-1]
+    return Episode(
+        np.stack(frames), np.stack(actions), np.array(success), state, done, not done, domain, "far", "expert", seed
+    )
+
+
+def make_config(cache: Path | None, **settings: object) -> PracticeConfig:
+    """Small practice settings."""
+    features = FeatureConfig(transitions=400, views=1, cache=cache)
+    small = {"trials": 5, "max_steps": 6, "batch_size": 32, "updates_per_step": 1, "warmup_trials": 1, "threads": 1}
+    return PracticeConfig(**(small | {"features": features} | settings))  # type: ignore[arg-type]
+
+
+def true_success(agent: IQL, trials: int = 40, max_steps: int = 10) -> float:
+    """Share of trials that the agent's mean policy really ends at home, for the tests alone."""
+    robot, wins = ToyRobot(), 0
+    for seed in range(trials):
+        image = robot.reset(10_000 + seed)
+        for _ in range(max_steps):
+            image = robot.move(agent.act(image[None])[0])
+            if robot.truth[-1]:
+                break
+        wins += robot.truth[-1]
+    return wins / trials
