@@ -10,7 +10,7 @@ fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     exit 3 # the doctor has said what to install
 fi
-echo "installing libegl1 and libgl1-mesa-dri"
+echo "installing libegl1, libopengl0 and libgl1-mesa-dri"
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update && apt-get -qq install -y --no-install-recommends libegl1 libgl1-mesa-dri >/dev/null
+apt-get -qq update && apt-get -qq install -y --no-install-recommends libegl1 libopengl0 libgl1-mesa-dri >/dev/null
 exec "$python" -m lotj doctor

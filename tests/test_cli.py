@@ -156,7 +156,7 @@ def test_without_a_renderer_the_doctor_says_what_to_install() -> None:
     done = lotj("doctor", MUJOCO_GL="disable")
     assert done.returncode == RendererError.exit_code == 3
     assert len(done.stderr.splitlines()) == 1
-    for package in ("libegl1", "libgl1-mesa-dri", "libosmesa6", "make renderer"):
+    for package in ("libegl1", "libopengl0", "libgl1-mesa-dri", "libosmesa6", "make renderer"):
         assert package in done.stderr
 
 

@@ -168,8 +168,8 @@ with EpisodeWriter(Path(sys.argv[1]), domain(), 32) as writer:
     each = (time.perf_counter() - start) / 20
     signal.signal(signal.SIGALRM, signal.default_int_handler)  # raises KeyboardInterrupt, as Ctrl-C does
     for seed in range(300):
-        signal.setitimer(signal.ITIMER_REAL, generator.uniform(1e-5, 1.5 * each))
         try:
+            signal.setitimer(signal.ITIMER_REAL, generator.uniform(1e-5, 1.5 * each))
             writer.append(episode(seed, (0,) * 20 + (1,), size=32))
             signal.setitimer(signal.ITIMER_REAL, 0)
             print(seed, flush=True)

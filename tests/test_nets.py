@@ -273,7 +273,7 @@ def test_each_variant_has_the_parts_its_name_says(variant: str) -> None:
 def test_erm_has_no_penalty_at_all() -> None:
     bottleneck = small("erm")
     loss, terms = bottleneck.penalty(bottleneck(torch.randn(4, 10), sample=True), torch.zeros(4, dtype=torch.int64), 1)
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
     assert {name: float(value) for name, value in terms.items()} == {"kl": 0, "domain_loss": 0, "domain_accuracy": 0}
 
 
@@ -312,9 +312,9 @@ def test_unknown_domains_are_left_out_of_the_adversary() -> None:
     code = bottleneck(features, sample=False)
     some, _ = bottleneck.adversarial_loss(code, torch.tensor([2, -1, 1, -1]), 1.0)
     same, _ = bottleneck.adversarial_loss(bottleneck(features[[0, 2]], sample=False), torch.tensor([2, 1]), 1.0)
-    assert float(some) == pytest.approx(float(same), rel=1e-5)
+    assert some.item() == pytest.approx(same.item(), rel=1e-5)
     none, accuracy = bottleneck.adversarial_loss(code, torch.full((4,), -1), 1.0)
-    assert float(none) == 0.0 and float(accuracy) == 0.0
+    assert none.item() == 0.0 and accuracy.item() == 0.0
 
 
 @pytest.mark.parametrize("bad", [{"variant": "irm"}, {"invariant_dim": 0}, {"kl_weight": -1.0}])

@@ -25,7 +25,7 @@ HOSTILE = "<script>alert('x')</script>\"onload=alert(1)"
 class Page(HTMLParser):
     """Collects what a browser would see."""
 
-    VOID = {"meta", "link", "img", "br"}
+    VOID = {"meta", "link", "img", "br", "wbr"}
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ def test_almost_empty_run_says_what_is_missing_and_what_makes_it(tmp_path):
     page = read(build_report(write_run(tmp_path / "practice-2")))
     assert "Nothing has been practised or evaluated" in page.text
     for name in ("metrics.jsonl", "evaluation.json", "filmstrips.npz", "reward_report.json", "timings.json"):
-        assert f"{name} is not in this run folder" in page.text
+        assert f"{name} is not in this run folder." in page.text
     for command in ("lotj practice --connector nema-5-15", "lotj evaluate practice-2", "lotj pretrain"):
         assert command in page.text
 
@@ -237,7 +237,7 @@ def test_resumed_trials_count_once_and_the_last_line_wins(tmp_path):
 
 def test_hostile_names_stay_text(tmp_path):
     folder = write_run(
-        tmp_path / "run", connector=HOSTILE, connector_title=HOSTILE, robot=HOSTILE, commands=[HOSTILE], note=HOSTILE
+        tmp_path / "run", connector=HOSTILE, connector_title=HOSTILE, robot=HOSTILE, commands=HOSTILE, note=HOSTILE
     )
     write_trials(folder, [1, 0], [1, 0])
     add_evaluation(folder / "evaluation.json", EvaluationResult(**{**vars(result(HOSTILE, 3)), "label": HOSTILE}))

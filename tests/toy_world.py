@@ -14,27 +14,26 @@ from lotj.errors import RobotError
 from lotj.experience import STATE_DIM, Domain, Episode
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
-from lotj.runs import Run
-from lotj.training.practice import PracticeConfig, PracticeResult, practice
+from lotj.training.practice import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
 
-SIZE = 32
+SIZE = 16
 """Side of the image [pixels]."""
-STEP = 5.0
+STEP = 4.0
 """Pixels of an action of 1; the third action does nothing."""
-REACH = 3.0
+REACH = 2.5
 """The dot is home within this distance of the field's centre [pixels]."""
-TARGETS = {"left": (8.0, 16.0), "right": (22.0, 10.0)}
+TARGETS = {"left": (4.0, 8.0), "right": (11.0, 5.0)}
 """Domains of the prior data: where the green field is (x, y)."""
-UNSEEN = (16.0, 23.0)
+UNSEEN = (8.0, 11.0)
 """The field of the domain that is practised."""
 
 
 def draw(dot: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(32, 32, 3) uint8: a red disc at `dot` and a green one at `target`, which do not hide each other."""
+    """(16, 16, 3) uint8: a red disc at `dot` and a green one at `target`, which do not hide each other."""
     y, x = np.mgrid[:SIZE, :SIZE]
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
-    for channel, (centre, radius) in enumerate(((dot, 3.0), (target, 4.0))):
+    for channel, (centre, radius) in enumerate(((dot, 1.8), (target, 3.0))):
         image[..., channel] = 255 * (np.hypot(x - centre[0], y - centre[1]) <= radius)
     return image
 
@@ -45,7 +44,7 @@ class ToyRobot:
 
     target: tuple[float, float] = UNSEEN
     lie: bool = False
-    dislodges: frozenset[int] = frozenset()  # resets (counted from 1) whose trial loses its part at the third step
+    dislodges: frozenset[int] = frozenset()  # resets (from 1) whose trial loses its part at the third step
     truth: list[bool] = field(default_factory=list)
     image_size: int = SIZE
     action_scale: float = STEP
@@ -55,7 +54,7 @@ class ToyRobot:
 
     def reset(self, seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        self.dot = rng.uniform(3, SIZE - 4, 2)
+        self.dot = rng.uniform(1, SIZE - 2, 2)
         self.resets, self.steps = self.resets + 1, 0
         self.truth.append(self.lie)
         return self.observe()
@@ -68,7 +67,7 @@ class ToyRobot:
         self.steps += 1
         if self.steps == 3 and self.resets in self.dislodges:
             raise RobotError("dislodged: the dot fell off")
-        self.dot = np.clip(self.dot + STEP * delta[:2], 3, SIZE - 4)
+        self.dot = np.clip(self.dot + STEP * delta[:2], 1, SIZE - 2)
         self.truth[-1] = bool(np.hypot(*(self.dot - self.target)) < REACH) != self.lie
         return self.observe()
 
@@ -91,24 +90,26 @@ class ColourReward:
             return np.full(len(images), np.nan, np.float32)
         y, x = np.mgrid[:SIZE, :SIZE]
         grid = np.stack([x, y]).reshape(2, -1)
-        weight = images.reshape(len(images), -1, 3).astype(np.float64)
+        weight = images.reshape(len(images), -1, 3)[..., :2].astype(np.float64)
         centres = np.einsum("pn,inc->icp", grid, weight) / weight.sum(1)[..., None]
         distance = np.hypot(*(centres[:, 0] - centres[:, 1]).T)
-        return (1 / (1 + np.exp(4 * (distance - REACH)))).astype(np.float32)
+        return (1 / (1 + np.exp(6 * (distance - REACH)))).astype(np.float32)
 
 
 def make_agent(seed: int = 0) -> IQL:
     """A small agent that knows nothing."""
     config = IQLConfig(
         encoder=EncoderConfig(image_size=SIZE, width=8, stages=1),
-        bottleneck=BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
+        bottleneck=BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,), adversarial_weight=0.1),
         hidden=(64,),
         critic_projection=32,
         critic_hidden=64,
         discount=0.9,
-        lr=1e-3,
-        advantage_scale=20.0,
-        ema=0.02,
+        lr=3e-3,
+        advantage_scale=50.0,
+        ema=0.05,
+        initial_std=0.6,
+        half_precision=False,
     )
     return IQL(config, domains=len(TARGETS), seed=seed)
 

@@ -45,8 +45,8 @@ class ImageEncoder(nn.Module):
 class Actor(nn.Module):
     """pi(a|s): images -> encoder -> DAIB code -> Gaussian whose mean is squashed by tanh, with a std of its own.
 
-    The std is one learned number per action axis, the same in every state (IQL); the Gaussian is not squashed, and what is
-    executed is clipped to [-1, 1].
+    The std is one learned number per action axis, the same in every state (IQL); the Gaussian is not squashed, and
+    what is executed is clipped to [-1, 1].
 
     Attributes:
         encoder: (B, 3, H, W) -> (B, D).
@@ -83,7 +83,7 @@ class Actor(nn.Module):
         return torch.tanh(self.head(code.z)), code
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3) mean action of (B, 3, H, W) images, with the deterministic code: what the robot does, to be looked at."""
+        """(B, 3) mean action of (B, 3, H, W) images, with the deterministic code (for Grad-CAM)."""
         return self.decide(self.encoder(images).float(), sample=False)[0]
 
 
@@ -112,7 +112,7 @@ class EnsembleHead(nn.Module):
         with_action: whether it is a Q.
         projection: size to which features are projected.
         hidden: width of the two hidden layers.
-        layer_norm: normalise the projection and the hidden layers, which keeps values of unseen actions from running away.
+        layer_norm: normalise the projection and the hidden layers, so that values of unseen actions do not run away.
     """
 
     def __init__(

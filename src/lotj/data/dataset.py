@@ -220,30 +220,35 @@ class _FrameMaps:
 
     def __init__(self, folders: list[Path], counts: list[int], image_size: int) -> None:
         self._shape = (image_size, image_size, 3)
-        self._maps: list[mmap.mmap] = []
+        self._maps: list[mmap.mmap | None] = []
         self._frames: list[np.ndarray] = []
         self._read = 0  # bytes since the pages were last given back
         size = image_size * image_size * 3
         for folder, count in zip(folders, counts, strict=True):
-            frames = np.empty((0, *self._shape), np.uint8)
+            mapped, frames = None, np.empty((0, *self._shape), np.uint8)
             if count:
                 with open(folder / layout.FRAMES, "rb") as file:
                     mapped = mmap.mmap(file.fileno(), count * size, access=mmap.ACCESS_READ)
+                mapped.madvise(mmap.MADV_RANDOM)  # else each frame drags in its surroundings, megabytes at times
                 frames = np.frombuffer(mapped, np.uint8).reshape(count, *self._shape)
-                self._maps.append(mapped)
+            self._maps.append(mapped)
             self._frames.append(frames)
 
     def gather(self, domain: np.ndarray, row: np.ndarray) -> np.ndarray:
         """(N,) domain numbers and rows in their files -> (N, H, W, 3) uint8, read in the order of the files."""
         out = np.empty((len(row), *self._shape), np.uint8)
         order = np.lexsort((row, domain))
-        frames = self._frames
-        for place, d, r in zip(order.tolist(), domain[order].tolist(), row[order].tolist(), strict=True):
-            out[place] = frames[d][r]
+        places, domains, rows = order.tolist(), domain[order].tolist(), row[order].tolist()
+        size = out[:1].nbytes
+        for d, r in zip(domains, rows, strict=True):  # the disk may fetch them all at once
+            start = r * size // mmap.PAGESIZE * mmap.PAGESIZE
+            self._maps[d].madvise(mmap.MADV_WILLNEED, start, (r + 1) * size - start)
+        for place, d, r in zip(places, domains, rows, strict=True):
+            out[place] = self._frames[d][r]
         self._read += out.nbytes
         if self._read > _RESIDENT:
             self._read = 0
-            for mapped in self._maps:
+            for mapped in filter(None, self._maps):
                 mapped.madvise(mmap.MADV_DONTNEED)  # the file cache keeps them; this process no longer counts them
         return out
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lotj.data.dataset import Dataset
 from lotj.data.layout import storage
-from lotj.errors import DataError
+from lotj.errors import DataError, SettingsError
 from lotj.experience import KINDS, SCENARIOS, STATE_NAMES, Domain
 
 _BACKGROUND, _INK = (24, 26, 30), (225, 228, 232)
@@ -142,9 +142,15 @@ def record_rerun(dataset: Dataset, episodes: Sequence[int], path: Path) -> None:
         path: file to write.
 
     Raises:
+        SettingsError: rerun-sdk is not installed.
         StorageError: the folder cannot be made.
     """
-    import rerun  # takes a second to import: only who asks for it pays
+    try:
+        import rerun  # an extra, and a second to import: only who asks for it pays
+    except ImportError as error:
+        raise SettingsError(
+            f"{path.name} needs rerun-sdk, which is not installed: pip install 'lotj[export]', or write a .png"
+        ) from error
 
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)

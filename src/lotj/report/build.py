@@ -75,9 +75,7 @@ def build_report(run_folder: Path) -> Path:
         StorageError: the page cannot be written.
     """
     run = read_run(Path(run_folder))
-    environment = Environment(
-        loader=PackageLoader("lotj.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = Environment(loader=PackageLoader("lotj.report"), autoescape=True, undefined=StrictUndefined)
     style = resources.files("lotj.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     page = environment.get_template("report.html").render(
         run=run,
@@ -86,7 +84,7 @@ def build_report(run_folder: Path) -> Path:
         summary=summary_sentences(run),
         facts=_facts(run),
         remedies=_remedies(run),
-        commands=[str(command) for command in run.config.get("commands") or []],
+        commands=_commands(run.config.get("commands")),
         settings=_settings(run.config),
         versions=[(name, value) for name, value in run.versions.items() if value is not None],
         percent=percent,
@@ -102,6 +100,11 @@ def build_report(run_folder: Path) -> Path:
     path = run.folder / "report.html"
     atomic_write(path, page.encode("utf-8"))
     return path
+
+
+def _commands(recorded: Any) -> list[str]:
+    """The commands of a run: a list, or one."""
+    return [recorded] if isinstance(recorded, str) else [str(command) for command in recorded or []]
 
 
 def _facts(run: RunFiles) -> list[dict[str, str]]:
@@ -135,18 +138,18 @@ def _date(created: Any) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M}"
 
 
-def _remedies(run: RunFiles) -> dict[str, str]:
-    """What makes a missing file, by file name."""
+def _remedies(run: RunFiles) -> dict[str, tuple[str, str, str]]:
+    """What makes a missing file, by file name: words, command, words."""
     folder, connector = run.folder.name, run.config.get("connector", "CONNECTOR")
-    evaluate = f"Make it with: lotj evaluate {folder}, then: lotj report {folder}"
     practise = f"lotj practice --connector {connector}"
+    evaluate = ("Make it with", f"lotj evaluate {folder}", "and build the report again.")
     return {
         EVALUATION: evaluate,
         FILMS: evaluate,
-        METRICS: f"It is written by: {practise}",
-        TRUTH: f"The simulator’s robot writes it during: {practise}. On a real robot nobody knows the truth.",
-        REWARD: "It is made by: lotj pretrain, and copied here by: lotj practice",
-        TIMINGS: f"It is written by: {practise}",
+        METRICS: ("It is written by", practise, ""),
+        TRUTH: ("The simulator’s robot writes it during", practise, "(on a real robot nobody knows the truth)."),
+        REWARD: ("It is made by", "lotj pretrain", "and copied into the run of practice."),
+        TIMINGS: ("It is written by", practise, ""),
     }
 
 

@@ -19,7 +19,7 @@ from lotj.report.findings import BESIDE_MM, SPACE, percent
 WINDOW = 20
 """Trials in the moving success rate."""
 
-WIDE, NARROW = 760, 350
+WIDE, NARROW = 940, 350
 """Widths of the drawings [px]."""
 
 _wilson = cache(wilson)  # a moving window meets the same few counts again and again
@@ -107,10 +107,10 @@ def learning_curve(trials: Trials, offline: Summary | None, practised: Summary |
     height = 300 if width == NARROW else 340
     last = max(int(trials.trial[-1]), 2)
     # Beside the curves stand the evaluations, before on the left, after on the right.
-    before, after = 50 if offline else 0, 54 if practised else 0
-    plane = Plane((0.0, float(last)), (0.0, 1.0), (46 + before, 14, width - 24 - after, height - 76))
+    before, after = 44 if offline else 0, 36 if practised else 0
+    plane = Plane((0.0, float(last)), (0.0, 1.0), (46 + before, 24, width - 8 - after, height - 60))
     drawing = Drawing(width, height, _curve_words(trials))
-    _percent_grid(drawing, plane, 46, width - 8)
+    _percent_grid(drawing, plane, 46, width - 2)
     _trial_axis(drawing, plane, last, 4 if width == NARROW else 8)
     # A rate over a handful of trials is noise: the curves begin once half a window has passed.
     begin = min(WINDOW // 2, len(trials) // 2)
@@ -120,8 +120,8 @@ def learning_curve(trials: Trials, offline: Summary | None, practised: Summary |
             _band(drawing, plane, trials.trial, outcomes, begin, kind)
         rate = moving_rate(outcomes, WINDOW)
         drawing.path(plane, _known(trials.trial[begin:], rate[begin:]), f"line {kind}")
-    _ticks(drawing, plane, trials, height - 50)
-    for summary, x, name in ((offline, 58, "before"), (practised, width - 58, "after")):
+    _ticks(drawing, plane, trials, plane.box[3] + 10)
+    for summary, x, name in ((offline, 64, "before"), (practised, width - 20, "after")):
         if summary:
             _whisker(drawing, plane, x, summary, name)
     return str(drawing)
@@ -146,13 +146,12 @@ def _percent_grid(drawing: Drawing, plane: Plane, left: float, right: float) -> 
 
 
 def _trial_axis(drawing: Drawing, plane: Plane, last: int, many: int) -> None:
-    step = _round_step(last / many)
-    bottom = plane.box[3]
-    for place in [*(place for place in range(0, last, step) if last - place > 0.6 * step), last]:
-        words = f"trial{SPACE}{place}" if place == last else str(place)
-        drawing.write(
-            plane.x(place) + (14 if place == last else 0), bottom + 16, words, "end" if place == last else "middle"
-        )
+    """Trial numbers, below the ticks; the last one says what they count."""
+    step, row = _round_step(last / many), plane.box[3] + 54
+    for place in range(0, last, step):
+        if plane.box[2] - plane.x(place) > 80:  # room for the last one's words
+            drawing.write(plane.x(place), row, str(place), "middle")
+    drawing.write(plane.box[2], row, f"trial{SPACE}{last}", "end")
 
 
 def _round_step(rough: float) -> int:
@@ -174,13 +173,13 @@ def _band(drawing: Drawing, plane: Plane, trial: np.ndarray, outcomes: np.ndarra
 
 
 def _whisker(drawing: Drawing, plane: Plane, x: float, summary: Summary, name: str) -> None:
-    """An evaluation with its interval at pixel column `x`; its count stands to the right of it."""
+    """An evaluation with its interval at pixel column `x`."""
     y = plane.y(summary.successes / summary.n)
     drawing.group("whisker")
     drawing.line(x, plane.y(summary.low), x, plane.y(summary.high))
     drawing.add("circle", cx=x, cy=y, r=5)
-    drawing.write(x + 9, y - 6, f"{summary.successes}/{summary.n}")
-    drawing.write(x - 6, plane.box[3] + 16, name)
+    drawing.write(x, plane.y(summary.high) - 6, f"{summary.successes}/{summary.n}", "middle", "count")
+    drawing.write(x, plane.box[3] + 18, name, "middle")
 
 
 def outcome_kinds(trials: Trials) -> np.ndarray:
@@ -277,7 +276,7 @@ def small_series(trials: Trials, name: str, title: str) -> str | None:
     drawing.write(0, 12, title, kind="title")
     for value in (high, low):
         drawing.line(plane.box[0], plane.y(value), plane.box[2], plane.y(value), "grid")
-        drawing.write(plane.box[0] - 6, plane.y(value) + 4, f"{value:.3g}", "end")
+        drawing.write(plane.box[0] - 6, plane.y(value) + 4, f"{value:.2g}", "end")
     drawing.write(plane.box[2], plane.box[3] + 16, f"trial {int(trials.trial[-1])}", "end")
     drawing.write(plane.box[0], plane.box[3] + 16, "0")
     drawing.path(plane, _known(trials.trial, np.clip(smooth, low, high)), "line neutral")

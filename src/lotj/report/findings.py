@@ -127,7 +127,7 @@ def interval_words(successes: int, n: int, noun: str) -> str:
     low, high = wilson(successes, n)
     # As in `percent`, an end that is not certainty does not read as one.
     ends = f"{max(round(100 * low), low > 0)}–{min(round(100 * high), 99 + (high >= 1))}"
-    return f"{successes} of {n} {noun} (95{SPACE}% interval {ends}{SPACE}%)"
+    return f"{successes} of {n} {noun} (95{SPACE}%{SPACE}interval{SPACE}{ends}{SPACE}%)"
 
 
 def summary_sentences(run: RunFiles) -> list[str]:
@@ -144,9 +144,10 @@ def summary_sentences(run: RunFiles) -> list[str]:
         if before:
             sentences.append(_change(before, after))
     elif before:
+        attempts = interval_words(before.successes, before.n, "attempts")
         sentences.append(
-            f"Before practice, the robot inserted this connector in {interval_words(before.successes, before.n, 'attempts')}"
-            "; it has not been evaluated after practice."
+            f"Before practice, the robot inserted this connector in {attempts}; "
+            "it has not been evaluated after practice."
         )
     elif run.trials:
         said = int(np.nansum(run.trials.predicted))
@@ -164,9 +165,10 @@ def _change(before: Summary, after: Summary) -> str:
     p = barnard(before.successes, before.n, after.successes, after.n)
     rise = after.successes / after.n - before.successes / before.n
     was = f"Before practice it managed {interval_words(before.successes, before.n, 'attempts')}"
+    test = f"(Barnard’s test, {p_words(p)})"
     if p < 0.05:
-        return f"{was}: it got {'better' if rise > 0 else 'worse'}, by more than chance explains (Barnard’s test, {p_words(p)})."
-    return f"{was}; chance alone could explain the difference (Barnard’s test, {p_words(p)})."
+        return f"{was}: it got {'better' if rise > 0 else 'worse'}, by more than chance explains {test}."
+    return f"{was}; chance alone could explain the difference {test}."
 
 
 def p_words(p: float) -> str:

@@ -17,10 +17,15 @@ from functools import cache
 
 from lotj.errors import RendererError
 
-_LIBRARIES = {"egl": ("libEGL.so.1",), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6")}
+_LIBRARIES = {
+    "egl": (("libEGL.so.1",), ("libOpenGL.so.0", "libGL.so.1")),
+    "osmesa": (("libOSMesa.so.8", "libOSMesa.so.6"),),
+}
+"""What each backend needs, in the order of preference: one library out of each group."""
+
 _WAY_OUT = (
-    "install Debian's libegl1 and libgl1-mesa-dri (or libosmesa6), e.g. with `make renderer` as root, "
-    "then look with `lotj doctor`"
+    "as root, `make renderer` installs one on Debian (libegl1, libopengl0 and libgl1-mesa-dri; libosmesa6 does too); "
+    "`lotj doctor` looks again"
 )
 NO_RENDERER = f"no off-screen renderer: {_WAY_OUT}"
 _PROBE = """
@@ -113,14 +118,16 @@ def renderer_info() -> RendererInfo:
 
 
 def _loads(backend: str) -> bool:
-    """Whether one of the backend's libraries can be loaded."""
-    for library in _LIBRARIES[backend]:
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            continue
-        return True
-    return False
+    """Whether the backend's libraries can be loaded."""
+    return all(any(_loadable(library) for library in group) for group in _LIBRARIES[backend])
+
+
+def _loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _probe(backend: str) -> RendererInfo | str:

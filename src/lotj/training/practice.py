@@ -182,8 +182,13 @@ def practice(
     torch.set_num_threads(config.threads)
     if run.has(CHECKPOINT) and not resume:
         raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials: give --resume or start a new run")
-    if config.freeze_convolutions:
-        agent.freeze_convolutions()
+    for judge, maker in (("agent", agent), ("reward model", reward_model)):
+        if maker.image_size != robot.image_size:
+            raise CheckpointError(
+                f"the camera gives {robot.image_size} px images, the {judge} was made for {maker.image_size} px: "
+                "change the camera's image size or choose another pretraining run"
+            )
+    agent.freeze_convolutions(config.freeze_convolutions)
     source = _offline_source(offline, agent, config, live)
     learner = _Practice(robot, agent, reward_model, source, config, run)
     done = learner.restore() if resume else 0

@@ -1,0 +1,460 @@
+"""Practice in a toy world: it learns, only from images, and neither a kill nor a bad number costs a finished trial."""
+
+import io
+import multiprocessing as mp
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from toy_world import SIZE, ColourReward, ToyRobot, collect, make_agent, make_config, true_success
+
+from lotj.agents.iql import IQL
+from lotj.data.dataset import Dataset
+from lotj.errors import CheckpointError, NumericsError, RobotError, SettingsError, StorageError
+from lotj.runs import Run
+from lotj.training.live_view import LiveView, clock
+from lotj.training.practice import PracticeConfig, finished_trials, practice, trial_seed
+from lotj.training.practice_features import FeatureConfig, prepare_features
+from lotj.training.practice_trials import load_trial, trial_path
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return collect(tmp_path_factory.mktemp("prior") / "data")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def new_run(path: Path, seed: int = 0) -> Run:
+    return Run.create(path, "practice", {}, seed)
+
+
+def outcome(run: Run) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Everything a run ends with that must not depend on when it was stopped: its lines but for times, and its agent."""
+    timed = {"time", "seconds", "updates_per_second"}
+    rows = [{name: value for name, value in row.items() if name not in timed} for row in run.metrics()]
+    return rows, run.load("practice")
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Equal bit for bit."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+def test_practice_improves_true_success_on_a_correct_reward(prior: Dataset, cache: Path, tmp_path: Path):
+    agent = make_agent()
+    before = true_success(agent)
+    config = make_config(cache, trials=50, max_steps=8, batch_size=64, updates_per_step=2)
+    result = practice(ToyRobot(), agent, ColourReward(), prior, config, new_run(tmp_path), live=False)
+    after = true_success(agent)
+    assert result.trials == 50 and result.discarded == 0
+    assert before < 0.3
+    assert after > before + 0.25, (before, after)
+
+
+class SealedRobot:
+    """A robot of which nothing can be had but what `Robot` promises."""
+
+    def __init__(self, robot: ToyRobot) -> None:
+        self.__robot = robot
+
+    def __getattr__(self, name: str) -> Any:
+        assert name in {"image_size", "action_scale", "rate_hz", "reset", "observe", "move", "close"}, name
+        return getattr(self.__robot, name)
+
+
+def test_corrupting_the_truth_changes_nothing(prior: Dataset, cache: Path, tmp_path: Path):
+    ends, truths = [], []
+    for lie in (False, True):
+        run, robot = new_run(tmp_path / str(lie)), ToyRobot(lie=lie)
+        (run.path / "truth.jsonl").mkdir()  # whoever opens it fails
+        config = make_config(cache, trials=6)
+        practice(SealedRobot(robot), make_agent(), ColourReward(), prior, config, run, live=False)  # type: ignore[arg-type]
+        ends.append(outcome(run))
+        truths.append(robot.truth)
+    assert truths[0] == [not truth for truth in truths[1]] and any(truths[0])
+    assert sum(row["updates"] for row in ends[0][0]) > 10
+    assert_same(*ends)
+
+
+def test_the_seed_matters(prior: Dataset, cache: Path, tmp_path: Path):
+    runs = [new_run(tmp_path / str(seed), seed) for seed in (0, 1)]
+    for run in runs:
+        practice(ToyRobot(), make_agent(), ColourReward(), prior, make_config(cache, trials=2), run, live=False)
+    one, other = (load_trial(run.path, 1) for run in runs)
+    assert not np.array_equal(one.frames[0], other.frames[0])
+
+
+def test_one_line_a_trial_as_the_report_reads_it(prior: Dataset, cache: Path, tmp_path: Path):
+    run = new_run(tmp_path)
+    config = make_config(cache, trials=4, warmup_trials=2)
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, run, live=False)
+    rows = run.metrics()
+    assert [row["trial"] for row in rows] == [row["step"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        trial = load_trial(run.path, row["trial"])
+        assert row["predicted_success"] in (0, 1) and row["steps"] == len(trial) <= 6
+        assert row["score"] == pytest.approx(float(trial.scores[-1]))
+        assert trial.rewards.sum() == trial.terminated == row["predicted_success"] == 1 - trial.truncated
+        assert (ColourReward().score(trial.frames[1:]) >= 0.5).tolist() == (trial.rewards > 0).tolist()
+        assert 0 < row["seconds"] < 60 and np.isfinite(row["value"])
+    assert rows[0]["updates"] == 0 and not any(name.startswith("loss/") for name in rows[0])  # warm-up
+    assert rows[1]["updates"] == rows[1]["steps"] > 0
+    assert {"loss/q", "loss/v", "loss/policy"} <= rows[1].keys()
+
+
+class ListedReward:
+    """Says the listed scores one after another, then 0."""
+
+    image_size, threshold = SIZE, 0.5
+
+    def __init__(self, scores: list[float]) -> None:
+        self.scores = iter(scores)
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        return np.array([next(self.scores, 0.0) for _ in images], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "success"),
+    [({}, 2, 1), ({"hold_frames": 2}, 5, 1), ({"hold_frames": 3}, 6, 0), ({"reward_threshold": 0.95}, 6, 0)],
+)
+def test_when_a_trial_ends(
+    prior: Dataset, cache: Path, tmp_path: Path, settings: dict[str, Any], steps: int, success: int
+):
+    run = new_run(tmp_path)
+    config = make_config(cache, trials=1, updates_per_step=0, **settings)
+    reward = ListedReward([0.4, 0.6, 0.4, 0.9, 0.9, 0.4])
+    practice(ToyRobot(), make_agent(), reward, prior, config, run, live=False)
+    trial = load_trial(run.path, 1)
+    assert (len(trial), trial.terminated, trial.truncated) == (steps, bool(success), not success)
+    assert trial.rewards.tolist() == [0.0] * (steps - 1) + [float(success)]
+
+
+def test_noise_falls_linearly_from_first_to_last_trial(prior: Dataset, cache: Path, tmp_path: Path):
+    run, agent = new_run(tmp_path), make_agent()
+    config = make_config(cache, trials=21, max_steps=20, updates_per_step=0, sample_policy=False, exploration_noise=0.2)
+    practice(ToyRobot(), agent, ListedReward([]), prior, config, run, live=False)
+    spread = [
+        float((t.actions - agent.act(t.frames[:-1])).std()) for t in (load_trial(run.path, n) for n in range(1, 22))
+    ]
+    assert spread[0] == pytest.approx(0.2, abs=0.05)  # 60 draws: standard error 0.018
+    assert spread[10] == pytest.approx(0.1, abs=0.03)
+    assert spread[20] < 1e-3  # features are kept in half precision
+
+
+class Crash(BaseException):
+    """As sudden as a kill, for the code that is running."""
+
+
+class CrashingRobot(ToyRobot):
+    def __init__(self, action: Callable[[], Any], at_call: int) -> None:
+        super().__init__()
+        self.action, self.calls_left = action, at_call
+
+    def observe(self) -> np.ndarray:
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            self.action()
+        return super().observe()
+
+
+def crash() -> None:
+    raise Crash
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"update_when": "step"}, {"freeze_convolutions": False, "trials": 3, "batch_size": 8}],
+    ids=["frozen", "updates in the trial", "convolutions learn"],
+)
+def test_resumed_is_identical_to_uninterrupted(prior: Dataset, cache: Path, tmp_path: Path, settings: dict[str, Any]):
+    config = make_config(cache, **({"trials": 4} | settings))
+    whole, broken = new_run(tmp_path / "whole"), new_run(tmp_path / "broken")
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
+    for at_call in (9, 3, 11):
+        with pytest.raises(Crash):
+            practice(
+                CrashingRobot(crash, at_call), make_agent(), ColourReward(), prior, config, broken, False, resume=True
+            )
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, broken, live=False, resume=True)
+    assert_same(outcome(whole), outcome(broken))
+
+
+def practise_in_a_child(data: Path, cache: Path, path: Path, config: PracticeConfig) -> None:
+    """What the killed process runs. Each start of a trial is written down before the trial."""
+
+    class Noted(ToyRobot):
+        def reset(self, seed: int) -> np.ndarray:
+            with open(path / "starts", "a") as file:
+                file.write(f"{seed}\n")
+            return super().reset(seed)
+
+    practice(Noted(), make_agent(), ColourReward(), Dataset.open(data), config, Run.open(path), False, resume=True)
+
+
+def test_kill_at_random_moments_loses_the_running_trial_at_most(prior: Dataset, cache: Path, tmp_path: Path):
+    config = make_config(cache, trials=10, updates_per_step=3)
+    whole, killed = new_run(tmp_path / "whole"), new_run(tmp_path / "killed")
+    started = time.monotonic()
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
+    duration = time.monotonic() - started
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["test_practice"])
+    number = {trial_seed(0, trial): trial for trial in range(1, 11)}
+    rng, kills = np.random.default_rng(), 0
+    for attempt in range(12):
+        child = context.Process(target=practise_in_a_child, args=(prior.root, cache, killed.path, config))
+        child.start()
+        while attempt < 6 and child.is_alive() and not (killed.path / "starts").exists():
+            time.sleep(0.01)
+        child.join(rng.uniform(0.1, 0.5) * duration if attempt < 6 else None)
+        if child.is_alive():
+            os.kill(child.pid or 0, signal.SIGKILL)
+            kills += 1
+            child.join()
+            last = int((killed.path / "starts").read_text().split()[-1])
+            assert finished_trials(killed) >= number[last] - 1
+        elif child.exitcode == 0:
+            break
+    assert kills >= 1 and finished_trials(killed) == 10
+    assert_same(outcome(whole), outcome(killed))
+
+
+def test_ctrl_c_keeps_every_finished_trial(prior: Dataset, cache: Path, tmp_path: Path):
+    config = make_config(cache, trials=3)
+    whole, stopped = new_run(tmp_path / "whole"), new_run(tmp_path / "stopped")
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
+    robot = CrashingRobot(lambda: signal.raise_signal(signal.SIGINT), at_call=10)
+    with pytest.raises(KeyboardInterrupt):
+        practice(robot, make_agent(), ColourReward(), prior, config, stopped, live=False)
+    assert finished_trials(stopped) == robot.resets - 1 >= 1
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, stopped, live=False, resume=True)
+    assert_same(outcome(whole), outcome(stopped))
+
+
+def test_a_score_that_is_no_number_stops_and_loses_nothing(prior: Dataset, cache: Path, tmp_path: Path):
+    config = make_config(cache, trials=3)
+    whole, stopped = new_run(tmp_path / "whole"), new_run(tmp_path / "stopped")
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
+    with pytest.raises(NumericsError, match=r"reward score nan in trial 2, step \d.*trials 1 to 1 are saved"):
+        practice(ToyRobot(), make_agent(), ColourReward(nan_after=7), prior, config, stopped, live=False)
+    assert finished_trials(stopped) == 1
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, stopped, live=False, resume=True)
+    assert_same(outcome(whole), outcome(stopped))
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """The operating system refuses files beyond `size` bytes, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_named_and_loses_nothing(prior: Dataset, cache: Path, tmp_path: Path):
+    config = make_config(cache, trials=2)
+    whole, full = new_run(tmp_path / "whole"), new_run(tmp_path / "full")
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
+    with largest_file(60_000), pytest.raises(StorageError, match="disk full at .*practice.pt.*--resume"):
+        practice(ToyRobot(), make_agent(), ColourReward(), prior, config, full, live=False)
+    assert finished_trials(full) == 0
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, full, live=False, resume=True)
+    assert_same(outcome(whole), outcome(full))
+
+
+def test_a_dislodged_trial_is_void_and_counted(prior: Dataset, cache: Path, tmp_path: Path):
+    run = new_run(tmp_path)
+    config = make_config(cache, trials=4)
+    robot, reward = ToyRobot(dislodges=frozenset({2, 3})), ListedReward([])
+    result = practice(robot, make_agent(), reward, prior, config, run, live=False)
+    assert (result.trials, result.discarded) == (4, 2)
+    rows = run.metrics()
+    assert [row["discarded"] for row in rows] == [0, 1, 1, 0]
+    assert [row["steps"] for row in rows] == [6, 2, 2, 6]
+    assert [row["updates"] for row in rows] == [6, 0, 0, 6]
+    assert [trial_path(run.path, n).exists() for n in (1, 2, 3, 4)] == [True, False, False, True]
+
+
+def test_dislodged_again_and_again_stops_and_can_go_on(prior: Dataset, cache: Path, tmp_path: Path):
+    run = new_run(tmp_path)
+    config = make_config(cache, trials=5, max_dislodged=3)
+    broken = ToyRobot(dislodges=frozenset(range(100)))
+    with pytest.raises(RobotError, match=r"3 trials in a row were void \(dislodged.*--resume"):
+        practice(broken, make_agent(), ColourReward(), prior, config, run, live=False)
+    assert finished_trials(run) == 3
+    mended = ToyRobot(dislodges=frozenset({1}))
+    result = practice(mended, make_agent(), ColourReward(), prior, config, run, live=False, resume=True)
+    assert (result.trials, result.discarded) == (5, 4)
+
+
+def test_any_other_refusal_of_the_robot_stops_at_once(prior: Dataset, cache: Path, tmp_path: Path):
+    def refuse() -> None:
+        raise RobotError("protective stop: release it at the panel")
+
+    run = new_run(tmp_path)
+    with pytest.raises(RobotError, match="protective stop"):
+        practice(CrashingRobot(refuse, 3), make_agent(), ColourReward(), prior, make_config(cache), run, live=False)
+
+
+def test_a_run_is_not_overwritten(prior: Dataset, cache: Path, tmp_path: Path):
+    run = new_run(tmp_path)
+    config = make_config(cache, trials=1)
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, run, live=False)
+    with pytest.raises(CheckpointError, match="holds 1 trials: give --resume or start a new run"):
+        practice(ToyRobot(), make_agent(), ColourReward(), prior, config, run, live=False)
+
+
+def test_a_damaged_trial_is_named(prior: Dataset, cache: Path, tmp_path: Path):
+    run = new_run(tmp_path)
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, make_config(cache, trials=1), run, live=False)
+    trial_path(run.path, 1).write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="trial 1 cannot be read"):
+        practice(ToyRobot(), make_agent(), ColourReward(), prior, make_config(cache, trials=2), run, False, resume=True)
+
+
+def test_a_camera_of_another_size_is_refused_before_anything_moves(prior: Dataset, cache: Path, tmp_path: Path):
+    robot = ToyRobot(image_size=96)
+    with pytest.raises(CheckpointError, match="camera gives 96 px images, the agent was made for 16 px"):
+        practice(robot, make_agent(), ColourReward(), prior, make_config(cache), new_run(tmp_path), live=False)
+    assert robot.resets == 0
+
+
+def test_frozen_convolutions_stay_and_others_learn(prior: Dataset, cache: Path, tmp_path: Path):
+    for freeze in (True, False):
+        agent = make_agent()
+        before = [p.clone() for p in agent.actor.encoder.parameters()]
+        head = [p.clone() for p in agent.actor.head.parameters()]
+        config = make_config(cache, trials=2, batch_size=8, freeze_convolutions=freeze)
+        practice(ToyRobot(), agent, ColourReward(), prior, config, new_run(tmp_path / str(freeze)), live=False)
+        same = [torch.equal(a, b) for a, b in zip(before, agent.actor.encoder.parameters(), strict=True)]
+        assert all(same) if freeze else not any(same)
+        assert not any(torch.equal(a, b) for a, b in zip(head, agent.actor.head.parameters(), strict=True))
+
+
+class CountingAgent:
+    """Counts the images that an agent encodes."""
+
+    def __init__(self, agent: IQL) -> None:
+        self.agent, self.device, self.encoded = agent, agent.device, 0
+
+    def encode(self, images: np.ndarray, *args: Any, **settings: Any) -> dict[str, torch.Tensor]:
+        self.encoded += len(images)
+        return self.agent.encode(images, *args, **settings)
+
+
+def test_offline_features_are_made_once_per_agent_data_and_settings(prior: Dataset, tmp_path: Path):
+    config = FeatureConfig(transitions=60, views=2, cache=tmp_path / "cache")
+    first, second, other = (CountingAgent(make_agent(seed)) for seed in (0, 0, 1))
+    made = prepare_features(prior, first, config, live=False)
+    found = prepare_features(prior, second, config, live=False)
+    assert second.encoded == 32 < first.encoded  # two probes of 16 frames tell that it is the same agent
+    np.testing.assert_array_equal(found.features["policy"], made.features["policy"])
+    np.testing.assert_array_equal(found.action, made.action)
+    prepare_features(prior, other, config, live=False)
+    assert other.encoded == first.encoded
+    (tmp_path / "cache").joinpath(sorted(os.listdir(tmp_path / "cache"))[0]).write_bytes(b"torn")
+    again = [CountingAgent(make_agent(seed)) for seed in (0, 1)]
+    for agent in again:
+        prepare_features(prior, agent, config, live=False)
+    assert sorted(agent.encoded for agent in again) == [32, first.encoded]
+
+
+def test_offline_features_are_those_of_their_frames(prior: Dataset):
+    agent = IQL(make_agent().config.__class__(**{**vars(make_agent().config), "augment": no_change()}), domains=2)
+    features = prepare_features(prior, agent, FeatureConfig(transitions=50, views=1, cache=None), live=False)
+    held = prior.transitions()
+    assert len(features) == 50 and np.bincount(features.domain).tolist() == [25, 25]
+    for i in (0, 17, 49):
+        (frame,) = held.frame[(held.action == features.action[i]).all(1)]
+        now, after = agent.encode(prior.images(np.array([frame, frame + 1])))["critic"].numpy()
+        np.testing.assert_allclose(features.features["critic"][features.frame[i], 0], now, atol=2e-3)
+        np.testing.assert_allclose(features.features["critic"][features.next_frame[i], 0], after, atol=2e-3)
+
+
+def no_change() -> Any:
+    from lotj.nets.augment import AugmentConfig
+
+    return AugmentConfig(enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"trials": 0}, "trials 0: must be at least 1"),
+        ({"online_fraction": 1.5}, r"online_fraction 1.5: must be in \[0, 1\]"),
+        ({"reward_threshold": 1.0}, "reward_threshold 1.0: must be between 0 and 1"),
+        ({"updates_per_step": -1}, "updates_per_step -1"),
+        ({"exploration_noise": -0.1}, "exploration_noise"),
+    ],
+)
+def test_settings_out_of_range(settings: dict[str, Any], words: str):
+    with pytest.raises(SettingsError, match=words):
+        PracticeConfig(**settings)
+
+
+def some_rows(count: int) -> list[dict[str, float]]:
+    return [
+        {"trial": n, "predicted_success": int(n % 2 == 0), "score": n / count, "value": 0.5, "discarded": int(n == 1)}
+        | {"loss/q": 0.0123, "updates_per_second": 210.0}
+        for n in range(1, count + 1)
+    ]
+
+
+def test_plain_lines_where_there_is_no_terminal():
+    console = Console(file=io.StringIO(), force_terminal=False, width=80)
+    with LiveView("run", 40, console=console) as view:
+        for row in some_rows(30):
+            view.trial(row)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 30
+    assert lines[-1].startswith("trial 30/40  predicted success 52% of the last 25  score 1.00  value 0.50")  # 13 of 25
+    assert "q 0.0123" in lines[-1] and "discarded 1 (plug dislodged)" in lines[-1]
+
+
+def test_live_table_in_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
+    with LiveView("my run", 8, past=some_rows(2), console=console) as view:
+        view.trial(some_rows(4)[2])
+        view.status("step 7, score 0.10")
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "my run" in shown and "3/8" in shown and "▅▇" not in shown and "█" in shown
+    assert "210" in shown
+
+
+def test_nothing_is_shown_when_not_wanted(capsys: pytest.CaptureFixture[str]):
+    with LiveView("run", 3, shown=False) as view:
+        view.trial(some_rows(1)[0])
+        view.note("something")
+    assert capsys.readouterr().out == ""
+
+
+def test_clock():
+    assert [clock(s) for s in (0, 59.9, 61, 3599, 3600 + 62)] == ["0:00", "0:59", "1:01", "59:59", "1:01:02"]
