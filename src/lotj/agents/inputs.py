@@ -149,7 +149,7 @@ class InputMaker:
         return {name: value.float() for name, value in maps.items()}
 
     def _augmented(self, batch: Batch, domain: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Observations and next observations as images; those of the prior data are augmented, those of practice not."""
+        """Observations and next observations as images; those of the prior data are augmented."""
         start = generator.get_state()
         observed = self._change(to_tensor(batch.observation, self._device), domain >= 0, generator)
         if self._alike:

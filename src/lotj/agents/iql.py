@@ -135,7 +135,7 @@ class IQL:
 
         Args:
             images: (B, H, W, 3) uint8, any B.
-            names: which encoders: ``policy``; ``critic`` where Q and V share one, or else ``q`` and ``v``. Default: all.
+            names: which encoders: ``policy``; ``critic`` where Q and V share one, else ``q`` and ``v``. Default: all.
             augment: change the images first, as in training.
             generator: random numbers for that, on the agent's device; default: the agent's own.
 

@@ -23,7 +23,7 @@ class ImageEncoder(nn.Module):
 
     Args:
         config: the residual network.
-        channels: channels to keep; 0 for all, without the last convolution.
+        channels: channels to keep; 0, or as many as there are, for no last convolution.
 
     Attributes:
         resnet: (B, 3, H, W) -> (B, C, h, w); Grad-CAM looks at its stages.
@@ -34,8 +34,9 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.resnet = ResNetEncoder(config)
         full, *cells = self.resnet.feature_shape
-        self.squeeze = nn.Conv2d(full, channels, 1) if channels else nn.Identity()
-        self.size = (channels or full) * math.prod(cells)
+        kept = channels if 0 < channels < full else full
+        self.squeeze = nn.Conv2d(full, kept, 1) if kept < full else nn.Identity()
+        self.size = kept * math.prod(cells)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, D) features of (B, 3, H, W) images."""

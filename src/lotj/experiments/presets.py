@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field, replace
 
-from lotj.agents.iql import IQLConfig
+from lotj.agents.iql_config import IQLConfig
 from lotj.errors import SettingsError
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
@@ -29,11 +29,11 @@ class Preset:
     """
 
     name: str
-    collect: CollectConfig = field(default_factory=CollectConfig)
+    collect: CollectConfig = field(default_factory=lambda: CollectConfig(robots_per_connector=2, expert_episodes=60))
     collect_validation: CollectConfig = field(
         default_factory=lambda: CollectConfig(robots_per_connector=2, expert_episodes=24)
     )
-    training_connectors: int | None = None
+    training_connectors: int | None = 50
     reward: RewardConfig = field(default_factory=RewardConfig)
     iql: IQLConfig = field(default_factory=IQLConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -60,7 +60,7 @@ def _demo() -> Preset:
     """The whole job within a quarter of an hour on two cores."""
     return Preset(
         name="demo",
-        collect=CollectConfig(expert_episodes=48),
+        collect=CollectConfig(expert_episodes=40),
         collect_validation=CollectConfig(expert_episodes=16),
         reward=replace(RewardConfig(), steps=900),
         pretrain=PretrainConfig(steps=1_500),

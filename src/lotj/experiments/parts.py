@@ -1,0 +1,30 @@
+"""Which connectors a job trains on, validates on and is tested on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from lotj.sim.connector import Connector, catalogue, training_connectors
+
+
+def choose_training(count: int | None, test: Connector | None = None) -> tuple[str, ...]:
+    """Names of training connectors, spread over the families: one of each in turn until `count` is reached.
+
+    Args:
+        count: how many; None for all.
+        test: a connector of one's own, whose close variants are left out too.
+    """
+    families: dict[str, list[str]] = defaultdict(list)
+    for part in training_connectors(test):
+        families[part.family].append(part.name)
+    chosen: list[str] = []
+    depth = 0
+    while any(len(names) > depth for names in families.values()):
+        chosen += [names[depth] for names in families.values() if len(names) > depth]
+        depth += 1
+    return tuple(sorted(chosen[:count]))
+
+
+def of_split(split: str) -> tuple[str, ...]:
+    """Names of the connectors of a split, sorted."""
+    return tuple(name for name, part in catalogue().items() if part.split == split)

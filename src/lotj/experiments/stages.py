@@ -1,0 +1,240 @@
+"""The four phases of the whole job as functions: collect, pretrain, practise, evaluate (LOTJ section V-A)."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lotj.agents.iql import IQL
+from lotj.controllers.search import SpiralSearch, StraightDown
+from lotj.data.dataset import Dataset
+from lotj.envs.insertion import InsertionEnv, make_domain
+from lotj.errors import CheckpointError, SettingsError
+from lotj.evaluation import EvaluationResult, FilmStrip, add_evaluation, evaluate, save_filmstrips
+from lotj.experiments.parts import choose_training, of_split
+from lotj.experiments.presets import Preset
+from lotj.nets.encoder import to_tensor
+from lotj.rewards.model import RewardModel
+from lotj.robots.simulated import SimulatedRobot
+from lotj.runs import Run, atomic_write
+from lotj.saliency.gradcam import gradcam
+from lotj.sim.bench import RATE_HZ
+from lotj.sim.connector import find_connector
+from lotj.training.collect import Progress, collect
+from lotj.training.practice import CHECKPOINT, PracticeResult, practice
+from lotj.training.pretrain import load_agent, load_reward, pretrain
+
+FIRST_EVALUATION_SEED = 10_000
+"""Evaluation starts from poses of these seeds on; practice draws its own from another stream."""
+
+
+class PolicyController:
+    """The learnt policy as a controller: the mean action on the image, nothing else."""
+
+    def __init__(self, agent: IQL) -> None:
+        self._agent = agent
+
+    def reset(self, seed: int) -> None:
+        """Nothing to remember."""
+
+    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+        """(3,) action."""
+        return self._agent.act(observation[None], explore=False)[0]
+
+
+def collect_phase(
+    preset: Preset, data: Path, workers: int | None = None, report: Callable[[Progress], None] = lambda progress: None
+) -> None:
+    """Record the training and validation connectors of a preset into `data`; goes on where it was stopped."""
+    workers = workers or os.cpu_count() or 1
+    collect(data, choose_training(preset.training_connectors), preset.collect, workers, report)
+    collect(data, of_split("validation"), preset.collect_validation, workers, report)
+
+
+def open_split(data: Path, split: str) -> Dataset:
+    """The domains of one split of a data set."""
+    return Dataset.open(data, domains=lambda domain: domain.split == split)
+
+
+def pretrain_phase(
+    preset: Preset, data: Path, runs: Path, seed: int, device: str = "cpu", resume: Run | None = None, live: bool = True
+) -> Run:
+    """Train reward model and agent on a recorded data set."""
+    train, validation = open_split(data, "train"), open_split(data, "validation")
+    settings = {"preset": preset.name, "data": str(data), "reward": asdict(preset.reward), "iql": asdict(preset.iql)}
+    settings["pretrain"] = asdict(preset.pretrain)
+    run = resume or Run.create(runs, "pretrain", settings, seed)
+    started = time.perf_counter()
+    pretrain(
+        train, validation, preset.reward, preset.iql, preset.pretrain, run, device, resume=resume is not None, live=live
+    )
+    _add_timing(run, "pretrain", time.perf_counter() - started)
+    return run
+
+
+def practice_phase(
+    preset: Preset,
+    pretrained: Run,
+    runs: Path,
+    connector: str,
+    scenario: str,
+    robot: str = "duo",
+    domain_seed: int = 0,
+    seed: int = 0,
+    device: str = "cpu",
+    resume: Run | None = None,
+    live: bool = True,
+) -> tuple[Run, PracticeResult]:
+    """Practise on one connector with the reward model as the only judge."""
+    part, domain = find_connector(connector), make_domain(connector, robot, domain_seed)
+    train = open_split(Path(pretrained.config["data"]), "train")
+    variants = {part.name, part.variant_of} - {""}
+    seen = [d.connector for d in train.domains if variants & _variants(d.connector)]
+    if seen and part.split != "train":
+        raise SettingsError(
+            f"{connector}: {seen[0]!r} in the training data is a close variant of it, so the result would not be that of "
+            "an unseen connector; collect without it"
+        )
+    settings = {
+        "connector": connector,
+        "connector_title": part.title,
+        "family": part.family,
+        "scenario": scenario,
+        "robot": robot,
+        "domain": domain.name,
+        "domain_seed": domain_seed,
+        "preset": preset.name,
+        "trials": preset.practice.trials,
+        "insertion_depth_mm": round(1e3 * part.insertion_depth, 3),
+        "pretrain_run": str(pretrained.path),
+        "pretrain_seed": pretrained.seed,
+        "practice": _plain(asdict(preset.practice)),
+        "commands": [
+            f"lotj collect --preset {preset.name} --data {pretrained.config['data']}",
+            f"lotj pretrain --preset {preset.name} --data {pretrained.config['data']} --seed {pretrained.seed}",
+            f"lotj practice --preset {preset.name} --connector {connector} --scenario {scenario} --robot {robot} "
+            f"--domain-seed {domain_seed} --trials {preset.practice.trials} --seed {seed}",
+            "lotj evaluate runs/last",
+            "lotj report runs/last",
+        ],
+    }
+    run = resume or Run.create(runs, "practice", settings, seed)
+    reward, agent = load_reward(pretrained, device), load_agent(pretrained, device)
+    atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
+    env = InsertionEnv(connector, robot, domain_seed, scenario, reward.image_size, end_on_success=False)
+    machine = SimulatedRobot(env, run.path / "truth.jsonl")
+    started = time.perf_counter()
+    try:
+        result = practice(machine, agent, reward, train, preset.practice, run, live=live, resume=resume is not None)
+    finally:
+        machine.close()
+    _add_timing(run, "practice", time.perf_counter() - started)
+    return run, result
+
+
+def evaluate_phase(
+    run: Run, trials: int = 20, device: str = "cpu", on_trial: Callable[[str], None] = lambda name: None
+) -> list[EvaluationResult]:
+    """True success before and after practice and of the hand-made baselines, from the same start poses."""
+    settings, pretrained = run.config, Run.open(Path(run.config["pretrain_run"]))
+    reward = load_reward(pretrained, device)
+    agents = {"offline": load_agent(pretrained, device), "practice": practised_agent(run, device)}
+    env = InsertionEnv(
+        settings["connector"], settings["robot"], settings["domain_seed"], settings["scenario"], reward.image_size
+    )
+    capture = min(f.clearance + f.chamfer + f.lead_in for f in env.bench.connector.features if not f.visual)
+    entrants: dict[str, tuple[str, Any]] = {
+        "offline": ("Offline policy", PolicyController(agents["offline"])),
+        "practice": ("After practice", PolicyController(agents["practice"])),
+        "straight-down": ("Straight down", StraightDown()),
+        "spiral-search": ("Spiral search", SpiralSearch(2 * capture, env.action_scale)),
+    }
+    seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
+    context = {key: settings[key] for key in ("connector", "scenario", "robot", "domain")}
+    started, results = time.perf_counter(), []
+    try:
+        for name, (label, controller) in entrants.items():
+            result = evaluate(
+                env,
+                controller,
+                seeds,
+                name=name,
+                label=label,
+                context=context,
+                rate_hz=RATE_HZ,
+                film_seeds=seeds[:3] if name in agents else (),
+                on_trial=lambda trial, success, name=name: on_trial(name),
+            )
+            add_evaluation(run.path / "evaluation.json", result)
+            results.append(result)
+    finally:
+        env.close()
+    strips = {
+        when: _film(result, agents[result.name], reward) for when, result in zip(("before", "after"), results, strict=False)
+    }
+    save_filmstrips(run.path / "filmstrips.npz", strips)
+    _add_timing(run, "evaluate", time.perf_counter() - started)
+    return results
+
+
+def practised_agent(run: Run, device: str = "cpu") -> IQL:
+    """The agent after the last finished trial of a practice run.
+
+    Raises:
+        CheckpointError: the run holds no finished trial.
+    """
+    if not run.has(CHECKPOINT):
+        raise CheckpointError(f"{run.path} holds no finished trial: practise first, with `lotj practice`")
+    return IQL.restore(run.load(CHECKPOINT, device)["agent"], device)
+
+
+def _film(result: EvaluationResult, agent: IQL, reward: RewardModel) -> FilmStrip:
+    """One evaluation trial with the reward's scores and Grad-CAM of reward and policy (its Y action)."""
+    seed = min(result.films)
+    frames = result.films[seed]
+    images = to_tensor(frames, reward.device)
+    classifier, actor = reward.classifier, agent.actor
+    with torch.enable_grad():
+        reward_heat = gradcam(classifier, classifier.encoder.stages[-1], images, lambda logit: logit)
+        policy_heat = gradcam(actor, actor.encoder.resnet.stages[-1], images, lambda mean: mean[:, 1])
+    return FilmStrip(
+        frames=frames,
+        scores=reward.score(frames),
+        reward_heat=reward_heat,
+        policy_heat=policy_heat,
+        success=bool(result.success[list(result.seed).index(seed)]),
+        seed=seed,
+    )
+
+
+def with_practice(preset: Preset, **changes: Any) -> Preset:
+    """The preset with other practice settings."""
+    return replace(preset, practice=replace(preset.practice, **changes))
+
+
+def _variants(connector: str) -> set[str]:
+    part = find_connector(connector)
+    return {part.name, part.variant_of} - {""}
+
+
+def _plain(value: Any) -> Any:
+    """Settings as JSON values: paths as text."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _add_timing(run: Run, phase: str, seconds: float) -> None:
+    """Add to the run's timings.json, which also names the machine."""
+    path = run.path / "timings.json"
+    timings = json.loads(path.read_text()) if path.exists() else {"seconds": {}}
+    timings["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}"
+    timings["seconds"][phase] = round(timings["seconds"].get(phase, 0.0) + seconds, 1)
+    atomic_write(path, json.dumps(timings, indent=2).encode())

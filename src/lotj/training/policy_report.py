@@ -1,0 +1,145 @@
+"""What a pretrained agent is worth before it moves a robot: its values against returns, its actions against the truth.
+
+Prior data comes with ground truth (`Dataset.frame_state`), so this is allowed there; practice has none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from lotj.data.dataset import Dataset
+from lotj.experience import KINDS
+
+ASIDE_M = 0.002
+"""Further from the socket axis than this, the expert moves sideways [m]."""
+
+FEWEST = 12
+"""Frames of a domain below which nothing is said about it."""
+
+_CHUNK = 256
+
+
+class ValuedPolicy(Protocol):
+    """What is asked of an agent."""
+
+    def act(self, observation: Any) -> np.ndarray: ...
+
+    def value(self, observation: Any) -> np.ndarray: ...
+
+
+def returns(dataset: Dataset, discount: float) -> np.ndarray:
+    """Discounted return of each frame along its own episode, for a reward of 1 on reaching success.
+
+    Args:
+        dataset: F frames.
+        discount: gamma.
+
+    Returns:
+        (F,) float32: gamma^(n-1) where n > 0 steps remain until the first success frame; NaN on and after it, and in
+        episodes without (their time limit cut the return off).
+    """
+    number = np.arange(dataset.n_frames)
+    first = np.full(len(dataset), np.iinfo(np.int64).max)
+    success = np.flatnonzero(dataset.frame_success)
+    np.minimum.at(first, dataset.frame_episode[success], success)
+    first = first[dataset.frame_episode]
+    known = (first < np.iinfo(np.int64).max) & (number < first)
+    out = np.full(dataset.n_frames, np.nan, np.float32)
+    out[known] = discount ** (first[known] - number[known] - 1.0)
+    return out
+
+
+def motion_of_action(action: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Least-squares matrix M of moved = M action: how far the plug goes, in the frame of the socket, which is turned.
+
+    Args:
+        action: (N, 3).
+        moved: (N, 2) change of the plug's x and y [m].
+
+    Returns:
+        (2, 3) [m per action of 1].
+    """
+    return np.linalg.lstsq(action.astype(np.float64), moved.astype(np.float64), rcond=None)[0].T
+
+
+def policy_report(
+    agent: ValuedPolicy, dataset: Dataset, discount: float, frames_per_domain: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Figures of an agent on a data set, ready for JSON; what cannot be said is None.
+
+    ``connectors`` maps each connector to its figures and ``overall`` to their mean over connectors:
+
+    - ``value_error``, ``value_bias``: mean of |V - G| and of V - G over the expert's frames before a success, G its
+      discounted return; ``value_correlation`` of the two. V is an upper expectile, so a small positive bias is right.
+    - ``value_press``: mean V on frames of the near misses that press beside.
+    - ``angle_deg``: median angle between the mean action's sideways motion and the way to the socket axis, where the
+      plug is more than `ASIDE_M` off; 90 is chance.
+    - ``lateral_error_mm``: mean distance from the axis after one mean action, where one action could reach it.
+
+    Args:
+        agent: acts and values.
+        dataset: episodes with ground truth.
+        discount: the agent's gamma.
+        frames_per_domain: at most so many frames of the expert, and of the pressing ones, are looked at.
+        rng: draws them.
+    """
+    target, usable = returns(dataset, discount), ~np.isnan(dataset.frame_action[:, 0]) & ~dataset.frame_success
+    rows: dict[str, list[dict[str, float | None]]] = {}
+    for number, domain in enumerate(dataset.domains):
+        here = usable & (dataset.frame_domain == number)
+        expert = np.flatnonzero(here & (dataset.frame_kind == KINDS.index("expert")))
+        press = np.flatnonzero(here & (dataset.frame_kind == KINDS.index("press")))
+        if len(expert) >= FEWEST:
+            drawn = [np.sort(rng.permutation(index)[:frames_per_domain]) for index in (expert, press)]
+            row = _values(agent, dataset, target, *drawn) | _directions(agent, dataset, expert, drawn[0])
+            rows.setdefault(domain.connector, []).append(row)
+    connectors = {name: _mean(found) for name, found in sorted(rows.items())}
+    return {"overall": _mean(list(connectors.values())), "connectors": connectors}
+
+
+def _values(
+    agent: ValuedPolicy, dataset: Dataset, target: np.ndarray, expert: np.ndarray, press: np.ndarray
+) -> dict[str, float | None]:
+    known = expert[~np.isnan(target[expert])]
+    value, pressed = _ask(agent.value, dataset, known), _ask(agent.value, dataset, press)
+    error = value - target[known]
+    varied = len(known) >= FEWEST and value.std() > 0 and target[known].std() > 0
+    return {
+        "value_error": float(abs(error).mean()) if len(known) else None,
+        "value_bias": float(error.mean()) if len(known) else None,
+        "value_correlation": float(np.corrcoef(value, target[known])[0, 1]) if varied else None,
+        "value_press": float(pressed.mean()) if len(press) else None,
+    }
+
+
+def _directions(
+    agent: ValuedPolicy, dataset: Dataset, expert: np.ndarray, drawn: np.ndarray
+) -> dict[str, float | None]:
+    place = dataset.frame_state[:, :2].astype(np.float64)
+    free = expert[np.linalg.norm(place[expert], axis=1) > ASIDE_M]
+    if len(free) < FEWEST:
+        return {"angle_deg": None, "lateral_error_mm": None}
+    motion = motion_of_action(dataset.frame_action[free], place[free + 1] - place[free])
+    step = _ask(agent.act, dataset, drawn) @ motion.T
+    off = np.linalg.norm(place[drawn], axis=1)
+    aside = (off > ASIDE_M) & (np.linalg.norm(step, axis=1) > 0)
+    cosine = -(step * place[drawn]).sum(1)[aside] / (np.linalg.norm(step[aside], axis=1) * off[aside])
+    close = off < np.linalg.svd(motion, compute_uv=False)[-1]
+    left = np.linalg.norm(place[drawn] + step, axis=1)[close]
+    return {
+        "angle_deg": float(np.median(np.degrees(np.arccos(cosine.clip(-1, 1))))) if aside.any() else None,
+        "lateral_error_mm": float(1e3 * left.mean()) if close.any() else None,
+    }
+
+
+def _ask(question: Any, dataset: Dataset, index: np.ndarray) -> np.ndarray:
+    parts = [question(dataset.images(index[k : k + _CHUNK])) for k in range(0, len(index), _CHUNK)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _mean(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
+    names = rows[0] if rows else ()
+    known = {name: [value for row in rows if (value := row[name]) is not None] for name in names}
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}

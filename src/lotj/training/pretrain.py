@@ -1,0 +1,278 @@
+"""The offline phase (LOTJ section V-B): the reward model and the agent are trained on prior data, one after the other.
+
+What a finished pretraining leaves in its run folder: `REWARD_FILE` (the reward model), the checkpoint `AGENT`,
+``reward_report.json`` and ``agent_report.json`` (figures on validation domains), and one stream of metrics for each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lotj.agents.iql import IQL
+from lotj.agents.iql_config import IQLConfig
+from lotj.data.dataset import Dataset
+from lotj.errors import CheckpointError, SettingsError
+from lotj.experience import KINDS, Batch
+from lotj.rewards.classifier import RewardConfig
+from lotj.rewards.model import RewardModel
+from lotj.rewards.sampling import Prefetcher
+from lotj.rewards.training import RewardTrainer
+from lotj.runs import Run, atomic_write
+from lotj.training.policy_report import policy_report
+from lotj.training.pretrain_loop import Loop
+
+REWARD = "reward"
+"""Checkpoint of the reward model's training, and its stream of metrics."""
+
+AGENT = "agent"
+"""Checkpoint of the agent, and its stream of metrics."""
+
+REWARD_FILE = "reward.pt"
+"""The finished reward model, in the run folder."""
+
+REPORT_FRAMES = 200
+"""Frames a domain that the agent's report looks at."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How the agent is trained on prior data. Networks and losses are set in `IQLConfig`."""
+
+    steps: int = 6000
+    """Updates of the agent. Not a time: only a number of updates can be resumed exactly."""
+    batch: int = 128
+    """Transitions in a batch, drawn evenly from all of them."""
+    policy_kinds: tuple[str, ...] = ("expert", "press")
+    """Kinds of episodes that the policy learns from; the critics learn from all. Where a plug is held half inserted or
+    withdrawn, no action in the data is worth imitating, but a weight relative to the others there would still do so.
+    Of those that press beside the socket, half recover: only they show how."""
+    warmup: int = 100
+    """Updates over which the learning rate rises from 0."""
+    cosine: bool = True
+    """Let the learning rate fall to 0 along a cosine; otherwise it stays."""
+    log_every: int = 50
+    """Updates whose mean makes one line of metrics."""
+    save_minutes: float = 3.0
+    """Time between checkpoints [min]."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "log_every"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be at least 1")
+        if self.warmup < 0 or self.save_minutes < 0:
+            raise SettingsError(
+                f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
+            )
+        unknown = set(self.policy_kinds) - set(KINDS)
+        if unknown or not self.policy_kinds:
+            raise SettingsError(f"pretrain policy_kinds {self.policy_kinds}: must be some of {', '.join(KINDS)}")
+
+    def lr_scale(self, step: int) -> float:
+        """What the learning rate of update `step` (from 0) is multiplied by."""
+        warmup = min(self.warmup, self.steps // 2)
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (self.steps - warmup))) if self.cosine else 1.0
+
+
+class TransitionBatches:
+    """Batches of images for the agent. Batch k is drawn from (seed, k), so that it is the same in a resumed run.
+
+    Args:
+        dataset: training domains.
+        batch: transitions in a batch.
+        policy_kinds: which kinds of episodes count in `policy_rows`.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Dataset, batch: int, policy_kinds: tuple[str, ...], seed: int) -> None:
+        self._dataset = dataset
+        self._held = dataset.transitions()
+        self._batch = batch
+        self._seed = seed
+        self._for_policy = np.isin(self._held.kind, [KINDS.index(kind) for kind in policy_kinds])
+
+    def load(self, step: int) -> tuple[Batch, np.ndarray]:
+        """Batch number `step` and which of its rows, (B,) bool, the policy learns from."""
+        held, rng = self._held, np.random.default_rng([self._seed, step])
+        index = rng.integers(len(held), size=self._batch)
+        frame = held.frame[index]
+        images = self._dataset.images(np.concatenate([frame, frame + 1]))
+        batch = Batch(
+            observation=images[: len(frame)],
+            action=held.action[index],
+            reward=held.reward[index],
+            terminated=held.terminated[index],
+            truncated=held.truncated[index],
+            next_observation=images[len(frame) :],
+            domain=held.domain[index],
+        )
+        return batch, self._for_policy[index]
+
+
+def pretrain(
+    train: Dataset,
+    validation: Dataset,
+    reward: RewardConfig,
+    iql: IQLConfig,
+    config: PretrainConfig,
+    run: Run,
+    device: str | torch.device = "cpu",
+    resume: bool = False,
+    live: bool = True,
+) -> tuple[RewardModel, IQL]:
+    """Train the reward model, then the agent; both are in the run folder afterwards.
+
+    Args:
+        train: training domains.
+        validation: validation domains, on which the threshold is chosen and figures are taken.
+        reward, iql, config: settings.
+        run: where everything goes; its seed fixes everything random.
+        device: where to compute.
+        resume: go on where the run was stopped; with the same settings the result is that of an unstopped run.
+        live: show progress.
+
+    Raises:
+        CheckpointError: the run holds a pretraining already and `resume` is False, or it has other settings or data.
+        NumericsError: a loss or a gradient is not finite; the last checkpoint is from before.
+        StorageError: the disk is full.
+        KeyboardInterrupt: Ctrl-C; the last update is saved.
+    """
+    if not resume and (run.has(REWARD) or run.has(AGENT)):
+        raise CheckpointError(f"{run.path} holds a pretraining already: give --resume or start a new run")
+    model = pretrain_reward(train, validation, reward, config, run, device, live)
+    return model, pretrain_agent(train, validation, iql, config, run, device, live)
+
+
+def pretrain_reward(
+    train: Dataset,
+    validation: Dataset,
+    reward: RewardConfig,
+    config: PretrainConfig,
+    run: Run,
+    device: str | torch.device = "cpu",
+    live: bool = True,
+) -> RewardModel:
+    """Train the reward model, from the run's checkpoint if it has one; see `pretrain`."""
+    with RewardTrainer(train, reward, run.seed, device) as trainer:
+        if run.has(REWARD):
+            trainer.load_state_dict(run.load(REWARD, str(device)))
+        if trainer.done and (run.path / REWARD_FILE).exists():
+            return load_reward(run, device)
+        loop = Loop(REWARD, ("success_loss", "accuracy"), config.log_every, config.save_minutes, live)
+
+        def save() -> None:
+            run.save(REWARD, trainer.state_dict())
+
+        loop.run(run, trainer.step_count, reward.steps, lambda _: trainer.step(), save)
+        model = trainer.model(validation)
+    _write_report(run, "reward_report.json", model.report)
+    model.save(run.path / REWARD_FILE)
+    return model
+
+
+def pretrain_agent(
+    train: Dataset,
+    validation: Dataset,
+    iql: IQLConfig,
+    config: PretrainConfig,
+    run: Run,
+    device: str | torch.device = "cpu",
+    live: bool = True,
+) -> IQL:
+    """Train the agent, from the run's checkpoint if it has one; see `pretrain`.
+
+    Raises:
+        SettingsError: the data set has another image size than the agent.
+    """
+    if train.image_size != iql.encoder.image_size:
+        raise SettingsError(
+            f"agent image size {iql.encoder.image_size}: {train.root} holds {train.image_size} px images; "
+            f"set it to {train.image_size}"
+        )
+    made_with = _made_with(train, iql, config)
+    agent = IQL(iql, len(train.domains), run.seed, device)
+    if run.has(AGENT):
+        state = run.load(AGENT, str(device))
+        for name, value in made_with.items():
+            if state[name] != value:
+                raise CheckpointError(
+                    f"the agent in {run.path} was begun with other {name}: resume with those it was begun with, "
+                    "or start a new run"
+                )
+        agent.load_state_dict(state["agent"])
+    batches = Prefetcher(TransitionBatches(train, config.batch, config.policy_kinds, run.seed).load)
+
+    def update(step: int) -> dict[str, float]:
+        batch, policy_rows = batches.get(step)
+        return agent.update(batch, step / config.steps, config.lr_scale(step), policy_rows)
+
+    def save() -> None:
+        run.save(AGENT, {"agent": agent.state_dict(), **made_with})
+
+    loop = Loop(AGENT, ("loss_v", "loss_policy", "loss_q", "v_mean"), config.log_every, config.save_minutes, live)
+    try:
+        loop.run(run, agent.updates, config.steps, update, save)
+    finally:
+        batches.close()
+    _report_agent(agent, train, validation, run)
+    return agent
+
+
+def load_reward(run: Run, device: str | torch.device = "cpu", image_size: int | None = None) -> RewardModel:
+    """The reward model of a finished pretraining.
+
+    Raises:
+        CheckpointError: there is none, or it is for another image size.
+    """
+    return RewardModel.load(run.path / REWARD_FILE, device, image_size)
+
+
+def load_agent(run: Run, device: str | torch.device = "cpu", **settings: Any) -> IQL:
+    """The agent of a pretraining, as of its last checkpoint.
+
+    Args:
+        run: of the pretraining.
+        device: where to compute.
+        settings: fields of `IQLConfig` to change, e.g. ``lr`` for practice.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    return IQL.restore(run.load(AGENT, str(device))["agent"], device, **settings)
+
+
+def _made_with(train: Dataset, iql: IQLConfig, config: PretrainConfig) -> dict[str, Any]:
+    """What must be the same when a training is resumed, as plain values."""
+    settings = dataclasses.asdict(config)
+    for free in ("log_every", "save_minutes"):
+        del settings[free]
+    return {
+        "pretrain settings": settings,
+        "agent settings": dataclasses.asdict(iql),
+        "domains": [domain.name for domain in train.domains],
+        "episodes": len(train),
+    }
+
+
+def _report_agent(agent: IQL, train: Dataset, validation: Dataset, run: Run) -> None:
+    rng = np.random.default_rng([run.seed, 1])
+    data = {"validation": (validation, REPORT_FRAMES), "train": (train, REPORT_FRAMES // 5)}
+    found = {
+        name: policy_report(agent, dataset, agent.config.discount, frames, rng)
+        for name, (dataset, frames) in data.items()
+    }
+    _write_report(run, "agent_report.json", found)
+    for name, report in found.items():
+        run.log(agent.updates, report["overall"], f"agent-{name}")
+
+
+def _write_report(run: Run, name: str, report: dict[str, Any]) -> None:
+    atomic_write(run.path / name, json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
