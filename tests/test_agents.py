@@ -63,7 +63,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], part: str
 
 
 def cached(agent: IQL, batch: Batch) -> Batch:
-    return replace(batch, observation=agent.encode(batch.observation), next_observation=agent.encode(batch.next_observation))
+    return replace(
+        batch, observation=agent.encode(batch.observation), next_observation=agent.encode(batch.next_observation)
+    )
 
 
 # Losses, by hand
@@ -156,10 +158,10 @@ def test_update_reports_what_happened():
     assert agent.updates == 1
 
 
-def test_learning_rate_scale_of_zero_learns_nothing():
+def test_learning_rate_of_zero_learns_nothing():
     agent = IQL(replace(TINY, ema=1.0), 3)
     before = weights(agent)
-    agent.update(make_batch(), lr_scale=0.0)
+    agent.update(make_batch(), lr=0.0)
     assert same(before, weights(agent))
 
 
@@ -222,7 +224,7 @@ def test_q_gradient_pulls_the_mean_action_to_higher_q():
     for weight in (0.0, 50.0):
         agent = IQL(replace(PLAIN, q_gradient_weight=weight, normalise_weights=True), 3)
         for _ in range(20):
-            agent.update(batch, lr_scale=3.0)
+            agent.update(batch, lr=1e-3)
         with torch.no_grad():
             pixels = to_tensor(batch.observation, "cpu")
             features = agent.critic.encoder("critic")(pixels)
@@ -504,13 +506,12 @@ def test_learns_to_move_the_dot_from_mixed_data():
         critic_hidden=32,
         advantage_scale=20.0,
         discount=0.9,
-        lr=2e-3,
         ema=0.02,
     )
     agent = IQL(config, domains=1)
     steps = 300
     for step in range(steps):
-        agent.update(rows_of(data, rng.integers(len(data), size=64)), step / steps, lr_scale=1 - step / steps)
+        agent.update(rows_of(data, rng.integers(len(data), size=64)), step / steps, lr=2e-3 * (1 - step / steps))
     behaviour = success_rate(
         lambda world: np.where(rng.random((200, 1)) < 0.3, world.good_actions(), rng.uniform(-1, 1, (200, 3)))
     )

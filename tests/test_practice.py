@@ -1,5 +1,6 @@
 """Practice in a toy world: it learns, only from images, and neither a kill nor a bad number costs a finished trial."""
 
+import dataclasses
 import io
 import multiprocessing as mp
 import os
@@ -15,16 +16,17 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from toy_world import SIZE, ColourReward, ToyRobot, collect, make_agent, make_config, true_success
 
 from lotj.agents.iql import IQL
 from lotj.data.dataset import Dataset
 from lotj.errors import CheckpointError, NumericsError, RobotError, SettingsError, StorageError
+from lotj.nets.augment import AugmentConfig
 from lotj.runs import Run
 from lotj.training.live_view import LiveView, clock
 from lotj.training.practice import PracticeConfig, finished_trials, practice, trial_seed
 from lotj.training.practice_features import FeatureConfig, prepare_features
 from lotj.training.practice_trials import load_trial, trial_path
+from toy_world import SIZE, ColourReward, ToyRobot, collect, make_agent, make_config, true_success
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def new_run(path: Path, seed: int = 0) -> Run:
 
 
 def outcome(run: Run) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Everything a run ends with that must not depend on when it was stopped: its lines but for times, and its agent."""
+    """What a run ends with and must not depend on when it was stopped: its lines but for times, and its agent."""
     timed = {"time", "seconds", "updates_per_second"}
     rows = [{name: value for name, value in row.items() if name not in timed} for row in run.metrics()]
     return rows, run.load("practice")
@@ -66,14 +68,13 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def test_practice_improves_true_success_on_a_correct_reward(prior: Dataset, cache: Path, tmp_path: Path):
-    agent = make_agent()
+    agent = make_agent(variant="erm")
     before = true_success(agent)
-    config = make_config(cache, trials=50, max_steps=8, batch_size=64, updates_per_step=2)
+    config = make_config(cache, trials=40, max_steps=8, batch_size=64, updates_per_step=3)
     result = practice(ToyRobot(), agent, ColourReward(), prior, config, new_run(tmp_path), live=False)
     after = true_success(agent)
-    assert result.trials == 50 and result.discarded == 0
-    assert before < 0.3
-    assert after > before + 0.25, (before, after)
+    assert result.trials == 40 and result.discarded == 0
+    assert after > before + 0.3, (before, after)  # four seeds: 0.10-0.20 before, 0.78-1.00 after
 
 
 class SealedRobot:
@@ -172,13 +173,15 @@ class Crash(BaseException):
 
 
 class CrashingRobot(ToyRobot):
-    def __init__(self, action: Callable[[], Any], at_call: int) -> None:
+    """Does `action` instead of giving its n-th image."""
+
+    def __init__(self, action: Callable[[], Any], at_image: int) -> None:
         super().__init__()
-        self.action, self.calls_left = action, at_call
+        self.action, self.at_image, self.images = action, at_image, 0
 
     def observe(self) -> np.ndarray:
-        self.calls_left -= 1
-        if self.calls_left == 0:
+        self.images += 1
+        if self.images == self.at_image:
             self.action()
         return super().observe()
 
@@ -189,18 +192,19 @@ def crash() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"update_when": "step"}, {"freeze_convolutions": False, "trials": 3, "batch_size": 8}],
+    [{}, {"update_when": "step"}, {"freeze_convolutions": False, "batch_size": 8}],
     ids=["frozen", "updates in the trial", "convolutions learn"],
 )
 def test_resumed_is_identical_to_uninterrupted(prior: Dataset, cache: Path, tmp_path: Path, settings: dict[str, Any]):
-    config = make_config(cache, **({"trials": 4} | settings))
+    config = make_config(cache, **({"trials": 6} | settings))
     whole, broken = new_run(tmp_path / "whole"), new_run(tmp_path / "broken")
-    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
-    for at_call in (9, 3, 11):
+    counting = CrashingRobot(crash, at_image=0)
+    practice(counting, make_agent(), ColourReward(), prior, config, whole, live=False)
+    for share in (0.6, 0.1, 0.3):  # 0.1: in the first trial after the resume
+        robot = CrashingRobot(crash, round(share * counting.images))
         with pytest.raises(Crash):
-            practice(
-                CrashingRobot(crash, at_call), make_agent(), ColourReward(), prior, config, broken, False, resume=True
-            )
+            practice(robot, make_agent(), ColourReward(), prior, config, broken, live=False, resume=True)
+    assert 1 < finished_trials(broken) < config.trials
     practice(ToyRobot(), make_agent(), ColourReward(), prior, config, broken, live=False, resume=True)
     assert_same(outcome(whole), outcome(broken))
 
@@ -224,7 +228,7 @@ def test_kill_at_random_moments_loses_the_running_trial_at_most(prior: Dataset, 
     practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
     duration = time.monotonic() - started
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["test_practice"])
+    context.set_forkserver_preload(["lotj.training.practice", "lotj.agents.iql", "torch.utils.tensorboard"])
     number = {trial_seed(0, trial): trial for trial in range(1, 11)}
     rng, kills = np.random.default_rng(), 0
     for attempt in range(12):
@@ -249,7 +253,7 @@ def test_ctrl_c_keeps_every_finished_trial(prior: Dataset, cache: Path, tmp_path
     config = make_config(cache, trials=3)
     whole, stopped = new_run(tmp_path / "whole"), new_run(tmp_path / "stopped")
     practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
-    robot = CrashingRobot(lambda: signal.raise_signal(signal.SIGINT), at_call=10)
+    robot = CrashingRobot(lambda: signal.raise_signal(signal.SIGINT), at_image=10)
     with pytest.raises(KeyboardInterrupt):
         practice(robot, make_agent(), ColourReward(), prior, config, stopped, live=False)
     assert finished_trials(stopped) == robot.resets - 1 >= 1
@@ -308,10 +312,10 @@ def test_dislodged_again_and_again_stops_and_can_go_on(prior: Dataset, cache: Pa
     config = make_config(cache, trials=5, max_dislodged=3)
     broken = ToyRobot(dislodges=frozenset(range(100)))
     with pytest.raises(RobotError, match=r"3 trials in a row were void \(dislodged.*--resume"):
-        practice(broken, make_agent(), ColourReward(), prior, config, run, live=False)
+        practice(broken, make_agent(), ListedReward([]), prior, config, run, live=False)
     assert finished_trials(run) == 3
     mended = ToyRobot(dislodges=frozenset({1}))
-    result = practice(mended, make_agent(), ColourReward(), prior, config, run, live=False, resume=True)
+    result = practice(mended, make_agent(), ListedReward([]), prior, config, run, live=False, resume=True)
     assert (result.trials, result.discarded) == (5, 4)
 
 
@@ -379,16 +383,16 @@ def test_offline_features_are_made_once_per_agent_data_and_settings(prior: Datas
     np.testing.assert_array_equal(found.features["policy"], made.features["policy"])
     np.testing.assert_array_equal(found.action, made.action)
     prepare_features(prior, other, config, live=False)
-    assert other.encoded == first.encoded
+    assert other.encoded > 32
     (tmp_path / "cache").joinpath(sorted(os.listdir(tmp_path / "cache"))[0]).write_bytes(b"torn")
     again = [CountingAgent(make_agent(seed)) for seed in (0, 1)]
     for agent in again:
         prepare_features(prior, agent, config, live=False)
-    assert sorted(agent.encoded for agent in again) == [32, first.encoded]
+    assert sorted(agent.encoded > 32 for agent in again) == [False, True]  # only the torn one is made again
 
 
 def test_offline_features_are_those_of_their_frames(prior: Dataset):
-    agent = IQL(make_agent().config.__class__(**{**vars(make_agent().config), "augment": no_change()}), domains=2)
+    agent = IQL(dataclasses.replace(make_agent().config, augment=AugmentConfig(enabled=False)), domains=2)
     features = prepare_features(prior, agent, FeatureConfig(transitions=50, views=1, cache=None), live=False)
     held = prior.transitions()
     assert len(features) == 50 and np.bincount(features.domain).tolist() == [25, 25]
@@ -397,12 +401,6 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         now, after = agent.encode(prior.images(np.array([frame, frame + 1])))["critic"].numpy()
         np.testing.assert_allclose(features.features["critic"][features.frame[i], 0], now, atol=2e-3)
         np.testing.assert_allclose(features.features["critic"][features.next_frame[i], 0], after, atol=2e-3)
-
-
-def no_change() -> Any:
-    from lotj.nets.augment import AugmentConfig
-
-    return AugmentConfig(enabled=False)
 
 
 @pytest.mark.parametrize(

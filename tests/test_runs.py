@@ -185,7 +185,7 @@ for step in range(10**9):
 
 def test_kill_at_any_moment_leaves_a_whole_checkpoint_and_whole_lines(run: Run) -> None:
     generator = np.random.default_rng(0)
-    for _ in range(3):
+    for _ in range(2):
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(run.path)], stdout=subprocess.PIPE, text=True
         ) as process:

@@ -1,4 +1,4 @@
-"""A small world to practise in: a red dot is to be moved onto a green field. Images only; the truth stays in the robot."""
+"""A small world to practise in: a red dot is to be moved onto a green field. The truth stays in the robot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lotj.data.dataset import Dataset
 from lotj.data.store import EpisodeWriter
 from lotj.errors import RobotError
 from lotj.experience import STATE_DIM, Domain, Episode
-from lotj.nets.bottleneck import BottleneckConfig
+from lotj.nets.bottleneck import BottleneckConfig, Variant
 from lotj.nets.encoder import EncoderConfig
 from lotj.training.practice import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
@@ -96,11 +96,11 @@ class ColourReward:
         return (1 / (1 + np.exp(6 * (distance - REACH)))).astype(np.float32)
 
 
-def make_agent(seed: int = 0) -> IQL:
+def make_agent(seed: int = 0, variant: Variant = "daib") -> IQL:
     """A small agent that knows nothing."""
     config = IQLConfig(
         encoder=EncoderConfig(image_size=SIZE, width=8, stages=1),
-        bottleneck=BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,), adversarial_weight=0.1),
+        bottleneck=BottleneckConfig(variant, invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
         hidden=(64,),
         critic_projection=32,
         critic_hidden=64,
@@ -109,6 +109,7 @@ def make_agent(seed: int = 0) -> IQL:
         advantage_scale=50.0,
         ema=0.05,
         initial_std=0.6,
+        std_range=(0.25, 1.0),
         half_precision=False,
     )
     return IQL(config, domains=len(TARGETS), seed=seed)
@@ -145,7 +146,7 @@ def make_config(cache: Path | None, **settings: object) -> PracticeConfig:
     return PracticeConfig(**(small | {"features": features} | settings))  # type: ignore[arg-type]
 
 
-def true_success(agent: IQL, trials: int = 40, max_steps: int = 10) -> float:
+def true_success(agent: IQL, trials: int = 30, max_steps: int = 8) -> float:
     """Share of trials that the agent's mean policy really ends at home, for the tests alone."""
     robot, wins = ToyRobot(), 0
     for seed in range(trials):

@@ -147,7 +147,7 @@ class IQL:
     # Learning
 
     def update(
-        self, batch: Batch, progress: float = 1.0, lr_scale: float = 1.0, policy_rows: Any = None
+        self, batch: Batch, progress: float = 1.0, lr: float | None = None, policy_rows: Any = None
     ) -> dict[str, float]:
         """One gradient step on all losses.
 
@@ -155,7 +155,7 @@ class IQL:
             batch: B transitions as images, or as features from `encode` (with frozen convolutions only;
                 `next_observation` then needs V's alone). Images are augmented where the domain is >= 0.
             progress: fraction of the pretraining done, for the adversary's ramp; without effect when frozen.
-            lr_scale: multiplies the learning rate, for a schedule.
+            lr: learning rate; default: the setting.
             policy_rows: (B,) bool, the rows that the policy learns from; default: all. The critics learn from all.
 
         Returns:
@@ -169,7 +169,7 @@ class IQL:
         try:
             inputs = self._inputs.make(batch, policy_rows, self.frozen, self._generator)
             terms, metrics = self._losses(inputs, progress)
-            return self._step(terms, metrics, lr_scale)
+            return self._step(terms, metrics, self.config.lr if lr is None else lr)
         except NumericsError as error:
             self._generator.set_state(random_state)
             self._optimiser.zero_grad(set_to_none=True)
@@ -232,7 +232,7 @@ class IQL:
             q = q[order[: self.config.critics_in_minimum]]
         return q.amin(0)
 
-    def _step(self, terms: dict[str, Tensor], metrics: dict[str, Tensor], lr_scale: float) -> dict[str, float]:
+    def _step(self, terms: dict[str, Tensor], metrics: dict[str, Tensor], lr: float) -> dict[str, float]:
         self._optimiser.zero_grad(set_to_none=True)
         sum(terms.values(), torch.zeros((), device=self.device)).backward()
         for name, module in (("policy", self.actor), ("critic", self.critic)):
@@ -247,7 +247,7 @@ class IQL:
             if not math.isfinite(number):
                 raise NumericsError(f"{name} of update {self.updates + 1} is {number}; lower the learning rate")
         for group in self._optimiser.param_groups:
-            group["lr"] = self.config.lr * lr_scale
+            group["lr"] = lr
         self._optimiser.step()
         with torch.no_grad():
             self.actor.log_std.clamp_(*(math.log(std) for std in self.config.std_range))

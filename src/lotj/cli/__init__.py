@@ -1,7 +1,9 @@
 """The command line: one module a command, each imported only when it is called.
 
 A command module has a dataclass `Command`: its docstring and those of its fields are the help, its fields the flags
-(tyro), its method `run` the work, which is to call other parts. Errors that a user can cause come out as one line.
+(tyro), its method `run` the work, which is to call other parts. If it has them, `default_for` makes the defaults from
+the flags (a preset, a run to resume), and `interrupted` is what Ctrl-C says. Errors that a user can cause come out as
+one line.
 """
 
 from __future__ import annotations
@@ -49,18 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, that of the error, 130 after Ctrl-C, 1 after a fault of lotj itself.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    interrupted = "stopped"
     try:
         if not words or words[0] in ("-h", "--help"):
             _print_help()
         elif words[0] == "--version":
             print(_version())
         else:
-            parse(words).run()
+            command = parse(words)
+            interrupted = getattr(command, "interrupted", interrupted)
+            command.run()
         sys.stdout.flush()
     except LotjError as error:
         return _fail(str(error), error.exit_code, error)
     except KeyboardInterrupt as error:
-        return _fail("stopped; finished work is kept: the same command with --resume goes on", INTERRUPTED, error)
+        return _fail(interrupted, INTERRUPTED, error)
     except BrokenPipeError:  # the reader went away, e.g. `lotj connectors list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -85,19 +90,8 @@ def parse(words: list[str]) -> Command:
     import tyro
 
     command: Any = importlib.import_module(f"lotj.cli.{name}").Command
-    default = command.preset(_preset_name(flags)) if hasattr(command, "preset") else None
-    options = {} if default is None else {"default": default}
+    options = {"default": command.default_for(flags)} if hasattr(command, "default_for") else {}
     return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
-
-
-def _preset_name(flags: list[str]) -> str | None:
-    """The value of ``--preset``: it must be known before the other flags, whose defaults it sets."""
-    for flag, following in zip(flags, [*flags[1:], ""], strict=True):
-        if flag == "--preset":
-            return following
-        if flag.startswith("--preset="):
-            return flag.partition("=")[2]
-    return None
 
 
 def _print_help() -> None:

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import tyro
 
+from lotj.runs import find_run
+
 
 @dataclass(frozen=True)
 class Command:
-    """Make a run's report.html: one self-contained page with setting, table, curves, film strips and saliency."""
+    """Make a practice run's report.html: one self-contained page with table, curves, film strips and saliency."""
 
-    run_folder: tyro.conf.Positional[Path] = Path("runs/last")
-    """Folder of the run; the newest by default."""
+    run_folder: tyro.conf.Positional[Path | None] = None
+    """Folder of the practice run; the newest under --runs by default."""
+    runs: Path = Path("runs")
+    """Folder of all runs."""
 
     def run(self) -> None:
         """Write the page and print its path."""
         from lotj.report import build_report
 
-        print(build_report(self.run_folder))
+        print(build_report(self.run_folder or find_run(self.runs, "practice").path))

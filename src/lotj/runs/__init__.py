@@ -2,5 +2,6 @@
 
 from lotj.runs.files import atomic_write
 from lotj.runs.run import Run, find_run
+from lotj.runs.settings import restore_settings
 
-__all__ = ["Run", "atomic_write", "find_run"]
+__all__ = ["Run", "atomic_write", "find_run", "restore_settings"]

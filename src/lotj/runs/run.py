@@ -223,7 +223,9 @@ def find_run(root: Path, kind: str | None = None) -> Run:
     chosen = [run for run in runs if kind in (None, run.kind)]
     if not chosen:
         there = ", ".join(sorted({run.kind for run in runs})) or "nothing"
-        raise SettingsError(f"{root}: no {kind or 'run'} run here (there: {there}); give the run's folder")
+        raise SettingsError(
+            f"{root}: no {kind or 'whole'} run here (there: {there}); give the folder of one, or make one"
+        )
     return max(chosen, key=lambda run: (run.path / "run.json").stat().st_mtime_ns)
 
 

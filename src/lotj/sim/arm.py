@@ -56,8 +56,8 @@ ARMS = {
         grip_force=38.0,
         tilt_stiffness=3.0,
         camera_position=(0.0, -0.115, 0.060),
-        camera_target=(0.0, 0.0, -0.012),
-        field_of_view=34.0,
+        camera_target=(0.0, 0.0, -0.008),
+        field_of_view=22.0,
     ),
     "trio": Arm(
         name="trio",
@@ -70,8 +70,8 @@ ARMS = {
         grip_force=36.0,
         tilt_stiffness=2.5,
         camera_position=(0.062, -0.105, 0.075),
-        camera_target=(0.0, 0.0, -0.012),
-        field_of_view=32.0,
+        camera_target=(0.0, 0.0, -0.008),
+        field_of_view=21.0,
     ),
 }
 

@@ -75,7 +75,7 @@ def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth:
 
 
 def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:
-    """All connectors in a grid with their names and families; the split is the colour of the caption."""
+    """All connectors in a grid with name and family; names are black in training, blue in validation, red in test."""
     parts = list(connectors)
     caption, colours = 34, {"train": (40, 40, 40), "validation": (20, 90, 170), "test": (180, 40, 30)}
     rows = -(-len(parts) // columns)
@@ -85,5 +85,5 @@ def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int
         x, y = (i % columns) * cell, (i // columns) * (cell + caption)
         sheet.paste(Image.fromarray(portrait(part, cell)), (x, y))
         draw.text((x + 5, y + cell + 2), part.name, fill=colours[part.split], font=font)
-        draw.text((x + 5, y + cell + 17), f"{part.family}, {part.split}", fill=(120, 120, 120), font=font)
+        draw.text((x + 5, y + cell + 17), part.family, fill=(120, 120, 120), font=font)
     return sheet

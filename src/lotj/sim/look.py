@@ -70,7 +70,7 @@ def _vary(rng: np.random.Generator, colour: tuple[float, float, float]) -> tuple
     """A part's usual colour with another shade; one part in four comes in any colour."""
     if rng.random() < 0.25:
         return _any_colour(rng)
-    return tuple(np.clip(np.asarray(colour) * rng.uniform(0.6, 1.3) + rng.normal(0, 0.05, 3), 0.02, 1.0))  # type: ignore[return-value]
+    return tuple(np.clip(np.asarray(colour) * rng.uniform(0.6, 1.3) + rng.normal(0, 0.05, 3), 0.05, 1.0))  # type: ignore[return-value]
 
 
 def _any_colour(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -121,8 +121,8 @@ def draw_look(connector: Connector, seed: int) -> Look:
         clamp_shift=_uniform(rng, 0.030),  # type: ignore[arg-type]
         grasp_shift=_uniform(rng, 0.0015),  # type: ignore[arg-type]
         grasp_tilt=(*_uniform(rng, 1.2 * degree, 2), rng.uniform(-1.0, 1.0) * degree),
-        camera_shift=_uniform(rng, 0.004),  # type: ignore[arg-type]
-        camera_turn=_uniform(rng, 2.0 * degree),  # type: ignore[arg-type]
+        camera_shift=_uniform(rng, 0.003),  # type: ignore[arg-type]
+        camera_turn=_uniform(rng, 1.2 * degree),  # type: ignore[arg-type]
         zoom=rng.uniform(0.94, 1.06),
         friction_scale=rng.uniform(0.8, 1.25),
         grip_scale=rng.uniform(0.85, 1.3),
@@ -133,9 +133,9 @@ def draw_look(connector: Connector, seed: int) -> Look:
         hand_colour=_any_colour(rng),
         gloss=rng.uniform(0.0, 0.7),
         light_direction=(-height * np.cos(azimuth), -height * np.sin(azimuth), -1.0),
-        light_level=rng.uniform(0.35, 1.0),
+        light_level=rng.uniform(0.55, 1.1),
         light_tint=tuple(tint),
-        ambient=rng.uniform(0.12, 0.45),
+        ambient=rng.uniform(0.25, 0.5),
         bench_texture=_texture(rng),
         clamp_width=rng.uniform(0.008, 0.020),
         clutter=_clutter(rng, max(connector.housing_size) / 2 + 0.035),

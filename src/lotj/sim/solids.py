@@ -14,8 +14,12 @@ from lotj import geometry as geo
 from lotj.sim.connector import Connector, Feature
 
 SIDES = 16
-"""Corners of the polygon that stands for a circle. A male element's corners lie on its circle, a cavity's edges touch
-its circle from outside, so the true clearance is the smallest gap."""
+"""Corners of the polygon that stands for a circle of up to 10 mm, twice as many for larger ones. A male element's corners
+lie on its circle, a cavity's edges touch its circle from outside, so the true clearance is the smallest gap; it grows by
+2 % (0.5 %) of the radius where corners do not meet edges."""
+
+LARGE_CIRCLE = 10e-3
+"""Diameter from which circles have twice the corners [m]."""
 
 FLOOR_GAP = 0.5e-3
 """Cavities are this much deeper than the element is long [m], so that the faces seat first."""
@@ -64,10 +68,11 @@ class Piece:
 def outline(feature: Feature, grow: float = 0.0, cavity: bool = False) -> np.ndarray:
     """Cross-section of a feature, grown by `grow` per side [m], as a convex polygon (N, 2)."""
     if feature.shape == "round":
+        sides = SIDES if feature.size[0] < LARGE_CIRCLE else 2 * SIDES
         apothem = feature.size[0] / 2 + grow
         if not cavity:
-            apothem *= np.cos(np.pi / SIDES)
-        polygon = geo.regular_polygon(feature.centre, apothem, SIDES)
+            apothem *= np.cos(np.pi / sides)
+        polygon = geo.regular_polygon(feature.centre, apothem, sides)
     elif feature.shape == "rect":
         polygon = geo.rectangle(feature.centre, (feature.size[0] + 2 * grow, feature.size[1] + 2 * grow))
     else:

@@ -76,7 +76,7 @@ def policy_report(
     - ``value_press``: mean V on frames of the near misses that press beside.
     - ``angle_deg``: median angle between the mean action's sideways motion and the way to the socket axis, where the
       plug is more than `ASIDE_M` off; 90 is chance.
-    - ``lateral_error_mm``: mean distance from the axis after one mean action, where one action could reach it.
+    - ``lateral_error_mm``: where one action could then reach the axis: mean distance from it after the mean action.
 
     Args:
         agent: acts and values.
@@ -126,7 +126,7 @@ def _directions(
     off = np.linalg.norm(place[drawn], axis=1)
     aside = (off > ASIDE_M) & (np.linalg.norm(step, axis=1) > 0)
     cosine = -(step * place[drawn]).sum(1)[aside] / (np.linalg.norm(step[aside], axis=1) * off[aside])
-    close = off < np.linalg.svd(motion, compute_uv=False)[-1]
+    close = aside & (off < np.linalg.svd(motion, compute_uv=False)[-1])
     left = np.linalg.norm(place[drawn] + step, axis=1)[close]
     return {
         "angle_deg": float(np.median(np.degrees(np.arccos(cosine.clip(-1, 1))))) if aside.any() else None,

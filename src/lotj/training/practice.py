@@ -274,7 +274,8 @@ class _Practice:
             self._buffer.append(trial)
             if self._config.update_when == "trial":
                 self._learn(len(trial), updates, _generator(self._run.seed, number, "updates"))
-        row = {"trial": number, "discarded": int(lost is not None)} | steps.row() | updates.row()
+        row = {"trial": number, "seed": trial_seed(self._run.seed, number), "discarded": int(lost is not None)}
+        row |= steps.row() | updates.row()
         row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._run.save(CHECKPOINT, {"trial": number, "discarded": self._discarded, "agent": self._agent.state_dict()})
@@ -317,8 +318,8 @@ class _Practice:
 
     def _noise(self, number: int) -> float:
         """Standard deviation of the extra noise in trial `number`."""
-        start, end = self._config.exploration_noise, self._config.exploration_noise_end
-        return start + (end - start) * (number - 1) / max(self._config.trials - 1, 1)
+        passed = (number - 1) / max(self._config.trials - 1, 1)
+        return (1 - passed) * self._config.exploration_noise + passed * self._config.exploration_noise_end
 
     def _learn(self, steps: int, updates: UpdateMeans, rng: np.random.Generator) -> None:
         """The updates due for `steps` steps of the robot."""

@@ -53,6 +53,8 @@ class PretrainConfig:
     """Kinds of episodes that the policy learns from; the critics learn from all. Where a plug is held half inserted or
     withdrawn, no action in the data is worth imitating, but a weight relative to the others there would still do so.
     Of those that press beside the socket, half recover: only they show how."""
+    lr: float = 1e-3
+    """Largest learning rate (IQL: 3e-4, for a million updates)."""
     warmup: int = 100
     """Updates over which the learning rate rises from 0."""
     cosine: bool = True
@@ -66,6 +68,8 @@ class PretrainConfig:
         for name in ("steps", "batch", "log_every"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be at least 1")
+        if not self.lr > 0:
+            raise SettingsError(f"pretrain lr {self.lr}: must be above 0")
         if self.warmup < 0 or self.save_minutes < 0:
             raise SettingsError(
                 f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
@@ -74,12 +78,13 @@ class PretrainConfig:
         if unknown or not self.policy_kinds:
             raise SettingsError(f"pretrain policy_kinds {self.policy_kinds}: must be some of {', '.join(KINDS)}")
 
-    def lr_scale(self, step: int) -> float:
-        """What the learning rate of update `step` (from 0) is multiplied by."""
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of update `step` (from 0)."""
         warmup = min(self.warmup, self.steps // 2)
         if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (self.steps - warmup))) if self.cosine else 1.0
+            return self.lr * (step + 1) / warmup
+        fall = 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (self.steps - warmup))) if self.cosine else 1.0
+        return self.lr * fall
 
 
 class TransitionBatches:
@@ -147,6 +152,7 @@ def pretrain(
     """
     if not resume and (run.has(REWARD) or run.has(AGENT)):
         raise CheckpointError(f"{run.path} holds a pretraining already: give --resume or start a new run")
+    _check_images(train, iql)  # before the reward model's training, not after
     model = pretrain_reward(train, validation, reward, config, run, device, live)
     return model, pretrain_agent(train, validation, iql, config, run, device, live)
 
@@ -192,11 +198,7 @@ def pretrain_agent(
     Raises:
         SettingsError: the data set has another image size than the agent.
     """
-    if train.image_size != iql.encoder.image_size:
-        raise SettingsError(
-            f"agent image size {iql.encoder.image_size}: {train.root} holds {train.image_size} px images; "
-            f"set it to {train.image_size}"
-        )
+    _check_images(train, iql)
     made_with = _made_with(train, iql, config)
     agent = IQL(iql, len(train.domains), run.seed, device)
     if run.has(AGENT):
@@ -212,7 +214,7 @@ def pretrain_agent(
 
     def update(step: int) -> dict[str, float]:
         batch, policy_rows = batches.get(step)
-        return agent.update(batch, step / config.steps, config.lr_scale(step), policy_rows)
+        return agent.update(batch, step / config.steps, config.learning_rate(step), policy_rows)
 
     def save() -> None:
         run.save(AGENT, {"agent": agent.state_dict(), **made_with})
@@ -247,6 +249,14 @@ def load_agent(run: Run, device: str | torch.device = "cpu", **settings: Any) ->
         CheckpointError: there is none.
     """
     return IQL.restore(run.load(AGENT, str(device))["agent"], device, **settings)
+
+
+def _check_images(train: Dataset, iql: IQLConfig) -> None:
+    if train.image_size != iql.encoder.image_size:
+        raise SettingsError(
+            f"agent image size {iql.encoder.image_size}: {train.root} holds {train.image_size} px images; "
+            f"set it to {train.image_size}"
+        )
 
 
 def _made_with(train: Dataset, iql: IQLConfig, config: PretrainConfig) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""Practice on a split's connectors, near and far, for each pretraining: offline and online success into one table.
+
+    python benchmarks/practice_table.py --split test --pretrained runs/pretrain-a runs/pretrain-b --out results/practice_test.json
+
+Resumes: rows that are in the file already are not measured again. The test split is for the end: choices are made on
+the validation split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lotj.evaluation import EvaluationResult, wilson
+from lotj.experience import SCENARIOS
+from lotj.experiments.parts import of_split
+from lotj.experiments.presets import find_preset
+from lotj.experiments.stages import evaluate_phase, practice_phase, with_practice
+from lotj.runs import Run
+
+ROBOTS = ("duo", "trio")
+
+
+def counts(result: EvaluationResult) -> dict[str, Any]:
+    """Successes of n with the Wilson interval."""
+    k, n = int(result.success.sum()), len(result.success)
+    return {"successes": k, "n": n, "wilson95": [round(x, 3) for x in wilson(k, n)]}
+
+
+def in_practice(run: Run) -> dict[str, Any]:
+    """How far the self-reward was right: predicted against true success at the end of trials."""
+    truth = {row["seed"]: row for row in map(json.loads, (run.path / "truth.jsonl").read_text().splitlines())}
+    rows = [row for row in run.metrics() if row.get("seed") in truth and not row.get("discarded")]
+    predicted = np.array([bool(row["predicted_success"]) for row in rows])
+    true = np.array([bool(truth[row["seed"]]["true_success"]) for row in rows])
+    ever = np.array([bool(truth[row["seed"]]["ever_success"]) for row in rows])
+    return {
+        "trials": len(rows),
+        "predicted": int(predicted.sum()),
+        "true_positive": int((predicted & true).sum()),
+        "false_positive": int((predicted & ~true).sum()),
+        "missed": int((~predicted & ever).sum()),
+        "last_50_true": int(true[-50:].sum()),
+    }
+
+
+def measure(options: argparse.Namespace, pretrained: Run, connector: str, scenario: str) -> dict[str, Any]:
+    """One cell of the table."""
+    preset = find_preset(options.preset)
+    preset = with_practice(preset, trials=options.trials, **json.loads(options.practice))
+    started = time.perf_counter()
+    robot = ROBOTS[pretrained.seed % len(ROBOTS)]
+    run, _ = practice_phase(
+        preset, pretrained, options.runs, connector, scenario, robot, options.domain_seed, pretrained.seed, live=False
+    )
+    with run:
+        practised = time.perf_counter() - started
+        results = {result.name: counts(result) for result in evaluate_phase(run, options.evaluation_trials)}
+        return {
+            "connector": connector,
+            "scenario": scenario,
+            "pretrain_seed": pretrained.seed,
+            "domain": run.config["domain"],
+            "practice_seconds": round(practised, 1),
+            **results,
+            "self_reward": in_practice(run),
+            "run": run.path.name,
+        }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Pooled over all cells, by way and scenario."""
+    found = {}
+    for scenario in SCENARIOS:
+        cells = [row for row in rows if row["scenario"] == scenario]
+        for name in ("offline", "practice", "straight-down", "spiral-search"):
+            k, n = (sum(row[name][key] for row in cells) for key in ("successes", "n"))
+            if n:
+                found[f"{scenario} {name}"] = {"successes": k, "n": n, "wilson95": [round(x, 3) for x in wilson(k, n)]}
+    return found
+
+
+def main() -> None:
+    """Measure what is missing, print, and keep the file up to date after each cell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", choices=("validation", "test"), default="validation")
+    parser.add_argument("--connectors", nargs="*", help="some of the split's; default all")
+    parser.add_argument("--scenarios", nargs="*", default=list(SCENARIOS))
+    parser.add_argument("--pretrained", nargs="+", type=Path, required=True)
+    parser.add_argument("--preset", default="laptop")
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--evaluation-trials", type=int, default=20)
+    parser.add_argument("--domain-seed", type=int, default=0)
+    parser.add_argument("--practice", default="{}", help="JSON of practice settings to change")
+    parser.add_argument("--runs", type=Path, default=Path("runs/table"))
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    table: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": []}
+    done = {(row["connector"], row["scenario"], row["pretrain_seed"]) for row in table["rows"]}
+    for path in options.pretrained:
+        pretrained = Run.open(path)
+        for connector in options.connectors or of_split(options.split):
+            for scenario in options.scenarios:
+                if (connector, scenario, pretrained.seed) in done:
+                    continue
+                row = measure(options, pretrained, connector, scenario)
+                table["rows"].append(row)
+                table |= {"command": " ".join(["python", *sys.argv]), "summary": summary(table["rows"])}
+                table["settings"] = json.loads(json.dumps(dataclasses.asdict(find_preset(options.preset)), default=str))
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                options.out.write_text(json.dumps(table, indent=1) + "\n")
+                keys = ("offline", "practice", "straight-down", "spiral-search")
+                print(
+                    f"{connector:18s} {scenario:5s} seed {row['pretrain_seed']} "
+                    + " ".join(f"{key} {row[key]['successes']}" for key in keys)
+                    + f"  self-reward {row['self_reward']}  {row['practice_seconds']} s",
+                    flush=True,
+                )
+    print(json.dumps(table.get("summary", {}), indent=1))
+
+
+if __name__ == "__main__":
+    main()

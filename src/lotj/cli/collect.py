@@ -1,0 +1,122 @@
+"""``lotj collect``: record prior insertions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lotj.cli.job import announce_renderer, flag_value
+from lotj.errors import SettingsError
+from lotj.experiments.presets import Preset, find_preset
+from lotj.training.collect import CollectConfig
+
+
+@dataclass(frozen=True)
+class Command:
+    """Record insertions of the training and the validation connectors with the scripted expert, in parallel processes.
+
+    Goes on where it was stopped: the same command again records what is missing.
+    """
+
+    interrupted: ClassVar[str] = "stopped; recorded episodes are kept: the same command goes on"
+
+    data: Path
+    """Folder of the data set."""
+    settings: Annotated[CollectConfig, tyro.conf.arg(name="")]
+    validation: CollectConfig
+    """The same for the validation connectors, on which thresholds are chosen."""
+    training_connectors: int | None
+    """How many of the training connectors to use, spread over the families; all by default."""
+    preset: str = "laptop"
+    """Size of the job: demo, laptop or paper. It sets the defaults of all other flags."""
+    workers: int | None = None
+    """Processes; one a core by default."""
+
+    @classmethod
+    def default_for(cls, flags: list[str]) -> Self:
+        """Defaults of the preset that the flags name."""
+        preset = find_preset(flag_value(flags, "--preset") or cls.preset)
+        return cls(
+            data=Path("data") / preset.name,
+            settings=preset.collect,
+            validation=preset.collect_validation,
+            training_connectors=preset.training_connectors,
+            preset=preset.name,
+        )
+
+    def run(self) -> None:
+        """Record."""
+        if self.settings.image_size != self.validation.image_size:
+            raise SettingsError(
+                f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be the "
+                "same, one data set holds one size"
+            )
+        if self.workers is not None and self.workers < 1:
+            raise SettingsError(f"workers {self.workers}: must be at least 1")
+        console = Console()
+        announce_renderer(console)
+        preset = dataclasses.replace(
+            find_preset(self.preset),
+            collect=self.settings,
+            collect_validation=self.validation,
+            training_connectors=self.training_connectors,
+        )
+        collect_with_bar(preset, self.data, self.workers, console)
+        console.print(f"{self.data}: look at it with `lotj data info {self.data}`", markup=False, highlight=False)
+
+
+def collect_with_bar(preset: Preset, data: Path, workers: int | None, console: Console) -> None:
+    """Record a preset's episodes behind a progress bar; where there is no terminal, one line at the end."""
+    from lotj.experiments.stages import collect_phase
+    from lotj.training.collect import Progress as Recorded
+
+    counts: Counter[str] = Counter()
+    columns = (
+        TextColumn("collect"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("collect", total=planned_episodes(preset), completed=recorded_episodes(data), note="")
+
+        def report(done: Recorded) -> None:
+            counts["lost" if done.discarded else "success" if done.success else "other"] += 1
+            bar.update(task, advance=1, note=done.domain)
+
+        collect_phase(preset, data, workers, report)
+    console.print(
+        f"collected {counts.total()} episodes: {counts['success']} with success, {counts['other']} without, "
+        f"{counts['lost']} discarded",
+        highlight=False,
+    )
+
+
+def planned_episodes(preset: Preset) -> int:
+    """Episodes that a preset asks for, training and validation together."""
+    from lotj.experiments.parts import choose_training, of_split
+    from lotj.training.collect import plan_domains
+
+    jobs = (
+        (choose_training(preset.training_connectors), preset.collect),
+        (of_split("validation"), preset.collect_validation),
+    )
+    return sum(len(plan_domains(names, config)) * sum(config.counts().values()) for names, config in jobs)
+
+
+def recorded_episodes(data: Path) -> int:
+    """Episodes that a data set holds already, discarded ones too; 0 if there is none yet."""
+    from lotj.data.dataset import Dataset
+
+    if not (data / "meta.json").exists():
+        return 0
+    dataset = Dataset.open(data)
+    return len(dataset) + sum(reasons.total() for reasons in dataset.discarded.values())

@@ -1,0 +1,86 @@
+"""``lotj demo``: the whole job, small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from rich.console import Console
+
+from lotj.cli.collect import collect_with_bar
+from lotj.cli.evaluate import evaluate_with_bar
+from lotj.cli.job import announce_renderer, check_scenario, find_device, results_table
+from lotj.errors import SettingsError
+from lotj.experiments.presets import find_preset
+from lotj.runs import Run, find_run
+from lotj.sim.connector import find_connector
+
+
+@dataclass(frozen=True)
+class Command:
+    """Run the whole job small: collect, pretrain, practise on an unseen connector, evaluate, report."""
+
+    interrupted: ClassVar[str] = "stopped; finished work is kept: the same command with --resume goes on"
+
+    connector: str = "nema-5-15"
+    """The unseen connector: a catalogue name, or the path of a .toml file of your own."""
+    scenario: str = "far"
+    """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside)."""
+    preset: str = "demo"
+    """Size of the job: demo, laptop or paper."""
+    seed: int = 0
+    """Fixes training and practice."""
+    data: Path | None = None
+    """Folder of the data set; data/<preset> by default. Episodes that are there already are used."""
+    runs: Path | None = None
+    """Folder that the runs' own folders are made in; runs/<preset> by default."""
+    device: str = "auto"
+    """Where to compute: auto, cpu or cuda."""
+    resume: bool = False
+    """Go on with the stopped job."""
+
+    def run(self) -> None:
+        """Do all phases in turn."""
+        preset, console = find_preset(self.preset), Console()
+        find_connector(self.connector)
+        check_scenario(self.scenario)
+        device = find_device(self.device)
+        announce_renderer(console)
+        from lotj.experiments.stages import practice_phase, pretrain_phase
+        from lotj.report import build_report
+
+        data = self.data or Path("data") / preset.name
+        runs = self.runs or Path("runs") / preset.name
+        console.rule("1 of 4: collect", align="left")
+        collect_with_bar(preset, data, None, console)
+        console.rule("2 of 4: pretrain", align="left")
+        pretrained = pretrain_phase(preset, data, runs, self.seed, device, self._begun(runs, "pretrain"))
+        console.rule(f"3 of 4: practise on {self.connector}, {self.scenario}", align="left")
+        run, _ = practice_phase(
+            preset,
+            pretrained,
+            runs,
+            self.connector,
+            self.scenario,
+            seed=self.seed,
+            device=device,
+            resume=self._begun(runs, "practice"),
+        )
+        console.rule("4 of 4: evaluate and report", align="left")
+        results = evaluate_with_bar(run, preset.evaluation_trials, device, console)
+        run.close()
+        console.print(results_table(results))
+        console.print(f"report: {build_report(run.path)}", markup=False, highlight=False, soft_wrap=True)
+
+    def _begun(self, runs: Path, kind: str) -> Run | None:
+        """The stopped run of this job that ``--resume`` goes on with; None if it had not come that far."""
+        if not self.resume:
+            return None
+        try:
+            run = find_run(runs, kind)
+        except SettingsError:
+            return None
+        wanted = {"connector": self.connector, "scenario": self.scenario} if kind == "practice" else {}
+        same = run.seed == self.seed and all(run.config[key] == value for key, value in wanted.items())
+        return run if same else None

@@ -1,0 +1,54 @@
+"""``lotj evaluate``: count true successes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from lotj.cli.job import RUNS, announce_renderer, find_device, pick_run, results_table
+from lotj.errors import SettingsError
+from lotj.evaluation import EvaluationResult
+from lotj.runs import Run
+
+
+@dataclass(frozen=True)
+class Command:
+    """Count true successes before and after practice, and of straight down and spiral search, from the same poses."""
+
+    run_folder: tyro.conf.Positional[Path | None] = None
+    """Folder of the practice run; the newest under --runs by default."""
+    runs: Path = RUNS
+    """Folder of all runs."""
+    trials: int = 20
+    """Trials of each controller."""
+    device: str = "auto"
+    """Where to compute: auto, cpu or cuda."""
+
+    def run(self) -> None:
+        """Evaluate and print the table."""
+        if self.trials < 1:
+            raise SettingsError(f"trials {self.trials}: must be at least 1")
+        run = pick_run(self.run_folder, self.runs, "practice")
+        console = Console()
+        announce_renderer(console)
+        console.print(results_table(evaluate_with_bar(run, self.trials, find_device(self.device), console)))
+        console.print(f"{run.path}: make its page with `lotj report {run.path}`", markup=False, soft_wrap=True)
+
+
+def evaluate_with_bar(run: Run, trials: int, device: str, console: Console) -> list[EvaluationResult]:
+    """Evaluate a practice run behind a progress bar."""
+    from lotj.experiments.stages import evaluate_phase
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: dict[str, int] = {}
+
+        def on_trial(name: str) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=trials)
+            bar.advance(tasks[name])  # type: ignore[arg-type]
+
+        return evaluate_phase(run, trials, device, on_trial)
