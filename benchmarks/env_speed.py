@@ -1,6 +1,6 @@
 """Environment steps with images against bare MuJoCo stepping and rendering of the same scene, side by side in one run.
 
-    python benchmarks/env_speed.py --out results/benchmarks/env_speed.json
+python benchmarks/env_speed.py --out results/benchmarks/env_speed.json
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Practice on a split's connectors, near and far, for each pretraining: offline and online success into one table.
+r"""Practice on a split's connectors, near and far, for each pretraining: offline and online success into one table.
 
-    python benchmarks/practice_table.py --split test --pretrained runs/pretrain-a runs/pretrain-b --out results/practice_test.json
+    python benchmarks/practice_table.py --split test --pretrained runs/pretrain-a runs/pretrain-b \
+        --out results/practice_test.json
 
 Resumes: rows that are in the file already are not measured again. The test split is for the end: choices are made on
 the validation split.

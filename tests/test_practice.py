@@ -19,14 +19,14 @@ from rich.console import Console
 
 from lotj.agents.iql import IQL
 from lotj.data.dataset import Dataset
-from lotj.errors import CheckpointError, NumericsError, RobotError, SettingsError, StorageError
+from lotj.errors import CheckpointError, DataError, NumericsError, RobotError, SettingsError, StorageError
 from lotj.nets.augment import AugmentConfig
 from lotj.runs import Run
 from lotj.training.live_view import LiveView, clock
 from lotj.training.practice import PracticeConfig, finished_trials, practice, trial_seed
 from lotj.training.practice_features import FeatureConfig, prepare_features
 from lotj.training.practice_trials import load_trial, trial_path
-from toy_world import SIZE, ColourReward, ToyRobot, collect, make_agent, make_config, true_success
+from toy_world import SIZE, ColourReward, ToyRobot, collect, make_agent, make_config, practise_in_a_child, true_success
 
 
 @pytest.fixture(scope="module")
@@ -209,34 +209,22 @@ def test_resumed_is_identical_to_uninterrupted(prior: Dataset, cache: Path, tmp_
     assert_same(outcome(whole), outcome(broken))
 
 
-def practise_in_a_child(data: Path, cache: Path, path: Path, config: PracticeConfig) -> None:
-    """What the killed process runs. Each start of a trial is written down before the trial."""
-
-    class Noted(ToyRobot):
-        def reset(self, seed: int) -> np.ndarray:
-            with open(path / "starts", "a") as file:
-                file.write(f"{seed}\n")
-            return super().reset(seed)
-
-    practice(Noted(), make_agent(), ColourReward(), Dataset.open(data), config, Run.open(path), False, resume=True)
-
-
 def test_kill_at_random_moments_loses_the_running_trial_at_most(prior: Dataset, cache: Path, tmp_path: Path):
-    config = make_config(cache, trials=10, updates_per_step=3)
+    config = make_config(cache, trials=8, updates_per_step=3)
     whole, killed = new_run(tmp_path / "whole"), new_run(tmp_path / "killed")
     started = time.monotonic()
     practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
     duration = time.monotonic() - started
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["lotj.training.practice", "lotj.agents.iql", "torch.utils.tensorboard"])
-    number = {trial_seed(0, trial): trial for trial in range(1, 11)}
+    number = {trial_seed(0, trial): trial for trial in range(1, 9)}
     rng, kills = np.random.default_rng(), 0
-    for attempt in range(12):
-        child = context.Process(target=practise_in_a_child, args=(prior.root, cache, killed.path, config))
+    for attempt in range(4):
+        child = context.Process(target=practise_in_a_child, args=(prior.root, killed.path, config))
         child.start()
-        while attempt < 6 and child.is_alive() and not (killed.path / "starts").exists():
+        while attempt < 3 and child.is_alive() and not (killed.path / "starts").exists():
             time.sleep(0.01)
-        child.join(rng.uniform(0.1, 0.5) * duration if attempt < 6 else None)
+        child.join(rng.uniform(0.1, 0.5) * duration if attempt < 3 else None)
         if child.is_alive():
             os.kill(child.pid or 0, signal.SIGKILL)
             kills += 1
@@ -245,7 +233,7 @@ def test_kill_at_random_moments_loses_the_running_trial_at_most(prior: Dataset, 
             assert finished_trials(killed) >= number[last] - 1
         elif child.exitcode == 0:
             break
-    assert kills >= 1 and finished_trials(killed) == 10
+    assert kills >= 1 and finished_trials(killed) == 8
     assert_same(outcome(whole), outcome(killed))
 
 
@@ -363,6 +351,12 @@ def test_frozen_convolutions_stay_and_others_learn(prior: Dataset, cache: Path, 
         assert not any(torch.equal(a, b) for a, b in zip(head, agent.actor.head.parameters(), strict=True))
 
 
+def test_only_the_chosen_kinds_of_prior_episodes_count(prior: Dataset, tmp_path: Path):
+    config = make_config(None, offline_kinds=("withdraw",))
+    with pytest.raises(DataError, match="none of the 80 episodes"):
+        practice(ToyRobot(), make_agent(), ColourReward(), prior, config, new_run(tmp_path), live=False)
+
+
 class CountingAgent:
     """Counts the images that an agent encodes."""
 
@@ -411,6 +405,7 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         ({"reward_threshold": 1.0}, "reward_threshold 1.0: must be between 0 and 1"),
         ({"updates_per_step": -1}, "updates_per_step -1"),
         ({"exploration_noise": -0.1}, "exploration_noise"),
+        ({"offline_kinds": ("expert", "dance")}, "offline_kinds .*must be some of expert, press"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], words: str):

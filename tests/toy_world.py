@@ -14,7 +14,8 @@ from lotj.errors import RobotError
 from lotj.experience import STATE_DIM, Domain, Episode
 from lotj.nets.bottleneck import BottleneckConfig, Variant
 from lotj.nets.encoder import EncoderConfig
-from lotj.training.practice import PracticeConfig
+from lotj.runs import Run
+from lotj.training.practice import PracticeConfig, practice
 from lotj.training.practice_features import FeatureConfig
 
 SIZE = 16
@@ -157,3 +158,18 @@ def true_success(agent: IQL, trials: int = 30, max_steps: int = 8) -> float:
                 break
         wins += robot.truth[-1]
     return wins / trials
+
+
+def practise_in_a_child(data: Path, path: Path, config: PracticeConfig) -> None:
+    """What a process that is to be killed runs: practice in the run at `path`, from where it stands.
+
+    The seed of each trial is written to the file ``starts`` before the trial begins.
+    """
+
+    class Noted(ToyRobot):
+        def reset(self, seed: int) -> np.ndarray:
+            with open(path / "starts", "a") as file:
+                file.write(f"{seed}\n")
+            return super().reset(seed)
+
+    practice(Noted(), make_agent(), ColourReward(), Dataset.open(data), config, Run.open(path), False, resume=True)

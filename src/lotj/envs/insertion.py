@@ -51,8 +51,8 @@ def make_domain(connector: str, robot: str = "duo", seed: int = 0) -> Domain:
 class InsertionEnv(gym.Env):
     """Plug one connector in, from a wrist camera's images.
 
-    Action: Box(-1, 1, (3,)), relative motion of the hand along x, y, z; 1 is 6 mm (60 mm/s at 10 Hz). The robot enforces
-    step, workspace and force limits itself.
+    Action: Box(-1, 1, (3,)), relative motion of the hand along x, y, z; 1 is 6 mm (60 mm/s at 10 Hz). The robot
+    enforces step, workspace and force limits itself.
     Observation: uint8 image (S, S, 3); or `state` float32 (6,), see `experience.STATE_NAMES`; or a dict of both.
     Reward: 1 when seated, else 0. `terminated` on true success; `truncated` after `max_steps`, or at once when the plug
     is dislodged from the fingers (`info["dislodged"]`).
@@ -104,9 +104,7 @@ class InsertionEnv(gym.Env):
         self._steps = 0
         self._reading: Reading | None = None
 
-    def reset(
-        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode. `options` may hold ``offset`` (2,) [m] and ``height`` [m] instead of a drawn start."""
         super().reset(seed=seed)
         options = options or {}

@@ -29,11 +29,13 @@ class Preset:
     """
 
     name: str
-    collect: CollectConfig = field(default_factory=lambda: CollectConfig(robots_per_connector=2, expert_episodes=60))
-    collect_validation: CollectConfig = field(
-        default_factory=lambda: CollectConfig(robots_per_connector=2, expert_episodes=24)
+    collect: CollectConfig = field(
+        default_factory=lambda: CollectConfig(robots_per_connector=2, looks_per_connector=2, expert_episodes=18)
     )
-    training_connectors: int | None = 50
+    collect_validation: CollectConfig = field(
+        default_factory=lambda: CollectConfig(robots_per_connector=2, looks_per_connector=2, expert_episodes=12)
+    )
+    training_connectors: int | None = None
     reward: RewardConfig = field(default_factory=RewardConfig)
     iql: IQLConfig = field(default_factory=IQLConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -47,6 +49,7 @@ def _paper() -> Preset:
     encoder = EncoderConfig(image_size=96, width=64, stages=4, norm="batch")
     return Preset(
         name="paper",
+        training_connectors=50,
         collect=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=700, near_miss_share=0.0),
         collect_validation=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=40),
         reward=RewardConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),

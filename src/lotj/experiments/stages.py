@@ -101,8 +101,8 @@ def practice_phase(
     seen = [d.connector for d in train.domains if variants & _variants(d.connector)]
     if seen and part.split != "train":
         raise SettingsError(
-            f"{connector}: {seen[0]!r} in the training data is a close variant of it, so the result would not be that of "
-            "an unseen connector; collect without it"
+            f"{connector}: {seen[0]!r} in the training data is a close variant of it, so the result would not be "
+            "that of an unseen connector; collect without it"
         )
     settings = {
         "connector": connector,
@@ -179,7 +179,8 @@ def evaluate_phase(
     finally:
         env.close()
     strips = {
-        when: _film(result, agents[result.name], reward) for when, result in zip(("before", "after"), results, strict=False)
+        when: _film(result, agents[result.name], reward)
+        for when, result in zip(("before", "after"), results, strict=False)
     }
     save_filmstrips(run.path / "filmstrips.npz", strips)
     _add_timing(run, "evaluate", time.perf_counter() - started)
@@ -235,6 +236,8 @@ def _add_timing(run: Run, phase: str, seconds: float) -> None:
     """Add to the run's timings.json, which also names the machine."""
     path = run.path / "timings.json"
     timings = json.loads(path.read_text()) if path.exists() else {"seconds": {}}
-    timings["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}"
+    timings["machine"] = (
+        f"{os.cpu_count()} cores, {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}"
+    )
     timings["seconds"][phase] = round(timings["seconds"].get(phase, 0.0) + seconds, 1)
     atomic_write(path, json.dumps(timings, indent=2).encode())

@@ -28,11 +28,11 @@ class AugmentConfig:
     """Light is multiplied by 1 - this to 1 + this."""
     contrast: float = 0.5
     """Differences from the image's mean grey are multiplied by 1 - this to 1 + this."""
-    saturation: float = 0.5
+    saturation: float = 0.8
     """Differences from grey are multiplied by 1 - this to 1 + this."""
-    hue: float = 0.1
+    hue: float = 0.5
     """Hue is turned by up to this fraction of a full turn, either way."""
-    grey: float = 0.1
+    grey: float = 0.2
     """Probability of an image without colour."""
     gradient: float = 0.3
     """A lamp from one side: light changes linearly across the image by up to this fraction, either way."""

@@ -18,6 +18,9 @@ from lotj.experience import KINDS
 
 _EDGE = 1e-7
 
+LEAST_RECALL = 0.5
+"""A cut that finds fewer of the successes than this is of no use, however precise: practice would see no reward."""
+
 
 def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
     """Probability that a random success scores higher than a random other frame, ties counting half (ROC AUC).
@@ -115,7 +118,7 @@ def choose_threshold(
 
     False positives are what practice exploits, so precision comes first: at least `min_precision` of the predicted
     successes must be true when successes are as frequent as near misses (and as other frames). If no cut is that
-    precise, the most precise one that still finds half of the successes is taken. Of equally good cuts, the widest gap.
+    precise, the most accurate one is taken. Of equally good cuts, the widest gap.
 
     Args:
         scores: (N,) in [0, 1].
@@ -129,9 +132,9 @@ def choose_threshold(
     """
     cuts = curve(scores, labels, np.asarray(kinds) != KINDS.index("expert"), domains)
     goal = cuts.accuracy
-    allowed = cuts.precision >= min_precision
+    allowed = (cuts.precision >= min_precision) & (cuts.recall >= LEAST_RECALL)
     if not allowed.any():
-        goal, allowed = cuts.precision, cuts.recall >= 0.5
+        allowed = np.ones_like(allowed)
     best = allowed & (goal >= goal[allowed].max() - 1e-9)
     return float(cuts.threshold[best][np.argmax(cuts.gap[best])])
 

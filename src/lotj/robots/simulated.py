@@ -23,7 +23,9 @@ class SimulatedRobot:
 
     def __init__(self, env: InsertionEnv, truth_file: Path | None = None) -> None:
         if env.end_on_success:
-            raise RobotError("this environment ends on true success, which would tell the learner: use end_on_success=False")
+            raise RobotError(
+                "this environment ends on true success, which would tell the learner: use end_on_success=False"
+            )
         self._env = env
         self._truth_file = truth_file
         self._image: np.ndarray | None = None
@@ -54,7 +56,9 @@ class SimulatedRobot:
         self._trial["steps"] += 1
         self._witness(info)
         if info["dislodged"]:
-            raise RobotError("the plug was dislodged from the fingers: the trial is void, the plug must be grasped anew")
+            raise RobotError(
+                "the plug was dislodged from the fingers: the trial is void, the plug must be grasped anew"
+            )
         return self._image
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The simulated bench. Importing this package chooses the off-screen renderer, which must happen before `mujoco` loads."""
+"""The simulated bench. Importing it chooses the off-screen renderer, which must happen before `mujoco` loads."""
 
 from lotj.sim.renderer import choose_renderer
 

@@ -162,8 +162,8 @@ class Bench:
     def _force(self) -> np.ndarray:
         """Force of socket, clamp and bench on plug and fingers in the socket frame [N] (3,).
 
-        The hand's three sliding joints carry all that touches it, so their constraint forces are the sum of all contacts
-        plus the friction of the seat.
+        The hand's three sliding joints carry all that touches it, so their constraint forces are the sum of all
+        contacts plus the friction of the seat.
         """
         force = self.data.qfrc_constraint[self._hand_dof]
         return self.data.site_xmat[self._socket_site].reshape(3, 3).T @ force

@@ -156,7 +156,13 @@ class _Table:
         return value * scale
 
     def pair(
-        self, key: str, low: float, high: float, default: tuple[float, ...] | None = None, scale: float = _MM, n: int = 2
+        self,
+        key: str,
+        low: float,
+        high: float,
+        default: tuple[float, ...] | None = None,
+        scale: float = _MM,
+        n: int = 2,
     ) -> tuple[float, ...]:
         self.read.add(key)
         value = self.table.get(key, default)
@@ -290,16 +296,16 @@ def _check_geometry(t: _Table, c: Connector) -> None:
     for f in c.features:
         if f.on == "plug" and f.cavity and f.base - f.length < -c.housing_height:
             raise CatalogueError(
-                f"{t.where}: housing_height_mm = {c.housing_height / _MM:g}: must hold feature {f.name!r}, which reaches "
-                f"{(f.length - f.base) / _MM:g} mm below the mating face"
+                f"{t.where}: housing_height_mm = {c.housing_height / _MM:g}: must hold feature {f.name!r}, which "
+                f"reaches {(f.length - f.base) / _MM:g} mm below the mating face"
             )
         if f.on == "plug" and f.cavity:
             for axis in (0, 1):
                 rim = abs(f.centre[axis]) + f.size[axis] / 2 + f.clearance + f.lead_in
                 if f.angle == 0 and rim > c.housing_size[axis] / 2 - 3e-4:
                     raise CatalogueError(
-                        f"{t.where}: housing_mm = {[s / _MM for s in c.housing_size]}: the cavity of {f.name!r} with its "
-                        f"clearance and lead-in leaves no wall; at least {2 * (rim + 3e-4) / _MM:.2f} mm along "
+                        f"{t.where}: housing_mm = {[s / _MM for s in c.housing_size]}: the cavity of {f.name!r} with "
+                        f"its clearance and lead-in leaves no wall; at least {2 * (rim + 3e-4) / _MM:.2f} mm along "
                         f"{'xy'[axis]} are needed"
                     )
 

@@ -121,7 +121,13 @@ def _bench_drop(connector: Connector) -> float:
 
 
 def _add_pieces(
-    spec: mujoco.MjSpec, body: mujoco.MjsBody, prefix: str, pieces: list[Piece], material: str, side: dict, friction: float
+    spec: mujoco.MjSpec,
+    body: mujoco.MjsBody,
+    prefix: str,
+    pieces: list[Piece],
+    material: str,
+    side: dict,
+    friction: float,
 ) -> None:
     for piece in pieces:
         name = f"{prefix}-{piece.name}"
@@ -210,7 +216,9 @@ def _add_plug(
             damping=[0.03, 0, 0],
             armature=2e-4,
         )
-    _add_pieces(spec, plug, "plug", plug_pieces(connector), "plug", _PLUG_SIDE, connector.friction * look.friction_scale)
+    _add_pieces(
+        spec, plug, "plug", plug_pieces(connector), "plug", _PLUG_SIDE, connector.friction * look.friction_scale
+    )
     plug.add_site(name="plug", size=[0.001, 0.001, 0.001], rgba=[0, 0, 0, 0])
     retention = spec.add_tendon(name="retention", solref_friction=_SOLREF, solimp_friction=_STICK)
     retention.wrap_joint("hand-z", 1.0)

@@ -14,9 +14,9 @@ from lotj import geometry as geo
 from lotj.sim.connector import Connector, Feature
 
 SIDES = 16
-"""Corners of the polygon that stands for a circle of up to 10 mm, twice as many for larger ones. A male element's corners
-lie on its circle, a cavity's edges touch its circle from outside, so the true clearance is the smallest gap; it grows by
-2 % (0.5 %) of the radius where corners do not meet edges."""
+"""Corners of the polygon that stands for a circle of up to 10 mm, twice as many for larger ones. A male element's
+corners lie on its circle, a cavity's edges touch its circle from outside, so the true clearance is the smallest gap; it
+grows by 2 % (0.5 %) of the radius where corners do not meet edges."""
 
 LARGE_CIRCLE = 10e-3
 """Diameter from which circles have twice the corners [m]."""
@@ -103,9 +103,7 @@ def _male(feature: Feature) -> list[Piece]:
     return [_stack(feature.name, rings, feature, metal)]
 
 
-def _tube(
-    feature: Feature, full: np.ndarray, root: float, shoulder: float, tip: float, metal: bool
-) -> list[Piece]:
+def _tube(feature: Feature, full: np.ndarray, root: float, shoulder: float, tip: float, metal: bool) -> list[Piece]:
     """Walls of a tube, one mitred piece per edge; the tip is bevelled on the outside by at most 80 % of the wall."""
     inner = geo.offset(full, -feature.wall)
     bevel = geo.offset(full, -min(feature.chamfer, 0.8 * feature.wall))

@@ -152,7 +152,9 @@ def collect_domain(root: Path, domain: Domain, config: CollectConfig) -> Iterabl
         end_on_success=False,
     )
     try:
-        with EpisodeWriter(root, domain, config.image_size, {"noise": config.noise, "max_steps": config.max_steps}) as writer:
+        with EpisodeWriter(
+            root, domain, config.image_size, {"noise": config.noise, "max_steps": config.max_steps}
+        ) as writer:
             for kind, count in config.counts().items():
                 for number in range(count):
                     seed = config.seed * 1_000_000 + number
@@ -170,9 +172,7 @@ def collect_domain(root: Path, domain: Domain, config: CollectConfig) -> Iterabl
         env.close()
 
 
-def run_episode(
-    env: InsertionEnv, kind: str, scenario: str, seed: int, config: CollectConfig
-) -> tuple[Episode, bool]:
+def run_episode(env: InsertionEnv, kind: str, scenario: str, seed: int, config: CollectConfig) -> tuple[Episode, bool]:
     """Roll out one scripted episode.
 
     Returns:

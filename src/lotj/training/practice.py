@@ -21,7 +21,7 @@ import torch
 from lotj.data.dataset import Dataset
 from lotj.data.replay import MixedReplay, OfflineFeatures, OfflineImages, OnlineBuffer, TransitionSource
 from lotj.errors import CheckpointError, NumericsError, RobotError, SettingsError
-from lotj.experience import ACTION_DIM, Batch
+from lotj.experience import ACTION_DIM, KINDS, Batch
 from lotj.robots.robot import Robot
 from lotj.runs import Run
 from lotj.training.live_view import LiveView
@@ -62,6 +62,8 @@ class PracticeConfig:
     """The same in the last trial; in between it falls linearly."""
     freeze_convolutions: bool = True
     """Learn only behind the convolutions, from cached features (paper); otherwise from images, much slower."""
+    offline_kinds: tuple[str, ...] = ("expert", "press")
+    """Kinds of prior episodes to learn from; in the others (half inserted, withdrawn) nobody should imitate the actions."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
     """Which offline transitions are kept as features."""
     max_dislodged: int = 10
@@ -80,6 +82,9 @@ class PracticeConfig:
             raise SettingsError(f"practice online_fraction {self.online_fraction}: must be in [0, 1]")
         if self.reward_threshold is not None and not 0 < self.reward_threshold < 1:
             raise SettingsError(f"practice reward_threshold {self.reward_threshold}: must be between 0 and 1")
+        unknown = set(self.offline_kinds) - set(KINDS)
+        if unknown or not self.offline_kinds:
+            raise SettingsError(f"practice offline_kinds {self.offline_kinds}: must be some of {', '.join(KINDS)}")
         if min(self.exploration_noise, self.exploration_noise_end) < 0:
             raise SettingsError("practice exploration_noise: must not be negative")
 
@@ -210,6 +215,8 @@ def _offline_source(
 ) -> TransitionSource:
     if isinstance(offline, OfflineFeatures):
         return offline
+    kinds = [KINDS.index(kind) for kind in config.offline_kinds]
+    offline = offline.subset(np.isin(offline.episodes["kind"], kinds))
     if config.freeze_convolutions:
         return prepare_features(offline, agent, config.features, live)
     return OfflineImages(offline)

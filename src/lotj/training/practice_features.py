@@ -30,8 +30,8 @@ FEATURE = "feature/"
 class FeatureConfig:
     """Which offline transitions practice keeps, as features of the frozen convolutions."""
 
-    transitions: int = 12_000
-    """How many, balanced over domains. About 30 kB each at laptop size."""
+    transitions: int = 10_000
+    """How many, balanced over domains. About 7 kB of memory each at laptop size."""
     views: int = 2
     """Augmented views of each frame."""
     success_share: float = 0.25
