@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
-import lotj.sim  # noqa: F401  chooses the renderer, which must happen before any test imports mujoco
+# Threads of torch sleep while they wait, as in the command line; it must be set before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import lotj.sim  # noqa: E402, F401  chooses the renderer, which must happen before any test imports mujoco
 
 # Processes that tests start find this lotj, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])

@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, that of the error, 130 after Ctrl-C, 1 after a fault of lotj itself.
     """
+    # Threads of torch that spin while they wait make each other hundreds of times slower where cores are short.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     interrupted = "stopped"
     try:

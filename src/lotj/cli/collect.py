@@ -55,8 +55,8 @@ class Command:
         """Record."""
         if self.settings.image_size != self.validation.image_size:
             raise SettingsError(
-                f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be the "
-                "same, one data set holds one size"
+                f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "
+                "the same, one data set holds one size"
             )
         if self.workers is not None and self.workers < 1:
             raise SettingsError(f"workers {self.workers}: must be at least 1")

@@ -1,0 +1,151 @@
+"""Collection: what is recorded, that it resumes, and that a kill or Ctrl-C costs nothing that was finished."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lotj.data.dataset import Dataset
+from lotj.data.store import EpisodeWriter
+from lotj.errors import DataError, SettingsError
+from lotj.experience import KINDS
+from lotj.experiments.parts import choose_training, of_split
+from lotj.sim.connector import catalogue, training_connectors
+from lotj.training.collect import CollectConfig, Progress, collect, plan_domains
+
+SMALL = CollectConfig(image_size=32, expert_episodes=6, near_miss_share=0.4)
+
+
+def record(root: Path, config: CollectConfig = SMALL, connectors: tuple[str, ...] = ("nema-5-15",)) -> list[Progress]:
+    seen: list[Progress] = []
+    collect(root, connectors, config, workers=1, report=seen.append)
+    return seen
+
+
+def test_counts_by_hand() -> None:
+    """60 expert episodes are 60 % of 100: 40 near misses, of which 20 press, 10 half insert and 10 withdraw."""
+    config = CollectConfig(expert_episodes=60, near_miss_share=0.4)
+    assert config.counts() == {"expert": 60, "press": 20, "half": 10, "withdraw": 10}
+    assert sum(CollectConfig(near_miss_share=0.0).counts().values()) == 120
+
+
+def test_the_record_is_what_happened(tmp_path: Path) -> None:
+    seen = record(tmp_path / "data")
+    data = Dataset.open(tmp_path / "data")
+    assert len(seen) == 10 and len(data) + sum(sum(c.values()) for c in data.discarded.values()) == 10
+    for episode in data.episodes:
+        frames = slice(episode["first_frame"], episode["first_frame"] + episode["n_frames"])
+        success, state = data.frame_success[frames], data.frame_state[frames]
+        kind = KINDS[episode["kind"]]
+        if kind in ("expert", "press"):  # they end at the first success, and only there
+            assert not success[:-1].any() and success[-1] == episode["terminated"]
+        else:
+            assert episode["truncated"] and episode["n_frames"] == 21
+        # Seated means within a millimetre of the end of the travel and beside the axis by no more than the guard.
+        assert (np.abs(state[success, 2]) < 1e-3).all()
+    expert = data.episodes[data.episodes["kind"] == KINDS.index("expert")]
+    assert expert["success"].mean() > 0.5
+    half = data.frame_kind == KINDS.index("half")
+    assert data.frame_state[half, 2].min() < 0.5 * catalogue()["nema-5-15"].insertion_depth
+
+
+def test_presses_lie_one_to_twenty_millimetres_beside(tmp_path: Path) -> None:
+    record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=24, near_miss_share=0.5))
+    data = Dataset.open(tmp_path / "data")
+    press = data.frame_kind == KINDS.index("press")
+    touching = press & (data.frame_state[:, 5] > 3.0) & ~data.frame_success
+    lateral = np.linalg.norm(data.frame_state[touching, :2], axis=1)
+    assert touching.sum() > 20 and lateral.min() < 6e-3 and lateral.max() > 10e-3
+
+
+def test_resuming_does_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
+    record(tmp_path / "whole")
+    record(tmp_path / "parts", CollectConfig(image_size=32, expert_episodes=3, near_miss_share=0.4))
+    more = record(tmp_path / "parts")
+    assert 0 < len(more) < 10
+    assert record(tmp_path / "parts") == []
+    whole, parts = Dataset.open(tmp_path / "whole"), Dataset.open(tmp_path / "parts")
+    assert len(whole) == len(parts)
+    for a in whole.episodes:
+        (b,) = (e for e in parts.episodes if e["kind"] == a["kind"] and e["seed"] == a["seed"])
+        index_a, index_b = (e["first_frame"] + np.arange(e["n_frames"]) for e in (a, b))
+        np.testing.assert_array_equal(whole.images(index_a), parts.images(index_b))
+        np.testing.assert_array_equal(whole.frame_action[index_a], parts.frame_action[index_b])
+
+
+def test_domains_alternate_or_cover_the_robots() -> None:
+    names = [d.name for d in plan_domains(["usb-a", "rj45"], CollectConfig())]
+    assert names == ["usb-a.duo.0", "rj45.trio.0"]
+    names = [d.name for d in plan_domains(["usb-a"], CollectConfig(robots_per_connector=2, looks_per_connector=2))]
+    assert names == ["usb-a.duo.0", "usb-a.duo.1", "usb-a.trio.0", "usb-a.trio.1"]
+
+
+@pytest.mark.parametrize(
+    "settings,word",
+    [({"near_miss_share": 1.0}, "near_miss_share"), ({"expert_episodes": 0}, "expert_episodes"),
+     ({"robots_per_connector": 3}, "robots_per_connector")],
+)  # fmt: skip
+def test_impossible_settings_are_named(settings: dict, word: str) -> None:
+    with pytest.raises(SettingsError, match=word):
+        CollectConfig(**settings)
+
+
+def test_training_connectors_are_spread_over_families_and_hold_no_variant_of_a_held_out_one() -> None:
+    chosen = choose_training(50)
+    assert len(set(chosen)) == 50
+    families = {catalogue()[name].family for name in chosen}
+    assert families == {part.family for part in training_connectors()}
+    held = {part.variant_of or part.name for part in catalogue().values() if part.split != "train"}
+    assert not any((catalogue()[name].variant_of or name) in held for name in chosen)
+    assert {"nema-5-15", "deutsch-dt-12", "mega-brick-1x1", "europlug"} == set(of_split("test"))
+
+
+def _being_written(root: Path) -> bool:
+    """Whether a worker still holds the lock of the first domain."""
+    domain = plan_domains(["usb-a"], CollectConfig())[0]
+    try:
+        EpisodeWriter(root, domain, 32).close()
+    except DataError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_stopping_the_collector_keeps_every_finished_episode(tmp_path: Path, stop: signal.Signals) -> None:
+    """Two worker processes; stopped from outside, what was reported is there, and a second call does the rest."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom lotj.training.collect import CollectConfig, collect\n"
+        "if __name__ == '__main__':\n"
+        "    config = CollectConfig(image_size=32, expert_episodes=30)\n"
+        f"    collect(Path({str(tmp_path / 'data')!r}), ['usb-a', 'rj45'], config, 2,"
+        " lambda progress: print(progress.domain, flush=True))\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    reported = [process.stdout.readline() for _ in range(6)]
+    process.send_signal(stop) if stop == signal.SIGINT else os.killpg(process.pid, stop)
+    process.wait(timeout=60)
+    deadline = time.monotonic() + 30
+    while _being_written(tmp_path / "data") and time.monotonic() < deadline:  # the workers end a moment later
+        time.sleep(0.1)
+    data = Dataset.open(tmp_path / "data")
+    assert len(data) + sum(sum(c.values()) for c in data.discarded.values()) >= len(reported)
+    rest: list[Progress] = []
+    collect(tmp_path / "data", ["usb-a"], CollectConfig(image_size=32, expert_episodes=2), 1, rest.append)
+    assert all(p.domain == "usb-a.duo.0" for p in rest)

@@ -1,0 +1,95 @@
+"""The whole job, very small: collect, pretrain, practise, evaluate, report, by the functions that the commands call."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lotj.agents.iql_config import IQLConfig
+from lotj.errors import SettingsError
+from lotj.experiments.presets import PRESETS, Preset, find_preset
+from lotj.experiments.stages import collect_phase, evaluate_phase, open_split, practice_phase, pretrain_phase
+from lotj.nets.encoder import EncoderConfig
+from lotj.report import build_report
+from lotj.rewards.classifier import RewardConfig
+from lotj.runs import Run
+from lotj.training.collect import CollectConfig
+from lotj.training.practice import PracticeConfig
+from lotj.training.practice_features import FeatureConfig
+from lotj.training.pretrain import PretrainConfig
+
+ENCODER = EncoderConfig(image_size=32, width=8, stages=2)
+TINY = Preset(
+    name="tiny",
+    collect=CollectConfig(image_size=32, expert_episodes=4),
+    collect_validation=CollectConfig(image_size=32, expert_episodes=4),
+    training_connectors=3,
+    reward=RewardConfig(encoder=ENCODER, steps=20, batch=32),
+    iql=IQLConfig(encoder=ENCODER),
+    pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
+    practice=PracticeConfig(
+        trials=4,
+        warmup_trials=1,
+        batch_size=32,
+        exploration_noise_end=0.1,  # as at the start: a schedule would depend on the number of trials
+        features=FeatureConfig(transitions=60, cache=None),
+    ),
+    evaluation_trials=4,
+)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """Data and a pretraining of the tiny preset."""
+    root = tmp_path_factory.mktemp("job")
+    collect_phase(TINY, root / "data", workers=2)
+    return root, pretrain_phase(TINY, root / "data", root / "runs", seed=0, live=False)
+
+
+@pytest.mark.slow
+def test_from_nothing_to_the_report(job: tuple[Path, Run]) -> None:
+    root, pretrained = job
+    assert {d.split for d in open_split(root / "data", "train").domains} == {"train"}
+    assert len(open_split(root / "data", "validation").domains) == 9
+    run, result = practice_phase(TINY, pretrained, root / "runs", "nema-5-15", "far", seed=1, live=False)
+    assert result.trials == 4
+    truth = [json.loads(line) for line in (run.path / "truth.jsonl").read_text().splitlines()]
+    assert [row["seed"] for row in truth] == [row["seed"] for row in run.metrics()]
+    results = evaluate_phase(run, trials=4)
+    assert [r.name for r in results] == ["offline", "practice", "straight-down", "spiral-search"]
+    assert all(list(r.seed) == list(results[0].seed) for r in results)
+    page = build_report(run.path).read_text()
+    for words in ("NEMA 5-15", "Straight down", "Spiral search", "of 4"):
+        assert words in page
+
+
+@pytest.mark.slow
+def test_practice_resumes_on_the_bench_exactly(job: tuple[Path, Run]) -> None:
+    root, pretrained = job
+    whole, _ = practice_phase(TINY, pretrained, root / "a", "europlug", "near", seed=2, live=False)
+    half = replace(TINY, practice=replace(TINY.practice, trials=2))
+    parts, _ = practice_phase(half, pretrained, root / "b", "europlug", "near", seed=2, live=False)
+    practice_phase(TINY, pretrained, root / "b", "europlug", "near", seed=2, live=False, resume=parts)
+    same = ("trial", "seed", "steps", "score", "predicted_success", "value")
+    rows = [[{key: row.get(key) for key in same} for row in run.metrics()] for run in (whole, parts)]
+    assert rows[0] == rows[1]
+
+
+def test_presets_are_found_by_name() -> None:
+    assert set(PRESETS) == {"demo", "laptop", "paper"}
+    assert find_preset("paper").practice.online_fraction == 0.25  # LOTJ section V-C
+    assert find_preset("paper").collect.near_miss_share == 0.0
+    assert find_preset("paper").collect.image_size == find_preset("paper").iql.encoder.image_size == 96
+    with pytest.raises(SettingsError, match="did you mean 'laptop'"):
+        find_preset("labtop")
+
+
+def test_paper_preset_collects_seventy_thousand_episodes() -> None:
+    """50 connectors x 2 robots x 700 episodes (LOTJ section IV)."""
+    paper = find_preset("paper")
+    assert paper.training_connectors is not None
+    episodes = paper.training_connectors * paper.collect.robots_per_connector * sum(paper.collect.counts().values())
+    assert episodes == 70_000
