@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import json
 import os
 import re
 import shlex
@@ -11,12 +13,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lotj.agents.iql_config import IQLConfig
 from lotj.cli import COMMANDS, main, parse
+from lotj.cli.job import begun_run
 from lotj.errors import RendererError
+from lotj.rewards.classifier import RewardConfig
+from lotj.runs import Run, restore_settings
+from lotj.runs.metrics import plain
 from lotj.sim.connector import catalogue
+from lotj.training.practice import PracticeConfig
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,6 +84,25 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["data", "info", "/nowhere"], "no data set at /nowhere"),
         (["data", "check", "/nowhere"], "no data set at /nowhere"),
         (["report", "/nowhere"], "/nowhere"),
+        (["report", "--runs", "/nowhere"], "/nowhere: no practice run here"),
+        (["evaluate", "--runs", "/nowhere"], "/nowhere: no practice run here"),
+        (["evaluate", "--trials", "0"], "trials 0: must be at least 1"),
+        (["collect", "--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
+        (["collect", "--expert-episodes", "0"], "expert_episodes = 0: must be at least 1"),
+        (["collect", "--image-size", "32"], "image-size 32, validation.image-size 64: must be the same"),
+        (["collect", "--workers", "0"], "workers 0: must be at least 1"),
+        (["pretrain", "--preset"], "unknown preset"),
+        (["pretrain", "--data", "/nowhere"], "no data set at /nowhere"),
+        (["pretrain", "--device", "tpu"], "device 'tpu': must be auto, cpu"),
+        (["pretrain", "--resume", "--runs", "/nowhere"], "/nowhere: no pretrain run here"),
+        (["pretrain", "--run-folder", "x"], "run-folder x: it is for --resume"),
+        (["pretrain", "--iql.expectile", "1.5"], "iql expectile 1.5: must be strictly between 0 and 1"),
+        (["practice", "--connector", "nema"], "unknown connector 'nema'; nearest: "),
+        (["practice", "--connector", "nema-5-15", "--scenario", "fra"], "unknown scenario 'fra': did you mean 'far'?"),
+        (["practice", "--connector", "nema-5-15", "--runs", "/nowhere"], "/nowhere: no pretrain run here"),
+        (["practice", "--connector", "nema-5-15", "--trials", "0"], "trials 0: must be at least 1"),
+        (["demo", "--connector", "nema"], "unknown connector 'nema'"),
+        (["demo", "--scenario", "nearby"], "unknown scenario 'nearby': did you mean 'near'?"),
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_2_or_more(
@@ -83,6 +111,65 @@ def test_a_mistake_gets_one_line_and_exit_code_2_or_more(
     code, line = one_line(capsys, *words)
     assert code >= 2
     assert part in line
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Run:
+    """A practice run as `lotj practice` begins it, without a trial yet."""
+    config = {
+        "connector": "europlug",
+        "scenario": "near",
+        "robot": "duo",
+        "domain_seed": 1,
+        "preset": "demo",
+        "pretrain_run": str(tmp_path / "pretrain"),
+        "practice": dataclasses.asdict(PracticeConfig(trials=7, online_fraction=0.5)),
+    }
+    return Run.create(tmp_path, "practice", config, seed=3)
+
+
+def test_resume_brings_back_the_settings_of_the_run(begun: Run) -> None:
+    command: Any = parse(["practice", "--resume", "--runs", str(begun.path.parent)])
+    assert (command.connector, command.scenario, command.domain_seed, command.seed) == ("europlug", "near", 1, 3)
+    assert command.settings == PracticeConfig(trials=7, online_fraction=0.5)
+    repeated: Any = parse(
+        ["practice", "--connector", "europlug", "--trials", "7", "--resume", "--run-folder", str(begun.path)]
+    )
+    assert begun_run(repeated).path == begun.path
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (["--trials", "8"], "begun with trials 7, not 8"),
+        (["--connector", "nema-5-15"], "begun with connector europlug, not nema-5-15"),
+        (["--features.transitions", "5"], "begun with transitions"),
+    ],
+)
+def test_a_resumed_run_refuses_other_settings(
+    begun: Run, flags: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, line = one_line(capsys, "practice", "--resume", "--run-folder", str(begun.path), *flags)
+    assert code == 2
+    assert part in line
+
+
+def test_a_run_of_another_kind_or_version_is_refused(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    _, line = one_line(capsys, "pretrain", "--resume", "--run-folder", str(begun.path))
+    assert "a pretrain run is needed, this is a practice run" in line
+    config = json.loads((begun.path / "config.json").read_text())
+    config["practice"]["momentum"] = 0.9
+    (begun.path / "config.json").write_text(json.dumps(config))
+    _, line = one_line(capsys, "practice", "--resume", "--run-folder", str(begun.path))
+    assert "setting 'momentum' is not in both the run and this lotj" in line
+
+
+@pytest.mark.parametrize(
+    "config", [PracticeConfig(), IQLConfig.paper(), RewardConfig()], ids=lambda config: type(config).__name__
+)
+def test_settings_survive_json(config: Any) -> None:
+    values = json.loads(json.dumps(plain(dataclasses.asdict(config))))
+    assert restore_settings(type(config), values, "here") == config
 
 
 def test_flags_that_do_not_exist_end_with_code_2() -> None:
@@ -142,7 +229,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.splitlines() == ["stopped; finished work is kept: the same command with --resume goes on"]
+    assert errors.splitlines() == ["stopped"]
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
@@ -199,3 +286,41 @@ def test_documents_name_commands_flags_and_targets_that_exist(document: Path) ->
 def test_documents_link_to_files_that_exist(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
         assert (document.parent / target).exists(), target
+
+
+def stopped(words: list[str], when: str, folder: Path) -> None:
+    """Run a command, press Ctrl-C once a line with `when` has come out, and hold it to its word."""
+    command = [sys.executable, "-m", "lotj", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        assert any(when in line for line in process.stdout), f"{words}: no {when!r}"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert errors.splitlines() == [importlib.import_module(f"lotj.cli.{words[0]}").Command.interrupted]
+
+
+@pytest.mark.slow
+def test_the_whole_job_by_commands_stopped_and_resumed_on_the_way(tmp_path: Path) -> None:
+    def do(*words: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "lotj", *words], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    small = ["--image-size", "32", "--validation.image-size", "32", "--validation.expert-episodes", "2"]
+    collect = ["collect", "--preset", "demo", "--training-connectors", "3", "--expert-episodes", "3", *small]
+    stopped(collect, "renderer", tmp_path)
+    assert "collected" in do(*collect)
+    assert "whole" in do("data", "check", "data/demo")
+
+    net = [
+        f"--{part}.encoder.{flag}" for part in ("reward", "iql") for flag in ("image-size=32", "width=8", "stages=2")
+    ]
+    stopped(
+        ["pretrain", "--preset", "demo", *net, "--reward.steps=20", "--pretrain.steps=400"], "reward 20/20", tmp_path
+    )
+    assert "lotj practice" in do("pretrain", "--resume")
+    stopped(["practice", "--connector", "europlug", "--trials", "6", "--warmup-trials", "1"], "trial 2/6", tmp_path)
+    assert "6 trials" in do("practice", "--resume")
+    assert "Spiral search" in do("evaluate", "--trials", "2")
+    assert (tmp_path / do("report").strip()).stat().st_size > 10_000

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, that of the error, 130 after Ctrl-C, 1 after a fault of lotj itself.
     """
-    # Threads of torch that spin while they wait make each other hundreds of times slower where cores are short.
+    # Torch's threads sleep while they wait for each other: where cores are short, spinning takes the others' turn.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     interrupted = "stopped"

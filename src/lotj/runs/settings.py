@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lotj.errors import SettingsError
@@ -34,4 +35,6 @@ def restore_settings(kind: type[Config], values: Mapping[str, Any], where: str) 
 def _restore(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return restore_settings(hint, value, where)  # type: ignore[arg-type]
+    if isinstance(value, str) and Path in (hint, *typing.get_args(hint)):
+        return Path(value)
     return tuple(value) if isinstance(value, list) else value

@@ -63,7 +63,7 @@ class PracticeConfig:
     freeze_convolutions: bool = True
     """Learn only behind the convolutions, from cached features (paper); otherwise from images, much slower."""
     offline_kinds: tuple[str, ...] = ("expert", "press")
-    """Kinds of prior episodes to learn from; in the others (half inserted, withdrawn) nobody should imitate the actions."""
+    """Kinds of prior episodes to learn from; the actions of the others (half in, withdrawn) are no example."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
     """Which offline transitions are kept as features."""
     max_dislodged: int = 10
@@ -92,7 +92,10 @@ class PracticeConfig:
 class Agent(FeatureEncoder, Protocol):
     """What practice asks of an agent."""
 
-    image_size: int
+    @property
+    def image_size(self) -> int:
+        """Side of the images it was made for [pixels]."""
+        ...
 
     def freeze_convolutions(self, frozen: bool = True) -> None:
         """Fix the convolutions, or let them learn."""
@@ -122,8 +125,12 @@ class Agent(FeatureEncoder, Protocol):
 class RewardModel(Protocol):
     """What practice asks of a reward model."""
 
-    image_size: int
     threshold: float
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images it was made for [pixels]."""
+        ...
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """(N,) probability of success of (N, H, W, 3) uint8 images."""
