@@ -49,10 +49,10 @@ class PretrainConfig:
     """Updates of the agent. Not a time: only a number of updates can be resumed exactly."""
     batch: int = 128
     """Transitions in a batch, drawn evenly from all of them."""
-    policy_kinds: tuple[str, ...] = ("expert", "press")
+    policy_kinds: tuple[str, ...] = ("expert",)
     """Kinds of episodes that the policy learns from; the critics learn from all. Where a plug is held half inserted or
-    withdrawn, no action in the data is worth imitating, but a weight relative to the others there would still do so.
-    Of those that press beside the socket, half recover: only they show how."""
+    withdrawn, or pressed beside the socket, most actions are not worth imitating, and with a small advantage scale
+    they would be."""
     lr: float = 1e-3
     """Largest learning rate (IQL: 3e-4, for a million updates)."""
     warmup: int = 100
