@@ -21,6 +21,7 @@ from lotj.agents.iql_config import IQLConfig
 from lotj.cli import COMMANDS, main, parse
 from lotj.cli.job import begun_run
 from lotj.errors import RendererError
+from lotj.experiments.presets import find_preset
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
 from lotj.runs.metrics import plain
@@ -91,7 +92,6 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["collect", "--expert-episodes", "0"], "expert_episodes = 0: must be at least 1"),
         (["collect", "--image-size", "32"], "image-size 32, validation.image-size 64: must be the same"),
         (["collect", "--workers", "0"], "workers 0: must be at least 1"),
-        (["pretrain", "--preset"], "unknown preset"),
         (["pretrain", "--data", "/nowhere"], "no data set at /nowhere"),
         (["pretrain", "--device", "tpu"], "device 'tpu': must be auto, cpu"),
         (["pretrain", "--resume", "--runs", "/nowhere"], "/nowhere: no pretrain run here"),
@@ -269,6 +269,17 @@ def shell_lines(document: Path) -> list[str]:
     return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
 
 
+@pytest.fixture
+def stopped_runs(begun: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder to stand in, with a stopped run of each kind in runs/."""
+    folder, preset = begun.path.parent, find_preset("laptop")
+    values = {name: dataclasses.asdict(getattr(preset, name)) for name in ("reward", "iql", "pretrain")}
+    Run.create(folder / "runs", "pretrain", {"preset": "laptop", "data": "data/laptop", **values}, 0)
+    begun.path.rename(folder / "runs" / begun.path.name)
+    monkeypatch.chdir(folder)
+
+
+@pytest.mark.usefixtures("stopped_runs")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_commands_flags_and_targets_that_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

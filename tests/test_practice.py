@@ -353,7 +353,7 @@ def test_frozen_convolutions_stay_and_others_learn(prior: Dataset, cache: Path, 
 
 def test_only_the_chosen_kinds_of_prior_episodes_count(prior: Dataset, tmp_path: Path):
     config = make_config(None, offline_kinds=("withdraw",))
-    with pytest.raises(DataError, match="none of the 80 episodes"):
+    with pytest.raises(DataError, match="none of 80 episodes"):
         practice(ToyRobot(), make_agent(), ColourReward(), prior, config, new_run(tmp_path), live=False)
 
 

@@ -166,7 +166,6 @@ def practise_in_a_child(data: Path, path: Path, config: PracticeConfig) -> None:
     The seed of each trial is written to the file ``starts`` before the trial begins.
     """
 
-    import faulthandler; faulthandler.dump_traceback_later(60, file=open("/tmp/hang.txt","a"))
     class Noted(ToyRobot):
         def reset(self, seed: int) -> np.ndarray:
             with open(path / "starts", "a") as file:
