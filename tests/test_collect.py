@@ -56,13 +56,13 @@ def test_the_record_is_what_happened(tmp_path: Path) -> None:
     assert data.frame_state[half, 2].min() < 0.5 * catalogue()["nema-5-15"].insertion_depth
 
 
-def test_presses_lie_one_to_twenty_millimetres_beside(tmp_path: Path) -> None:
+def test_presses_lie_near_and_far_beside(tmp_path: Path) -> None:
     record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=24, near_miss_share=0.5))
     data = Dataset.open(tmp_path / "data")
     press = data.frame_kind == KINDS.index("press")
     touching = press & (data.frame_state[:, 5] > 3.0) & ~data.frame_success
     lateral = np.linalg.norm(data.frame_state[touching, :2], axis=1)
-    assert touching.sum() > 20 and lateral.min() < 6e-3 and lateral.max() > 10e-3
+    assert touching.sum() > 20 and lateral.min() < 6e-3 and lateral.max() > 20e-3
 
 
 def test_resuming_does_what_is_missing_and_nothing_else(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ SCENARIOS = ("near", "far")
 
 KINDS = ("expert", "press", "withdraw", "half")
 """How an episode came about. `expert`: the paper's scripted expert (section IV). The near misses: `press`, a wrong
-calibration by 1-20 mm and pressing there; `withdraw`, inserted and pulled out again; `half`, held
+calibration by 1-30 mm and pressing there; `withdraw`, inserted and pulled out again; `half`, held
 at a partial depth."""
 
 

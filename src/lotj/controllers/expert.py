@@ -18,6 +18,10 @@ ENGAGED_WITHIN = 2.5e-3
 """A plug below the rim but no further from the centre-line than this sits in the socket, pushed aside; beyond, it is
 stuck beside the socket [m]."""
 
+MISTAKE = (1e-3, 30e-3)
+"""Range of a wrong calibration [m]. It reaches beyond every start pose, out to the clamp and past it: a practising policy
+goes there, and a reward that has never seen those places pays for some of them (lab notes)."""
+
 LIFT = 1.5e-3
 """Clearance over the socket at which a recovering expert moves sideways [m]."""
 
@@ -81,9 +85,9 @@ class Press:
     contact_height: float
 
     def reset(self, seed: int) -> None:
-        """Start an episode: draw the wrong centre-line (1-20 mm away) and when it is corrected, if at all."""
+        """Start an episode: draw the wrong centre-line (1-30 mm away) and when it is corrected, if at all."""
         self.rng = np.random.default_rng(seed)
-        angle, distance = self.rng.uniform(0, 2 * np.pi), self.rng.uniform(1e-3, 20e-3)
+        angle, distance = self.rng.uniform(0, 2 * np.pi), self.rng.uniform(*MISTAKE)
         self._target = distance * np.array([np.cos(angle), np.sin(angle)])
         self._drag = self.rng.uniform(0.0, 0.5)
         self._correct_after = self.rng.integers(4, 14) if self.rng.random() < 0.5 else 10**6
