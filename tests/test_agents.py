@@ -86,6 +86,12 @@ def test_advantage_weights_are_clipped():
     torch.testing.assert_close(weight, torch.tensor([math.exp(-1), 1.0, math.e, 20.0, 20.0]))
 
 
+def test_effective_share_of_the_rows():
+    shares = [losses.effective_share(torch.tensor(w)).item() for w in ([2.0, 2.0, 2.0, 2.0], [0.0, 5.0, 0.0, 0.0])]
+    assert shares == pytest.approx([1.0, 0.25])
+    assert losses.effective_share(torch.tensor([3.0, 1.0])).item() == pytest.approx(0.8)  # 16 / (2 * 10)
+
+
 def test_log_probability():
     log_std = torch.log(torch.tensor([1.0, 0.5, 2.0]))
     value = losses.log_probability(torch.zeros(1, 3), log_std, torch.tensor([[0.0, 0.5, -2.0]]))
@@ -163,6 +169,12 @@ def test_learning_rate_of_zero_learns_nothing():
     before = weights(agent)
     agent.update(make_batch(), lr=0.0)
     assert same(before, weights(agent))
+
+
+def test_advantage_scale_can_be_given_for_an_update():
+    one, other = IQL(replace(TINY, advantage_scale=3.0), 3), IQL(TINY, 3)
+    assert one.update(make_batch()) == other.update(make_batch(), advantage_scale=3.0)
+    assert one.update(make_batch()) != other.update(make_batch())
 
 
 def test_gradient_is_clipped_for_policy_and_critics_apart():

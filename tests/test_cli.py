@@ -135,7 +135,8 @@ def test_resume_brings_back_the_settings_of_the_run(begun: Run) -> None:
     repeated: Any = parse(
         ["practice", "--connector", "europlug", "--trials", "7", "--resume", "--run-folder", str(begun.path)]
     )
-    assert begun_run(repeated).path == begun.path
+    run = begun_run(repeated)
+    assert run is not None and run.path == begun.path
 
 
 @pytest.mark.parametrize(

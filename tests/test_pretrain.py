@@ -266,6 +266,7 @@ def test_learning_rate_rises_and_falls():
         {"policy_kinds": ()},
         {"save_minutes": -1.0},
         {"lr": 0.0},
+        {"advantage_scale": 0.0},
     ],
 )
 def test_impossible_settings(settings):

@@ -147,7 +147,12 @@ class IQL:
     # Learning
 
     def update(
-        self, batch: Batch, progress: float = 1.0, lr: float | None = None, policy_rows: Any = None
+        self,
+        batch: Batch,
+        progress: float = 1.0,
+        lr: float | None = None,
+        advantage_scale: float | None = None,
+        policy_rows: Any = None,
     ) -> dict[str, float]:
         """One gradient step on all losses.
 
@@ -156,11 +161,13 @@ class IQL:
                 `next_observation` then needs V's alone). Images are augmented where the domain is >= 0.
             progress: fraction of the pretraining done, for the adversary's ramp; without effect when frozen.
             lr: learning rate; default: the setting.
+            advantage_scale: see `IQLConfig`; default: the setting.
             policy_rows: (B,) bool, the rows that the policy learns from; default: all. The critics learn from all.
 
         Returns:
             Named numbers: ``loss_v``, ``loss_policy``, ``loss_daib``, ``loss_q``; means and spreads of value, advantage
-            and weights; ``kl``, ``domain_loss``, ``domain_accuracy``; gradient norms before clipping.
+            and weights; ``weight_effective``, the share of rows that carry the weights; ``kl``, ``domain_loss``,
+            ``domain_accuracy``; gradient norms before clipping.
 
         Raises:
             NumericsError: the batch, a loss or a gradient is not finite; nothing was changed.
@@ -168,14 +175,15 @@ class IQL:
         random_state = self._generator.get_state()
         try:
             inputs = self._inputs.make(batch, policy_rows, self.frozen, self._generator)
-            terms, metrics = self._losses(inputs, progress)
+            scale = self.config.advantage_scale if advantage_scale is None else advantage_scale
+            terms, metrics = self._losses(inputs, progress, scale)
             return self._step(terms, metrics, self.config.lr if lr is None else lr)
         except NumericsError as error:
             self._generator.set_state(random_state)
             self._optimiser.zero_grad(set_to_none=True)
             raise _with_cause(error, batch) from None
 
-    def _losses(self, x: Inputs, progress: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _losses(self, x: Inputs, progress: float, scale: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The terms of the loss, to be summed, and other numbers worth a look."""
         config = self.config
         value = self.critic.v(x.v)[0]
@@ -187,7 +195,8 @@ class IQL:
         terms = {"loss_v": losses.value_loss(value, target_q, config.expectile)}
         metrics: dict[str, Tensor] = {}
         if len(x.policy):
-            terms |= self._policy_losses(x, advantage[x.rows], progress, metrics)
+            weight = losses.advantage_weights(advantage[x.rows], scale, config.weight_clip)
+            terms |= self._policy_losses(x, weight, progress, metrics)
         q = self.critic.q(x.q, x.action)
         terms["loss_q"] = losses.q_loss(q, target)
         metrics |= {
@@ -200,17 +209,17 @@ class IQL:
         return terms, metrics
 
     def _policy_losses(
-        self, x: Inputs, advantage: Tensor, progress: float, metrics: dict[str, Tensor]
+        self, x: Inputs, weight: Tensor, progress: float, metrics: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Equation 3 and L_DAIB(z^pi) on the policy's rows, (P,) of them."""
+        """Equation 3 and L_DAIB(z^pi) on the policy's rows, with their (P,) weights."""
         config = self.config
         mean, code = self.actor.decide(x.policy, not self.frozen, self._generator)
         action = x.action[x.rows]
-        weight = losses.advantage_weights(advantage, config.advantage_scale, config.weight_clip)
         metrics |= {
             "weight_mean": weight.mean(),
             "weight_max": weight.max(),
             "weight_clipped": (weight > 0.999 * config.weight_clip).float().mean(),
+            "weight_effective": losses.effective_share(weight),
             "policy_std": self.actor.log_std.exp().mean(),
             "policy_error": (mean - action).square().mean().sqrt(),
         }

@@ -43,6 +43,16 @@ def advantage_weights(advantage: Tensor, scale: float, clip: float) -> Tensor:
     return torch.exp((scale * advantage).clamp(max=math.log(clip)))
 
 
+def effective_share(weight: Tensor) -> Tensor:
+    """Which share of the rows carries the weight: (sum w)^2 / (B sum w^2), 1 for equal weights, 1 / B for a single one.
+
+    Args:
+        weight: (B,) not negative.
+    """
+    total = len(weight) * weight.square().sum()
+    return weight.sum().square() / total.clamp_min(torch.finfo(weight.dtype).tiny)  # 0 where all weights underflow
+
+
 def log_probability(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
     """log N(action; mean, std^2), summed over the axes.
 

@@ -19,8 +19,8 @@ ENGAGED_WITHIN = 2.5e-3
 stuck beside the socket [m]."""
 
 MISTAKE = (1e-3, 30e-3)
-"""Range of a wrong calibration [m]. It reaches beyond every start pose, out to the clamp and past it: a practising policy
-goes there, and a reward that has never seen those places pays for some of them (lab notes)."""
+"""Range of a wrong calibration [m]. It reaches beyond every start pose, out to the clamp and past it: a practising
+policy goes there, and a reward that has never seen those places pays for some of them (lab notes)."""
 
 LIFT = 1.5e-3
 """Clearance over the socket at which a recovering expert moves sideways [m]."""

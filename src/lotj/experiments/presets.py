@@ -25,7 +25,6 @@ class Preset:
         collect_validation: collection from the validation connectors, on which thresholds are chosen.
         training_connectors: how many of the training connectors to use; None for all.
         reward, iql, pretrain, practice: settings of those parts.
-        practice_iql: fields of `IQLConfig` that are other in practice than in pretraining.
         evaluation_trials: trials per evaluation.
     """
 
@@ -41,7 +40,6 @@ class Preset:
     iql: IQLConfig = field(default_factory=IQLConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     practice: PracticeConfig = field(default_factory=PracticeConfig)
-    practice_iql: dict[str, float] = field(default_factory=lambda: {"advantage_scale": 100.0, "weight_clip": 100.0})
     evaluation_trials: int = 20
 
 

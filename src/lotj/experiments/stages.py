@@ -118,7 +118,6 @@ def practice_phase(
         "pretrain_run": str(pretrained.path),
         "pretrain_seed": pretrained.seed,
         "practice": _plain(asdict(preset.practice)),
-        "practice_iql": preset.practice_iql,
         "commands": [
             f"lotj collect --preset {preset.name} --data {pretrained.config['data']}",
             f"lotj pretrain --preset {preset.name} --data {pretrained.config['data']} --seed {pretrained.seed}",
@@ -129,7 +128,7 @@ def practice_phase(
         ],
     }
     run = resume or Run.create(runs, "practice", settings, seed)
-    reward, agent = load_reward(pretrained, device), load_agent(pretrained, device, **preset.practice_iql)
+    reward, agent = load_reward(pretrained, device), load_agent(pretrained, device)
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
     env = InsertionEnv(connector, robot, domain_seed, scenario, reward.image_size, end_on_success=False)
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
