@@ -143,6 +143,18 @@ def test_a_power_cut_costs_at_most_the_last_episodes(root: Path, caplog: pytest.
         EpisodeWriter(root, domain(), SIZE)
 
 
+def test_a_domain_that_was_only_begun_with_all_its_files_is_passed_over(root: Path) -> None:
+    fill(root, episode(1))
+    begun = root / "domains" / "begun"
+    begun.mkdir()
+    for name in ("episodes.jsonl", "frames.u8", "frames.tbl"):
+        (begun / name).touch()
+    assert len(Dataset.open(root).domains) == 1
+    (begun / "frames.u8").write_bytes(b"x")
+    with pytest.raises(DataError, match="domain.json"):
+        Dataset.open(root)
+
+
 def test_a_domain_that_was_only_begun_is_passed_over(root: Path) -> None:
     fill(root, episode(1))
     (root / "domains" / "begun").mkdir()

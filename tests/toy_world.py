@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,18 +78,12 @@ class ToyRobot:
 
 
 class ColourReward:
-    """A reward model that is right: it finds both discs by their colours. It gives NaN from image `nan_after` on."""
+    """A reward model that is right: it finds both discs by their colours."""
 
     image_size = SIZE
     threshold = 0.5
 
-    def __init__(self, nan_after: float = np.inf) -> None:
-        self.scored, self.nan_after = 0, nan_after
-
     def score(self, images: np.ndarray) -> np.ndarray:
-        self.scored += len(images)
-        if self.scored > self.nan_after:
-            return np.full(len(images), np.nan, np.float32)
         y, x = np.mgrid[:SIZE, :SIZE]
         grid = np.stack([x, y]).reshape(2, -1)
         weight = images.reshape(len(images), -1, 3)[..., :2].astype(np.float64)
@@ -160,8 +155,8 @@ def true_success(agent: IQL, trials: int = 30, max_steps: int = 8) -> float:
     return wins / trials
 
 
-def practise_in_a_child(data: Path, path: Path, config: PracticeConfig) -> None:
-    """What a process that is to be killed runs: practice in the run at `path`, from where it stands.
+def practise_in_a_child(data: Path, path: Path, config: PracticeConfig, killed_after: float | None) -> None:
+    """Goes on with the run at `path`, in a process that is killed after so many seconds of processor time.
 
     The seed of each trial is written to the file ``starts`` before the trial begins.
     """
@@ -172,4 +167,7 @@ def practise_in_a_child(data: Path, path: Path, config: PracticeConfig) -> None:
                 file.write(f"{seed}\n")
             return super().reset(seed)
 
+    if killed_after is not None:
+        # The kernel ends a process at SIGPROF as at SIGKILL: nothing is caught, closed or flushed.
+        signal.setitimer(signal.ITIMER_PROF, killed_after)
     practice(Noted(), make_agent(), ColourReward(), Dataset.open(data), config, Run.open(path), False, resume=True)

@@ -359,9 +359,9 @@ def _entry(item: dict[str, Any], number: int, first_frame: int) -> tuple[Any, ..
 
 def _only_begun(folder: Path) -> bool:
     """Whether a writer was stopped in `folder` before it had written `domain.json`: there is nothing to be lost."""
-    names = {entry.name for entry in os.scandir(folder)}
-    index = folder / INDEX
-    return names <= {INDEX, DOMAIN + ".tmp"} and (not index.exists() or index.stat().st_size == 0)
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+    sizes.pop(DOMAIN + ".tmp", None)
+    return sizes.keys() <= {INDEX, FRAMES, TABLE} and not any(sizes.values())
 
 
 def _read_object(path: Path) -> dict[str, Any]:
