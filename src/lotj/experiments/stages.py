@@ -127,8 +127,8 @@ def practice_phase(
             "lotj report runs/last",
         ],
     }
-    run = resume or Run.create(runs, "practice", settings, seed)
     reward, agent = load_reward(pretrained, device), load_agent(pretrained, device)
+    run = resume or Run.create(runs, "practice", settings, seed)
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
     env = InsertionEnv(connector, robot, domain_seed, scenario, reward.image_size, end_on_success=False)
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
