@@ -42,7 +42,7 @@ def test_observation_lies_in_its_space(observation: str) -> None:
 
 def test_vectorised_use_gives_each_environment_its_own_start() -> None:
     envs = gym.make_vec("lotj/Insertion-v0", num_envs=2, vectorization_mode="sync", image_size=32)
-    images, _ = envs.reset(seed=[1, 2])
+    images, _ = envs.reset(seed=[1, 2])  # type: ignore[arg-type]
     assert images.shape == (2, 32, 32, 3) and (images[0] != images[1]).any()
     _, rewards, *_ = envs.step(np.zeros((2, 3), np.float32))
     np.testing.assert_array_equal(rewards, [0.0, 0.0])

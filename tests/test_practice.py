@@ -74,7 +74,7 @@ def test_practice_improves_true_success_on_a_correct_reward(prior: Dataset, cach
     result = practice(ToyRobot(), agent, ColourReward(), prior, config, new_run(tmp_path), live=False)
     after = true_success(agent)
     assert result.trials == 40 and result.discarded == 0
-    assert after > before + 0.3, (before, after)  # four seeds: 0.10-0.20 before, 0.78-1.00 after
+    assert after > before + 0.3, (before, after)  # four seeds: 0.13-0.23 before, 0.63-0.90 after
 
 
 class SealedRobot:

@@ -235,7 +235,7 @@ def _plain(value: Any) -> Any:
 def _add_timing(run: Run, phase: str, seconds: float) -> None:
     """Add to the run's timings.json, which also names the machine."""
     path = run.path / "timings.json"
-    timings = json.loads(path.read_text()) if path.exists() else {"seconds": {}}
+    timings: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"seconds": {}}
     timings["machine"] = (
         f"{os.cpu_count()} cores, {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}"
     )

@@ -37,10 +37,11 @@ class SimulatedRobot:
     def reset(self, seed: int) -> np.ndarray:
         """See `Robot.reset`."""
         self._write_truth()
-        self._image, info = self._env.reset(seed=seed)
+        image, info = self._env.reset(seed=seed)
+        self._image = image
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "peak_force_n": 0.0}
         self._witness(info)
-        return self._image
+        return image
 
     def observe(self) -> np.ndarray:
         """See `Robot.observe`."""
@@ -52,14 +53,15 @@ class SimulatedRobot:
         """See `Robot.move`."""
         if self._trial is None:
             raise RobotError("move() before reset(): the robot stands nowhere; call reset(seed) first")
-        self._image, _, _, _, info = self._env.step(delta)
+        image, _, _, _, info = self._env.step(delta)
+        self._image = image
         self._trial["steps"] += 1
         self._witness(info)
         if info["dislodged"]:
             raise RobotError(
                 "the plug was dislodged from the fingers: the trial is void, the plug must be grasped anew"
             )
-        return self._image
+        return image
 
     def close(self) -> None:
         """See `Robot.close`."""

@@ -116,11 +116,11 @@ def draw_look(connector: Connector, seed: int) -> Look:
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.0)
     tint = 1.0 + rng.uniform(-0.12, 0.12, 3)
     return Look(
-        clamp_tilt=(*_uniform(rng, 1.0 * degree, 2), 0.0),
+        clamp_tilt=(*_uniform(rng, 1.0 * degree, 2), 0.0),  # type: ignore[arg-type]
         clamp_yaw=rng.uniform(-1.5, 1.5) * degree,
         clamp_shift=_uniform(rng, 0.030),  # type: ignore[arg-type]
         grasp_shift=_uniform(rng, 0.0015),  # type: ignore[arg-type]
-        grasp_tilt=(*_uniform(rng, 1.2 * degree, 2), rng.uniform(-1.0, 1.0) * degree),
+        grasp_tilt=(*_uniform(rng, 1.2 * degree, 2), rng.uniform(-1.0, 1.0) * degree),  # type: ignore[arg-type]
         camera_shift=_uniform(rng, 0.003),  # type: ignore[arg-type]
         camera_turn=_uniform(rng, 1.2 * degree),  # type: ignore[arg-type]
         zoom=rng.uniform(0.94, 1.06),
