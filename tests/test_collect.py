@@ -65,6 +65,19 @@ def test_presses_lie_near_and_far_beside(tmp_path: Path) -> None:
     assert touching.sum() > 20 and lateral.min() < 6e-3 and lateral.max() > 20e-3
 
 
+def test_the_expert_takes_over_from_a_plug_pressed_beside_and_brings_it_in(tmp_path: Path) -> None:
+    record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=1, near_miss_share=0.0, recover_episodes=24))
+    data = Dataset.open(tmp_path / "data")
+    recover = data.episodes[data.episodes["kind"] == KINDS.index("recover")]
+    assert len(recover) >= 20
+    start = data.frame_state[recover["first_frame"]]
+    depth = catalogue()["nema-5-15"].insertion_depth
+    # The expert starts 4-10 mm above the rim; most of these stand on it, or on the clamp, up to 15 mm beside the axis.
+    assert np.median(start[:, 2] - depth) < 2e-3
+    assert np.linalg.norm(start[:, :2], axis=1).max() < 21e-3
+    assert recover["success"].mean() > 0.6
+
+
 def test_resuming_does_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
     record(tmp_path / "whole")
     record(tmp_path / "parts", CollectConfig(image_size=32, expert_episodes=3, near_miss_share=0.4))

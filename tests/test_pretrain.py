@@ -15,7 +15,7 @@ import torch
 from lotj.agents import IQL, IQLConfig
 from lotj.data.dataset import Dataset
 from lotj.data.store import EpisodeWriter
-from lotj.errors import CheckpointError, SettingsError
+from lotj.errors import CheckpointError, DataError, SettingsError
 from lotj.experience import KINDS, Domain, Episode
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
@@ -233,7 +233,7 @@ def test_means_of_what_was_there():
 def test_batches_hold_transitions_and_say_whose_they_are(data):
     dataset, _ = data
     held = dataset.transitions()
-    batches = TransitionBatches(dataset, 400, ("expert",), seed=1)
+    batches = TransitionBatches(dataset, PretrainConfig(batch=400, policy_share=None), seed=1)
     batch, rows = batches.load(7)
     again, _ = batches.load(7)
     np.testing.assert_array_equal(batch.observation, again.observation)
@@ -246,6 +246,17 @@ def test_batches_hold_transitions_and_say_whose_they_are(data):
     assert (batch.observation[~still] != batch.next_observation[~still]).any(axis=(1, 2, 3)).all()
     np.testing.assert_array_equal(batch.terminated, batch.reward == 1)
     assert set(batch.domain) == {0, 1}
+
+
+def test_a_set_share_of_a_batch_is_for_the_policy(data):
+    dataset, _ = data
+    _, rows = TransitionBatches(dataset, PretrainConfig(batch=40, policy_share=0.6), seed=1).load(0)
+    assert rows.sum() == 24  # 60 % of 40
+    only_experts = dataset.subset(dataset.episodes["kind"] == KINDS.index("expert"))
+    _, rows = TransitionBatches(only_experts, PretrainConfig(batch=40), seed=1).load(0)
+    assert rows.all()
+    with pytest.raises(DataError, match="no episode of kind recover"):
+        TransitionBatches(dataset, PretrainConfig(policy_kinds=("recover",)), seed=1)
 
 
 def test_learning_rate_rises_and_falls():

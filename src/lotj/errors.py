@@ -51,3 +51,7 @@ class RobotError(LotjError):
     """The robot refused a command or lost its part."""
 
     exit_code = 6
+
+
+class DislodgedError(RobotError):
+    """The part has slipped out of the fingers: the trial is void, the next reset grasps it anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,18 @@ STATE_DIM = len(STATE_NAMES)
 SCENARIOS = ("near", "far")
 """`near`: start within +-10 mm of the socket axis; `far`: start in the 10-20 mm box (LOTJ, section VI-A)."""
 
-KINDS = ("expert", "press", "withdraw", "half")
-"""How an episode came about. `expert`: the paper's scripted expert (section IV). The near misses: `press`, a wrong
-calibration by 1-30 mm and pressing there; `withdraw`, inserted and pulled out again; `half`, held
-at a partial depth."""
+KINDS = ("expert", "press", "withdraw", "half", "recover")
+"""How an episode came about. `expert`: the paper's scripted expert (section IV). `recover`: the same expert taking over
+where a `press` has left the plug. The near misses: `press`, a wrong calibration by 1-30 mm and pressing there;
+`withdraw`, inserted and pulled out again; `half`, held at a partial depth."""
+
+NEAR_MISSES = ("press", "withdraw", "half")
+"""The kinds whose frames, where they are no success, look most like one."""
+
+
+def is_kind(kinds: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
+    """(N,) bool: which of (N,) indices into `KINDS` are of a wanted kind."""
+    return np.isin(kinds, [KINDS.index(kind) for kind in wanted])
 
 
 @dataclass(frozen=True)

@@ -83,11 +83,12 @@ class Press:
     rng: np.random.Generator
     action_scale: float
     contact_height: float
+    mistake: tuple[float, float] = MISTAKE
 
     def reset(self, seed: int) -> None:
-        """Start an episode: draw the wrong centre-line (1-30 mm away) and when it is corrected, if at all."""
+        """Start an episode: draw the wrong centre-line and when it is corrected, if at all."""
         self.rng = np.random.default_rng(seed)
-        angle, distance = self.rng.uniform(0, 2 * np.pi), self.rng.uniform(*MISTAKE)
+        angle, distance = self.rng.uniform(0, 2 * np.pi), self.rng.uniform(*self.mistake)
         self._target = distance * np.array([np.cos(angle), np.sin(angle)])
         self._drag = self.rng.uniform(0.0, 0.5)
         self._correct_after = self.rng.integers(4, 14) if self.rng.random() < 0.5 else 10**6

@@ -30,10 +30,14 @@ class Preset:
 
     name: str
     collect: CollectConfig = field(
-        default_factory=lambda: CollectConfig(robots_per_connector=2, looks_per_connector=2, expert_episodes=18)
+        default_factory=lambda: CollectConfig(
+            robots_per_connector=2, looks_per_connector=2, expert_episodes=18, recover_episodes=8
+        )
     )
     collect_validation: CollectConfig = field(
-        default_factory=lambda: CollectConfig(robots_per_connector=2, looks_per_connector=2, expert_episodes=12)
+        default_factory=lambda: CollectConfig(
+            robots_per_connector=2, looks_per_connector=2, expert_episodes=12, recover_episodes=4
+        )
     )
     training_connectors: int | None = None
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -63,8 +67,8 @@ def _demo() -> Preset:
     """The whole job within a quarter of an hour on two cores."""
     return Preset(
         name="demo",
-        collect=CollectConfig(expert_episodes=40),
-        collect_validation=CollectConfig(expert_episodes=16),
+        collect=CollectConfig(expert_episodes=40, recover_episodes=16),
+        collect_validation=CollectConfig(expert_episodes=16, recover_episodes=4),
         reward=replace(RewardConfig(), steps=900),
         pretrain=PretrainConfig(steps=1_500),
         practice=PracticeConfig(trials=100, features=FeatureConfig(transitions=6_000)),

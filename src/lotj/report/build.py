@@ -41,6 +41,7 @@ HELD_OUT = {
     "press": ("pressed beside", "rate"),
     "withdraw": ("withdrawn", "rate"),
     "half": ("half in", "rate"),
+    "recover": ("recovering", "rate"),
 }
 """Columns of the reward's table: key in `reward_report.json` (of ``false_positive_rate`` for kinds) -> title, form."""
 

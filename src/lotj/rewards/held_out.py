@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from lotj.data.dataset import Dataset
-from lotj.experience import KINDS, STATE_NAMES
+from lotj.experience import KINDS, NEAR_MISSES, STATE_NAMES, is_kind
 from lotj.nets.encoder import to_tensor
 from lotj.nets.precision import autocast
 from lotj.rewards.classifier import SuccessClassifier
@@ -164,8 +164,8 @@ def _auc_of(classifier: SuccessClassifier, parts: dict[str, torch.Tensor], succe
 
 
 def _figures(frames: FrameScores, threshold: float) -> dict[str, Any]:
-    predicted, near = frames.score >= threshold, (frames.kind != KINDS.index("expert")) & ~frames.success
-    expert = ~frames.success & ~near
+    predicted, near = frames.score >= threshold, is_kind(frames.kind, NEAR_MISSES) & ~frames.success
+    expert = is_kind(frames.kind, ["expert"]) & ~frames.success
     recall = _rate(predicted[frames.success])
     rates = {kind: _rate(predicted[~frames.success & (frames.kind == k)]) for k, kind in enumerate(KINDS)}
     wrong, near_wrong = _rate(predicted[expert if expert.any() else near]), _rate(predicted[near])

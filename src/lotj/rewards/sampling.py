@@ -12,7 +12,7 @@ import numpy as np
 
 from lotj.data.dataset import Dataset
 from lotj.errors import DataError, SettingsError
-from lotj.experience import KINDS, STATE_NAMES
+from lotj.experience import NEAR_MISSES, STATE_NAMES, is_kind
 
 NEAR_MISS_DEPTH_M = 0.004
 """A plug that is less than this from seated [m], but not seated, is a near miss, whatever the episode was for."""
@@ -26,7 +26,7 @@ def near_misses(dataset: Dataset) -> np.ndarray:
     """
     depth = dataset.frame_state[:, STATE_NAMES.index("z")]
     almost = np.isfinite(depth) & (depth < NEAR_MISS_DEPTH_M)
-    return ~dataset.frame_success & ((dataset.frame_kind != KINDS.index("expert")) | almost)
+    return ~dataset.frame_success & (is_kind(dataset.frame_kind, NEAR_MISSES) | almost)
 
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from scipy.stats import rankdata
 
 from lotj.errors import DataError
-from lotj.experience import KINDS
+from lotj.experience import NEAR_MISSES, is_kind
 
 _EDGE = 1e-7
 
@@ -123,14 +123,14 @@ def choose_threshold(
     Args:
         scores: (N,) in [0, 1].
         labels: (N,) bool, true success.
-        kinds: (N,) index into `lotj.experience.KINDS`; all but `expert` are near misses.
+        kinds: (N,) index into `lotj.experience.KINDS`; `NEAR_MISSES` says which are near misses.
         domains: (N,) integer.
         min_precision: see above.
 
     Raises:
         DataError: if there is no success or no other frame.
     """
-    cuts = curve(scores, labels, np.asarray(kinds) != KINDS.index("expert"), domains)
+    cuts = curve(scores, labels, is_kind(kinds, NEAR_MISSES), domains)
     goal = cuts.accuracy
     allowed = (cuts.precision >= min_precision) & (cuts.recall >= LEAST_RECALL)
     if not allowed.any():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lotj.envs.insertion import InsertionEnv
-from lotj.errors import RobotError
+from lotj.errors import DislodgedError, RobotError
 from lotj.sim.bench import RATE_HZ
 
 
@@ -18,7 +18,8 @@ class SimulatedRobot:
 
     Args:
         env: the bench; its episodes must not end on true success (`end_on_success=False`), or their length would tell.
-        truth_file: one JSON line per finished trial: was it inserted, how deep, how far beside. None: not recorded.
+        truth_file: one JSON line after every move: is the plug in, how deep, how far beside. The last line of a seed is
+            that of its trial, even where a kill ended it. None: not recorded.
     """
 
     def __init__(self, env: InsertionEnv, truth_file: Path | None = None) -> None:
@@ -36,7 +37,6 @@ class SimulatedRobot:
 
     def reset(self, seed: int) -> np.ndarray:
         """See `Robot.reset`."""
-        self._write_truth()
         image, info = self._env.reset(seed=seed)
         self._image = image
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "peak_force_n": 0.0}
@@ -57,15 +57,15 @@ class SimulatedRobot:
         self._image = image
         self._trial["steps"] += 1
         self._witness(info)
+        self._write_truth()
         if info["dislodged"]:
-            raise RobotError(
+            raise DislodgedError(
                 "the plug was dislodged from the fingers: the trial is void, the plug must be grasped anew"
             )
         return image
 
     def close(self) -> None:
         """See `Robot.close`."""
-        self._write_truth()
         self._env.close()
 
     def _witness(self, info: dict[str, Any]) -> None:
@@ -81,7 +81,6 @@ class SimulatedRobot:
         }
 
     def _write_truth(self) -> None:
-        if self._trial is not None and self._trial["steps"] > 0 and self._truth_file is not None:
+        if self._truth_file is not None:
             with self._truth_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._trial) + "\n")
-        self._trial = None

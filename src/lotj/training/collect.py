@@ -6,7 +6,7 @@ import concurrent.futures as futures
 import multiprocessing as mp
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import InsertionEnv, make_domain
 from lotj.errors import SettingsError
 from lotj.experience import SCENARIOS, Domain, Episode
+
+RECOVERED_MISTAKE = (1e-3, 15e-3)
+"""Range of the wrong calibration that the expert is shown to recover from [m]."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class CollectConfig:
     near_miss_share: float = 0.4
     """Near misses as a share of all episodes; 0 in the paper. Half of them press beside, the rest half insert or
     insert and withdraw."""
+    recover_episodes: int = 0
+    """Episodes in which the expert takes over from a plug that was pressed beside the socket, or dragged there: its own
+    start well above, so that it never shows the way back. None in the paper."""
     max_steps: int = 20
     """Time limit of an episode [steps]."""
     noise: float = 0.2
@@ -49,6 +55,8 @@ class CollectConfig:
             raise SettingsError(f"near_miss_share = {self.near_miss_share}: must be in [0, 1)")
         if self.expert_episodes < 1:
             raise SettingsError(f"expert_episodes = {self.expert_episodes}: must be at least 1")
+        if self.recover_episodes < 0:
+            raise SettingsError(f"recover_episodes = {self.recover_episodes}: must not be negative")
         if not 1 <= self.robots_per_connector <= len(self.robots):
             raise SettingsError(f"robots_per_connector = {self.robots_per_connector}: must be 1 to {len(self.robots)}")
 
@@ -56,7 +64,8 @@ class CollectConfig:
         """Episodes of each kind per domain."""
         misses = round(self.expert_episodes * self.near_miss_share / (1.0 - self.near_miss_share))
         press, half = round(0.5 * misses), round(0.25 * misses)
-        return {"expert": self.expert_episodes, "press": press, "half": half, "withdraw": misses - press - half}
+        near_misses = {"press": press, "half": half, "withdraw": misses - press - half}
+        return {"expert": self.expert_episodes, **near_misses, "recover": self.recover_episodes}
 
 
 @dataclass(frozen=True)
@@ -182,8 +191,10 @@ def run_episode(env: InsertionEnv, kind: str, scenario: str, seed: int, config: 
     controller.reset(seed)
     env.scenario = scenario
     observation, info = env.reset(seed=seed)
+    if kind == "recover":
+        observation, info = _press_beside(env, observation, info, seed)
     frames, states, success, actions = [observation], [env.state()], [bool(info["is_success"])], []
-    dislodged = False
+    dislodged = bool(info["dislodged"])
     goes_on = kind in ("withdraw", "half")
     for _ in range(config.max_steps):
         action = np.asarray(controller(observation, info), np.float32)
@@ -211,10 +222,24 @@ def run_episode(env: InsertionEnv, kind: str, scenario: str, seed: int, config: 
     return episode, dislodged
 
 
+def _press_beside(
+    env: InsertionEnv, observation: np.ndarray, info: Mapping[str, Any], seed: int
+) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """What is seen after some steps of a wrong calibration, which are not recorded."""
+    rng = np.random.default_rng([seed, 1])
+    wrong = Press(rng, env.action_scale, env.bench.contact_height, RECOVERED_MISTAKE)
+    wrong.reset(int(rng.integers(2**32)))
+    for _ in range(rng.integers(3, 11)):
+        if info["is_success"] or info["dislodged"]:
+            break
+        observation, _, _, _, info = env.step(np.asarray(wrong(observation, info), np.float32))
+    return observation, info
+
+
 def _controller(env: InsertionEnv, kind: str, config: CollectConfig) -> Expert | Press | Partial:
     rng = np.random.default_rng(0)  # replaced by reset(seed)
     common = (rng, env.action_scale, env.bench.contact_height)
-    if kind == "expert":
+    if kind in ("expert", "recover"):
         return Expert(*common, noise=config.noise)
     if kind == "press":
         return Press(*common)

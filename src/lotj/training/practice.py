@@ -20,8 +20,8 @@ import torch
 
 from lotj.data.dataset import Dataset
 from lotj.data.replay import MixedReplay, OfflineFeatures, OfflineImages, OnlineBuffer, TransitionSource
-from lotj.errors import CheckpointError, NumericsError, RobotError, SettingsError
-from lotj.experience import ACTION_DIM, KINDS, Batch
+from lotj.errors import CheckpointError, DislodgedError, NumericsError, RobotError, SettingsError
+from lotj.experience import ACTION_DIM, KINDS, Batch, is_kind
 from lotj.robots.robot import Robot
 from lotj.runs import Run
 from lotj.training.live_view import LiveView
@@ -62,7 +62,7 @@ class PracticeConfig:
     """The same in the last trial; in between it falls linearly."""
     freeze_convolutions: bool = True
     """Learn only behind the convolutions, from cached features (paper); otherwise from images, much slower."""
-    offline_kinds: tuple[str, ...] = ("expert", "press")
+    offline_kinds: tuple[str, ...] = ("expert", "press", "recover")
     """Kinds of prior episodes to learn from; the actions of the others (half in, withdrawn) are no example."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
     """Which offline transitions are kept as features."""
@@ -222,8 +222,7 @@ def _offline_source(
 ) -> TransitionSource:
     if isinstance(offline, OfflineFeatures):
         return offline
-    kinds = [KINDS.index(kind) for kind in config.offline_kinds]
-    offline = offline.subset(np.isin(offline.episodes["kind"], kinds))
+    offline = offline.subset(is_kind(offline.episodes["kind"], config.offline_kinds))
     if config.freeze_convolutions:
         return prepare_features(offline, agent, config.features, live)
     return OfflineImages(offline)
@@ -277,9 +276,7 @@ class _Practice:
         lost: RobotError | None = None
         try:
             self._attempt(number, steps, updates)
-        except RobotError as error:
-            if "dislodged" not in str(error):
-                raise
+        except DislodgedError as error:
             lost = error
             self._discarded.append(number)
         else:

@@ -18,8 +18,8 @@ import torch
 from lotj.agents.iql import IQL
 from lotj.agents.iql_config import IQLConfig
 from lotj.data.dataset import Dataset
-from lotj.errors import CheckpointError, SettingsError
-from lotj.experience import KINDS, Batch
+from lotj.errors import CheckpointError, DataError, SettingsError
+from lotj.experience import KINDS, Batch, is_kind
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.model import RewardModel
 from lotj.rewards.sampling import Prefetcher
@@ -48,11 +48,14 @@ class PretrainConfig:
     steps: int = 6000
     """Updates of the agent. Not a time: only a number of updates can be resumed exactly."""
     batch: int = 128
-    """Transitions in a batch, drawn evenly from all of them."""
-    policy_kinds: tuple[str, ...] = ("expert",)
+    """Transitions in a batch."""
+    policy_kinds: tuple[str, ...] = ("expert", "recover")
     """Kinds of episodes that the policy learns from; the critics learn from all. Where a plug is held half inserted or
     withdrawn, or pressed beside the socket, most actions are not worth imitating, and with a small advantage scale
     they would be."""
+    policy_share: float | None = 0.6
+    """Share of these kinds in a batch, where the data hold others too; None draws all transitions evenly. The near
+    misses' episodes are long: evenly, a third of a batch would be left for the policy."""
     lr: float = 1e-3
     """Largest learning rate (IQL: 3e-4, for a million updates)."""
     advantage_scale: float = 3.0
@@ -79,6 +82,8 @@ class PretrainConfig:
             raise SettingsError(
                 f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
             )
+        if self.policy_share is not None and not 0 < self.policy_share <= 1:
+            raise SettingsError(f"pretrain policy_share {self.policy_share}: must be above 0 and at most 1")
         unknown = set(self.policy_kinds) - set(KINDS)
         if unknown or not self.policy_kinds:
             raise SettingsError(f"pretrain policy_kinds {self.policy_kinds}: must be some of {', '.join(KINDS)}")
@@ -97,22 +102,36 @@ class TransitionBatches:
 
     Args:
         dataset: training domains.
-        batch: transitions in a batch.
-        policy_kinds: which kinds of episodes count in `policy_rows`.
+        config: size of a batch, and which of its rows are for the policy.
         seed: of the run.
+
+    Raises:
+        DataError: no transition is of a kind that the policy learns from.
     """
 
-    def __init__(self, dataset: Dataset, batch: int, policy_kinds: tuple[str, ...], seed: int) -> None:
+    def __init__(self, dataset: Dataset, config: PretrainConfig, seed: int) -> None:
         self._dataset = dataset
         self._held = dataset.transitions()
-        self._batch = batch
+        self._batch = config.batch
         self._seed = seed
-        self._for_policy = np.isin(self._held.kind, [KINDS.index(kind) for kind in policy_kinds])
+        self._for_policy = is_kind(self._held.kind, config.policy_kinds)
+        if not self._for_policy.any():
+            raise DataError(
+                f"{dataset.root} holds no episode of kind {', '.join(config.policy_kinds)}: collect some, or set "
+                "policy_kinds to kinds that it holds"
+            )
+        self._pools = [np.flatnonzero(self._for_policy), np.flatnonzero(~self._for_policy)]
+        even = config.policy_share is None or not len(self._pools[1])
+        self._policy_rows = None if even else max(1, round(config.policy_share * config.batch))
 
     def load(self, step: int) -> tuple[Batch, np.ndarray]:
         """Batch number `step` and which of its rows, (B,) bool, the policy learns from."""
         held, rng = self._held, np.random.default_rng([self._seed, step])
-        index = rng.integers(len(held), size=self._batch)
+        if self._policy_rows is None:
+            index = rng.integers(len(held), size=self._batch)
+        else:
+            sizes = (self._policy_rows, self._batch - self._policy_rows)
+            index = np.concatenate([p[rng.integers(len(p), size=n)] for p, n in zip(self._pools, sizes, strict=True)])
         frame = held.frame[index]
         images = self._dataset.images(np.concatenate([frame, frame + 1]))
         batch = Batch(
@@ -215,7 +234,7 @@ def pretrain_agent(
                     "or start a new run"
                 )
         agent.load_state_dict(state["agent"])
-    batches = Prefetcher(TransitionBatches(train, config.batch, config.policy_kinds, run.seed).load)
+    batches = Prefetcher(TransitionBatches(train, config, run.seed).load)
 
     def update(step: int) -> dict[str, float]:
         batch, policy_rows = batches.get(step)
