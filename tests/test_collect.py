@@ -32,7 +32,7 @@ def record(root: Path, config: CollectConfig = SMALL, connectors: tuple[str, ...
 def test_counts_by_hand() -> None:
     """60 expert episodes are 60 % of 100: 40 near misses, of which 20 press, 10 half insert and 10 withdraw."""
     config = CollectConfig(expert_episodes=60, near_miss_share=0.4)
-    assert config.counts() == {"expert": 60, "press": 20, "half": 10, "withdraw": 10}
+    assert config.counts() == {"expert": 60, "press": 20, "half": 10, "withdraw": 10, "recover": 0}
     assert sum(CollectConfig(near_miss_share=0.0).counts().values()) == 120
 
 

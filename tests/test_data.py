@@ -248,7 +248,7 @@ def test_summary_and_description(root: Path) -> None:
     with EpisodeWriter(root, domain("b"), SIZE) as writer:
         writer.discard("expert", "far", 1, "dislodged")
     first, second = summarise(Dataset.open(root))
-    assert (first.episodes, first.successes) == ((2, 0, 0, 1), (1, 0, 0, 1))
+    assert (first.episodes, first.successes) == ((2, 0, 0, 1, 0), (1, 0, 0, 1, 0))
     assert (first.frames, first.success_frames, first.discarded) == (7, 2, 0)
     assert first.mean_steps == pytest.approx(4 / 3) and first.success_rate == pytest.approx(2 / 3)
     assert (second.frames, second.discarded) == (0, 1)
@@ -257,9 +257,9 @@ def test_summary_and_description(root: Path) -> None:
     console.print(describe(root))
     text = console.export_text()
     assert "3 episodes: 3 far, 0 near" in text and "7 frames: 28.6% show success" in text
-    assert "1 episodes discarded: 1 dislodged" in text
+    assert "1 episodes discarded: 1 dislodged" in text and "expert 1 of 2, half 1 of 1" in text
     row = next(line for line in text.splitlines() if line.startswith("a "))
-    assert row.split() == ["a", "1/2", "-", "-", "1/1", "67%", "7", "1.3", "0"]
+    assert row.split() == ["a", "1/2", "-", "-", "1/1", "-", "67%", "7", "1.3", "0"]
 
 
 def test_film_strip_shows_first_and_last_and_marks_success(root: Path) -> None:

@@ -173,9 +173,11 @@ def test_robot_shows_images_only_and_writes_the_truth_aside(tmp_path: Path) -> N
     for _ in range(4):
         image = robot.move(np.array([0.0, 0.0, -0.5]))
     assert isinstance(image, np.ndarray) and image.dtype == np.uint8
-    robot.close()
+    # Before close(): a kill must not cost the truth of what was done.
     lines = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
-    assert len(lines) == 1 and lines[0]["steps"] == 4 and lines[0]["true_success"] is False
+    assert [line["steps"] for line in lines] == [1, 2, 3, 4]
+    assert {(line["seed"], line["true_success"]) for line in lines} == {(3, False)}
+    robot.close()
     public = {name for name in vars(robot) if not name.startswith("_")}
     assert public == {"image_size", "action_scale", "rate_hz"}
 

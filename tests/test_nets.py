@@ -195,6 +195,24 @@ def test_grey_takes_colour_and_keeps_brightness() -> None:
     assert torch.allclose(out, torch.tensor(0.299), atol=1e-5)
 
 
+def test_a_mirror_image_is_the_mirror_image() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    only = dict.fromkeys(("shift", "brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise"), 0)
+    torch.testing.assert_close(Augment(AugmentConfig(**only, flip=1.0))(images), images.flip(3))
+
+
+def test_turned_by_up_to_180_degrees_the_middle_stays_and_resized_it_grows() -> None:
+    spot = torch.zeros(64, 1, 32, 32)
+    spot[:, :, 14:18, 14:18] = 1.0  # 4 x 4 in the middle
+    images = spot.expand(-1, 3, -1, -1)
+    only = dict.fromkeys(("shift", "brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise"), 0)
+    turned = Augment(AugmentConfig(**only, rotation=180.0))(images, torch.Generator().manual_seed(0))
+    assert (turned[:, :, 15:17, 15:17] > 0.99).all() and not turned[:, :, :12].any()
+    area = Augment(AugmentConfig(**only, zoom=0.5))(images, torch.Generator().manual_seed(0))[:, 0].sum((1, 2))
+    # Sizes 0.5 to 1.5 times: areas of 16 are multiplied by 0.25 to 2.25.
+    assert area.min() < 8 and area.max() > 30 and (area > 3).all() and (area < 37).all()
+
+
 def test_hue_keeps_grey_and_turns_colour() -> None:
     config = AugmentConfig(**{**PLAIN.__dict__, "hue": 0.5})
     grey = torch.full((8, 3, 4, 4), 0.5)

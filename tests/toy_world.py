@@ -11,7 +11,7 @@ import numpy as np
 from lotj.agents.iql import IQL, IQLConfig
 from lotj.data.dataset import Dataset
 from lotj.data.store import EpisodeWriter
-from lotj.errors import RobotError
+from lotj.errors import DislodgedError
 from lotj.experience import STATE_DIM, Domain, Episode
 from lotj.nets.bottleneck import BottleneckConfig, Variant
 from lotj.nets.encoder import EncoderConfig
@@ -68,7 +68,7 @@ class ToyRobot:
         assert delta.shape == (3,) and np.abs(delta).max() <= 1
         self.steps += 1
         if self.steps == 3 and self.resets in self.dislodges:
-            raise RobotError("dislodged: the dot fell off")
+            raise DislodgedError("dislodged: the dot fell off")
         self.dot = np.clip(self.dot + STEP * delta[:2], 1, SIZE - 2)
         self.truth[-1] = bool(np.hypot(*(self.dot - self.target)) < REACH) != self.lie
         return self.observe()

@@ -72,7 +72,7 @@ class Sheet:
         for name, value in (("size", self.size), ("columns", self.columns)):
             if not 1 <= value <= 2000:
                 raise SettingsError(f"--{name} {value}: must be between 1 and 2000")
-        from lotj.runs.files import atomic_file
+        from lotj.files import atomic_file
         from lotj.sim.gallery import contact_sheet
 
         with atomic_file(self.out) as file:

@@ -81,12 +81,10 @@ def describe(root: Path, domains: Callable[[Domain], bool] | None = None) -> Ren
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("domain", overflow="fold", vertical="bottom")
     for title in (*KINDS, "success", "frames", "steps", "lost"):
-        table.add_column(title.replace("withdraw", "with-\ndraw"), justify="right", no_wrap=True)
+        short = title.replace("withdraw", "with-\ndraw").replace("recover", "re-\ncover")
+        table.add_column(short, justify="right", no_wrap=True)
     for summary in summaries:
         table.add_row(summary.domain.name, *_cells(summary))
-    if len(summaries) > 1:
-        table.add_section()
-        table.add_row("all", *_cells(_total(dataset, summaries)), style="bold")
     scenarios = np.bincount(dataset.episodes["scenario"], minlength=len(SCENARIOS))
     size = dataset.n_frames * (dataset.image_size**2 * 3 + layout.ROW.itemsize)
     lines = [
@@ -94,6 +92,7 @@ def describe(root: Path, domains: Callable[[Domain], bool] | None = None) -> Ren
         f"{len(dataset.domains)} domains: " + _counts(Counter(domain.split for domain in dataset.domains)),
         f"{len(dataset):,} episodes: " + _counts(Counter(dict(zip(SCENARIOS, scenarios.tolist(), strict=True)))),
         f"{dataset.n_frames:,} frames: {dataset.frame_success.mean():.1%} show success",
+        f"ended in success: {_by_kind(summaries)}",
     ]
     reasons = sum(dataset.discarded.values(), start=Counter[str]())
     if reasons:
@@ -153,16 +152,12 @@ def _cells(summary: DomainSummary) -> list[str]:
     return [*kinds, rate, f"{summary.frames:,}", steps, str(summary.discarded)]
 
 
-def _total(dataset: Dataset, summaries: list[DomainSummary]) -> DomainSummary:
-    return DomainSummary(
-        domain=summaries[0].domain,
-        episodes=tuple(sum(column) for column in zip(*(s.episodes for s in summaries), strict=True)),
-        successes=tuple(sum(column) for column in zip(*(s.successes for s in summaries), strict=True)),
-        frames=dataset.n_frames,
-        success_frames=sum(s.success_frames for s in summaries),
-        mean_steps=dataset.n_frames / len(dataset) - 1,
-        discarded=sum(s.discarded for s in summaries),
-    )
+def _by_kind(summaries: list[DomainSummary]) -> str:
+    """Successes of episodes of each kind, over all domains."""
+    episodes = np.sum([summary.episodes for summary in summaries], axis=0)
+    successes = np.sum([summary.successes for summary in summaries], axis=0)
+    rows = zip(KINDS, successes, episodes, strict=True)
+    return ", ".join(f"{kind} {of:,} of {n:,}" for kind, of, n in rows if n)
 
 
 def _counts(counter: Counter[str]) -> str:

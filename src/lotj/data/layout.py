@@ -16,22 +16,21 @@ not yet been told to bring to the disk: the next writer compares these with thei
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lotj.errors import DataError, StorageError
+from lotj.errors import DataError
 from lotj.experience import ACTION_DIM, KINDS, SCENARIOS, STATE_DIM, Domain
+from lotj.files import atomic_write, storage_errors
 
 FORMAT = "lotj-episodes"
 VERSION = 1
@@ -53,6 +52,7 @@ SYNC_EVERY = 16
 MAX_FRAMES = 2**15
 """Frames that one episode may have, so that its steps are counted in 16 bits."""
 
+AGAIN = "free space and run again; finished episodes are kept"
 COPY_AGAIN = "copy the data set again, or delete this domain's folder and collect it again"
 COLLECT_AGAIN = "run `lotj collect` again, which drops the torn episodes"
 
@@ -93,22 +93,9 @@ class Index:
     end: int
 
 
-@contextlib.contextmanager
-def storage(path: Path) -> Iterator[None]:
+def storage(path: Path) -> AbstractContextManager[None]:
     """Turns the operating system's refusal to write at `path` into a `StorageError`."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(path, error) from error
-
-
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """The one line for a failed write at `path`; a full disk, quota or file-size limit gets the way out."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StorageError(
-            f"disk full at {path} ({error.strerror}): free space and run again; finished episodes are kept"
-        )
-    return StorageError(f"cannot write {path}: {error.strerror}; check the folder's permissions and the disk")
+    return storage_errors(path, AGAIN)
 
 
 def domain_folder(root: Path, name: str) -> Path:
@@ -128,25 +115,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a small file so that it is there whole or not at all, also after a power cut.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written.
+        StorageError: the disk is full or the folder cannot be written.
     """
-    draft = path.with_name(path.name + ".tmp")
-    with open(draft, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    atomic_write(path, json.dumps(content, indent=1).encode() + b"\n", AGAIN)
 
 
 def meta_content(meta: Meta) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from lotj.data import layout
 from lotj.errors import DataError, NumericsError
 from lotj.experience import ACTION_DIM, KINDS, SCENARIOS, STATE_DIM, Domain, Episode
+from lotj.files import storage_error, sync_folder
 
 _log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class EpisodeWriter:
         if not (self.folder / layout.DOMAIN).exists():  # last: from now on readers see the domain
             layout.write_json(self.folder / layout.DOMAIN, layout.domain_content(self.domain))
             for folder in (self.folder.parent, self.root):
-                layout.sync_folder(folder)
+                sync_folder(folder)
 
     def _without_torn(self, index: layout.Index) -> layout.Index:
         """The index up to the first of the last episodes that a power cut has torn."""
@@ -228,7 +229,7 @@ class EpisodeWriter:
         except OSError as error:
             with contextlib.suppress(OSError):  # else the next append, or the next writer, cuts it
                 self._cut()
-            raise layout.storage_error(path, error) from error
+            raise storage_error(path, error, layout.AGAIN) from error
         # One assignment: a Ctrl-C leaves the writer either before this episode or behind it.
         self._held = _Held(held.episodes + added.episodes, held.frames + added.frames, held.end + added.end)
         self._torn = False

@@ -22,8 +22,13 @@ class AugmentConfig:
     """How strongly training images are changed. Ranges are drawn uniformly, once an image."""
 
     shift: int = 4
-    """Largest shift in x and y [pixels per 64 of image size]; the border is repeated. The only change of geometry:
-    where things are is what the policy and the reward must see."""
+    """Largest shift in x and y [pixels per 64 of image size]; the border is repeated."""
+    flip: float = 0.0
+    """Probability of a mirror image, left for right. Not for a policy: its actions would have to be mirrored too."""
+    rotation: float = 0.0
+    """Largest turn about the middle of the image, either way [degrees]. Not for a policy, as a mirror image."""
+    zoom: float = 0.0
+    """Size is multiplied by 1 - this to 1 + this."""
     brightness: float = 0.5
     """Light is multiplied by 1 - this to 1 + this."""
     contrast: float = 0.5
@@ -46,12 +51,15 @@ class AugmentConfig:
     """False passes images through."""
 
     def __post_init__(self) -> None:
-        for name in ("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise", "blur", "cutout"):
+        shares = set(self.__dataclass_fields__) - {"shift", "rotation", "enabled"}
+        for name in sorted(shares):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise SettingsError(f"augmentation {name} {value}: must be between 0 and 1")
         if not 0 <= self.shift < 32:
             raise SettingsError(f"augmentation shift {self.shift}: must be 0 to 31 pixels per 64")
+        if not 0.0 <= self.rotation <= 180.0:
+            raise SettingsError(f"augmentation rotation {self.rotation}: must be 0 to 180 degrees")
 
 
 class Augment(nn.Module):
@@ -83,6 +91,8 @@ class Augment(nn.Module):
         planes = images.contiguous(memory_format=torch.contiguous_format)
         if config.shift:
             planes = self._shift(planes, draw)
+        if config.flip or config.rotation or config.zoom:
+            planes = self._warp(planes, draw)
         planes = self._colour(planes, draw)
         if config.gradient:
             planes.mul_(self._gradient(planes, draw))
@@ -105,6 +115,18 @@ class Augment(nn.Module):
         padded = F.pad(planes, (reach, reach, reach, reach), mode="replicate")
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, 3, 2 reach + 1, 2 reach + 1, H, W)
         return windows[torch.arange(batch, device=planes.device), :, row, column]
+
+    def _warp(self, planes: Tensor, draw: _Draw) -> Tensor:
+        """Mirror, turn and resize about the middle; the border is repeated."""
+        config = self.config
+        side = torch.where(draw.uniform(0.0, 1.0) < config.flip, -1.0, 1.0)
+        turn = draw.uniform(-config.rotation, config.rotation).deg2rad()
+        size = draw.around_one(config.zoom)
+        cos, sin = turn.cos() / size, turn.sin() / size
+        none = torch.zeros_like(cos)
+        rows = torch.stack([side * cos, -sin, none], 1), torch.stack([side * sin, cos, none], 1)
+        grid = F.affine_grid(torch.stack(rows, 1), list(planes.shape), align_corners=False)
+        return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
 
     def _colour(self, planes: Tensor, draw: _Draw) -> Tensor:
         """Brightness, contrast, saturation, hue and grey as one affine map of the colours of each image."""

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from lotj.errors import CheckpointError
+from lotj.files import atomic_file
 from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig, to_tensor
 from lotj.nets.precision import autocast, check_finite
 from lotj.rewards.classifier import RewardConfig, SuccessClassifier
-from lotj.runs.files import atomic_file
 
 FORMAT = "lotj-reward"
 VERSION = 1

@@ -32,7 +32,8 @@ class Robot(Protocol):
         """Execute one step `delta` (3,) in [-1, 1]; returns the next image.
 
         Raises:
-            RobotError: the part was lost, or the robot refuses; the trial is void.
+            DislodgedError: the part was lost; the trial is void, the next one can begin.
+            RobotError: the robot refuses.
         """
         ...
 

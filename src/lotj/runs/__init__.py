@@ -1,6 +1,6 @@
 """Run folders: settings, seed, versions, metrics and checkpoints of one run, written so that a kill loses nothing."""
 
-from lotj.runs.files import atomic_write
+from lotj.files import atomic_write
 from lotj.runs.run import Run, find_run
 from lotj.runs.settings import restore_settings
 

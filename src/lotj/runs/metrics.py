@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lotj.runs.files import atomic_write, storage_errors
+from lotj.files import atomic_write, storage_errors
 
 
 def plain(value: Any) -> Any:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy._core import multiarray
 
 from lotj.errors import CheckpointError, SettingsError
-from lotj.runs.files import atomic_file, atomic_write, storage_errors
+from lotj.files import atomic_file, atomic_write, storage_errors
 from lotj.runs.metrics import LineWriter, plain, read_lines
 from lotj.runs.versions import versions
 

@@ -16,7 +16,7 @@ from rich.progress import track
 from lotj.data.dataset import Dataset
 from lotj.data.replay import OfflineFeatures, choose_transitions
 from lotj.errors import SettingsError
-from lotj.runs.files import atomic_file, storage_errors
+from lotj.files import atomic_file, storage_errors
 
 CACHE_VERSION = 1
 PROBE_FRAMES = 16

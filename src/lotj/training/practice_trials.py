@@ -16,7 +16,7 @@ import numpy as np
 
 from lotj.data.replay import Trial
 from lotj.errors import CheckpointError
-from lotj.runs.files import atomic_write, storage_errors
+from lotj.files import atomic_write, storage_errors
 
 FEATURE = "feature/"
 """Prefix of the arrays that are features, by name."""

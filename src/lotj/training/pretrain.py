@@ -58,7 +58,7 @@ class PretrainConfig:
     misses' episodes are long: evenly, a third of a batch would be left for the policy."""
     lr: float = 1e-3
     """Largest learning rate (IQL: 3e-4, for a million updates)."""
-    advantage_scale: float = 3.0
+    advantage_scale: float = 20.0
     """Multiplies the advantage in the exponent of equation 3; practice has `IQLConfig`'s. At 100 an eighth of the rows
     carries all weight, and the policy of a short training does not learn to see (lab notes); an expert's data need
     less."""

@@ -1,0 +1,117 @@
+"""Gradient updates a second of each learner, beside what its networks alone would allow, in turns in one run.
+
+python benchmarks/update_speed.py --data data/laptop --out results/benchmarks/update_speed.json
+
+`bare` is one pass forwards and backwards of a plain encoder with a linear head over as many images as the update
+passes through its encoders with gradients: no augmentation, no targets, no optimiser, no reading from disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lotj.agents.iql import IQL
+from lotj.experience import Batch
+from lotj.experiments.presets import find_preset
+from lotj.experiments.stages import open_split
+from lotj.nets.encoder import EncoderConfig, ResNetEncoder
+from lotj.nets.precision import autocast
+from lotj.rewards.training import RewardTrainer
+from lotj.training.pretrain import TransitionBatches
+
+
+def bare(config: EncoderConfig, images: int) -> Callable[[], object]:
+    """One pass forwards and backwards over so many images."""
+    net = nn.Sequential(ResNetEncoder(config), nn.Flatten(), nn.LazyLinear(1))
+    pixels = torch.rand(images, 3, config.image_size, config.image_size).contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        with autocast(torch.device("cpu")):
+            loss = net(pixels).float().mean()
+        loss.backward()
+        net.zero_grad()
+
+    return step
+
+
+def features(agent: IQL, count: int) -> Batch:
+    """Random cached features, as practice draws them."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (count, agent.image_size, agent.image_size, 3), dtype=np.uint8)
+    seen = agent.encode(frames)
+    nothing = np.zeros(count, bool)
+    action = rng.uniform(-1, 1, (count, 3)).astype(np.float32)
+    return Batch(seen, action, np.zeros(count, np.float32), nothing, nothing, seen, np.full(count, -1))
+
+
+def rates(ways: dict[str, Callable[[], object]], steps: int, repeats: int) -> dict[str, list[float]]:
+    """Calls a second of each way, `repeats` times in turn, so that a busy machine hits all alike."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()
+    for _ in range(repeats):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            for _ in range(steps):
+                way()
+            found[name].append(steps / (time.perf_counter() - started))
+    return found
+
+
+def main() -> None:
+    """Measure, print, and write the figures with their command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data/laptop"))
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    preset, train = find_preset("laptop"), open_split(options.data, "train")
+    batch = preset.pretrain.batch
+    agent, practising = (IQL(preset.iql, len(train.domains)) for _ in range(2))
+    practising.freeze_convolutions()
+    batches, cached = TransitionBatches(train, preset.pretrain, 0), features(practising, preset.practice.batch_size)
+    images, policy_rows = batches.load(0)
+    passed = batch + int(policy_rows.sum())
+    with RewardTrainer(train, preset.reward, 0) as trainer:
+        found = rates(
+            {
+                "reward": trainer.step,
+                "reward_bare": bare(preset.reward.encoder, preset.reward.batch),
+                "agent": lambda: agent.update(images, policy_rows=policy_rows),
+                "agent_bare": bare(preset.iql.encoder, passed),
+                "practice": lambda: practising.update(cached),
+            },
+            options.steps,
+            options.repeats,
+        )
+    medians = {name: round(float(np.median(values)), 2) for name, values in found.items()}
+    report = {
+        "command": f"python benchmarks/update_speed.py --steps {options.steps} --repeats {options.repeats}",
+        "cores": os.cpu_count(),
+        "batch": {"reward": preset.reward.batch, "agent": batch, "practice": preset.practice.batch_size},
+        "updates_per_second": medians,
+        "share_of_bare": {
+            name: round(float(np.median(np.divide(found[name], found[f"{name}_bare"]))), 3)
+            for name in ("reward", "agent")
+        },
+        "all": {name: [round(value, 2) for value in values] for name, values in found.items()},
+    }
+    print(json.dumps(report, indent=1))
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
