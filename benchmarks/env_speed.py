@@ -17,7 +17,7 @@ import numpy as np
 from lotj.envs.insertion import InsertionEnv
 from lotj.sim.bench import RATE_HZ
 from lotj.sim.renderer import renderer_info
-from lotj.sim.scene import TIMESTEP
+from lotj.sim.scene import CAMERAS, TIMESTEP
 
 import mujoco  # after lotj.sim, which chooses the renderer  # isort: skip
 
@@ -37,7 +37,7 @@ def measure(connector: str, image_size: int, steps: int, repeats: int) -> dict[s
     env.reset(seed=0)
     actions = rng.uniform(-1, 1, (steps, 3)) * [1, 1, 0.5] - [0, 0, 0.5]
     substeps = round(1 / RATE_HZ / TIMESTEP)
-    renderer = mujoco.Renderer(env.bench.model, image_size, image_size)
+    renderer = mujoco.Renderer(env.bench.model, image_size // 2, image_size)
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
         renderer.scene.flags[flag] = 0
     number = iter(range(10**9))
@@ -50,15 +50,17 @@ def measure(connector: str, image_size: int, steps: int, repeats: int) -> dict[s
 
     def bare_step() -> None:
         mujoco.mj_step(env.bench.model, env.bench.data, substeps)
-        renderer.update_scene(env.bench.data, "wrist")
-        renderer.render()
+        for camera in CAMERAS:
+            renderer.update_scene(env.bench.data, camera)
+            renderer.render()
 
     def physics_step() -> None:
         mujoco.mj_step(env.bench.model, env.bench.data, substeps)
 
     def render_only() -> None:
-        renderer.update_scene(env.bench.data, "wrist")
-        renderer.render()
+        for camera in CAMERAS:
+            renderer.update_scene(env.bench.data, camera)
+            renderer.render()
 
     ways = {"env": env_step, "bare": bare_step, "physics": physics_step, "render": render_only}
     rates: dict[str, list[float]] = {name: [] for name in ways}

@@ -32,7 +32,7 @@ def from_outside(connector: str, seed: int, pixels: int) -> np.ndarray:
     camera = mujoco.MjvCamera()
     camera.lookat[:] = bench.data.site("socket").xpos + [0, 0, 0.012]
     camera.distance, camera.azimuth, camera.elevation = 0.26, 48.0, -22.0
-    renderer = open_renderer(bench.model, pixels)
+    renderer = open_renderer(bench.model, pixels, pixels)
     renderer.update_scene(bench.data, camera)
     picture = renderer.render()
     renderer.close()

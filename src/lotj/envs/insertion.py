@@ -49,7 +49,7 @@ def make_domain(connector: str, robot: str = "duo", seed: int = 0) -> Domain:
 
 
 class InsertionEnv(gym.Env):
-    """Plug one connector in, from a wrist camera's images.
+    """Plug one connector in, from the images of two wrist cameras, one view above the other.
 
     Action: Box(-1, 1, (3,)), relative motion of the hand along x, y, z; 1 is 6 mm (60 mm/s at 10 Hz). The robot
     enforces step, workspace and force limits itself.
@@ -129,7 +129,7 @@ class InsertionEnv(gym.Env):
         return self._observe(), float(self._reading.success), terminated, truncated, self._info()
 
     def render(self) -> np.ndarray:
-        """The wrist camera at 256 pixels, (256, 256, 3) uint8."""
+        """The wrist cameras' two views at 256 pixels, (256, 256, 3) uint8."""
         return self.bench.render(size=256)
 
     def close(self) -> None:
@@ -166,8 +166,8 @@ def _check_settings(scenario: str, image_size: int, observation: str, max_steps:
         raise SettingsError(f"unknown scenario {scenario!r}; known are {', '.join(SCENARIOS)}")
     if observation not in OBSERVATIONS:
         raise SettingsError(f"unknown observation {observation!r}; known are {', '.join(OBSERVATIONS)}")
-    if not 16 <= image_size <= 1024:
-        raise SettingsError(f"image_size = {image_size}: must be between 16 and 1024 pixels")
+    if not 16 <= image_size <= 1024 or image_size % 2:
+        raise SettingsError(f"image_size = {image_size}: must be even (two views share it), 16 to 1024 pixels")
     if max_steps < 1:
         raise SettingsError(f"max_steps = {max_steps}: must be at least 1")
     if seed < 0:

@@ -22,8 +22,8 @@ class RewardConfig:
     """The image encoder."""
     bottleneck: BottleneckConfig = field(default_factory=BottleneckConfig)
     """The representation between encoder and head, and the method's variants."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Changes of the training images."""
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.5, rotation=8.0, zoom=0.1))
+    """Changes of the training images. Unlike an action, success is the same in a mirror."""
     hidden: tuple[int, ...] = (256,)
     """Hidden layers of the head."""
     steps: int = 3000

@@ -1,4 +1,4 @@
-"""The two robots of the bench: gripper, compliance, limits and wrist camera.
+"""The two robots of the bench: gripper, compliance, limits and wrist cameras.
 
 Values are of the order of a collaborative arm under Cartesian impedance control at low speed; no single product is
 meant. `hand frame`: origin where a calibrated grasp puts the plug's mating plane, z up, x and y as the bench.
@@ -25,9 +25,10 @@ class Arm:
         force_limit: largest force of the controller along each axis [N].
         grip_force: axial force at which the plug starts to slip in the fingers [N].
         tilt_stiffness: rotational compliance of the grip about each axis [N m/rad].
-        camera_position: of the wrist camera in the hand frame [m].
-        camera_target: point it looks at, in the hand frame [m].
-        field_of_view: vertical [degrees].
+        camera_positions: of the two wrist cameras in the hand frame [m]. They look from directions a right angle
+            apart: what is far or near for one, which it can hardly tell, is left or right for the other.
+        camera_target: point they look at, in the hand frame [m].
+        field_of_view: horizontal [degrees].
     """
 
     name: str
@@ -39,7 +40,7 @@ class Arm:
     force_limit: float
     grip_force: float
     tilt_stiffness: float
-    camera_position: tuple[float, float, float]
+    camera_positions: tuple[tuple[float, float, float], tuple[float, float, float]]
     camera_target: tuple[float, float, float]
     field_of_view: float
 
@@ -55,8 +56,8 @@ ARMS = {
         force_limit=30.0,
         grip_force=38.0,
         tilt_stiffness=3.0,
-        camera_position=(0.0, -0.115, 0.060),
-        camera_target=(0.0, 0.0, -0.008),
+        camera_positions=((-0.072, -0.072, 0.072), (0.072, -0.072, 0.072)),
+        camera_target=(0.0, 0.0, -0.013),
         field_of_view=22.0,
     ),
     "trio": Arm(
@@ -69,8 +70,8 @@ ARMS = {
         force_limit=30.0,
         grip_force=36.0,
         tilt_stiffness=2.5,
-        camera_position=(0.062, -0.105, 0.075),
-        camera_target=(0.0, 0.0, -0.008),
+        camera_positions=((-0.026, -0.098, 0.072), (0.098, -0.026, 0.072)),
+        camera_target=(0.0, 0.0, -0.013),
         field_of_view=21.0,
     ),
 }

@@ -1,4 +1,4 @@
-"""The bench in motion: a compliant Cartesian controller with limits, ground truth for labels, and the wrist camera."""
+"""The bench in motion: a compliant Cartesian controller with limits, ground truth for labels, and the wrist cameras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
 from lotj.sim.look import Look
 from lotj.sim.renderer import NO_RENDERER, choose_renderer
-from lotj.sim.scene import TIMESTEP, build_scene
+from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene
 
 RATE_HZ = 10.0
 """Policy rate."""
@@ -63,7 +63,7 @@ class Bench:
         connector: what is plugged into what.
         arm: the robot.
         look: everything else.
-        image_size: side of the square camera image [pixels].
+        image_size: side of the square image that the two views make [pixels], even.
     """
 
     def __init__(self, connector: Connector, arm: Arm, look: Look, image_size: int) -> None:
@@ -182,17 +182,20 @@ class Bench:
         peak = max(peak, float(np.linalg.norm(force)))
         return Reading(position, force, peak, dislodged, bool(seated and not dislodged))
 
-    def render(self, camera: str = "wrist", size: int | None = None) -> np.ndarray:
-        """Camera image, (S, S, 3) uint8."""
+    def render(self, size: int | None = None) -> np.ndarray:
+        """What the wrist cameras see, one view above the other, (S, S, 3) uint8."""
         size = size or self.image_size
-        if self._renderer is None or self._renderer.height != size:
+        if self._renderer is None or self._renderer.width != size:
             self.close()
-            self._renderer = open_renderer(self.model, size)
+            self._renderer = open_renderer(self.model, size, size // 2)
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
-        self._renderer.update_scene(self.data, camera)
-        return self._renderer.render()
+        image = np.empty((size, size, 3), np.uint8)
+        for camera, view in zip(CAMERAS, np.split(image, 2), strict=True):
+            self._renderer.update_scene(self.data, camera)
+            self._renderer.render(out=view)
+        return image
 
     def close(self) -> None:
         """Free the renderer."""
@@ -201,8 +204,8 @@ class Bench:
             self._renderer = None
 
 
-def open_renderer(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
-    """An off-screen renderer.
+def open_renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
+    """An off-screen renderer of pictures of that many pixels.
 
     Raises:
         RendererError: there is none on this machine.
@@ -210,6 +213,6 @@ def open_renderer(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
     if choose_renderer() == "disable":
         raise RendererError(NO_RENDERER)
     try:
-        return mujoco.Renderer(model, size, size)
+        return mujoco.Renderer(model, height, width)
     except Exception as error:  # EGL and OSMesa bindings raise whatever they like when a driver is missing
         raise RendererError(f"{NO_RENDERER} (MUJOCO_GL={choose_renderer()}: {error})") from None

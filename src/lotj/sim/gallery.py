@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lotj.sim.arm import ARMS, Arm
 from lotj.sim.bench import Bench, open_renderer
 from lotj.sim.connector import Connector
-from lotj.sim.look import Look
+from lotj.sim.look import CameraMount, Look
 
 _GAP = 8e-3
 """Gap between plug and socket in a portrait [m]."""
@@ -26,9 +26,7 @@ def studio_look(connector: Connector) -> Look:
         clamp_shift=zero,
         grasp_shift=zero,
         grasp_tilt=zero,
-        camera_shift=zero,
-        camera_turn=zero,
-        zoom=1.0,
+        cameras=(CameraMount(zero, zero, 1.0), CameraMount(zero, zero, 1.0)),
         friction_scale=1.0,
         grip_scale=1.0,
         plug_colour=connector.plug_colour,
@@ -66,7 +64,7 @@ def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth:
     camera.lookat[:] = [0.0, 0.0, 0.5 * (top - 0.4 * connector.housing_height)]
     camera.distance = 1.75 * max(widest, top + 0.4 * connector.housing_height)
     camera.azimuth, camera.elevation = azimuth, -28.0
-    renderer = open_renderer(bench.model, pixels)
+    renderer = open_renderer(bench.model, pixels, pixels)
     try:
         renderer.update_scene(bench.data, camera)
         return renderer.render()

@@ -24,6 +24,21 @@ class Clutter:
 
 
 @dataclass(frozen=True)
+class CameraMount:
+    """How a camera sits against its nominal place.
+
+    Attributes:
+        shift: of the camera [m].
+        turn: rotation vector of the camera [rad].
+        zoom: factor on its field of view.
+    """
+
+    shift: tuple[float, float, float]
+    turn: tuple[float, float, float]
+    zoom: float
+
+
+@dataclass(frozen=True)
 class Look:
     """One draw of mount, grasp, camera, light, materials and background.
 
@@ -33,7 +48,7 @@ class Look:
         clamp_shift: (x, y, z) of the socket against the nominal place [m]; the policy never learns it.
         grasp_shift: (x, y, z) of the plug in the hand [m].
         grasp_tilt: rotation vector of the plug in the hand [rad].
-        camera_shift: of the camera [m]; camera_turn: rotation vector of the camera [rad]; zoom: factor on its angle.
+        cameras: mounts of the robot's cameras.
         friction_scale, grip_scale: factors on the connector's friction and the robot's grip force.
     """
 
@@ -42,9 +57,7 @@ class Look:
     clamp_shift: tuple[float, float, float]
     grasp_shift: tuple[float, float, float]
     grasp_tilt: tuple[float, float, float]
-    camera_shift: tuple[float, float, float]
-    camera_turn: tuple[float, float, float]
-    zoom: float
+    cameras: tuple[CameraMount, CameraMount]
     friction_scale: float
     grip_scale: float
     plug_colour: tuple[float, float, float]
@@ -108,10 +121,15 @@ def _clutter(rng: np.random.Generator, keep_out: float) -> tuple[Clutter, ...]:
     return tuple(things)
 
 
+def _camera_mount(rng: np.random.Generator) -> CameraMount:
+    turn = _uniform(rng, 1.2 * np.pi / 180)
+    return CameraMount(_uniform(rng, 0.003), turn, rng.uniform(0.94, 1.06))  # type: ignore[arg-type]
+
+
 def draw_look(connector: Connector, seed: int) -> Look:
     """Draw a look. The same connector name and seed give the same look on every machine."""
-    name = int.from_bytes(connector.name.encode()[:8].ljust(8, b"\0"), "little")
-    rng = np.random.default_rng([seed, name])
+    # The whole name: parts of one family must not share their looks, least of all a test part and its relatives.
+    rng = np.random.default_rng([seed, *connector.name.encode()])
     degree = np.pi / 180
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.0)
     tint = 1.0 + rng.uniform(-0.12, 0.12, 3)
@@ -121,9 +139,7 @@ def draw_look(connector: Connector, seed: int) -> Look:
         clamp_shift=_uniform(rng, 0.030),  # type: ignore[arg-type]
         grasp_shift=_uniform(rng, 0.0015),  # type: ignore[arg-type]
         grasp_tilt=(*_uniform(rng, 1.2 * degree, 2), rng.uniform(-1.0, 1.0) * degree),  # type: ignore[arg-type]
-        camera_shift=_uniform(rng, 0.003),  # type: ignore[arg-type]
-        camera_turn=_uniform(rng, 1.2 * degree),  # type: ignore[arg-type]
-        zoom=rng.uniform(0.94, 1.06),
+        cameras=(_camera_mount(rng), _camera_mount(rng)),
         friction_scale=rng.uniform(0.8, 1.25),
         grip_scale=rng.uniform(0.85, 1.3),
         plug_colour=_vary(rng, connector.plug_colour),

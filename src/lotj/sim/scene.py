@@ -1,4 +1,4 @@
-"""The work bench as a MuJoCo model: socket in a clamp, plug in a compliant gripper, wrist camera, bench and clutter.
+"""The work bench as a MuJoCo model: socket in a clamp, plug in a compliant gripper, wrist cameras, bench, clutter.
 
 World frame: origin at the socket's mating face if the clamp stood at its nominal place, z up. Hand and plug slide on
 three position-controlled axes; in the fingers the plug can tilt against a spring and slip against friction.
@@ -12,11 +12,14 @@ import numpy as np
 from lotj import geometry as geo
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
-from lotj.sim.look import Look
+from lotj.sim.look import CameraMount, Look
 from lotj.sim.solids import Piece, plug_pieces, socket_pieces
 
 TIMESTEP = 0.002
 """Physics step [s]: 500 Hz."""
+
+CAMERAS = ("wrist-0", "wrist-1")
+"""Names of the wrist cameras, in the order of their views in the image."""
 
 HAND_MASS = 1.0
 """Effective mass of the arm at the hand [kg]."""
@@ -179,7 +182,8 @@ def _add_hand(spec: mujoco.MjSpec, connector: Connector, arm: Arm, look: Look) -
         drive.forcerange = [-arm.force_limit, arm.force_limit]
     grip = connector.body_gap + 0.6 * connector.body_height
     _add_fingers(hand, connector, arm, grip)
-    _add_camera(hand, arm, look)
+    for number, mount in enumerate(look.cameras):
+        _add_camera(hand, arm, number, mount)
     _add_plug(spec, hand, connector, arm, look, grip)
 
 
@@ -255,15 +259,18 @@ def _add_fingers(hand: mujoco.MjsBody, connector: Connector, arm: Arm, grip: flo
     )
 
 
-def _add_camera(hand: mujoco.MjsBody, arm: Arm, look: Look) -> None:
-    place = np.asarray(arm.camera_position) + np.asarray(look.camera_shift)
-    forward = np.asarray(arm.camera_target) - np.asarray(arm.camera_position)
+def _add_camera(hand: mujoco.MjsBody, arm: Arm, number: int, mount: CameraMount) -> None:
+    position = np.asarray(arm.camera_positions[number])
+    forward = np.asarray(arm.camera_target) - position
     back = -forward / np.linalg.norm(forward)
     right = np.cross([0.0, 0.0, 1.0], back)
     right /= np.linalg.norm(right)
     frame = np.stack([right, np.cross(back, right), back], axis=1)
     turn = np.zeros(9)
-    mujoco.mju_quat2Mat(turn, geo.quaternion(np.asarray(look.camera_turn)))
+    mujoco.mju_quat2Mat(turn, geo.quaternion(np.asarray(mount.turn)))
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, (frame @ turn.reshape(3, 3)).ravel())
-    hand.add_camera(name="wrist", pos=place, quat=quat, fovy=arm.field_of_view * look.zoom)
+    # MuJoCo wants the vertical angle; a view is twice as wide as it is high.
+    half = np.tan(np.radians(arm.field_of_view * mount.zoom) / 2) / 2
+    place = position + np.asarray(mount.shift)
+    hand.add_camera(name=CAMERAS[number], pos=place, quat=quat, fovy=2 * np.degrees(np.arctan(half)))
