@@ -63,7 +63,10 @@ def measure(options: argparse.Namespace, pretrained: Run, connector: str, scenar
     )
     with run:
         practised = time.perf_counter() - started
-        results = {result.name: counts(result) for result in evaluate_phase(run, options.evaluation_trials)}
+        results = {
+            result.name: counts(result)
+            for result in evaluate_phase(run, options.evaluation_trials, spread=options.spread)
+        }
         return {
             "connector": connector,
             "scenario": scenario,
@@ -98,6 +101,7 @@ def main() -> None:
     parser.add_argument("--preset", default="laptop")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--evaluation-trials", type=int, default=20)
+    parser.add_argument("--spread", type=float, default=1.0, help="see `lotj evaluate --help`")
     parser.add_argument("--domain-seed", type=int, default=0)
     parser.add_argument("--practice", default="{}", help="JSON of practice settings to change")
     parser.add_argument("--runs", type=Path, default=Path("runs/table"))

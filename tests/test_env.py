@@ -16,6 +16,9 @@ from lotj.controllers.search import SpiralSearch, StraightDown
 from lotj.envs.insertion import InsertionEnv, start_offset
 from lotj.errors import LotjError, RobotError, SettingsError
 from lotj.robots.simulated import SimulatedRobot
+from lotj.sim.connector import find_connector
+from lotj.sim.look import draw_look
+from lotj.sim.scene import CAMERAS
 
 
 def rollout(env: gym.Env, seed: int, steps: int = 5) -> np.ndarray:
@@ -67,6 +70,24 @@ def test_domains_look_different_enough_to_be_told_apart() -> None:
     within = means.std(axis=1).mean()
     between = means.mean(axis=1).std(axis=0).mean()
     assert between > 3 * within
+
+
+@pytest.mark.parametrize("robot", ["duo", "trio"])
+def test_the_two_views_are_taken_from_directions_a_right_angle_apart(robot: str) -> None:
+    env = InsertionEnv(robot=robot, image_size=32)
+    image, _ = env.reset(seed=0)
+    backwards = [env.bench.data.camera(name).xmat.reshape(3, 3)[:2, 2] for name in CAMERAS]
+    a, b = (direction / np.linalg.norm(direction) for direction in backwards)
+    # Each camera is mounted up to 1.2 degrees off about every axis, and the hand is not tilted.
+    assert abs(np.degrees(np.arccos(a @ b)) - 90.0) < 8.0
+    assert image.shape == (32, 32, 3) and np.abs(image[:16].astype(int) - image[16:]).mean() > 5
+    env.close()
+
+
+def test_parts_of_one_family_do_not_share_their_looks() -> None:
+    """The first eight letters of these names are the same."""
+    looks = [draw_look(find_connector(name), 0) for name in ("deutsch-dt-12", "deutsch-dt-8")]
+    assert looks[0].clamp_colour != looks[1].clamp_colour and looks[0].light_direction != looks[1].light_direction
 
 
 def test_action_of_one_moves_six_millimetres() -> None:
@@ -124,6 +145,7 @@ def test_start_lies_in_its_scenario(scenario: str, low: float, high: float) -> N
         ({"connector": "nema-5-16"}, ("nema-5-16", "nema-5-15")),
         ({"robot": "quad"}, ("quad", "duo")),
         ({"image_size": 8}, ("8", "16")),
+        ({"image_size": 65}, ("65", "even")),
         ({"observation": "sound"}, ("sound", "image")),
         ({"max_steps": 0}, ("0", "1")),
         ({"domain_seed": -1}, ("-1",)),

@@ -6,12 +6,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lotj.agents.iql import IQL
 from lotj.agents.iql_config import IQLConfig
 from lotj.errors import SettingsError
 from lotj.experiments.presets import PRESETS, Preset, find_preset
-from lotj.experiments.stages import collect_phase, evaluate_phase, open_split, practice_phase, pretrain_phase
+from lotj.experiments.stages import (
+    PolicyController,
+    collect_phase,
+    evaluate_phase,
+    open_split,
+    practice_phase,
+    pretrain_phase,
+)
 from lotj.nets.encoder import EncoderConfig
 from lotj.report import build_report
 from lotj.rewards.classifier import RewardConfig
@@ -39,6 +48,25 @@ TINY = Preset(
     ),
     evaluation_trials=4,
 )
+
+
+def test_a_policy_varies_its_actions_by_the_spread_and_alike_in_a_repeated_trial() -> None:
+    agent = IQL(replace(TINY.iql, initial_std=0.1), domains=2, seed=0)
+    image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+
+    def actions(spread: float, seed: int) -> np.ndarray:
+        controller = PolicyController(agent, spread)
+        controller.reset(seed)
+        return np.stack([controller(image, {}) for _ in range(400)])
+
+    (mean,) = agent.act(image[None])
+    np.testing.assert_array_equal(actions(0.0, 1), np.tile(mean, (400, 1)))
+    drawn = actions(0.5, 1)
+    np.testing.assert_array_equal(drawn, actions(0.5, 1))
+    assert not np.array_equal(drawn, actions(0.5, 2))
+    # Half of 0.1; the standard deviation of 400 draws is known to 3.5 %, and the mean to 0.05 / 20.
+    np.testing.assert_allclose(drawn.std(0), 0.05, rtol=0.15)
+    np.testing.assert_allclose(drawn.mean(0), mean, atol=0.01)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ class Command:
     """Folder of all runs."""
     trials: int = 20
     """Trials of each controller."""
+    spread: float = 1.0
+    """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
     device: str = "auto"
     """Where to compute: auto, cpu or cuda."""
 
@@ -32,14 +34,20 @@ class Command:
         """Evaluate and print the table."""
         if self.trials < 1:
             raise SettingsError(f"trials {self.trials}: must be at least 1")
+        if not 0.0 <= self.spread <= 2.0:
+            raise SettingsError(f"spread {self.spread}: must be between 0 and 2")
         run = pick_run(self.run_folder, self.runs, "practice")
         console = Console()
         announce_renderer(console)
-        console.print(results_table(evaluate_with_bar(run, self.trials, find_device(self.device), console)))
+        console.print(
+            results_table(evaluate_with_bar(run, self.trials, find_device(self.device), console, self.spread))
+        )
         console.print(f"{run.path}: make its page with `lotj report {run.path}`", markup=False, soft_wrap=True)
 
 
-def evaluate_with_bar(run: Run, trials: int, device: str, console: Console) -> list[EvaluationResult]:
+def evaluate_with_bar(
+    run: Run, trials: int, device: str, console: Console, spread: float = 1.0
+) -> list[EvaluationResult]:
     """Evaluate a practice run behind a progress bar."""
     from lotj.experiments.stages import evaluate_phase
 
@@ -51,4 +59,4 @@ def evaluate_with_bar(run: Run, trials: int, device: str, console: Console) -> l
                 tasks[name] = bar.add_task(name, total=trials)
             bar.advance(tasks[name])  # type: ignore[arg-type]
 
-        return evaluate_phase(run, trials, device, on_trial)
+        return evaluate_phase(run, trials, device, on_trial, spread)

@@ -38,17 +38,28 @@ FIRST_EVALUATION_SEED = 10_000
 
 
 class PolicyController:
-    """The learnt policy as a controller: the mean action on the image, nothing else."""
+    """The learnt policy as a controller, from the image and nothing else.
 
-    def __init__(self, agent: IQL) -> None:
+    Args:
+        agent: acts.
+        spread: share of the policy's standard deviation that its actions have; 0 takes the mean action. An image does
+            not tell all (how high the plug stands, what it hides): a policy without memory that never varies its action
+            stays stuck where it once is, a varying one comes free.
+    """
+
+    def __init__(self, agent: IQL, spread: float = 1.0) -> None:
         self._agent = agent
+        self._std = spread * np.exp(agent.actor.log_std.detach().cpu().numpy())
+        self._rng = np.random.default_rng(0)
 
     def reset(self, seed: int) -> None:
-        """Nothing to remember."""
+        """Start a trial; its random numbers depend on nothing else."""
+        self._rng = np.random.default_rng([seed, 1])
 
     def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        """(3,) action."""
-        return self._agent.act(observation[None], explore=False)[0]
+        """(3,) action in [-1, 1]."""
+        mean = self._agent.act(observation[None])[0]
+        return np.clip(mean + self._std * self._rng.normal(size=mean.shape), -1.0, 1.0).astype(np.float32)
 
 
 def collect_phase(
@@ -142,9 +153,16 @@ def practice_phase(
 
 
 def evaluate_phase(
-    run: Run, trials: int = 20, device: str = "cpu", on_trial: Callable[[str], None] = lambda name: None
+    run: Run,
+    trials: int = 20,
+    device: str = "cpu",
+    on_trial: Callable[[str], None] = lambda name: None,
+    spread: float = 1.0,
 ) -> list[EvaluationResult]:
-    """True success before and after practice and of the hand-made baselines, from the same start poses."""
+    """True success before and after practice and of the hand-made baselines, from the same start poses.
+
+    `spread` is that of `PolicyController`, for both policies.
+    """
     settings, pretrained = run.config, Run.open(Path(run.config["pretrain_run"]))
     reward = load_reward(pretrained, device)
     agents = {"offline": load_agent(pretrained, device), "practice": practised_agent(run, device)}
@@ -153,13 +171,13 @@ def evaluate_phase(
     )
     capture = min(f.clearance + f.chamfer + f.lead_in for f in env.bench.connector.features if not f.visual)
     entrants: dict[str, tuple[str, Any]] = {
-        "offline": ("Offline policy", PolicyController(agents["offline"])),
-        "practice": ("After practice", PolicyController(agents["practice"])),
+        "offline": ("Offline policy", PolicyController(agents["offline"], spread)),
+        "practice": ("After practice", PolicyController(agents["practice"], spread)),
         "straight-down": ("Straight down", StraightDown()),
         "spiral-search": ("Spiral search", SpiralSearch(2 * capture, env.action_scale)),
     }
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    context = {key: settings[key] for key in ("connector", "scenario", "robot", "domain")}
+    context = {key: settings[key] for key in ("connector", "scenario", "robot", "domain")} | {"spread": spread}
     started, results = time.perf_counter(), []
     try:
         for name, (label, controller) in entrants.items():
