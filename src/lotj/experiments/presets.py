@@ -67,10 +67,10 @@ def _demo() -> Preset:
     """The whole job within a quarter of an hour on two cores."""
     return Preset(
         name="demo",
-        collect=CollectConfig(expert_episodes=40, recover_episodes=16),
-        collect_validation=CollectConfig(expert_episodes=16, recover_episodes=4),
-        reward=replace(RewardConfig(), steps=900),
-        pretrain=PretrainConfig(steps=1_500),
+        collect=CollectConfig(looks_per_connector=2, expert_episodes=8, recover_episodes=4),
+        collect_validation=CollectConfig(expert_episodes=10, recover_episodes=3),
+        reward=replace(RewardConfig(), steps=800),
+        pretrain=PretrainConfig(steps=1_300),
         practice=PracticeConfig(trials=100, features=FeatureConfig(transitions=6_000)),
     )
 
