@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import multiprocessing as mp
 import os
 import resource
@@ -25,6 +26,7 @@ from lotj.runs import Run
 from lotj.training.live_view import LiveView, clock
 from lotj.training.practice import PracticeConfig, finished_trials, practice, trial_seed
 from lotj.training.practice_features import FeatureConfig, prepare_features
+from lotj.training.practice_threshold import Threshold
 from lotj.training.practice_trials import load_trial, trial_path
 from toy_world import SIZE, ColourReward, ToyRobot, collect, make_agent, make_config, practise_in_a_child, true_success
 
@@ -448,3 +450,30 @@ def test_nothing_is_shown_when_not_wanted(capsys: pytest.CaptureFixture[str]):
 
 def test_clock():
     assert [clock(s) for s in (0, 59.9, 61, 3599, 3600 + 62)] == ["0:00", "0:59", "1:01", "59:59", "1:01:02"]
+
+
+# --- the threshold
+
+
+def logistic(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+def test_threshold_rises_with_the_best_scores_and_never_falls_below_the_least():
+    threshold = Threshold(0.1, quantile=1.0, margin=2.0)
+    assert threshold.value == 0.1
+    threshold.see(np.array([0.01, 0.02]))  # logit(.02) - 2 is far below logit(.1)
+    assert threshold.value == 0.1
+    threshold.see(np.array([0.3, logistic(4.0), 0.5]))
+    assert threshold.value == pytest.approx(logistic(2.0))
+    threshold.see(np.array([1.0]))  # logit(1 - 1e-6) = 13.8
+    assert threshold.value == pytest.approx(logistic(13.8155 - 2.0), rel=1e-6)
+
+
+def test_threshold_is_a_quantile_of_the_trials_and_can_be_left_alone():
+    threshold, fixed = Threshold(0.01, quantile=0.5, margin=1.0), Threshold(0.01, quantile=0.5, margin=None)
+    for best in (-1.0, 3.0, 5.0):
+        threshold.see(np.array([logistic(best)]))
+        fixed.see(np.array([logistic(best)]))
+    assert threshold.value == pytest.approx(logistic(3.0 - 1.0))  # the median
+    assert fixed.value == 0.01

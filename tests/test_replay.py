@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lotj.data.replay import MixedReplay, OfflineFeatures, OnlineBuffer, Trial, choose_transitions
+from lotj.data.replay import MixedReplay, OfflineFeatures, OnlineBuffer, Trial, choose_transitions, first_success
 
 
 def make_trial(number: int, steps: int, first: int, success: bool = False) -> Trial:
@@ -76,6 +76,33 @@ def test_evenly_drawn():
     buffer.append(make_trial(1, steps=4, first=0))
     counts = np.bincount(buffer.sample(40_000, np.random.default_rng(0)).observation["map"][:, 0].astype(int))
     assert abs(counts / 40_000 - 0.25).max() < 0.01
+
+
+def test_first_success_by_hand():
+    scores = np.array([0.1, 0.6, 0.2, 0.7, 0.9])
+    assert first_success(scores, 0.5) == 1
+    assert first_success(scores, 0.5, hold_frames=2) == 4  # the .6 stands alone
+    assert first_success(scores, 0.95) == 5  # none
+
+
+def test_trials_judged_anew():
+    buffer = OnlineBuffer(keep_images=False)
+    # Frames 0 1 2 3 and 4 5 6 7; the scores are those of frames 1 2 3 and 5 6 7.
+    buffer.append(replace(make_trial(1, steps=3, first=0, success=True), scores=np.array([0.1, 0.2, 0.6], np.float32)))
+    buffer.append(replace(make_trial(2, steps=3, first=4, success=True), scores=np.array([0.1, 0.7, 0.9], np.float32)))
+
+    def drawn() -> dict[int, tuple[float, bool, bool]]:
+        batch = buffer.sample(400, np.random.default_rng(0))
+        rows = zip(batch.observation["map"][:, 0], batch.reward, batch.terminated, batch.truncated, strict=True)
+        return {int(frame): (float(r), bool(t), bool(c)) for frame, r, t, c in rows}
+
+    going_on, end, limit = (0.0, False, False), (1.0, True, False), (0.0, False, True)
+    buffer.relabel(0.8, hold_frames=1)  # the first trial was no success after all
+    assert drawn() == {0: going_on, 1: going_on, 2: limit, 4: going_on, 5: going_on, 6: end}
+    buffer.relabel(0.65, hold_frames=1)  # the second was one already a step earlier: frame 6 ends it
+    assert drawn() == {0: going_on, 1: going_on, 2: limit, 4: going_on, 5: end} and len(buffer) == 5
+    buffer.relabel(0.65, hold_frames=2)
+    assert drawn() == {0: going_on, 1: going_on, 2: limit, 4: going_on, 5: going_on, 6: end} and len(buffer) == 6
 
 
 def test_trial_that_does_not_fit_is_refused():

@@ -52,6 +52,25 @@ class Trial:
         return len(self.actions)
 
 
+def first_success(scores: np.ndarray, threshold: float, hold_frames: int = 1) -> int:
+    """The step at which a trial was a success by the reward model's word.
+
+    Args:
+        scores: (T,) of the frames after each step.
+        threshold: score from which a frame counts.
+        hold_frames: how many frames in a row must count.
+
+    Returns:
+        Index of the last of the first `hold_frames` in a row that count; T if there are none.
+    """
+    held = 0
+    for step, counts in enumerate(scores >= threshold):
+        held = held + 1 if counts else 0
+        if held >= hold_frames:
+            return step
+    return len(scores)
+
+
 class TransitionSource(Protocol):
     """Anything that a mixed batch can draw transitions from."""
 
@@ -79,6 +98,11 @@ class _Rows:
         self._room[self._count : needed] = rows
         self._count = needed
 
+    def replace(self, rows: np.ndarray) -> None:
+        """Overwrites all rows with as many others."""
+        if self._room is not None:
+            self._room[: self._count] = rows
+
     def take(self, index: np.ndarray) -> np.ndarray:
         if self._room is None:
             raise IndexError("take from rows that hold nothing")
@@ -98,13 +122,15 @@ class OnlineBuffer:
         self._frame = _Rows()
         self._action = _Rows()
         self._outcome = _Rows()
+        self._scores: list[np.ndarray] = []
+        self._drawn = np.zeros(0, np.int64)  # transitions that may be drawn
         self._frames = 0
         self._transitions = 0
         self.trials = 0
 
     def __len__(self) -> int:
-        """Number of transitions."""
-        return self._transitions
+        """Number of transitions that may be drawn."""
+        return len(self._drawn)
 
     def append(self, trial: Trial) -> None:
         """Adds a finished trial.
@@ -126,13 +152,29 @@ class OnlineBuffer:
         last = np.arange(steps) == steps - 1
         outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
         self._outcome.append(outcome.astype(np.float32))
+        self._scores.append(trial.scores)
+        self._drawn = np.append(self._drawn, self._transitions + np.arange(steps))
         self._frames += steps + 1
         self._transitions += steps
         self.trials += 1
 
+    def relabel(self, threshold: float, hold_frames: int) -> None:
+        """Judge all trials anew by their scores: reward and end at the first success, and nothing after it is drawn."""
+        outcome = np.zeros((self._transitions, 3), np.float32)
+        drawn, start = [], 0
+        for scores in self._scores:
+            steps = len(scores)
+            success = first_success(scores, threshold, hold_frames)
+            last = start + min(success, steps - 1)
+            outcome[last] = [1.0, 1.0, 0.0] if success < steps else [0.0, 0.0, 1.0]
+            drawn.append(np.arange(start, last + 1))
+            start += steps
+        self._outcome.replace(outcome)
+        self._drawn = np.concatenate([np.zeros(0, np.int64), *drawn])
+
     def sample(self, count: int, rng: np.random.Generator) -> Batch:
         """`count` transitions of the practised domain, drawn evenly with replacement."""
-        index = rng.integers(self._transitions, size=count)
+        index = self._drawn[rng.integers(len(self._drawn), size=count)]
         frame, outcome = self._frame.take(index), self._outcome.take(index)
         return Batch(
             observation=self._observe(frame),

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 
 from lotj.data.dataset import Dataset
-from lotj.data.replay import MixedReplay, OfflineFeatures, OfflineImages, OnlineBuffer, TransitionSource
+from lotj.data.replay import MixedReplay, OfflineFeatures, OfflineImages, OnlineBuffer, TransitionSource, Trial
 from lotj.errors import CheckpointError, DislodgedError, NumericsError, RobotError, SettingsError
 from lotj.experience import ACTION_DIM, KINDS, Batch, is_kind
 from lotj.robots.robot import Robot
 from lotj.runs import Run
 from lotj.training.live_view import LiveView
 from lotj.training.practice_features import FeatureConfig, FeatureEncoder, prepare_features
+from lotj.training.practice_threshold import Threshold
 from lotj.training.practice_trials import RunningTrial, UpdateMeans, load_trial, save_trial
 
 CHECKPOINT = "practice"
@@ -44,6 +45,13 @@ class PracticeConfig:
     """Score from which a frame counts as success; None takes the reward model's, chosen on validation connectors."""
     hold_frames: int = 1
     """Number of frames in a row that must count as success before the trial ends with reward 1."""
+    calibrate: bool = True
+    """Raise that threshold to what this part's own frames score, and judge all earlier trials anew: what one domain's
+    successes score, another's plugs score a few millimetres short of the seat. No label is needed for it."""
+    calibration_margin: float = 2.5
+    """How far below the trials' best scores the raised threshold lies [logits]."""
+    calibration_quantile: float = 0.95
+    """Which of the trials' best scores is meant, as a share of the trials."""
     online_fraction: float = 0.75
     """Share of online transitions in a batch (paper: 0.25)."""
     batch_size: int = 256
@@ -85,6 +93,11 @@ class PracticeConfig:
         unknown = set(self.offline_kinds) - set(KINDS)
         if unknown or not self.offline_kinds:
             raise SettingsError(f"practice offline_kinds {self.offline_kinds}: must be some of {', '.join(KINDS)}")
+        if not 0 < self.calibration_quantile <= 1 or self.calibration_margin < 0:
+            raise SettingsError(
+                f"practice calibration_quantile {self.calibration_quantile}, calibration_margin "
+                f"{self.calibration_margin}: must be above 0 and at most 1, and not negative"
+            )
         if min(self.exploration_noise, self.exploration_noise_end) < 0:
             raise SettingsError("practice exploration_noise: must not be negative")
 
@@ -248,7 +261,9 @@ class _Practice:
         self._robot = robot
         self._agent = agent
         self._reward_model = reward_model
-        self._threshold = reward_model.threshold if config.reward_threshold is None else config.reward_threshold
+        least = reward_model.threshold if config.reward_threshold is None else config.reward_threshold
+        margin = config.calibration_margin if config.calibrate else None
+        self._threshold = Threshold(least, config.calibration_quantile, margin)
         self._config = config
         self._run = run
         self._buffer = OnlineBuffer(keep_images=not config.freeze_convolutions)
@@ -265,7 +280,7 @@ class _Practice:
             self._agent.load_state_dict(state["agent"])
             for number in range(1, done + 1):
                 if number not in self._discarded:
-                    self._buffer.append(load_trial(self._run.path, number))
+                    self._take_in(load_trial(self._run.path, number))
         self._run.rewind(done)
         return done
 
@@ -274,6 +289,7 @@ class _Practice:
         started = time.perf_counter()
         steps, updates = RunningTrial(), UpdateMeans()
         lost: RobotError | None = None
+        threshold = self._threshold.value
         try:
             self._attempt(number, steps, updates)
         except DislodgedError as error:
@@ -282,17 +298,25 @@ class _Practice:
         else:
             trial = steps.finish(number)
             save_trial(self._run.path, trial)
-            self._buffer.append(trial)
+            self._take_in(trial)
             if self._config.update_when == "trial":
                 self._learn(len(trial), updates, _generator(self._run.seed, number, "updates"))
         row = {"trial": number, "seed": trial_seed(self._run.seed, number), "discarded": int(lost is not None)}
         row |= steps.row() | updates.row()
+        row["threshold"] = threshold
         row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._run.save(CHECKPOINT, {"trial": number, "discarded": self._discarded, "agent": self._agent.state_dict()})
         self.view.trial(row)
         if lost is not None:
             self._report_loss(number, lost)
+
+    def _take_in(self, trial: Trial) -> None:
+        """Into the buffer with a finished trial; then all are judged by the threshold that follows from all scores."""
+        self._buffer.append(trial)
+        self._threshold.see(trial.scores)
+        if self._config.calibrate:
+            self._buffer.relabel(self._threshold.value, self._config.hold_frames)
 
     def _attempt(self, number: int, steps: RunningTrial, updates: UpdateMeans) -> None:
         """Moves the robot until the prediction says success or the limit is reached; fills `steps` and `updates`."""
@@ -313,7 +337,7 @@ class _Practice:
                     f"reward score {score} in trial {number}, step {step}: must be a probability; "
                     f"trials 1 to {number - 1} are saved, mend the reward model and --resume"
                 )
-            steps.add(action, score, score >= self._threshold, self._observe(frame))
+            steps.add(action, score, score >= self._threshold.value, self._observe(frame))
             self.view.status(f"step {step}, score {score:.2f}")
             if config.update_when == "step":
                 self._learn(1, updates, sampling)
