@@ -63,7 +63,7 @@ class IQLConfig:
     """Standard deviation of the policy at the start [share of the largest action]."""
     std_range: tuple[float, float] = (0.05, 1.0)
     """Limits of the learned standard deviation."""
-    lr: float = 3e-4
+    lr: float = 1e-3
     """Learning rate of Adam in practice; pretraining has its own."""
     weight_decay: float = 0.0
     """Decoupled weight decay of matrices and kernels; biases and norms have none."""
@@ -98,6 +98,7 @@ class IQLConfig:
             critic_hidden=256,
             critic_layer_norm=False,
             ema=0.005,
+            lr=3e-4,
         )
 
     @classmethod

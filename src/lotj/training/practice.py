@@ -56,8 +56,8 @@ class PracticeConfig:
     """Share of online transitions in a batch (paper: 0.25)."""
     batch_size: int = 256
     """Transitions in a batch."""
-    updates_per_step: int = 4
-    """Gradient updates for each step of the robot."""
+    updates_per_step: int = 2
+    """Gradient updates for each step of the robot. More narrow the policy before it has seen enough (lab notes)."""
     update_when: Literal["step", "trial"] = "trial"
     """`trial`: all updates at its end, so that the robot need not stand still in contact; `step`: after each step."""
     warmup_trials: int = 3
