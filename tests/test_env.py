@@ -56,7 +56,8 @@ def test_same_seed_same_frames_in_two_environments() -> None:
     first, second = InsertionEnv(domain_seed=4), InsertionEnv(domain_seed=4)
     np.testing.assert_array_equal(rollout(first, 7), rollout(second, 7))
     np.testing.assert_array_equal(rollout(first, 7), rollout(first, 7))
-    first.close(), second.close()
+    first.close()
+    second.close()
 
 
 def test_domains_look_different_enough_to_be_told_apart() -> None:

@@ -121,8 +121,8 @@ class TransitionBatches:
                 "policy_kinds to kinds that it holds"
             )
         self._pools = [np.flatnonzero(self._for_policy), np.flatnonzero(~self._for_policy)]
-        even = config.policy_share is None or not len(self._pools[1])
-        self._policy_rows = None if even else max(1, round(config.policy_share * config.batch))
+        share = config.policy_share if len(self._pools[1]) else None
+        self._policy_rows = None if share is None else max(1, round(share * config.batch))
 
     def load(self, step: int) -> tuple[Batch, np.ndarray]:
         """Batch number `step` and which of its rows, (B,) bool, the policy learns from."""
