@@ -103,6 +103,7 @@ def test_domains_alternate_or_cover_the_robots() -> None:
 @pytest.mark.parametrize(
     "settings,word",
     [({"near_miss_share": 1.0}, "near_miss_share"), ({"expert_episodes": 0}, "expert_episodes"),
+     ({"recover_episodes": -1}, "recover_episodes"),
      ({"robots_per_connector": 3}, "robots_per_connector")],
 )  # fmt: skip
 def test_impossible_settings_are_named(settings: dict, word: str) -> None:

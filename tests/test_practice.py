@@ -403,6 +403,8 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         ({"online_fraction": 1.5}, r"online_fraction 1.5: must be in \[0, 1\]"),
         ({"reward_threshold": 1.0}, "reward_threshold 1.0: must be between 0 and 1"),
         ({"updates_per_step": -1}, "updates_per_step -1"),
+        ({"calibration_quantile": 0.0}, "calibration_quantile 0.0"),
+        ({"calibration_margin": -1.0}, "calibration_margin -1.0"),
         ({"exploration_noise": -0.1}, "exploration_noise"),
         ({"offline_kinds": ("expert", "dance")}, "offline_kinds .*must be some of expert, press"),
     ],

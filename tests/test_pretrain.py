@@ -248,6 +248,12 @@ def test_batches_hold_transitions_and_say_whose_they_are(data):
     assert set(batch.domain) == {0, 1}
 
 
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_impossible_share_of_the_policy_is_refused(share: float):
+    with pytest.raises(SettingsError, match=f"policy_share {share}: must be above 0 and at most 1"):
+        PretrainConfig(policy_share=share)
+
+
 def test_a_set_share_of_a_batch_is_for_the_policy(data):
     dataset, _ = data
     _, rows = TransitionBatches(dataset, PretrainConfig(batch=40, policy_share=0.6), seed=1).load(0)
