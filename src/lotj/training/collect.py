@@ -194,7 +194,7 @@ def run_episode(env: InsertionEnv, kind: str, scenario: str, seed: int, config: 
     if kind == "recover":
         observation, info = _press_beside(env, observation, info, seed)
     frames, states, success, actions = [observation], [env.state()], [bool(info["is_success"])], []
-    dislodged = bool(info["dislodged"])
+    dislodged = False
     goes_on = kind in ("withdraw", "half")
     for _ in range(config.max_steps):
         action = np.asarray(controller(observation, info), np.float32)
