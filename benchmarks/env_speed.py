@@ -6,13 +6,11 @@ python benchmarks/env_speed.py --out results/benchmarks/env_speed.json
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from side_by_side import rates, report
 
 from lotj.envs.insertion import InsertionEnv
 from lotj.sim.bench import RATE_HZ
@@ -20,14 +18,6 @@ from lotj.sim.renderer import renderer_info
 from lotj.sim.scene import CAMERAS, TIMESTEP
 
 import mujoco  # after lotj.sim, which chooses the renderer  # isort: skip
-
-
-def rate(step: Callable[[], None], steps: int) -> float:
-    """Calls per second."""
-    start = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return steps / (time.perf_counter() - start)
 
 
 def measure(connector: str, image_size: int, steps: int, repeats: int) -> dict[str, list[float]]:
@@ -48,12 +38,6 @@ def measure(connector: str, image_size: int, steps: int, repeats: int) -> dict[s
             env.reset(seed=i)
         env.step(actions[i % steps])
 
-    def bare_step() -> None:
-        mujoco.mj_step(env.bench.model, env.bench.data, substeps)
-        for camera in CAMERAS:
-            renderer.update_scene(env.bench.data, camera)
-            renderer.render()
-
     def physics_step() -> None:
         mujoco.mj_step(env.bench.model, env.bench.data, substeps)
 
@@ -62,14 +46,15 @@ def measure(connector: str, image_size: int, steps: int, repeats: int) -> dict[s
             renderer.update_scene(env.bench.data, camera)
             renderer.render()
 
+    def bare_step() -> None:
+        physics_step()
+        render_only()
+
     ways = {"env": env_step, "bare": bare_step, "physics": physics_step, "render": render_only}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            rates[name].append(rate(way, steps))
+    found = rates(ways, steps, repeats)
     renderer.close()
     env.close()
-    return rates
+    return found
 
 
 def main() -> None:
@@ -81,20 +66,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rates = measure(options.connector, options.image_size, options.steps, options.repeats)
-    ratio = np.array(rates["env"]) / np.array(rates["bare"])
+    found = measure(options.connector, options.image_size, options.steps, options.repeats)
+    ratio = np.array(found["env"]) / np.array(found["bare"])
     result = {
         "command": f"python benchmarks/env_speed.py --connector {options.connector} --image-size {options.image_size}",
         "renderer": str(renderer_info()),
         "cores": os.cpu_count(),
-        "steps_per_s_median": {name: round(float(np.median(values)), 1) for name, values in rates.items()},
+        "steps_per_s_median": {name: round(float(np.median(values)), 1) for name, values in found.items()},
         "env_over_bare": {"median": round(float(np.median(ratio)), 3), "all": [round(float(r), 3) for r in ratio]},
         "repeats": options.repeats,
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    report(result, options.out)
 
 
 if __name__ == "__main__":

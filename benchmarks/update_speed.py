@@ -9,14 +9,13 @@ passes through its encoders with gradients: no augmentation, no targets, no opti
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from side_by_side import rates, report
 from torch import nn
 
 from lotj.agents.iql import IQL
@@ -53,20 +52,6 @@ def features(agent: IQL, count: int) -> Batch:
     return Batch(seen, action, np.zeros(count, np.float32), nothing, nothing, seen, np.full(count, -1))
 
 
-def rates(ways: dict[str, Callable[[], object]], steps: int, repeats: int) -> dict[str, list[float]]:
-    """Calls a second of each way, `repeats` times in turn, so that a busy machine hits all alike."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for way in ways.values():
-        way()
-    for _ in range(repeats):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            for _ in range(steps):
-                way()
-            found[name].append(steps / (time.perf_counter() - started))
-    return found
-
-
 def main() -> None:
     """Measure, print, and write the figures with their command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,19 +69,18 @@ def main() -> None:
     images, policy_rows = batches.load(0)
     passed = batch + int(policy_rows.sum())
     with RewardTrainer(train, preset.reward, 0) as trainer:
-        found = rates(
-            {
-                "reward": trainer.step,
-                "reward_bare": bare(preset.reward.encoder, preset.reward.batch),
-                "agent": lambda: agent.update(images, policy_rows=policy_rows),
-                "agent_bare": bare(preset.iql.encoder, passed),
-                "practice": lambda: practising.update(cached),
-            },
-            options.steps,
-            options.repeats,
-        )
+        ways = {
+            "reward": trainer.step,
+            "reward_bare": bare(preset.reward.encoder, preset.reward.batch),
+            "agent": lambda: agent.update(images, policy_rows=policy_rows),
+            "agent_bare": bare(preset.iql.encoder, passed),
+            "practice": lambda: practising.update(cached),
+        }
+        for way in ways.values():
+            way()  # the first call of each makes what the others use again
+        found = rates(ways, options.steps, options.repeats)
     medians = {name: round(float(np.median(values)), 2) for name, values in found.items()}
-    report = {
+    result = {
         "command": f"python benchmarks/update_speed.py --steps {options.steps} --repeats {options.repeats}",
         "cores": os.cpu_count(),
         "batch": {"reward": preset.reward.batch, "agent": batch, "practice": preset.practice.batch_size},
@@ -107,10 +91,7 @@ def main() -> None:
         },
         "all": {name: [round(value, 2) for value in values] for name, values in found.items()},
     }
-    print(json.dumps(report, indent=1))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+    report(result, options.out)
 
 
 if __name__ == "__main__":

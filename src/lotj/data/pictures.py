@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lotj.data.dataset import Dataset
 from lotj.data.layout import storage
 from lotj.errors import DataError, SettingsError
-from lotj.experience import KINDS, SCENARIOS, STATE_NAMES, Domain
+from lotj.experience import KINDS, SCENARIOS, STATE_NAMES, Domain, is_kind
 
 _BACKGROUND, _INK = (24, 26, 30), (225, 228, 232)
 _SUCCESS, _PLAIN = (46, 204, 113), (70, 74, 82)
@@ -113,7 +113,7 @@ def choose(dataset: Dataset, count: int, generator: np.random.Generator, kinds: 
         (at most count,) int, sorted numbers of episodes.
     """
     table = dataset.episodes
-    order = generator.permutation(np.flatnonzero(np.isin(table["kind"], [KINDS.index(kind) for kind in kinds])))
+    order = generator.permutation(np.flatnonzero(is_kind(table["kind"], kinds)))
     group = table["domain"][order].astype(int) * len(KINDS) + table["kind"][order]
     by_group = np.argsort(group, kind="stable")
     _, first = np.unique(group[by_group], return_index=True)

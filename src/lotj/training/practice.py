@@ -19,7 +19,15 @@ import numpy as np
 import torch
 
 from lotj.data.dataset import Dataset
-from lotj.data.replay import MixedReplay, OfflineFeatures, OfflineImages, OnlineBuffer, TransitionSource, Trial
+from lotj.data.replay import (
+    MixedReplay,
+    OfflineFeatures,
+    OfflineImages,
+    OnlineBuffer,
+    TransitionSource,
+    Trial,
+    first_success,
+)
 from lotj.errors import CheckpointError, DislodgedError, NumericsError, RobotError, SettingsError
 from lotj.experience import ACTION_DIM, KINDS, Batch, is_kind
 from lotj.robots.robot import Robot
@@ -337,11 +345,11 @@ class _Practice:
                     f"reward score {score} in trial {number}, step {step}: must be a probability; "
                     f"trials 1 to {number - 1} are saved, mend the reward model and --resume"
                 )
-            steps.add(action, score, score >= self._threshold.value, self._observe(frame))
+            steps.add(action, score, self._observe(frame))
             self.view.status(f"step {step}, score {score:.2f}")
             if config.update_when == "step":
                 self._learn(1, updates, sampling)
-            if steps.held >= config.hold_frames:
+            if first_success(np.array(steps.scores), self._threshold.value, config.hold_frames) < step:
                 steps.success = True
                 return
 

@@ -30,7 +30,6 @@ class RunningTrial:
     features: list[dict[str, np.ndarray]] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    held: int = 0  # frames in a row, up to now, that count as success
     success: bool = False
     value: float = math.nan  # of the start state
 
@@ -43,12 +42,9 @@ class RunningTrial:
         self.frames.append(observed[0])
         self.features.append(observed[1])
 
-    def add(
-        self, action: np.ndarray, score: float, counts: bool, observed: tuple[np.ndarray, dict[str, np.ndarray]]
-    ) -> None:
+    def add(self, action: np.ndarray, score: float, observed: tuple[np.ndarray, dict[str, np.ndarray]]) -> None:
         self.actions.append(action)
         self.scores.append(score)
-        self.held = self.held + 1 if counts else 0
         self.begin(observed)
 
     def finish(self, number: int) -> Trial:
