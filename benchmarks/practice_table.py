@@ -3,15 +3,18 @@ r"""Practice on a split's connectors, near and far, for each pretraining: offlin
     python benchmarks/practice_table.py --split test --pretrained runs/pretrain-a runs/pretrain-b \
         --out results/practice_test.json
 
-Resumes: rows that are in the file already are not measured again. The test split is for the end: choices are made on
-the validation split.
+Resumes: rows that are in the file already are not measured again. With ``--workers`` cells are measured side by side,
+each on its share of the cores. The test split is for the end: choices are made on the validation split.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures as futures
 import dataclasses
 import json
+import multiprocessing as mp
+import os
 import sys
 import time
 from pathlib import Path
@@ -52,10 +55,12 @@ def in_practice(run: Run) -> dict[str, Any]:
     }
 
 
-def measure(options: argparse.Namespace, pretrained: Run, connector: str, scenario: str) -> dict[str, Any]:
+def measure(options: argparse.Namespace, path: Path, connector: str, scenario: str) -> dict[str, Any]:
     """One cell of the table."""
+    pretrained = Run.open(path)
     preset = find_preset(options.preset)
-    preset = with_practice(preset, trials=options.trials, **json.loads(options.practice))
+    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    preset = with_practice(preset, trials=options.trials, **{"threads": threads, **json.loads(options.practice)})
     started = time.perf_counter()
     robot = ROBOTS[pretrained.seed % len(ROBOTS)]
     run, _ = practice_phase(
@@ -91,6 +96,24 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def add(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any]) -> None:
+    """Put a cell into the table and its file, and print it."""
+    table["rows"] = sorted(
+        [*table["rows"], row], key=lambda row: (row["pretrain_seed"], row["connector"], row["scenario"])
+    )
+    table |= {"command": " ".join(["python", *sys.argv]), "summary": summary(table["rows"])}
+    table["settings"] = json.loads(json.dumps(dataclasses.asdict(find_preset(options.preset)), default=str))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(table, indent=1) + "\n")
+    keys = ("offline", "practice", "straight-down", "spiral-search")
+    print(
+        f"{row['connector']:18s} {row['scenario']:5s} seed {row['pretrain_seed']} "
+        + " ".join(f"{key} {row[key]['successes']}" for key in keys)
+        + f"  self-reward {row['self_reward']}  {row['practice_seconds']} s",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Measure what is missing, print, and keep the file up to date after each cell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,31 +126,25 @@ def main() -> None:
     parser.add_argument("--evaluation-trials", type=int, default=20)
     parser.add_argument("--spread", type=float, default=1.0, help="see `lotj evaluate --help`")
     parser.add_argument("--domain-seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="cells measured at a time")
     parser.add_argument("--practice", default="{}", help="JSON of practice settings to change")
     parser.add_argument("--runs", type=Path, default=Path("runs/table"))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     table: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": []}
     done = {(row["connector"], row["scenario"], row["pretrain_seed"]) for row in table["rows"]}
-    for path in options.pretrained:
-        pretrained = Run.open(path)
-        for connector in options.connectors or of_split(options.split):
-            for scenario in options.scenarios:
-                if (connector, scenario, pretrained.seed) in done:
-                    continue
-                row = measure(options, pretrained, connector, scenario)
-                table["rows"].append(row)
-                table |= {"command": " ".join(["python", *sys.argv]), "summary": summary(table["rows"])}
-                table["settings"] = json.loads(json.dumps(dataclasses.asdict(find_preset(options.preset)), default=str))
-                options.out.parent.mkdir(parents=True, exist_ok=True)
-                options.out.write_text(json.dumps(table, indent=1) + "\n")
-                keys = ("offline", "practice", "straight-down", "spiral-search")
-                print(
-                    f"{connector:18s} {scenario:5s} seed {row['pretrain_seed']} "
-                    + " ".join(f"{key} {row[key]['successes']}" for key in keys)
-                    + f"  self-reward {row['self_reward']}  {row['practice_seconds']} s",
-                    flush=True,
-                )
+    cells = [
+        (path, connector, scenario)
+        for path in options.pretrained
+        for connector in options.connectors or of_split(options.split)
+        for scenario in options.scenarios
+        if (connector, scenario, Run.open(path).seed) not in done
+    ]
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command does, see `lotj.cli.main`
+    # Spawned, not forked: torch's threads do not survive a fork.
+    with futures.ProcessPoolExecutor(options.workers, mp.get_context("spawn"), max_tasks_per_child=1) as pool:
+        for future in futures.as_completed([pool.submit(measure, options, *cell) for cell in cells]):
+            add(options, table, future.result())
     print(json.dumps(table.get("summary", {}), indent=1))
 
 
