@@ -91,12 +91,13 @@ class IQL:
 
     # Acting
 
-    def act(self, observation: Any, explore: bool = False, generator: torch.Generator | None = None) -> np.ndarray:
+    def act(self, observation: Any, explore: float = False, generator: torch.Generator | None = None) -> np.ndarray:
         """Actions, with the deterministic code (LOTJ section V-E).
 
         Args:
             observation: (B, H, W, 3) uint8 images or features from `encode`.
-            explore: draw from the policy's Gaussian instead of taking its mean.
+            explore: share of the policy's standard deviation with which actions are drawn around its mean: False (0)
+                takes the mean, True (1) draws from the policy.
             generator: random numbers of the draw, on the CPU; needed with `explore`.
 
         Returns:
@@ -107,14 +108,15 @@ class IQL:
 
     @torch.no_grad()
     def act_from_features(
-        self, features: Mapping[str, Any], explore: bool = False, generator: torch.Generator | None = None
+        self, features: Mapping[str, Any], explore: float = False, generator: torch.Generator | None = None
     ) -> np.ndarray:
         """`act` on features from `encode`, of which ``policy`` is read."""
         action = self.actor.decide(self._inputs.features(features, "policy"), sample=False)[0].cpu()
         if explore:
             if generator is None:
                 raise ValueError("act: exploring needs a torch.Generator")
-            action = action + self.actor.log_std.exp().cpu() * torch.randn(action.shape, generator=generator)
+            std = explore * self.actor.log_std.exp().cpu()
+            action = action + std * torch.randn(action.shape, generator=generator)
         return action.clamp(-1.0, 1.0).numpy()
 
     @torch.no_grad()

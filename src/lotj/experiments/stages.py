@@ -49,17 +49,16 @@ class PolicyController:
 
     def __init__(self, agent: IQL, spread: float = 1.0) -> None:
         self._agent = agent
-        self._std = spread * np.exp(agent.actor.log_std.detach().cpu().numpy())
-        self._rng = np.random.default_rng(0)
+        self._spread = spread
+        self._generator = torch.Generator()
 
     def reset(self, seed: int) -> None:
         """Start a trial; its random numbers depend on nothing else."""
-        self._rng = np.random.default_rng([seed, 1])
+        self._generator.manual_seed(seed)
 
     def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """(3,) action in [-1, 1]."""
-        mean = self._agent.act(observation[None])[0]
-        return np.clip(mean + self._std * self._rng.normal(size=mean.shape), -1.0, 1.0).astype(np.float32)
+        return self._agent.act(observation[None], self._spread, self._generator)[0]
 
 
 def collect_phase(
