@@ -25,7 +25,7 @@ from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
 from lotj.rewards.model import RewardModel
-from lotj.rewards.sampling import BalancedSampler, Prefetcher, near_misses
+from lotj.rewards.sampling import BalancedSampler, Prefetcher, almost_seated, near_misses
 from lotj.rewards.threshold import area_under_curve, choose_threshold, curve
 from lotj.rewards.training import RewardTrainer, learning_rate, train_reward
 
@@ -123,6 +123,22 @@ def test_every_batch_is_half_successes_and_balanced_in_each_domain(train: Datase
 def test_near_miss_share(train: Dataset, share: float, count: int) -> None:
     index = BalancedSampler(train, share).draw(64, np.random.default_rng(0))
     assert near_misses(train)[index].sum() == count
+
+
+def test_share_of_almost_seated_plugs(train: Dataset) -> None:
+    # The frames with the square one row above the hole, one of each expert episode and two of each press episode, are
+    # 6 mm short; let them be 3 mm short.
+    state = np.where(np.isclose(train.frame_state, 0.006), np.float32(0.003), train.frame_state)
+    closer = replace(train, frame_state=state)
+    assert almost_seated(closer).sum() == 4 * (8 + 4 * 2)
+    index = BalancedSampler(closer, 0.5, 0.75).draw(64, np.random.default_rng(0))[32:]
+    assert almost_seated(closer)[index].sum() == 12  # three quarters of the 16 near misses of 32 others
+    assert near_misses(closer)[index].sum() == 16
+    # Where no plug is almost seated, other near misses take their place.
+    index = BalancedSampler(train, 0.5, 0.75).draw(64, np.random.default_rng(0))[32:]
+    assert near_misses(train)[index].sum() == 16
+    with pytest.raises(SettingsError, match=r"almost-seated share -0\.1: must be between 0 and 1"):
+        BalancedSampler(train, 0.5, -0.1)
 
 
 def test_domains_without_near_misses_give_ordinary_frames_instead(train: Dataset) -> None:

@@ -18,15 +18,23 @@ NEAR_MISS_DEPTH_M = 0.004
 """A plug that is less than this from seated [m], but not seated, is a near miss, whatever the episode was for."""
 
 
+def almost_seated(dataset: Dataset) -> np.ndarray:
+    """Frames in which the plug is in its socket, `NEAR_MISS_DEPTH_M` at most from seated, but not seated.
+
+    Returns:
+        (F,) bool.
+    """
+    depth = dataset.frame_state[:, STATE_NAMES.index("z")]
+    return ~dataset.frame_success & np.isfinite(depth) & (depth < NEAR_MISS_DEPTH_M)
+
+
 def near_misses(dataset: Dataset) -> np.ndarray:
     """Frames that look like a success and are none: of an episode recorded as a near miss, or almost seated.
 
     Returns:
         (F,) bool.
     """
-    depth = dataset.frame_state[:, STATE_NAMES.index("z")]
-    almost = np.isfinite(depth) & (depth < NEAR_MISS_DEPTH_M)
-    return ~dataset.frame_success & (is_kind(dataset.frame_kind, NEAR_MISSES) | almost)
+    return almost_seated(dataset) | (~dataset.frame_success & is_kind(dataset.frame_kind, NEAR_MISSES))
 
 
 T = TypeVar("T")
@@ -63,12 +71,14 @@ class _Pools:
 class BalancedSampler:
     """Draws frames so that in every batch each domain has as many successes as others (LOTJ, section VI-B).
 
-    A domain is drawn uniformly, then one success and one other frame of it. A share of the others are near misses.
+    A domain is drawn uniformly, then one success and one other frame of it. A share of the others are near misses, and
+    a share of these almost seated plugs: they are few, and they are what a success is hardest to tell from.
 
     Args:
         dataset: the frames.
         near_miss_share: share of near misses among the frames that are no success; domains that lack one sort give
-            the other.
+            another.
+        almost_share: share of almost seated plugs among the near misses; None draws the near misses evenly.
 
     Attributes:
         usable: (D,) int64, the domains that have both labels; the others are never drawn.
@@ -77,16 +87,22 @@ class BalancedSampler:
         DataError: if no domain has both labels.
     """
 
-    def __init__(self, dataset: Dataset, near_miss_share: float) -> None:
-        if not 0.0 <= near_miss_share <= 1.0:
-            raise SettingsError(f"near-miss share {near_miss_share}: must be between 0 and 1")
-        self.near_miss_share = near_miss_share
-        near, success = near_misses(dataset), dataset.frame_success
+    def __init__(self, dataset: Dataset, near_miss_share: float, almost_share: float | None = None) -> None:
+        for name, share in (("near-miss share", near_miss_share), ("almost-seated share", almost_share or 0.0)):
+            if not 0.0 <= share <= 1.0:
+                raise SettingsError(f"{name} {share}: must be between 0 and 1")
+        success, near = dataset.frame_success, near_misses(dataset)
+        almost = almost_seated(dataset) if almost_share is not None else np.zeros_like(near)
         size = len(dataset.domains)
-        pools = [_Pools(np.flatnonzero(mask), dataset.frame_domain, size) for mask in (success, near, ~success & ~near)]
-        self._success, self._near, self._ordinary = pools
-        others = self._near.counts + self._ordinary.counts
-        self.usable = np.flatnonzero((self._success.counts > 0) & (others > 0))
+
+        def pool(mask: np.ndarray) -> _Pools:
+            return _Pools(np.flatnonzero(mask), dataset.frame_domain, size)
+
+        self._success = pool(success)
+        self._others = [pool(almost), pool(near & ~almost), pool(~success & ~near)]
+        almost_rows = near_miss_share * (almost_share or 0.0)
+        self._up_to = np.array([almost_rows, near_miss_share])  # shares of the others, added up
+        self.usable = np.flatnonzero((self._success.counts > 0) & (sum(p.counts for p in self._others) > 0))
         if not len(self.usable):
             raise DataError(
                 f"{dataset.root}: none of {size} domains has both successes and other frames; collect more episodes"
@@ -103,12 +119,15 @@ class BalancedSampler:
             (count,) int64.
         """
         domain = generator.choice(self.usable, count // 2)
-        wants_near = np.arange(count // 2) < round(self.near_miss_share * (count // 2))
-        has_near, has_ordinary = self._near.counts[domain] > 0, self._ordinary.counts[domain] > 0
-        near = np.where(wants_near, has_near, ~has_ordinary)
+        ends = np.round(self._up_to * (count // 2))
+        wanted = np.searchsorted(ends, np.arange(count // 2), side="right")
+        has = np.stack([pool.counts[domain] > 0 for pool in self._others])
+        # The sort that is wanted, else the nearest that the domain has: of an almost seated plug, another near miss.
+        distance = np.where(has, np.abs(np.arange(len(has))[:, None] - wanted), len(has))
+        sort = distance.argmin(0)
         others = np.empty(count // 2, np.int64)
-        others[near] = self._near.draw(domain[near], generator)
-        others[~near] = self._ordinary.draw(domain[~near], generator)
+        for number, pool in enumerate(self._others):
+            others[sort == number] = pool.draw(domain[sort == number], generator)
         return np.concatenate([self._success.draw(domain, generator), others])
 
 

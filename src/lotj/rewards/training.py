@@ -63,7 +63,7 @@ class RewardTrainer:
             self._average = SuccessClassifier(config, len(dataset.domains)).to(self.device).eval()
         self._average.load_state_dict(self._online.state_dict())
         self._augment = Augment(config.augment)
-        self._sampler = BalancedSampler(dataset, config.near_miss_share)
+        self._sampler = BalancedSampler(dataset, config.near_miss_share, config.almost_share)
         self._optimiser = torch.optim.AdamW(self._online.parameters(), config.lr, weight_decay=config.weight_decay)
         self._batches = Prefetcher(self._load)
 
