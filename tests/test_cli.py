@@ -200,6 +200,18 @@ def test_connectors_list_and_show_print_the_numbers_of_the_catalogue(capsys: pyt
     assert f"{part.seating_force:g} N" in shown
     assert part.source in shown
     assert all(feature.name in shown for feature in part.features)
+    assert shown.count("source          see above") == len(part.features) == 3
+
+
+def test_show_names_the_source_of_each_feature_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "src/lotj/sim/catalogue/europlug.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("[[feature]]", '[[feature]]\nsource = "drawing 4711, sheet 2"', 1))
+    assert main(["connectors", "show", str(path)]) == 0
+    head, left, right = capsys.readouterr().out.split("\n\n")
+    assert "source          EN 50075" in head
+    assert left.startswith("left, ") and left.endswith("\n  source          drawing 4711, sheet 2")
+    assert right.startswith("right, ") and right.endswith("\n  source          see above\n")
 
 
 def test_a_fault_of_lotj_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) -> None:

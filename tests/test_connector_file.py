@@ -116,6 +116,13 @@ def test_defaults() -> None:
     assert (part.plug_colour, part.socket_colour) == ((0.1, 0.1, 0.1), (0.8, 0.8, 0.8))
     assert (pin.on, pin.centre, pin.base, pin.angle) == ("plug", (0.0, 0.0), 0.0, 0.0)
     assert (pin.chamfer, pin.lead_in, pin.wall, pin.cavity, pin.visual) == (0.0, 0.0, 0.0, True, False)
+    assert (part.source, pin.source) == ("none: a test", "")
+
+
+def test_a_feature_keeps_its_own_source() -> None:
+    pin = parse_connector(toy_pin(source="pin gauge, 2024-05-03"), "toy.toml").features[0]
+    assert pin.source == "pin gauge, 2024-05-03"
+    assert "source = 5: must be a text" in refusal(toy_pin(source=5))
 
 
 def test_clearance_is_the_tightest_of_what_collides() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from lotj.data.dataset import Dataset
-from lotj.data.inspect import describe, summarise
+from lotj.data.inspect import LEGEND, describe, summarise
 from lotj.data.pictures import choose, contact_sheet, film_strip, record_rerun, save_png
 from lotj.data.store import EpisodeWriter
 from lotj.errors import DataError, NumericsError, StorageError
@@ -256,8 +256,9 @@ def test_summary_and_description(root: Path) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(describe(root))
     text = console.export_text()
-    assert "3 episodes: 3 far, 0 near" in text and "7 frames: 28.6% show success" in text
-    assert "1 episodes discarded: 1 dislodged" in text and "expert 1 of 2, half 1 of 1" in text
+    assert "3 episodes: 3 far, 0 near" in text and "7 frames: 28.6% show the plug seated" in text
+    assert "discarded episodes: 1 dislodged" in text and "expert 1 of 2, half 1 of 1" in text
+    assert all(line in text.splitlines() for line in LEGEND.splitlines())  # not wrapped at 80 columns
     row = next(line for line in text.splitlines() if line.startswith("a "))
     assert row.split() == ["a", "1/2", "-", "-", "1/1", "-", "67%", "7", "1.3", "0"]
 

@@ -123,12 +123,12 @@ def test_a_power_cut_costs_at_most_the_last_episodes(root: Path, caplog: pytest.
     whole = (folder / "frames.u8").read_bytes()
     (folder / "frames.u8").write_bytes(whole[: 18 * 144] + bytes(144) + whole[19 * 144 :])  # episode 18 never arrived
     (problem,) = check(root)
-    assert "episode 18 (expert, seed 18)" in problem and "run `lotj collect` again, which drops the torn" in problem
+    assert "episode 18 (expert, seed 18)" in problem and "give the same `lotj collect` again, which drops" in problem
     EpisodeWriter(root, domain(), SIZE).close()
     assert "dropped the last 2 episodes, torn by a power cut" in caplog.text
     assert Dataset.open(root).episodes["seed"].tolist() == list(range(18))
     os.truncate(folder / "frames.u8", 2 * 144)  # of episodes 0 to 17, the first two are settled
-    with pytest.raises(DataError, match="holds 288 bytes, but 54 frames .* after a power cut run `lotj collect` again"):
+    with pytest.raises(DataError, match="holds 288 bytes, but 54 frames .* give the same `lotj collect` again"):
         Dataset.open(root)
     with EpisodeWriter(root, domain(), SIZE) as writer:
         assert writer.finished == {("expert", 0), ("expert", 1)}

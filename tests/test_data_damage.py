@@ -145,7 +145,7 @@ def test_check_finds_one_flipped_bit(root: Path) -> None:
         content[at] ^= 1
         (folder / name).write_bytes(content)
         (problem,) = check(root)
-        assert "episode 1 (press, seed 2): frames or rows do not match their checksum; run" in problem
+        assert "episode 1 (press, seed 2): frames or rows do not match their checksum; give" in problem
         content[at] ^= 1
         (folder / name).write_bytes(content)
     index = folder / "episodes.jsonl"

@@ -417,7 +417,7 @@ def test_settings_out_of_range(settings: dict[str, Any], words: str):
 def some_rows(count: int) -> list[dict[str, float]]:
     return [
         {"trial": n, "predicted_success": int(n % 2 == 0), "score": n / count, "value": 0.5, "discarded": int(n == 1)}
-        | {"loss/q": 0.0123, "updates_per_second": 210.0}
+        | {"loss/q": 0.0123, "updates_per_second": 210.0, "threshold": 0.3 + n / 100}
         for n in range(1, count + 1)
     ]
 
@@ -429,7 +429,8 @@ def test_plain_lines_where_there_is_no_terminal():
             view.trial(row)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) == 30
-    assert lines[-1].startswith("trial 30/40  predicted success 52% of the last 25  score 1.00  value 0.50")  # 13 of 25
+    start = "trial 30/40  predicted success 52% of the last 25  score 1.000 (success from 0.600)  value 0.50"
+    assert lines[-1].startswith(start)  # 13 of 25
     assert "q 0.0123" in lines[-1] and "discarded 1 (plug dislodged)" in lines[-1]
 
 
@@ -440,7 +441,7 @@ def test_live_table_in_a_terminal():
         view.status("step 7, score 0.10")
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "my run" in shown and "3/8" in shown and "▅▇" not in shown and "█" in shown
-    assert "210" in shown
+    assert "210" in shown and "0.750 (success from 0.330)" in shown
 
 
 def test_nothing_is_shown_when_not_wanted(capsys: pytest.CaptureFixture[str]):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lotj.errors import CheckpointError, SettingsError, StorageError
 from lotj.runs import Run, atomic_write, find_run
@@ -82,7 +83,7 @@ def test_metrics_keep_numbers_and_turn_nan_into_null(run: Run) -> None:
     (line,) = run.metrics()
     assert line.pop("time") == pytest.approx(time.time(), abs=60)
     assert line == {"step": 1, "loss": 0.5, "count": 4, "done": True, "odd": None, "on": "far"}
-    assert list((run.path / "tensorboard").glob("events*"))
+    assert list((run.path / "tensorboard" / "metrics").glob("events*"))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,35 @@ def test_rewind_drops_what_a_resumed_run_writes_again(run: Run) -> None:
     run.rewind(2, stream="reward")
     run.log(3, {"loss": 30}, stream="reward")
     assert [(line["step"], line["loss"]) for line in run.metrics("reward")] == [(1, 1), (2, 2), (3, 30)]
+
+
+def points(run: Run, stream: str) -> list[tuple[int, float]]:
+    """Step and value of the points that TensorBoard shows of `<stream>/loss`."""
+    board = EventAccumulator(str(run.path / "tensorboard" / stream)).Reload()
+    return [(event.step, event.value) for event in board.Scalars(f"{stream}/loss")]
+
+
+def test_tensorboard_forgets_what_a_resumed_run_writes_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2, 3, 4, 5):
+        run.log(step, {"loss": step})
+        run.log(step, {"loss": step}, stream="reward")
+    run.close()
+    assert points(run, "metrics") == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
+    clock = time.time  # event files are read in the order of the seconds in their names
+    monkeypatch.setattr(time, "time", lambda: clock() + 60)
+    with Run.open(run.path) as resumed:
+        resumed.rewind(3)
+        resumed.log(4, {"loss": 40})
+        resumed.log(6, {"loss": 6}, stream="reward")
+    assert points(run, "metrics") == [(1, 1), (2, 2), (3, 3), (4, 40)]
+    assert points(run, "reward") == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6)]
+    monkeypatch.setattr(time, "time", lambda: clock() + 120)
+    with Run.open(run.path) as resumed:
+        resumed.rewind(3)  # killed before anything is written: the next one finds no line to drop
+    with Run.open(run.path) as resumed:
+        resumed.rewind(3)
+        resumed.log(4, {"loss": 400})
+    assert points(run, "metrics") == [(1, 1), (2, 2), (3, 3), (4, 400)]
 
 
 STATE = {

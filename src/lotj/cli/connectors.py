@@ -126,3 +126,4 @@ def _dimensions(f: Feature) -> Iterator[tuple[str, str]]:
     for name, length in (("chamfer", f.chamfer), ("lead-in", f.lead_in), ("wall", f.wall)):
         if length:
             yield name, f"{_mm(length)} mm"
+    yield "source", f.source or "see above"

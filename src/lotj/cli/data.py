@@ -18,7 +18,7 @@ DATA = Path("data/laptop")
 
 @dataclass(frozen=True)
 class Info:
-    """Figures of a data set: episodes, kinds, success and frames of each domain, and what was discarded."""
+    """Figures of a data set: episodes of each domain and kind, how they ended, frames, and what was discarded."""
 
     root: tyro.conf.Positional[Path] = DATA
     """Folder of the data set."""
@@ -61,7 +61,7 @@ class View:
 
 @dataclass(frozen=True)
 class Check:
-    """Read every byte of a data set and compare it with its checksums. Exit code 2 if something is damaged."""
+    """Read every byte of a data set and compare it with its checksums; for damage: what to do, and exit code 2."""
 
     root: tyro.conf.Positional[Path] = DATA
     """Folder of the data set."""
@@ -77,8 +77,9 @@ class Check:
         for problem in problems:
             print(problem)
         if problems:
-            raise DataError(f"{self.root}: {len(problems)} problems: delete the damaged domains and collect them again")
-        print(f"{self.root}: whole")
+            number = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+            raise DataError(f"{self.root}: {number}; each line on the standard output says what to do")
+        print(f"{self.root}: whole, every episode matches its checksum")
 
 
 @dataclass(frozen=True)

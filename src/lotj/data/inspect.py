@@ -17,6 +17,15 @@ from lotj.data.dataset import Dataset
 from lotj.errors import DataError
 from lotj.experience import KINDS, SCENARIOS, Domain
 
+LEGEND = """
+domain: a connector in a robot's gripper, with one setting of camera and light
+near, far: start up to 10 mm, or 10 to 20 mm, beside the socket
+expert: scripted insertion; recover: the expert goes on after a wrong press
+press, withdraw, half: made wrong: pressed beside, pulled out, stopped half-way
+3/4: of 4 episodes, 3 ended with the plug seated; success: share of all
+steps: mean length of an episode; lost: discarded (the plug slipped)"""
+"""What the words of `describe` mean, in lines that fit a terminal of 80 columns."""
+
 
 @dataclass(frozen=True)
 class DomainSummary:
@@ -88,17 +97,16 @@ def describe(root: Path, domains: Callable[[Domain], bool] | None = None) -> Ren
     scenarios = np.bincount(dataset.episodes["scenario"], minlength=len(SCENARIOS))
     size = dataset.n_frames * (dataset.image_size**2 * 3 + layout.ROW.itemsize)
     lines = [
-        f"{dataset.root}: {size / 1e9:.2f} GB, images of {dataset.image_size} pixels",
+        f"{dataset.root}: {size / 1e9:.2f} GB, images of {dataset.image_size} x {dataset.image_size} pixels",
         f"{len(dataset.domains)} domains: " + _counts(Counter(domain.split for domain in dataset.domains)),
         f"{len(dataset):,} episodes: " + _counts(Counter(dict(zip(SCENARIOS, scenarios.tolist(), strict=True)))),
-        f"{dataset.n_frames:,} frames: {dataset.frame_success.mean():.1%} show success",
-        f"ended in success: {_by_kind(summaries)}",
+        f"{dataset.n_frames:,} frames: {dataset.frame_success.mean():.1%} show the plug seated",
+        f"ended with the plug seated: {_by_kind(summaries)}",
     ]
     reasons = sum(dataset.discarded.values(), start=Counter[str]())
     if reasons:
-        lines.append(f"{reasons.total():,} episodes discarded: {_counts(reasons)}")
-    note = "kinds: ended in success/episodes; success: of all episodes; steps: mean; lost: discarded episodes"
-    return Group(*(Text(line) for line in lines), Text(), table, Text(note, style="dim"))
+        lines.append(f"discarded episodes: {_counts(reasons)}")
+    return Group(*(Text(line) for line in lines), Text(), table, Text(LEGEND, style="dim"))
 
 
 def check(root: Path, progress: Callable[[int, int], None] | None = None) -> list[str]:

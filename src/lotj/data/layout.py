@@ -54,7 +54,7 @@ MAX_FRAMES = 2**15
 
 AGAIN = "free space and run again; finished episodes are kept"
 COPY_AGAIN = "copy the data set again, or delete this domain's folder and collect it again"
-COLLECT_AGAIN = "run `lotj collect` again, which drops the torn episodes"
+COLLECT_AGAIN = "give the same `lotj collect` again, which drops episodes torn by a power cut and records them anew"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 
@@ -262,7 +262,7 @@ def check_sizes(folder: Path, index: Index, image_size: int, settled: bool = Fal
         if held < need:
             raise DataError(
                 f"{path} holds {held} bytes, but {n_frames} frames of {unit} bytes need {need}; "
-                f"after a power cut {COLLECT_AGAIN}; otherwise {COPY_AGAIN}"
+                f"{COLLECT_AGAIN}; if that does not help, {COPY_AGAIN}"
             )
 
 

@@ -80,6 +80,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, h / stride, w / stride), not negative, of (B, channels_in, h, w); odd sides are rounded up."""
         out = torch.relu_(self.norm1(self.conv1(x)))
         return torch.relu_(self.norm2(self.conv2(out)) + self.shortcut(x))
 

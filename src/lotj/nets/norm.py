@@ -79,6 +79,7 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(channels // CHANNELS_PER_GROUP, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`, (B, channels, ...); in 16 bits on the CPU that must be (B, channels, h, w)."""
         if x.dtype == torch.bfloat16 and x.device.type == "cpu":
             return _SumGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)  # type: ignore[return-value]
         return super().forward(x)

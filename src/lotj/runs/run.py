@@ -6,7 +6,7 @@
         versions.json     software and processor
         metrics.jsonl     one JSON object a line: step, time and the scalars (other streams beside it)
         checkpoints/      <name>.pt, each complete or absent
-        tensorboard/      the same scalars
+        tensorboard/      the same scalars, a folder for each stream
     <root>/last           link to the newest run
 
 Reading a run (settings, metrics) needs no torch; it is imported only where a checkpoint or TensorBoard is written.
@@ -56,7 +56,8 @@ class Run:
         self.seed: int = about["seed"]
         self.config = config
         self._streams: dict[str, LineWriter] = {}
-        self._tensorboard: SummaryWriter | None = None
+        self._boards: dict[str, SummaryWriter] = {}
+        self._purges: dict[str, int] = {}
 
     @classmethod
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
@@ -105,12 +106,10 @@ class Run:
 
     def close(self) -> None:
         """Close the metric files and TensorBoard."""
-        for writer in self._streams.values():
+        for writer in (*self._streams.values(), *self._boards.values()):
             writer.close()
         self._streams.clear()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self._tensorboard = None
+        self._boards.clear()
 
     def log(self, step: int, scalars: dict[str, Any], stream: str = "metrics") -> None:
         """Append one line to ``<stream>.jsonl`` and the numbers in it to TensorBoard (as ``<stream>/<name>``).
@@ -125,7 +124,7 @@ class Run:
         """
         record = plain(scalars)
         self._stream(stream).append({"step": int(step), "time": round(time.time(), 3), **record})
-        board = self._board()
+        board = self._board(stream)
         for name, value in record.items():
             if isinstance(value, (int, float)):
                 board.add_scalar(f"{stream}/{name}", value, step)
@@ -135,7 +134,14 @@ class Run:
         return read_lines(self.path / f"{stream}.jsonl")
 
     def rewind(self, step: int, stream: str = "metrics") -> None:
-        """Drop the lines of a stream after `step`: a run resumed from a checkpoint of `step` will write them again."""
+        """Drop the lines of a stream after `step`: a run resumed from a checkpoint of `step` will write them again.
+
+        TensorBoard's files stay as they are; the next one says that earlier points after `step` are void.
+        """
+        board = self._boards.pop(stream, None)
+        if board is not None:
+            board.close()
+        self._purges[stream] = step + 1
         lines = self.metrics(stream)
         kept = [line for line in lines if line["step"] <= step]
         if len(kept) < len(lines):
@@ -202,12 +208,14 @@ class Run:
             self._streams[stream] = LineWriter(self.path / f"{stream}.jsonl")
         return self._streams[stream]
 
-    def _board(self) -> SummaryWriter:
-        if self._tensorboard is None:
+    def _board(self, stream: str) -> SummaryWriter:
+        if stream not in self._boards:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
-        return self._tensorboard
+            # A folder for each stream: a purge voids all points of its folder, and steps count other things elsewhere.
+            folder = self.path / "tensorboard" / stream
+            self._boards[stream] = SummaryWriter(str(folder), purge_step=self._purges.pop(stream, None))
+        return self._boards[stream]
 
 
 def find_run(root: Path, kind: str | None = None) -> Run:

@@ -49,6 +49,7 @@ class Feature:
         cavity: whether the other side gets a cavity for it (false: it goes around or beside the other side).
         visual: seen but not collided with (pins that a shell guides first).
         angle: rotation of the cross-section about z [rad].
+        source: where this feature's numbers come from; "" if that is the connector's source.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Feature:
     cavity: bool
     visual: bool
     angle: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -212,8 +214,8 @@ def _feature(where: str, table: Mapping[str, Any]) -> Feature:
         cavity=t.flag("cavity", True),
         visual=t.flag("visual", False),
         angle=t.number("angle_deg", -180, 180, 0.0, scale=math.pi / 180),
+        source=t.text("source", ""),
     )
-    t.text("source", "")
     t.close()
     half = min(feature.size) / 2
     if feature.chamfer >= min(half, length):

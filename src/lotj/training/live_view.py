@@ -130,8 +130,10 @@ class LiveView:
         elapsed, remaining = self._times()
         figures = {
             "predicted success": f"{success_rate(self._rows):.0%} of the last {min(WINDOW, len(self._rows))}",
-            "score": f"{row.get('score', 0.0):.2f}",
+            "score": f"{row.get('score', 0.0):.3f}",
         }
+        if "threshold" in row:
+            figures["score"] += f" (success from {row['threshold']:.3f})"
         if "value" in row:
             figures["value"] = f"{row['value']:.2f}"
         figures["losses"] = " ".join(f"{name} {value:.3g}" for name, value in self._losses().items()) or "none yet"

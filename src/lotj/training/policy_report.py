@@ -24,9 +24,13 @@ _CHUNK = 256
 class ValuedPolicy(Protocol):
     """What is asked of an agent."""
 
-    def act(self, observation: Any) -> np.ndarray: ...
+    def act(self, observation: Any) -> np.ndarray:
+        """(B, 3) mean actions in [-1, 1] for (B, H, W, 3) uint8 images."""
+        ...
 
-    def value(self, observation: Any) -> np.ndarray: ...
+    def value(self, observation: Any) -> np.ndarray:
+        """(B,) values of the same images, comparable with `returns`."""
+        ...
 
 
 def returns(dataset: Dataset, discount: float) -> np.ndarray:

@@ -39,10 +39,12 @@ class RunningTrial:
         return {name: values[None] for name, values in self.features[-1].items()} or self.frames[-1][None]
 
     def begin(self, observed: tuple[np.ndarray, dict[str, np.ndarray]]) -> None:
+        """Take in the start: an (H, W, 3) uint8 frame and its features, without a batch dimension."""
         self.frames.append(observed[0])
         self.features.append(observed[1])
 
     def add(self, action: np.ndarray, score: float, observed: tuple[np.ndarray, dict[str, np.ndarray]]) -> None:
+        """Take in a step: the (3,) action, the score in [0, 1] of the frame after it, and that frame as in `begin`."""
         self.actions.append(action)
         self.scores.append(score)
         self.begin(observed)
@@ -76,6 +78,7 @@ class UpdateMeans:
     sums: dict[str, float] = field(default_factory=dict)
 
     def add(self, numbers: dict[str, float]) -> None:
+        """Take in what one update returned. All updates of a trial must name the same numbers: `row` divides by all."""
         self.count += 1
         for name, number in numbers.items():
             self.sums[name] = self.sums.get(name, 0.0) + number
