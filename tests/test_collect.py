@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,27 @@ def test_presses_lie_near_and_far_beside(tmp_path: Path) -> None:
     touching = press & (data.frame_state[:, 5] > 3.0) & ~data.frame_success
     lateral = np.linalg.norm(data.frame_state[touching, :2], axis=1)
     assert touching.sum() > 20 and lateral.min() < 6e-3 and lateral.max() > 20e-3
+
+
+def test_a_press_tries_several_places(tmp_path: Path) -> None:
+    record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=12, near_miss_share=0.5))
+    data = Dataset.open(tmp_path / "data")
+    spread = []
+    for episode in data.episodes[data.episodes["kind"] == KINDS.index("press")]:
+        frames = slice(episode["first_frame"], episode["first_frame"] + episode["n_frames"])
+        state = data.frame_state[frames]
+        touching = state[(state[:, 5] > 3.0) & (np.linalg.norm(state[:, :2], axis=1) > 1e-3), :2]
+        spread.append(np.ptp(touching, axis=0).max() if len(touching) else 0.0)
+    assert np.median(spread) > 4e-3  # a hop is 2-12 mm long, a drag without one rarely more than 2 mm
+
+
+def test_no_two_episodes_share_a_start(tmp_path: Path) -> None:
+    """Neither in a domain nor in two: were starts drawn from the episode's number alone, all domains held the same."""
+    record(tmp_path / "data", replace(SMALL, looks_per_connector=2))
+    data = Dataset.open(tmp_path / "data")
+    assert len(set(data.episodes["domain"])) == 2
+    start = np.round(data.frame_state[data.episodes["first_frame"], :3], 7)
+    assert len(np.unique(start, axis=0)) == len(start)
 
 
 def test_the_expert_takes_over_from_a_plug_pressed_beside_and_brings_it_in(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ MISTAKE = (1e-3, 30e-3)
 """Range of a wrong calibration [m]. It reaches beyond every start pose, out to the clamp and past it: a practising
 policy goes there, and a reward that has never seen those places pays for some of them (lab notes)."""
 
+HOP = (2e-3, 12e-3)
+"""How far from one wrong place the next one is [m]."""
+
 LIFT = 1.5e-3
 """Clearance over the socket at which a recovering expert moves sideways [m]."""
 
@@ -74,10 +77,11 @@ class Expert:
 
 @dataclass
 class Press:
-    """Believes in a wrong calibration, presses and drags there; in half of the episodes the mistake is corrected later.
+    """Believes in a wrong calibration, presses and drags there, then tries a place nearby; in half of the episodes the
+    mistake is corrected later.
 
-    Without such episodes a reward classifier has never seen a plug pressed beside the socket, and a practising policy
-    finds out. The corrected half shows how to recover.
+    Without such episodes a reward classifier has never seen a plug pressed beside the socket, or pushed down past it,
+    and a practising policy finds out. The corrected half shows how to recover.
     """
 
     rng: np.random.Generator
@@ -88,23 +92,42 @@ class Press:
     def reset(self, seed: int) -> None:
         """Start an episode: draw the wrong centre-line and when it is corrected, if at all."""
         self.rng = np.random.default_rng(seed)
-        angle, distance = self.rng.uniform(0, 2 * np.pi), self.rng.uniform(*self.mistake)
-        self._target = distance * np.array([np.cos(angle), np.sin(angle)])
+        self._target = self._around(np.zeros(2), self.mistake)
         self._drag = self.rng.uniform(0.0, 0.5)
         self._correct_after = self.rng.integers(4, 14) if self.rng.random() < 0.5 else 10**6
+        self._left = 0  # steps left of pressing here; 0 on the way
         self._step = 0
 
     def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
         """(3,) action from the true position in `info`."""
         self._step += 1
+        position = info["position"]
         if self._step > self._correct_after:
             if self.rng.random() < NOISE_PROBABILITY:
                 return self.rng.uniform(-1.0, 1.0, 3)
-            return towards(info["position"], np.zeros(2), self.action_scale, self.contact_height)
-        if info["position"][2] < self.contact_height - 1e-3:
+            return towards(position, np.zeros(2), self.action_scale, self.contact_height)
+        touches = position[2] < self.contact_height + 0.5e-3
+        if not self._left and touches and np.linalg.norm(self._target - position[:2]) < 2 * CENTRE_WITHIN:
+            self._left = self.rng.integers(1, 6)
+        if self._left:
+            self._left -= 1
+            if not self._left:
+                self._target = self._next_place(position[:2])
             return np.clip([*self.rng.normal(0, self._drag, 2), self.rng.uniform(-1.0, -0.2)], -1, 1)
-        action = towards(info["position"], self._target, self.action_scale, self.contact_height)
+        action = towards(position, self._target, self.action_scale, self.contact_height)
         return np.clip(action + self.rng.normal(0, 0.1, 3), -1.0, 1.0)
+
+    def _next_place(self, place: np.ndarray) -> np.ndarray:
+        """A wrong place a hop away; after some misses any wrong place."""
+        for _ in range(10):
+            hop = self._around(place, HOP)
+            if self.mistake[0] <= np.linalg.norm(hop) <= self.mistake[1]:
+                return hop
+        return self._around(np.zeros(2), self.mistake)
+
+    def _around(self, centre: np.ndarray, distance: tuple[float, float]) -> np.ndarray:
+        angle, reach = self.rng.uniform(0, 2 * np.pi), self.rng.uniform(*distance)
+        return centre + reach * np.array([np.cos(angle), np.sin(angle)])
 
 
 @dataclass

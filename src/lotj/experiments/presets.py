@@ -31,7 +31,7 @@ class Preset:
     name: str
     collect: CollectConfig = field(
         default_factory=lambda: CollectConfig(
-            robots_per_connector=2, looks_per_connector=4, expert_episodes=9, recover_episodes=4
+            robots_per_connector=2, looks_per_connector=4, expert_episodes=9, near_miss_share=0.5, recover_episodes=4
         )
     )
     collect_validation: CollectConfig = field(

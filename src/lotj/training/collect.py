@@ -6,6 +6,7 @@ import concurrent.futures as futures
 import multiprocessing as mp
 import os
 import signal
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from lotj.controllers.expert import Expert, Partial, Press
 from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import InsertionEnv, make_domain
 from lotj.errors import SettingsError
-from lotj.experience import SCENARIOS, Domain, Episode
+from lotj.experience import KINDS, SCENARIOS, Domain, Episode
 
 RECOVERED_MISTAKE = (1e-3, 15e-3)
 """Range of the wrong calibration that the expert is shown to recover from [m]."""
@@ -182,17 +183,20 @@ def collect_domain(root: Path, domain: Domain, config: CollectConfig) -> Iterabl
 
 
 def run_episode(env: InsertionEnv, kind: str, scenario: str, seed: int, config: CollectConfig) -> tuple[Episode, bool]:
-    """Roll out one scripted episode.
+    """Roll out one scripted episode. Start, mistakes and noise are drawn from domain, kind and seed: were it the seed
+    alone, all domains would hold the same few.
 
     Returns:
         the episode and whether the plug was dislodged (then the episode is not to be used).
     """
+    drawn = np.random.SeedSequence([zlib.crc32(env.domain.name.encode()), KINDS.index(kind), seed])
+    start, way = (int(number) for number in drawn.generate_state(2))
     controller = _controller(env, kind, config)
-    controller.reset(seed)
+    controller.reset(way)
     env.scenario = scenario
-    observation, info = env.reset(seed=seed)
+    observation, info = env.reset(seed=start)
     if kind == "recover":
-        observation, info = _press_beside(env, observation, info, seed)
+        observation, info = _press_beside(env, observation, info, way)
     frames, states, success, actions = [observation], [env.state()], [bool(info["is_success"])], []
     dislodged = False
     goes_on = kind in ("withdraw", "half")

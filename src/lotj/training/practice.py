@@ -51,7 +51,7 @@ class PracticeConfig:
     """Steps after which a trial is truncated."""
     reward_threshold: float | None = None
     """Score from which a frame counts as success; None takes the reward model's, chosen on validation connectors."""
-    hold_frames: int = 1
+    hold_frames: int = 2
     """Number of frames in a row that must count as success before the trial ends with reward 1."""
     calibrate: bool = True
     """Raise that threshold to what this part's own frames score, and judge all earlier trials anew: what one domain's
