@@ -144,7 +144,7 @@ class ListedReward:
 
 @pytest.mark.parametrize(
     ("settings", "steps", "success"),
-    [({}, 2, 1), ({"hold_frames": 2}, 5, 1), ({"hold_frames": 3}, 6, 0), ({"reward_threshold": 0.95}, 6, 0)],
+    [({"hold_frames": 1}, 2, 1), ({}, 5, 1), ({"hold_frames": 3}, 6, 0), ({"reward_threshold": 0.95}, 6, 0)],
 )
 def test_when_a_trial_ends(
     prior: Dataset, cache: Path, tmp_path: Path, settings: dict[str, Any], steps: int, success: int

@@ -59,7 +59,7 @@ def _paper() -> Preset:
         reward=RewardConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
-        practice=PracticeConfig(online_fraction=0.25),
+        practice=PracticeConfig(online_fraction=0.25, hold_frames=1, calibrate=False),
     )
 
 

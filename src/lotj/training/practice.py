@@ -52,7 +52,8 @@ class PracticeConfig:
     reward_threshold: float | None = None
     """Score from which a frame counts as success; None takes the reward model's, chosen on validation connectors."""
     hold_frames: int = 2
-    """Number of frames in a row that must count as success before the trial ends with reward 1."""
+    """Number of frames in a row that must count as success before the trial ends with reward 1 (paper: 1). A plug some
+    millimetres short of its seat already looks like a success: the step to the second frame brings it home."""
     calibrate: bool = True
     """Raise that threshold to what this part's own frames score, and judge all earlier trials anew: what one domain's
     successes score, another's plugs score a few millimetres short of the seat. No label is needed for it."""
