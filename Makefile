@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-demo: setup ## the whole job at laptop size: collect, pretrain, practise on an unseen connector, report
+demo: setup ## the whole job, small: collect, pretrain, practise on an unseen connector, report
 	$(BIN)/lotj demo
 
 setup: $(INSTALLED) $(DRAWS) ## virtual environment, packages and renderer; costs nothing the second time

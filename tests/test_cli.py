@@ -87,6 +87,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["report", "/nowhere"], "/nowhere"),
         (["report", "--runs", "/nowhere"], "/nowhere: no practice run here"),
         (["evaluate", "--runs", "/nowhere"], "/nowhere: no practice run here"),
+        (["demo", "--resume", "--data", "/nowhere", "--runs", "/nowhere"], "neither /nowhere nor /nowhere is there"),
         (["evaluate", "--trials", "0"], "trials 0: must be at least 1"),
         (["collect", "--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
         (["collect", "--expert-episodes", "0"], "expert_episodes = 0: must be at least 1"),
@@ -111,6 +112,13 @@ def test_a_mistake_gets_one_line_and_exit_code_2_or_more(
     code, line = one_line(capsys, *words)
     assert code >= 2
     assert part in line
+
+
+def test_evaluate_and_report_refuse_a_run_of_another_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Run.create(tmp_path, "pretrain", {}, seed=0)
+    for command in ("evaluate", "report"):
+        code, line = one_line(capsys, command, str(other.path))
+        assert code == 2 and "a practice run is needed, this is a pretrain run; name one, or" in line
 
 
 @pytest.fixture
@@ -192,6 +200,8 @@ def test_connectors_list_and_show_print_the_numbers_of_the_catalogue(capsys: pyt
     assert main(["connectors", "list"]) == 0
     listed = capsys.readouterr().out
     assert f"{len(catalogue())} connectors in" in listed
+    splits = {line.split()[0]: line for line in listed.splitlines() if line and line.split()[0] in catalogue()}
+    assert "held out" in splits["nema-1-15"] and "held out" not in splits["usb-a"]
     assert all(name in listed for name in catalogue())
     assert main(["connectors", "show", "nema-5-15"]) == 0
     shown = capsys.readouterr().out

@@ -146,12 +146,19 @@ def test_missing_field(key: str) -> None:
 def test_missing_field_of_a_feature(key: str) -> None:
     message = refusal(toy_pin(**{key: None}))
     assert "feature 1" in message
-    assert f"{key} = 'missing'" in message
+    assert f"{key} is missing: must be" in message
+
+
+def test_a_misspelt_field_is_recognised() -> None:
+    message = refusal(toy_pin(diameter_mm=None, diamter_mm=4.0))
+    assert "diameter_mm is missing (there is 'diamter_mm': is that it?): must be" in message
 
 
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
+        ({"name": "../toy"}, ["name = '../toy'", "small letters, digits, hyphens and dots"]),
+        ({"name": "My Plug"}, ["name = 'My Plug'", "small letters, digits, hyphens and dots"]),
         ({"title": "  "}, ["title = '  '", "must be a text"]),
         ({"title": 5}, ["title = 5", "must be a text"]),
         ({"insertion_depth_mm": "deep"}, ["insertion_depth_mm = 'deep'", "number between 1 and 60"]),
@@ -168,7 +175,7 @@ def test_missing_field_of_a_feature(key: str) -> None:
         ({"split": "holdout"}, ["split = 'holdout'", "train, validation, test"]),
         ({"housing_shape": "oval"}, ["housing_shape = 'oval'", "rect, round"]),
         ({"feature": []}, ["feature = []", "at least one"]),
-        ({"feature": None}, ["feature = 'missing'", "at least one"]),
+        ({"feature": None}, ["feature is missing", "at least one"]),
     ],
 )
 def test_wrong_value(changes: dict[str, Any], parts: list[str]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from lotj.errors import LotjError, SettingsError
 
 COMMANDS = {
-    "demo": "the whole job at laptop size: collect, pretrain, practise on an unseen connector, evaluate, report",
+    "demo": "the whole job, small: collect, pretrain, practise on an unseen connector, evaluate, report",
     "connectors": "the catalogue: list it, show one connector's dimensions, draw them all",
     "collect": "record prior insertions of the training connectors with the scripted expert",
     "data": "look at recorded episodes: figures, film strips, checksums",

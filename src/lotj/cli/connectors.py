@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lotj.errors import SettingsError
-from lotj.sim.connector import Connector, Feature, catalogue, find_connector
+from lotj.sim.connector import Connector, Feature, catalogue, find_connector, training_connectors
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,22 @@ class List:
     def run(self) -> None:
         """Print the table."""
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("name", "title", "family", "split", "variant of"):
-            table.add_column(title, no_wrap=title != "title")
-        for title in ("depth\n[mm]", "clearance\n[mm]"):
+        for title in ("name", "family", "split"):
+            table.add_column(title, no_wrap=True)
+        for title in ("depth", "clearance"):
             table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("title", min_width=16)
+        trained_on = {c.name for c in training_connectors()}
         for c in catalogue().values():
-            lengths = (f"{_mm(c.insertion_depth)}", f"{_mm(c.clearance)}")
-            table.add_row(c.name, c.title, c.family, c.split, c.variant_of, *lengths)
+            split = "held out" if c.split == "train" and c.name not in trained_on else c.split
+            table.add_row(c.name, c.family, split, _mm(c.insertion_depth), _mm(c.clearance), c.title)
         families = len({c.family for c in catalogue().values()})
-        console = Console(width=None if sys.stdout.isatty() else 160)
+        console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
         console.print(table)
-        console.print(f"\n{len(catalogue())} connectors in {families} families; clearance: the tightest, per side")
+        console.print(
+            f"\n{len(catalogue())} connectors in {families} families. depth, clearance: mm; the tightest clearance, "
+            "per side. held out: a close variant of a validation or test connector, in no training set."
+        )
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,14 @@ class Command:
         find_connector(self.connector)
         check_scenario(self.scenario)
         device = find_device(self.device)
+        data = self.data or Path("data") / preset.name
+        runs = self.runs or Path("runs") / preset.name
+        if self.resume and not (data.exists() or runs.exists()):
+            raise SettingsError(f"neither {data} nor {runs} is there: nothing to resume; leave --resume out")
         announce_renderer(console)
         from lotj.experiments.stages import practice_phase, pretrain_phase
         from lotj.report import build_report
 
-        data = self.data or Path("data") / preset.name
-        runs = self.runs or Path("runs") / preset.name
         console.rule("1 of 4: collect", align="left")
         collect_with_bar(preset, data, None, console)
         console.rule("2 of 4: pretrain", align="left")

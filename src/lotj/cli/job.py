@@ -54,7 +54,9 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str) -> Run:
         return find_run(runs, kind)
     run = Run.open(Path(folder))
     if run.kind != kind:
-        raise SettingsError(f"{folder}: a {kind} run is needed, this is a {run.kind} run")
+        raise SettingsError(
+            f"{folder}: a {kind} run is needed, this is a {run.kind} run; name one, or leave it out for the newest"
+        )
     return run
 
 
@@ -132,7 +134,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
         title_justify="left",
     )
     table.add_column("controller")
-    for title in ("success", "rate", "95 % interval", "mean time [s]", "peak force [N]"):
+    for title in ("success", "rate", "95 % interval", "mean time, s", "peak force, N"):
         table.add_column(title, justify="right")
     for result in results:
         s = result.summary()

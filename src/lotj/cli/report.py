@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from lotj.runs import find_run
+from lotj.cli.job import RUNS, pick_run
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Command:
 
     run_folder: tyro.conf.Positional[Path | None] = None
     """Folder of the practice run; the newest under --runs by default."""
-    runs: Path = Path("runs")
+    runs: Path = RUNS
     """Folder of all runs."""
 
     def run(self) -> None:
         """Write the page and print its path."""
         from lotj.report import build_report
 
-        print(build_report(self.run_folder or find_run(self.runs, "practice").path))
+        print(build_report(pick_run(self.run_folder, self.runs, "practice").path))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,8 +130,11 @@ class _Table:
         self.read: set[str] = set()
 
     def fail(self, key: str, rule: str) -> CatalogueError:
-        value = self.table.get(key, "missing")
-        return CatalogueError(f"{self.where}: {key} = {value!r}: {rule}")
+        if key not in self.table:
+            near = difflib.get_close_matches(key, set(self.table) - self.read, n=1)
+            hint = f" (there is {near[0]!r}: is that it?)" if near else ""
+            return CatalogueError(f"{self.where}: {key} is missing{hint}: {rule}")
+        return CatalogueError(f"{self.where}: {key} = {self.table[key]!r}: {rule}")
 
     def text(self, key: str, default: str | None = None, among: tuple[str, ...] = ()) -> str:
         self.read.add(key)
@@ -260,8 +264,11 @@ def parse_connector(table: Mapping[str, Any], where: str) -> Connector:
     if not isinstance(raw_features, list) or not raw_features:
         raise t.fail("feature", "at least one [[feature]] is needed: what goes into what?")
     features = tuple(_feature(f"{where}: feature {i + 1}", f) for i, f in enumerate(raw_features))
+    name = t.text("name")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise t.fail("name", "must be small letters, digits, hyphens and dots only: it becomes a folder's name")
     connector = Connector(
-        name=t.text("name"),
+        name=name,
         title=t.text("title"),
         family=t.text("family"),
         variant_of=t.text("variant_of", ""),
