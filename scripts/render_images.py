@@ -16,9 +16,12 @@ from lotj.sim.gallery import contact_sheet
 from lotj.sim.look import draw_look
 
 import mujoco  # after lotj.sim, which chooses the renderer  # isort: skip
-from PIL import Image  # isort: skip
+from PIL import Image, ImageDraw, ImageFont  # isort: skip
 
-SHOWN = ("deutsch-dt-12", "usb-a", "mega-brick-1x1", "europlug", "peg-round-12", "rj45", "m12-a-5", "bs-1363")
+BENCH = ("nema-5-15", 5)
+"""Connector and seed of the bench that is shown from outside and through its own cameras."""
+
+OTHERS = (("usb-a", "duo", 4), ("peg-round-12", "duo", 7), ("rj45", "trio", 8), ("m12-a-5", "duo", 9))
 
 
 def from_outside(connector: str, seed: int, pixels: int) -> np.ndarray:
@@ -31,7 +34,7 @@ def from_outside(connector: str, seed: int, pixels: int) -> np.ndarray:
     bench.model.vis.quality.offsamples = 8
     camera = mujoco.MjvCamera()
     camera.lookat[:] = bench.data.site("socket").xpos + [0, 0, 0.012]
-    camera.distance, camera.azimuth, camera.elevation = 0.26, 48.0, -22.0
+    camera.distance, camera.azimuth, camera.elevation = 0.25, 48.0, -38.0
     renderer = open_renderer(bench.model, pixels, pixels)
     renderer.update_scene(bench.data, camera)
     picture = renderer.render()
@@ -51,11 +54,19 @@ def main() -> None:
     """Write bench.png and connectors.png."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
     folder.mkdir(parents=True, exist_ok=True)
-    cell = 192
-    eyes = [wrist(name, ("duo", "trio")[i % 2], 3 + i, cell) for i, name in enumerate(SHOWN)]
-    rows = [np.concatenate(eyes[i : i + 4], axis=1) for i in (0, 4)]
-    picture = np.concatenate([from_outside("nema-5-15", 3, 2 * cell), np.concatenate(rows)], axis=1)
-    Image.fromarray(picture).save(folder / "bench.png", optimize=True)
+    side = 384
+    others = [wrist(*domain, side // 2) for domain in OTHERS]
+    columns = {
+        "the bench, from outside": from_outside(*BENCH, side),
+        "what its policy sees: two wrist views, 64 x 64": wrist(BENCH[0], "duo", BENCH[1], side),
+        "four other domains": np.concatenate([np.concatenate(others[i : i + 2], axis=1) for i in (0, 2)]),
+    }
+    sheet = Image.new("RGB", (len(columns) * (side + 8) - 8, side + 26), (255, 255, 255))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    for number, (caption, picture) in enumerate(columns.items()):
+        sheet.paste(Image.fromarray(picture), (number * (side + 8), 0))
+        draw.text((number * (side + 8) + 4, side + 4), caption, fill=(40, 40, 40), font=font)
+    sheet.save(folder / "bench.png", optimize=True)
     contact_sheet(catalogue().values(), cell=120, columns=12).save(folder / "connectors.png", optimize=True)
 
 
