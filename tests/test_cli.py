@@ -121,6 +121,12 @@ def test_evaluate_and_report_refuse_a_run_of_another_kind(tmp_path: Path, capsys
         assert code == 2 and "a practice run is needed, this is a pretrain run; name one, or" in line
 
 
+def test_practice_on_a_part_of_the_training_set_is_said_to_be_that(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, said in (("usb-a", True), ("usb-b", False)):
+        assert main(["practice", "--connector", name, "--runs", "/nowhere"]) == 2  # there is no pretraining
+        assert (f"note: {name} is a training connector" in capsys.readouterr().out) is said
+
+
 @pytest.fixture
 def begun(tmp_path: Path) -> Run:
     """A practice run as `lotj practice` begins it, without a trial yet."""

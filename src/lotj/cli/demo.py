@@ -10,11 +10,10 @@ from rich.console import Console
 
 from lotj.cli.collect import collect_with_bar
 from lotj.cli.evaluate import evaluate_with_bar
-from lotj.cli.job import announce_renderer, check_scenario, find_device, results_table
+from lotj.cli.job import announce_renderer, check_connector, check_scenario, find_device, results_table
 from lotj.errors import SettingsError
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run
-from lotj.sim.connector import find_connector
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Command:
     def run(self) -> None:
         """Do all phases in turn."""
         preset, console = find_preset(self.preset), Console()
-        find_connector(self.connector)
+        check_connector(self.connector, console)
         check_scenario(self.scenario)
         device = find_device(self.device)
         data = self.data or Path("data") / preset.name

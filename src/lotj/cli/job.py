@@ -15,6 +15,7 @@ from lotj.errors import SettingsError
 from lotj.evaluation import EvaluationResult
 from lotj.experience import SCENARIOS
 from lotj.runs import Run, find_run
+from lotj.sim.connector import find_connector, training_connectors
 
 RUNS = Path("runs")
 """Folder of all runs unless told otherwise."""
@@ -97,6 +98,19 @@ def check_scenario(scenario: str) -> None:
         near = difflib.get_close_matches(scenario, SCENARIOS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise SettingsError(f"unknown scenario {scenario!r}: {hint}known are {', '.join(SCENARIOS)}")
+
+
+def check_connector(name: str, console: Console) -> None:
+    """Say it where practice would be on a part of the training set.
+
+    Raises:
+        SettingsError, CatalogueError: no such connector, or its file will not do.
+    """
+    part = find_connector(name)
+    if part.name in {known.name for known in training_connectors()}:
+        console.print(
+            f"note: {part.name} is a training connector: its result will not be that of an unseen one", soft_wrap=True
+        )
 
 
 def find_device(name: str) -> str:

@@ -14,6 +14,7 @@ from lotj.cli.job import (
     RUNS,
     announce_renderer,
     begun_run,
+    check_connector,
     check_scenario,
     find_device,
     flag_value,
@@ -23,7 +24,6 @@ from lotj.cli.job import (
 from lotj.errors import SettingsError
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run, restore_settings
-from lotj.sim.connector import find_connector
 from lotj.training.practice import PracticeConfig
 
 
@@ -82,11 +82,11 @@ class Command:
 
     def run(self) -> None:
         """Practise."""
-        find_connector(self.connector)
+        console = Console()
+        check_connector(self.connector, console)
         check_scenario(self.scenario)
         begun = begun_run(self)
         pretrained = pick_run(self.pretrained, self.runs, "pretrain")
-        console = Console()
         announce_renderer(console)
         from lotj.experiments.stages import practice_phase
 
