@@ -150,7 +150,7 @@ def test_when_a_trial_ends(
     prior: Dataset, cache: Path, tmp_path: Path, settings: dict[str, Any], steps: int, success: int
 ):
     run = new_run(tmp_path)
-    config = make_config(cache, trials=1, updates_per_step=0, **settings)
+    config = make_config(cache, trials=1, updates_per_step=0, calibrate=False, **settings)
     reward = ListedReward([0.4, 0.6, 0.4, 0.9, 0.9, 0.4])
     practice(ToyRobot(), make_agent(), reward, prior, config, run, live=False)
     trial = load_trial(run.path, 1)
@@ -402,6 +402,7 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         ({"trials": 0}, "trials 0: must be at least 1"),
         ({"online_fraction": 1.5}, r"online_fraction 1.5: must be in \[0, 1\]"),
         ({"reward_threshold": 1.0}, "reward_threshold 1.0: must be between 0 and 1"),
+        ({"calibration_least": 0.0}, "calibration_least 0.0: must be between 0 and 1"),
         ({"updates_per_step": -1}, "updates_per_step -1"),
         ({"calibration_quantile": 0.0}, "calibration_quantile 0.0"),
         ({"calibration_margin": -1.0}, "calibration_margin -1.0"),
@@ -471,6 +472,25 @@ def test_threshold_rises_with_the_best_scores_and_never_falls_below_the_least():
     assert threshold.value == pytest.approx(logistic(2.0))
     threshold.see(np.array([1.0]))  # logit(1 - 1e-6) = 13.8
     assert threshold.value == pytest.approx(logistic(13.8155 - 2.0), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [
+        ({"calibrate": True}, 0.1),  # the model's 0.5 must do for all parts; here the part's own scores raise it
+        ({"calibrate": True, "calibration_least": 0.7}, 0.5),
+        ({"calibrate": True, "reward_threshold": 0.3}, 0.3),
+        ({"calibrate": False}, 0.5),
+        ({"calibrate": False, "reward_threshold": 0.3}, 0.3),
+    ],
+)
+def test_threshold_before_any_trial(
+    prior: Dataset, cache: Path, tmp_path: Path, settings: dict[str, Any], least: float
+) -> None:
+    run = new_run(tmp_path)
+    reward = ListedReward([])  # its own threshold is 0.5
+    practice(ToyRobot(), make_agent(), reward, prior, make_config(cache, trials=1, **settings), run, live=False)
+    assert run.metrics()[0]["threshold"] == least
 
 
 def test_threshold_is_a_quantile_of_the_trials_and_can_be_left_alone():

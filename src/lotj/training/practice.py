@@ -50,13 +50,17 @@ class PracticeConfig:
     max_steps: int = 20
     """Steps after which a trial is truncated."""
     reward_threshold: float | None = None
-    """Score from which a frame counts as success; None takes the reward model's, chosen on validation connectors."""
+    """Score from which a frame counts as success, at least; None takes the reward model's, chosen on validation
+    connectors, or the lower `calibration_least` where it is raised anyway."""
     hold_frames: int = 2
     """Number of frames in a row that must count as success before the trial ends with reward 1 (paper: 1). A plug some
     millimetres short of its seat already looks like a success: the step to the second frame brings it home."""
     calibrate: bool = True
     """Raise that threshold to what this part's own frames score, and judge all earlier trials anew: what one domain's
     successes score, another's plugs score a few millimetres short of the seat. No label is needed for it."""
+    calibration_least: float = 0.1
+    """Lowest threshold where it is calibrated. Lower than one that must do for all parts: it is the raising that keeps
+    false positives away, and on some parts even a plain success scores little."""
     calibration_margin: float = 2.5
     """How far below the trials' best scores the raised threshold lies [logits]."""
     calibration_quantile: float = 0.95
@@ -97,8 +101,10 @@ class PracticeConfig:
             raise SettingsError(f"practice updates_per_step {self.updates_per_step}: must be 0 (no learning) or more")
         if not 0 <= self.online_fraction <= 1:
             raise SettingsError(f"practice online_fraction {self.online_fraction}: must be in [0, 1]")
-        if self.reward_threshold is not None and not 0 < self.reward_threshold < 1:
-            raise SettingsError(f"practice reward_threshold {self.reward_threshold}: must be between 0 and 1")
+        for name in ("reward_threshold", "calibration_least"):
+            threshold = getattr(self, name)
+            if threshold is not None and not 0 < threshold < 1:
+                raise SettingsError(f"practice {name} {threshold}: must be between 0 and 1")
         unknown = set(self.offline_kinds) - set(KINDS)
         if unknown or not self.offline_kinds:
             raise SettingsError(f"practice offline_kinds {self.offline_kinds}: must be some of {', '.join(KINDS)}")
@@ -250,6 +256,13 @@ def _offline_source(
     return OfflineImages(offline)
 
 
+def _least(config: PracticeConfig, reward_model: RewardModel) -> float:
+    """The threshold before any trial."""
+    if config.reward_threshold is not None:
+        return config.reward_threshold
+    return min(reward_model.threshold, config.calibration_least) if config.calibrate else reward_model.threshold
+
+
 def _generator(run_seed: int, number: int, purpose: Literal["exploration", "updates"]) -> np.random.Generator:
     """Random numbers of trial `number`: for the robot's motions, or for the batches that are drawn."""
     return np.random.default_rng([run_seed, number, {"exploration": 1, "updates": 2}[purpose]])
@@ -270,9 +283,8 @@ class _Practice:
         self._robot = robot
         self._agent = agent
         self._reward_model = reward_model
-        least = reward_model.threshold if config.reward_threshold is None else config.reward_threshold
         margin = config.calibration_margin if config.calibrate else None
-        self._threshold = Threshold(least, config.calibration_quantile, margin)
+        self._threshold = Threshold(_least(config, reward_model), config.calibration_quantile, margin)
         self._config = config
         self._run = run
         self._buffer = OnlineBuffer(keep_images=not config.freeze_convolutions)
