@@ -61,7 +61,7 @@ class PracticeConfig:
     calibration_least: float = 0.1
     """Lowest threshold where it is calibrated. Lower than one that must do for all parts: it is the raising that keeps
     false positives away, and on some parts even a plain success scores little."""
-    calibration_margin: float = 2.5
+    calibration_margin: float = 1.0
     """How far below the trials' best scores the raised threshold lies [logits]."""
     calibration_quantile: float = 0.95
     """Which of the trials' best scores is meant, as a share of the trials."""
