@@ -56,7 +56,7 @@ def record(root: Path, episodes: int, image_size: int) -> None:
 
 
 def draw(root: Path, batches: int, answer: mp.Queue) -> None:
-    """Draw batches of the paper preset; answers seconds, bytes of frames, and the peak of memory before and after."""
+    """Draw batches of the paper preset; answers seconds, and memory before and at its peak."""
     os.setsid()  # `memory` counts a session's processes
     before = memory(os.getsid(0))
     dataset = Dataset.open(root)

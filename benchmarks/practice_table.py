@@ -31,6 +31,9 @@ from lotj.runs import Run
 
 ROBOTS = ("duo", "trio")
 
+CONTROLLERS = ("offline", "practice", "straight-down", "spiral-search")
+"""Those that are evaluated, as named in a row."""
+
 
 def counts(result: EvaluationResult) -> dict[str, Any]:
     """Successes of n with the Wilson interval."""
@@ -89,7 +92,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found = {}
     for scenario in SCENARIOS:
         cells = [row for row in rows if row["scenario"] == scenario]
-        for name in ("offline", "practice", "straight-down", "spiral-search"):
+        for name in CONTROLLERS:
             k, n = (sum(row[name][key] for row in cells) for key in ("successes", "n"))
             if n:
                 found[f"{scenario} {name}"] = {"successes": k, "n": n, "wilson95": [round(x, 3) for x in wilson(k, n)]}
@@ -105,10 +108,9 @@ def add(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any])
     table["settings"] = json.loads(json.dumps(dataclasses.asdict(find_preset(options.preset)), default=str))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(table, indent=1) + "\n")
-    keys = ("offline", "practice", "straight-down", "spiral-search")
     print(
         f"{row['connector']:18s} {row['scenario']:5s} seed {row['pretrain_seed']} "
-        + " ".join(f"{key} {row[key]['successes']}" for key in keys)
+        + " ".join(f"{key} {row[key]['successes']}" for key in CONTROLLERS)
         + f"  self-reward {row['self_reward']}  {row['practice_seconds']} s",
         flush=True,
     )

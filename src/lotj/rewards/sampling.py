@@ -19,7 +19,8 @@ NEAR_MISS_DEPTH_M = 0.004
 
 
 def almost_seated(dataset: Dataset) -> np.ndarray:
-    """Frames in which the plug is in its socket, `NEAR_MISS_DEPTH_M` at most from seated, but not seated.
+    """Frames in which the plug is as low as `NEAR_MISS_DEPTH_M` above its seat or lower, but not seated: short of the
+    seat in the socket, or pushed down beside it.
 
     Returns:
         (F,) bool.

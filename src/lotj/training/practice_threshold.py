@@ -13,8 +13,8 @@ class Threshold:
 
     A reward model ranks the frames of a part it has never seen far better than it places them: one part's successes
     score what another's plugs score some millimetres short of the seat (lab notes). So the threshold rises with the
-    best scores that the part's own trials have reached. It never falls below the one chosen on other parts: where no
-    trial has come close, the best frame so far is no success.
+    best scores that the part's own trials have reached. It has a floor, chosen on other parts: where no trial has come
+    close, the best frame so far is no success.
 
     Args:
         least: lowest value, in (0, 1).
