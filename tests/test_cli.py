@@ -23,7 +23,7 @@ from lotj.cli.job import begun_run
 from lotj.errors import RendererError
 from lotj.experiments.presets import find_preset
 from lotj.rewards.classifier import RewardConfig
-from lotj.runs import Run, restore_settings
+from lotj.runs import Run, changed_flags, restore_settings
 from lotj.runs.metrics import plain
 from lotj.sim.connector import catalogue
 from lotj.training.practice import PracticeConfig
@@ -185,6 +185,24 @@ def test_a_run_of_another_kind_or_version_is_refused(begun: Run, capsys: pytest.
 def test_settings_survive_json(config: Any) -> None:
     values = json.loads(json.dumps(plain(dataclasses.asdict(config))))
     assert restore_settings(type(config), values, "here") == config
+
+
+def test_changed_flags_ask_for_the_same_settings() -> None:
+    preset = find_preset("laptop")
+    assert changed_flags(preset.practice, preset.practice) == []
+    asked = dataclasses.replace(
+        preset.practice, calibrate=False, hold_frames=1, offline_kinds=("expert",), reward_threshold=0.5
+    )
+    flags = changed_flags(asked, preset.practice)
+    expected = "--reward-threshold 0.5 --hold-frames 1 --no-calibrate --offline-kinds expert"
+    assert flags == expected.split()
+    command = parse(["practice", "--preset", "laptop", "--connector", "usb-b", *flags])
+    assert command.settings == asked  # type: ignore[attr-defined]
+
+    paper = find_preset("paper")
+    flags = changed_flags(paper.iql, preset.iql, "iql.")
+    assert flags[:4] == ["--iql.encoder.image-size", "96", "--iql.encoder.width", "64"]
+    assert parse(["pretrain", "--preset", "laptop", *flags]).iql == paper.iql  # type: ignore[attr-defined]
 
 
 def test_flags_that_do_not_exist_end_with_code_2() -> None:

@@ -126,7 +126,9 @@ def test_domains_alternate_or_cover_the_robots() -> None:
     "settings,word",
     [({"near_miss_share": 1.0}, "near_miss_share"), ({"expert_episodes": 0}, "expert_episodes"),
      ({"recover_episodes": -1}, "recover_episodes"),
-     ({"robots_per_connector": 3}, "robots_per_connector")],
+     ({"robots_per_connector": 3}, "robots_per_connector = 3: must be 1 to 2, since robots = duo trio"),
+     ({"robots": ("uno",), "robots_per_connector": 2}, "unknown robot 'uno'; known are duo, trio"),
+     ({"robots": ("duo", "duo")}, "robots = duo duo: each must be named once")],
 )  # fmt: skip
 def test_impossible_settings_are_named(settings: dict, word: str) -> None:
     with pytest.raises(SettingsError, match=word):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -21,11 +22,11 @@ from lotj.envs.insertion import InsertionEnv, make_domain
 from lotj.errors import CheckpointError, SettingsError
 from lotj.evaluation import EvaluationResult, FilmStrip, add_evaluation, evaluate, save_filmstrips
 from lotj.experiments.parts import choose_training, of_split
-from lotj.experiments.presets import Preset
+from lotj.experiments.presets import Preset, find_preset
 from lotj.nets.encoder import to_tensor
 from lotj.rewards.model import RewardModel
 from lotj.robots.simulated import SimulatedRobot
-from lotj.runs import Run, atomic_write
+from lotj.runs import Run, atomic_write, changed_flags, restore_settings
 from lotj.saliency.gradcam import gradcam
 from lotj.sim.bench import RATE_HZ
 from lotj.sim.connector import find_connector
@@ -129,10 +130,10 @@ def practice_phase(
         "pretrain_seed": pretrained.seed,
         "practice": _plain(asdict(preset.practice)),
         "commands": [
-            f"lotj collect --preset {preset.name} --data {pretrained.config['data']}",
-            f"lotj pretrain --preset {preset.name} --data {pretrained.config['data']} --seed {pretrained.seed}",
-            f"lotj practice --preset {preset.name} --connector {connector} --scenario {scenario} --robot {robot} "
-            f"--domain-seed {domain_seed} --trials {preset.practice.trials} --seed {seed}",
+            *_pretrain_commands(pretrained),
+            f"lotj practice --preset {preset.name} --connector {shlex.quote(connector)} --scenario {scenario} "
+            f"--robot {robot} --domain-seed {domain_seed} --seed {seed}"
+            + _words(changed_flags(preset.practice, find_preset(preset.name).practice)),
             "lotj evaluate runs/last",
             "lotj report runs/last",
         ],
@@ -149,6 +150,25 @@ def practice_phase(
         machine.close()
     _add_timing(run, "practice", time.perf_counter() - started)
     return run, result
+
+
+def _pretrain_commands(run: Run) -> list[str]:
+    """The commands that make a pretraining run again. What the data set was collected with beside its preset's settings
+    is not known."""
+    config, preset = run.config, find_preset(run.config["preset"])
+    flags = [
+        word
+        for name in ("reward", "iql", "pretrain")
+        for usual in [getattr(preset, name)]
+        for word in changed_flags(restore_settings(type(usual), config[name], str(run.path)), usual, f"{name}.")
+    ]
+    data = f"--preset {preset.name} --data {shlex.quote(config['data'])}"
+    return [f"lotj collect {data}", f"lotj pretrain {data} --seed {run.seed}{_words(flags)}"]
+
+
+def _words(flags: list[str]) -> str:
+    """Flags as they follow others on a command line."""
+    return "".join(f" {shlex.quote(flag)}" for flag in flags)
 
 
 def evaluate_phase(

@@ -2,6 +2,6 @@
 
 from lotj.files import atomic_write
 from lotj.runs.run import Run, find_run
-from lotj.runs.settings import restore_settings
+from lotj.runs.settings import changed_flags, restore_settings
 
-__all__ = ["Run", "atomic_write", "find_run", "restore_settings"]
+__all__ = ["Run", "atomic_write", "changed_flags", "find_run", "restore_settings"]

@@ -1,4 +1,4 @@
-"""Settings back from JSON: what `Run.create` took apart, as the dataclass it was."""
+"""Settings as text: back from the JSON that `Run.create` wrote, and as the flags that ask for them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,30 @@ def restore_settings(kind: type[Config], values: Mapping[str, Any], where: str) 
         other = sorted(names ^ values.keys())[0]
         raise SettingsError(f"{where}: setting {other!r} is not in both the run and this lotj; start a new run")
     return kind(**{name: _restore(hints[name], value, where) for name, value in values.items()})
+
+
+def changed_flags(settings: Any, default: Any, prefix: str = "") -> list[str]:
+    """The words of a command line that ask for `settings` where `default` would be taken (tyro's flags).
+
+    Args:
+        settings: a (nested) settings dataclass of numbers, texts, switches, tuples and None.
+        default: another of the same class.
+        prefix: name of the settings on the command line with a dot, e.g. ``reward.``; "" where they have none.
+
+    Returns:
+        e.g. ``["--reward.steps", "500", "--reward.augment.no-enabled"]``; empty where nothing differs.
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(settings):
+        value, usual = getattr(settings, field.name), getattr(default, field.name)
+        name = field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            words += changed_flags(value, usual, f"{prefix}{name}.")
+        elif value != usual and isinstance(value, bool):
+            words.append(f"--{prefix}{name if value else f'no-{name}'}")
+        elif value != usual:
+            words += [f"--{prefix}{name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return words
 
 
 def _restore(hint: Any, value: Any, where: str) -> Any:

@@ -19,6 +19,7 @@ from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import InsertionEnv, make_domain
 from lotj.errors import SettingsError
 from lotj.experience import KINDS, SCENARIOS, Domain, Episode
+from lotj.sim.arm import find_arm
 
 RECOVERED_MISTAKE = (1e-3, 15e-3)
 """Range of the wrong calibration that the expert is shown to recover from [m]."""
@@ -58,8 +59,15 @@ class CollectConfig:
             raise SettingsError(f"expert_episodes = {self.expert_episodes}: must be at least 1")
         if self.recover_episodes < 0:
             raise SettingsError(f"recover_episodes = {self.recover_episodes}: must not be negative")
+        for robot in self.robots:
+            find_arm(robot)
+        if len(set(self.robots)) < len(self.robots):
+            raise SettingsError(f"robots = {' '.join(self.robots)}: each must be named once")
         if not 1 <= self.robots_per_connector <= len(self.robots):
-            raise SettingsError(f"robots_per_connector = {self.robots_per_connector}: must be 1 to {len(self.robots)}")
+            raise SettingsError(
+                f"robots_per_connector = {self.robots_per_connector}: must be 1 to {len(self.robots)}, since robots = "
+                f"{' '.join(self.robots)}"
+            )
 
     def counts(self) -> dict[str, int]:
         """Episodes of each kind per domain."""
