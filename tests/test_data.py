@@ -254,13 +254,24 @@ def test_summary_and_description(root: Path) -> None:
     assert (second.frames, second.discarded) == (0, 1)
     assert np.isnan(second.success_rate) and np.isnan(second.mean_steps)
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(describe(root))
+    console.print(describe(root, by="domain"))
     text = console.export_text()
     assert "3 episodes: 3 far, 0 near" in text and "7 frames: 28.6% show the plug seated" in text
     assert "discarded episodes: 1 dislodged" in text and "expert 1 of 2, half 1 of 1" in text
     assert all(line in text.splitlines() for line in LEGEND.splitlines())  # not wrapped at 80 columns
     row = next(line for line in text.splitlines() if line.startswith("a "))
     assert row.split() == ["a", "1/2", "-", "-", "1/1", "-", "67%", "7", "1.3", "0"]
+
+
+def test_summary_of_a_family_adds_up_its_domains(root: Path) -> None:
+    fill(root, episode(1, name="a"), episode(2, (0, 0), truncated=True, name="a"))  # 3 and 2 frames
+    fill(root, episode(3, name="b"))
+    with EpisodeWriter(root, domain("b"), SIZE) as writer:
+        writer.discard("expert", "far", 4, "dislodged")
+    (peg,) = summarise(Dataset.open(root), "connector")
+    assert peg.name == "peg" and peg.episodes[0] == 3 and peg.successes[0] == 2
+    assert (peg.frames, peg.success_frames, peg.discarded) == (3 + 2 + 3, 2, 1)
+    assert peg.mean_steps == pytest.approx(5 / 3)
 
 
 def test_film_strip_shows_first_and_last_and_marks_success(root: Path) -> None:

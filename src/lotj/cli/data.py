@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -18,16 +18,18 @@ DATA = Path("data/laptop")
 
 @dataclass(frozen=True)
 class Info:
-    """Figures of a data set: episodes of each domain and kind, how they ended, frames, and what was discarded."""
+    """Figures of a data set: episodes of each family and kind, how they ended, frames, and what was discarded."""
 
     root: tyro.conf.Positional[Path] = DATA
     """Folder of the data set."""
+    by: Literal["family", "connector", "domain"] = "family"
+    """What a row of the table stands for."""
 
     def run(self) -> None:
         """Print them."""
         from lotj.data.inspect import describe
 
-        Console().print(describe(self.root))
+        Console().print(describe(self.root, self.by))
 
 
 @dataclass(frozen=True)

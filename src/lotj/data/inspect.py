@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -15,7 +16,7 @@ from rich.text import Text
 from lotj.data import layout
 from lotj.data.dataset import Dataset
 from lotj.errors import DataError
-from lotj.experience import KINDS, SCENARIOS, Domain
+from lotj.experience import KINDS, SCENARIOS
 
 LEGEND = """
 domain: a connector in a robot's gripper, with one setting of camera and light
@@ -27,12 +28,16 @@ steps: mean length of an episode; lost: discarded (the plug slipped)"""
 """What the words of `describe` mean, in lines that fit a terminal of 80 columns."""
 
 
+Grouping = Literal["family", "connector", "domain"]
+"""What a row of figures stands for."""
+
+
 @dataclass(frozen=True)
-class DomainSummary:
-    """Figures of one domain.
+class Summary:
+    """Figures of one domain, or of all domains of one connector or family.
 
     Attributes:
-        domain: the domain.
+        name: of the domain, connector or family.
         episodes: number of finished episodes, in the order of `KINDS`.
         successes: how many of them ended in a true success, in the order of `KINDS`.
         frames: number of frames.
@@ -41,7 +46,7 @@ class DomainSummary:
         discarded: number of episodes thrown away.
     """
 
-    domain: Domain
+    name: str
     episodes: tuple[int, ...]
     successes: tuple[int, ...]
     frames: int
@@ -55,45 +60,50 @@ class DomainSummary:
         return sum(self.successes) / sum(self.episodes) if sum(self.episodes) else float("nan")
 
 
-def summarise(dataset: Dataset) -> list[DomainSummary]:
-    """Figures of each domain, in the order of `dataset.domains`."""
-    shape = (len(dataset.domains), len(KINDS))
+def summarise(dataset: Dataset, by: Grouping = "domain") -> list[Summary]:
+    """Figures of each domain, connector or family, in the order in which `dataset.domains` first names it."""
+    of_domain = [domain.name if by == "domain" else getattr(domain, by) for domain in dataset.domains]
+    names = list(dict.fromkeys(of_domain))
+    group = np.array([names.index(name) for name in of_domain])
+    shape = (len(names), len(KINDS))
     episodes, successes = np.zeros(shape, int), np.zeros(shape, int)
-    frames, success_frames = np.zeros(shape[0], int), np.zeros(shape[0], int)
+    frames, success_frames, discarded = (np.zeros(shape[0], int) for _ in range(3))
     table = dataset.episodes
-    np.add.at(episodes, (table["domain"], table["kind"]), 1)
-    np.add.at(successes, (table["domain"], table["kind"]), table["success"])
-    np.add.at(frames, table["domain"], table["n_frames"])
-    np.add.at(success_frames, table["domain"], table["success_frames"])
+    groups = group[table["domain"]]
+    np.add.at(episodes, (groups, table["kind"]), 1)
+    np.add.at(successes, (groups, table["kind"]), table["success"])
+    np.add.at(frames, groups, table["n_frames"])
+    np.add.at(success_frames, groups, table["success_frames"])
+    np.add.at(discarded, group, [dataset.discarded[domain.name].total() for domain in dataset.domains])
     return [
-        DomainSummary(
-            domain=domain,
+        Summary(
+            name=name,
             episodes=tuple(episodes[i].tolist()),
             successes=tuple(successes[i].tolist()),
             frames=int(frames[i]),
             success_frames=int(success_frames[i]),
             mean_steps=float(frames[i] / episodes[i].sum() - 1) if episodes[i].any() else float("nan"),
-            discarded=dataset.discarded[domain.name].total(),
+            discarded=int(discarded[i]),
         )
-        for i, domain in enumerate(dataset.domains)
+        for i, name in enumerate(names)
     ]
 
 
-def describe(root: Path, domains: Callable[[Domain], bool] | None = None) -> RenderableType:
-    """What the data set at `root` holds, for the terminal: overall figures and a table with a row per domain.
+def describe(root: Path, by: Grouping = "family") -> RenderableType:
+    """What the data set at `root` holds, for the terminal: overall figures and a table with a row per `by`.
 
     Raises:
         DataError: see `Dataset.open`.
     """
-    dataset = Dataset.open(root, domains)
-    summaries = summarise(dataset)
+    dataset = Dataset.open(root)
+    summaries = summarise(dataset, by)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("domain", overflow="fold", vertical="bottom")
+    table.add_column(by, overflow="fold", vertical="bottom")
     for title in (*KINDS, "success", "frames", "steps", "lost"):
         short = title.replace("withdraw", "with-\ndraw").replace("recover", "re-\ncover")
         table.add_column(short, justify="right", no_wrap=True)
     for summary in summaries:
-        table.add_row(summary.domain.name, *_cells(summary))
+        table.add_row(summary.name, *_cells(summary))
     scenarios = np.bincount(dataset.episodes["scenario"], minlength=len(SCENARIOS))
     size = dataset.n_frames * (dataset.image_size**2 * 3 + layout.ROW.itemsize)
     lines = [
@@ -154,13 +164,13 @@ def check(root: Path, progress: Callable[[int, int], None] | None = None) -> lis
     return problems
 
 
-def _cells(summary: DomainSummary) -> list[str]:
+def _cells(summary: Summary) -> list[str]:
     kinds = [f"{s}/{n}" if n else "-" for s, n in zip(summary.successes, summary.episodes, strict=True)]
     rate, steps = (f"{summary.success_rate:.0%}", f"{summary.mean_steps:.1f}") if summary.frames else ("-", "-")
     return [*kinds, rate, f"{summary.frames:,}", steps, str(summary.discarded)]
 
 
-def _by_kind(summaries: list[DomainSummary]) -> str:
+def _by_kind(summaries: list[Summary]) -> str:
     """Successes of episodes of each kind, over all domains."""
     episodes = np.sum([summary.episodes for summary in summaries], axis=0)
     successes = np.sum([summary.successes for summary in summaries], axis=0)
