@@ -196,6 +196,8 @@ def test_changed_flags_ask_for_the_same_settings() -> None:
     flags = changed_flags(asked, preset.practice)
     expected = "--reward-threshold 0.5 --hold-frames 1 --no-calibrate --offline-kinds expert"
     assert flags == expected.split()
+    of_run = json.loads(json.dumps(dataclasses.asdict(asked), default=str)) | {"of_another_version": 1}
+    assert changed_flags(of_run, preset.practice) == flags
     command = parse(["practice", "--preset", "laptop", "--connector", "usb-b", *flags])
     assert command.settings == asked  # type: ignore[attr-defined]
 

@@ -26,7 +26,7 @@ from lotj.experiments.presets import Preset, find_preset
 from lotj.nets.encoder import to_tensor
 from lotj.rewards.model import RewardModel
 from lotj.robots.simulated import SimulatedRobot
-from lotj.runs import Run, atomic_write, changed_flags, restore_settings
+from lotj.runs import Run, atomic_write, changed_flags
 from lotj.saliency.gradcam import gradcam
 from lotj.sim.bench import RATE_HZ
 from lotj.sim.connector import find_connector
@@ -159,8 +159,7 @@ def _pretrain_commands(run: Run) -> list[str]:
     flags = [
         word
         for name in ("reward", "iql", "pretrain")
-        for usual in [getattr(preset, name)]
-        for word in changed_flags(restore_settings(type(usual), config[name], str(run.path)), usual, f"{name}.")
+        for word in changed_flags(config[name], getattr(preset, name), f"{name}.")
     ]
     data = f"--preset {preset.name} --data {shlex.quote(config['data'])}"
     return [f"lotj collect {data}", f"lotj pretrain {data} --seed {run.seed}{_words(flags)}"]

@@ -36,23 +36,28 @@ def changed_flags(settings: Any, default: Any, prefix: str = "") -> list[str]:
     """The words of a command line that ask for `settings` where `default` would be taken (tyro's flags).
 
     Args:
-        settings: a (nested) settings dataclass of numbers, texts, switches, tuples and None.
+        settings: a (nested) settings dataclass of numbers, texts, switches, tuples and None, or its JSON values; of
+            these, settings that `default` does not have (of another version) are left out.
         default: another of the same class.
         prefix: name of the settings on the command line with a dot, e.g. ``reward.``; "" where they have none.
 
     Returns:
         e.g. ``["--reward.steps", "500", "--reward.augment.no-enabled"]``; empty where nothing differs.
     """
+    values, usual = (item if isinstance(item, Mapping) else dataclasses.asdict(item) for item in (settings, default))
     words: list[str] = []
-    for field in dataclasses.fields(settings):
-        value, usual = getattr(settings, field.name), getattr(default, field.name)
-        name = field.name.replace("_", "-")
-        if dataclasses.is_dataclass(value):
-            words += changed_flags(value, usual, f"{prefix}{name}.")
-        elif value != usual and isinstance(value, bool):
+    for field in (name for name in usual if name in values):
+        value, name = values[field], field.replace("_", "-")
+        if isinstance(value, Mapping):
+            words += changed_flags(value, usual[field], f"{prefix}{name}.")
+            continue
+        several = isinstance(value, (tuple, list))
+        if str(tuple(value) if several else value) == str(usual[field]):  # JSON holds paths as text
+            continue
+        if isinstance(value, bool):
             words.append(f"--{prefix}{name if value else f'no-{name}'}")
-        elif value != usual:
-            words += [f"--{prefix}{name}", *map(str, value if isinstance(value, tuple) else [value])]
+        else:
+            words += [f"--{prefix}{name}", *map(str, value if several else [value])]
     return words
 
 
