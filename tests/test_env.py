@@ -12,7 +12,8 @@ from gymnasium.utils.env_checker import check_env
 
 import lotj.envs  # noqa: F401  (registers lotj/Insertion-v0)
 from lotj.controllers.expert import Expert, towards
-from lotj.controllers.search import SpiralSearch, StraightDown
+from lotj.controllers.localize import Localize, LocalizeFirst
+from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.insertion import InsertionEnv, start_offset
 from lotj.errors import LotjError, RobotError, SettingsError
 from lotj.robots.simulated import SimulatedRobot
@@ -187,6 +188,42 @@ def test_spiral_keeps_its_pitch_and_speed() -> None:
     np.testing.assert_allclose(np.linalg.norm(path[-1]), 1e-3 * spiral._angle / (2 * np.pi), rtol=1e-6)
     assert np.abs(moves).max() <= 1.0
     np.testing.assert_array_equal(StraightDown()(None, {}), [0.0, 0.0, -1.0])
+
+
+def test_random_search_descends_then_visits_its_positions_and_stays() -> None:
+    """Reach 10 mm, 6 mm a step: a position at most 20 mm from the one before takes 4 steps, five take at most 20."""
+    search = RandomSearch(reach=10e-3, action_scale=6e-3)
+    search.reset(4)
+    free, touching = ({"wrench": np.array([0.0, 0.0, force])} for force in (0.0, 10.0))
+    np.testing.assert_array_equal(search(None, free), [0.0, 0.0, -1.0])
+    moves = np.array([search(None, touching), *(search(None, free) for _ in range(24))])  # in a hole it goes on
+    assert np.abs(moves).max() <= 1.0 + 1e-12 and (moves[:, 2] == -0.7).all()
+    path = np.cumsum(moves[:, :2] * 6e-3, axis=0)
+    wanted = np.random.default_rng(4).uniform(-10e-3, 10e-3, (5, 2))
+    nearest = np.linalg.norm(path[:, None] - wanted, axis=2)
+    assert (nearest.min(0) < 1e-9).all() and (np.diff(nearest.argmin(0)) > 0).all()  # all of them, in order
+    np.testing.assert_allclose(path[-4:], np.tile(wanted[-1], (4, 1)), atol=1e-9)
+
+
+def test_localize_goes_where_the_model_says() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    says = {"at": np.array([3e-3, 0.0, 0.03])}
+    controller = Localize(lambda images: says["at"][None], 6e-3, contact_height=0.02)
+    np.testing.assert_allclose(controller(image, {}), [-0.5, 0.0, 0.0])
+    says["at"] = np.array([0.6e-3, 0.0, 0.03])
+    np.testing.assert_allclose(controller(image, {}), [-0.1, 0.0, -1.0])
+
+
+def test_localize_first_leaves_the_rest_to_the_other_for_good() -> None:
+    image, says = np.zeros((4, 4, 3), np.uint8), {"x": 15e-3}
+    down = [0.0, 0.0, -1.0]
+    controller = LocalizeFirst(lambda images: np.array([[says["x"], 0.0, 0.0]]), StraightDown(), 6e-3, most_steps=3)
+    controller.reset(0)
+    for x, action in ((15e-3, [-1.0, 0.0, 0.0]), (3e-3, [-0.5, 0.0, 0.0]), (0.5e-3, down), (15e-3, down)):
+        says["x"] = x
+        np.testing.assert_allclose(controller(image, {}), action)
+    controller.reset(1)  # never there: three steps, then the other
+    assert [controller(image, {}).tolist() == down for _ in range(5)] == [False, False, False, True, True]
 
 
 def test_robot_shows_images_only_and_writes_the_truth_aside(tmp_path: Path) -> None:

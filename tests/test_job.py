@@ -11,7 +11,9 @@ import pytest
 
 from lotj.agents.iql import IQL
 from lotj.agents.iql_config import IQLConfig
-from lotj.errors import SettingsError
+from lotj.agents.localizer import LocalizerConfig
+from lotj.errors import CheckpointError, SettingsError
+from lotj.experiments.entrants import check_entrants
 from lotj.experiments.presets import PRESETS, Preset, find_preset
 from lotj.experiments.stages import (
     PolicyController,
@@ -39,6 +41,7 @@ TINY = Preset(
     reward=RewardConfig(encoder=ENCODER, steps=20, batch=32),
     iql=IQLConfig(encoder=ENCODER),
     pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
+    localizer=LocalizerConfig(encoder=ENCODER, steps=20, batch=32),
     practice=PracticeConfig(
         trials=4,
         warmup_trials=1,
@@ -89,8 +92,14 @@ def test_from_nothing_to_the_report(job: tuple[Path, Run]) -> None:
     results = evaluate_phase(run, trials=4)
     assert [r.name for r in results] == ["offline", "practice", "straight-down", "spiral-search"]
     assert all(list(r.seed) == list(results[0].seed) for r in results)
+    with pytest.raises(CheckpointError, match="holds no localisation model"):
+        evaluate_phase(run, trials=4, controllers=["localize"])
+    pretrain_phase(TINY, root / "data", root / "runs", 0, resume=pretrained, live=False, with_localizer=True)
+    searches = ["random-search", "localize", "localize-straight-down", "localize-random-search"]
+    more = evaluate_phase(run, trials=4, controllers=searches)
+    assert [r.name for r in more] == searches and list(more[0].seed) == list(results[0].seed)
     page = build_report(run.path).read_text()
-    for words in ("NEMA 5-15", "Straight down", "Spiral search", "of 4"):
+    for words in ("NEMA 5-15", "Straight down", "Spiral search", "Localize, then random search", "of 4"):
         assert words in page
 
 
@@ -104,6 +113,14 @@ def test_practice_resumes_on_the_bench_exactly(job: tuple[Path, Run]) -> None:
     same = ("trial", "seed", "steps", "score", "predicted_success", "value")
     rows = [[{key: row.get(key) for key in same} for row in run.metrics()] for run in (whole, parts)]
     assert rows[0] == rows[1]
+
+
+def test_controllers_are_checked_by_name() -> None:
+    check_entrants(["offline", "localize-spiral-search"])
+    with pytest.raises(SettingsError, match="unknown controller 'random': did you mean 'random-search'"):
+        check_entrants(["offline", "random"])
+    with pytest.raises(SettingsError, match="none is named"):
+        check_entrants([])
 
 
 def test_presets_are_found_by_name() -> None:

@@ -17,6 +17,7 @@ from lotj.nets.encoder import EncoderConfig, ResNetEncoder, to_tensor
 from lotj.nets.heads import mlp
 from lotj.nets.norm import GroupNorm, standardise
 from lotj.nets.precision import autocast, check_finite
+from lotj.nets.schedule import warmup_cosine
 
 PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
 
@@ -356,3 +357,10 @@ def test_everything_runs_on_cuda_as_on_the_cpu() -> None:
     assert torch.allclose(here, there, atol=2e-2)
     assert augmented.is_cuda and augmented.shape == images.shape
     assert torch.isfinite(fast).all()
+
+
+def test_learning_rate_rises_then_falls_to_nothing() -> None:
+    rates = [warmup_cosine(step, steps=102, lr=1.0, warmup=2) for step in range(102)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[52] == pytest.approx(0.5)
+    assert rates[101] == pytest.approx(0.0, abs=1e-3)

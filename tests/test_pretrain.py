@@ -13,14 +13,17 @@ import pytest
 import torch
 
 from lotj.agents import IQL, IQLConfig
+from lotj.agents.localizer import Localizer, LocalizerConfig
 from lotj.data.dataset import Dataset
 from lotj.data.store import EpisodeWriter
-from lotj.errors import CheckpointError, DataError, SettingsError
+from lotj.errors import CheckpointError, DataError, NumericsError, SettingsError
 from lotj.experience import KINDS, Domain, Episode
+from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
+from lotj.training.localize import load_localizer, pretrain_localizer
 from lotj.training.policy_report import motion_of_action, policy_report, returns
 from lotj.training.pretrain import (
     AGENT,
@@ -289,6 +292,59 @@ def test_learning_rate_rises_and_falls():
 def test_impossible_settings(settings):
     with pytest.raises(SettingsError, match="pretrain"):
         replace(CONFIG, **settings)
+
+
+# The localisation model
+
+LOCALIZER_CONFIG = LocalizerConfig(
+    encoder=ENCODER, augment=AugmentConfig(enabled=False), hidden=(32,), steps=6, batch=8, warmup=2
+)
+
+
+def localize(data: tuple[Dataset, Dataset], run: Run, **settings: Any) -> Localizer:
+    return pretrain_localizer(*data, replace(LOCALIZER_CONFIG, **settings), run, log_every=1, live=False)
+
+
+def test_localizer_finds_the_plug_of_an_unseen_domain(data, tmp_path):
+    run = Run.create(tmp_path, "pretrain", {}, seed=0)
+    localize(data, run, steps=300, batch=32, lr=3e-3)
+    (row,) = run.metrics("localizer-validation")
+    assert row["connector"] == "plug-ccc"
+    # A pixel of the picture is 2 mm. Half of the frames are within some millimetres of the axis, so a constant is good.
+    assert row["lateral_mm_blind"] > 2.0
+    assert row["lateral_mm"] < 1.5 and row["lateral_mm_90"] < 3.0
+
+
+def test_localizer_stopped_and_resumed_equals_never_stopped(data, tmp_path):
+    whole = Run.create(tmp_path, "pretrain", {}, seed=3)
+    localize(data, whole)
+    run = PatientRun.create(tmp_path, "pretrain", {}, seed=3)
+    run.press = ("localizer", 4)
+    with pytest.raises(KeyboardInterrupt, match="stopped after update 4 of 6"):
+        localize(data, run)
+    localize(data, run)
+    images = data[1].images(np.arange(10))
+    np.testing.assert_array_equal(load_localizer(whole).locate(images), load_localizer(run).locate(images))
+    assert timeless(whole.metrics("localizer")) == timeless(run.metrics("localizer"))
+    with pytest.raises(CheckpointError, match="begun with other settings"):
+        localize(data, run, batch=4)
+
+
+def test_localizer_refuses_what_cannot_work(data, tmp_path):
+    run = Run.create(tmp_path, "pretrain", {}, seed=0)
+    with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume --run-folder .* --with-localizer"):
+        load_localizer(run)
+    with pytest.raises(SettingsError, match="localizer image size 32: .* holds 16 px"):
+        localize(data, run, encoder=replace(ENCODER, image_size=32))
+    with pytest.raises(SettingsError, match=r"flip 0\.5: must be 0"):
+        LocalizerConfig(augment=AugmentConfig(flip=0.5))
+    with pytest.raises(SettingsError, match="localizer steps 0: must be at least 1"):
+        LocalizerConfig(steps=0)
+    localizer = Localizer(LOCALIZER_CONFIG)
+    with pytest.raises(NumericsError, match="position: 1 of 3 values"):
+        localizer.update(np.zeros((1, SIZE, SIZE, 3), np.uint8), np.array([[0.0, np.nan, 0.0]]))
+    with pytest.raises(CheckpointError, match="does not fit this program"):
+        Localizer.restore({"config": {}})
 
 
 # The report

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lotj.data.prefetch import Prefetcher
 from lotj.data.replay import MixedReplay, OfflineFeatures, OnlineBuffer, Trial, choose_transitions, first_success
+from lotj.errors import DataError
 
 
 def make_trial(number: int, steps: int, first: int, success: bool = False) -> Trial:
@@ -169,3 +171,17 @@ def test_subset_never_exceeds_its_size():
     chosen = choose_transitions(domain, np.zeros(210), 100, 0.5, np.random.default_rng(0))
     assert len(chosen) == 100
     assert sorted(np.bincount(domain[chosen])) == [14] * 5 + [15] * 2
+
+
+def test_prefetcher_gives_each_step_its_own_and_passes_errors_on() -> None:
+    def load(step: int) -> int:
+        if step == 5:
+            raise DataError("frame 5 is missing")
+        return step * step
+
+    ahead = Prefetcher(load)
+    assert [ahead.get(step) for step in (0, 1, 2, 7, 8, 3, 4)] == [0, 1, 4, 49, 64, 9, 16]
+    with pytest.raises(DataError, match="frame 5"):
+        ahead.get(5)
+    assert ahead.get(6) == 36
+    ahead.close()

@@ -25,9 +25,9 @@ from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
 from lotj.rewards.model import RewardModel
-from lotj.rewards.sampling import BalancedSampler, Prefetcher, almost_seated, near_misses
+from lotj.rewards.sampling import BalancedSampler, almost_seated, near_misses
 from lotj.rewards.threshold import area_under_curve, choose_threshold, curve
-from lotj.rewards.training import RewardTrainer, learning_rate, train_reward
+from lotj.rewards.training import RewardTrainer, train_reward
 
 SIZE = 16
 CONFIG = RewardConfig(
@@ -162,20 +162,6 @@ def test_data_without_successes_is_refused(train: Dataset) -> None:
         BalancedSampler(train, 1.5)
 
 
-def test_prefetcher_gives_each_step_its_own_and_passes_errors_on() -> None:
-    def load(step: int) -> int:
-        if step == 5:
-            raise DataError("frame 5 is missing")
-        return step * step
-
-    ahead = Prefetcher(load)
-    assert [ahead.get(step) for step in (0, 1, 2, 7, 8, 3, 4)] == [0, 1, 4, 49, 64, 9, 16]
-    with pytest.raises(DataError, match="frame 5"):
-        ahead.get(5)
-    assert ahead.get(6) == 36
-    ahead.close()
-
-
 # --- figures and threshold
 
 
@@ -241,14 +227,6 @@ def test_threshold_needs_both_labels() -> None:
 
 
 # --- training
-
-
-def test_learning_rate_rises_then_falls_to_nothing() -> None:
-    config = replace(CONFIG, steps=102, warmup=2, lr=1.0)
-    rates = [learning_rate(step, config) for step in range(102)]
-    assert rates[:3] == [0.5, 1.0, 1.0]
-    assert rates[52] == pytest.approx(0.5)
-    assert rates[101] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_trainer_names_every_term(train: Dataset) -> None:

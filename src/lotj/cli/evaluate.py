@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from rich.progress import Progress
 from lotj.cli.job import RUNS, announce_renderer, find_device, pick_run, results_table
 from lotj.errors import SettingsError
 from lotj.evaluation import EvaluationResult
+from lotj.experiments.entrants import DEFAULT, check_entrants
 from lotj.runs import Run
 
 
 @dataclass(frozen=True)
 class Command:
-    """Count true successes before and after practice, and of straight down and spiral search, from the same poses."""
+    """Count true successes before and after practice, and of hand-made baselines, from the same start poses."""
 
     run_folder: tyro.conf.Positional[Path | None] = None
     """Folder of the practice run; the newest under --runs by default."""
@@ -25,6 +27,9 @@ class Command:
     """Folder of all runs."""
     trials: int = 20
     """Trials of each controller."""
+    controllers: tuple[str, ...] = DEFAULT
+    """Which to evaluate: offline, practice, straight-down, random-search, spiral-search, localize, and each of the
+    three searches with localize- before its name, to start from where a model says the socket is."""
     spread: float = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
     device: str = "auto"
@@ -36,17 +41,24 @@ class Command:
             raise SettingsError(f"trials {self.trials}: must be at least 1")
         if not 0.0 <= self.spread <= 2.0:
             raise SettingsError(f"spread {self.spread}: must be between 0 and 2")
+        check_entrants(self.controllers)
         run = pick_run(self.run_folder, self.runs, "practice")
         console = Console()
         announce_renderer(console)
+        device = find_device(self.device)
         console.print(
-            results_table(evaluate_with_bar(run, self.trials, find_device(self.device), console, self.spread))
+            results_table(evaluate_with_bar(run, self.trials, device, console, self.spread, self.controllers))
         )
         console.print(f"{run.path}: make its page with `lotj report {run.path}`", markup=False, soft_wrap=True)
 
 
 def evaluate_with_bar(
-    run: Run, trials: int, device: str, console: Console, spread: float = 1.0
+    run: Run,
+    trials: int,
+    device: str,
+    console: Console,
+    spread: float = 1.0,
+    controllers: Sequence[str] = DEFAULT,
 ) -> list[EvaluationResult]:
     """Evaluate a practice run behind a progress bar."""
     from lotj.experiments.stages import evaluate_phase
@@ -59,4 +71,4 @@ def evaluate_with_bar(
                 tasks[name] = bar.add_task(name, total=trials)
             bar.advance(tasks[name])  # type: ignore[arg-type]
 
-        return evaluate_phase(run, trials, device, on_trial, spread)
+        return evaluate_phase(run, trials, device, on_trial, spread, controllers)

@@ -9,7 +9,8 @@ from typing import ClassVar, Self
 
 from rich.console import Console
 
-from lotj.agents.iql import IQLConfig
+from lotj.agents.iql_config import IQLConfig
+from lotj.agents.localizer import LocalizerConfig
 from lotj.cli.job import RUNS, begun_run, find_device, flag_value, run_to_resume
 from lotj.experiments.presets import find_preset
 from lotj.rewards.classifier import RewardConfig
@@ -31,8 +32,12 @@ class Command:
     reward: RewardConfig
     iql: IQLConfig
     pretrain: PretrainConfig
+    localizer: LocalizerConfig
     preset: str = "laptop"
     """Size of the job: demo, laptop or paper. It sets the defaults of all other flags."""
+    with_localizer: bool = False
+    """Also train the model of where the socket is, which the localising baselines need; with --resume, a finished
+    pretraining can be given one."""
     seed: int = 0
     """Fixes weights, batches and augmentation."""
     runs: Path = RUNS
@@ -51,17 +56,21 @@ class Command:
         if run is not None:
             return cls.of_run(run)
         preset = find_preset(flag_value(flags, "--preset") or cls.preset)
-        return cls(Path("data") / preset.name, preset.reward, preset.iql, preset.pretrain, preset.name)
+        parts = (preset.reward, preset.iql, preset.pretrain, preset.localizer)
+        return cls(Path("data") / preset.name, *parts, preset.name)
 
     @classmethod
     def of_run(cls, run: Run) -> Self:
         """The command that a run was begun with."""
         config, where = run.config, str(run.path)
+        # A run from before there was one begins its localisation model with the preset's settings.
+        localizer = config.get("localizer") or dataclasses.asdict(find_preset(config["preset"]).localizer)
         return cls(
             data=Path(config["data"]),
             reward=restore_settings(RewardConfig, config["reward"], where),
             iql=restore_settings(IQLConfig, config["iql"], where),
             pretrain=restore_settings(PretrainConfig, config["pretrain"], where),
+            localizer=restore_settings(LocalizerConfig, localizer, where),
             preset=config["preset"],
             seed=run.seed,
             runs=run.path.parent,
@@ -73,7 +82,9 @@ class Command:
         from lotj.experiments.stages import pretrain_phase
 
         begun = begun_run(self)
-        preset = dataclasses.replace(find_preset(self.preset), reward=self.reward, iql=self.iql, pretrain=self.pretrain)
-        run = pretrain_phase(preset, self.data, self.runs, self.seed, find_device(self.device), begun)
+        parts = {name: getattr(self, name) for name in ("reward", "iql", "pretrain", "localizer")}
+        preset = dataclasses.replace(find_preset(self.preset), **parts)
+        device = find_device(self.device)
+        run = pretrain_phase(preset, self.data, self.runs, self.seed, device, begun, with_localizer=self.with_localizer)
         run.close()
         Console().print(f"{run.path}: practise with `lotj practice --connector NAME`", markup=False, highlight=False)

@@ -11,6 +11,10 @@ CONTACT_FORCE = 3.0
 """Upward force that counts as touching [N]; ConnTact and UR programs use 3-7 N."""
 
 
+PRESSING = -0.7
+"""Downward action of a search in contact: the robot's force limit turns it into a push."""
+
+
 class StraightDown:
     """Moves straight down from the start."""
 
@@ -20,6 +24,46 @@ class StraightDown:
     def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
         """(3,) action."""
         return np.array([0.0, 0.0, -1.0])
+
+
+class RandomSearch:
+    """Moves down until it touches, then to random positions one after the other while pressing (LOTJ section VI-A).
+
+    Where it is, it knows from its own commands. How far the positions reach, how hard to press and how many steps each
+    one has are not published; they are those of the other controllers here.
+
+    Args:
+        reach: positions are drawn within this of the start, in x and y [m].
+        action_scale: metres of an action of 1.
+        positions: how many are drawn (paper: 5); after the last one it stays.
+    """
+
+    def __init__(self, reach: float, action_scale: float, positions: int = 5) -> None:
+        self.reach = reach
+        self.action_scale = action_scale
+        self.positions = positions
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Start an episode; `seed` draws its positions."""
+        drawn = np.random.default_rng(seed).uniform(-self.reach, self.reach, (self.positions, 2))
+        self._targets = list(drawn)
+        self._at = np.zeros(2)
+        self._touched = False
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the measured force in `info["wrench"]`."""
+        self._touched = self._touched or info["wrench"][2] >= CONTACT_FORCE
+        if not self._touched:
+            return np.array([0.0, 0.0, -1.0])
+        if self._targets and np.allclose(self._at, self._targets[0]):
+            self._targets.pop(0)
+        step = np.zeros(2)
+        if self._targets:
+            error = self._targets[0] - self._at
+            step = error * min(1.0, self.action_scale / max(float(np.abs(error).max()), 1e-12))
+        self._at = self._at + step
+        return np.array([*(step / self.action_scale), PRESSING])
 
 
 class SpiralSearch:
@@ -57,4 +101,4 @@ class SpiralSearch:
         old = growth * before * np.array([np.cos(before), np.sin(before)])
         new = growth * after * np.array([np.cos(after), np.sin(after)])
         move = np.clip((new - old) / self.action_scale, -1.0, 1.0)
-        return np.array([move[0], move[1], -0.7])
+        return np.array([move[0], move[1], PRESSING])

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass, field, replace
 
 from lotj.agents.iql_config import IQLConfig
+from lotj.agents.localizer import LocalizerConfig
 from lotj.errors import SettingsError
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
@@ -24,7 +25,7 @@ class Preset:
         collect: collection from the training connectors.
         collect_validation: collection from the validation connectors, on which thresholds are chosen.
         training_connectors: how many of the training connectors to use; None for all.
-        reward, iql, pretrain, practice: settings of those parts.
+        reward, iql, pretrain, localizer, practice: settings of those parts.
         evaluation_trials: trials per evaluation.
     """
 
@@ -43,6 +44,7 @@ class Preset:
     reward: RewardConfig = field(default_factory=RewardConfig)
     iql: IQLConfig = field(default_factory=IQLConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
     practice: PracticeConfig = field(default_factory=PracticeConfig)
     evaluation_trials: int = 20
 
@@ -59,6 +61,7 @@ def _paper() -> Preset:
         reward=RewardConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
+        localizer=LocalizerConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
         practice=PracticeConfig(online_fraction=0.25, hold_frames=1, calibrate=False),
     )
 
@@ -71,6 +74,7 @@ def _demo() -> Preset:
         collect_validation=CollectConfig(expert_episodes=10, recover_episodes=3),
         reward=replace(RewardConfig(), steps=800),
         pretrain=PretrainConfig(steps=1_300),
+        localizer=LocalizerConfig(steps=800),
         practice=PracticeConfig(trials=100, features=FeatureConfig(transitions=6_000)),
     )
 

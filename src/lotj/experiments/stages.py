@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,19 @@ import numpy as np
 import torch
 
 from lotj.agents.iql import IQL
-from lotj.controllers.search import SpiralSearch, StraightDown
 from lotj.data.dataset import Dataset
 from lotj.envs.insertion import InsertionEnv, make_domain
 from lotj.errors import CheckpointError, SettingsError
-from lotj.evaluation import EvaluationResult, FilmStrip, add_evaluation, evaluate, save_filmstrips
+from lotj.evaluation import (
+    Controller,
+    EvaluationResult,
+    FilmStrip,
+    add_evaluation,
+    evaluate,
+    load_filmstrips,
+    save_filmstrips,
+)
+from lotj.experiments.entrants import DEFAULT, LABELS, POLICIES, baseline, check_entrants
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.presets import Preset, find_preset
 from lotj.nets.encoder import to_tensor
@@ -31,8 +39,12 @@ from lotj.saliency.gradcam import gradcam
 from lotj.sim.bench import RATE_HZ
 from lotj.sim.connector import find_connector
 from lotj.training.collect import Progress, collect
+from lotj.training.localize import load_localizer, pretrain_localizer
 from lotj.training.practice import CHECKPOINT, PracticeResult, practice
 from lotj.training.pretrain import load_agent, load_reward, pretrain
+
+_WHEN = {"offline": "before", "practice": "after"}
+"""Film strip of each learned policy."""
 
 FIRST_EVALUATION_SEED = 10_000
 """Evaluation starts from poses of these seeds on; practice draws its own from another stream."""
@@ -77,18 +89,29 @@ def open_split(data: Path, split: str) -> Dataset:
 
 
 def pretrain_phase(
-    preset: Preset, data: Path, runs: Path, seed: int, device: str = "cpu", resume: Run | None = None, live: bool = True
+    preset: Preset,
+    data: Path,
+    runs: Path,
+    seed: int,
+    device: str = "cpu",
+    resume: Run | None = None,
+    live: bool = True,
+    with_localizer: bool = False,
 ) -> Run:
-    """Train reward model and agent on a recorded data set."""
+    """Train reward model and agent on a recorded data set, and on demand the localisation model."""
     train, validation = open_split(data, "train"), open_split(data, "validation")
-    settings = {"preset": preset.name, "data": str(data), "reward": asdict(preset.reward), "iql": asdict(preset.iql)}
-    settings["pretrain"] = asdict(preset.pretrain)
+    parts = ("reward", "iql", "pretrain", "localizer")
+    settings = {"preset": preset.name, "data": str(data)} | {name: asdict(getattr(preset, name)) for name in parts}
     run = resume or Run.create(runs, "pretrain", settings, seed)
     started = time.perf_counter()
     pretrain(
         train, validation, preset.reward, preset.iql, preset.pretrain, run, device, resume=resume is not None, live=live
     )
     _add_timing(run, "pretrain", time.perf_counter() - started)
+    if with_localizer:
+        started, often = time.perf_counter(), (preset.pretrain.log_every, preset.pretrain.save_minutes)
+        pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
+        _add_timing(run, "localizer", time.perf_counter() - started)
     return run
 
 
@@ -158,8 +181,8 @@ def _pretrain_commands(run: Run) -> list[str]:
     config, preset = run.config, find_preset(run.config["preset"])
     flags = [
         word
-        for name in ("reward", "iql", "pretrain")
-        for word in changed_flags(config[name], getattr(preset, name), f"{name}.")
+        for name in ("reward", "iql", "pretrain", "localizer")
+        for word in changed_flags(config.get(name, {}), getattr(preset, name), f"{name}.")
     ]
     data = f"--preset {preset.name} --data {shlex.quote(config['data'])}"
     return [f"lotj collect {data}", f"lotj pretrain {data} --seed {run.seed}{_words(flags)}"]
@@ -176,35 +199,47 @@ def evaluate_phase(
     device: str = "cpu",
     on_trial: Callable[[str], None] = lambda name: None,
     spread: float = 1.0,
+    controllers: Sequence[str] = DEFAULT,
 ) -> list[EvaluationResult]:
-    """True success before and after practice and of the hand-made baselines, from the same start poses.
+    """True success of learned policies and hand-made baselines, all from the same start poses.
 
-    `spread` is that of `PolicyController`, for both policies.
+    Args:
+        run: of practice.
+        trials: of each.
+        device: where to compute.
+        on_trial: told the name after each trial.
+        spread: of the learned policies, see `PolicyController`.
+        controllers: which, see `lotj.experiments.entrants`.
+
+    Raises:
+        SettingsError: an unknown controller.
+        CheckpointError: a model that one of them needs is missing.
     """
+    check_entrants(controllers)
     settings, pretrained = run.config, Run.open(Path(run.config["pretrain_run"]))
     reward = load_reward(pretrained, device)
-    agents = {"offline": load_agent(pretrained, device), "practice": practised_agent(run, device)}
+    makers = {"offline": lambda: load_agent(pretrained, device), "practice": lambda: practised_agent(run, device)}
+    agents = {name: makers[name]() for name in POLICIES if name in controllers}
     env = InsertionEnv(
         settings["connector"], settings["robot"], settings["domain_seed"], settings["scenario"], reward.image_size
     )
-    capture = min(f.clearance + f.chamfer + f.lead_in for f in env.bench.connector.features if not f.visual)
-    entrants: dict[str, tuple[str, Any]] = {
-        "offline": ("Offline policy", PolicyController(agents["offline"], spread)),
-        "practice": ("After practice", PolicyController(agents["practice"], spread)),
-        "straight-down": ("Straight down", StraightDown()),
-        "spiral-search": ("Spiral search", SpiralSearch(2 * capture, env.action_scale)),
-    }
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
     context = {key: settings[key] for key in ("connector", "scenario", "robot", "domain")} | {"spread": spread}
     started, results = time.perf_counter(), []
     try:
-        for name, (label, controller) in entrants.items():
+        entrants: dict[str, Controller] = {
+            name: PolicyController(agents[name], spread)
+            if name in agents
+            else baseline(name, env, lambda: load_localizer(pretrained, device).locate)
+            for name in controllers
+        }
+        for name, controller in entrants.items():
             result = evaluate(
                 env,
                 controller,
                 seeds,
                 name=name,
-                label=label,
+                label=LABELS[name],
                 context=context,
                 rate_hz=RATE_HZ,
                 film_seeds=seeds[:3] if name in agents else (),
@@ -214,11 +249,10 @@ def evaluate_phase(
             results.append(result)
     finally:
         env.close()
-    strips = {
-        when: _film(result, agents[result.name], reward)
-        for when, result in zip(("before", "after"), results, strict=False)
-    }
-    save_filmstrips(run.path / "filmstrips.npz", strips)
+    if agents:
+        path, by_name = run.path / "filmstrips.npz", {result.name: result for result in results}
+        new = {_WHEN[name]: _film(by_name[name], agent, reward) for name, agent in agents.items()}
+        save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | new)
     _add_timing(run, "evaluate", time.perf_counter() - started)
     return results
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -13,14 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lotj.data.dataset import Dataset
+from lotj.data.prefetch import Prefetcher
 from lotj.errors import CheckpointError, SettingsError
 from lotj.nets.augment import Augment
 from lotj.nets.encoder import to_tensor
 from lotj.nets.precision import autocast, check_finite
+from lotj.nets.schedule import warmup_cosine
 from lotj.rewards.classifier import RewardConfig, SuccessClassifier
 from lotj.rewards.held_out import held_out_report, score_frames
 from lotj.rewards.model import RewardModel
-from lotj.rewards.sampling import BalancedSampler, LabelledBatch, Prefetcher
+from lotj.rewards.sampling import BalancedSampler, LabelledBatch
 from lotj.rewards.threshold import choose_threshold
 
 LARGEST_GRADIENT = 10.0
@@ -107,7 +108,7 @@ class RewardTrainer:
         images = self._augment(to_tensor(batch.images, self.device), generator)
         success = torch.from_numpy(batch.success).to(self.device, torch.float32)
         domain = torch.from_numpy(batch.domain).to(self.device)
-        lr = learning_rate(self.step_count, self.config)
+        lr = warmup_cosine(self.step_count, self.config.steps, self.config.lr, self.config.warmup)
         for group in self._optimiser.param_groups:
             group["lr"] = lr
 
@@ -192,14 +193,6 @@ class RewardTrainer:
             mean.lerp_(value, 1.0 - decay)
         for mean, value in zip(self._average.buffers(), self._online.buffers(), strict=True):
             mean.copy_(value)
-
-
-def learning_rate(step: int, config: RewardConfig) -> float:
-    """Rate of update `step` (from 0): a linear rise over `warmup` updates, then a cosine down to 0."""
-    warmup = min(config.warmup, config.steps // 2)
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    return config.lr * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
 
 
 def train_reward(

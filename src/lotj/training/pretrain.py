@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +17,12 @@ import torch
 from lotj.agents.iql import IQL
 from lotj.agents.iql_config import IQLConfig
 from lotj.data.dataset import Dataset
+from lotj.data.prefetch import Prefetcher
 from lotj.errors import CheckpointError, DataError, SettingsError
 from lotj.experience import KINDS, Batch, is_kind
+from lotj.nets.schedule import warmup_cosine
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.model import RewardModel
-from lotj.rewards.sampling import Prefetcher
 from lotj.rewards.training import RewardTrainer
 from lotj.runs import Run, atomic_write
 from lotj.training.policy_report import policy_report
@@ -90,11 +90,9 @@ class PretrainConfig:
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of update `step` (from 0)."""
-        warmup = min(self.warmup, self.steps // 2)
-        if step < warmup:
-            return self.lr * (step + 1) / warmup
-        fall = 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (self.steps - warmup))) if self.cosine else 1.0
-        return self.lr * fall
+        if self.cosine:
+            return warmup_cosine(step, self.steps, self.lr, self.warmup)
+        return self.lr * min(1.0, (step + 1) / max(1, min(self.warmup, self.steps // 2)))
 
 
 class TransitionBatches:

@@ -1,0 +1,126 @@
+"""Training of the localisation model on prior data, and how far off it is on validation connectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from lotj.agents.localizer import Localizer, LocalizerConfig
+from lotj.data.dataset import Dataset
+from lotj.data.prefetch import Prefetcher
+from lotj.errors import CheckpointError, SettingsError
+from lotj.experience import KINDS
+from lotj.runs import Run
+from lotj.training.pretrain_loop import Loop
+
+LOCALIZER = "localizer"
+"""Checkpoint of the localisation model, and its stream of metrics."""
+
+REPORT_FRAMES = 200
+"""Frames a connector that the report looks at."""
+
+
+def pretrain_localizer(
+    train: Dataset,
+    validation: Dataset,
+    config: LocalizerConfig,
+    run: Run,
+    log_every: int = 50,
+    save_minutes: float = 3.0,
+    device: str | torch.device = "cpu",
+    live: bool = True,
+) -> Localizer:
+    """Train it, from the run's checkpoint if that has one. Batch k is drawn from (seed of the run, k).
+
+    Args:
+        train: training domains; frames of all kinds of episodes are used.
+        validation: validation domains, on which the errors are taken.
+        config: settings.
+        run: where everything goes.
+        log_every: updates whose mean makes one line of metrics.
+        save_minutes: time between checkpoints [min].
+        device: where to compute.
+        live: show progress.
+
+    Raises:
+        SettingsError: the data set has another image size than the model.
+        CheckpointError: the run's was begun with other settings.
+        KeyboardInterrupt: Ctrl-C; the last update is saved.
+    """
+    if train.image_size != config.encoder.image_size:
+        raise SettingsError(
+            f"localizer image size {config.encoder.image_size}: {train.root} holds {train.image_size} px images; "
+            f"set it to {train.image_size}"
+        )
+    localizer = Localizer(config, run.seed, device)
+    if run.has(LOCALIZER):
+        localizer = load_localizer(run, device)
+        if localizer.config != config:
+            raise CheckpointError(
+                f"the localisation model in {run.path} was begun with other settings: resume with those it was begun "
+                "with, or start a new run"
+            )
+
+    def load(step: int) -> tuple[np.ndarray, np.ndarray]:
+        frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=config.batch)
+        return train.images(frames), train.frame_state[frames, :3]
+
+    batches = Prefetcher(load)
+    loop = Loop(LOCALIZER, ("loss", "lateral_mm"), log_every, save_minutes, live)
+    try:
+        loop.run(
+            run,
+            localizer.updates,
+            config.steps,
+            lambda step: localizer.update(*batches.get(step)),
+            lambda: run.save(LOCALIZER, localizer.state_dict()),
+        )
+    finally:
+        batches.close()
+    for name, figures in localizer_report(localizer, validation, np.random.default_rng([run.seed, 1])).items():
+        run.log(localizer.updates, {"connector": name, **figures}, f"{LOCALIZER}-validation")
+    return localizer
+
+
+def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
+    """The localisation model of a pretraining, as of its last checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit this program.
+    """
+    if not run.has(LOCALIZER):
+        raise CheckpointError(
+            f"{run.path} holds no localisation model: train it with "
+            f"`lotj pretrain --resume --run-folder {run.path} --with-localizer`"
+        )
+    return Localizer.restore(run.load(LOCALIZER, str(device)), device)
+
+
+def localizer_report(
+    localizer: Localizer, dataset: Dataset, rng: np.random.Generator
+) -> Mapping[str, Mapping[str, float]]:
+    """How far off it is, for each connector, on frames of the expert's episodes.
+
+    Returns:
+        connector -> ``lateral_mm`` and ``lateral_mm_90`` (median and 90 % quantile of the error beside the axis),
+        ``height_mm`` (median error along it), ``lateral_mm_blind`` (median error of the best constant), ``frames``.
+    """
+    expert = np.flatnonzero(dataset.frame_kind == KINDS.index("expert"))
+    names = np.array([domain.connector for domain in dataset.domains])[dataset.frame_domain[expert]]
+    found: dict[str, dict[str, float]] = {}
+    for name in np.unique(names):
+        frames = expert[names == name]
+        frames = np.sort(rng.permutation(frames)[:REPORT_FRAMES])
+        true = dataset.frame_state[frames, :3]
+        error = localizer.locate(dataset.images(frames)) - true
+        lateral = np.linalg.norm(error[:, :2], axis=1)
+        found[str(name)] = {
+            "lateral_mm": 1e3 * float(np.median(lateral)),
+            "lateral_mm_90": 1e3 * float(np.quantile(lateral, 0.9)),
+            "height_mm": 1e3 * float(np.median(np.abs(error[:, 2]))),
+            "lateral_mm_blind": 1e3 * float(np.median(np.linalg.norm(true[:, :2] - true[:, :2].mean(0), axis=1))),
+            "frames": len(frames),
+        }
+    return found
