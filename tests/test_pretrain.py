@@ -14,6 +14,8 @@ import torch
 
 from lotj.agents import IQL, IQLConfig
 from lotj.agents.localizer import Localizer, LocalizerConfig
+from lotj.agents.networks import POSITION_SCALE
+from lotj.agents.state_iql import StateIQL
 from lotj.data.dataset import Dataset
 from lotj.data.store import EpisodeWriter
 from lotj.errors import CheckpointError, DataError, NumericsError, SettingsError
@@ -33,6 +35,7 @@ from lotj.training.pretrain import (
     load_agent,
     load_reward,
     pretrain,
+    pretrain_state_iql,
 )
 from lotj.training.pretrain_loop import Means, StopRequest
 
@@ -296,9 +299,7 @@ def test_impossible_settings(settings):
 
 # The localisation model
 
-LOCALIZER_CONFIG = LocalizerConfig(
-    encoder=ENCODER, augment=AugmentConfig(enabled=False), hidden=(32,), steps=6, batch=8, warmup=2
-)
+LOCALIZER_CONFIG = LocalizerConfig(encoder=ENCODER, augment=AugmentConfig(enabled=False), steps=6, batch=8, warmup=2)
 
 
 def localize(data: tuple[Dataset, Dataset], run: Run, **settings: Any) -> Localizer:
@@ -332,7 +333,7 @@ def test_localizer_stopped_and_resumed_equals_never_stopped(data, tmp_path):
 
 def test_localizer_refuses_what_cannot_work(data, tmp_path):
     run = Run.create(tmp_path, "pretrain", {}, seed=0)
-    with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume --run-folder .* --with-localizer"):
+    with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume --run-folder .* --also localizer"):
         load_localizer(run)
     with pytest.raises(SettingsError, match="localizer image size 32: .* holds 16 px"):
         localize(data, run, encoder=replace(ENCODER, image_size=32))
@@ -345,6 +346,42 @@ def test_localizer_refuses_what_cannot_work(data, tmp_path):
         localizer.update(np.zeros((1, SIZE, SIZE, 3), np.uint8), np.array([[0.0, np.nan, 0.0]]))
     with pytest.raises(CheckpointError, match="does not fit this program"):
         Localizer.restore({"config": {}})
+
+
+def state_iql(data: tuple[Dataset, Dataset], run: Run, **settings: Any) -> StateIQL:
+    return pretrain_state_iql(*data, Localizer(LOCALIZER_CONFIG), IQL_CONFIG, replace(CONFIG, **settings), run, False)
+
+
+def test_state_iql_learns_from_true_positions_and_sees_through_the_localizer(data, tmp_path):
+    run = Run.create(tmp_path, "pretrain", {}, seed=0)
+    agent = state_iql(data, run, steps=400, batch=64, lr=5e-3)
+    place = np.array([[0.012, 0.0, 0.01], [0.0, -0.012, 0.01]])
+    # The expert goes to the axis at full speed: -x and +y in the socket's frame, which is turned by 90 degrees.
+    towards = -place[:, :2] / 0.012 @ TURN
+    action = agent.act(agent.features_of(place))[:, :2]
+    assert (np.sum(action * towards, axis=1) > 0.9 * np.linalg.norm(action, axis=1)).all()  # within 26 degrees
+    again = load_agent(run, name="state-iql")
+    images = data[1].images(np.arange(6))
+    seen = Localizer(LOCALIZER_CONFIG).locate(images)  # the one that the agent was given
+    features = again.encode(images)["policy"].float().numpy()
+    np.testing.assert_allclose(features, seen / POSITION_SCALE, rtol=2e-2, atol=2e-2)  # encoded in 16 bits
+    np.testing.assert_allclose(again.act(images), agent.act(agent.features_of(seen)), atol=0.02)
+
+
+def test_state_iql_stopped_and_resumed_equals_never_stopped(data, tmp_path):
+    whole = Run.create(tmp_path, "pretrain", {}, seed=3)
+    agent = state_iql(data, whole)
+    run = PatientRun.create(tmp_path, "pretrain", {}, seed=3)
+    run.press = ("state-iql", 4)
+    with pytest.raises(KeyboardInterrupt, match="state-iql: stopped after update 4 of 6"):
+        state_iql(data, run)
+    other = state_iql(data, run)
+    pairs = zip(agent.actor.state_dict().values(), other.actor.state_dict().values(), strict=True)
+    assert all(torch.equal(one, two) for one, two in pairs)
+    with pytest.raises(CheckpointError, match="holds no state-iql agent: train it with .*--also state-iql"):
+        load_agent(Run.create(tmp_path, "pretrain", {}, seed=3), name="state-iql")
+    with pytest.raises(SettingsError, match="unknown agent 'sarsa'; known are iql, state-iql"):
+        load_agent(run, name="sarsa")
 
 
 # The report

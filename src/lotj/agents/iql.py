@@ -49,7 +49,7 @@ class IQL:
         self.frozen = False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor, self.critic = _networks(config, domains)
+            self.actor, self.critic = self._networks()
         self.target = TargetQ(self.critic)
         for module in self._modules().values():
             module.to(self.device)
@@ -276,6 +276,23 @@ class IQL:
 
     # State
 
+    def _encoder(self) -> ImageEncoder:
+        """A new encoder."""
+        return ImageEncoder(self.config.encoder, self.config.feature_channels)
+
+    def _networks(self) -> tuple[Actor, Critic]:
+        config = self.config
+        actor = Actor(self._encoder(), config.bottleneck, self.domains, config.hidden, config.initial_std)
+        critic = Critic(
+            self._encoder,
+            config.shared_critic_encoder,
+            config.critics,
+            config.critic_projection,
+            config.critic_hidden,
+            config.critic_layer_norm,
+        )
+        return actor, critic
+
     def _modules(self) -> dict[str, nn.Module]:
         return {"actor": self.actor, "critic": self.critic, "target": self.target}
 
@@ -332,22 +349,6 @@ class IQL:
         agent = cls(config, state["domains"], device=device)
         agent.load_state_dict(state)
         return agent
-
-
-def _networks(config: IQLConfig, domains: int) -> tuple[Actor, Critic]:
-    def encoder() -> ImageEncoder:
-        return ImageEncoder(config.encoder, config.feature_channels)
-
-    actor = Actor(encoder(), config.bottleneck, domains, config.hidden, config.initial_std)
-    critic = Critic(
-        encoder,
-        config.shared_critic_encoder,
-        config.critics,
-        config.critic_projection,
-        config.critic_hidden,
-        config.critic_layer_norm,
-    )
-    return actor, critic
 
 
 def _clip(gradients: list[Tensor], limit: float) -> Tensor:

@@ -14,17 +14,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from lotj.agents.networks import POSITION_SCALE, PositionEncoder
 from lotj.errors import CheckpointError, SettingsError
 from lotj.nets.augment import Augment, AugmentConfig
-from lotj.nets.encoder import EncoderConfig, ResNetEncoder, to_tensor
-from lotj.nets.heads import mlp
+from lotj.nets.encoder import EncoderConfig, to_tensor
 from lotj.nets.precision import autocast, check_finite
 from lotj.nets.schedule import warmup_cosine
-
-POSITION_SCALE = 0.01
-"""A network output of 1 is this far [m]."""
 
 BATCH = 256
 """Images located at once."""
@@ -38,8 +35,6 @@ class LocalizerConfig:
     """The image encoder."""
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.0))
     """Changes of the training images. In a mirror the position would be another."""
-    hidden: tuple[int, ...] = (256,)
-    """Hidden layers of the head."""
     steps: int = 3000
     """Updates."""
     batch: int = 128
@@ -74,6 +69,7 @@ class Localizer:
         device: where it computes.
 
     Attributes:
+        network: images to positions.
         updates: number of updates so far.
     """
 
@@ -83,12 +79,11 @@ class Localizer:
         self.updates = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = ResNetEncoder(config.encoder)
-            self._network = nn.Sequential(encoder, nn.Flatten(), mlp(encoder.feature_size, config.hidden, 3))
-        self._network.to(self.device)
+            self.network = PositionEncoder(config.encoder)
+        self.network.to(self.device)
         self._augment = Augment(config.augment)
         self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._optimiser = torch.optim.AdamW(self._network.parameters(), config.lr, weight_decay=config.weight_decay)
+        self._optimiser = torch.optim.AdamW(self.network.parameters(), config.lr, weight_decay=config.weight_decay)
 
     @property
     def image_size(self) -> int:
@@ -113,9 +108,9 @@ class Localizer:
         lr = warmup_cosine(self.updates, self.config.steps, self.config.lr, self.config.warmup)
         for group in self._optimiser.param_groups:
             group["lr"] = lr
-        self._network.train()
+        self.network.train()
         with autocast(self.device):
-            predicted = self._network(pixels).float()
+            predicted = self.network(pixels).float()
         loss = check_finite("localizer loss", F.smooth_l1_loss(predicted, target, beta=0.1))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -127,11 +122,11 @@ class Localizer:
     @torch.no_grad()
     def locate(self, images: np.ndarray) -> np.ndarray:
         """Position of the plug in the socket frame [m], (N, 3) float32, of (N, H, W, 3) uint8 images."""
-        self._network.eval()
+        self.network.eval()
         parts: list[Tensor] = [torch.zeros(0, 3)]
         for first in range(0, len(images), BATCH):
             with autocast(self.device):
-                predicted = self._network(to_tensor(images[first : first + BATCH], self.device))
+                predicted = self.network(to_tensor(images[first : first + BATCH], self.device))
             parts.append(check_finite("located position", predicted.float()).cpu() * POSITION_SCALE)
         return torch.cat(parts).numpy()
 
@@ -139,7 +134,7 @@ class Localizer:
         """Everything that `restore` needs, also to go on training."""
         return {
             "config": dataclasses.asdict(self.config),
-            "network": self._network.state_dict(),
+            "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "generator": self._generator.get_state(),
             "updates": self.updates,
@@ -154,7 +149,7 @@ class Localizer:
         """
         try:
             made = cls(LocalizerConfig.from_dict(state["config"]), 0, device)
-            made._network.load_state_dict(state["network"])
+            made.network.load_state_dict(state["network"])
             made._optimiser.load_state_dict(state["optimiser"])
             made._generator.set_state(state["generator"].cpu())
             made.updates = int(state["updates"])

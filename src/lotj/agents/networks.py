@@ -43,6 +43,29 @@ class ImageEncoder(nn.Module):
         return self.squeeze(self.resnet(images)).flatten(1)
 
 
+POSITION_SCALE = 0.01
+"""An output of 1 of a `PositionEncoder` is this far [m]."""
+
+
+class PositionEncoder(ImageEncoder):
+    """Images to the plug's position in the socket frame, in units of `POSITION_SCALE`: the localisation model, also in
+    the place of an agent's encoder.
+
+    Args:
+        config: the residual network.
+        hidden: hidden layers of the head.
+    """
+
+    def __init__(self, config: EncoderConfig, hidden: tuple[int, ...] = (256,)) -> None:
+        super().__init__(config, 0)
+        self.head = mlp(self.resnet.feature_size, hidden, 3)
+        self.size = 3
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3) positions of (B, 3, H, W) images."""
+        return self.head(super().forward(images))
+
+
 class Actor(nn.Module):
     """pi(a|s): images -> encoder -> DAIB code -> Gaussian whose mean is squashed by tanh, with a std of its own.
 

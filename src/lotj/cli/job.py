@@ -20,7 +20,7 @@ from lotj.sim.connector import find_connector, training_connectors
 RUNS = Path("runs")
 """Folder of all runs unless told otherwise."""
 
-FREE_ON_RESUME = ("resume", "run_folder", "runs", "device", "with_localizer")
+FREE_ON_RESUME = ("resume", "run_folder", "runs", "device", "also")
 """What may differ between a run and its continuation."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import tyro
 from rich.console import Console
@@ -46,6 +46,9 @@ class Command:
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
     """Run folder of the pretraining; the newest under --runs by default."""
+    agent: Literal["iql", "state-iql"] = "iql"
+    """Who practises: iql, from images; state-iql, from where a localisation model says the plug is (`lotj pretrain
+    --also state-iql`)."""
     preset: str = "laptop"
     """Sets the defaults of the other flags: demo, laptop or paper; by default that of the pretraining."""
     runs: Path = RUNS
@@ -74,6 +77,7 @@ class Command:
         return cls(
             settings=restore_settings(PracticeConfig, config["practice"], str(run.path)),
             seed=run.seed,
+            agent=config.get("agent", "iql"),
             pretrained=Path(config["pretrain_run"]),
             runs=run.path.parent,
             run_folder=run.path,
@@ -101,6 +105,7 @@ class Command:
             self.seed,
             find_device(self.device),
             begun,
+            agent=self.agent,
         )
         run.close()
         console.print(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from rich.console import Console
 
@@ -35,9 +35,9 @@ class Command:
     localizer: LocalizerConfig
     preset: str = "laptop"
     """Size of the job: demo, laptop or paper. It sets the defaults of all other flags."""
-    with_localizer: bool = False
-    """Also train the model of where the socket is, which the localising baselines need; with --resume, a finished
-    pretraining can be given one."""
+    also: tuple[Literal["localizer", "state-iql"], ...] = ()
+    """Also train what baselines need: the model of where the socket is, and State-IQL. With --resume, a finished
+    pretraining can be given them."""
     seed: int = 0
     """Fixes weights, batches and augmentation."""
     runs: Path = RUNS
@@ -85,6 +85,6 @@ class Command:
         parts = {name: getattr(self, name) for name in ("reward", "iql", "pretrain", "localizer")}
         preset = dataclasses.replace(find_preset(self.preset), **parts)
         device = find_device(self.device)
-        run = pretrain_phase(preset, self.data, self.runs, self.seed, device, begun, with_localizer=self.with_localizer)
+        run = pretrain_phase(preset, self.data, self.runs, self.seed, device, begun, also=self.also)
         run.close()
         Console().print(f"{run.path}: practise with `lotj practice --connector NAME`", markup=False, highlight=False)

@@ -41,7 +41,7 @@ from lotj.sim.connector import find_connector
 from lotj.training.collect import Progress, collect
 from lotj.training.localize import load_localizer, pretrain_localizer
 from lotj.training.practice import CHECKPOINT, PracticeResult, practice
-from lotj.training.pretrain import load_agent, load_reward, pretrain
+from lotj.training.pretrain import find_agent, load_agent, load_reward, pretrain, pretrain_state_iql
 
 _WHEN = {"offline": "before", "practice": "after"}
 """Film strip of each learned policy."""
@@ -96,9 +96,9 @@ def pretrain_phase(
     device: str = "cpu",
     resume: Run | None = None,
     live: bool = True,
-    with_localizer: bool = False,
+    also: Sequence[str] = (),
 ) -> Run:
-    """Train reward model and agent on a recorded data set, and on demand the localisation model."""
+    """Train reward model and agent on a recorded data set; `also` may name ``localizer`` and ``state-iql``."""
     train, validation = open_split(data, "train"), open_split(data, "validation")
     parts = ("reward", "iql", "pretrain", "localizer")
     settings = {"preset": preset.name, "data": str(data)} | {name: asdict(getattr(preset, name)) for name in parts}
@@ -108,10 +108,12 @@ def pretrain_phase(
         train, validation, preset.reward, preset.iql, preset.pretrain, run, device, resume=resume is not None, live=live
     )
     _add_timing(run, "pretrain", time.perf_counter() - started)
-    if with_localizer:
+    if also:
         started, often = time.perf_counter(), (preset.pretrain.log_every, preset.pretrain.save_minutes)
-        pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
-        _add_timing(run, "localizer", time.perf_counter() - started)
+        localizer = pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
+        if "state-iql" in also:
+            pretrain_state_iql(train, validation, localizer, preset.iql, preset.pretrain, run, live)
+        _add_timing(run, "baselines", time.perf_counter() - started)
     return run
 
 
@@ -127,8 +129,9 @@ def practice_phase(
     device: str = "cpu",
     resume: Run | None = None,
     live: bool = True,
+    agent: str = "iql",
 ) -> tuple[Run, PracticeResult]:
-    """Practise on one connector with the reward model as the only judge."""
+    """Practise on one connector with the reward model as the only judge; `agent` is one of `AGENTS`."""
     part, domain = find_connector(connector), make_domain(connector, robot, domain_seed)
     train = open_split(Path(pretrained.config["data"]), "train")
     variants = {part.name, part.variant_of} - {""}
@@ -146,6 +149,7 @@ def practice_phase(
         "robot": robot,
         "domain": domain.name,
         "domain_seed": domain_seed,
+        "agent": agent,
         "preset": preset.name,
         "trials": preset.practice.trials,
         "insertion_depth_mm": round(1e3 * part.insertion_depth, 3),
@@ -155,20 +159,20 @@ def practice_phase(
         "commands": [
             *_pretrain_commands(pretrained),
             f"lotj practice --preset {preset.name} --connector {shlex.quote(connector)} --scenario {scenario} "
-            f"--robot {robot} --domain-seed {domain_seed} --seed {seed}"
+            f"--robot {robot} --domain-seed {domain_seed} --seed {seed} --agent {agent}"
             + _words(changed_flags(preset.practice, find_preset(preset.name).practice)),
             "lotj evaluate runs/last",
             "lotj report runs/last",
         ],
     }
-    reward, agent = load_reward(pretrained, device), load_agent(pretrained, device)
+    reward, learner = load_reward(pretrained, device), load_agent(pretrained, device, agent)
     run = resume or Run.create(runs, "practice", settings, seed)
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
     env = InsertionEnv(connector, robot, domain_seed, scenario, reward.image_size, end_on_success=False)
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
     started = time.perf_counter()
     try:
-        result = practice(machine, agent, reward, train, preset.practice, run, live=live, resume=resume is not None)
+        result = practice(machine, learner, reward, train, preset.practice, run, live=live, resume=resume is not None)
     finally:
         machine.close()
     _add_timing(run, "practice", time.perf_counter() - started)
@@ -218,7 +222,10 @@ def evaluate_phase(
     check_entrants(controllers)
     settings, pretrained = run.config, Run.open(Path(run.config["pretrain_run"]))
     reward = load_reward(pretrained, device)
-    makers = {"offline": lambda: load_agent(pretrained, device), "practice": lambda: practised_agent(run, device)}
+    makers = {
+        "offline": lambda: load_agent(pretrained, device, _agent_of(run)),
+        "practice": lambda: practised_agent(run, device),
+    }
     agents = {name: makers[name]() for name in POLICIES if name in controllers}
     env = InsertionEnv(
         settings["connector"], settings["robot"], settings["domain_seed"], settings["scenario"], reward.image_size
@@ -265,7 +272,12 @@ def practised_agent(run: Run, device: str = "cpu") -> IQL:
     """
     if not run.has(CHECKPOINT):
         raise CheckpointError(f"{run.path} holds no finished trial: practise first, with `lotj practice`")
-    return IQL.restore(run.load(CHECKPOINT, device)["agent"], device)
+    return find_agent(_agent_of(run))[1].restore(run.load(CHECKPOINT, device)["agent"], device)
+
+
+def _agent_of(run: Run) -> str:
+    """Name of the agent that practised; runs from before there was a choice do not say."""
+    return run.config.get("agent", "iql")
 
 
 def _film(result: EvaluationResult, agent: IQL, reward: RewardModel) -> FilmStrip:

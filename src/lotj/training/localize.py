@@ -93,7 +93,7 @@ def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
     if not run.has(LOCALIZER):
         raise CheckpointError(
             f"{run.path} holds no localisation model: train it with "
-            f"`lotj pretrain --resume --run-folder {run.path} --with-localizer`"
+            f"`lotj pretrain --resume --run-folder {run.path} --also localizer`"
         )
     return Localizer.restore(run.load(LOCALIZER, str(device)), device)
 

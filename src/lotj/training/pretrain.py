@@ -16,6 +16,8 @@ import torch
 
 from lotj.agents.iql import IQL
 from lotj.agents.iql_config import IQLConfig
+from lotj.agents.localizer import Localizer
+from lotj.agents.state_iql import StateIQL
 from lotj.data.dataset import Dataset
 from lotj.data.prefetch import Prefetcher
 from lotj.errors import CheckpointError, DataError, SettingsError
@@ -33,6 +35,12 @@ REWARD = "reward"
 
 AGENT = "agent"
 """Checkpoint of the agent, and its stream of metrics."""
+
+STATE_IQL = "state-iql"
+"""Checkpoint of State-IQL, and its stream of metrics."""
+
+AGENTS: dict[str, tuple[str, type[IQL]]] = {"iql": (AGENT, IQL), "state-iql": (STATE_IQL, StateIQL)}
+"""Agents by name: their checkpoint and its class."""
 
 REWARD_FILE = "reward.pt"
 """The finished reward model, in the run folder."""
@@ -131,17 +139,34 @@ class TransitionBatches:
             sizes = (self._policy_rows, self._batch - self._policy_rows)
             index = np.concatenate([p[rng.integers(len(p), size=n)] for p, n in zip(self._pools, sizes, strict=True)])
         frame = held.frame[index]
-        images = self._dataset.images(np.concatenate([frame, frame + 1]))
+        observation, next_observation = self._observe(frame)
         batch = Batch(
-            observation=images[: len(frame)],
+            observation=observation,
             action=held.action[index],
             reward=held.reward[index],
             terminated=held.terminated[index],
             truncated=held.truncated[index],
-            next_observation=images[len(frame) :],
+            next_observation=next_observation,
             domain=held.domain[index],
         )
         return batch, self._for_policy[index]
+
+    def _observe(self, frame: np.ndarray) -> tuple[Any, Any]:
+        """What the agent sees in the (B,) frames, and in the next ones."""
+        images = self._dataset.images(np.concatenate([frame, frame + 1]))
+        return images[: len(frame)], images[len(frame) :]
+
+
+class PositionBatches(TransitionBatches):
+    """The same transitions for an agent that sees where the plug truly is."""
+
+    def __init__(self, dataset: Dataset, config: PretrainConfig, seed: int, agent: StateIQL) -> None:
+        super().__init__(dataset, config, seed)
+        self._agent = agent
+
+    def _observe(self, frame: np.ndarray) -> tuple[Any, Any]:
+        position = self._dataset.frame_state[:, :3]
+        return self._agent.features_of(position[frame]), self._agent.features_of(position[frame + 1])
 
 
 def pretrain(
@@ -221,18 +246,58 @@ def pretrain_agent(
         SettingsError: the data set has another image size than the agent.
     """
     _check_images(train, iql)
-    made_with = _made_with(train, iql, config)
     agent = IQL(iql, len(train.domains), run.seed, device)
-    if run.has(AGENT):
-        state = run.load(AGENT, str(device))
-        for name, value in made_with.items():
-            if state[name] != value:
+    _train_agent(AGENT, agent, TransitionBatches(train, config, run.seed), train, validation, config, run, live)
+    return agent
+
+
+def pretrain_state_iql(
+    train: Dataset,
+    validation: Dataset,
+    localizer: Localizer,
+    iql: IQLConfig,
+    config: PretrainConfig,
+    run: Run,
+    live: bool = True,
+) -> StateIQL:
+    """Train State-IQL on the true positions, from the run's checkpoint if it has one.
+
+    Args:
+        train: training domains.
+        validation: validation domains, on which figures are taken, from images.
+        localizer: trained; what the agent will see through.
+        iql, config: settings, those of the agent that learns from images.
+        run: where everything goes.
+        live: show progress.
+    """
+    agent = StateIQL.of(localizer, iql, len(train.domains), run.seed)
+    batches = PositionBatches(train, config, run.seed, agent)
+    _train_agent(STATE_IQL, agent, batches, train, validation, config, run, live)
+    return agent
+
+
+def _train_agent(
+    name: str,
+    agent: IQL,
+    source: TransitionBatches,
+    train: Dataset,
+    validation: Dataset,
+    config: PretrainConfig,
+    run: Run,
+    live: bool,
+) -> None:
+    """Train an agent to the end, from the run's checkpoint `name` if there is one."""
+    made_with = _made_with(train, agent.config, config)
+    if run.has(name):
+        state = run.load(name, str(agent.device))
+        for what, value in made_with.items():
+            if state[what] != value:
                 raise CheckpointError(
-                    f"the agent in {run.path} was begun with other {name}: resume with those it was begun with, "
+                    f"the {name} in {run.path} was begun with other {what}: resume with those it was begun with, "
                     "or start a new run"
                 )
         agent.load_state_dict(state["agent"])
-    batches = Prefetcher(TransitionBatches(train, config, run.seed).load)
+    batches = Prefetcher(source.load)
 
     def update(step: int) -> dict[str, float]:
         batch, policy_rows = batches.get(step)
@@ -240,15 +305,14 @@ def pretrain_agent(
         return agent.update(batch, step / config.steps, lr, config.advantage_scale, policy_rows)
 
     def save() -> None:
-        run.save(AGENT, {"agent": agent.state_dict(), **made_with})
+        run.save(name, {"agent": agent.state_dict(), **made_with})
 
-    loop = Loop(AGENT, ("loss_v", "loss_policy", "loss_q", "v_mean"), config.log_every, config.save_minutes, live)
+    loop = Loop(name, ("loss_v", "loss_policy", "loss_q", "v_mean"), config.log_every, config.save_minutes, live)
     try:
         loop.run(run, agent.updates, config.steps, update, save)
     finally:
         batches.close()
-    _report_agent(agent, train, validation, run)
-    return agent
+    _report_agent(name, agent, train, validation, run)
 
 
 def load_reward(run: Run, device: str | torch.device = "cpu", image_size: int | None = None) -> RewardModel:
@@ -260,18 +324,36 @@ def load_reward(run: Run, device: str | torch.device = "cpu", image_size: int | 
     return RewardModel.load(run.path / REWARD_FILE, device, image_size)
 
 
-def load_agent(run: Run, device: str | torch.device = "cpu", **settings: Any) -> IQL:
+def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", **settings: Any) -> IQL:
     """The agent of a pretraining, as of its last checkpoint.
 
     Args:
         run: of the pretraining.
         device: where to compute.
+        name: which agent, a key of `AGENTS`.
         settings: fields of `IQLConfig` to change, e.g. ``lr`` for practice.
 
     Raises:
         CheckpointError: there is none.
     """
-    return IQL.restore(run.load(AGENT, str(device))["agent"], device, **settings)
+    checkpoint, kind = find_agent(name)
+    if name != "iql" and not run.has(checkpoint):
+        raise CheckpointError(
+            f"{run.path} holds no {name} agent: train it with `lotj pretrain --resume --run-folder {run.path} "
+            f"--also {name}`"
+        )
+    return kind.restore(run.load(checkpoint, str(device))["agent"], device, **settings)
+
+
+def find_agent(name: str) -> tuple[str, type[IQL]]:
+    """Checkpoint and class of an agent by name.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if name not in AGENTS:
+        raise SettingsError(f"unknown agent {name!r}; known are {', '.join(AGENTS)}")
+    return AGENTS[name]
 
 
 def _check_images(train: Dataset, iql: IQLConfig) -> None:
@@ -295,16 +377,16 @@ def _made_with(train: Dataset, iql: IQLConfig, config: PretrainConfig) -> dict[s
     }
 
 
-def _report_agent(agent: IQL, train: Dataset, validation: Dataset, run: Run) -> None:
+def _report_agent(name: str, agent: IQL, train: Dataset, validation: Dataset, run: Run) -> None:
     rng = np.random.default_rng([run.seed, 1])
     data = {"validation": (validation, REPORT_FRAMES), "train": (train, REPORT_FRAMES // 5)}
     found = {
-        name: policy_report(agent, dataset, agent.config.discount, frames, rng)
-        for name, (dataset, frames) in data.items()
+        split: policy_report(agent, dataset, agent.config.discount, frames, rng)
+        for split, (dataset, frames) in data.items()
     }
-    _write_report(run, "agent_report.json", found)
-    for name, report in found.items():
-        run.log(agent.updates, report["overall"], f"agent-{name}")
+    _write_report(run, f"{name.replace('-', '_')}_report.json", found)
+    for split, report in found.items():
+        run.log(agent.updates, report["overall"], f"{name}-{split}")
 
 
 def _write_report(run: Run, name: str, report: dict[str, Any]) -> None:
