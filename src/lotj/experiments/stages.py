@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from lotj.evaluation import (
 )
 from lotj.experiments.entrants import DEFAULT, LABELS, POLICIES, baseline, check_entrants
 from lotj.experiments.parts import choose_training, of_split
-from lotj.experiments.presets import Preset, find_preset
+from lotj.experiments.presets import PRESETS, Preset
 from lotj.nets.encoder import to_tensor
 from lotj.rewards.model import RewardModel
 from lotj.robots.simulated import SimulatedRobot
@@ -160,7 +160,7 @@ def practice_phase(
             *_pretrain_commands(pretrained),
             f"lotj practice --preset {preset.name} --connector {shlex.quote(connector)} --scenario {scenario} "
             f"--robot {robot} --domain-seed {domain_seed} --seed {seed} --agent {agent}"
-            + _words(changed_flags(preset.practice, find_preset(preset.name).practice)),
+            + _flags(preset.name, {"practice": preset.practice}, named=False),
             "lotj evaluate runs/last",
             "lotj report runs/last",
         ],
@@ -182,19 +182,28 @@ def practice_phase(
 def _pretrain_commands(run: Run) -> list[str]:
     """The commands that make a pretraining run again. What the data set was collected with beside its preset's settings
     is not known."""
-    config, preset = run.config, find_preset(run.config["preset"])
-    flags = [
+    config = run.config
+    parts = {name: config[name] for name in ("reward", "iql", "pretrain", "localizer") if name in config}
+    data = f"--preset {config['preset']} --data {shlex.quote(config['data'])}"
+    return [f"lotj collect {data}", f"lotj pretrain {data} --seed {run.seed}{_flags(config['preset'], parts)}"]
+
+
+def _flags(preset: str, parts: Mapping[str, Any], named: bool = True) -> str:
+    """The flags that ask for settings other than a preset's; none for a preset that only a program knows.
+
+    Args:
+        preset: its name.
+        parts: name of a part in `Preset` -> its settings.
+        named: whether the flags bear the part's name.
+    """
+    usual = PRESETS.get(preset)
+    words = [
         word
-        for name in ("reward", "iql", "pretrain", "localizer")
-        for word in changed_flags(config.get(name, {}), getattr(preset, name), f"{name}.")
+        for name, settings in parts.items()
+        if usual is not None
+        for word in changed_flags(settings, getattr(usual, name), f"{name}." if named else "")
     ]
-    data = f"--preset {preset.name} --data {shlex.quote(config['data'])}"
-    return [f"lotj collect {data}", f"lotj pretrain {data} --seed {run.seed}{_words(flags)}"]
-
-
-def _words(flags: list[str]) -> str:
-    """Flags as they follow others on a command line."""
-    return "".join(f" {shlex.quote(flag)}" for flag in flags)
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def evaluate_phase(
