@@ -94,15 +94,14 @@ def test_from_nothing_to_the_report(job: tuple[Path, Run]) -> None:
     assert all(list(r.seed) == list(results[0].seed) for r in results)
     with pytest.raises(CheckpointError, match="holds no localisation model"):
         evaluate_phase(run, trials=4, controllers=["localize"])
-    pretrain_phase(TINY, root / "data", root / "runs", 0, resume=pretrained, live=False, also=["state-iql"])
+    pretrain_phase(TINY, root / "data", root / "runs", 0, resume=pretrained, live=False, also=["state-iql", "sac"])
     searches = ["random-search", "localize", "localize-straight-down", "localize-random-search"]
     more = evaluate_phase(run, trials=4, controllers=searches)
     assert [r.name for r in more] == searches and list(more[0].seed) == list(results[0].seed)
-    other, _ = practice_phase(TINY, pretrained, root / "runs", "nema-5-15", "far", live=False, agent="state-iql")
-    assert [r.name for r in evaluate_phase(other, trials=2, controllers=["offline", "practice"])] == [
-        "offline",
-        "practice",
-    ]
+    for agent in ("state-iql", "sac"):
+        other, _ = practice_phase(TINY, pretrained, root / "runs", "nema-5-15", "far", live=False, agent=agent)
+        policies = evaluate_phase(other, trials=2, controllers=["offline", "practice"])
+        assert [r.name for r in policies] == ["offline", "practice"]
     page = build_report(run.path).read_text()
     for words in ("NEMA 5-15", "Straight down", "Spiral search", "Localize, then random search", "of 4"):
         assert words in page

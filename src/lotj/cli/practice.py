@@ -46,9 +46,9 @@ class Command:
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
     """Run folder of the pretraining; the newest under --runs by default."""
-    agent: Literal["iql", "state-iql"] = "iql"
-    """Who practises: iql, from images; state-iql, from where a localisation model says the plug is (`lotj pretrain
-    --also state-iql`)."""
+    agent: Literal["iql", "state-iql", "sac"] = "iql"
+    """Who practises: iql; or a baseline that `lotj pretrain --also` has trained: state-iql, which sees where a
+    localisation model says the plug is, or sac."""
     preset: str = "laptop"
     """Sets the defaults of the other flags: demo, laptop or paper; by default that of the pretraining."""
     runs: Path = RUNS

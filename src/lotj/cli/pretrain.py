@@ -35,8 +35,8 @@ class Command:
     localizer: LocalizerConfig
     preset: str = "laptop"
     """Size of the job: demo, laptop or paper. It sets the defaults of all other flags."""
-    also: tuple[Literal["localizer", "state-iql"], ...] = ()
-    """Also train what baselines need: the model of where the socket is, and State-IQL. With --resume, a finished
+    also: tuple[Literal["localizer", "state-iql", "sac"], ...] = ()
+    """Also train what baselines need: the model of where the socket is, State-IQL, SAC. With --resume, a finished
     pretraining can be given them."""
     seed: int = 0
     """Fixes weights, batches and augmentation."""

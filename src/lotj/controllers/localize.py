@@ -42,7 +42,7 @@ class Controller(Protocol):
     def reset(self, seed: int) -> None:
         """Start an episode."""
 
-    def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """(3,) action."""
         ...
 
@@ -72,7 +72,7 @@ class LocalizeFirst:
         self._left = self._most_steps
         self._then.reset(seed)
 
-    def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+    def __call__(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
         """(3,) action from the (H, W, 3) image, later the other controller's."""
         if self._left > 0:
             error = -self._locate(observation[None])[0, :2].astype(float)

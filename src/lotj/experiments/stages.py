@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from lotj.agents.iql import IQL
+from lotj.agents.sac import SAC, SACConfig
 from lotj.data.dataset import Dataset
 from lotj.envs.insertion import InsertionEnv, make_domain
 from lotj.errors import CheckpointError, SettingsError
@@ -41,7 +42,7 @@ from lotj.sim.connector import find_connector
 from lotj.training.collect import Progress, collect
 from lotj.training.localize import load_localizer, pretrain_localizer
 from lotj.training.practice import CHECKPOINT, PracticeResult, practice
-from lotj.training.pretrain import find_agent, load_agent, load_reward, pretrain, pretrain_state_iql
+from lotj.training.pretrain import find_agent, load_agent, load_reward, pretrain, pretrain_sac, pretrain_state_iql
 
 _WHEN = {"offline": "before", "practice": "after"}
 """Film strip of each learned policy."""
@@ -60,7 +61,7 @@ class PolicyController:
             stays stuck where it once is, a varying one comes free.
     """
 
-    def __init__(self, agent: IQL, spread: float = 1.0) -> None:
+    def __init__(self, agent: IQL | SAC, spread: float = 1.0) -> None:
         self._agent = agent
         self._spread = spread
         self._generator = torch.Generator()
@@ -98,7 +99,7 @@ def pretrain_phase(
     live: bool = True,
     also: Sequence[str] = (),
 ) -> Run:
-    """Train reward model and agent on a recorded data set; `also` may name ``localizer`` and ``state-iql``."""
+    """Train reward model and agent on a recorded data set; `also` may name ``localizer``, ``state-iql``, ``sac``."""
     train, validation = open_split(data, "train"), open_split(data, "validation")
     parts = ("reward", "iql", "pretrain", "localizer")
     settings = {"preset": preset.name, "data": str(data)} | {name: asdict(getattr(preset, name)) for name in parts}
@@ -108,11 +109,15 @@ def pretrain_phase(
         train, validation, preset.reward, preset.iql, preset.pretrain, run, device, resume=resume is not None, live=live
     )
     _add_timing(run, "pretrain", time.perf_counter() - started)
-    if also:
-        started, often = time.perf_counter(), (preset.pretrain.log_every, preset.pretrain.save_minutes)
+    started = time.perf_counter()
+    if {"localizer", "state-iql"} & set(also):
+        often = (preset.pretrain.log_every, preset.pretrain.save_minutes)
         localizer = pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
         if "state-iql" in also:
             pretrain_state_iql(train, validation, localizer, preset.iql, preset.pretrain, run, live)
+    if "sac" in also:
+        pretrain_sac(train, validation, SACConfig.of(preset.iql), preset.pretrain, run, device, live)
+    if also:
         _add_timing(run, "baselines", time.perf_counter() - started)
     return run
 
@@ -273,7 +278,7 @@ def evaluate_phase(
     return results
 
 
-def practised_agent(run: Run, device: str = "cpu") -> IQL:
+def practised_agent(run: Run, device: str = "cpu") -> IQL | SAC:
     """The agent after the last finished trial of a practice run.
 
     Raises:
@@ -289,7 +294,7 @@ def _agent_of(run: Run) -> str:
     return run.config.get("agent", "iql")
 
 
-def _film(result: EvaluationResult, agent: IQL, reward: RewardModel) -> FilmStrip:
+def _film(result: EvaluationResult, agent: IQL | SAC, reward: RewardModel) -> FilmStrip:
     """One evaluation trial with the reward's scores and Grad-CAM of reward and policy (its Y action)."""
     seed = min(result.films)
     frames = result.films[seed]

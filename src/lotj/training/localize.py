@@ -67,6 +67,9 @@ def pretrain_localizer(
         frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=config.batch)
         return train.images(frames), train.frame_state[frames, :3]
 
+    def save() -> None:
+        run.save(LOCALIZER, localizer.state_dict())
+
     batches = Prefetcher(load)
     loop = Loop(LOCALIZER, ("loss", "lateral_mm"), log_every, save_minutes, live)
     try:
@@ -75,7 +78,7 @@ def pretrain_localizer(
             localizer.updates,
             config.steps,
             lambda step: localizer.update(*batches.get(step)),
-            lambda: run.save(LOCALIZER, localizer.state_dict()),
+            save,
         )
     finally:
         batches.close()

@@ -17,6 +17,7 @@ import torch
 from lotj.agents.iql import IQL
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.localizer import Localizer
+from lotj.agents.sac import SAC, SACConfig
 from lotj.agents.state_iql import StateIQL
 from lotj.data.dataset import Dataset
 from lotj.data.prefetch import Prefetcher
@@ -39,7 +40,14 @@ AGENT = "agent"
 STATE_IQL = "state-iql"
 """Checkpoint of State-IQL, and its stream of metrics."""
 
-AGENTS: dict[str, tuple[str, type[IQL]]] = {"iql": (AGENT, IQL), "state-iql": (STATE_IQL, StateIQL)}
+SAC_AGENT = "sac"
+"""Checkpoint of SAC, and its stream of metrics."""
+
+AGENTS: dict[str, tuple[str, type[IQL] | type[SAC]]] = {
+    "iql": (AGENT, IQL),
+    "state-iql": (STATE_IQL, StateIQL),
+    "sac": (SAC_AGENT, SAC),
+}
 """Agents by name: their checkpoint and its class."""
 
 REWARD_FILE = "reward.pt"
@@ -276,9 +284,29 @@ def pretrain_state_iql(
     return agent
 
 
+def pretrain_sac(
+    train: Dataset,
+    validation: Dataset,
+    sac: SACConfig,
+    config: PretrainConfig,
+    run: Run,
+    device: str | torch.device = "cpu",
+    live: bool = True,
+) -> SAC:
+    """Train SAC on the transitions that IQL learns from, from the run's checkpoint if it has one; see `pretrain_agent`.
+
+    Raises:
+        SettingsError: the data set has another image size than the agent.
+    """
+    _check_images(train, sac)
+    agent = SAC(sac, len(train.domains), run.seed, device)
+    _train_agent(SAC_AGENT, agent, TransitionBatches(train, config, run.seed), train, validation, config, run, live)
+    return agent
+
+
 def _train_agent(
     name: str,
-    agent: IQL,
+    agent: IQL | SAC,
     source: TransitionBatches,
     train: Dataset,
     validation: Dataset,
@@ -307,7 +335,8 @@ def _train_agent(
     def save() -> None:
         run.save(name, {"agent": agent.state_dict(), **made_with})
 
-    loop = Loop(name, ("loss_v", "loss_policy", "loss_q", "v_mean"), config.log_every, config.save_minutes, live)
+    shown = ("loss_v", "loss_policy", "loss_q", "v_mean", "q_mean")
+    loop = Loop(name, shown, config.log_every, config.save_minutes, live)
     try:
         loop.run(run, agent.updates, config.steps, update, save)
     finally:
@@ -324,14 +353,14 @@ def load_reward(run: Run, device: str | torch.device = "cpu", image_size: int | 
     return RewardModel.load(run.path / REWARD_FILE, device, image_size)
 
 
-def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", **settings: Any) -> IQL:
+def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", **settings: Any) -> IQL | SAC:
     """The agent of a pretraining, as of its last checkpoint.
 
     Args:
         run: of the pretraining.
         device: where to compute.
         name: which agent, a key of `AGENTS`.
-        settings: fields of `IQLConfig` to change, e.g. ``lr`` for practice.
+        settings: fields of its config to change, e.g. ``lr`` for practice.
 
     Raises:
         CheckpointError: there is none.
@@ -345,7 +374,7 @@ def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", 
     return kind.restore(run.load(checkpoint, str(device))["agent"], device, **settings)
 
 
-def find_agent(name: str) -> tuple[str, type[IQL]]:
+def find_agent(name: str) -> tuple[str, type[IQL] | type[SAC]]:
     """Checkpoint and class of an agent by name.
 
     Raises:
@@ -356,28 +385,28 @@ def find_agent(name: str) -> tuple[str, type[IQL]]:
     return AGENTS[name]
 
 
-def _check_images(train: Dataset, iql: IQLConfig) -> None:
-    if train.image_size != iql.encoder.image_size:
+def _check_images(train: Dataset, config: IQLConfig | SACConfig) -> None:
+    if train.image_size != config.encoder.image_size:
         raise SettingsError(
-            f"agent image size {iql.encoder.image_size}: {train.root} holds {train.image_size} px images; "
+            f"agent image size {config.encoder.image_size}: {train.root} holds {train.image_size} px images; "
             f"set it to {train.image_size}"
         )
 
 
-def _made_with(train: Dataset, iql: IQLConfig, config: PretrainConfig) -> dict[str, Any]:
+def _made_with(train: Dataset, agent: IQLConfig | SACConfig, config: PretrainConfig) -> dict[str, Any]:
     """What must be the same when a training is resumed, as plain values."""
     settings = dataclasses.asdict(config)
     for free in ("log_every", "save_minutes"):
         del settings[free]
     return {
         "pretrain settings": settings,
-        "agent settings": dataclasses.asdict(iql),
+        "agent settings": dataclasses.asdict(agent),
         "domains": [domain.name for domain in train.domains],
         "episodes": len(train),
     }
 
 
-def _report_agent(name: str, agent: IQL, train: Dataset, validation: Dataset, run: Run) -> None:
+def _report_agent(name: str, agent: IQL | SAC, train: Dataset, validation: Dataset, run: Run) -> None:
     rng = np.random.default_rng([run.seed, 1])
     data = {"validation": (validation, REPORT_FRAMES), "train": (train, REPORT_FRAMES // 5)}
     found = {
