@@ -11,6 +11,7 @@ HOLD ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DRAWS := $(VENV)/.draws
+CLUSTER := $(VENV)/.cluster
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help demo setup renderer test check slow gpu upgrade clean
@@ -37,7 +38,7 @@ check: setup ## ruff, pyright and the fast tests
 	$(BIN)/pyright
 	$(BIN)/python -m pytest
 
-slow: setup ## the small end-to-end tests
+slow: setup $(CLUSTER) ## the small end-to-end tests
 	$(BIN)/python -m pytest -m slow
 
 gpu: setup ## the tests that need a GPU
@@ -61,4 +62,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(DRAWS): $(INSTALLED)
 	@sh scripts/setup_renderer.sh $(BIN)/python
+	@touch $@
+
+$(CLUSTER): $(INSTALLED)
+	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cluster]'
 	@touch $@

@@ -1,0 +1,144 @@
+"""Jobs that each leave a result file: what is there is not done again, so an interrupted list goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lotj.distributed.workers import Workers, find_workers
+from lotj.errors import DataError, SettingsError
+from lotj.files import atomic_write, storage_errors
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work.
+
+    Attributes:
+        name: unique in its list, fit for a file's name.
+        work: a function that other processes can import; called with `arguments`, returns what JSON can hold.
+        arguments: what JSON can hold; they are kept beside the result, and a result of others is not taken for this
+            job's.
+        needs: names of jobs of the same list whose results must be there first.
+    """
+
+    name: str
+    work: Callable[..., Mapping[str, Any]]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    folder: Path,
+    on: str = "here",
+    workers: int = 1,
+    report: Callable[[Job, str], None] = lambda job, state: None,
+) -> dict[str, Any]:
+    """Do what is not done yet.
+
+    Args:
+        jobs: in any order.
+        folder: of the results, ``<name>.json`` each; made if missing.
+        on: ``here``, one after the other in this process; ``processes``, `workers` of them; ``ray``, on the cluster of
+            ``RAY_ADDRESS`` or else on `workers` of this machine. Every worker must see the same files.
+        workers: how many at a time, where that is not the cluster's to say.
+        report: told (job, ``skipped``, ``started`` or ``done``).
+
+    Returns:
+        Name -> result, of all jobs.
+
+    Raises:
+        SettingsError: names that repeat, cannot be file names, or are needed but not there; jobs that need each other
+            in a circle; an unknown `on`.
+        DataError: a result file is no result, or of other arguments.
+        LotjError: what a job raised, after its name; results that are done stay.
+        KeyboardInterrupt: Ctrl-C; the running jobs are lost, results that are done stay.
+    """
+    _check(jobs)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    results = {job.name: _read(job, folder) for job in jobs if _path(job, folder).exists()}
+    for job in jobs:
+        if job.name in results:
+            report(job, "skipped")
+    left = [job for job in jobs if job.name not in results]
+    if not left:
+        return results
+    with find_workers(on, workers) as pool:
+        _run(left, pool, folder, results, report)
+    return results
+
+
+def read_results(jobs: Sequence[Job], folder: Path) -> dict[str, Any]:
+    """Name -> result, of the jobs that are done.
+
+    Raises:
+        DataError: a result file is no result, or of other arguments.
+    """
+    return {job.name: _read(job, folder) for job in jobs if _path(job, folder).exists()}
+
+
+def _run(
+    left: list[Job], pool: Workers, folder: Path, results: dict[str, Any], report: Callable[[Job, str], None]
+) -> None:
+    running: dict[str, Job] = {}
+    while left or running:
+        for job in [job for job in left if all(name in results for name in job.needs)]:
+            if len(running) >= pool.size:
+                break
+            left.remove(job)
+            running[job.name] = job
+            report(job, "started")
+            pool.start(job.name, job.work, job.arguments)
+        name, result = pool.wait()
+        job = running.pop(name)
+        content = {"job": name, "arguments": dict(job.arguments), "result": result}
+        atomic_write(_path(job, folder), json.dumps(content, indent=1).encode() + b"\n")
+        results[name] = _read(job, folder)
+        report(job, "done")
+
+
+def _path(job: Job, folder: Path) -> Path:
+    return folder / f"{job.name}.json"
+
+
+def _read(job: Job, folder: Path) -> Any:
+    path = _path(job, folder)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        arguments, result = content["arguments"], content["result"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not the result of a job ({error}): remove it, and the job is done again") from error
+    wanted = json.loads(json.dumps(dict(job.arguments)))
+    if arguments != wanted:
+        other = sorted(key for key in arguments.keys() | wanted.keys() if arguments.get(key) != wanted.get(key))[0]
+        raise DataError(
+            f"{path} is of {other} {arguments.get(other)!r}, not {wanted.get(other)!r}: remove it, or choose another "
+            "folder"
+        )
+    return result
+
+
+def _check(jobs: Sequence[Job]) -> None:
+    names = [job.name for job in jobs]
+    for job in jobs:
+        if not _NAME.fullmatch(job.name):
+            raise SettingsError(f"job name {job.name!r}: must be letters, digits, dots, dashes and underscores")
+        if names.count(job.name) > 1:
+            raise SettingsError(f"job name {job.name!r} stands {names.count(job.name)} times: must be unique")
+        for need in job.needs:
+            if need not in names:
+                raise SettingsError(f"job {job.name!r} needs {need!r}, which is not in the list")
+    done: set[str] = set()
+    while len(done) < len(jobs):
+        ready = {job.name for job in jobs if job.name not in done and done.issuperset(job.needs)}
+        if not ready:
+            raise SettingsError(f"jobs need each other in a circle: {', '.join(sorted(set(names) - done))}")
+        done |= ready

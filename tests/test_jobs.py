@@ -1,0 +1,135 @@
+"""What a list of jobs promises: each done once, after what it needs, wherever it runs; an interruption loses little."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lotj.distributed import Job, read_results, run_jobs
+from lotj.errors import DataError, NumericsError, SettingsError
+
+
+def double(value: int, log: str) -> dict[str, Any]:
+    with open(log, "a") as file:
+        file.write(f"{value}\n")
+    return {"twice": 2 * value, "process": os.getpid()}
+
+
+def add(folder: str, parts: list[str]) -> dict[str, int]:
+    return {"sum": sum(json.loads((Path(folder) / f"{part}.json").read_text())["result"]["twice"] for part in parts)}
+
+
+def fail(message: str) -> dict[str, Any]:
+    raise NumericsError(message)
+
+
+def sleep(seconds: float) -> dict[str, Any]:
+    time.sleep(seconds)
+    return {}
+
+
+def make_list(tmp_path: Path) -> list[Job]:
+    """Three jobs and their sum, which stands first."""
+    log, results = str(tmp_path / "log"), str(tmp_path / "results")
+    parts = [Job(f"double-{n}", double, {"value": n, "log": log}) for n in (1, 2, 3)]
+    names = [job.name for job in parts]
+    return [Job("sum", add, {"folder": results, "parts": names}, needs=tuple(names)), *parts]
+
+
+@pytest.mark.parametrize("on", ["here", "processes"])
+def test_each_is_done_once_after_what_it_needs(tmp_path: Path, on: str) -> None:
+    jobs, states = make_list(tmp_path), []
+    results = run_jobs(jobs, tmp_path / "results", on, 2, lambda job, state: states.append((job.name, state)))
+    assert results["sum"] == {"sum": 12}
+    assert states.index(("sum", "started")) > max(states.index((f"double-{n}", "done")) for n in (1, 2, 3))
+    processes = {results[f"double-{n}"]["process"] for n in (1, 2, 3)}
+    assert processes == {os.getpid()} if on == "here" else len(processes - {os.getpid()}) == 3
+    states.clear()
+    assert run_jobs(jobs, tmp_path / "results", on, 2, lambda job, state: states.append((job.name, state))) == results
+    assert sorted(states) == sorted((job.name, "skipped") for job in jobs)
+    assert sorted((tmp_path / "log").read_text().split()) == ["1", "2", "3"]
+
+
+@pytest.mark.slow
+def test_on_a_local_ray_cluster_of_two_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the workers find this module
+    results = run_jobs(make_list(tmp_path), tmp_path / "results", "ray", 2)
+    assert results["sum"] == {"sum": 12}
+    assert os.getpid() not in {results[f"double-{n}"]["process"] for n in (1, 2, 3)}
+    with pytest.raises(NumericsError, match="job bad: the loss is nan"):
+        run_jobs([Job("bad", fail, {"message": "the loss is nan"})], tmp_path / "results", "ray", 2)
+
+
+@pytest.mark.parametrize("on", ["here", "processes"])
+def test_a_failure_names_the_job_and_keeps_what_is_done(tmp_path: Path, on: str) -> None:
+    log = str(tmp_path / "log")
+    good = Job("good", double, {"value": 4, "log": log})
+    bad = Job("bad", fail, {"message": "the loss is nan"}, needs=("good",))
+    with pytest.raises(NumericsError, match="job bad: the loss is nan"):
+        run_jobs([bad, good], tmp_path, on)
+    assert set(read_results([good, bad], tmp_path)) == {"good"}
+    mended = Job("bad", double, {"value": 5, "log": log}, needs=("good",))
+    assert run_jobs([mended, good], tmp_path, on)["bad"]["twice"] == 10
+    assert (tmp_path / "log").read_text().split() == ["4", "5"]
+
+
+def test_ctrl_c_ends_the_workers_and_the_list_goes_on_later(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from test_jobs import *\n"
+        f"log = {str(tmp_path / 'log')!r}\n"
+        "jobs = [Job('quick', double, {'value': 1, 'log': log}), Job('long', sleep, {'seconds': 60.0})]\n"
+        "def show(job, state): print(job.name, state, flush=True)\n"
+        f"run_jobs(jobs, Path({str(tmp_path)!r}), 'processes', 2, show)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert any("quick done" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        process.communicate(timeout=30)
+        assert time.monotonic() - started < 20  # not the long one's minute
+    assert process.returncode != 0
+    jobs = [Job("quick", double, {"value": 1, "log": str(tmp_path / "log")}), Job("long", sleep, {"seconds": 60.0})]
+    assert set(read_results(jobs, tmp_path)) == {"quick"}
+
+
+def test_a_result_of_other_arguments_or_none_is_refused(tmp_path: Path) -> None:
+    log = str(tmp_path / "log")
+    run_jobs([Job("a", double, {"value": 1, "log": log})], tmp_path)
+    with pytest.raises(DataError, match=r"a\.json is of value 1, not 2: remove it, or choose another folder"):
+        run_jobs([Job("a", double, {"value": 2, "log": log})], tmp_path)
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(DataError, match=r"a\.json is not the result of a job"):
+        run_jobs([Job("a", double, {"value": 1, "log": log})], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "jobs,words",
+    [
+        ([Job("a/b", sleep)], "job name 'a/b': must be letters"),
+        ([Job("a", sleep), Job("a", sleep)], "'a' stands 2 times: must be unique"),
+        ([Job("a", sleep, needs=("b",))], "'a' needs 'b', which is not in the list"),
+        ([Job("a", sleep, needs=("b",)), Job("b", sleep, needs=("a",))], "in a circle: a, b"),
+    ],
+)
+def test_a_list_that_cannot_be_done_is_refused(tmp_path: Path, jobs: list[Job], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        run_jobs(jobs, tmp_path)
+
+
+def test_unknown_places_and_no_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="on 'moon': must be one of here, processes, ray"):
+        run_jobs([Job("a", sleep)], tmp_path, "moon")
+    with pytest.raises(SettingsError, match="workers 0: must be at least 1"):
+        run_jobs([Job("a", sleep)], tmp_path, "processes", 0)
