@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import importlib
 import multiprocessing as mp
 import os
 import signal
@@ -116,7 +117,8 @@ class Ray:
 
     def __init__(self, count: int) -> None:
         try:
-            import ray
+            ray: Any = importlib.import_module("ray")
+            importlib.import_module("ray.exceptions")
         except ImportError:
             raise SettingsError("on ray: Ray is not installed; install lotj with the extra 'cluster'") from None
         self._ray = ray
