@@ -26,6 +26,7 @@ COMMANDS = {
     "practice": "practise on one unseen connector; the learned reward is the only judge",
     "evaluate": "count true successes before and after practice, and of the hand-made baselines",
     "report": "make a run's report.html",
+    "reproduce": "the paper's tables, from one command each",
     "doctor": "what this machine offers: renderer, threads, memory, disk",
 }
 """Name and one line of each command, in the order of the help."""

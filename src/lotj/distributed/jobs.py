@@ -26,12 +26,14 @@ class Job:
         arguments: what JSON can hold; they are kept beside the result, and a result of others is not taken for this
             job's.
         needs: names of jobs of the same list whose results must be there first.
+        machine: further arguments, of how and not of what (threads): a result of others is taken all the same.
     """
 
     name: str
     work: Callable[..., Mapping[str, Any]]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    machine: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_jobs(
@@ -96,7 +98,7 @@ def _run(
             left.remove(job)
             running[job.name] = job
             report(job, "started")
-            pool.start(job.name, job.work, job.arguments)
+            pool.start(job.name, job.work, {**job.arguments, **job.machine})
         name, result = pool.wait()
         job = running.pop(name)
         content = {"job": name, "arguments": dict(job.arguments), "result": result}

@@ -1,0 +1,124 @@
+"""The jobs that the paper's tables are made of: pretrain, practise and evaluate, each by names and numbers alone.
+
+A job of these finds what an interrupted one of the same name has left in its folder and goes on there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lotj.errors import SettingsError
+from lotj.evaluation import EvaluationResult
+from lotj.experiments.presets import Preset, find_preset
+from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase
+from lotj.nets.bottleneck import Variant
+from lotj.runs import Run, find_run
+
+
+def pretrain_job(
+    preset: str,
+    data: str,
+    folder: str,
+    seed: int,
+    also: Sequence[str] = (),
+    reward_variant: Variant | None = None,
+    policy_variant: Variant | None = None,
+) -> dict[str, Any]:
+    """Train reward model and agent, and the baselines' models.
+
+    Args:
+        preset: its name.
+        data: folder of the data set.
+        folder: of this job alone; the run's folder is made in it.
+        seed: fixes everything random.
+        also: see `lotj pretrain --help`.
+        reward_variant, policy_variant: bottleneck of each; None for the preset's.
+
+    Returns:
+        ``run``, the folder of the run, and ``seconds``.
+    """
+    settings = find_preset(preset)
+    for part, variant in (("reward", reward_variant), ("iql", policy_variant)):
+        if variant is not None:
+            settings = with_variant(settings, part, variant)
+    started = time.perf_counter()
+    begun = _begun(Path(folder), "pretrain")
+    run = pretrain_phase(settings, Path(data), Path(folder), seed, resume=begun, live=False, also=also)
+    run.close()
+    return {"run": str(run.path), "seconds": round(time.perf_counter() - started, 1)}
+
+
+def practice_job(
+    preset: str,
+    pretrained: str,
+    folder: str,
+    connector: str,
+    scenario: str,
+    robot: str,
+    seed: int,
+    agent: str,
+    controllers: Sequence[str],
+    trials: int,
+    evaluation_trials: int,
+    threads: int,
+) -> dict[str, Any]:
+    """Practise on one connector, then count true successes.
+
+    Args:
+        preset: its name.
+        pretrained: folder of the pretraining's job.
+        folder: of this job alone; the run's folder is made in it.
+        connector, scenario, robot, seed, agent: see `lotj practice --help`.
+        controllers: which to evaluate, see `lotj.experiments.entrants`.
+        trials: of practice.
+        evaluation_trials: of each controller.
+        threads: processor threads of the learner.
+
+    Returns:
+        ``evaluations``: controller -> ``success`` (n,) and ``seed`` (n,); ``run`` and ``seconds``.
+    """
+    settings = find_preset(preset)
+    settings = replace(settings, practice=replace(settings.practice, trials=trials, threads=threads))
+    started = time.perf_counter()
+    run, _ = practice_phase(
+        settings,
+        find_run(Path(pretrained), "pretrain"),
+        Path(folder),
+        connector,
+        scenario,
+        robot,
+        seed=seed,
+        resume=_begun(Path(folder), "practice"),
+        live=False,
+        agent=agent,
+    )
+    with run:
+        practised = time.perf_counter() - started
+        results = evaluate_phase(run, evaluation_trials, controllers=controllers)
+    return {
+        "run": str(run.path),
+        "seconds": round(practised, 1),
+        "evaluations": {result.name: _outcomes(result) for result in results},
+    }
+
+
+def with_variant(preset: Preset, part: str, variant: Variant) -> Preset:
+    """The preset with another bottleneck in its part ``reward`` or ``iql``."""
+    settings = getattr(preset, part)
+    return replace(preset, **{part: replace(settings, bottleneck=replace(settings.bottleneck, variant=variant))})
+
+
+def _outcomes(result: EvaluationResult) -> dict[str, list[int]]:
+    return {"success": [int(s) for s in result.success], "seed": [int(s) for s in result.seed]}
+
+
+def _begun(folder: Path, kind: str) -> Run | None:
+    """What an interrupted job has left."""
+    try:
+        return find_run(folder, kind)
+    except SettingsError:
+        return None

@@ -1,0 +1,125 @@
+"""Tables of success counts as the paper prints them: seeds summed up, the best of each row marked, the paper beside."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+from lotj.errors import SettingsError
+from lotj.evaluation import Aggregate, aggregate, barnard
+
+SIGNIFICANCE = 0.05
+"""Methods whose difference to the best has a larger p-value are marked as best, too."""
+
+PAPER_N = 20
+"""Trials of each of the paper's cells."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one connector.
+
+    Attributes:
+        successes: of each seed.
+        n: trials of each seed.
+        paper: the paper's successes of `PAPER_N`; None where it has none.
+    """
+
+    successes: tuple[int, ...]
+    n: tuple[int, ...]
+    paper: int | None = None
+
+    @property
+    def total(self) -> Aggregate:
+        """All seeds together."""
+        return aggregate(self.successes, self.n)
+
+
+@dataclass(frozen=True)
+class SuccessTable:
+    """Rows are connectors, columns methods.
+
+    Attributes:
+        title: what it shows.
+        columns: titles of the methods.
+        rows: connector -> a cell for each method; None where it is not measured (yet).
+        notes: lines below the table.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Mapping[str, Sequence[Cell | None]]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        for name, cells in self.rows.items():
+            if len(cells) != len(self.columns):
+                raise SettingsError(f"table row {name!r}: {len(cells)} cells for {len(self.columns)} columns")
+
+    def best(self, row: str) -> list[bool]:
+        """Which methods of a row are best: that of the highest rate, and those that Barnard's exact test does not tell
+        from it (LOTJ, table I). None is, where nothing has succeeded."""
+        totals = [cell.total if cell else None for cell in self.rows[row]]
+        known = [total for total in totals if total]
+        top = max(known, key=lambda total: total.successes / total.n, default=None)
+        if top is None or top.successes == 0:
+            return [False] * len(totals)
+        return [
+            total is not None and barnard(top.successes, top.n, total.successes, total.n) >= SIGNIFICANCE
+            for total in totals
+        ]
+
+    def as_text(self) -> Table:
+        """For the terminal: counts over all seeds, 95 % interval, the paper's count of 20 in brackets; best in bold."""
+        table = Table(title=self.title, title_justify="left", caption="\n".join(self.notes), caption_justify="left")
+        table.add_column("connector")
+        for title in self.columns:
+            table.add_column(title, justify="right")
+        for name, cells in self.rows.items():
+            marks = self.best(name)
+            words = [_words(cell) for cell in cells]
+            table.add_row(name, *(f"[bold]{w}[/bold]" if mark else w for w, mark in zip(words, marks, strict=True)))
+        return table
+
+    def as_csv(self) -> str:
+        """One line a connector and method: counts of each seed and of all, interval, the paper's count."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(("connector", "method", "successes", "n", "low", "high", "by_seed", "best", "paper_of_20"))
+        for name, cells in self.rows.items():
+            for title, cell, mark in zip(self.columns, cells, self.best(name), strict=True):
+                if cell is None:
+                    continue
+                total = cell.total
+                by_seed = " ".join(f"{k}/{n}" for k, n in zip(cell.successes, cell.n, strict=True))
+                numbers = (total.successes, total.n, f"{total.low:.3f}", f"{total.high:.3f}", by_seed)
+                writer.writerow((name, title, *numbers, int(mark), "" if cell.paper is None else cell.paper))
+        return out.getvalue()
+
+    def as_html(self) -> str:
+        """A `<table>` without anything from outside, best in `<strong>`."""
+        head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in self.columns)
+        lines = [f"<table><caption>{html.escape(self.title)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>"]
+        for name, cells in self.rows.items():
+            marks = self.best(name)
+            texts = [html.escape(_words(cell)) for cell in cells]
+            shown = [f"<strong>{text}</strong>" if mark else text for text, mark in zip(texts, marks, strict=True)]
+            lines.append(
+                f'<tr><th scope="row">{html.escape(name)}</th>' + "".join(f"<td>{t}</td>" for t in shown) + "</tr>"
+            )
+        lines.append("</tbody></table>")
+        return "\n".join(lines + [f"<p>{html.escape(note)}</p>" for note in self.notes]) + "\n"
+
+
+def _words(cell: Cell | None) -> str:
+    """e.g. ``31/40 (62-88 %) [15]``."""
+    if cell is None:
+        return "-"
+    total = cell.total
+    paper = "" if cell.paper is None else f" [{cell.paper}]"
+    return f"{total.successes}/{total.n} ({100 * total.low:.0f}-{100 * total.high:.0f} %){paper}"
