@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import tyro
 from rich.console import Console
@@ -22,20 +23,27 @@ class Command:
 
     interrupted: ClassVar[str] = "stopped; finished jobs are kept: the same command goes on"
 
-    table: tyro.conf.Positional[Literal["table1", "table2"]]
-    """table1: all methods, starts near the socket; table2: the same, starts far."""
+    table: tyro.conf.Positional[Literal["table1", "table2", "table4"]]
+    """table1: all methods, starts near the socket; table2: the same, starts far; table4: the reward with each
+    bottleneck on connectors it has not seen."""
     preset: str = "laptop"
     """Size of the trainings: demo, laptop or paper."""
     data: Path | None = None
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
-    seeds: tuple[int, ...] = (0, 1)
-    """Pretraining seeds; robots alternate with them."""
+    seeds: tuple[int, ...] = ()
+    """Training seeds; by default 0 and 1, in table4 0 to 4. In table1 and table2 robots alternate with them."""
     connectors: tuple[str, ...] = ()
-    """Connectors; the paper's four by default."""
+    """table1, table2: connectors; the paper's four by default."""
     trials: int = 200
-    """Trials of practice."""
+    """table1, table2: trials of practice."""
     evaluation_trials: int = 20
-    """Trials of each evaluation."""
+    """table1, table2: trials of each evaluation."""
+    splits: int = 2
+    """table4: how many choices of held-out connectors."""
+    steps: int = 1000
+    """table4: updates of each reward model."""
+    looks: int = 1
+    """table4: domains of each connector and robot that are trained on. With many looks every variant generalises."""
     on: Literal["here", "processes", "ray"] = "processes"
     """Where jobs run: one after the other here, in several processes, or on the Ray cluster of RAY_ADDRESS (extra
     `cluster`)."""
@@ -49,38 +57,12 @@ class Command:
     def run(self) -> None:
         """Do the jobs and print the table."""
         from lotj.distributed import Job, run_jobs
-        from lotj.experiments.comparisons import COMPARISONS, CONNECTORS
-        from lotj.experiments.presets import find_preset
         from lotj.files import atomic_write
-        from lotj.sim.connector import find_connector
 
-        preset = find_preset(self.preset)
-        for name, value in (("trials", self.trials), ("evaluation-trials", self.evaluation_trials)):
-            if value < 1:
-                raise SettingsError(f"{name} {value}: must be at least 1")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise SettingsError(f"seeds {self.seeds}: need at least one, none twice, none negative")
-        connectors = self.connectors or tuple(CONNECTORS)
-        for connector in connectors:
-            find_connector(connector)
-        data = self.data or Path("data") / preset.name
-        if not (data / "meta.json").exists():
-            raise SettingsError(
-                f"{data} holds no data set: `lotj collect --preset {preset.name} --data {data}` makes it"
-            )
-        console, comparison = Console(highlight=False), COMPARISONS[self.table]
+        jobs, make_table = self._plan()
+        console = Console(highlight=False)
         announce_renderer(console)
-        out = self.out or Path("results") / f"reproduce-{preset.name}"
-        jobs = comparison.jobs(
-            preset.name,
-            data,
-            self.runs or Path("runs") / f"reproduce-{preset.name}",
-            self.seeds,
-            self.trials,
-            self.evaluation_trials,
-            max(1, (os.cpu_count() or 1) // self.workers),
-            connectors,
-        )
+        out = self.out or Path("results") / f"reproduce-{self.preset}"
         begun, finished = time.monotonic(), []
 
         def report(job: Job, state: str) -> None:
@@ -90,10 +72,48 @@ class Command:
             console.print(f"{len(finished)}/{len(jobs)}  {minutes:5.1f} min  {state:8s} {job.name}", markup=False)
 
         results = run_jobs(jobs, out, self.on, self.workers, report)
-        table = comparison.table(results, self.seeds, connectors)
+        table = make_table(results)
         text = Console(width=200, record=True, file=io.StringIO())
         text.print(table.as_text())
         for ending, content in (("txt", text.export_text()), ("csv", table.as_csv()), ("html", table.as_html())):
             atomic_write(out / f"{self.table}.{ending}", content.encode())
         console.print(table.as_text())
         console.print(f"{out}/{self.table}.txt, .csv and .html", markup=False, soft_wrap=True)
+
+    def _plan(self) -> tuple[list[Any], Callable[[Mapping[str, Any]], Any]]:
+        """The jobs, and what makes the table of their results.
+
+        Raises:
+            SettingsError, CatalogueError, DataError: something that the flags name will not do.
+        """
+        from lotj.experiments import reward_ablation
+        from lotj.experiments.comparisons import COMPARISONS, CONNECTORS
+        from lotj.experiments.presets import find_preset
+        from lotj.sim.connector import find_connector
+
+        preset = find_preset(self.preset)
+        for name in ("trials", "evaluation_trials", "splits", "steps", "looks", "workers"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
+        seeds = self.seeds or (tuple(range(5)) if self.table == "table4" else (0, 1))
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise SettingsError(f"seeds {seeds}: none twice, none negative")
+        data = self.data or Path("data") / preset.name
+        if not (data / "meta.json").exists():
+            raise SettingsError(
+                f"{data} holds no data set: `lotj collect --preset {preset.name} --data {data}` makes it"
+            )
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        if self.table == "table4":
+            splits = range(self.splits)
+            for split in splits:
+                reward_ablation.choose_split(data, split)
+            jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, threads)
+            return jobs, lambda results: reward_ablation.table(results, seeds, splits)
+        connectors = self.connectors or tuple(CONNECTORS)
+        for connector in connectors:
+            find_connector(connector)
+        comparison, runs = COMPARISONS[self.table], self.runs or Path("runs") / f"reproduce-{preset.name}"
+        sizes = (self.trials, self.evaluation_trials, threads)
+        jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors)
+        return jobs, lambda results: comparison.table(results, seeds, connectors)

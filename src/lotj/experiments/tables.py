@@ -103,17 +103,75 @@ class SuccessTable:
 
     def as_html(self) -> str:
         """A `<table>` without anything from outside, best in `<strong>`."""
-        head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in self.columns)
-        lines = [f"<table><caption>{html.escape(self.title)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>"]
+        rows = {}
         for name, cells in self.rows.items():
-            marks = self.best(name)
             texts = [html.escape(_words(cell)) for cell in cells]
-            shown = [f"<strong>{text}</strong>" if mark else text for text, mark in zip(texts, marks, strict=True)]
-            lines.append(
-                f'<tr><th scope="row">{html.escape(name)}</th>' + "".join(f"<td>{t}</td>" for t in shown) + "</tr>"
-            )
-        lines.append("</tbody></table>")
-        return "\n".join(lines + [f"<p>{html.escape(note)}</p>" for note in self.notes]) + "\n"
+            marks = zip(texts, self.best(name), strict=True)
+            rows[name] = [f"<strong>{text}</strong>" if mark else text for text, mark in marks]
+        return _html(self.title, self.columns, rows, self.notes)
+
+
+@dataclass(frozen=True)
+class FigureTable:
+    """Rows are methods, columns figures with their intervals.
+
+    Attributes:
+        title: what it shows.
+        columns: titles of the figures.
+        rows: method -> for each figure its mean and half width of the interval (None: there is none), or None.
+        notes: lines below the table.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Mapping[str, Sequence[tuple[float, float | None] | None]]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def as_text(self) -> Table:
+        """For the terminal."""
+        table = Table(title=self.title, title_justify="left", caption="\n".join(self.notes), caption_justify="left")
+        table.add_column("method")
+        for title in self.columns:
+            table.add_column(title, justify="right")
+        for name, cells in self.rows.items():
+            table.add_row(name, *map(_figure, cells))
+        return table
+
+    def as_csv(self) -> str:
+        """One line a method and figure."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(("method", "figure", "mean", "half_width"))
+        for name, cells in self.rows.items():
+            for title, cell in zip(self.columns, cells, strict=True):
+                if cell is not None:
+                    mean, width = cell
+                    writer.writerow((name, title, f"{mean:.4f}", "" if width is None else f"{width:.4f}"))
+        return out.getvalue()
+
+    def as_html(self) -> str:
+        """A `<table>` without anything from outside."""
+        rows = {name: [_figure(cell) for cell in cells] for name, cells in self.rows.items()}
+        return _html(self.title, self.columns, rows, self.notes)
+
+
+def _figure(cell: tuple[float, float | None] | None) -> str:
+    """e.g. ``0.912 +- 0.021``."""
+    if cell is None:
+        return "-"
+    mean, width = cell
+    return f"{mean:.3f}" if width is None else f"{mean:.3f} \u00b1 {width:.3f}"
+
+
+def _html(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], notes: Sequence[str]) -> str:
+    """A table of cells that are HTML already."""
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    lines = [f"<table><caption>{html.escape(title)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>"]
+    for name, cells in rows.items():
+        data = "".join(f"<td>{cell}</td>" for cell in cells)
+        lines.append(f'<tr><th scope="row">{html.escape(name)}</th>{data}</tr>')
+    lines.append("</tbody></table>")
+    return "\n".join(lines + [f"<p>{html.escape(note)}</p>" for note in notes]) + "\n"
 
 
 def _words(cell: Cell | None) -> str:

@@ -1,0 +1,187 @@
+"""Table IV of *Learning on the Job*: what the bottleneck is worth to the reward on connectors it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from lotj.data.dataset import Dataset
+from lotj.distributed import Job
+from lotj.errors import DataError
+from lotj.experience import KINDS
+from lotj.experiments.presets import find_preset
+from lotj.experiments.study import with_variant
+from lotj.experiments.tables import FigureTable
+from lotj.nets.bottleneck import Variant
+from lotj.rewards.held_out import bottleneck_report, score_frames
+from lotj.rewards.model import RewardModel
+from lotj.rewards.threshold import area_under_curve
+from lotj.rewards.training import RewardTrainer
+from lotj.sim.connector import find_connector
+
+PAPER: dict[Variant, int] = {"daib": 88, "dann": 71, "daib-lambda0": 77, "vib": 79, "erm": 76}
+"""Accuracy in the paper [%], in its order."""
+
+TRAIN, HELD_OUT = 25, 5
+"""Connectors trained on, and held out (LOTJ section VI-B)."""
+
+COLUMNS = {
+    "accuracy": "accuracy",
+    "best_accuracy": "at the best threshold",
+    "near_miss_accuracy": "near misses",
+    "auc": "AUC",
+    "domain_loss": "domain loss / ln n",
+    "kl": "KL of z_S, nats",
+    "invariant_drop": "AUC lost without z_I",
+}
+"""Figure of a job -> title of its column."""
+
+
+def reward_job(
+    preset: str, data: str, variant: Variant, split: int, seed: int, steps: int, looks: int, threads: int
+) -> dict[str, Any]:
+    """Train the reward model on 25 connectors and judge it on 5 others.
+
+    Args:
+        preset: its name; gives the networks and all settings but `variant` and `steps`.
+        data: folder of a data set; its training connectors are used.
+        variant: of the bottleneck.
+        split: which connectors are held out.
+        seed: fixes everything else.
+        steps: updates.
+        looks: domains of a connector and robot that are trained on: with many, every variant has to generalise.
+        threads: processor threads.
+
+    Returns:
+        The figures of `COLUMNS`, each a mean over the held-out connectors, and which those were.
+    """
+    torch.set_num_threads(threads)
+    train_names, held_names = choose_split(Path(data), split)
+    dataset = Dataset.open(Path(data), lambda d: d.connector in train_names and d.seed % 1000 < looks)
+    held_out = Dataset.open(Path(data), lambda d: d.connector in held_names)
+    config = replace(with_variant(find_preset(preset), "reward", variant).reward, steps=steps)
+    with RewardTrainer(dataset, config, seed) as trainer:
+        while not trainer.done:
+            trainer.step()
+        model = RewardModel(trainer.classifier, config, 0.5)
+    figures = accuracies(model, held_out)
+    bottleneck = bottleneck_report(model, dataset, held_out, seed)
+    loss, guessing = bottleneck.get("domain_loss"), bottleneck.get("domain_loss_of_guessing")
+    without = bottleneck.get("auc_without_invariant")
+    return {
+        **figures,
+        "domain_loss": None if loss is None else loss / guessing,
+        "kl": bottleneck.get("kl"),
+        "invariant_drop": None if without is None else bottleneck["auc"] - without,
+        "held_out": sorted(held_names),
+        "domains": len(dataset.domains),
+    }
+
+
+def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
+    """Names of `TRAIN` and `HELD_OUT` training connectors of a data set, no close variants across.
+
+    Raises:
+        DataError: it holds too few.
+    """
+    names = sorted({d.connector for d in Dataset.open(data, lambda d: d.split == "train").domains})
+    order = [names[k] for k in np.random.default_rng([split]).permutation(len(names))]
+    held = order[:HELD_OUT]
+    families = {_kin(name) for name in held}
+    train = [name for name in order[HELD_OUT:] if _kin(name) not in families][:TRAIN]
+    if len(train) < TRAIN:
+        raise DataError(
+            f"{data} holds {len(names)} training connectors: table IV needs {TRAIN} and {HELD_OUT} unlike them"
+        )
+    return set(train), set(held)
+
+
+def accuracies(model: RewardModel, dataset: Dataset) -> dict[str, float]:
+    """Means over connectors of a data set, successes and other frames equally frequent in each.
+
+    Returns:
+        ``accuracy`` at 0.5 on the expert's frames, ``best_accuracy`` at the single threshold that is best for all
+        connectors together (which tells a shifted threshold from a wrong ranking), ``near_miss_accuracy`` at 0.5
+        against all other kinds' frames, ``auc``.
+    """
+    frames = score_frames(model, dataset)
+    expert = frames.kind == KINDS.index("expert")
+    parts = [frames.where(frames.connector == name) for name in np.unique(frames.connector)]
+    plain = [frames.where((frames.connector == name) & expert) for name in np.unique(frames.connector)]
+    missed = [
+        frames.where((frames.connector == name) & (~expert | frames.success)) for name in np.unique(frames.connector)
+    ]
+
+    def at(these: Sequence[Any], threshold: float) -> float:
+        return float(np.mean([_balanced(part.score >= threshold, part.success) for part in these]))
+
+    candidates = np.quantile(frames.score, np.linspace(0.0, 1.0, 201))
+    return {
+        "accuracy": at(plain, 0.5),
+        "best_accuracy": max(at(plain, float(threshold)) for threshold in candidates),
+        "near_miss_accuracy": at(missed, 0.5),
+        "auc": float(np.mean([area_under_curve(part.score, part.success) for part in parts])),
+    }
+
+
+def jobs(
+    preset: str, data: Path, seeds: Sequence[int], splits: Sequence[int], steps: int, looks: int, threads: int = 2
+) -> list[Job]:
+    """All that must be done for the table."""
+    found = []
+    for variant in PAPER:
+        for split in splits:
+            for seed in seeds:
+                arguments = {"preset": preset, "data": str(data), "variant": variant, "split": split, "seed": seed}
+                arguments |= {"steps": steps, "looks": looks}
+                found.append(Job(job_name(variant, split, seed), reward_job, arguments, machine={"threads": threads}))
+    return found
+
+
+def job_name(variant: str, split: int, seed: int) -> str:
+    """Name of a reward job."""
+    return f"reward-{variant}-split{split}-seed{seed}"
+
+
+def table(results: Mapping[str, Any], seeds: Sequence[int], splits: Sequence[int]) -> FigureTable:
+    """Mean and 95 % interval (Student's t over runs) of each figure; variants without a result are left out."""
+    rows = {}
+    for variant, paper in PAPER.items():
+        done = [results.get(job_name(variant, split, seed)) for split in splits for seed in seeds]
+        done = [result for result in done if result is not None]
+        if done:
+            cells = [mean_interval([result[name] for result in done]) for name in COLUMNS]
+            rows[variant] = [*cells, (paper / 100, None)]
+    notes = (
+        f"Means over {HELD_OUT} held-out connectors and {len(splits)} splits x {len(seeds)} seeds, with Student's 95 % "
+        "interval over these runs. Chance is 0.5; domain loss / ln n is 1 where z_I tells nothing of the domain.",
+    )
+    return FigureTable("Table IV: the reward on unseen connectors", [*COLUMNS.values(), "paper"], rows, notes)
+
+
+def mean_interval(values: Sequence[float | None]) -> tuple[float, float | None] | None:
+    """Mean and half width of its 95 % interval; None where a variant lacks the figure, no width of one value."""
+    known = np.array([value for value in values if value is not None], float)
+    if not len(known):
+        return None
+    if len(known) == 1:
+        return float(known[0]), None
+    width = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
+    return float(known.mean()), float(width)
+
+
+def _kin(name: str) -> str:
+    """What close variants have in common."""
+    part = find_connector(name)
+    return part.variant_of or part.name
+
+
+def _balanced(predicted: np.ndarray, success: np.ndarray) -> float:
+    """Mean of the shares of successes and of other frames that are judged rightly."""
+    return 0.5 * (float(predicted[success].mean()) + float((~predicted[~success]).mean()))
