@@ -6,15 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.cli import main
-from lotj.experiments import presets
+from lotj.data.store import EpisodeWriter
+from lotj.experience import Domain, Episode
+from lotj.experiments import presets, reward_ablation
 from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, job_name
+from lotj.experiments.parts import choose_training
+from lotj.experiments.reward_ablation import choose_split, mean_interval
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
+from lotj.sim.connector import find_connector
 from lotj.training.collect import CollectConfig
 from lotj.training.practice import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
@@ -61,6 +68,80 @@ def test_table_sums_seeds_and_leaves_open_what_is_not_done() -> None:
     assert cell is not None and (cell.successes, cell.n, cell.paper) == ((1, 2), (2, 2), 0)
     assert table.rows["Europlug"][titles.index("LOTJ online")] is None
     assert all(cell is None for cell in table.rows["NEMA 15"])
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of one short episode of each of 50 training connectors, of the first ones with a second look."""
+    root = tmp_path_factory.mktemp("many")
+    for place, name in enumerate(choose_training(50)):
+        for seed, robot in ((0, "duo"), (1, "trio"))[: 2 if place < 10 else 1]:
+            where = Domain(f"{name}.{robot}.{seed}", name, "any", robot, seed, "train")
+            with EpisodeWriter(root, where, 16) as writer:
+                frames = np.full((3, 16, 16, 3), 200 * seed, np.uint8)
+                success = np.array([False, False, True])
+                writer.append(
+                    Episode(
+                        frames=frames,
+                        actions=np.zeros((2, 3), np.float32),
+                        success=success,
+                        state=np.zeros((3, 6), np.float32),
+                        terminated=True,
+                        truncated=False,
+                        domain=where.name,
+                        scenario="far",
+                        kind="expert",
+                        seed=0,
+                    )
+                )
+    return root
+
+
+def test_held_out_connectors_have_no_close_variant_in_training(many: Path) -> None:
+    splits = [choose_split(many, split) for split in (0, 1)]
+    for train, held in splits:
+        assert len(train) == 25 and len(held) == 5 and not train & held
+        kin = [{find_connector(name).variant_of or name for name in names} for names in (train, held)]
+        assert not kin[0] & kin[1]
+    assert splits[0] != splits[1] and splits[0] == choose_split(many, 0)
+
+
+def test_interval_over_runs() -> None:
+    # Mean 0.8, standard deviation 0.1, t of 2 degrees of freedom 4.303: 4.303 * 0.1 / sqrt 3 = 0.248.
+    assert mean_interval([0.7, 0.8, 0.9]) == pytest.approx((0.8, 0.248), abs=1e-3)
+    assert mean_interval([0.7, None]) == (0.7, None)
+    assert mean_interval([None]) is None
+
+
+def test_reward_table_has_a_row_a_variant_and_the_paper_beside() -> None:
+    figures = dict.fromkeys(reward_ablation.COLUMNS, 0.5) | {"kl": None}
+    results = {reward_ablation.job_name("erm", 0, seed): figures | {"accuracy": 0.7 + 0.1 * seed} for seed in (0, 1, 2)}
+    table = reward_ablation.table(results, seeds=(0, 1, 2), splits=(0,))
+    assert list(table.rows) == ["erm"]
+    cells = dict(zip(table.columns, table.rows["erm"], strict=True))
+    assert cells["accuracy"] == pytest.approx((0.8, 0.248), abs=1e-3)
+    assert cells["paper"] == (0.76, None) and cells["KL of z_S, nats"] is None
+    assert "erm,accuracy,0.8000,0.2484" in table.as_csv().splitlines()
+    assert "0.800 \u00b1 0.248" in table.as_html()
+
+
+def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All frames look the same, so nothing can be learnt: half is right at any threshold."""
+    tiny = replace(
+        presets.find_preset("demo"),
+        name="tiny",
+        reward=RewardConfig(encoder=EncoderConfig(image_size=16, width=8, stages=1), batch=8, warmup=1),
+    )
+    monkeypatch.setitem(presets.PRESETS, "tiny", tiny)
+    threads = torch.get_num_threads()
+    result = reward_ablation.reward_job("tiny", str(many), "daib", split=0, seed=0, steps=3, looks=1, threads=1)
+    torch.set_num_threads(threads)
+    assert result["domains"] == 25  # one look
+    assert set(result["held_out"]) == choose_split(many, 0)[1]
+    assert result["accuracy"] == pytest.approx(0.5) and result["auc"] == pytest.approx(0.5)
+    assert result["best_accuracy"] == pytest.approx(0.5)
+    assert result["near_miss_accuracy"] is None  # there are none
+    assert result["domain_loss"] == pytest.approx(1.0, abs=0.1)  # as good as guessing one of 25
 
 
 @pytest.mark.parametrize(

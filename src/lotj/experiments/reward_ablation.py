@@ -19,7 +19,7 @@ from lotj.experiments.presets import find_preset
 from lotj.experiments.study import with_variant
 from lotj.experiments.tables import FigureTable
 from lotj.nets.bottleneck import Variant
-from lotj.rewards.held_out import bottleneck_report, score_frames
+from lotj.rewards.held_out import FrameScores, bottleneck_report, score_frames
 from lotj.rewards.model import RewardModel
 from lotj.rewards.threshold import area_under_curve
 from lotj.rewards.training import RewardTrainer
@@ -102,31 +102,30 @@ def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
     return set(train), set(held)
 
 
-def accuracies(model: RewardModel, dataset: Dataset) -> dict[str, float]:
+def accuracies(model: RewardModel, dataset: Dataset) -> dict[str, float | None]:
     """Means over connectors of a data set, successes and other frames equally frequent in each.
 
     Returns:
         ``accuracy`` at 0.5 on the expert's frames, ``best_accuracy`` at the single threshold that is best for all
         connectors together (which tells a shifted threshold from a wrong ranking), ``near_miss_accuracy`` at 0.5
-        against all other kinds' frames, ``auc``.
+        against all other kinds' frames, ``auc``. None where a connector has frames of one label only.
     """
     frames = score_frames(model, dataset)
-    expert = frames.kind == KINDS.index("expert")
-    parts = [frames.where(frames.connector == name) for name in np.unique(frames.connector)]
-    plain = [frames.where((frames.connector == name) & expert) for name in np.unique(frames.connector)]
-    missed = [
-        frames.where((frames.connector == name) & (~expert | frames.success)) for name in np.unique(frames.connector)
-    ]
+    expert, names = frames.kind == KINDS.index("expert"), np.unique(frames.connector)
+    masks = {"all": np.ones_like(expert), "plain": expert, "missed": ~expert | frames.success}
+    parts = {kind: [frames.where(mask & (frames.connector == name)) for name in names] for kind, mask in masks.items()}
 
-    def at(these: Sequence[Any], threshold: float) -> float:
-        return float(np.mean([_balanced(part.score >= threshold, part.success) for part in these]))
+    def at(kind: str, threshold: float) -> float | None:
+        if any(part.success.all() or not part.success.any() for part in parts[kind]):
+            return None  # of one label only
+        return float(np.mean([_balanced(part, threshold) for part in parts[kind]]))
 
-    candidates = np.quantile(frames.score, np.linspace(0.0, 1.0, 201))
+    best = [at("plain", float(threshold)) for threshold in np.quantile(frames.score, np.linspace(0.0, 1.0, 201))]
     return {
-        "accuracy": at(plain, 0.5),
-        "best_accuracy": max(at(plain, float(threshold)) for threshold in candidates),
-        "near_miss_accuracy": at(missed, 0.5),
-        "auc": float(np.mean([area_under_curve(part.score, part.success) for part in parts])),
+        "accuracy": at("plain", 0.5),
+        "best_accuracy": max((value for value in best if value is not None), default=None),
+        "near_miss_accuracy": at("missed", 0.5),
+        "auc": float(np.mean([area_under_curve(part.score, part.success) for part in parts["all"]])),
     }
 
 
@@ -182,6 +181,7 @@ def _kin(name: str) -> str:
     return part.variant_of or part.name
 
 
-def _balanced(predicted: np.ndarray, success: np.ndarray) -> float:
+def _balanced(frames: FrameScores, threshold: float) -> float:
     """Mean of the shares of successes and of other frames that are judged rightly."""
-    return 0.5 * (float(predicted[success].mean()) + float((~predicted[~success]).mean()))
+    predicted = frames.score >= threshold
+    return 0.5 * (float(predicted[frames.success].mean()) + float((~predicted[~frames.success]).mean()))

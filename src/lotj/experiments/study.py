@@ -42,7 +42,8 @@ def pretrain_job(
         ``run``, the folder of the run, and ``seconds``.
     """
     settings = find_preset(preset)
-    for part, variant in (("reward", reward_variant), ("iql", policy_variant)):
+    variants: dict[str, Variant | None] = {"reward": reward_variant, "iql": policy_variant}
+    for part, variant in variants.items():
         if variant is not None:
             settings = with_variant(settings, part, variant)
     started = time.perf_counter()
