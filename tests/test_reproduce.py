@@ -44,13 +44,27 @@ def test_jobs_of_a_table() -> None:
     jobs = NEAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))
     assert len(jobs) == 2 + 2 * 4 * 3  # a pretraining a seed; four connectors, three learners
     by_name = {job.name: job for job in jobs}
-    ours = by_name["near-europlug-iql-seed1"]
-    assert ours.needs == ("pretrain-seed1",) and ours.arguments["robot"] == "trio"
+    ours = by_name["near-europlug-iql-full-seed1"]
+    assert ours.needs == ("pretrain-full-seed1",) and ours.arguments["robot"] == "trio"
     wanted = ["localize", "straight-down", "random-search", "spiral-search", "offline", "practice"]
     assert ours.arguments["controllers"] == wanted
     far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))}
-    assert "localize-spiral-search" in far["far-europlug-iql-seed1"].arguments["controllers"]
-    assert far["pretrain-seed0"] == by_name["pretrain-seed0"]  # shared
+    assert "localize-spiral-search" in far["far-europlug-iql-full-seed1"].arguments["controllers"]
+    assert far["pretrain-full-seed0"] == by_name["pretrain-full-seed0"]  # shared
+
+
+def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> None:
+    ablation = COMPARISONS["table3"]
+    jobs = {job.name: job for job in ablation.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
+    far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
+    shared = jobs.keys() & far.keys()
+    assert len(shared) == 1 + 4 and all(jobs[name] == far[name] for name in shared)
+    none = jobs["pretrain-no-daib-seed0"].arguments
+    assert (none["reward_variant"], none["policy_variant"], none["also"]) == ("erm", "erm", [])
+    assert "reward_variant" not in jobs["pretrain-daib-reward-seed0"].arguments
+    assert jobs["far-europlug-iql-no-daib-seed0"].needs == ("pretrain-no-daib-seed0",)
+    euro = list(CONNECTORS).index("europlug")
+    assert [method.paper[euro] for method in ablation.methods] == [0, 15, 1, 12, 2, 15]  # LOTJ, table III
 
 
 def outcome(**successes: list[int]) -> dict[str, Any]:

@@ -23,21 +23,21 @@ class Command:
 
     interrupted: ClassVar[str] = "stopped; finished jobs are kept: the same command goes on"
 
-    table: tyro.conf.Positional[Literal["table1", "table2", "table4"]]
-    """table1: all methods, starts near the socket; table2: the same, starts far; table4: the reward with each
-    bottleneck on connectors it has not seen."""
+    table: tyro.conf.Positional[Literal["table1", "table2", "table3", "table4"]]
+    """table1: all methods, starts near the socket; table2: the same, starts far; table3: without the bottleneck in
+    policy, or in policy and reward; table4: the reward with each bottleneck on connectors it has not seen."""
     preset: str = "laptop"
     """Size of the trainings: demo, laptop or paper."""
     data: Path | None = None
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     seeds: tuple[int, ...] = ()
-    """Training seeds; by default 0 and 1, in table4 0 to 4. In table1 and table2 robots alternate with them."""
+    """Training seeds; by default 0 and 1, in table4 0 to 4. In table1 to table3 robots alternate with them."""
     connectors: tuple[str, ...] = ()
-    """table1, table2: connectors; the paper's four by default."""
+    """table1 to table3: connectors; the paper's four by default."""
     trials: int = 200
-    """table1, table2: trials of practice."""
+    """table1 to table3: trials of practice."""
     evaluation_trials: int = 20
-    """table1, table2: trials of each evaluation."""
+    """table1 to table3: trials of each evaluation."""
     splits: int = 2
     """table4: how many choices of held-out connectors."""
     steps: int = 1000

@@ -1,4 +1,4 @@
-"""Tables I and II of *Learning on the Job*: every controller and learner on the four test connectors."""
+"""Tables I to III of *Learning on the Job*: controllers, learners and ablations on the four test connectors."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ ROBOTS = ("duo", "trio")
 """Robot of each pretraining seed, in turn."""
 
 
+VARIANTS: dict[str, dict[str, str]] = {
+    "full": {},
+    "daib-reward": {"policy_variant": "erm"},
+    "no-daib": {"reward_variant": "erm", "policy_variant": "erm"},
+}
+"""Pretrainings: the bottleneck of reward and policy where it is not the preset's (LOTJ, table III)."""
+
+BASELINES = ("localizer", "state-iql", "sac")
+"""What the full pretraining trains beside reward and agent."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A column: who practises, and which of the evaluations it shows.
@@ -32,12 +43,14 @@ class Method:
         agent: who practises, as in `lotj practice --agent`.
         controller: what is counted, as in `lotj evaluate --controllers`.
         paper: the paper's successes of 20 on each of `CONNECTORS`.
+        variant: of the pretraining, one of `VARIANTS`.
     """
 
     title: str
     agent: str
     controller: str
     paper: tuple[int, int, int, int]
+    variant: str = "full"
 
 
 NEAR = (
@@ -69,9 +82,20 @@ FAR = (
 """Table II: starts 10 to 20 mm beside; the searches start from where the localisation model says the socket is."""
 
 
+ABLATION = (
+    Method("no DAIB offline", "iql", "offline", (0, 3, 0, 0), "no-daib"),
+    Method("no DAIB online", "iql", "practice", (5, 0, 0, 15), "no-daib"),
+    Method("DAIB reward offline", "iql", "offline", (4, 3, 0, 1), "daib-reward"),
+    Method("DAIB reward online", "iql", "practice", (0, 20, 2, 12), "daib-reward"),
+    Method("full offline", "iql", "offline", (0, 0, 6, 2)),
+    Method("full online", "iql", "practice", (18, 20, 17, 15)),
+)
+"""Table III: what the bottleneck of reward and policy is worth, far."""
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """One of the two tables.
+    """One of the tables.
 
     Attributes:
         name: of the table, as a command names it.
@@ -96,31 +120,32 @@ class Comparison:
         threads: int = 2,
         connectors: Sequence[str] = tuple(CONNECTORS),
     ) -> list[Job]:
-        """All that must be done for it; both tables share the pretrainings of the same folder `runs`."""
-        agents = {method.agent: None for method in self.methods}
+        """All that must be done for it; the tables share the jobs that they have in common."""
+        learners = list(dict.fromkeys((method.agent, method.variant) for method in self.methods))
         jobs = []
         for seed in seeds:
-            pretrained = runs / f"pretrain-seed{seed}"
-            arguments = {"preset": preset, "data": str(data), "folder": str(pretrained), "seed": seed}
-            also = ["localizer", *(agent for agent in agents if agent != "iql")]
-            jobs.append(Job(f"pretrain-seed{seed}", pretrain_job, {**arguments, "also": also}))
+            for variant in dict.fromkeys(variant for _, variant in learners):
+                arguments: dict[str, Any] = {"preset": preset, "data": str(data), "seed": seed, **VARIANTS[variant]}
+                arguments["folder"] = str(runs / pretrain_name(variant, seed))
+                arguments["also"] = list(BASELINES) if variant == "full" else []
+                jobs.append(Job(pretrain_name(variant, seed), pretrain_job, arguments))
             for connector in connectors:
-                for agent in agents:
-                    name = job_name(self.scenario, connector, agent, seed)
+                for agent, variant in learners:
+                    name = job_name(self.scenario, connector, agent, seed, variant)
                     arguments = {
                         "preset": preset,
-                        "pretrained": str(pretrained),
+                        "pretrained": str(runs / pretrain_name(variant, seed)),
                         "folder": str(runs / name),
                         "connector": connector,
                         "scenario": self.scenario,
                         "robot": ROBOTS[seed % len(ROBOTS)],
                         "seed": seed,
                         "agent": agent,
-                        "controllers": [method.controller for method in self.methods if method.agent == agent],
+                        "controllers": _controllers(self.scenario, agent, variant),
                         "trials": trials,
                         "evaluation_trials": evaluation_trials,
                     }
-                    needs, machine = (f"pretrain-seed{seed}",), {"threads": threads}
+                    needs, machine = (pretrain_name(variant, seed),), {"threads": threads}
                     jobs.append(Job(name, practice_job, arguments, needs, machine))
         return jobs
 
@@ -139,15 +164,27 @@ class Comparison:
         return SuccessTable(self.title, [method.title for method in self.methods], rows, notes)
 
 
-def job_name(scenario: str, connector: str, agent: str, seed: int) -> str:
+def pretrain_name(variant: str, seed: int) -> str:
+    """Name of a pretraining job."""
+    return f"pretrain-{variant}-seed{seed}"
+
+
+def job_name(scenario: str, connector: str, agent: str, seed: int, variant: str = "full") -> str:
     """Name of a practice job."""
-    return f"{scenario}-{connector}-{agent}-seed{seed}"
+    return f"{scenario}-{connector}-{agent}-{variant}-seed{seed}"
+
+
+def _controllers(scenario: str, agent: str, variant: str) -> list[str]:
+    """What a practice job evaluates: of the full pretraining all that tables I or II show, whichever table asks."""
+    if variant != "full":
+        return ["offline", "practice"]
+    return [method.controller for method in (NEAR if scenario == "near" else FAR) if method.agent == agent]
 
 
 def _cell(
     scenario: str, connector: str, method: Method, results: Mapping[str, Any], seeds: Sequence[int]
 ) -> Cell | None:
-    done = [results.get(job_name(scenario, connector, method.agent, seed)) for seed in seeds]
+    done = [results.get(job_name(scenario, connector, method.agent, seed, method.variant)) for seed in seeds]
     outcomes = [result["evaluations"][method.controller]["success"] for result in done if result is not None]
     if not outcomes:
         return None
@@ -160,6 +197,7 @@ COMPARISONS = {
     for comparison in (
         Comparison("table1", "Table I: starts within 10 mm of the socket's axis", "near", NEAR),
         Comparison("table2", "Table II: starts 10 to 20 mm beside the socket", "far", FAR),
+        Comparison("table3", "Table III: the bottleneck of reward and policy, 10 to 20 mm beside", "far", ABLATION),
     )
 }
 """By name."""
