@@ -22,7 +22,7 @@ class Command:
 
     interrupted: ClassVar[str] = "stopped; finished work is kept: the same command with --resume goes on"
 
-    connector: str = "nema-5-15"
+    connector: str = "usb-b"
     """The unseen connector: a catalogue name, or the path of a .toml file of your own."""
     scenario: str = "far"
     """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside)."""

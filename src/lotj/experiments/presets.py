@@ -70,10 +70,10 @@ def _demo() -> Preset:
     """The whole job within a quarter of an hour on two cores."""
     return Preset(
         name="demo",
-        collect=CollectConfig(looks_per_connector=2, expert_episodes=8, recover_episodes=4),
+        collect=CollectConfig(looks_per_connector=2, expert_episodes=7, recover_episodes=3),
         collect_validation=CollectConfig(expert_episodes=10, recover_episodes=3),
         reward=replace(RewardConfig(), steps=800),
-        pretrain=PretrainConfig(steps=1_300),
+        pretrain=PretrainConfig(steps=900),
         localizer=LocalizerConfig(steps=800),
         practice=PracticeConfig(trials=100, features=FeatureConfig(transitions=6_000)),
     )
