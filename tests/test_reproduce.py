@@ -164,7 +164,7 @@ def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest
         (["--seeds", "0", "0"], "seeds (0, 0): none twice, none negative"),
         (["--trials", "0"], "trials 0: must be at least 1"),
         (["--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
-        (["--connectors", "euro"], "euro"),
+        (["--connectors", "europlag"], "unknown connector 'europlag'; nearest: europlug"),
         (["--data", "nowhere"], "nowhere holds no data set: `lotj collect --preset laptop --data nowhere` makes it"),
     ],
 )

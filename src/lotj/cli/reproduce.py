@@ -98,6 +98,9 @@ class Command:
         seeds = self.seeds or (tuple(range(5)) if self.table == "table4" else (0, 1))
         if len(set(seeds)) < len(seeds) or min(seeds) < 0:
             raise SettingsError(f"seeds {seeds}: none twice, none negative")
+        connectors = self.connectors or tuple(CONNECTORS)
+        for connector in connectors:
+            find_connector(connector)
         data = self.data or Path("data") / preset.name
         if not (data / "meta.json").exists():
             raise SettingsError(
@@ -110,9 +113,6 @@ class Command:
                 reward_ablation.choose_split(data, split)
             jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, threads)
             return jobs, lambda results: reward_ablation.table(results, seeds, splits)
-        connectors = self.connectors or tuple(CONNECTORS)
-        for connector in connectors:
-            find_connector(connector)
         comparison, runs = COMPARISONS[self.table], self.runs or Path("runs") / f"reproduce-{preset.name}"
         sizes = (self.trials, self.evaluation_trials, threads)
         jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
-import importlib
 import multiprocessing as mp
 import os
 import signal
@@ -117,11 +116,11 @@ class Ray:
 
     def __init__(self, count: int) -> None:
         try:
-            ray: Any = importlib.import_module("ray")
-            importlib.import_module("ray.exceptions")
+            import ray  # pyright: ignore[reportMissingImports]
+            import ray.exceptions  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise SettingsError("on ray: Ray is not installed; install lotj with the extra 'cluster'") from None
-        self._ray = ray
+        self._ray: Any = ray
         if os.environ.get("RAY_ADDRESS"):
             ray.init(log_to_driver=False)
             self.size = max(1, int(ray.cluster_resources().get("CPU", 1)))
