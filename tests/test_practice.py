@@ -113,6 +113,19 @@ def test_the_seed_matters(prior: Dataset, cache: Path, tmp_path: Path):
     assert not np.array_equal(one.frames[0], other.frames[0])
 
 
+def test_advantage_scale_of_practice_replaces_the_agents(prior: Dataset, cache: Path, tmp_path: Path):
+    """The toy agent's is 50: asking for 50 changes nothing, and a scale of almost nothing weighs all rows alike."""
+    ends = []
+    for scale in (None, 50.0, 1e-6):
+        run = new_run(tmp_path / str(scale))
+        config = make_config(cache, trials=3, warmup_trials=1, advantage_scale=scale)
+        practice(ToyRobot(), make_agent(), ColourReward(), prior, config, run, live=False)
+        ends.append(outcome(run))
+    assert_same(ends[0], ends[1])
+    assert ends[0][0][-1]["agent/weight_effective"] < 0.99
+    assert ends[2][0][-1]["agent/weight_effective"] == pytest.approx(1.0, abs=1e-3)
+
+
 def test_one_line_a_trial_as_the_report_reads_it(prior: Dataset, cache: Path, tmp_path: Path):
     run = new_run(tmp_path)
     config = make_config(cache, trials=4, warmup_trials=2)
@@ -405,6 +418,7 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         ({"reward_threshold": 1.0}, "reward_threshold 1.0: must be between 0 and 1"),
         ({"calibration_least": 0.0}, "calibration_least 0.0: must be between 0 and 1"),
         ({"updates_per_step": -1}, "updates_per_step -1"),
+        ({"advantage_scale": 0.0}, "advantage_scale 0.0: must be above 0"),
         ({"calibration_quantile": 0.0}, "calibration_quantile 0.0"),
         ({"calibration_margin": -1.0}, "calibration_margin -1.0"),
         ({"exploration_noise": -0.1}, "exploration_noise"),

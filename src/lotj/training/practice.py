@@ -73,6 +73,8 @@ class PracticeConfig:
     """Gradient updates for each step of the robot. More narrow the policy before it has seen enough (lab notes)."""
     update_when: Literal["step", "trial"] = "trial"
     """`trial`: all updates at its end, so that the robot need not stand still in contact; `step`: after each step."""
+    advantage_scale: float | None = None
+    """Multiplies the advantage in the exponent of equation 3; None takes the agent's."""
     warmup_trials: int = 3
     """Finished trials in the buffer before updates start."""
     sample_policy: bool = True
@@ -113,6 +115,8 @@ class PracticeConfig:
                 f"practice calibration_quantile {self.calibration_quantile}, calibration_margin "
                 f"{self.calibration_margin}: must be above 0 and at most 1, and not negative"
             )
+        if self.advantage_scale is not None and not self.advantage_scale > 0:
+            raise SettingsError(f"practice advantage_scale {self.advantage_scale}: must be above 0")
         if min(self.exploration_noise, self.exploration_noise_end) < 0:
             raise SettingsError("practice exploration_noise: must not be negative")
 
@@ -137,7 +141,7 @@ class Agent(FeatureEncoder, Protocol):
         """(B,) values of images or their features."""
         ...
 
-    def update(self, batch: Batch, progress: float = 1.0) -> dict[str, float]:
+    def update(self, batch: Batch, progress: float = 1.0, *, advantage_scale: float | None = None) -> dict[str, float]:
         """One gradient step; returns named numbers, losses as ``loss_<name>``."""
         ...
 
@@ -383,7 +387,8 @@ class _Practice:
             return
         started = time.perf_counter()
         for _ in range(steps * self._config.updates_per_step):
-            updates.add(self._agent.update(self._replay.sample(rng), 1.0))
+            batch = self._replay.sample(rng)
+            updates.add(self._agent.update(batch, 1.0, advantage_scale=self._config.advantage_scale))
         updates.seconds += time.perf_counter() - started
 
     def _report_loss(self, number: int, error: RobotError) -> None:
