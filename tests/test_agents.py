@@ -199,6 +199,13 @@ def test_policy_learns_from_its_rows_only_and_critics_from_all():
     assert not same(after[0], after[1], "critic.q")
 
 
+def test_rows_for_the_policy_may_come_with_the_batch():
+    batch, rows = make_batch(), np.arange(8) < 3
+    one, other = IQL(PLAIN, 3), IQL(PLAIN, 3)
+    assert one.update(batch, policy_rows=rows) == other.update(replace(batch, policy=rows))
+    assert same(weights(one), weights(other))
+
+
 def test_no_policy_row_leaves_the_policy_alone():
     agent = IQL(TINY, 3)
     before = weights(agent)

@@ -1,5 +1,6 @@
 """Practice in a toy world: it learns, only from images, and neither a kill nor a bad number costs a finished trial."""
 
+import copy
 import dataclasses
 import io
 import math
@@ -111,6 +112,18 @@ def test_the_seed_matters(prior: Dataset, cache: Path, tmp_path: Path):
         practice(ToyRobot(), make_agent(), ColourReward(), prior, make_config(cache, trials=2), run, live=False)
     one, other = (load_trial(run.path, 1) for run in runs)
     assert not np.array_equal(one.frames[0], other.frames[0])
+
+
+def test_policy_stays_where_it_may_imitate_nothing(prior: Dataset, cache: Path, tmp_path: Path):
+    """No trial counts as a success and no prior data are drawn: values move, the policy does not."""
+    run, agent = new_run(tmp_path), make_agent()
+    agent.freeze_convolutions()
+    policy, value = (copy.deepcopy(agent.state_dict()["modules"][name]) for name in ("actor", "critic"))
+    settings = {"reward_threshold": 0.999999, "calibrate": False, "online_fraction": 1.0, "imitate": "successes"}
+    config = make_config(cache, trials=3, warmup_trials=1, max_steps=3, hold_frames=4, **settings)
+    practice(ToyRobot(), agent, ColourReward(), prior, config, run, live=False)
+    assert_same(agent.state_dict()["modules"]["actor"], policy)
+    assert not torch.equal(agent.state_dict()["modules"]["critic"]["v.last.weight"], value["v.last.weight"])
 
 
 def test_advantage_scale_of_practice_replaces_the_agents(prior: Dataset, cache: Path, tmp_path: Path):

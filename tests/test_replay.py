@@ -141,6 +141,25 @@ def test_online_rows_come_first():
     assert drawn.domain.tolist() == [-1] * 4 + [0] * 4
 
 
+def test_policy_imitates_successful_trials_alone_where_asked():
+    second = replace(make_trial(2, steps=2, first=4), scores=np.array([0.0, 0.9], np.float32))
+    for only in (False, True):
+        online = OnlineBuffer(keep_images=False, imitate_successes=only)
+        online.append(make_trial(1, steps=3, first=0, success=True))
+        online.append(second)
+        mixed = MixedReplay(online, make_features(5), 400, 0.5)
+        drawn, rng = mixed.sample(np.random.default_rng(0)), np.random.default_rng(1)
+        if not only:
+            assert drawn.policy is None
+            continue
+        before = drawn.observation["map"][:200, 0]
+        np.testing.assert_array_equal(drawn.policy[:200], before < 4)  # the first trial's frames
+        assert drawn.policy[200:].all()  # prior data
+        online.relabel(0.5, hold_frames=1)  # now the second is the success
+        again = mixed.sample(rng)
+        np.testing.assert_array_equal(again.policy[:200], again.observation["map"][:200, 0] >= 4)
+
+
 def test_offline_views_are_drawn_for_each_frame_on_its_own():
     batch = make_features(4).sample(8000, np.random.default_rng(0))
     row, view = np.divmod(batch.observation["map"][:, 0].astype(int), 100)

@@ -108,6 +108,7 @@ class Batch:
         truncated: (B,) bool; time limits, which keep bootstrapping.
         next_observation: like `observation`.
         domain: (B,) int64, index of the domain; -1 for the domain being practised.
+        policy: (B,) bool, the rows that the policy is to learn from; None for all. Values are learnt from all.
     """
 
     observation: Any
@@ -117,6 +118,7 @@ class Batch:
     truncated: Any
     next_observation: Any
     domain: Any
+    policy: Any = None
 
     def __len__(self) -> int:
         return len(self.action)

@@ -114,15 +114,18 @@ class OnlineBuffer:
 
     Args:
         keep_images: hold frames instead of features, for an agent whose convolutions go on learning.
+        imitate_successes: the policy is to learn from trials that ended in success alone.
     """
 
-    def __init__(self, keep_images: bool) -> None:
+    def __init__(self, keep_images: bool, imitate_successes: bool = False) -> None:
         self._keep_images = keep_images
+        self._imitate_successes = imitate_successes
         self._observations: dict[str, _Rows] = {}
         self._frame = _Rows()
         self._action = _Rows()
         self._outcome = _Rows()
         self._scores: list[np.ndarray] = []
+        self._won = np.zeros(0, bool)  # of each transition, whether its trial ended in success
         self._drawn = np.zeros(0, np.int64)  # transitions that may be drawn
         self._frames = 0
         self._transitions = 0
@@ -153,6 +156,7 @@ class OnlineBuffer:
         outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
         self._outcome.append(outcome.astype(np.float32))
         self._scores.append(trial.scores)
+        self._won = np.append(self._won, np.full(steps, bool(trial.rewards.max() > 0)))
         self._drawn = np.append(self._drawn, self._transitions + np.arange(steps))
         self._frames += steps + 1
         self._transitions += steps
@@ -166,6 +170,7 @@ class OnlineBuffer:
             steps = len(scores)
             success = first_success(scores, threshold, hold_frames)
             last = start + min(success, steps - 1)
+            self._won[start : start + steps] = success < steps
             outcome[last] = [1.0, 1.0, 0.0] if success < steps else [0.0, 0.0, 1.0]
             drawn.append(np.arange(start, last + 1))
             start += steps
@@ -184,6 +189,7 @@ class OnlineBuffer:
             truncated=outcome[:, 2] > 0,
             next_observation=self._observe(frame + 1),
             domain=np.full(count, PRACTISED, np.int64),
+            policy=self._won[index] if self._imitate_successes else None,
         )
 
     def _observe(self, frame: np.ndarray) -> Observation:
@@ -297,6 +303,10 @@ def _join(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     fields = {name: [getattr(batch, name) for batch in batches] for name in Batch.__dataclass_fields__}
+    if any(rows is not None for rows in fields["policy"]):
+        fields["policy"] = [np.ones(len(b), bool) if b.policy is None else b.policy for b in batches]
+    else:
+        del fields["policy"]
     return Batch(**{name: _join_values(values) for name, values in fields.items()})
 
 

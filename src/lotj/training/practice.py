@@ -75,6 +75,9 @@ class PracticeConfig:
     """`trial`: all updates at its end, so that the robot need not stand still in contact; `step`: after each step."""
     advantage_scale: float | None = None
     """Multiplies the advantage in the exponent of equation 3; None takes the agent's."""
+    imitate: Literal["all", "successes"] = "all"
+    """Which of the part's own trials the policy learns from: all, or those that ended in predicted success (lab notes);
+    values are learnt from all. Prior data are always imitated."""
     warmup_trials: int = 3
     """Finished trials in the buffer before updates start."""
     sample_policy: bool = True
@@ -291,7 +294,7 @@ class _Practice:
         self._threshold = Threshold(_least(config, reward_model), config.calibration_quantile, margin)
         self._config = config
         self._run = run
-        self._buffer = OnlineBuffer(keep_images=not config.freeze_convolutions)
+        self._buffer = OnlineBuffer(not config.freeze_convolutions, config.imitate == "successes")
         self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
         self._discarded: list[int] = []
         self.view = LiveView(str(run.path), config.trials, shown=False)
