@@ -502,7 +502,8 @@ def dot_data(worlds: int) -> Batch:
 
 
 def rows_of(data: Batch, index: np.ndarray) -> Batch:
-    return Batch(**{name: getattr(data, name)[index] for name in Batch.__dataclass_fields__})
+    held = {name: getattr(data, name) for name in Batch.__dataclass_fields__}
+    return Batch(**{name: values[index] for name, values in held.items() if values is not None})
 
 
 def success_rate(choose) -> float:
