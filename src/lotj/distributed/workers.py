@@ -80,13 +80,11 @@ class Here:
 
 
 class Processes:
-    """Several processes on this machine, each started afresh: threads and GPU memory of one are no other's."""
+    """Several processes on this machine, which take one job after the other."""
 
     def __init__(self, count: int) -> None:
         self.size = count
-        self._pool = futures.ProcessPoolExecutor(
-            count, mp_context=mp.get_context("spawn"), initializer=_ignore_ctrl_c, max_tasks_per_child=1
-        )
+        self._pool = futures.ProcessPoolExecutor(count, mp_context=mp.get_context("spawn"), initializer=_ignore_ctrl_c)
         self._running: dict[futures.Future[Any], str] = {}
 
     def __enter__(self) -> Self:
