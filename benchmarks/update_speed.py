@@ -66,13 +66,13 @@ def main() -> None:
     agent, practising = (IQL(preset.iql, len(train.domains)) for _ in range(2))
     practising.freeze_convolutions()
     batches, cached = TransitionBatches(train, preset.pretrain, 0), features(practising, preset.practice.batch_size)
-    images, policy_rows = batches.load(0)
-    passed = batch + int(policy_rows.sum())
+    images = batches.load(0)
+    passed = batch + int(images.policy.sum())
     with RewardTrainer(train, preset.reward, 0) as trainer:
         ways = {
             "reward": trainer.step,
             "reward_bare": bare(preset.reward.encoder, preset.reward.batch),
-            "agent": lambda: agent.update(images, policy_rows=policy_rows),
+            "agent": lambda: agent.update(images),
             "agent_bare": bare(preset.iql.encoder, passed),
             "practice": lambda: practising.update(cached),
         }

@@ -193,23 +193,16 @@ def test_policy_learns_from_its_rows_only_and_critics_from_all():
     after = []
     for one in (batch, other):
         agent = IQL(PLAIN, 3)
-        agent.update(one, policy_rows=rows)
+        agent.update(replace(one, policy=rows))
         after.append(weights(agent))
     assert same(after[0], after[1], "actor")
     assert not same(after[0], after[1], "critic.q")
 
 
-def test_rows_for_the_policy_may_come_with_the_batch():
-    batch, rows = make_batch(), np.arange(8) < 3
-    one, other = IQL(PLAIN, 3), IQL(PLAIN, 3)
-    assert one.update(batch, policy_rows=rows) == other.update(replace(batch, policy=rows))
-    assert same(weights(one), weights(other))
-
-
 def test_no_policy_row_leaves_the_policy_alone():
     agent = IQL(TINY, 3)
     before = weights(agent)
-    numbers = agent.update(make_batch(), policy_rows=np.zeros(8, bool))
+    numbers = agent.update(replace(make_batch(), policy=np.zeros(8, bool)))
     assert same(before, weights(agent), "actor")
     assert not same(before, weights(agent), "critic")
     assert "loss_policy" not in numbers

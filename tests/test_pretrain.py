@@ -240,14 +240,13 @@ def test_batches_hold_transitions_and_say_whose_they_are(data):
     dataset, _ = data
     held = dataset.transitions()
     batches = TransitionBatches(dataset, PretrainConfig(batch=400, policy_share=None), seed=1)
-    batch, rows = batches.load(7)
-    again, _ = batches.load(7)
+    batch, again = batches.load(7), batches.load(7)
     np.testing.assert_array_equal(batch.observation, again.observation)
-    assert not np.array_equal(batch.observation, batches.load(8)[0].observation)
+    assert not np.array_equal(batch.observation, batches.load(8).observation)
     press = held.kind == KINDS.index("press")
-    assert abs(rows.mean() - (1 - press.mean())) < 0.1
+    assert abs(batch.policy.mean() - (1 - press.mean())) < 0.1
     still = (batch.action == 0).all(1)  # only those that press stand still
-    np.testing.assert_array_equal(rows, ~still)
+    np.testing.assert_array_equal(batch.policy, ~still)
     assert (batch.observation[still] == batch.next_observation[still]).all()
     assert (batch.observation[~still] != batch.next_observation[~still]).any(axis=(1, 2, 3)).all()
     np.testing.assert_array_equal(batch.terminated, batch.reward == 1)
@@ -262,10 +261,10 @@ def test_impossible_share_of_the_policy_is_refused(share: float):
 
 def test_a_set_share_of_a_batch_is_for_the_policy(data):
     dataset, _ = data
-    _, rows = TransitionBatches(dataset, PretrainConfig(batch=40, policy_share=0.6), seed=1).load(0)
+    rows = TransitionBatches(dataset, PretrainConfig(batch=40, policy_share=0.6), seed=1).load(0).policy
     assert rows.sum() == 24  # 60 % of 40
     only_experts = dataset.subset(dataset.episodes["kind"] == KINDS.index("expert"))
-    _, rows = TransitionBatches(only_experts, PretrainConfig(batch=40), seed=1).load(0)
+    rows = TransitionBatches(only_experts, PretrainConfig(batch=40), seed=1).load(0).policy
     assert rows.all()
     with pytest.raises(DataError, match="no episode of kind recover"):
         TransitionBatches(dataset, PretrainConfig(policy_kinds=("recover",)), seed=1)

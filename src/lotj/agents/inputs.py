@@ -91,19 +91,18 @@ class InputMaker:
             raise ValueError(f"features {sorted(observation)} lack {name!r}: make them with this agent's encode()")
         return torch.as_tensor(observation[name]).to(self._device, torch.float32)
 
-    def make(self, batch: Batch, policy_rows: Any, frozen: bool, generator: torch.Generator) -> Inputs:
+    def make(self, batch: Batch, frozen: bool, generator: torch.Generator) -> Inputs:
         """The inputs of one update.
 
         Args:
             batch: images or features.
-            policy_rows: (B,) bool, or None for all.
             frozen: whether the convolutions are; features can be used only then.
             generator: random numbers of the augmentation.
 
         Raises:
             NumericsError: an action or a reward is not finite.
         """
-        rows = slice(None) if policy_rows is None else self._bring(policy_rows, torch.bool).nonzero()[:, 0]
+        rows = slice(None) if batch.policy is None else self._bring(batch.policy, torch.bool).nonzero()[:, 0]
         domain = self._bring(batch.domain, torch.int64)
         if isinstance(batch.observation, Mapping):
             if not frozen:

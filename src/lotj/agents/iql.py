@@ -154,7 +154,6 @@ class IQL:
         progress: float = 1.0,
         lr: float | None = None,
         advantage_scale: float | None = None,
-        policy_rows: Any = None,
     ) -> dict[str, float]:
         """One gradient step on all losses.
 
@@ -164,8 +163,6 @@ class IQL:
             progress: fraction of the pretraining done, for the adversary's ramp; without effect when frozen.
             lr: learning rate; default: the setting.
             advantage_scale: see `IQLConfig`; default: the setting.
-            policy_rows: (B,) bool, the rows that the policy learns from; default: those that the batch names. The
-                critics learn from all.
 
         Returns:
             Named numbers: ``loss_v``, ``loss_policy``, ``loss_daib``, ``loss_q``; means and spreads of value, advantage
@@ -177,8 +174,7 @@ class IQL:
         """
         random_state = self._generator.get_state()
         try:
-            rows = batch.policy if policy_rows is None else policy_rows
-            inputs = self._inputs.make(batch, rows, self.frozen, self._generator)
+            inputs = self._inputs.make(batch, self.frozen, self._generator)
             scale = self.config.advantage_scale if advantage_scale is None else advantage_scale
             terms, metrics = self._losses(inputs, progress, scale)
             return self._step(terms, metrics, self.config.lr if lr is None else lr)

@@ -138,8 +138,8 @@ class TransitionBatches:
         share = config.policy_share if len(self._pools[1]) else None
         self._policy_rows = None if share is None else max(1, round(share * config.batch))
 
-    def load(self, step: int) -> tuple[Batch, np.ndarray]:
-        """Batch number `step` and which of its rows, (B,) bool, the policy learns from."""
+    def load(self, step: int) -> Batch:
+        """Batch number `step`."""
         held, rng = self._held, np.random.default_rng([self._seed, step])
         if self._policy_rows is None:
             index = rng.integers(len(held), size=self._batch)
@@ -148,7 +148,7 @@ class TransitionBatches:
             index = np.concatenate([p[rng.integers(len(p), size=n)] for p, n in zip(self._pools, sizes, strict=True)])
         frame = held.frame[index]
         observation, next_observation = self._observe(frame)
-        batch = Batch(
+        return Batch(
             observation=observation,
             action=held.action[index],
             reward=held.reward[index],
@@ -156,8 +156,8 @@ class TransitionBatches:
             truncated=held.truncated[index],
             next_observation=next_observation,
             domain=held.domain[index],
+            policy=self._for_policy[index],
         )
-        return batch, self._for_policy[index]
 
     def _observe(self, frame: np.ndarray) -> tuple[Any, Any]:
         """What the agent sees in the (B,) frames, and in the next ones."""
@@ -328,9 +328,8 @@ def _train_agent(
     batches = Prefetcher(source.load)
 
     def update(step: int) -> dict[str, float]:
-        batch, policy_rows = batches.get(step)
         lr = config.learning_rate(step)
-        return agent.update(batch, step / config.steps, lr, config.advantage_scale, policy_rows)
+        return agent.update(batches.get(step), step / config.steps, lr, config.advantage_scale)
 
     def save() -> None:
         run.save(name, {"agent": agent.state_dict(), **made_with})
