@@ -86,6 +86,22 @@ def test_the_two_views_are_taken_from_directions_a_right_angle_apart(robot: str)
     env.close()
 
 
+def test_mask_of_the_parts_is_where_their_colour_shows() -> None:
+    """All that changes when plug and socket glow is plug and socket; other things have materials of their own."""
+    env = InsertionEnv("nema-5-15", image_size=64)
+    before, _ = env.reset(seed=0)
+    mask, model = env.bench.parts_mask(), env.bench.model
+    assert (env.bench.render() == before).all()  # the next picture is one in colour again
+    for material in ("plug", "socket", "metal", "dark"):
+        model.material(material).rgba[:] = (1.0, 0.0, 1.0, 1.0)
+        model.material(material).emission[:] = 1.0
+    env.bench.close()  # materials are the renderer's own
+    changed = (env.bench.render() != before).any(axis=2)
+    np.testing.assert_array_equal(changed, mask)
+    assert 0.1 < mask.mean() < 0.9
+    env.close()
+
+
 def test_parts_of_one_family_do_not_share_their_looks() -> None:
     """The first eight letters of these names are the same."""
     looks = [draw_look(find_connector(name), 0) for name in ("deutsch-dt-12", "deutsch-dt-8")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib import image
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.cli import main
 from lotj.data.store import EpisodeWriter
+from lotj.errors import DataError
 from lotj.experience import Domain, Episode
 from lotj.experiments import presets, reward_ablation
 from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, job_name
+from lotj.experiments.figures import AREA, FIGURES, keep_maps, positive
 from lotj.experiments.parts import choose_training
-from lotj.experiments.reward_ablation import choose_split, mean_interval
+from lotj.experiments.reward_ablation import choose_split
+from lotj.experiments.tables import mean_interval
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
 from lotj.sim.connector import find_connector
@@ -158,6 +164,46 @@ def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest
     assert result["domain_loss"] == pytest.approx(1.0, abs=0.1)  # as good as guessing one of 25
 
 
+def test_figures_need_the_trainings_that_they_compare() -> None:
+    runs, names = Path("runs"), ["europlug"]
+    ablation = COMPARISONS["table3"].jobs("laptop", Path("data"), runs, seeds=(1,))
+    jobs = FIGURES["fig3"].jobs(ablation, runs, (1,), names, threads=1)
+    assert [job.name for job in jobs] == ["pretrain-full-seed1", "pretrain-no-daib-seed1", "fig3-europlug-seed1"]
+    assert jobs[-1].arguments["robot"] == "trio" and jobs[-1].arguments["plain"] == "runs/pretrain-no-daib-seed1"
+    jobs = FIGURES["fig4"].jobs(FAR.jobs("laptop", Path("data"), runs, seeds=(1,)), runs, (1,), names, threads=1)
+    wanted = ["pretrain-full-seed1", "far-europlug-iql-full-seed1", "fig4-europlug-seed1"]
+    assert [job.name for job in jobs] == wanted
+
+
+def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: Path) -> None:
+    """Trial 0 has three frames, trial 1 one; all heat of `before` lies in the left half, where the parts are not."""
+    heat = {name: np.zeros((4, 8, 8)) for name in ("before", "after")}
+    heat["before"][:, :, :4] = heat["after"][:, :, 4:] = 1.0
+    heat["after"][3] = 0.0  # no heat at all: no share
+    masks = np.zeros((4, 8, 8), bool)
+    masks[:, :, 4:] = True
+    frames = np.full((4, 8, 8, 3), 90, np.uint8)
+    kept = keep_maps(tmp_path, frames, masks, heat, [0, 0, 0, 1])
+    assert kept["shares"] == {"before": [0.0, 0.0], "after": [1.0, None], AREA: [0.5, 0.5]}
+    results, of = {"fig4-europlug-seed0": json.loads(json.dumps(kept))}, ((0, 1), ["europlug", "nema-5-15"])
+    table = FIGURES["fig4"].table(results, *of)
+    assert table.columns == ["all", "Europlug", "NEMA 15"]
+    assert table.rows["before"] == [(0.0, 0.0), (0.0, 0.0), None]
+    assert table.rows["after"] == [(1.0, None), (1.0, None), None]
+    picture = image.imread(io.BytesIO(FIGURES["fig4"].picture(results, *of)))
+    height, width = picture.shape[:2]
+    assert (width, height) == (480, 418)  # (1 + 3) x 120 px wide, (0.4 + 3 x 1.03) x 120 px high: three rows of three
+    (tmp_path / "maps.npz").write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"maps.npz: not the maps of a figure .*: remove the job's result"):
+        FIGURES["fig4"].picture(results, *of)
+
+
+def test_a_positive_is_a_seated_plug() -> None:
+    frame, mask = positive("peg-round-12", "duo", 0, 32)
+    assert frame.shape == (32, 32, 3) and frame.dtype == np.uint8 and frame.std() > 0
+    assert mask.shape == (32, 32) and 0.1 < mask.mean() < 1.0
+
+
 @pytest.mark.parametrize(
     "words,line",
     [
@@ -208,3 +254,9 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
     before = sorted(path.stat().st_mtime_ns for path in Path("results/reproduce-tiny").glob("*seed0.json"))
     assert main(words) == 0
     assert before == sorted(path.stat().st_mtime_ns for path in Path("results/reproduce-tiny").glob("*seed0.json"))
+    for figure in ("fig3", "fig4"):
+        assert main(["reproduce", figure, *words[2:]]) == 0
+        assert image.imread(Path("results/reproduce-tiny") / f"{figure}.png").ndim == 3
+        rows = Path(f"results/reproduce-tiny/{figure}.csv").read_text().splitlines()
+        area = next(float(row.split(",")[2]) for row in rows if row.startswith(AREA))
+        assert 0.1 < area < 1.0

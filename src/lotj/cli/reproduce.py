@@ -19,25 +19,27 @@ from lotj.errors import SettingsError
 
 @dataclass(frozen=True)
 class Command:
-    """Do what a table of the paper needs and is not done yet, and write the table: as text, CSV and HTML."""
+    """Do what a table or figure of the paper needs and is not done yet, and write it: a table as text, CSV and HTML, a
+    figure as PNG with its table."""
 
     interrupted: ClassVar[str] = "stopped; finished jobs are kept: the same command goes on"
 
-    table: tyro.conf.Positional[Literal["table1", "table2", "table3", "table4"]]
+    table: tyro.conf.Positional[Literal["table1", "table2", "table3", "table4", "fig3", "fig4"]]
     """table1: all methods, starts near the socket; table2: the same, starts far; table3: without the bottleneck in
-    policy, or in policy and reward; table4: the reward with each bottleneck on connectors it has not seen."""
+    policy, or in policy and reward; table4: the reward with each bottleneck on connectors it has not seen; fig3, fig4:
+    where the reward looks with and without the bottleneck, and the policy before and after practice."""
     preset: str = "laptop"
     """Size of the trainings: demo, laptop or paper."""
     data: Path | None = None
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     seeds: tuple[int, ...] = ()
-    """Training seeds; by default 0 and 1, in table4 0 to 4. In table1 to table3 robots alternate with them."""
+    """Training seeds; by default 0 and 1, in table4 0 to 4. Robots alternate with them, but for table4."""
     connectors: tuple[str, ...] = ()
-    """table1 to table3: connectors; the paper's four by default."""
+    """All but table4: connectors; the paper's four by default."""
     trials: int = 200
-    """table1 to table3: trials of practice."""
+    """All but table4: trials of practice."""
     evaluation_trials: int = 20
-    """table1 to table3: trials of each evaluation."""
+    """All but table4: trials of each evaluation."""
     splits: int = 2
     """table4: how many choices of held-out connectors."""
     steps: int = 1000
@@ -59,7 +61,7 @@ class Command:
         from lotj.distributed import Job, run_jobs
         from lotj.files import atomic_write
 
-        jobs, make_table = self._plan()
+        jobs, make_table, make_picture = self._plan()
         console = Console(highlight=False)
         announce_renderer(console)
         out = self.out or Path("results") / f"reproduce-{self.preset}"
@@ -78,16 +80,22 @@ class Command:
         for ending, content in (("txt", text.export_text()), ("csv", table.as_csv()), ("html", table.as_html())):
             atomic_write(out / f"{self.table}.{ending}", content.encode())
         console.print(table.as_text())
-        console.print(f"{out}/{self.table}.txt, .csv and .html", markup=False, soft_wrap=True)
+        if make_picture:
+            atomic_write(out / f"{self.table}.png", make_picture(results))
+        endings = ".txt, .csv, .html and .png" if make_picture else ".txt, .csv and .html"
+        console.print(f"{out}/{self.table}{endings}", markup=False, soft_wrap=True)
 
-    def _plan(self) -> tuple[list[Any], Callable[[Mapping[str, Any]], Any]]:
-        """The jobs, and what makes the table of their results.
+    def _plan(
+        self,
+    ) -> tuple[list[Any], Callable[[Mapping[str, Any]], Any], Callable[[Mapping[str, Any]], bytes] | None]:
+        """The jobs, and what makes the table and, for a figure, the picture of their results.
 
         Raises:
             SettingsError, CatalogueError, DataError: something that the flags name will not do.
         """
         from lotj.experiments import reward_ablation
         from lotj.experiments.comparisons import COMPARISONS, CONNECTORS
+        from lotj.experiments.figures import FIGURES
         from lotj.experiments.presets import find_preset
         from lotj.sim.connector import find_connector
 
@@ -112,8 +120,13 @@ class Command:
             for split in splits:
                 reward_ablation.choose_split(data, split)
             jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, threads)
-            return jobs, lambda results: reward_ablation.table(results, seeds, splits)
-        comparison, runs = COMPARISONS[self.table], self.runs or Path("runs") / f"reproduce-{preset.name}"
+            return jobs, lambda results: reward_ablation.table(results, seeds, splits), None
+        figure, runs = FIGURES.get(self.table), self.runs or Path("runs") / f"reproduce-{preset.name}"
+        comparison = COMPARISONS[figure.learning if figure else self.table]
         sizes = (self.trials, self.evaluation_trials, threads)
         jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors)
-        return jobs, lambda results: comparison.table(results, seeds, connectors)
+        if figure:
+            jobs = figure.jobs(jobs, runs, seeds, connectors, threads)
+            of = (seeds, connectors)
+            return jobs, lambda results: figure.table(results, *of), lambda results: figure.picture(results, *of)
+        return jobs, lambda results: comparison.table(results, seeds, connectors), None

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from lotj.data.dataset import Dataset
 from lotj.distributed import Job
@@ -17,7 +16,7 @@ from lotj.errors import DataError
 from lotj.experience import KINDS
 from lotj.experiments.presets import find_preset
 from lotj.experiments.study import with_variant
-from lotj.experiments.tables import FigureTable
+from lotj.experiments.tables import FigureTable, mean_interval
 from lotj.nets.bottleneck import Variant
 from lotj.rewards.held_out import FrameScores, bottleneck_report, score_frames
 from lotj.rewards.model import RewardModel
@@ -162,17 +161,6 @@ def table(results: Mapping[str, Any], seeds: Sequence[int], splits: Sequence[int
         "interval over these runs. Chance is 0.5; domain loss / ln n is 1 where z_I tells nothing of the domain.",
     )
     return FigureTable("Table IV: the reward on unseen connectors", [*COLUMNS.values(), "paper"], rows, notes)
-
-
-def mean_interval(values: Sequence[float | None]) -> tuple[float, float | None] | None:
-    """Mean and half width of its 95 % interval; None where a variant lacks the figure, no width of one value."""
-    known = np.array([value for value in values if value is not None], float)
-    if not len(known):
-        return None
-    if len(known) == 1:
-        return float(known[0]), None
-    width = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
-    return float(known.mean()), float(width)
 
 
 def _kin(name: str) -> str:

@@ -301,8 +301,8 @@ def _film(result: EvaluationResult, agent: IQL | SAC, reward: RewardModel) -> Fi
     images = to_tensor(frames, reward.device)
     classifier, actor = reward.classifier, agent.actor
     with torch.enable_grad():
-        reward_heat = gradcam(classifier, classifier.encoder.stages[-1], images, lambda logit: logit)
-        policy_heat = gradcam(actor, actor.encoder.resnet.stages[-1], images, lambda mean: mean[:, 1])
+        reward_heat = gradcam(classifier, classifier.encoder.saliency_stage, images, lambda logit: logit)
+        policy_heat = gradcam(actor, actor.encoder.resnet.saliency_stage, images, lambda mean: mean[:, 1])
     return FilmStrip(
         frames=frames,
         scores=reward.score(frames),

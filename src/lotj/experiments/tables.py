@@ -8,7 +8,9 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from rich.table import Table
+from scipy import stats
 
 from lotj.errors import SettingsError
 from lotj.evaluation import Aggregate, aggregate, barnard
@@ -153,6 +155,17 @@ class FigureTable:
         """A `<table>` without anything from outside."""
         rows = {name: [_figure(cell) for cell in cells] for name, cells in self.rows.items()}
         return _html(self.title, self.columns, rows, self.notes)
+
+
+def mean_interval(values: Sequence[float | None]) -> tuple[float, float | None] | None:
+    """Mean and half width of its 95 % interval; None where a variant lacks the figure, no width of one value."""
+    known = np.array([value for value in values if value is not None], float)
+    if not len(known):
+        return None
+    if len(known) == 1:
+        return float(known[0]), None
+    width = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
+    return float(known.mean()), float(width)
 
 
 def _figure(cell: tuple[float, float | None] | None) -> str:

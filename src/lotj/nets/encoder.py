@@ -91,8 +91,7 @@ class ResNetEncoder(nn.Module):
     Attributes:
         config: its settings.
         feature_shape: (C, h, w) of the map; flattened it has `feature_size` entries.
-        stages: the residual stages in order; in the paper preset at 96 px they have 24, 12, 6, 3 cells a side (Grad-CAM
-            in the paper, section VI-C, looks at the 6 x 6 one).
+        stages: the residual stages in order; in the paper preset at 96 px they have 24, 12, 6, 3 cells a side.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -119,6 +118,12 @@ class ResNetEncoder(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def saliency_stage(self) -> nn.Module:
+        """The stage whose map Grad-CAM looks at: the third, of 6 x 6 cells in the paper preset (LOTJ section VI-C) and
+        4 x 4 in the laptop's."""
+        return self.stages[min(2, len(self.stages) - 1)]
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode.

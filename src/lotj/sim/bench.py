@@ -184,18 +184,37 @@ class Bench:
 
     def render(self, size: int | None = None) -> np.ndarray:
         """What the wrist cameras see, one view above the other, (S, S, 3) uint8."""
-        size = size or self.image_size
+        renderer = self._renderer_of(size or self.image_size)
+        image = np.empty((renderer.width, renderer.width, 3), np.uint8)
+        for camera, view in zip(CAMERAS, np.split(image, 2), strict=True):
+            renderer.update_scene(self.data, camera)
+            renderer.render(out=view)
+        return image
+
+    def parts_mask(self) -> np.ndarray:
+        """Which pixels of `render` show plug or socket, (S, S) bool; ground truth, to measure where a network looks."""
+        renderer, model = self._renderer_of(self.image_size), self.model
+        names = [model.geom(geom).name.split("-")[0] for geom in range(model.ngeom)]
+        shown = np.array([*(name in ("plug", "socket") for name in names), False])  # the last: no geom, -1
+        mask = np.empty((renderer.width, renderer.width), bool)
+        renderer.enable_segmentation_rendering()
+        try:
+            for camera, view in zip(CAMERAS, np.split(mask, 2), strict=True):
+                renderer.update_scene(self.data, camera)
+                objects, kinds = np.moveaxis(renderer.render(), 2, 0)
+                view[:] = shown[np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, objects, -1)]
+        finally:
+            renderer.disable_segmentation_rendering()
+        return mask
+
+    def _renderer_of(self, size: int) -> mujoco.Renderer:
         if self._renderer is None or self._renderer.width != size:
             self.close()
             self._renderer = open_renderer(self.model, size, size // 2)
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
-        image = np.empty((size, size, 3), np.uint8)
-        for camera, view in zip(CAMERAS, np.split(image, 2), strict=True):
-            self._renderer.update_scene(self.data, camera)
-            self._renderer.render(out=view)
-        return image
+        return self._renderer
 
     def close(self) -> None:
         """Free the renderer."""

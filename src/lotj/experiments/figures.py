@@ -1,0 +1,253 @@
+"""Figures 3 and 4 of *Learning on the Job*: where reward and policy look, as pictures and as a number.
+
+The number is the share of a heat map that lies on plug and socket, as the simulator's segmentation shows them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lotj.controllers.expert import Expert
+from lotj.distributed import Job
+from lotj.envs.insertion import InsertionEnv
+from lotj.errors import DataError
+from lotj.evaluation import Controller
+from lotj.experiments.comparisons import CONNECTORS, ROBOTS, job_name, pretrain_name
+from lotj.experiments.stages import FIRST_EVALUATION_SEED, PolicyController, practised_agent
+from lotj.experiments.tables import FigureTable, mean_interval
+from lotj.files import atomic_write
+from lotj.nets.encoder import to_tensor
+from lotj.runs import Run, find_run
+from lotj.saliency.gradcam import gradcam
+from lotj.saliency.overlay import overlay, share_inside
+from lotj.saliency.rows import draw_rows
+from lotj.training.pretrain import load_agent, load_reward
+
+LOOKS = 5
+"""Figure 3: domains of each connector and robot, one positive each."""
+
+TRAJECTORIES = 5
+"""Figure 4: trials of the practised policy on each connector and seed."""
+
+AREA = "area of plug and socket"
+"""The row of what a map without preference would score."""
+
+_SHOWN = 8  # pictures in a row
+_MAPS = "maps.npz"
+
+
+def reward_maps_job(
+    full: str, plain: str, folder: str, connector: str, robot: str, looks: int, threads: int
+) -> dict[str, Any]:
+    """Figure 3: two reward models on the same positives of an unseen connector.
+
+    Args:
+        full, plain: folders of the pretrainings with and without the bottleneck.
+        folder: for the maps.
+        connector, robot: whose positives.
+        looks: domains, one positive of each.
+        threads: processor threads.
+
+    Returns:
+        ``shares``: row of the table -> one share a positive; ``maps``, the file of pictures and maps.
+    """
+    torch.set_num_threads(threads)
+    models = {name: load_reward(find_run(Path(path), "pretrain")) for name, path in (("ERM", plain), ("DAIB", full))}
+    size = models["DAIB"].image_size
+    seen = [positive(connector, robot, look, size) for look in range(looks)]
+    frames, masks = np.stack([frame for frame, _ in seen]), np.stack([mask for _, mask in seen])
+    heat = {}
+    for name, model in models.items():
+        network, images = model.classifier, to_tensor(frames, model.device)
+        heat[name] = gradcam(network, network.encoder.saliency_stage, images, lambda logit: logit)
+    return keep_maps(Path(folder), frames, masks, heat, groups=range(looks))
+
+
+def policy_maps_job(practised: str, folder: str, trajectories: int, threads: int) -> dict[str, Any]:
+    """Figure 4: the policy's Y action before and after practice, on trials of the practised one.
+
+    Args:
+        practised: folder of the practice job.
+        folder: for the maps.
+        trajectories: trials.
+        threads: processor threads.
+
+    Returns:
+        ``shares``: row of the table -> the mean share of each trial; ``maps``, the file of pictures and maps.
+    """
+    torch.set_num_threads(threads)
+    run = find_run(Path(practised), "practice")
+    agents = {"before": load_agent(Run.open(Path(run.config["pretrain_run"]))), "after": practised_agent(run)}
+    env = InsertionEnv(
+        *(run.config[key] for key in ("connector", "robot", "domain_seed", "scenario")), agents["after"].image_size
+    )
+    try:
+        seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trajectories)
+        seen = [trajectory(env, PolicyController(agents["after"]), seed) for seed in seeds]
+    finally:
+        env.close()
+    frames, masks = (np.concatenate(parts) for parts in list(zip(*seen, strict=True))[:2])
+    heat = {}
+    for name, agent in agents.items():
+        actor, images = agent.actor, to_tensor(frames, agent.device)
+        heat[name] = gradcam(actor, actor.encoder.resnet.saliency_stage, images, lambda mean: mean[:, 1])
+    groups = np.repeat(np.arange(trajectories), [len(images) for images, _, _ in seen])
+    return keep_maps(Path(folder), frames, masks, heat, groups)
+
+
+def positive(connector: str, robot: str, domain_seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The image of a seated plug and which of its pixels are plug or socket: (S, S, 3) uint8 and (S, S) bool.
+
+    Raises:
+        DataError: the expert does not insert it in any of ten trials.
+    """
+    env = InsertionEnv(connector, robot, domain_seed, "near", size)
+    try:
+        for seed in range(10):
+            expert = Expert(np.random.default_rng(seed), env.action_scale, env.bench.contact_height, noise=0.0)
+            frames, masks, success = trajectory(env, expert, seed)
+            if success:
+                return frames[-1], masks[-1]
+    finally:
+        env.close()
+    raise DataError(f"{env.domain.name}: the expert inserts it in none of 10 trials, so there is no positive to show")
+
+
+def trajectory(env: InsertionEnv, controller: Controller, seed: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Images (T+1, S, S, 3), masks of plug and socket (T+1, S, S) and true success of one trial."""
+    observation, info = env.reset(seed=seed)
+    controller.reset(seed)
+    frames, masks, over = [observation], [env.bench.parts_mask()], False
+    while not over:
+        observation, _, terminated, truncated, info = env.step(controller(observation, info))
+        frames.append(observation)
+        masks.append(env.bench.parts_mask())
+        over = terminated or truncated
+    return np.stack(frames), np.stack(masks), bool(info["is_success"])
+
+
+def keep_maps(
+    folder: Path, frames: np.ndarray, masks: np.ndarray, heat: Mapping[str, np.ndarray], groups: Sequence[int]
+) -> dict[str, Any]:
+    """Put pictures and maps into a file, and take the mean share of each group of frames."""
+    shares = {name: share_inside(maps, masks) for name, maps in heat.items()} | {AREA: masks.mean((1, 2))}
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    arrays = {f"heat {name}": maps.astype(np.float16) for name, maps in heat.items()}
+    np.savez_compressed(buffer, frames=frames, groups=np.asarray(groups), **arrays)
+    atomic_write(folder / _MAPS, buffer.getvalue())
+    groups, order = np.asarray(groups), np.unique(groups)
+    means = {name: [_mean(values[groups == group]) for group in order] for name, values in shares.items()}
+    return {"shares": means, "maps": str(folder / _MAPS)}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Of those that there are: a map without any heat has no share."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
+
+
+@dataclass(frozen=True)
+class SaliencyFigure:
+    """One of the figures.
+
+    Attributes:
+        name: as a command names it.
+        title: for people.
+        rows: maps that are compared, as their jobs name them.
+        learning: what must be trained first, for its jobs: `Comparison.jobs` of which table.
+    """
+
+    name: str
+    title: str
+    rows: tuple[str, str]
+    learning: str
+
+    def jobs(
+        self, learning: Sequence[Job], runs: Path, seeds: Sequence[int], connectors: Sequence[str], threads: int
+    ) -> list[Job]:
+        """What must be done, of which `learning` holds the trainings."""
+        made = [self._job(runs, seed, connector, threads) for seed in seeds for connector in connectors]
+        by_name, wanted = {job.name: job for job in learning}, []
+        for need in dict.fromkeys(need for job in made for need in job.needs):
+            wanted += [name for name in (*by_name[need].needs, need) if name not in wanted]
+        return [by_name[name] for name in wanted] + made
+
+    def _job(self, runs: Path, seed: int, connector: str, threads: int) -> Job:
+        name = self._job_name(connector, seed)
+        arguments: dict[str, Any] = {"folder": str(runs / name)}
+        if self.name == "fig3":
+            needs = tuple(pretrain_name(variant, seed) for variant in ("full", "no-daib"))
+            arguments |= {"full": str(runs / needs[0]), "plain": str(runs / needs[1]), "connector": connector}
+            arguments |= {"robot": ROBOTS[seed % len(ROBOTS)], "looks": LOOKS}
+            return Job(name, reward_maps_job, arguments, needs, {"threads": threads})
+        needs = (job_name("far", connector, "iql", seed),)
+        arguments |= {"practised": str(runs / needs[0]), "trajectories": TRAJECTORIES}
+        return Job(name, policy_maps_job, arguments, needs, {"threads": threads})
+
+    def _job_name(self, connector: str, seed: int) -> str:
+        return f"{self.name}-{connector}-seed{seed}"
+
+    def table(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str]) -> FigureTable:
+        """Share of the heat on plug and socket, of all connectors and of each."""
+        shares = {
+            connector: [
+                results[name]["shares"] for seed in seeds if (name := self._job_name(connector, seed)) in results
+            ]
+            for connector in connectors
+        }
+        rows = {}
+        for row in (*self.rows, AREA):
+            of_each = [[value for share in shares[name] for value in share[row]] for name in connectors]
+            rows[row] = [mean_interval([value for values in of_each for value in values]), *map(mean_interval, of_each)]
+        columns = ["all", *(CONNECTORS.get(name, name) for name in connectors)]
+        unit = "positives, each of a domain of its own" if self.name == "fig3" else "trials"
+        notes = (
+            f"Share of Grad-CAM's heat on plug and socket; mean over {unit}, with Student's 95 % interval over them. A "
+            "map without preference scores the area.",
+        )
+        return FigureTable(f"{self.title}: share of the heat on plug and socket", columns, rows, notes)
+
+    def picture(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str]) -> bytes:
+        """The figure as PNG: for each connector images, and below them both maps. Of the first seed that is done."""
+        blocks = []
+        for connector in connectors:
+            done = [name for seed in seeds if (name := self._job_name(connector, seed)) in results]
+            if done:
+                blocks.append((CONNECTORS.get(connector, connector), *self._rows(Path(results[done[0]]["maps"]))))
+        return draw_rows(blocks)
+
+    def _rows(self, path: Path) -> tuple[list[str], list[np.ndarray]]:
+        try:
+            with np.load(path) as held:
+                frames, groups = held["frames"], held["groups"]
+                heat = {row: held[f"heat {row}"] for row in self.rows}
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path}: not the maps of a figure ({error}): remove the job's result, and do it again"
+            ) from error
+        if self.name == "fig4":  # one trial
+            first = groups == groups[0]
+            frames, heat = frames[first], {row: maps[first] for row, maps in heat.items()}
+        shown = np.unique(np.linspace(0, len(frames) - 1, min(_SHOWN, len(frames))).round().astype(int))
+        pictures = [frames[shown], *(overlay(frames[shown], maps[shown]) for maps in heat.values())]
+        return ["image", *heat], pictures
+
+
+FIGURES = {
+    figure.name: figure
+    for figure in (
+        SaliencyFigure("fig3", "Figure 3: the reward with and without the bottleneck", ("ERM", "DAIB"), "table3"),
+        SaliencyFigure(
+            "fig4", "Figure 4: the policy's Y action before and after practice", ("before", "after"), "table2"
+        ),
+    )
+}
+"""By name."""
