@@ -221,8 +221,13 @@ def crash() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"update_when": "step"}, {"freeze_convolutions": False, "batch_size": 8}],
-    ids=["frozen", "updates in the trial", "convolutions learn"],
+    [
+        {},
+        {"update_when": "step"},
+        {"freeze_convolutions": False, "batch_size": 8},
+        {"confirm": "touch", "hold_frames": 1, "imitate": "successes"},
+    ],
+    ids=["frozen", "updates in the trial", "convolutions learn", "confirmed by touch"],
 )
 def test_resumed_is_identical_to_uninterrupted(prior: Dataset, cache: Path, tmp_path: Path, settings: dict[str, Any]):
     config = make_config(cache, **({"trials": 6} | settings))

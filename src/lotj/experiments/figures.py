@@ -6,7 +6,7 @@ The number is the share of a heat map that lies on plug and socket, as the simul
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,8 @@ def policy_maps_job(practised: str, folder: str, trajectories: int, threads: int
     torch.set_num_threads(threads)
     run = find_run(Path(practised), "practice")
     agents = {"before": load_agent(Run.open(Path(run.config["pretrain_run"]))), "after": practised_agent(run)}
-    env = InsertionEnv(
-        *(run.config[key] for key in ("connector", "robot", "domain_seed", "scenario")), agents["after"].image_size
-    )
+    place = [run.config[key] for key in ("connector", "robot", "domain_seed", "scenario")]
+    env = InsertionEnv(*place, image_size=agents["after"].image_size)
     try:
         seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trajectories)
         seen = [trajectory(env, PolicyController(agents["after"]), seed) for seed in seeds]
@@ -134,17 +133,17 @@ def trajectory(env: InsertionEnv, controller: Controller, seed: int) -> tuple[np
 
 
 def keep_maps(
-    folder: Path, frames: np.ndarray, masks: np.ndarray, heat: Mapping[str, np.ndarray], groups: Sequence[int]
+    folder: Path, frames: np.ndarray, masks: np.ndarray, heat: Mapping[str, np.ndarray], groups: Iterable[int]
 ) -> dict[str, Any]:
     """Put pictures and maps into a file, and take the mean share of each group of frames."""
     shares = {name: share_inside(maps, masks) for name, maps in heat.items()} | {AREA: masks.mean((1, 2))}
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     arrays = {f"heat {name}": maps.astype(np.float16) for name, maps in heat.items()}
-    np.savez_compressed(buffer, frames=frames, groups=np.asarray(groups), **arrays)
+    group = np.array(list(groups))
+    np.savez_compressed(buffer, allow_pickle=False, frames=frames, groups=group, **arrays)
     atomic_write(folder / _MAPS, buffer.getvalue())
-    groups, order = np.asarray(groups), np.unique(groups)
-    means = {name: [_mean(values[groups == group]) for group in order] for name, values in shares.items()}
+    means = {name: [_mean(values[group == k]) for k in np.unique(group)] for name, values in shares.items()}
     return {"shares": means, "maps": str(folder / _MAPS)}
 
 

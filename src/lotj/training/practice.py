@@ -35,6 +35,7 @@ from lotj.runs import Run
 from lotj.training.live_view import LiveView
 from lotj.training.practice_features import FeatureConfig, FeatureEncoder, prepare_features
 from lotj.training.practice_threshold import Threshold
+from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, gives_way, picture_change
 from lotj.training.practice_trials import RunningTrial, UpdateMeans, load_trial, save_trial
 
 CHECKPOINT = "practice"
@@ -55,6 +56,9 @@ class PracticeConfig:
     hold_frames: int = 2
     """Number of frames in a row that must count as success before the trial ends with reward 1 (paper: 1). A plug some
     millimetres short of its seat already looks like a success: the step to the second frame brings it home."""
+    confirm: Literal["look", "touch"] = "look"
+    """What makes a predicted success one: `look`, the reward model's word (paper); `touch`, besides, that the plug then
+    gives way neither to a press nor to pushes sideways, as the camera shows it. If it does, the trial goes on."""
     calibrate: bool = True
     """Raise that threshold to what this part's own frames score, and judge all earlier trials anew: what one domain's
     successes score, another's plugs score a few millimetres short of the seat. No label is needed for it."""
@@ -296,6 +300,7 @@ class _Practice:
         self._run = run
         self._buffer = OnlineBuffer(not config.freeze_convolutions, config.imitate == "successes")
         self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
+        self._free = FreeMotion()
         self._discarded: list[int] = []
         self.view = LiveView(str(run.path), config.trials, shown=False)
 
@@ -342,6 +347,7 @@ class _Practice:
     def _take_in(self, trial: Trial) -> None:
         """Into the buffer with a finished trial; then all are judged by the threshold that follows from all scores."""
         self._buffer.append(trial)
+        self._free.see(trial.frames, trial.actions)
         self._threshold.see(trial.scores)
         if self._config.calibrate:
             self._buffer.relabel(self._threshold.value, self._config.hold_frames)
@@ -354,24 +360,57 @@ class _Practice:
         sampling = _generator(self._run.seed, number, "updates")
         steps.begin(self._observe(self._robot.reset(trial_seed(self._run.seed, number))))
         steps.value = float(self._agent.value(steps.observation)[0])
-        for step in range(1, config.max_steps + 1):
+        while len(steps.actions) < config.max_steps:
             action = self._agent.act(steps.observation, config.sample_policy, policy)[0]
             noise = exploration.normal(0.0, self._noise(number), ACTION_DIM)
             action = np.clip(action + noise, -1.0, 1.0).astype(np.float32)
-            frame = self._robot.move(action)
-            score = float(self._reward_model.score(frame[None])[0])
-            if not math.isfinite(score):
-                raise NumericsError(
-                    f"reward score {score} in trial {number}, step {step}: must be a probability; "
-                    f"trials 1 to {number - 1} are saved, mend the reward model and --resume"
-                )
-            steps.add(action, score, self._observe(frame))
-            self.view.status(f"step {step}, score {score:.2f}")
+            self._add(number, steps, action, self._robot.move(action))
             if config.update_when == "step":
                 self._learn(1, updates, sampling)
-            if first_success(np.array(steps.scores), self._threshold.value, config.hold_frames) < step:
+            scores = np.array(steps.scores)
+            predicted = first_success(scores, self._threshold.value, config.hold_frames) < len(scores)
+            if predicted and (config.confirm == "look" or self._sits(number, steps)):
                 steps.success = True
                 return
+
+    def _add(self, number: int, steps: RunningTrial, action: np.ndarray, frame: np.ndarray) -> None:
+        """Takes a step of the robot into the trial, with the reward model's score of the frame after it."""
+        score = float(self._reward_model.score(frame[None])[0])
+        if not math.isfinite(score):
+            raise NumericsError(
+                f"reward score {score} in trial {number}, step {len(steps.actions) + 1}: must be a probability; "
+                f"trials 1 to {number - 1} are saved, mend the reward model and --resume"
+            )
+        steps.add(action, score, self._observe(frame))
+        self.view.status(f"step {len(steps.actions)}, score {score:.2f}")
+
+    def _sits(self, number: int, steps: RunningTrial) -> bool:
+        """Presses and pushes. Where the plug gives way these motions are steps of the trial, which has had no success.
+
+        Before any free motion was seen there is nothing to compare with, and the reward model's word stands.
+        """
+        typical = self._free_motion(steps)
+        if typical is None:
+            return True
+        done: list[tuple[np.ndarray, np.ndarray]] = []
+        for motion in (PRESS, *PUSHES):
+            before = done[-1][1] if done else steps.frames[-1]
+            action = np.array(motion, np.float32)
+            done.append((action, self._robot.move(action)))
+            if gives_way(picture_change(before, done[-1][1]), motion, typical):
+                steps.refute()
+                for action, frame in done[: self._config.max_steps - len(steps.actions)]:
+                    self._add(number, steps, action, frame)
+                if motion != PRESS:
+                    steps.refute()  # a press may have brought the plug home, a push has not
+                return False
+        return True
+
+    def _free_motion(self, steps: RunningTrial) -> float | None:
+        """What the running trial and all before it show."""
+        running = FreeMotion()
+        running.see(steps.frames, steps.actions)
+        return self._free.typical if self._free.typical is not None else running.typical
 
     def _observe(self, frame: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The frame and its features, none if the convolutions still learn."""

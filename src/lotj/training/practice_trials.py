@@ -49,6 +49,10 @@ class RunningTrial:
         self.scores.append(score)
         self.begin(observed)
 
+    def refute(self) -> None:
+        """None of the frames so far was a success, whatever they score."""
+        self.scores = [0.0] * len(self.scores)
+
     def finish(self, number: int) -> Trial:
         """The trial as it is kept. Its last step ended it."""
         steps = len(self.actions)
