@@ -40,22 +40,25 @@ def test_paper_figures_are_those_of_its_rows() -> None:
     """LOTJ, tables I and II, the rows of the Mega brick and the NEMA plug."""
     places = {name: place for place, name in enumerate(CONNECTORS)}
     mega, nema = places["mega-brick-1x1"], places["nema-5-15"]
-    assert [m.paper[mega] for m in NEAR.methods] == [3, 1, 1, 15, 0, 0, 0, 2, 5, 16]
-    assert [m.paper[nema] for m in NEAR.methods] == [0, 1, 0, 3, 0, 0, 4, 1, 11, 15]
-    assert [m.paper[mega] for m in FAR.methods] == [0, 1, 0, 17, 0, 0, 0, 11, 0, 20]
-    assert [m.paper[nema] for m in FAR.methods] == [0, 0, 0, 0, 0, 0, 3, 1, 6, 17]
+    assert [m.paper[mega] for m in NEAR.methods if m.paper] == [3, 1, 1, 15, 0, 0, 0, 2, 5, 16]
+    assert [m.paper[nema] for m in NEAR.methods if m.paper] == [0, 1, 0, 3, 0, 0, 4, 1, 11, 15]
+    assert [m.paper[mega] for m in FAR.methods if m.paper] == [0, 1, 0, 17, 0, 0, 0, 11, 0, 20]
+    assert [m.paper[nema] for m in FAR.methods if m.paper] == [0, 0, 0, 0, 0, 0, 3, 1, 6, 17]
 
 
 def test_jobs_of_a_table() -> None:
     jobs = NEAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))
-    assert len(jobs) == 2 + 2 * 4 * 3  # a pretraining a seed; four connectors, three learners
+    assert len(jobs) == 2 + 2 * 4 * 4  # a pretraining a seed; four connectors, three learners, one of them twice
     by_name = {job.name: job for job in jobs}
-    ours = by_name["near-europlug-iql-full-seed1"]
-    assert ours.needs == ("pretrain-full-seed1",) and ours.arguments["robot"] == "trio"
+    plain = by_name["near-europlug-iql-full-paper-seed1"]
+    assert plain.needs == ("pretrain-full-seed1",) and plain.arguments["robot"] == "trio"
     wanted = ["localize", "straight-down", "random-search", "spiral-search", "offline", "practice"]
-    assert ours.arguments["controllers"] == wanted
+    assert plain.arguments["controllers"] == wanted
+    assert plain.arguments["practice"]["confirm"] == "look" and plain.arguments["practice"]["online_fraction"] == 0.25
+    ours = by_name["near-europlug-iql-full-ours-seed1"].arguments
+    assert ours["practice"] == {} and ours["controllers"] == ["practice"]
     far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))}
-    assert "localize-spiral-search" in far["far-europlug-iql-full-seed1"].arguments["controllers"]
+    assert "localize-spiral-search" in far["far-europlug-iql-full-paper-seed1"].arguments["controllers"]
     assert far["pretrain-full-seed0"] == by_name["pretrain-full-seed0"]  # shared
 
 
@@ -68,9 +71,16 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
     none = jobs["pretrain-no-daib-seed0"].arguments
     assert (none["reward_variant"], none["policy_variant"], none["also"]) == ("erm", "erm", [])
     assert "reward_variant" not in jobs["pretrain-daib-reward-seed0"].arguments
-    assert jobs["far-europlug-iql-no-daib-seed0"].needs == ("pretrain-no-daib-seed0",)
+    assert jobs["far-europlug-iql-no-daib-paper-seed0"].needs == ("pretrain-no-daib-seed0",)
     euro = list(CONNECTORS).index("europlug")
-    assert [method.paper[euro] for method in ablation.methods] == [0, 15, 1, 12, 2, 15]  # LOTJ, table III
+    assert [method.paper[euro] for method in ablation.methods if method.paper] == [
+        0,
+        15,
+        1,
+        12,
+        2,
+        15,
+    ]  # LOTJ, table III
 
 
 def outcome(**successes: list[int]) -> dict[str, Any]:
@@ -171,7 +181,7 @@ def test_figures_need_the_trainings_that_they_compare() -> None:
     assert [job.name for job in jobs] == ["pretrain-full-seed1", "pretrain-no-daib-seed1", "fig3-europlug-seed1"]
     assert jobs[-1].arguments["robot"] == "trio" and jobs[-1].arguments["plain"] == "runs/pretrain-no-daib-seed1"
     jobs = FIGURES["fig4"].jobs(FAR.jobs("laptop", Path("data"), runs, seeds=(1,)), runs, (1,), names, threads=1)
-    wanted = ["pretrain-full-seed1", "far-europlug-iql-full-seed1", "fig4-europlug-seed1"]
+    wanted = ["pretrain-full-seed1", "far-europlug-iql-full-paper-seed1", "fig4-europlug-seed1"]
     assert [job.name for job in jobs] == wanted
 
 

@@ -139,6 +139,7 @@ def make_config(cache: Path | None, **settings: object) -> PracticeConfig:
     """Small practice settings."""
     features = FeatureConfig(transitions=400, views=1, cache=cache)
     small = {"trials": 5, "max_steps": 6, "batch_size": 32, "updates_per_step": 1, "warmup_trials": 1, "threads": 1}
+    small |= {"confirm": "look", "imitate": "all"}  # nothing holds the dot where it is home
     return PracticeConfig(**(small | {"features": features} | settings))  # type: ignore[arg-type]
 
 

@@ -34,6 +34,13 @@ BASELINES = ("localizer", "state-iql", "sac")
 """What the full pretraining trains beside reward and agent."""
 
 
+PRACTICES: dict[str, dict[str, Any]] = {
+    "paper": {"online_fraction": 0.25, "hold_frames": 1, "calibrate": False, "confirm": "look", "imitate": "all"},
+    "ours": {},
+}
+"""Practice settings that are not the preset's: the paper's protocol (LOTJ section V-C), or none."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A column: who practises, and which of the evaluations it shows.
@@ -42,15 +49,17 @@ class Method:
         title: of the column.
         agent: who practises, as in `lotj practice --agent`.
         controller: what is counted, as in `lotj evaluate --controllers`.
-        paper: the paper's successes of 20 on each of `CONNECTORS`.
+        paper: the paper's successes of 20 on each of `CONNECTORS`; None for a method that it does not have.
         variant: of the pretraining, one of `VARIANTS`.
+        practice: how it practises, one of `PRACTICES`.
     """
 
     title: str
     agent: str
     controller: str
-    paper: tuple[int, int, int, int]
+    paper: tuple[int, int, int, int] | None
     variant: str = "full"
+    practice: str = "paper"
 
 
 NEAR = (
@@ -64,6 +73,7 @@ NEAR = (
     Method("State-IQL online", "state-iql", "practice", (5, 2, 1, 4)),
     Method("LOTJ offline", "iql", "offline", (7, 5, 11, 10)),
     Method("LOTJ online", "iql", "practice", (19, 16, 15, 15)),
+    Method("ours online", "iql", "practice", None, practice="ours"),
 )
 """Table I: starts within 10 mm."""
 
@@ -78,6 +88,7 @@ FAR = (
     Method("State-IQL online", "state-iql", "practice", (3, 11, 1, 5)),
     Method("LOTJ offline", "iql", "offline", (5, 0, 6, 2)),
     Method("LOTJ online", "iql", "practice", (18, 20, 17, 15)),
+    Method("ours online", "iql", "practice", None, practice="ours"),
 )
 """Table II: starts 10 to 20 mm beside; the searches start from where the localisation model says the socket is."""
 
@@ -121,17 +132,17 @@ class Comparison:
         connectors: Sequence[str] = tuple(CONNECTORS),
     ) -> list[Job]:
         """All that must be done for it; the tables share the jobs that they have in common."""
-        learners = list(dict.fromkeys((method.agent, method.variant) for method in self.methods))
+        learners = list(dict.fromkeys((method.agent, method.variant, method.practice) for method in self.methods))
         jobs = []
         for seed in seeds:
-            for variant in dict.fromkeys(variant for _, variant in learners):
+            for variant in dict.fromkeys(variant for _, variant, _ in learners):
                 arguments: dict[str, Any] = {"preset": preset, "data": str(data), "seed": seed, **VARIANTS[variant]}
                 arguments["folder"] = str(runs / pretrain_name(variant, seed))
                 arguments["also"] = list(BASELINES) if variant == "full" else []
                 jobs.append(Job(pretrain_name(variant, seed), pretrain_job, arguments))
             for connector in connectors:
-                for agent, variant in learners:
-                    name = job_name(self.scenario, connector, agent, seed, variant)
+                for agent, variant, practice in learners:
+                    name = job_name(self.scenario, connector, agent, seed, variant, practice)
                     arguments = {
                         "preset": preset,
                         "pretrained": str(runs / pretrain_name(variant, seed)),
@@ -141,7 +152,8 @@ class Comparison:
                         "robot": ROBOTS[seed % len(ROBOTS)],
                         "seed": seed,
                         "agent": agent,
-                        "controllers": _controllers(self.scenario, agent, variant),
+                        "practice": PRACTICES[practice],
+                        "controllers": _controllers(self.scenario, agent, variant, practice),
                         "trials": trials,
                         "evaluation_trials": evaluation_trials,
                     }
@@ -169,26 +181,30 @@ def pretrain_name(variant: str, seed: int) -> str:
     return f"pretrain-{variant}-seed{seed}"
 
 
-def job_name(scenario: str, connector: str, agent: str, seed: int, variant: str = "full") -> str:
+def job_name(
+    scenario: str, connector: str, agent: str, seed: int, variant: str = "full", practice: str = "paper"
+) -> str:
     """Name of a practice job."""
-    return f"{scenario}-{connector}-{agent}-{variant}-seed{seed}"
+    return f"{scenario}-{connector}-{agent}-{variant}-{practice}-seed{seed}"
 
 
-def _controllers(scenario: str, agent: str, variant: str) -> list[str]:
+def _controllers(scenario: str, agent: str, variant: str, practice: str) -> list[str]:
     """What a practice job evaluates: of the full pretraining all that tables I or II show, whichever table asks."""
     if variant != "full":
         return ["offline", "practice"]
-    return [method.controller for method in (NEAR if scenario == "near" else FAR) if method.agent == agent]
+    table = NEAR if scenario == "near" else FAR
+    return [method.controller for method in table if (method.agent, method.practice) == (agent, practice)]
 
 
 def _cell(
     scenario: str, connector: str, method: Method, results: Mapping[str, Any], seeds: Sequence[int]
 ) -> Cell | None:
-    done = [results.get(job_name(scenario, connector, method.agent, seed, method.variant)) for seed in seeds]
+    of = (method.variant, method.practice)
+    done = [results.get(job_name(scenario, connector, method.agent, seed, *of)) for seed in seeds]
     outcomes = [result["evaluations"][method.controller]["success"] for result in done if result is not None]
     if not outcomes:
         return None
-    paper = dict(zip(CONNECTORS, method.paper, strict=True)).get(connector)
+    paper = dict(zip(CONNECTORS, method.paper, strict=True)).get(connector) if method.paper else None
     return Cell(tuple(sum(o) for o in outcomes), tuple(len(o) for o in outcomes), paper)
 
 

@@ -62,7 +62,7 @@ def _paper() -> Preset:
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
         localizer=LocalizerConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
-        practice=PracticeConfig(online_fraction=0.25, hold_frames=1, calibrate=False),
+        practice=PracticeConfig(online_fraction=0.25, hold_frames=1, calibrate=False, confirm="look", imitate="all"),
     )
 
 

@@ -6,7 +6,7 @@ A job of these finds what an interrupted one of the same name has left in its fo
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from lotj.errors import SettingsError
 from lotj.evaluation import EvaluationResult
 from lotj.experiments.presets import Preset, find_preset
-from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase
+from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase, with_practice
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, find_run
 
@@ -62,6 +62,7 @@ def practice_job(
     robot: str,
     seed: int,
     agent: str,
+    practice: Mapping[str, Any],
     controllers: Sequence[str],
     trials: int,
     evaluation_trials: int,
@@ -74,6 +75,7 @@ def practice_job(
         pretrained: folder of the pretraining's job.
         folder: of this job alone; the run's folder is made in it.
         connector, scenario, robot, seed, agent: see `lotj practice --help`.
+        practice: practice settings that are not the preset's.
         controllers: which to evaluate, see `lotj.experiments.entrants`.
         trials: of practice.
         evaluation_trials: of each controller.
@@ -82,8 +84,7 @@ def practice_job(
     Returns:
         ``evaluations``: controller -> ``success`` (n,) and ``seed`` (n,); ``run`` and ``seconds``.
     """
-    settings = find_preset(preset)
-    settings = replace(settings, practice=replace(settings.practice, trials=trials, threads=threads))
+    settings = with_practice(find_preset(preset), **practice, trials=trials, threads=threads)
     started = time.perf_counter()
     run, _ = practice_phase(
         settings,

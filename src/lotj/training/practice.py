@@ -56,7 +56,7 @@ class PracticeConfig:
     hold_frames: int = 2
     """Number of frames in a row that must count as success before the trial ends with reward 1 (paper: 1). A plug some
     millimetres short of its seat already looks like a success: the step to the second frame brings it home."""
-    confirm: Literal["look", "touch"] = "look"
+    confirm: Literal["look", "touch"] = "touch"
     """What makes a predicted success one: `look`, the reward model's word (paper); `touch`, besides, that the plug then
     gives way neither to a press nor to pushes sideways, as the camera shows it. If it does, the trial goes on."""
     calibrate: bool = True
@@ -79,9 +79,10 @@ class PracticeConfig:
     """`trial`: all updates at its end, so that the robot need not stand still in contact; `step`: after each step."""
     advantage_scale: float | None = None
     """Multiplies the advantage in the exponent of equation 3; None takes the agent's."""
-    imitate: Literal["all", "successes"] = "all"
-    """Which of the part's own trials the policy learns from: all, or those that ended in predicted success (lab notes);
-    values are learnt from all. Prior data are always imitated."""
+    imitate: Literal["all", "successes"] = "successes"
+    """Which of the part's own trials the policy learns from: all (paper), or those that ended in predicted success, for
+    where little succeeds it unlearns the prior data's way down by imitating what failed (lab notes). Values are learnt
+    from all. Prior data are always imitated."""
     warmup_trials: int = 3
     """Finished trials in the buffer before updates start."""
     sample_policy: bool = True
