@@ -93,6 +93,15 @@ def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(tmp_path: P
     np.testing.assert_allclose(trial.scores, [0.0, 0.0, 0.0, 0.9, 0.9])  # short: no success after all
 
 
+def test_what_touch_has_judged_is_not_judged_anew(tmp_path: Path) -> None:
+    """With calibration the first success would count no longer once the second has scored so much more."""
+    run = Run.create(tmp_path / "runs", "practice", {}, 0)
+    data = collect(tmp_path / "data", episodes=4)
+    config = make_config(None, trials=2, updates_per_step=0, confirm="touch", calibrate=True)
+    practice(HeldRobot(), make_agent(), SaysSuccess(), data, config, run, live=False)
+    assert [row["threshold"] for row in run.metrics()] == [0.1, 0.1]
+
+
 def test_typical_change_is_that_of_a_free_step_sideways() -> None:
     pictures = [np.zeros((10, 10, 3), np.uint8) for _ in range(4)]
     pictures[1][:2] = 11  # 20 of 100 pixels, by more than ten levels

@@ -115,11 +115,14 @@ class OnlineBuffer:
     Args:
         keep_images: hold frames instead of features, for an agent whose convolutions go on learning.
         imitate_successes: the policy is to learn from trials that ended in success alone.
+        success_share: least share of a draw that is to come from trials that ended in success, as soon as there is one;
+            0 draws all transitions evenly.
     """
 
-    def __init__(self, keep_images: bool, imitate_successes: bool = False) -> None:
+    def __init__(self, keep_images: bool, imitate_successes: bool = False, success_share: float = 0.0) -> None:
         self._keep_images = keep_images
         self._imitate_successes = imitate_successes
+        self._success_share = success_share
         self._observations: dict[str, _Rows] = {}
         self._frame = _Rows()
         self._action = _Rows()
@@ -178,8 +181,8 @@ class OnlineBuffer:
         self._drawn = np.concatenate([np.zeros(0, np.int64), *drawn])
 
     def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """`count` transitions of the practised domain, drawn evenly with replacement."""
-        index = self._drawn[rng.integers(len(self._drawn), size=count)]
+        """`count` transitions of the practised domain with replacement; of successful trials and of others evenly."""
+        index = self._draw(count, rng)
         frame, outcome = self._frame.take(index), self._outcome.take(index)
         return Batch(
             observation=self._observe(frame),
@@ -190,6 +193,17 @@ class OnlineBuffer:
             next_observation=self._observe(frame + 1),
             domain=np.full(count, PRACTISED, np.int64),
             policy=self._won[index] if self._imitate_successes else None,
+        )
+
+    def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count,) transitions."""
+        won = self._drawn[self._won[self._drawn]]
+        if not 0 < len(won) < self._success_share * len(self._drawn):
+            return self._drawn[rng.integers(len(self._drawn), size=count)]
+        few = round(self._success_share * count)
+        others = self._drawn[~self._won[self._drawn]]
+        return np.concatenate(
+            [won[rng.integers(len(won), size=few)], others[rng.integers(len(others), size=count - few)]]
         )
 
     def _observe(self, frame: np.ndarray) -> Observation:
