@@ -46,16 +46,19 @@ def insert(env: InsertionEnv, seed: int, free: FreeMotion, found: dict[str, list
     """The expert inserts; what the picture does on its way, then on a press and on pushes of the seated plug."""
     expert = Expert(np.random.default_rng(seed), env.action_scale, env.bench.contact_height, noise=0.0)
     frame, info = env.reset(seed=seed)
+    frames, actions = [frame], []
     while not info["is_success"] and not info["dislodged"]:
         action = expert(frame, info)
         left = env.bench.connector.insertion_depth - info["depth"]
         following, _, _, over, info = env.step(action)
-        free.see([frame, following], [action])
+        frames.append(following)
+        actions.append(action)
         if action[2] == -1.0 and SHORT[0] + env.bench.seated_within < left < SHORT[1]:
             found["press, short"].append(picture_change(frame, following))
         frame = following
         if over:
             return
+    free.see(frames, actions)
     found["press, seated"] += answers(env, frame, [PRESS, PRESS])[1:]
     found["pushes, seated"].append(max(answers(env, env.bench.render(), PUSHES)))
 

@@ -435,8 +435,6 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         ({"online_fraction": 1.5}, r"online_fraction 1.5: must be in \[0, 1\]"),
         ({"reward_threshold": 1.0}, "reward_threshold 1.0: must be between 0 and 1"),
         ({"calibration_least": 0.0}, "calibration_least 0.0: must be between 0 and 1"),
-        ({"touch_threshold": 1.0}, "touch_threshold 1.0: must be between 0 and 1"),
-        ({"success_share": 1.0}, "success_share 1.0: must be at least 0 and below 1"),
         ({"updates_per_step": -1}, "updates_per_step -1"),
         ({"advantage_scale": 0.0}, "advantage_scale 0.0: must be above 0"),
         ({"calibration_quantile": 0.0}, "calibration_quantile 0.0"),
@@ -517,9 +515,6 @@ def test_threshold_rises_with_the_best_scores_and_never_falls_below_the_least():
         ({"calibrate": True, "reward_threshold": 0.3}, 0.3),
         ({"calibrate": False}, 0.5),
         ({"calibrate": False, "reward_threshold": 0.3}, 0.3),
-        ({"confirm": "touch"}, 0.1),
-        ({"confirm": "touch", "touch_threshold": 0.05}, 0.05),
-        ({"confirm": "touch", "reward_threshold": 0.3}, 0.3),
     ],
 )
 def test_threshold_before_any_trial(

@@ -93,13 +93,15 @@ def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(tmp_path: P
     np.testing.assert_allclose(trial.scores, [0.0, 0.0, 0.0, 0.9, 0.9])  # short: no success after all
 
 
-def test_what_touch_has_judged_is_not_judged_anew(tmp_path: Path) -> None:
-    """With calibration the first success would count no longer once the second has scored so much more."""
+@pytest.mark.parametrize(("confirm", "margin"), [("touch", 2.5), ("look", 1.0)])
+def test_touch_allows_for_a_wider_margin(tmp_path: Path, confirm: str, margin: float) -> None:
+    """The best score of all trials is 0.9, at odds of 9 to 1: the threshold lies `margin` logits below."""
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
     data = collect(tmp_path / "data", episodes=4)
-    config = make_config(None, trials=2, updates_per_step=0, confirm="touch", calibrate=True)
+    config = make_config(None, trials=2, updates_per_step=0, confirm=confirm, calibration_quantile=1.0)
     practice(HeldRobot(), make_agent(), SaysSuccess(), data, config, run, live=False)
-    assert [row["threshold"] for row in run.metrics()] == [0.1, 0.1]
+    odds = 9.0 * np.exp(-margin)
+    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.1, odds / (1.0 + odds)], rel=1e-4)
 
 
 def test_typical_change_is_that_of_a_free_step_sideways() -> None:
@@ -112,6 +114,17 @@ def test_typical_change_is_that_of_a_free_step_sideways() -> None:
     assert motion.typical is None
     motion.see(pictures, [np.array([0.8, 0.0, 0.1]), np.array([0.8, 0.0, -0.9]), np.array([0.1, 0.1, 0.0])])
     assert motion.typical == pytest.approx(0.25)  # 0.2 for 0.8; one step goes mostly down, one hardly sideways
+
+
+def test_a_plug_held_at_the_end_of_most_trials_leaves_the_typical_change_alone() -> None:
+    """Three free steps, each of a fifth of the pixels, then sideways commands without any answer."""
+    pictures = [np.zeros((10, 10, 3), np.uint8) for _ in range(21)]
+    for step, picture in enumerate(pictures):
+        picture[: 2 * min(step, 3)] = 255
+    motion = FreeMotion()
+    for _ in range(50):
+        motion.see(pictures, [np.array([1.0, 0.0, 0.0])] * 20)
+    assert motion.typical == pytest.approx(0.2)
 
 
 def test_limits_by_hand() -> None:

@@ -160,16 +160,16 @@ def test_policy_imitates_successful_trials_alone_where_asked():
         np.testing.assert_array_equal(again.policy[:200], again.observation["map"][:200, 0] >= 4)
 
 
-def test_successful_trials_make_up_their_share_of_a_draw():
-    """One success of two transitions beside four failures of three: 2 of 14 evenly, here half."""
-    for share, expected in ((0.0, 2 / 14), (0.1, 2 / 14), (0.5, 0.5)):
-        online = OnlineBuffer(keep_images=False, success_share=share)
-        for number in range(4):
-            online.append(make_trial(number + 1, steps=3, first=4 * number))
-        assert online.sample(8, np.random.default_rng(0)).reward.max() == 0  # no success yet: all are drawn
-        online.append(make_trial(5, steps=2, first=100, success=True))
-        drawn = online.sample(4000, np.random.default_rng(0)).observation["map"][:, 0] >= 100
-        assert drawn.mean() == pytest.approx(expected, abs=0.02)  # standard error 0.008 where it is drawn
+def test_a_trial_that_touch_has_denied_stays_no_success():
+    """Both score above the threshold; the first ended in no success when it was made."""
+    online = OnlineBuffer(keep_images=False)
+    scores = np.array([0.9, 0.0, 0.9], np.float32)
+    online.append(replace(make_trial(1, steps=3, first=0), scores=scores))
+    online.append(replace(make_trial(2, steps=3, first=4, success=True), scores=scores))
+    for ended_only, ends in ((False, [1.0, 5.0]), (True, [5.0])):
+        online.relabel(0.5, hold_frames=1, ended_only=ended_only)
+        drawn = online.sample(200, np.random.default_rng(0))
+        assert np.unique(drawn.next_observation["map"][drawn.terminated, 0]).tolist() == ends
 
 
 def test_offline_views_are_drawn_for_each_frame_on_its_own():

@@ -115,19 +115,17 @@ class OnlineBuffer:
     Args:
         keep_images: hold frames instead of features, for an agent whose convolutions go on learning.
         imitate_successes: the policy is to learn from trials that ended in success alone.
-        success_share: least share of a draw that is to come from trials that ended in success, as soon as there is one;
-            0 draws all transitions evenly.
     """
 
-    def __init__(self, keep_images: bool, imitate_successes: bool = False, success_share: float = 0.0) -> None:
+    def __init__(self, keep_images: bool, imitate_successes: bool = False) -> None:
         self._keep_images = keep_images
         self._imitate_successes = imitate_successes
-        self._success_share = success_share
         self._observations: dict[str, _Rows] = {}
         self._frame = _Rows()
         self._action = _Rows()
         self._outcome = _Rows()
         self._scores: list[np.ndarray] = []
+        self._ended: list[bool] = []  # of each trial, whether it ended in success
         self._won = np.zeros(0, bool)  # of each transition, whether its trial ended in success
         self._drawn = np.zeros(0, np.int64)  # transitions that may be drawn
         self._frames = 0
@@ -159,19 +157,25 @@ class OnlineBuffer:
         outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
         self._outcome.append(outcome.astype(np.float32))
         self._scores.append(trial.scores)
+        self._ended.append(trial.terminated)
         self._won = np.append(self._won, np.full(steps, bool(trial.rewards.max() > 0)))
         self._drawn = np.append(self._drawn, self._transitions + np.arange(steps))
         self._frames += steps + 1
         self._transitions += steps
         self.trials += 1
 
-    def relabel(self, threshold: float, hold_frames: int) -> None:
-        """Judge all trials anew by their scores: reward and end at the first success, and nothing after it is drawn."""
+    def relabel(self, threshold: float, hold_frames: int, ended_only: bool = False) -> None:
+        """Judge all trials anew by their scores: reward and end at the first success, and nothing after it is drawn.
+
+        Args:
+            threshold, hold_frames: see `first_success`.
+            ended_only: a trial that did not end in success when it was made is none now.
+        """
         outcome = np.zeros((self._transitions, 3), np.float32)
         drawn, start = [], 0
-        for scores in self._scores:
+        for scores, ended in zip(self._scores, self._ended, strict=True):
             steps = len(scores)
-            success = first_success(scores, threshold, hold_frames)
+            success = first_success(scores, threshold, hold_frames) if ended or not ended_only else steps
             last = start + min(success, steps - 1)
             self._won[start : start + steps] = success < steps
             outcome[last] = [1.0, 1.0, 0.0] if success < steps else [0.0, 0.0, 1.0]
@@ -181,8 +185,8 @@ class OnlineBuffer:
         self._drawn = np.concatenate([np.zeros(0, np.int64), *drawn])
 
     def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """`count` transitions of the practised domain with replacement; of successful trials and of others evenly."""
-        index = self._draw(count, rng)
+        """`count` transitions of the practised domain, drawn evenly with replacement."""
+        index = self._drawn[rng.integers(len(self._drawn), size=count)]
         frame, outcome = self._frame.take(index), self._outcome.take(index)
         return Batch(
             observation=self._observe(frame),
@@ -193,17 +197,6 @@ class OnlineBuffer:
             next_observation=self._observe(frame + 1),
             domain=np.full(count, PRACTISED, np.int64),
             policy=self._won[index] if self._imitate_successes else None,
-        )
-
-    def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(count,) transitions."""
-        won = self._drawn[self._won[self._drawn]]
-        if not 0 < len(won) < self._success_share * len(self._drawn):
-            return self._drawn[rng.integers(len(self._drawn), size=count)]
-        few = round(self._success_share * count)
-        others = self._drawn[~self._won[self._drawn]]
-        return np.concatenate(
-            [won[rng.integers(len(won), size=few)], others[rng.integers(len(others), size=count - few)]]
         )
 
     def _observe(self, frame: np.ndarray) -> Observation:

@@ -59,25 +59,19 @@ class PracticeConfig:
     confirm: Literal["look", "touch"] = "touch"
     """What makes a predicted success one: `look`, the reward model's word (paper); `touch`, besides, that the plug then
     gives way neither to a press nor to pushes sideways, as the camera shows it. If it does, the trial goes on."""
-    touch_threshold: float = 0.1
-    """Score from which a frame is worth a touch, where `reward_threshold` names no other. It may be low, for it is the
-    touch that keeps false positives away; on some parts even a plain success scores little."""
     calibrate: bool = True
     """Raise that threshold to what this part's own frames score: what one domain's successes score, another's plugs
-    score a few millimetres short of the seat. All earlier trials are judged anew by it. No label is needed. With touch
-    nothing is calibrated."""
+    score a few millimetres short of the seat. All earlier trials are judged anew by it. No label is needed."""
     calibration_least: float = 0.1
     """Lowest threshold where it is calibrated. Lower than one that must do for all parts: it is the raising that keeps
     false positives away, and on some parts even a plain success scores little."""
-    calibration_margin: float = 1.0
-    """How far below the trials' best scores the raised threshold lies [logits]."""
+    calibration_margin: float | None = None
+    """How far below the trials' best scores the raised threshold lies [logits]; None takes 2.5 with touch, which finds
+    out most of what such a margin lets through, and 1 without."""
     calibration_quantile: float = 0.95
     """Which of the trials' best scores is meant, as a share of the trials."""
     online_fraction: float = 0.75
     """Share of online transitions in a batch (paper: 0.25)."""
-    success_share: float = 0.0
-    """Least share of the online transitions in a batch that come from trials which ended in predicted success, as soon
-    as there is one; 0 draws all evenly."""
     batch_size: int = 256
     """Transitions in a batch."""
     updates_per_step: int = 2
@@ -118,16 +112,14 @@ class PracticeConfig:
             raise SettingsError(f"practice updates_per_step {self.updates_per_step}: must be 0 (no learning) or more")
         if not 0 <= self.online_fraction <= 1:
             raise SettingsError(f"practice online_fraction {self.online_fraction}: must be in [0, 1]")
-        if not 0 <= self.success_share < 1:
-            raise SettingsError(f"practice success_share {self.success_share}: must be at least 0 and below 1")
-        for name in ("reward_threshold", "touch_threshold", "calibration_least"):
+        for name in ("reward_threshold", "calibration_least"):
             threshold = getattr(self, name)
             if threshold is not None and not 0 < threshold < 1:
                 raise SettingsError(f"practice {name} {threshold}: must be between 0 and 1")
         unknown = set(self.offline_kinds) - set(KINDS)
         if unknown or not self.offline_kinds:
             raise SettingsError(f"practice offline_kinds {self.offline_kinds}: must be some of {', '.join(KINDS)}")
-        if not 0 < self.calibration_quantile <= 1 or self.calibration_margin < 0:
+        if not 0 < self.calibration_quantile <= 1 or (self.calibration_margin or 0.0) < 0:
             raise SettingsError(
                 f"practice calibration_quantile {self.calibration_quantile}, calibration_margin "
                 f"{self.calibration_margin}: must be above 0 and at most 1, and not negative"
@@ -281,9 +273,14 @@ def _least(config: PracticeConfig, reward_model: RewardModel) -> float:
     """The threshold before any trial."""
     if config.reward_threshold is not None:
         return config.reward_threshold
-    if config.confirm == "touch":
-        return config.touch_threshold
     return min(reward_model.threshold, config.calibration_least) if config.calibrate else reward_model.threshold
+
+
+def _margin(config: PracticeConfig) -> float:
+    """Of the calibrated threshold below the trials' best scores [logits]."""
+    if config.calibration_margin is not None:
+        return config.calibration_margin
+    return 2.5 if config.confirm == "touch" else 1.0
 
 
 def _generator(run_seed: int, number: int, purpose: Literal["exploration", "updates"]) -> np.random.Generator:
@@ -306,12 +303,11 @@ class _Practice:
         self._robot = robot
         self._agent = agent
         self._reward_model = reward_model
-        self._calibrates = config.calibrate and config.confirm == "look"
-        margin = config.calibration_margin if self._calibrates else None
+        margin = _margin(config) if config.calibrate else None
         self._threshold = Threshold(_least(config, reward_model), config.calibration_quantile, margin)
         self._config = config
         self._run = run
-        self._buffer = OnlineBuffer(not config.freeze_convolutions, config.imitate == "successes", config.success_share)
+        self._buffer = OnlineBuffer(not config.freeze_convolutions, config.imitate == "successes")
         self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
         self._free = FreeMotion()
         self._discarded: list[int] = []
@@ -362,8 +358,10 @@ class _Practice:
         self._buffer.append(trial)
         self._free.see(trial.frames, trial.actions)
         self._threshold.see(trial.scores)
-        if self._calibrates:
-            self._buffer.relabel(self._threshold.value, self._config.hold_frames)
+        if self._config.calibrate:
+            # Touch has denied what ended in no success; nobody has touched the frames below the threshold of then.
+            touched = self._config.confirm == "touch"
+            self._buffer.relabel(self._threshold.value, self._config.hold_frames, ended_only=touched)
 
     def _attempt(self, number: int, steps: RunningTrial, updates: UpdateMeans) -> None:
         """Moves the robot until the prediction says success or the limit is reached; fills `steps` and `updates`."""

@@ -25,8 +25,12 @@ socket (95 %) at least 0.40 (lab notes)."""
 _LEVELS = 10
 """Levels of 255 by which a pixel must change to count: above a camera's noise."""
 
-_SIDEWAYS = (0.5, 0.5)
-"""A step counts as free motion sideways from this much of it on, and up to this much of it downwards."""
+_FREE_STEPS = 3
+"""Steps from the start of a trial that may count as free motion. Later the plug may be held, in ever more of the trials
+as they succeed: the typical change would sink, and with it the limits, until nothing passed."""
+
+_SIDEWAYS = (0.4, 0.5)
+"""Such a step counts from this much motion sideways on, and up to this much of it downwards."""
 
 
 def picture_change(before: np.ndarray, after: np.ndarray) -> float:
@@ -35,7 +39,7 @@ def picture_change(before: np.ndarray, after: np.ndarray) -> float:
 
 
 class FreeMotion:
-    """How much the picture changes while the hand moves freely, from the trials' own steps."""
+    """How much the picture changes while the hand moves freely, from the first steps of the trials."""
 
     def __init__(self) -> None:
         self._changes: list[float] = []
@@ -43,7 +47,7 @@ class FreeMotion:
     def see(self, frames: Sequence[np.ndarray] | np.ndarray, actions: Sequence[np.ndarray] | np.ndarray) -> None:
         """Take in the T+1 pictures and T actions of a trial."""
         least, most = _SIDEWAYS
-        for before, after, action in zip(frames, frames[1:], actions, strict=False):
+        for before, after, action in zip(frames, frames[1:], actions[:_FREE_STEPS], strict=False):
             sideways = float(np.linalg.norm(action[:2]))
             if sideways >= least and action[2] > -most:
                 self._changes.append(picture_change(before, after) / sideways)
