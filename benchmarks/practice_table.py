@@ -105,7 +105,8 @@ def add(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any])
         [*table["rows"], row], key=lambda row: (row["pretrain_seed"], row["connector"], row["scenario"])
     )
     table |= {"command": " ".join(["python", *sys.argv]), "summary": summary(table["rows"])}
-    table["settings"] = json.loads(json.dumps(dataclasses.asdict(find_preset(options.preset)), default=str))
+    preset = with_practice(find_preset(options.preset), **json.loads(options.practice))
+    table["settings"] = json.loads(json.dumps(dataclasses.asdict(preset), default=str))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(table, indent=1) + "\n")
     print(
