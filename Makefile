@@ -13,6 +13,7 @@ INSTALLED := $(VENV)/.installed
 DRAWS := $(VENV)/.draws
 CLUSTER := $(VENV)/.cluster
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PARALLEL := --numprocesses auto --dist worksteal
 
 .PHONY: help demo setup renderer test check slow gpu upgrade clean
 .DEFAULT_GOAL := help
@@ -30,13 +31,13 @@ renderer: $(INSTALLED) ## find an off-screen renderer; install one if there is n
 	@touch $(DRAWS)
 
 test: setup ## fast tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: setup ## ruff, pyright and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 slow: setup $(CLUSTER) ## the small end-to-end tests
 	$(BIN)/python -m pytest -m slow

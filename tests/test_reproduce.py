@@ -48,15 +48,17 @@ def test_paper_figures_are_those_of_its_rows() -> None:
 
 def test_jobs_of_a_table() -> None:
     jobs = NEAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))
-    assert len(jobs) == 2 + 2 * 4 * 4  # a pretraining a seed; four connectors, three learners, one of them twice
+    assert len(jobs) == 2 * (2 + 4 * 4)  # pretraining and baselines; four connectors, three learners, one of them twice
     by_name = {job.name: job for job in jobs}
     plain = by_name["near-europlug-iql-full-paper-seed1"]
-    assert plain.needs == ("pretrain-full-seed1",) and plain.arguments["robot"] == "trio"
+    assert plain.needs == ("baselines-seed1",) and plain.arguments["robot"] == "trio"
+    assert by_name["baselines-seed1"].needs == ("pretrain-full-seed1",)
+    assert by_name["baselines-seed1"].arguments["also"] == ["localizer", "state-iql", "sac"]
     wanted = ["localize", "straight-down", "random-search", "spiral-search", "offline", "practice"]
     assert plain.arguments["controllers"] == wanted
     assert plain.arguments["practice"]["confirm"] == "look" and plain.arguments["practice"]["online_fraction"] == 0.25
-    ours = by_name["near-europlug-iql-full-ours-seed1"].arguments
-    assert ours["practice"] == {} and ours["controllers"] == ["practice"]
+    ours = by_name["near-europlug-iql-full-ours-seed1"]
+    assert ours.needs == ("pretrain-full-seed1",) and ours.arguments["practice"] == {}
     far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))}
     assert "localize-spiral-search" in far["far-europlug-iql-full-paper-seed1"].arguments["controllers"]
     assert far["pretrain-full-seed0"] == by_name["pretrain-full-seed0"]  # shared
@@ -67,9 +69,9 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
     jobs = {job.name: job for job in ablation.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
     far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
     shared = jobs.keys() & far.keys()
-    assert len(shared) == 1 + 4 and all(jobs[name] == far[name] for name in shared)
+    assert len(shared) == 2 + 4 and all(jobs[name] == far[name] for name in shared)
     none = jobs["pretrain-no-daib-seed0"].arguments
-    assert (none["reward_variant"], none["policy_variant"], none["also"]) == ("erm", "erm", [])
+    assert (none["reward_variant"], none["policy_variant"]) == ("erm", "erm")
     assert "reward_variant" not in jobs["pretrain-daib-reward-seed0"].arguments
     assert jobs["far-europlug-iql-no-daib-paper-seed0"].needs == ("pretrain-no-daib-seed0",)
     euro = list(CONNECTORS).index("europlug")
@@ -81,6 +83,16 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
         2,
         15,
     ]  # LOTJ, table III
+
+
+def test_the_parts_of_practice_need_no_baseline_but_for_the_papers_protocol() -> None:
+    parts = COMPARISONS["parts"]
+    jobs = {job.name: job for job in parts.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
+    assert len(jobs) == 2 + 4 * 12  # trainings; four connectors, twelve ways to practise
+    assert jobs["far-duplo-2x2-iql-full-look-seed0"].arguments["practice"] == {"confirm": "look"}
+    assert jobs["far-duplo-2x2-iql-full-look-seed0"].needs == ("pretrain-full-seed0",)
+    assert jobs["far-duplo-2x2-iql-full-paper-seed0"].needs == ("baselines-seed0",)  # shared with table II
+    assert {find_connector(name).split for name in parts.connectors} == {"validation"}
 
 
 def outcome(**successes: list[int]) -> dict[str, Any]:
@@ -178,10 +190,10 @@ def test_figures_need_the_trainings_that_they_compare() -> None:
     runs, names = Path("runs"), ["europlug"]
     ablation = COMPARISONS["table3"].jobs("laptop", Path("data"), runs, seeds=(1,))
     jobs = FIGURES["fig3"].jobs(ablation, runs, (1,), names, threads=1)
-    assert [job.name for job in jobs] == ["pretrain-full-seed1", "pretrain-no-daib-seed1", "fig3-europlug-seed1"]
+    assert [job.name for job in jobs] == ["pretrain-no-daib-seed1", "pretrain-full-seed1", "fig3-europlug-seed1"]
     assert jobs[-1].arguments["robot"] == "trio" and jobs[-1].arguments["plain"] == "runs/pretrain-no-daib-seed1"
     jobs = FIGURES["fig4"].jobs(FAR.jobs("laptop", Path("data"), runs, seeds=(1,)), runs, (1,), names, threads=1)
-    wanted = ["pretrain-full-seed1", "far-europlug-iql-full-paper-seed1", "fig4-europlug-seed1"]
+    wanted = ["pretrain-full-seed1", "far-europlug-iql-full-ours-seed1", "fig4-europlug-seed1"]
     assert [job.name for job in jobs] == wanted
 
 

@@ -24,10 +24,11 @@ class Command:
 
     interrupted: ClassVar[str] = "stopped; finished jobs are kept: the same command goes on"
 
-    table: tyro.conf.Positional[Literal["table1", "table2", "table3", "table4", "fig3", "fig4"]]
+    table: tyro.conf.Positional[Literal["table1", "table2", "table3", "table4", "parts", "fig3", "fig4"]]
     """table1: all methods, starts near the socket; table2: the same, starts far; table3: without the bottleneck in
-    policy, or in policy and reward; table4: the reward with each bottleneck on connectors it has not seen; fig3, fig4:
-    where the reward looks with and without the bottleneck, and the policy before and after practice."""
+    policy, or in policy and reward; table4: the reward with each bottleneck on connectors it has not seen; parts: what
+    each part of our practice adds, on validation connectors; fig3, fig4: where the reward looks with and without the
+    bottleneck, and the policy before and after practice."""
     preset: str = "laptop"
     """Size of the trainings: demo, laptop or paper."""
     data: Path | None = None
@@ -35,7 +36,7 @@ class Command:
     seeds: tuple[int, ...] = ()
     """Training seeds; by default 0 and 1, in table4 0 to 4. Robots alternate with them, but for table4."""
     connectors: tuple[str, ...] = ()
-    """All but table4: connectors; the paper's four by default."""
+    """All but table4: connectors; by default the paper's four, in parts four of the validation connectors."""
     trials: int = 200
     """All but table4: trials of practice."""
     evaluation_trials: int = 20
@@ -94,7 +95,7 @@ class Command:
             SettingsError, CatalogueError, DataError: something that the flags name will not do.
         """
         from lotj.experiments import reward_ablation
-        from lotj.experiments.comparisons import COMPARISONS, CONNECTORS
+        from lotj.experiments.comparisons import COMPARISONS
         from lotj.experiments.figures import FIGURES
         from lotj.experiments.presets import find_preset
         from lotj.sim.connector import find_connector
@@ -106,8 +107,7 @@ class Command:
         seeds = self.seeds or (tuple(range(5)) if self.table == "table4" else (0, 1))
         if len(set(seeds)) < len(seeds) or min(seeds) < 0:
             raise SettingsError(f"seeds {seeds}: none twice, none negative")
-        connectors = self.connectors or tuple(CONNECTORS)
-        for connector in connectors:
+        for connector in self.connectors:
             find_connector(connector)
         data = self.data or Path("data") / preset.name
         if not (data / "meta.json").exists():
@@ -124,6 +124,7 @@ class Command:
         figure, runs = FIGURES.get(self.table), self.runs or Path("runs") / f"reproduce-{preset.name}"
         comparison = COMPARISONS[figure.learning if figure else self.table]
         sizes = (self.trials, self.evaluation_trials, threads)
+        connectors = self.connectors or comparison.connectors
         jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors)
         if figure:
             jobs = figure.jobs(jobs, runs, seeds, connectors, threads)

@@ -19,6 +19,9 @@ CONNECTORS = {
 }
 """The test connectors, and what the paper's tables call them."""
 
+VALIDATION = ("as-3112", "d-sub-da-15", "dc-4-0x1-7", "duplo-2x2")
+"""Four of the validation connectors: slow to start, short of its seat, beside its socket, a brick."""
+
 ROBOTS = ("duo", "trio")
 """Robot of each pretraining seed, in turn."""
 
@@ -37,8 +40,19 @@ BASELINES = ("localizer", "state-iql", "sac")
 PRACTICES: dict[str, dict[str, Any]] = {
     "paper": {"online_fraction": 0.25, "hold_frames": 1, "calibrate": False, "confirm": "look", "imitate": "all"},
     "ours": {},
+    "look": {"confirm": "look"},
+    "one-frame": {"hold_frames": 1},
+    "fixed-threshold": {"calibrate": False},
+    "imitate-all": {"imitate": "all"},
+    "online-25": {"online_fraction": 0.25},
+    "online-50": {"online_fraction": 0.5},
+    "scale-20": {"advantage_scale": 20.0},
+    "updates-1": {"updates_per_step": 1},
+    "updates-4": {"updates_per_step": 4},
+    "free": {"freeze_convolutions": False, "updates_per_step": 1, "batch_size": 64},
 }
-"""Practice settings that are not the preset's: the paper's protocol (LOTJ section V-C), or none."""
+"""Practice settings that are not the preset's: the paper's protocol (LOTJ section V-C), none, or one part changed. Free
+convolutions have fewer and smaller updates, for each costs as much as a hundred on features."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,24 @@ ABLATION = (
 """Table III: what the bottleneck of reward and policy is worth, far."""
 
 
+PARTS = (
+    Method("offline", "iql", "offline", None, practice="ours"),
+    Method("ours", "iql", "practice", None, practice="ours"),
+    Method("without touch", "iql", "practice", None, practice="look"),
+    Method("one frame", "iql", "practice", None, practice="one-frame"),
+    Method("threshold not calibrated", "iql", "practice", None, practice="fixed-threshold"),
+    Method("failures imitated too", "iql", "practice", None, practice="imitate-all"),
+    Method("25 % online", "iql", "practice", None, practice="online-25"),
+    Method("50 % online", "iql", "practice", None, practice="online-50"),
+    Method("advantage scale 20", "iql", "practice", None, practice="scale-20"),
+    Method("1 update a step", "iql", "practice", None, practice="updates-1"),
+    Method("4 updates a step", "iql", "practice", None, practice="updates-4"),
+    Method("free convolutions", "iql", "practice", None, practice="free"),
+    Method("the paper's protocol", "iql", "practice", None, practice="paper"),
+)
+"""What each part of our practice adds, far, on validation connectors."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One of the tables.
@@ -113,12 +145,14 @@ class Comparison:
         title: for people.
         scenario: where trials start.
         methods: its columns.
+        connectors: its rows, unless a command says otherwise.
     """
 
     name: str
     title: str
     scenario: str
     methods: tuple[Method, ...]
+    connectors: tuple[str, ...] = tuple(CONNECTORS)
 
     def jobs(
         self,
@@ -129,18 +163,23 @@ class Comparison:
         trials: int = 200,
         evaluation_trials: int = 20,
         threads: int = 2,
-        connectors: Sequence[str] = tuple(CONNECTORS),
+        connectors: Sequence[str] = (),
     ) -> list[Job]:
         """All that must be done for it; the tables share the jobs that they have in common."""
         learners = list(dict.fromkeys((method.agent, method.variant, method.practice) for method in self.methods))
         jobs = []
         for seed in seeds:
+            trainings = []
             for variant in dict.fromkeys(variant for _, variant, _ in learners):
-                arguments: dict[str, Any] = {"preset": preset, "data": str(data), "seed": seed, **VARIANTS[variant]}
-                arguments["folder"] = str(runs / pretrain_name(variant, seed))
-                arguments["also"] = list(BASELINES) if variant == "full" else []
-                jobs.append(Job(pretrain_name(variant, seed), pretrain_job, arguments))
-            for connector in connectors:
+                name = pretrain_name(variant, seed)
+                arguments: dict[str, Any] = {"preset": preset, "data": str(data), "folder": str(runs / name)}
+                arguments |= {"seed": seed, **VARIANTS[variant]}
+                trainings.append(Job(name, pretrain_job, arguments))
+                if variant == "full":
+                    also = {**arguments, "also": list(BASELINES)}
+                    trainings.append(Job(baselines_name(seed), pretrain_job, also, needs=(name,)))
+            practising = []
+            for connector in connectors or self.connectors:
                 for agent, variant, practice in learners:
                     name = job_name(self.scenario, connector, agent, seed, variant, practice)
                     arguments = {
@@ -157,21 +196,23 @@ class Comparison:
                         "trials": trials,
                         "evaluation_trials": evaluation_trials,
                     }
-                    needs, machine = (pretrain_name(variant, seed),), {"threads": threads}
-                    jobs.append(Job(name, practice_job, arguments, needs, machine))
+                    needs, machine = (_trained(arguments, variant, seed),), {"threads": threads}
+                    practising.append(Job(name, practice_job, arguments, needs, machine))
+            needed = {need for job in practising for need in job.needs}
+            needed |= {need for job in trainings if job.name in needed for need in job.needs}
+            jobs += [job for job in trainings if job.name in needed] + practising
         return jobs
 
-    def table(
-        self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str] = tuple(CONNECTORS)
-    ) -> SuccessTable:
+    def table(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str] = ()) -> SuccessTable:
         """The table of what is done; cells without a result are empty."""
         rows = {}
-        for connector in connectors:
+        for connector in connectors or self.connectors:
             cells = [_cell(self.scenario, connector, method, results, seeds) for method in self.methods]
             rows[CONNECTORS.get(connector, connector)] = cells
+        beside = "; in brackets the paper's of 20" if any(method.paper for method in self.methods) else ""
         notes = (
-            f"Successes of all trials of {len(seeds)} pretraining seeds, Wilson 95 % interval; in brackets the paper's "
-            "of 20. Best, and what Barnard's exact test at 5 % does not tell from it, are marked.",
+            f"Successes of all trials of {len(seeds)} pretraining seeds, Wilson 95 % interval{beside}. Best, and what "
+            "Barnard's exact test at 5 % does not tell from it, are marked.",
         )
         return SuccessTable(self.title, [method.title for method in self.methods], rows, notes)
 
@@ -179,6 +220,11 @@ class Comparison:
 def pretrain_name(variant: str, seed: int) -> str:
     """Name of a pretraining job."""
     return f"pretrain-{variant}-seed{seed}"
+
+
+def baselines_name(seed: int) -> str:
+    """Name of the job that trains `BASELINES` beside the full pretraining."""
+    return f"baselines-seed{seed}"
 
 
 def job_name(
@@ -190,10 +236,16 @@ def job_name(
 
 def _controllers(scenario: str, agent: str, variant: str, practice: str) -> list[str]:
     """What a practice job evaluates: of the full pretraining all that tables I or II show, whichever table asks."""
-    if variant != "full":
+    if variant != "full" or practice != "paper":
         return ["offline", "practice"]
     table = NEAR if scenario == "near" else FAR
     return [method.controller for method in table if (method.agent, method.practice) == (agent, practice)]
+
+
+def _trained(arguments: Mapping[str, Any], variant: str, seed: int) -> str:
+    """Name of the job that trains what a practice job of these arguments needs."""
+    learned = arguments["agent"] != "iql" or any("localize" in name for name in arguments["controllers"])
+    return baselines_name(seed) if learned else pretrain_name(variant, seed)
 
 
 def _cell(
@@ -214,6 +266,7 @@ COMPARISONS = {
         Comparison("table1", "Table I: starts within 10 mm of the socket's axis", "near", NEAR),
         Comparison("table2", "Table II: starts 10 to 20 mm beside the socket", "far", FAR),
         Comparison("table3", "Table III: the bottleneck of reward and policy, 10 to 20 mm beside", "far", ABLATION),
+        Comparison("parts", "What each part of practice adds, 10 to 20 mm beside", "far", PARTS, VALIDATION),
     )
 }
 """By name."""

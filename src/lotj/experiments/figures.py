@@ -174,10 +174,10 @@ class SaliencyFigure:
     ) -> list[Job]:
         """What must be done, of which `learning` holds the trainings."""
         made = [self._job(runs, seed, connector, threads) for seed in seeds for connector in connectors]
-        by_name, wanted = {job.name: job for job in learning}, []
-        for need in dict.fromkeys(need for job in made for need in job.needs):
-            wanted += [name for name in (*by_name[need].needs, need) if name not in wanted]
-        return [by_name[name] for name in wanted] + made
+        wanted = {need for job in made for need in job.needs}
+        for job in reversed(learning):  # a job stands after what it needs
+            wanted |= set(job.needs) if job.name in wanted else set()
+        return [job for job in learning if job.name in wanted] + made
 
     def _job(self, runs: Path, seed: int, connector: str, threads: int) -> Job:
         name = self._job_name(connector, seed)
@@ -187,7 +187,7 @@ class SaliencyFigure:
             arguments |= {"full": str(runs / needs[0]), "plain": str(runs / needs[1]), "connector": connector}
             arguments |= {"robot": ROBOTS[seed % len(ROBOTS)], "looks": LOOKS}
             return Job(name, reward_maps_job, arguments, needs, {"threads": threads})
-        needs = (job_name("far", connector, "iql", seed),)
+        needs = (job_name("far", connector, "iql", seed, practice="ours"),)
         arguments |= {"practised": str(runs / needs[0]), "trajectories": TRAJECTORIES}
         return Job(name, policy_maps_job, arguments, needs, {"threads": threads})
 

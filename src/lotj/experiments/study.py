@@ -28,7 +28,7 @@ def pretrain_job(
     reward_variant: Variant | None = None,
     policy_variant: Variant | None = None,
 ) -> dict[str, Any]:
-    """Train reward model and agent, and the baselines' models.
+    """Train reward model and agent, and the baselines' models; what the folder's run holds is not trained again.
 
     Args:
         preset: its name.
