@@ -8,5 +8,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import lotj.sim  # noqa: E402, F401  chooses the renderer, which must happen before any test imports mujoco
 
+import pytest  # noqa: E402  # isort: skip
+import torch  # noqa: E402  # isort: skip
+
 # Processes that tests start find this lotj, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+
+torch.set_num_threads(1)  # for fixtures of modules, which come before the first test
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Networks as small as the tests' gain nothing from threads, and lose much where cores are shared."""
+    torch.set_num_threads(1)

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,14 +49,6 @@ CONFIG = PretrainConfig(steps=6, batch=8, warmup=2, log_every=1)
 STEP_M = 0.006
 TURN = np.array([[0.0, -1.0], [1.0, 0.0]])
 """The socket's frame is turned by 90 degrees: an action along x moves the plug along the socket's y."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def picture(place: np.ndarray, colour: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lotj.errors import DataError
-from lotj.evaluation import EvaluationResult, FilmStrip, add_evaluation, save_filmstrips
+from lotj.evaluation import LABELS, EvaluationResult, FilmStrip, add_evaluation, save_filmstrips
 from lotj.report import build_report
 from lotj.report.charts import NARROW, WIDE, learning_curve, small_series
 from lotj.report.files import Trials, read_run
@@ -60,7 +60,10 @@ def result(name: str, successes: int, n: int = 20) -> EvaluationResult:
     success = np.arange(n) < successes
     steps = np.where(success, 10, 20)
     force = np.where(success, 12.0, 24.0)
-    return EvaluationResult(name, name, np.arange(1000, 1000 + n), success, steps, steps / 10, force, np.zeros(n, bool))
+    label = LABELS.get(name, name)
+    return EvaluationResult(
+        name, label, np.arange(1000, 1000 + n), success, steps, steps / 10, force, np.zeros(n, bool)
+    )
 
 
 def write_trials(folder: Path, predicted: list[int], true: list[int] | None = None, **state: list[float]) -> None:
@@ -158,7 +161,9 @@ def test_full_run_shows_the_worked_out_numbers(full):
 
 def test_rows_come_in_the_order_of_the_story(full):
     text = read(build_report(full)).text
-    places = [text.rindex(label) for label in ("Before practice (offline)", "Straight down", "Spiral search")]
+    places = [
+        text.index(row) for row in ("Before practice p =", "After practice 15 of 20", "Straight down", "Spiral search")
+    ]
     assert places == sorted(places)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from matplotlib import image
 
 from lotj.agents.iql_config import IQLConfig
@@ -175,9 +174,7 @@ def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest
         reward=RewardConfig(encoder=EncoderConfig(image_size=16, width=8, stages=1), batch=8, warmup=1),
     )
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny)
-    threads = torch.get_num_threads()
     result = reward_ablation.reward_job("tiny", str(many), "daib", split=0, seed=0, steps=3, looks=1, threads=1)
-    torch.set_num_threads(threads)
     assert result["domains"] == 25  # one look
     assert set(result["held_out"]) == choose_split(many, 0)[1]
     assert result["accuracy"] == pytest.approx(0.5) and result["auc"] == pytest.approx(0.5)

@@ -27,15 +27,6 @@ TINY = SACConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small are slower on two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make_batch(rows: int = 8, seed: int = 0, terminated: float = 0.3) -> Batch:
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (2, rows, SIZE, SIZE, 3), dtype=np.uint8)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
-from lotj.evaluation.results import EvaluationResult, Summary, add_evaluation, read_evaluations
+from lotj.evaluation.results import LABELS, EvaluationResult, Summary, add_evaluation, read_evaluations
 from lotj.evaluation.rollout import Controller, evaluate
 from lotj.evaluation.statistics import Aggregate, aggregate, barnard, moving_rate, wilson
 
 __all__ = [
+    "LABELS",
     "Aggregate",
     "Controller",
     "EvaluationResult",

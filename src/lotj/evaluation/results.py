@@ -13,6 +13,19 @@ from lotj.errors import DataError
 from lotj.evaluation.statistics import wilson
 from lotj.runs import atomic_write
 
+LABELS = {
+    "offline": "Before practice",
+    "practice": "After practice",
+    "straight-down": "Straight down",
+    "random-search": "Random search",
+    "spiral-search": "Spiral search",
+    "localize": "Localize",
+    "localize-straight-down": "Localize, then straight down",
+    "localize-random-search": "Localize, then random search",
+    "localize-spiral-search": "Localize, then spiral search",
+}
+"""Name and label of all that can be evaluated. The last three are the paper's way of searching from `far`."""
+
 _COLUMNS = {"seed": int, "success": bool, "steps": int, "seconds": float, "peak_force_n": float, "dislodged": bool}
 
 

@@ -9,20 +9,7 @@ from lotj.controllers.localize import Localize, LocalizeFirst, Locate
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.insertion import NEAR_BOX, InsertionEnv
 from lotj.errors import SettingsError
-from lotj.evaluation import Controller
-
-LABELS = {
-    "offline": "Offline policy",
-    "practice": "After practice",
-    "straight-down": "Straight down",
-    "random-search": "Random search",
-    "spiral-search": "Spiral search",
-    "localize": "Localize",
-    "localize-straight-down": "Localize, then straight down",
-    "localize-random-search": "Localize, then random search",
-    "localize-spiral-search": "Localize, then spiral search",
-}
-"""Name and label of everything that can be evaluated. The last three are the paper's way of searching from `far`."""
+from lotj.evaluation import LABELS, Controller
 
 POLICIES = ("offline", "practice")
 """The learned policies."""

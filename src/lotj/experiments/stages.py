@@ -21,6 +21,7 @@ from lotj.data.dataset import Dataset
 from lotj.envs.insertion import InsertionEnv, make_domain
 from lotj.errors import CheckpointError, SettingsError
 from lotj.evaluation import (
+    LABELS,
     Controller,
     EvaluationResult,
     FilmStrip,
@@ -29,7 +30,7 @@ from lotj.evaluation import (
     load_filmstrips,
     save_filmstrips,
 )
-from lotj.experiments.entrants import DEFAULT, LABELS, POLICIES, baseline, check_entrants
+from lotj.experiments.entrants import DEFAULT, POLICIES, baseline, check_entrants
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.presets import PRESETS, Preset
 from lotj.nets.encoder import to_tensor

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lotj.evaluation import FilmStrip, barnard
+from lotj.evaluation import LABELS, FilmStrip, barnard
 from lotj.report import charts
 from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, Trials, number, read_run
 from lotj.report.findings import (
-    LABELS,
     LEARNT,
     ORDER,
     interval_words,
@@ -176,8 +175,7 @@ def _result_part(run: RunFiles) -> dict[str, Any]:
     for result in results:
         summary, ours = summaries[result.name], result.name == "practice"
         p = None if ours or after is None else barnard(after.successes, after.n, summary.successes, summary.n)
-        label = LABELS.get(result.name, result.label)
-        rows.append({"label": label, "ours": ours, "p": p, "summary": summary})
+        rows.append({"label": result.label, "ours": ours, "p": p, "summary": summary})
     missing = [name for name in ORDER if name not in summaries] if rows else []
     paired = len({tuple(result.seed) for result in results}) == 1
     return {"rows": rows, "unevaluated": missing, "labels": LABELS, "paired": paired}

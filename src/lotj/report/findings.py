@@ -12,12 +12,6 @@ from lotj.report.files import RunFiles, Trials
 ORDER = ("offline", "practice", "straight-down", "spiral-search")
 """Evaluations in the order of the table; others follow."""
 
-LABELS = {
-    "offline": "Before practice (offline)",
-    "practice": "After practice",
-    "straight-down": "Straight down",
-    "spiral-search": "Spiral search",
-}
 LEARNT = ("offline", "practice")
 """The evaluations of a learnt policy; all others are hand-made baselines."""
 
@@ -189,7 +183,7 @@ def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
     if not made or after is None:
         return []
     best, summary = max(made, key=lambda pair: pair[1].successes / pair[1].n)
-    name = LABELS.get(best.name, best.label).lower()
+    name = best.label.lower()
     return [
         f"The best hand-made strategy here, {name}, managed {interval_words(summary.successes, summary.n, 'attempts')}."
     ]
