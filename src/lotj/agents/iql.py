@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lotj.agents import losses
+from lotj.agents.image_agent import ImageAgent
 from lotj.agents.inputs import InputMaker, Inputs
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.networks import Actor, Critic, ImageEncoder, TargetQ
@@ -21,7 +22,7 @@ from lotj.experience import Batch
 STATE_FORMAT = 1
 
 
-class IQL:
+class IQL(ImageAgent):
     """The learner: actor, twin Q, V and target Q.
 
     One update evaluates the three losses at the same weights and takes one optimiser step on their sum. Their
@@ -40,6 +41,10 @@ class IQL:
         updates: number of updates so far.
         frozen: whether the convolutions are.
     """
+
+    config: IQLConfig
+    CONFIG = IQLConfig
+    SEES = ("policy",)
 
     def __init__(self, config: IQLConfig, domains: int, seed: int = 0, device: str | torch.device = "cpu") -> None:
         self.config = config
@@ -65,11 +70,6 @@ class IQL:
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._optimiser = torch.optim.AdamW(self._parameter_groups(), lr=config.lr, fused=True)
 
-    @property
-    def image_size(self) -> int:
-        """Side of the images it was made for [pixels]."""
-        return self.config.encoder.image_size
-
     def freeze_convolutions(self, frozen: bool = True) -> None:
         """Fix the convolutions of all encoders (LOTJ section V-E), or let them learn again.
 
@@ -91,33 +91,13 @@ class IQL:
 
     # Acting
 
-    def act(self, observation: Any, explore: float = False, generator: torch.Generator | None = None) -> np.ndarray:
-        """Actions, with the deterministic code (LOTJ section V-E).
+    def _gaussian(self, features: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """With the deterministic code (LOTJ section V-E)."""
+        mean = self.actor.decide(self._inputs.features(features, "policy"), sample=False)[0]
+        return mean, self.actor.log_std.exp()
 
-        Args:
-            observation: (B, H, W, 3) uint8 images or features from `encode`.
-            explore: share of the policy's standard deviation with which actions are drawn around its mean: False (0)
-                takes the mean, True (1) draws from the policy.
-            generator: random numbers of the draw, on the CPU; needed with `explore`.
-
-        Returns:
-            (B, 3) float32 in [-1, 1].
-        """
-        seen = observation if isinstance(observation, Mapping) else self.encode(observation, ("policy",))
-        return self.act_from_features(seen, explore, generator)
-
-    @torch.no_grad()
-    def act_from_features(
-        self, features: Mapping[str, Any], explore: float = False, generator: torch.Generator | None = None
-    ) -> np.ndarray:
-        """`act` on features from `encode`, of which ``policy`` is read."""
-        action = self.actor.decide(self._inputs.features(features, "policy"), sample=False)[0].cpu()
-        if explore:
-            if generator is None:
-                raise ValueError("act: exploring needs a torch.Generator")
-            std = explore * self.actor.log_std.exp().cpu()
-            action = action + std * torch.randn(action.shape, generator=generator)
-        return action.clamp(-1.0, 1.0).numpy()
+    def _squash(self, action: Tensor) -> Tensor:
+        return action.clamp(-1.0, 1.0)
 
     @torch.no_grad()
     def value(self, observation: Any) -> np.ndarray:
@@ -133,17 +113,7 @@ class IQL:
         augment: bool = False,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Features of images, to be cached while the convolutions are frozen. The same numbers that `act` uses.
-
-        Args:
-            images: (B, H, W, 3) uint8, any B.
-            names: which encoders: ``policy``; ``critic`` where Q and V share one, else ``q`` and ``v``. Default: all.
-            augment: change the images first, as in training.
-            generator: random numbers for that, on the agent's device; default: the agent's own.
-
-        Returns:
-            name -> (B, D) float16 on the CPU.
-        """
+        """See `ImageAgent.encode`. Names: ``policy``; ``critic`` where Q and V share one, else ``q`` and ``v``."""
         return self._inputs.encode(images, names, augment, generator or self._generator)
 
     # Learning
@@ -330,23 +300,6 @@ class IQL:
         self._optimiser.load_state_dict(state["optimiser"])
         self._generator.set_state(state["random"].cpu())
         self.updates = state["updates"]
-
-    @classmethod
-    def restore(cls, state: dict[str, Any], device: str | torch.device = "cpu", **settings: Any) -> Self:
-        """The agent of a checkpoint.
-
-        Args:
-            state: from `state_dict`.
-            device: where it computes from now on.
-            settings: fields of `IQLConfig` to change, e.g. ``lr`` for practice; not the networks' shapes.
-
-        Raises:
-            CheckpointError: see `load_state_dict`.
-        """
-        config = dataclasses.replace(IQLConfig.from_dict(state["config"]), **settings)
-        agent = cls(config, state["domains"], device=device)
-        agent.load_state_dict(state)
-        return agent
 
 
 def _clip(gradients: list[Tensor], limit: float) -> Tensor:

@@ -5,38 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
+from lotj.agents.image_agent import ImageAgentConfig
 from lotj.errors import SettingsError
-from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
 
 
 @dataclass(frozen=True)
-class IQLConfig:
+class IQLConfig(ImageAgentConfig):
     """Settings of IQL. The defaults are the laptop preset; `IQLConfig.paper()` gives the paper's."""
 
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    """Image encoder, the same for policy and critics."""
-    feature_channels: int = 32
-    """Channels kept of each cell of the encoder's map by a last 1 x 1 convolution; 0 keeps all."""
     bottleneck: BottleneckConfig = field(default_factory=BottleneckConfig)
     """Bottleneck between the policy's encoder and its head."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Changes of images of the prior data; images of the practised domain are left alone (LOTJ section V-C)."""
     augment_alike: bool = False
     """Change observation and next observation in the same way; otherwise each on its own."""
     shared_critic_encoder: bool = True
     """One encoder for Q and V instead of one each (paper: independent ones)."""
-    hidden: tuple[int, ...] = (256,)
-    """Hidden layers of the policy head."""
-    critic_projection: int = 128
-    """Size to which features are projected before a critic's head joins them with the action."""
-    critic_hidden: int = 128
-    """Width of the two hidden layers of a critic's head."""
-    critic_layer_norm: bool = True
-    """Layer normalisation in the critics' heads."""
     critics: int = 2
     """Number of Q functions."""
     critics_in_minimum: int = 2
@@ -52,25 +38,16 @@ class IQLConfig:
     """Divide the weights by their batch mean, so that the bottleneck's penalty keeps its strength beside them."""
     q_gradient_weight: float = 0.0
     """Weight of -Q(s, mean action) in the policy's loss; 0 is pure advantage-weighted regression."""
-    discount: float = 0.97
-    """gamma of equation 1, per step."""
     target_bounds: tuple[float, float] = (0.0, 1.0)
     """Range of returns, to which targets are clamped: [0, 1] for a reward of 1 at the end."""
-    ema: float = 0.02
-    """Share of the online Q that enters the target Q at each update. Value travels back from the goal one step in about
-    1 / ema updates: IQL's 0.005 suits a million updates, not thousands."""
     initial_std: float = 0.4
     """Standard deviation of the policy at the start [share of the largest action]."""
     std_range: tuple[float, float] = (0.05, 1.0)
     """Limits of the learned standard deviation."""
-    lr: float = 1e-3
-    """Learning rate of Adam in practice; pretraining has its own."""
     weight_decay: float = 0.0
     """Decoupled weight decay of matrices and kernels; biases and norms have none."""
-    gradient_clip: float = 10.0
-    """Largest gradient norm, for policy and critics separately; 0 for no limit."""
-    half_precision: bool = True
-    """Compute encoders in bf16 where the device is fast at it."""
+
+    PARTS: ClassVar[Mapping[str, type]] = {**ImageAgentConfig.PARTS, "bottleneck": BottleneckConfig}
 
     def __post_init__(self) -> None:
         _between("expectile", self.expectile, 0, 1, strictly=True)
@@ -100,12 +77,6 @@ class IQLConfig:
             ema=0.005,
             lr=3e-4,
         )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> IQLConfig:
-        """The config that `dataclasses.asdict` took apart."""
-        parts = {"encoder": EncoderConfig, "bottleneck": BottleneckConfig, "augment": AugmentConfig}
-        return cls(**{**values, **{name: part(**values[name]) for name, part in parts.items()}})
 
 
 def _between(name: str, value: float, low: float, high: float, strictly: bool = False) -> None:

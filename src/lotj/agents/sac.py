@@ -9,20 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.image_agent import ImageAgent, ImageAgentConfig
 from lotj.agents.losses import q_loss
 from lotj.agents.networks import EnsembleHead, ImageEncoder
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import ACTION_DIM, Batch
-from lotj.nets.augment import Augment, AugmentConfig
-from lotj.nets.encoder import EncoderConfig, to_tensor
+from lotj.nets.augment import Augment
+from lotj.nets.encoder import to_tensor
 from lotj.nets.heads import mlp
 from lotj.nets.precision import autocast, check_finite
 
@@ -35,39 +35,15 @@ _CHUNK = 256  # images encoded at once when nothing is learnt from them
 
 
 @dataclass(frozen=True)
-class SACConfig:
-    """Settings of SAC. Networks, discount and rates are those of IQL where both have them (`of`)."""
+class SACConfig(ImageAgentConfig):
+    """Settings of SAC. Networks, discount and rates are those of IQL (`of`)."""
 
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    """Image encoder."""
-    feature_channels: int = 32
-    """Channels kept of each cell of the encoder's map by a last 1 x 1 convolution; 0 keeps all."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Changes of images of the prior data."""
-    hidden: tuple[int, ...] = (256,)
-    """Hidden layers of the policy head."""
-    critic_projection: int = 128
-    """Size to which features are projected before a critic's head joins them with the action."""
-    critic_hidden: int = 128
-    """Width of the two hidden layers of a critic's head."""
-    critic_layer_norm: bool = True
-    """Layer normalisation in the critics' heads."""
-    discount: float = 0.97
-    """gamma, per step."""
-    ema: float = 0.02
-    """Share of the online critics' heads that enters the target ones at each update."""
     initial_temperature: float = 0.1
     """Weight of the entropy at the start; learned from then on."""
     target_entropy: float = -float(ACTION_DIM)
     """Entropy that the temperature is to keep [nats]; minus the number of actions is the authors' choice."""
     log_std_range: tuple[float, float] = (-5.0, 1.0)
     """Limits of the policy's log standard deviation before the squashing."""
-    lr: float = 1e-3
-    """Learning rate of Adam in practice; pretraining has its own."""
-    gradient_clip: float = 10.0
-    """Largest gradient norm, for policy and critics separately."""
-    half_precision: bool = True
-    """Compute the encoder in bf16 where the device is fast at it."""
 
     def __post_init__(self) -> None:
         for name in ("initial_temperature", "lr", "gradient_clip"):
@@ -80,16 +56,9 @@ class SACConfig:
             raise SettingsError(f"sac log_std_range {self.log_std_range}: the first must be below the second")
 
     @classmethod
-    def of(cls, iql: IQLConfig) -> Self:
-        """The settings that both have, taken from IQL's."""
-        shared = {f.name for f in dataclasses.fields(cls)} & {f.name for f in dataclasses.fields(iql)}
-        return cls(**{name: getattr(iql, name) for name in shared})
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The config that `dataclasses.asdict` took apart."""
-        parts = {"encoder": EncoderConfig, "augment": AugmentConfig}
-        return cls(**{**values, **{name: part(**values[name]) for name, part in parts.items()}})
+    def of(cls, shared: ImageAgentConfig) -> Self:
+        """The settings that all agents have, taken from another's."""
+        return cls(**{f.name: getattr(shared, f.name) for f in dataclasses.fields(ImageAgentConfig)})
 
 
 class SquashedActor(nn.Module):
@@ -125,7 +94,7 @@ class SquashedActor(nn.Module):
         return torch.tanh(self.distribution(self.encoder(images).float())[0])
 
 
-class SAC:
+class SAC(ImageAgent):
     """The learner: encoder, squashed Gaussian actor, twin Q with target heads, temperature.
 
     Args:
@@ -139,6 +108,10 @@ class SAC:
         updates: number of updates so far.
         frozen: whether the convolutions are.
     """
+
+    config: SACConfig
+    CONFIG = SACConfig
+    SEES = (FEATURES,)
 
     def __init__(self, config: SACConfig, domains: int, seed: int = 0, device: str | torch.device = "cpu") -> None:
         self.config = config
@@ -167,11 +140,6 @@ class SAC:
             "temperature": torch.optim.Adam([self._log_temperature], lr=config.lr),
         }
 
-    @property
-    def image_size(self) -> int:
-        """Side of the images it was made for [pixels]."""
-        return self.config.encoder.image_size
-
     def freeze_convolutions(self, frozen: bool = True) -> None:
         """Fix the encoder, as IQL's is in practice, so that features can be cached; or let it learn again."""
         self.frozen = frozen
@@ -180,25 +148,12 @@ class SAC:
 
     # Acting
 
-    @torch.no_grad()
-    def act(self, observation: Any, explore: float = False, generator: torch.Generator | None = None) -> np.ndarray:
-        """Actions.
+    def _gaussian(self, features: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.actor.distribution(self._features(features))
+        return mean, log_std.exp()
 
-        Args:
-            observation: (B, H, W, 3) uint8 images or features from `encode`.
-            explore: share of the policy's standard deviation with which actions are drawn around its mean: False (0)
-                takes the mean, True (1) draws from the policy.
-            generator: random numbers of the draw, on the CPU; needed with `explore`.
-
-        Returns:
-            (B, 3) float32 in [-1, 1].
-        """
-        mean, log_std = (x.cpu() for x in self.actor.distribution(self._features(observation)))
-        if explore:
-            if generator is None:
-                raise ValueError("act: exploring needs a torch.Generator")
-            mean = mean + explore * log_std.exp() * torch.randn(mean.shape, generator=generator)
-        return torch.tanh(mean).numpy()
+    def _squash(self, action: Tensor) -> Tensor:
+        return torch.tanh(action)
 
     @torch.no_grad()
     def value(self, observation: Any) -> np.ndarray:
@@ -215,17 +170,7 @@ class SAC:
         augment: bool = False,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Features of images, to be cached while the convolutions are frozen.
-
-        Args:
-            images: (B, H, W, 3) uint8, any B.
-            names: there is one encoder only; it is always used.
-            augment: change the images first, as in training.
-            generator: random numbers for that, on the agent's device; default: the agent's own.
-
-        Returns:
-            `FEATURES` -> (B, D) float16 on the CPU.
-        """
+        """See `ImageAgent.encode`. There is one encoder only: `FEATURES`; it is always used."""
         out, training = torch.empty(len(images), self._encoder.size, dtype=torch.float16), self._encoder.training
         for start in range(0, len(images), _CHUNK):
             pixels = to_tensor(images[start : start + _CHUNK], self.device)
@@ -391,15 +336,3 @@ class SAC:
             self._log_temperature.copy_(state["log_temperature"])
         self._generator.set_state(state["random"].cpu())
         self.updates = state["updates"]
-
-    @classmethod
-    def restore(cls, state: dict[str, Any], device: str | torch.device = "cpu", **settings: Any) -> Self:
-        """The agent of a checkpoint; `settings` are fields of `SACConfig` to change.
-
-        Raises:
-            CheckpointError: see `load_state_dict`.
-        """
-        config = dataclasses.replace(SACConfig.from_dict(state["config"]), **settings)
-        agent = cls(config, state["domains"], device=device)
-        agent.load_state_dict(state)
-        return agent

@@ -237,11 +237,7 @@ def evaluate_phase(
     check_entrants(controllers)
     settings, pretrained = run.config, Run.open(Path(run.config["pretrain_run"]))
     reward = load_reward(pretrained, device)
-    makers = {
-        "offline": lambda: load_agent(pretrained, device, _agent_of(run)),
-        "practice": lambda: practised_agent(run, device),
-    }
-    agents = {name: makers[name]() for name in POLICIES if name in controllers}
+    agents = {name: _policy(name, run, pretrained, device) for name in POLICIES if name in controllers}
     env = InsertionEnv(
         settings["connector"], settings["robot"], settings["domain_seed"], settings["scenario"], reward.image_size
     )
@@ -271,12 +267,17 @@ def evaluate_phase(
             results.append(result)
     finally:
         env.close()
-    if agents:
-        path, by_name = run.path / "filmstrips.npz", {result.name: result for result in results}
-        new = {_WHEN[name]: _film(by_name[name], agent, reward) for name, agent in agents.items()}
-        save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | new)
+    films = {_WHEN[result.name]: _film(result, agents[result.name], reward) for result in results if result.films}
+    if films:
+        path = run.path / "filmstrips.npz"
+        save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
     _add_timing(run, "evaluate", time.perf_counter() - started)
     return results
+
+
+def _policy(name: str, run: Run, pretrained: Run, device: str) -> IQL | SAC:
+    """The agent of one of `POLICIES`."""
+    return load_agent(pretrained, device, _agent_of(run)) if name == "offline" else practised_agent(run, device)
 
 
 def practised_agent(run: Run, device: str = "cpu") -> IQL | SAC:

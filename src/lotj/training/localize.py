@@ -54,14 +54,7 @@ def pretrain_localizer(
             f"localizer image size {config.encoder.image_size}: {train.root} holds {train.image_size} px images; "
             f"set it to {train.image_size}"
         )
-    localizer = Localizer(config, run.seed, device)
-    if run.has(LOCALIZER):
-        localizer = load_localizer(run, device)
-        if localizer.config != config:
-            raise CheckpointError(
-                f"the localisation model in {run.path} was begun with other settings: resume with those it was begun "
-                "with, or start a new run"
-            )
+    localizer = _begun(config, run, device) if run.has(LOCALIZER) else Localizer(config, run.seed, device)
 
     def load(step: int) -> tuple[np.ndarray, np.ndarray]:
         frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=config.batch)
@@ -73,17 +66,22 @@ def pretrain_localizer(
     batches = Prefetcher(load)
     loop = Loop(LOCALIZER, ("loss", "lateral_mm"), log_every, save_minutes, live)
     try:
-        loop.run(
-            run,
-            localizer.updates,
-            config.steps,
-            lambda step: localizer.update(*batches.get(step)),
-            save,
-        )
+        loop.run(run, localizer.updates, config.steps, lambda step: localizer.update(*batches.get(step)), save)
     finally:
         batches.close()
     for name, figures in localizer_report(localizer, validation, np.random.default_rng([run.seed, 1])).items():
         run.log(localizer.updates, {"connector": name, **figures}, f"{LOCALIZER}-validation")
+    return localizer
+
+
+def _begun(config: LocalizerConfig, run: Run, device: str | torch.device) -> Localizer:
+    """The run's own, to go on with."""
+    localizer = load_localizer(run, device)
+    if localizer.config != config:
+        raise CheckpointError(
+            f"the localisation model in {run.path} was begun with other settings: resume with those it was begun "
+            "with, or start a new run"
+        )
     return localizer
 
 
