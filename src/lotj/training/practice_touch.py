@@ -19,8 +19,8 @@ PUSHES = ((1.0, 0.0, -0.3), (-1.0, 0.0, -0.3), (0.0, 1.0, -0.3), (0.0, -1.0, -0.
 
 PRESS_LIMIT, PUSH_LIMIT = 0.1, 0.4
 """Largest change of the picture on a press and a push of a plug that sits, as shares of `FreeMotion.typical`. On the
-training connectors a seated plug shows 0.02 and (95 %) 0.37; one 1 to 4 mm short at least 0.25; one beside its
-socket (95 %) at least 0.40 (lab notes)."""
+training connectors a seated plug shows at most 0.01 and 0.40; one 1 to 4 mm short at least 0.29 on a press; nine in
+ten pressed beside their socket more than 0.40 on a push (lab notes)."""
 
 _LEVELS = 10
 """Levels of 255 by which a pixel must change to count: above a camera's noise."""
