@@ -11,7 +11,7 @@ from lotj.data.dataset import Dataset
 from lotj.data.replay import Trial
 from lotj.runs import Run
 from lotj.training.practice import practice
-from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, gives_way, picture_change
+from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
 from lotj.training.practice_trials import load_trial
 from toy_world import SIZE, ToyRobot, collect, make_agent, make_config
 
@@ -102,6 +102,22 @@ def test_touch_allows_for_a_wider_margin(tmp_path: Path, confirm: str, margin: f
     practice(HeldRobot(), make_agent(), SaysSuccess(), data, config, run, live=False)
     odds = 9.0 * np.exp(-margin)
     assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.1, odds / (1.0 + odds)], rel=1e-4)
+
+
+def test_alarm_where_much_that_looks_seated_slides() -> None:
+    """More than 15 % of the last 50 trials, of at least 25: 8 of 50, 4 of 25."""
+    assert not alarming([0] * 50 + [1] * 7 + [0] * 43) and alarming([0] * 50 + [2] * 8 + [0] * 42)
+    assert not alarming([1] * 24) and alarming([1] * 4 + [0] * 21) and not alarming([3] * 3 + [0] * 22)
+    assert not alarming([1] * 50 + [0] * 50)  # long ago
+
+
+def test_a_denied_push_is_counted_in_the_trials_line(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "runs", "practice", {}, 0)
+    data = collect(tmp_path / "data", episodes=4)
+    config = make_config(None, trials=1, updates_per_step=0, confirm="touch")
+    result = practice(ToyRobot(), make_agent(), SaysSuccess(), data, config, run, live=False)
+    assert run.metrics()[0]["denied_pushes"] == 1 and run.metrics()[0]["alarm"] == 0
+    assert not result.alarm
 
 
 def test_typical_change_is_that_of_a_free_step_sideways() -> None:

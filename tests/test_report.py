@@ -159,6 +159,18 @@ def test_full_run_shows_the_worked_out_numbers(full):
     assert "iql.expectile" in text and "lotj practice --trials 40" in text and "torch 2.13.0" in text
 
 
+def test_an_alarm_of_the_last_trial_is_passed_on(tmp_path):
+    for name, alarms, heard in (("none", [0, 0, 0], False), ("over", [1, 1, 0], False), ("now", [0, 0, 1], True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        write_trials(folder, [1, 1, 1])
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        rows = [json.dumps(line | {"alarm": alarm}) for line, alarm in zip(lines, alarms, strict=True)]
+        (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+        assert ("Do not trust its own verdict" in read(build_report(folder)).text) == heard
+
+
 def test_rows_come_in_the_order_of_the_story(full):
     text = read(build_report(full)).text
     places = [

@@ -108,6 +108,13 @@ class Command:
             agent=self.agent,
         )
         run.close()
+        if result.alarm:
+            console.print(
+                "ALARM: what looks seated often slides on a push. Do not trust the self-reward on this part: look at "
+                "the report, and at the plug.",
+                style="bold red",
+                soft_wrap=True,
+            )
         console.print(
             f"{result.trials} trials, {result.predicted_successes} of them successes by the learned reward, "
             f"{result.discarded} discarded\n{run.path}: count true successes with `lotj evaluate {run.path}`",

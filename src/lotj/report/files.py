@@ -40,7 +40,7 @@ class Trials:
         trial: (n,) int64 trial numbers.
         predicted: (n,) 1 where the reward model called the end a success, else 0.
         true: (n,) 1 where it truly was one.
-        series: name -> (n,): score, value, steps, seconds, ``loss/*``.
+        series: name -> (n,): score, value, steps, seconds, alarm, ``loss/*``.
         state: name -> (n,): depth_mm, lateral_mm, peak_force_n, dislodged when the trial ended.
     """
 
@@ -187,6 +187,6 @@ def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]])
         trial=np.array(order, np.int64),
         predicted=column(metrics, "predicted_success"),
         true=column(truth, "true_success"),
-        series={name: column(metrics, name) for name in ("score", "value", "steps", "seconds", *names)},
+        series={name: column(metrics, name) for name in ("score", "value", "steps", "seconds", "alarm", *names)},
         state={name: column(truth, name) for name in ("depth_mm", "lateral_mm", "peak_force_n", "dislodged")},
     )

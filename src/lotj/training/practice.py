@@ -35,7 +35,7 @@ from lotj.runs import Run
 from lotj.training.live_view import LiveView
 from lotj.training.practice_features import FeatureConfig, FeatureEncoder, prepare_features
 from lotj.training.practice_threshold import Threshold
-from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, gives_way, picture_change
+from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
 from lotj.training.practice_trials import RunningTrial, UpdateMeans, load_trial, save_trial
 
 CHECKPOINT = "practice"
@@ -186,11 +186,13 @@ class PracticeResult:
         trials: finished or discarded trials of the run, all sittings together.
         predicted_successes: trials that ended because the reward model said success.
         discarded: trials lost to a dislodged plug.
+        alarm: the last trials' touches say that the self-reward is not to be trusted on this part.
     """
 
     trials: int
     predicted_successes: int
     discarded: int
+    alarm: bool = False
 
 
 def trial_seed(run_seed: int, number: int) -> int:
@@ -255,6 +257,7 @@ def practice(
         trials=len(rows),
         predicted_successes=sum(row["predicted_success"] for row in rows),
         discarded=sum(row.get("discarded", 0) for row in rows),
+        alarm=bool(rows and rows[-1].get("alarm", 0)),
     )
 
 
@@ -311,6 +314,7 @@ class _Practice:
         self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
         self._free = FreeMotion()
         self._discarded: list[int] = []
+        self._denied: list[int] = []  # pushes that gave way, of each trial that counts
         self.view = LiveView(str(run.path), config.trials, shown=False)
 
     def restore(self) -> int:
@@ -324,6 +328,7 @@ class _Practice:
                 if number not in self._discarded:
                     self._take_in(load_trial(self._run.path, number))
         self._run.rewind(done)
+        self._denied = [int(row.get("denied_pushes", 0)) for row in self._run.metrics() if not row["discarded"]]
         return done
 
     def trial(self, number: int) -> None:
@@ -341,11 +346,12 @@ class _Practice:
             trial = steps.finish(number)
             save_trial(self._run.path, trial)
             self._take_in(trial)
+            self._denied.append(steps.denied)
             if self._config.update_when == "trial":
                 self._learn(len(trial), updates, _generator(self._run.seed, number, "updates"))
         row = {"trial": number, "seed": trial_seed(self._run.seed, number), "discarded": int(lost is not None)}
         row |= steps.row() | updates.row()
-        row["threshold"] = threshold
+        row |= {"threshold": threshold, "alarm": int(alarming(self._denied))}
         row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._run.save(CHECKPOINT, {"trial": number, "discarded": self._discarded, "agent": self._agent.state_dict()})
@@ -414,6 +420,7 @@ class _Practice:
                     self._add(number, steps, action, frame)
                 if motion != PRESS:
                     steps.refute()  # a press may have brought the plug home, a push has not
+                    steps.denied += 1
                 return False
         return True
 

@@ -31,6 +31,7 @@ class RunningTrial:
     actions: list[np.ndarray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     success: bool = False
+    denied: int = 0  # predicted successes that slid on a push
     value: float = math.nan  # of the start state
 
     @property
@@ -70,7 +71,8 @@ class RunningTrial:
     def row(self) -> dict[str, float]:
         """Its part of the trial's line in ``metrics.jsonl``."""
         score = {"score": self.scores[-1]} if self.scores else {}
-        return {"steps": len(self.actions), "predicted_success": int(self.success), "value": self.value} | score
+        counts = {"steps": len(self.actions), "predicted_success": int(self.success), "denied_pushes": self.denied}
+        return counts | {"value": self.value} | score
 
 
 @dataclass
