@@ -39,7 +39,7 @@ def pretrain_job(
         reward_variant, policy_variant: bottleneck of each; None for the preset's.
 
     Returns:
-        ``run``, the folder of the run, and ``seconds``.
+        ``run``, the name of the run's folder in `folder`, and ``seconds``.
     """
     settings = find_preset(preset)
     variants: dict[str, Variant | None] = {"reward": reward_variant, "iql": policy_variant}
@@ -50,7 +50,7 @@ def pretrain_job(
     begun = _begun(Path(folder), "pretrain")
     run = pretrain_phase(settings, Path(data), Path(folder), seed, resume=begun, live=False, also=also)
     run.close()
-    return {"run": str(run.path), "seconds": round(time.perf_counter() - started, 1)}
+    return {"run": run.path.name, "seconds": round(time.perf_counter() - started, 1)}
 
 
 def practice_job(
@@ -102,7 +102,7 @@ def practice_job(
         practised = time.perf_counter() - started
         results = evaluate_phase(run, evaluation_trials, controllers=controllers)
     return {
-        "run": str(run.path),
+        "run": run.path.name,
         "seconds": round(practised, 1),
         "evaluations": {result.name: _outcomes(result) for result in results},
     }
