@@ -24,12 +24,11 @@ import numpy as np
 
 from lotj.evaluation import EvaluationResult, wilson
 from lotj.experience import SCENARIOS
+from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import of_split
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import evaluate_phase, practice_phase, with_practice
 from lotj.runs import Run
-
-ROBOTS = ("duo", "trio")
 
 CONTROLLERS = ("offline", "practice", "straight-down", "spiral-search")
 """Those that are evaluated, as named in a row."""

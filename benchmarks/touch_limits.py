@@ -18,10 +18,9 @@ import numpy as np
 
 from lotj.controllers.expert import Expert
 from lotj.envs.insertion import InsertionEnv
+from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import choose_training
 from lotj.training.practice_touch import PRESS, PRESS_LIMIT, PUSH_LIMIT, PUSHES, FreeMotion, picture_change
-
-ROBOTS = ("duo", "trio")
 
 QUANTILES = (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 1.0)
 

@@ -92,12 +92,13 @@ class SealedRobot:
         return getattr(self.__robot, name)
 
 
-def test_corrupting_the_truth_changes_nothing(prior: Dataset, cache: Path, tmp_path: Path):
+@pytest.mark.parametrize("confirm", ["look", "touch"])
+def test_corrupting_the_truth_changes_nothing(prior: Dataset, cache: Path, tmp_path: Path, confirm: str):
     ends, truths = [], []
     for lie in (False, True):
-        run, robot = new_run(tmp_path / str(lie)), ToyRobot(lie=lie)
+        run, robot = new_run(tmp_path / str(lie)), ToyRobot(lie=lie, latches=confirm == "touch")
         (run.path / "truth.jsonl").mkdir()  # whoever opens it fails
-        config = make_config(cache, trials=6)
+        config = make_config(cache, trials=6, confirm=confirm)
         practice(SealedRobot(robot), make_agent(), ColourReward(), prior, config, run, live=False)  # type: ignore[arg-type]
         ends.append(outcome(run))
         truths.append(robot.truth)

@@ -46,6 +46,7 @@ class ToyRobot:
 
     target: tuple[float, float] = UNSEEN
     lie: bool = False
+    latches: bool = False  # a dot that is home stays there
     dislodges: frozenset[int] = frozenset()  # resets (from 1) whose trial loses its part at the third step
     truth: list[bool] = field(default_factory=list)
     image_size: int = SIZE
@@ -69,7 +70,8 @@ class ToyRobot:
         self.steps += 1
         if self.steps == 3 and self.resets in self.dislodges:
             raise DislodgedError("dislodged: the dot fell off")
-        self.dot = np.clip(self.dot + STEP * delta[:2], 1, SIZE - 2)
+        if not (self.latches and np.hypot(*(self.dot - self.target)) < REACH):
+            self.dot = np.clip(self.dot + STEP * delta[:2], 1, SIZE - 2)
         self.truth[-1] = bool(np.hypot(*(self.dot - self.target)) < REACH) != self.lie
         return self.observe()
 

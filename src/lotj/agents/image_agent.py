@@ -42,7 +42,7 @@ class ImageAgentConfig:
     lr: float = 1e-3
     """Learning rate of Adam in practice; pretraining has its own."""
     gradient_clip: float = 10.0
-    """Largest gradient norm, for policy and critics separately; 0 for no limit."""
+    """Largest gradient norm, for policy and critics separately; with IQL 0 for no limit."""
     half_precision: bool = True
     """Compute encoders in bf16 where the device is fast at it."""
 

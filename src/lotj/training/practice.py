@@ -425,10 +425,13 @@ class _Practice:
         return True
 
     def _free_motion(self, steps: RunningTrial) -> float | None:
-        """What the running trial and all before it show."""
-        running = FreeMotion()
-        running.see(steps.frames, steps.actions)
-        return self._free.typical if self._free.typical is not None else running.typical
+        """What the trials so far show; before they show any, the running one."""
+        typical = self._free.typical
+        if typical is None:
+            running = FreeMotion()
+            running.see(steps.frames, steps.actions)
+            typical = running.typical
+        return typical
 
     def _observe(self, frame: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The frame and its features, none if the convolutions still learn."""
