@@ -1,6 +1,7 @@
 """Set-up that every test shares."""
 
 import os
+import signal
 from pathlib import Path
 
 # Threads of torch sleep while they wait, as in the command line; it must be set before torch is loaded.
@@ -13,6 +14,9 @@ import torch  # noqa: E402  # isort: skip
 
 # Processes that tests start find this lotj, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+
+# A shell starts what runs in the background with Ctrl-C ignored, which processes that tests start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # for fixtures of modules, which come before the first test
 
