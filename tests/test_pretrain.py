@@ -35,6 +35,7 @@ from lotj.training.pretrain import (
     load_reward,
     pretrain,
     pretrain_state_iql,
+    take_over,
 )
 from lotj.training.pretrain_loop import Means, StopRequest
 
@@ -175,6 +176,39 @@ def test_finished_pretraining_is_not_trained_again(data, tmp_path):
         train(data, run)
     train(data, run, resume=True)
     assert all(torch.equal(one, other) for one, other in zip(before, weights(run), strict=True))
+
+
+def test_halves_of_two_pretrainings_make_a_third_without_training(data, tmp_path):
+    plain = replace(IQL_CONFIG, bottleneck=replace(BOTTLENECK, variant="erm"))
+    one, two, both = (Run.create(tmp_path / name, "pretrain", {}, seed=0) for name in ("one", "two", "both"))
+    train(data, one)
+    pretrain(*data, REWARD_CONFIG, plain, CONFIG, two, live=False)
+    take_over(both, one, REWARD)
+    take_over(both, two, AGENT)
+    written = (both.path / "agent_report.json").stat().st_mtime_ns
+    pretrain(*data, REWARD_CONFIG, plain, CONFIG, both, live=False, resume=True)
+    count = len(load_reward(one).classifier.state_dict())
+    expected = weights(two)[:-count] + weights(one)[-count:]
+    assert all(torch.equal(w, e) for w, e in zip(weights(both), expected, strict=True))
+    assert timeless(both.metrics(AGENT)) == timeless(two.metrics(AGENT)) and len(both.metrics(REWARD)) == 5
+    assert (both.path / "agent_report.json").stat().st_mtime_ns == written  # nor is its report taken again
+    take_over(both, one, AGENT)  # its own stays
+    assert all(torch.equal(w, e) for w, e in zip(weights(both), expected, strict=True))
+
+
+def test_taken_over_halves_must_be_finished_and_fit(data, tmp_path):
+    run, other = (PatientRun.create(tmp_path / name, "pretrain", {}, seed=0) for name in ("one", "two"))
+    other.press = (AGENT, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, other)
+    with pytest.raises(
+        CheckpointError, match=r"no finished agent training \(agent_report.json is missing\): resume it"
+    ):
+        take_over(run, other, AGENT)
+    take_over(run, other, REWARD)
+    wider = replace(REWARD_CONFIG, hidden=(9,))
+    with pytest.raises(CheckpointError, match="made with another config"):
+        pretrain(*data, wider, IQL_CONFIG, CONFIG, run, live=False, resume=True)
 
 
 def test_resuming_with_other_settings_or_data_is_refused(data, tmp_path):

@@ -71,7 +71,10 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
     assert len(shared) == 2 + 4 and all(jobs[name] == far[name] for name in shared)
     none = jobs["pretrain-no-daib-seed0"].arguments
     assert (none["reward_variant"], none["policy_variant"]) == ("erm", "erm")
-    assert "reward_variant" not in jobs["pretrain-daib-reward-seed0"].arguments
+    half = jobs["pretrain-daib-reward-seed0"]  # no training of its own: both halves are there
+    assert "reward_variant" not in half.arguments
+    assert half.arguments["taken"] == {"reward": "runs/pretrain-full-seed0", "agent": "runs/pretrain-no-daib-seed0"}
+    assert set(half.needs) == {"pretrain-full-seed0", "pretrain-no-daib-seed0"}
     assert jobs["far-europlug-iql-no-daib-paper-seed0"].needs == ("pretrain-no-daib-seed0",)
     euro = list(CONNECTORS).index("europlug")
     assert [method.paper[euro] for method in ablation.methods if method.paper] == [

@@ -33,6 +33,10 @@ VARIANTS: dict[str, dict[str, str]] = {
 }
 """Pretrainings: the bottleneck of reward and policy where it is not the preset's (LOTJ, table III)."""
 
+TAKEN = {"daib-reward": {"reward": "full", "agent": "no-daib"}}
+"""Pretrainings that are put together from others' halves: trained alike, reward model and agent know nothing of each
+other."""
+
 BASELINES = ("localizer", "state-iql", "sac")
 """What the full pretraining trains beside reward and agent."""
 
@@ -174,7 +178,9 @@ class Comparison:
                 name = pretrain_name(variant, seed)
                 arguments: dict[str, Any] = {"preset": preset, "data": str(data), "folder": str(runs / name)}
                 arguments |= {"seed": seed, **VARIANTS[variant]}
-                trainings.append(Job(name, pretrain_job, arguments))
+                taken = {half: pretrain_name(other, seed) for half, other in TAKEN.get(variant, {}).items()}
+                arguments |= {"taken": {half: str(runs / other) for half, other in taken.items()}} if taken else {}
+                trainings.append(Job(name, pretrain_job, arguments, needs=tuple(taken.values())))
                 if variant == "full":
                     also = {**arguments, "also": list(BASELINES)}
                     trainings.append(Job(baselines_name(seed), pretrain_job, also, needs=(name,)))

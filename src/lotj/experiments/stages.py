@@ -43,7 +43,15 @@ from lotj.sim.connector import find_connector
 from lotj.training.collect import Progress, collect
 from lotj.training.localize import load_localizer, pretrain_localizer
 from lotj.training.practice import CHECKPOINT, PracticeResult, practice
-from lotj.training.pretrain import find_agent, load_agent, load_reward, pretrain, pretrain_sac, pretrain_state_iql
+from lotj.training.pretrain import (
+    find_agent,
+    load_agent,
+    load_reward,
+    pretrain,
+    pretrain_sac,
+    pretrain_state_iql,
+    take_over,
+)
 
 _WHEN = {"offline": "before", "practice": "after"}
 """Film strip of each learned policy."""
@@ -99,16 +107,30 @@ def pretrain_phase(
     resume: Run | None = None,
     live: bool = True,
     also: Sequence[str] = (),
+    taken: Mapping[str, Run] | None = None,
 ) -> Run:
-    """Train reward model and agent on a recorded data set; `also` may name ``localizer``, ``state-iql``, ``sac``."""
+    """Train reward model and agent on a recorded data set.
+
+    Args:
+        preset: settings.
+        data: folder of the data set.
+        runs: where a new run's folder is made.
+        seed: of a new run.
+        device: where to compute.
+        resume: the run to go on with.
+        live: show progress.
+        also: what else to train: ``localizer``, ``state-iql``, ``sac``.
+        taken: trainings that another run has done with the same settings and data, see `take_over`.
+    """
     train, validation = open_split(data, "train"), open_split(data, "validation")
     parts = ("reward", "iql", "pretrain", "localizer")
     settings = {"preset": preset.name, "data": str(data)} | {name: asdict(getattr(preset, name)) for name in parts}
     run = resume or Run.create(runs, "pretrain", settings, seed)
+    for training, other in (taken or {}).items():
+        take_over(run, other, training)
+    begun = resume is not None or bool(taken)
     started = time.perf_counter()
-    pretrain(
-        train, validation, preset.reward, preset.iql, preset.pretrain, run, device, resume=resume is not None, live=live
-    )
+    pretrain(train, validation, preset.reward, preset.iql, preset.pretrain, run, device, resume=begun, live=live)
     _add_timing(run, "pretrain", time.perf_counter() - started)
     started = time.perf_counter()
     if {"localizer", "state-iql"} & set(also):

@@ -5,7 +5,7 @@ A job of these finds what an interrupted one of the same name has left in its fo
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ def pretrain_job(
     also: Sequence[str] = (),
     reward_variant: Variant | None = None,
     policy_variant: Variant | None = None,
+    taken: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Train reward model and agent, and the baselines' models; what the folder's run holds is not trained again.
 
@@ -37,20 +38,21 @@ def pretrain_job(
         seed: fixes everything random.
         also: see `lotj pretrain --help`.
         reward_variant, policy_variant: bottleneck of each; None for the preset's.
+        taken: ``reward`` or ``agent`` -> folder of the job that has done that training with the same settings.
 
     Returns:
-        ``run``, the name of the run's folder in `folder`, and ``seconds``.
+        ``run``, the name of the run's folder in `folder`, and ``seconds`` of what was trained in it.
     """
     settings = find_preset(preset)
     variants: dict[str, Variant | None] = {"reward": reward_variant, "iql": policy_variant}
     for part, variant in variants.items():
         if variant is not None:
             settings = with_variant(settings, part, variant)
-    started = time.perf_counter()
     begun = _begun(Path(folder), "pretrain")
-    run = pretrain_phase(settings, Path(data), Path(folder), seed, resume=begun, live=False, also=also)
+    others = {training: find_run(Path(other), "pretrain") for training, other in (taken or {}).items()}
+    run = pretrain_phase(settings, Path(data), Path(folder), seed, resume=begun, live=False, also=also, taken=others)
     run.close()
-    return {"run": run.path.name, "seconds": round(time.perf_counter() - started, 1)}
+    return {"run": run.path.name, "seconds": _seconds(run, "baselines" if also else "pretrain")}
 
 
 def practice_job(
@@ -82,10 +84,9 @@ def practice_job(
         threads: processor threads of the learner.
 
     Returns:
-        ``evaluations``: controller -> ``success`` (n,) and ``seed`` (n,); ``run`` and ``seconds``.
+        ``evaluations``: controller -> ``success`` (n,) and ``seed`` (n,); ``run``, and ``seconds`` of practice.
     """
     settings = with_practice(find_preset(preset), **practice, trials=trials, threads=threads)
-    started = time.perf_counter()
     run, _ = practice_phase(
         settings,
         find_run(Path(pretrained), "pretrain"),
@@ -99,11 +100,10 @@ def practice_job(
         agent=agent,
     )
     with run:
-        practised = time.perf_counter() - started
         results = evaluate_phase(run, evaluation_trials, controllers=controllers)
     return {
         "run": run.path.name,
-        "seconds": round(practised, 1),
+        "seconds": _seconds(run, "practice"),
         "evaluations": {result.name: _outcomes(result) for result in results},
     }
 
@@ -116,6 +116,11 @@ def with_variant(preset: Preset, part: str, variant: Variant) -> Preset:
 
 def _outcomes(result: EvaluationResult) -> dict[str, list[int]]:
     return {"success": [int(s) for s in result.success], "seed": [int(s) for s in result.seed]}
+
+
+def _seconds(run: Run, phase: str) -> float:
+    """What the run's sittings of a phase took together."""
+    return json.loads((run.path / "timings.json").read_text())["seconds"][phase]
 
 
 def _begun(folder: Path, kind: str) -> Run | None:

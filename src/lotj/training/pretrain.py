@@ -53,6 +53,12 @@ AGENTS: dict[str, tuple[str, type[IQL] | type[SAC]]] = {
 REWARD_FILE = "reward.pt"
 """The finished reward model, in the run folder."""
 
+_LEFT_BY = {
+    REWARD: (REWARD_FILE, "reward_report.json", "reward.jsonl"),
+    AGENT: ("agent_report.json", "agent.jsonl", "agent-train.jsonl", "agent-validation.jsonl"),
+}
+"""What each training leaves in the run folder beside its checkpoint."""
+
 REPORT_FRAMES = 200
 """Frames a domain that the agent's report looks at."""
 
@@ -212,6 +218,30 @@ def pretrain(
     return model, pretrain_agent(train, validation, iql, config, run, device, live)
 
 
+def take_over(run: Run, other: Run, training: str) -> None:
+    """Take a finished training out of another run, unless the run has begun its own: `pretrain` does not do it again.
+
+    Whether it has been made with the run's settings and data is seen when it is taken up.
+
+    Args:
+        run: takes.
+        other: gives.
+        training: `REWARD` or `AGENT`.
+
+    Raises:
+        CheckpointError: the other run has not finished it.
+    """
+    if run.has(training):
+        return
+    files = [other.path / name for name in _LEFT_BY[training]]
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
+        raise CheckpointError(f"{other.path} has no finished {training} training ({missing[0]} is missing): resume it")
+    for file in files:
+        atomic_write(run.path / file.name, file.read_bytes())
+    run.save(training, other.load(training))  # last: with it, the training is there
+
+
 def pretrain_reward(
     train: Dataset,
     validation: Dataset,
@@ -325,6 +355,8 @@ def _train_agent(
                     "or start a new run"
                 )
         agent.load_state_dict(state["agent"])
+        if agent.updates >= config.steps and (run.path / _report_name(name)).exists():
+            return
     batches = Prefetcher(source.load)
 
     def update(step: int) -> dict[str, float]:
@@ -412,9 +444,13 @@ def _report_agent(name: str, agent: IQL | SAC, train: Dataset, validation: Datas
         split: policy_report(agent, dataset, agent.config.discount, frames, rng)
         for split, (dataset, frames) in data.items()
     }
-    _write_report(run, f"{name.replace('-', '_')}_report.json", found)
+    _write_report(run, _report_name(name), found)
     for split, report in found.items():
         run.log(agent.updates, report["overall"], f"{name}-{split}")
+
+
+def _report_name(agent: str) -> str:
+    return f"{agent.replace('-', '_')}_report.json"
 
 
 def _write_report(run: Run, name: str, report: dict[str, Any]) -> None:
