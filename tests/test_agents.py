@@ -235,6 +235,26 @@ def test_q_gradient_pulls_the_mean_action_to_higher_q():
     assert means[1] > means[0]
 
 
+def test_q_gradient_teaches_what_is_never_imitated():
+    """Reward is 1 where the action goes along +x and 0 along -x, and no row is to be imitated: what Q has learnt is all
+    that the policy can learn from. By the gradient it goes along +x; without, it stays."""
+    batch = make_batch(rows=64)
+    batch = replace(batch, reward=(batch.action[:, 0] > 0).astype(np.float32), policy=np.zeros(64, bool))
+    batch = replace(batch, terminated=np.ones(64, bool))
+    agent = IQL(replace(PLAIN, q_gradient_weight=0.0), 3)
+    actor = {name: value for name, value in weights(agent).items() if name.startswith("actor.")}
+    before = agent.act(batch.observation)[:, 0].mean()
+    for _ in range(100):
+        numbers = agent.update(batch, lr=3e-3)
+    assert "loss_policy" not in numbers and "loss_q_of_mean" not in numbers
+    learnt = weights(agent)
+    assert all(torch.equal(learnt[name], value) for name, value in actor.items() if "head" in name)
+    for _ in range(100):
+        numbers = agent.update(batch, lr=3e-3, q_gradient_weight=10.0)
+    assert numbers["loss_q_of_mean"] < -8.0  # Q of the mean action is above 0.8 of the largest 1
+    assert agent.act(batch.observation)[:, 0].mean() > max(0.3, before + 0.2)
+
+
 def test_paper_preset_has_three_independent_encoders():
     config = replace(IQLConfig.paper(), encoder=replace(TINY.encoder, norm="batch"), half_precision=False)
     agent = IQL(config, 3)

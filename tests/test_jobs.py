@@ -109,6 +109,8 @@ def test_a_result_of_other_arguments_or_none_is_refused(tmp_path: Path) -> None:
     run_jobs([Job("a", double, {"value": 1, "log": log})], tmp_path)
     with pytest.raises(DataError, match=r"a\.json is of value 1, not 2: remove it, or choose another folder"):
         run_jobs([Job("a", double, {"value": 2, "log": log})], tmp_path)
+    with pytest.raises(DataError, match=r"a\.json is of log '.*log', not None: remove it"):
+        run_jobs([Job("a", double, {"value": 1})], tmp_path)
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(DataError, match=r"a\.json is not the result of a job"):
         run_jobs([Job("a", double, {"value": 1, "log": log})], tmp_path)

@@ -115,15 +115,23 @@ def test_the_seed_matters(prior: Dataset, cache: Path, tmp_path: Path):
     assert not np.array_equal(one.frames[0], other.frames[0])
 
 
-def test_policy_stays_where_it_may_imitate_nothing(prior: Dataset, cache: Path, tmp_path: Path):
-    """No trial counts as a success and no prior data are drawn: values move, the policy does not."""
+@pytest.mark.parametrize("weight", [0.0, 100.0])
+def test_policy_stays_where_it_may_imitate_nothing_and_no_q_pulls(
+    prior: Dataset, cache: Path, tmp_path: Path, weight: float
+):
+    """No trial counts as a success and no prior data are drawn: values move, the policy does not but for their pull."""
     run, agent = new_run(tmp_path), make_agent()
     agent.freeze_convolutions()
     policy, value = (copy.deepcopy(agent.state_dict()["modules"][name]) for name in ("actor", "critic"))
     settings = {"reward_threshold": 0.999999, "calibrate": False, "online_fraction": 1.0, "imitate": "successes"}
-    config = make_config(cache, trials=3, warmup_trials=1, max_steps=3, hold_frames=4, **settings)
+    settings |= {"max_steps": 3, "hold_frames": 4, "q_gradient_weight": weight}
+    config = make_config(cache, trials=3, warmup_trials=1, **settings)
     practice(ToyRobot(), agent, ColourReward(), prior, config, run, live=False)
-    assert_same(agent.state_dict()["modules"]["actor"], policy)
+    if weight:
+        head = agent.state_dict()["modules"]["actor"]["head.0.weight"]
+        assert not torch.equal(head, policy["head.0.weight"])
+    else:
+        assert_same(agent.state_dict()["modules"]["actor"], policy)
     assert not torch.equal(agent.state_dict()["modules"]["critic"]["v.last.weight"], value["v.last.weight"])
 
 
@@ -438,6 +446,7 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         ({"calibration_least": 0.0}, "calibration_least 0.0: must be between 0 and 1"),
         ({"updates_per_step": -1}, "updates_per_step -1"),
         ({"advantage_scale": 0.0}, "advantage_scale 0.0: must be above 0"),
+        ({"q_gradient_weight": -1.0}, "q_gradient_weight -1.0: must not be negative"),
         ({"calibration_quantile": 0.0}, "calibration_quantile 0.0"),
         ({"calibration_margin": -1.0}, "calibration_margin -1.0"),
         ({"exploration_noise": -0.1}, "exploration_noise"),

@@ -23,9 +23,11 @@ from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, job_name
 from lotj.experiments.figures import AREA, FIGURES, keep_maps, positive
 from lotj.experiments.parts import choose_training
 from lotj.experiments.reward_ablation import choose_split
+from lotj.experiments.study import practice_settings
 from lotj.experiments.tables import mean_interval
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
+from lotj.runs import first_difference
 from lotj.sim.connector import find_connector
 from lotj.training.collect import CollectConfig
 from lotj.training.practice import PracticeConfig
@@ -57,7 +59,9 @@ def test_jobs_of_a_table() -> None:
     assert plain.arguments["controllers"] == wanted
     assert plain.arguments["practice"]["confirm"] == "look" and plain.arguments["practice"]["online_fraction"] == 0.25
     ours = by_name["near-europlug-iql-full-ours-seed1"]
-    assert ours.needs == ("pretrain-full-seed1",) and ours.arguments["practice"] == {}
+    assert ours.needs == ("pretrain-full-seed1",)
+    assert ours.arguments["practice"] == practice_settings("laptop") and ours.arguments["practice"]["trials"] == 200
+    assert first_difference(plain.arguments["practice"], practice_settings("paper")) is None  # one protocol
     far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))}
     assert "localize-spiral-search" in far["far-europlug-iql-full-paper-seed1"].arguments["controllers"]
     assert far["pretrain-full-seed0"] == by_name["pretrain-full-seed0"]  # shared
@@ -90,8 +94,9 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
 def test_the_parts_of_practice_need_no_baseline_but_for_the_papers_protocol() -> None:
     parts = COMPARISONS["parts"]
     jobs = {job.name: job for job in parts.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
-    assert len(jobs) == 2 + 4 * 12  # trainings; four connectors, twelve ways to practise
-    assert jobs["far-duplo-2x2-iql-full-look-seed0"].arguments["practice"] == {"confirm": "look"}
+    assert len(jobs) == 2 + 4 * 13  # trainings; four connectors, thirteen ways to practise
+    looking = jobs["far-duplo-2x2-iql-full-look-seed0"].arguments["practice"]
+    assert looking == practice_settings("laptop") | {"confirm": "look"}
     assert jobs["far-duplo-2x2-iql-full-look-seed0"].needs == ("pretrain-full-seed0",)
     assert jobs["far-duplo-2x2-iql-full-paper-seed0"].needs == ("baselines-seed0",)  # shared with table II
     assert {find_connector(name).split for name in parts.connectors} == {"validation"}

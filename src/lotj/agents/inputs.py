@@ -20,7 +20,8 @@ _CHUNK = 256  # images encoded at once when nothing is learnt from them
 
 @dataclass
 class Inputs:
-    """Features and numbers of one update. P of the B rows train the policy; an encoder gives D features."""
+    """Features and numbers of one update. P of the B rows train the policy, which imitates some or all of these; an
+    encoder gives D features."""
 
     policy: Tensor  # (P, D)
     q: Tensor  # (B, D)
@@ -28,6 +29,7 @@ class Inputs:
     target: Tensor  # (B, D), without gradient
     v_next: Tensor  # (B, D), without gradient
     rows: Tensor | slice  # which of the B rows are the policy's
+    imitated: Tensor | slice  # which of these P it imitates
     action: Tensor  # (B, 3)
     reward: Tensor  # (B,)
     terminated: Tensor  # (B,) bool
@@ -91,18 +93,21 @@ class InputMaker:
             raise ValueError(f"features {sorted(observation)} lack {name!r}: make them with this agent's encode()")
         return torch.as_tensor(observation[name]).to(self._device, torch.float32)
 
-    def make(self, batch: Batch, frozen: bool, generator: torch.Generator) -> Inputs:
+    def make(self, batch: Batch, frozen: bool, generator: torch.Generator, all_rows: bool = False) -> Inputs:
         """The inputs of one update.
 
         Args:
             batch: images or features.
             frozen: whether the convolutions are; features can be used only then.
             generator: random numbers of the augmentation.
+            all_rows: the policy is trained on all rows, not only on those that it imitates.
 
         Raises:
             NumericsError: an action or a reward is not finite.
         """
-        rows = slice(None) if batch.policy is None else self._bring(batch.policy, torch.bool).nonzero()[:, 0]
+        everything = slice(None)
+        chosen = everything if batch.policy is None else self._bring(batch.policy, torch.bool).nonzero()[:, 0]
+        rows, imitated = (everything, chosen) if all_rows else (chosen, everything)
         domain = self._bring(batch.domain, torch.int64)
         if isinstance(batch.observation, Mapping):
             if not frozen:
@@ -113,6 +118,7 @@ class InputMaker:
         return Inputs(
             **maps,
             rows=rows,
+            imitated=imitated,
             action=check_finite("action", self._bring(batch.action, torch.float32)),
             reward=check_finite("reward", self._bring(batch.reward, torch.float32)),
             terminated=self._bring(batch.terminated, torch.bool),

@@ -124,6 +124,7 @@ class IQL(ImageAgent):
         progress: float = 1.0,
         lr: float | None = None,
         advantage_scale: float | None = None,
+        q_gradient_weight: float | None = None,
     ) -> dict[str, float]:
         """One gradient step on all losses.
 
@@ -132,7 +133,7 @@ class IQL(ImageAgent):
                 `next_observation` then needs V's alone). Images are augmented where the domain is >= 0.
             progress: fraction of the pretraining done, for the adversary's ramp; without effect when frozen.
             lr: learning rate; default: the setting.
-            advantage_scale: see `IQLConfig`; default: the setting.
+            advantage_scale, q_gradient_weight: see `IQLConfig`; default: the setting.
 
         Returns:
             Named numbers: ``loss_v``, ``loss_policy``, ``loss_daib``, ``loss_q``; means and spreads of value, advantage
@@ -144,16 +145,19 @@ class IQL(ImageAgent):
         """
         random_state = self._generator.get_state()
         try:
-            inputs = self._inputs.make(batch, self.frozen, self._generator)
             scale = self.config.advantage_scale if advantage_scale is None else advantage_scale
-            terms, metrics = self._losses(inputs, progress, scale)
+            pull = self.config.q_gradient_weight if q_gradient_weight is None else q_gradient_weight
+            inputs = self._inputs.make(batch, self.frozen, self._generator, all_rows=pull > 0)
+            terms, metrics = self._losses(inputs, progress, scale, pull)
             return self._step(terms, metrics, self.config.lr if lr is None else lr)
         except NumericsError as error:
             self._generator.set_state(random_state)
             self._optimiser.zero_grad(set_to_none=True)
             raise _with_cause(error, batch) from None
 
-    def _losses(self, x: Inputs, progress: float, scale: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _losses(
+        self, x: Inputs, progress: float, scale: float, pull: float
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The terms of the loss, to be summed, and other numbers worth a look."""
         config = self.config
         value = self.critic.v(x.v)[0]
@@ -165,8 +169,8 @@ class IQL(ImageAgent):
         terms = {"loss_v": losses.value_loss(value, target_q, config.expectile)}
         metrics: dict[str, Tensor] = {}
         if len(x.policy):
-            weight = losses.advantage_weights(advantage[x.rows], scale, config.weight_clip)
-            terms |= self._policy_losses(x, weight, progress, metrics)
+            weight = losses.advantage_weights(advantage[x.rows][x.imitated], scale, config.weight_clip)
+            terms |= self._policy_losses(x, weight, pull, progress, metrics)
         q = self.critic.q(x.q, x.action)
         terms["loss_q"] = losses.q_loss(q, target)
         metrics |= {
@@ -179,30 +183,33 @@ class IQL(ImageAgent):
         return terms, metrics
 
     def _policy_losses(
-        self, x: Inputs, weight: Tensor, progress: float, metrics: dict[str, Tensor]
+        self, x: Inputs, weight: Tensor, pull: float, progress: float, metrics: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Equation 3 and L_DAIB(z^pi) on the policy's rows, with their (P,) weights."""
-        config = self.config
+        """Equation 3 on the rows that are imitated, with their weights; L_DAIB(z^pi) and -Q on all of the policy's."""
         mean, code = self.actor.decide(x.policy, not self.frozen, self._generator)
-        action = x.action[x.rows]
+        terms = {}
+        if len(weight):
+            terms["loss_policy"] = self._imitation(mean[x.imitated], x.action[x.rows][x.imitated], weight, metrics)
+        if not self.frozen:
+            terms["loss_daib"], parts = self.actor.bottleneck.penalty(code, x.domain[x.rows], progress)
+            metrics |= parts
+        if pull > 0:
+            terms["loss_q_of_mean"] = -pull * self._minimum(self.target.head(x.target[x.rows], mean)).mean()
+        return terms
+
+    def _imitation(self, mean: Tensor, action: Tensor, weight: Tensor, metrics: dict[str, Tensor]) -> Tensor:
+        """Equation 3."""
         metrics |= {
             "weight_mean": weight.mean(),
             "weight_max": weight.max(),
-            "weight_clipped": (weight > 0.999 * config.weight_clip).float().mean(),
+            "weight_clipped": (weight > 0.999 * self.config.weight_clip).float().mean(),
             "weight_effective": losses.effective_share(weight),
             "policy_std": self.actor.log_std.exp().mean(),
             "policy_error": (mean - action).square().mean().sqrt(),
         }
-        if config.normalise_weights:
+        if self.config.normalise_weights:
             weight = weight / weight.mean()
-        terms = {"loss_policy": losses.policy_loss(losses.log_probability(mean, self.actor.log_std, action), weight)}
-        if not self.frozen:
-            terms["loss_daib"], parts = self.actor.bottleneck.penalty(code, x.domain[x.rows], progress)
-            metrics |= parts
-        if config.q_gradient_weight > 0:
-            q_of_mean = self._minimum(self.target.head(x.target[x.rows], mean)).mean()
-            terms["loss_q_of_mean"] = -config.q_gradient_weight * q_of_mean
-        return terms
+        return losses.policy_loss(losses.log_probability(mean, self.actor.log_std, action), weight)
 
     def _minimum(self, q: Tensor) -> Tensor:
         """(E, B) -> (B,), the minimum over all critics or over a random few."""

@@ -37,7 +37,9 @@ class IQLConfig(ImageAgentConfig):
     normalise_weights: bool = False
     """Divide the weights by their batch mean, so that the bottleneck's penalty keeps its strength beside them."""
     q_gradient_weight: float = 0.0
-    """Weight of -Q(s, mean action) in the policy's loss; 0 is pure advantage-weighted regression."""
+    """Weight of -Q(s, mean action) in the policy's loss, on all rows of a batch, imitated or not (as in TD3+BC by
+    Fujimoto and Gu 2021; Park et al. 2024 find it the better extraction); 0 is pure advantage-weighted regression.
+    Practice has its own."""
     target_bounds: tuple[float, float] = (0.0, 1.0)
     """Range of returns, to which targets are clamped: [0, 1] for a reward of 1 at the end."""
     initial_std: float = 0.4

@@ -189,13 +189,14 @@ class SAC(ImageAgent):
         progress: float = 1.0,
         lr: float | None = None,
         advantage_scale: float | None = None,
+        q_gradient_weight: float | None = None,
     ) -> dict[str, float]:
         """One gradient step of critics, policy and temperature, all evaluated at the same weights.
 
         Args:
             batch: B transitions as images, or as features from `encode` (with frozen convolutions only). Images are
                 augmented where the domain is >= 0.
-            progress, advantage_scale: for IQL; they have no meaning here.
+            progress, advantage_scale, q_gradient_weight: for IQL; they have no meaning here.
             lr: learning rate; default: the setting.
 
         Returns:

@@ -12,6 +12,7 @@ from typing import Any
 from lotj.distributed.workers import Workers, find_workers
 from lotj.errors import DataError, SettingsError
 from lotj.files import atomic_write, storage_errors
+from lotj.runs import first_difference
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -120,11 +121,8 @@ def _read(job: Job, folder: Path) -> Any:
         raise DataError(f"{path} is not the result of a job ({error}): remove it, and the job is done again") from error
     wanted = json.loads(json.dumps(dict(job.arguments)))
     if arguments != wanted:
-        other = sorted(key for key in arguments.keys() | wanted.keys() if arguments.get(key) != wanted.get(key))[0]
-        raise DataError(
-            f"{path} is of {other} {arguments.get(other)!r}, not {wanted.get(other)!r}: remove it, or choose another "
-            "folder"
-        )
+        other = first_difference(arguments, dict.fromkeys(arguments) | wanted)
+        raise DataError(f"{path} is of {other}: remove it, or choose another folder")
     return result
 
 

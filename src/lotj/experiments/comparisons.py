@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lotj.distributed import Job
-from lotj.experiments.study import practice_job, pretrain_job
+from lotj.experiments.study import practice_job, practice_settings, pretrain_job
 from lotj.experiments.tables import Cell, SuccessTable
 
 CONNECTORS = {
@@ -42,12 +42,20 @@ BASELINES = ("localizer", "state-iql", "sac")
 
 
 PRACTICES: dict[str, dict[str, Any]] = {
-    "paper": {"online_fraction": 0.25, "hold_frames": 1, "calibrate": False, "confirm": "look", "imitate": "all"},
+    "paper": {
+        "online_fraction": 0.25,
+        "hold_frames": 1,
+        "calibrate": False,
+        "confirm": "look",
+        "imitate": "all",
+        "q_gradient_weight": 0.0,
+    },
     "ours": {},
     "look": {"confirm": "look"},
     "one-frame": {"hold_frames": 1},
     "fixed-threshold": {"calibrate": False},
     "imitate-all": {"imitate": "all"},
+    "no-q-gradient": {"q_gradient_weight": 0.0},
     "online-25": {"online_fraction": 0.25},
     "online-50": {"online_fraction": 0.5},
     "scale-20": {"advantage_scale": 20.0},
@@ -129,6 +137,7 @@ PARTS = (
     Method("one frame", "iql", "practice", None, practice="one-frame"),
     Method("threshold not calibrated", "iql", "practice", None, practice="fixed-threshold"),
     Method("failures imitated too", "iql", "practice", None, practice="imitate-all"),
+    Method("imitation alone", "iql", "practice", None, practice="no-q-gradient"),
     Method("25 % online", "iql", "practice", None, practice="online-25"),
     Method("50 % online", "iql", "practice", None, practice="online-50"),
     Method("advantage scale 20", "iql", "practice", None, practice="scale-20"),
@@ -197,9 +206,8 @@ class Comparison:
                         "robot": ROBOTS[seed % len(ROBOTS)],
                         "seed": seed,
                         "agent": agent,
-                        "practice": PRACTICES[practice],
+                        "practice": practice_settings(preset, trials=trials, **PRACTICES[practice]),
                         "controllers": _controllers(self.scenario, agent, variant, practice),
-                        "trials": trials,
                         "evaluation_trials": evaluation_trials,
                     }
                     needs, machine = (_trained(arguments, variant, seed),), {"threads": threads}

@@ -62,7 +62,14 @@ def _paper() -> Preset:
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
         localizer=LocalizerConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
-        practice=PracticeConfig(online_fraction=0.25, hold_frames=1, calibrate=False, confirm="look", imitate="all"),
+        practice=PracticeConfig(
+            online_fraction=0.25,
+            hold_frames=1,
+            calibrate=False,
+            confirm="look",
+            imitate="all",
+            q_gradient_weight=0.0,
+        ),
     )
 
 

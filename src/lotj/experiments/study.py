@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lotj.errors import SettingsError
 from lotj.evaluation import EvaluationResult
 from lotj.experiments.presets import Preset, find_preset
-from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase, with_practice
+from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
-from lotj.runs import Run, find_run
+from lotj.runs import Run, find_run, first_difference, plain, restore_settings
+from lotj.training.practice import PracticeConfig
 
 
 def pretrain_job(
@@ -66,7 +67,6 @@ def practice_job(
     agent: str,
     practice: Mapping[str, Any],
     controllers: Sequence[str],
-    trials: int,
     evaluation_trials: int,
     threads: int,
 ) -> dict[str, Any]:
@@ -77,16 +77,24 @@ def practice_job(
         pretrained: folder of the pretraining's job.
         folder: of this job alone; the run's folder is made in it.
         connector, scenario, robot, seed, agent: see `lotj practice --help`.
-        practice: practice settings that are not the preset's.
+        practice: from `practice_settings`.
         controllers: which to evaluate, see `lotj.experiments.entrants`.
-        trials: of practice.
         evaluation_trials: of each controller.
         threads: processor threads of the learner.
+
+    Raises:
+        SettingsError: the folder holds a run that was begun with other practice settings.
 
     Returns:
         ``evaluations``: controller -> ``success`` (n,) and ``seed`` (n,); ``run``, and ``seconds`` of practice.
     """
-    settings = with_practice(find_preset(preset), **practice, trials=trials, threads=threads)
+    settings = replace(
+        find_preset(preset), practice=restore_settings(PracticeConfig, {**practice, "threads": threads}, folder)
+    )
+    begun = _begun(Path(folder), "practice")
+    other = begun and first_difference(begun.config["practice"], practice)
+    if begun and other:
+        raise SettingsError(f"{begun.path} was begun with {other}: remove it, and the job begins anew")
     run, _ = practice_phase(
         settings,
         find_run(Path(pretrained), "pretrain"),
@@ -95,7 +103,7 @@ def practice_job(
         scenario,
         robot,
         seed=seed,
-        resume=_begun(Path(folder), "practice"),
+        resume=begun,
         live=False,
         agent=agent,
     )
@@ -106,6 +114,18 @@ def practice_job(
         "seconds": _seconds(run, "practice"),
         "evaluations": {result.name: _outcomes(result) for result in results},
     }
+
+
+def practice_settings(preset: str, **changes: Any) -> dict[str, Any]:
+    """All practice settings that a job's result depends on, as JSON values: a preset may change, its name does not.
+
+    Args:
+        preset: its name.
+        changes: settings that are not the preset's.
+    """
+    settings = plain(asdict(replace(find_preset(preset).practice, **changes)))
+    del settings["threads"]  # how, not what
+    return settings
 
 
 def with_variant(preset: Preset, part: str, variant: Variant) -> Preset:

@@ -61,6 +61,28 @@ def changed_flags(settings: Any, default: Any, prefix: str = "") -> list[str]:
     return words
 
 
+def first_difference(values: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str | None:
+    """Where settings, as (nested) JSON values, are not those that are wanted, in words; None where all of these agree.
+
+    Args:
+        values: what there is; settings that nothing is wanted of are left out.
+        wanted: what there should be.
+        prefix: name of the settings with a dot.
+
+    Returns:
+        e.g. ``imitate 'all', not 'successes'``.
+    """
+    for name, value in wanted.items():
+        have = values.get(name)
+        if isinstance(value, Mapping) and isinstance(have, Mapping):
+            inner = first_difference(have, value, f"{prefix}{name}.")
+            if inner:
+                return inner
+        elif have != value:
+            return f"{prefix}{name} {have!r}, not {value!r}"
+    return None
+
+
 def _restore(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return restore_settings(hint, value, where)  # type: ignore[arg-type]

@@ -80,6 +80,9 @@ class PracticeConfig:
     """`trial`: all updates at its end, so that the robot need not stand still in contact; `step`: after each step."""
     advantage_scale: float | None = None
     """Multiplies the advantage in the exponent of equation 3; None takes the agent's."""
+    q_gradient_weight: float = 100.0
+    """Weight of -Q(s, mean action) in the policy's loss (paper: 0). Imitation says nothing of where no success has come
+    by, and there the policy forgets what it knew; Q has seen the failures, too (lab notes)."""
     imitate: Literal["all", "successes"] = "successes"
     """Which of the part's own trials the policy learns from: all (paper), or those that ended in predicted success, for
     where little succeeds it unlearns the prior data's way down by imitating what failed (lab notes). Values are learnt
@@ -126,6 +129,8 @@ class PracticeConfig:
             )
         if self.advantage_scale is not None and not self.advantage_scale > 0:
             raise SettingsError(f"practice advantage_scale {self.advantage_scale}: must be above 0")
+        if self.q_gradient_weight < 0:
+            raise SettingsError(f"practice q_gradient_weight {self.q_gradient_weight}: must not be negative")
         if min(self.exploration_noise, self.exploration_noise_end) < 0:
             raise SettingsError("practice exploration_noise: must not be negative")
 
@@ -150,7 +155,14 @@ class Agent(FeatureEncoder, Protocol):
         """(B,) values of images or their features."""
         ...
 
-    def update(self, batch: Batch, progress: float = 1.0, *, advantage_scale: float | None = None) -> dict[str, float]:
+    def update(
+        self,
+        batch: Batch,
+        progress: float = 1.0,
+        *,
+        advantage_scale: float | None = None,
+        q_gradient_weight: float | None = None,
+    ) -> dict[str, float]:
         """One gradient step; returns named numbers, losses as ``loss_<name>``."""
         ...
 
@@ -446,12 +458,17 @@ class _Practice:
 
     def _learn(self, steps: int, updates: UpdateMeans, rng: np.random.Generator) -> None:
         """The updates due for `steps` steps of the robot."""
-        if self._buffer.trials < self._config.warmup_trials:
+        config = self._config
+        if self._buffer.trials < config.warmup_trials:
             return
         started = time.perf_counter()
-        for _ in range(steps * self._config.updates_per_step):
+        for _ in range(steps * config.updates_per_step):
             batch = self._replay.sample(rng)
-            updates.add(self._agent.update(batch, 1.0, advantage_scale=self._config.advantage_scale))
+            updates.add(
+                self._agent.update(
+                    batch, advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight
+                )
+            )
         updates.seconds += time.perf_counter() - started
 
     def _report_loss(self, number: int, error: RobotError) -> None:

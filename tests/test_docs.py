@@ -1,0 +1,47 @@
+"""Figures in docs/ are those of results/: pages are filled by `scripts/fill_tables.py`."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+spec = importlib.util.spec_from_file_location("fill_tables", ROOT / "scripts" / "fill_tables.py")
+assert spec is not None and spec.loader is not None
+fill_tables = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(fill_tables)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_tables_of_a_page_are_those_of_the_results(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert text.count("<!-- table: ") == len(fill_tables.BLOCK.findall(text))  # none left open
+    assert fill_tables.fill(page) == text, "run `python scripts/fill_tables.py`"
+
+
+def test_counts_as_markdown(tmp_path: Path) -> None:
+    """9 and 3 of 10 are 12 of 20: Wilson's interval is 0.387 to 0.781 (Newcombe 1998, method 3, by hand)."""
+    file = tmp_path / "table.csv"
+    file.write_text(
+        "connector,method,successes,n,low,high,by_seed,best,paper_of_20\n"
+        "plug,ours,9,10,0.596,0.982,9/10,1,19\nbrick,ours,3,10,0.108,0.603,3/10,0,\n"
+    )
+    lines = fill_tables.markdown(file).splitlines()
+    assert lines[0] == "| method | plug | brick | all |"
+    assert lines[2] == "| ours | **9**/10 (60-98 %) [19] | 3/10 (11-60 %) | 12/20 (39-78 %) [19/20] |"
+
+
+def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "there.csv").write_text("method,figure,mean,half_width\nDAIB,all,0.88123,0.0212\nERM,all,0.7,\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Before.\n<!-- table: there.csv -->\nold\n<!-- end of table -->\n"
+        "<!-- table: missing.csv -->\n<!-- end of table -->\nAfter.\n"
+    )
+    assert fill_tables.fill(page) == (
+        "Before.\n<!-- table: there.csv -->\n"
+        "| method | all |\n| --- | --- |\n| DAIB | 0.881 ± 0.021 |\n| ERM | 0.700 |\n"
+        "<!-- end of table -->\n<!-- table: missing.csv -->\n*Not run yet.*\n<!-- end of table -->\nAfter.\n"
+    )
