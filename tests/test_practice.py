@@ -322,17 +322,55 @@ def test_a_full_disk_is_named_and_loses_nothing(prior: Dataset, cache: Path, tmp
     assert_same(outcome(whole), outcome(full))
 
 
-def test_a_dislodged_trial_is_void_and_counted(prior: Dataset, cache: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("dislodged", "steps", "updates", "kept"),
+    [("discard", [6, 2, 2, 6], [6, 0, 0, 6], [1, 4]), ("failure", [6, 3, 3, 6], [6, 3, 3, 6], [1, 2, 3, 4])],
+)
+def test_a_dislodged_trial_is_counted_and_nothing_or_a_failure(
+    prior: Dataset, cache: Path, tmp_path: Path, dislodged: str, steps: list[int], updates: list[int], kept: list[int]
+):
+    """The third step of the second and third trial dislodges."""
     run = new_run(tmp_path)
-    config = make_config(cache, trials=4)
+    config = make_config(cache, trials=4, dislodged=dislodged)
     robot, reward = ToyRobot(dislodges=frozenset({2, 3})), ListedReward([])
     result = practice(robot, make_agent(), reward, prior, config, run, live=False)
     assert (result.trials, result.discarded) == (4, 2)
     rows = run.metrics()
     assert [row["discarded"] for row in rows] == [0, 1, 1, 0]
-    assert [row["steps"] for row in rows] == [6, 2, 2, 6]
-    assert [row["updates"] for row in rows] == [6, 0, 0, 6]
-    assert [trial_path(run.path, n).exists() for n in (1, 2, 3, 4)] == [True, False, False, True]
+    assert [row["steps"] for row in rows] == steps
+    assert [row["updates"] for row in rows] == updates
+    assert [n for n in (1, 2, 3, 4) if trial_path(run.path, n).exists()] == kept
+    if dislodged == "failure":
+        trial = load_trial(run.path, 2)
+        assert trial.lost and len(trial) == 3 and not trial.scores.any()
+        np.testing.assert_array_equal(trial.frames[3], trial.frames[2])  # nobody saw what came after
+
+
+def test_a_trial_lost_in_a_touch_teaches_nothing(prior: Dataset, cache: Path, tmp_path: Path):
+    """Two steps, the second frame counts as success, and the press, the third motion, dislodges: no step's fault."""
+    run = new_run(tmp_path)
+    config = make_config(cache, trials=2, confirm="touch", hold_frames=1, reward_threshold=0.5, calibrate=False)
+    trial_path(run.path, 2).parent.mkdir()
+    trial_path(run.path, 2).write_bytes(b"left by a killed sitting")
+    scores = [0.0] * 6 + [0.0, 0.9]
+    result = practice(
+        ToyRobot(dislodges=frozenset({2})), make_agent(), ListedReward(scores), prior, config, run, live=False
+    )
+    assert result.discarded == 1 and run.metrics()[1]["steps"] == 2
+    assert not trial_path(run.path, 2).exists()
+
+
+def test_resumed_after_a_lost_plug_is_identical(prior: Dataset, cache: Path, tmp_path: Path):
+    """Practice stops after the loss in trial 2 where one may be lost in a row, and goes on with trial 3."""
+    runs = [new_run(tmp_path / name) for name in ("whole", "stopped")]
+    config = make_config(cache, trials=4, imitate="successes")
+    practice(ToyRobot(dislodges=frozenset({2})), make_agent(), ColourReward(), prior, config, runs[0], live=False)
+    careful = dataclasses.replace(config, max_dislodged=1)
+    with pytest.raises(RobotError, match="1 trials in a row"):
+        practice(ToyRobot(dislodges=frozenset({2})), make_agent(), ColourReward(), prior, careful, runs[1], live=False)
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, careful, runs[1], live=False, resume=True)
+    assert [row["discarded"] for row in runs[1].metrics()] == [0, 1, 0, 0]
+    assert_same(outcome(runs[0]), outcome(runs[1]))
 
 
 def test_dislodged_again_and_again_stops_and_can_go_on(prior: Dataset, cache: Path, tmp_path: Path):

@@ -172,6 +172,23 @@ def test_a_trial_that_touch_has_denied_stays_no_success():
         assert np.unique(drawn.next_observation["map"][drawn.terminated, 0]).tolist() == ends
 
 
+def test_a_lost_plug_is_an_end_without_reward_whatever_is_judged_anew():
+    """Frames 0 1 2 3 of the lost trial, 4 5 6 of one that ran out of time: only the loss is an end."""
+    online = OnlineBuffer(keep_images=False, imitate_successes=True)
+    lost = replace(make_trial(1, steps=3, first=0), terminated=True, truncated=False)
+    assert lost.lost and not make_trial(1, 3, 0).lost and not make_trial(1, 3, 0, success=True).lost
+    online.append(lost)
+    online.append(make_trial(2, steps=2, first=4))
+    for judge in (False, True):
+        if judge:
+            online.relabel(0.5, hold_frames=1)
+        drawn = online.sample(200, np.random.default_rng(0))
+        before = drawn.observation["map"][:, 0]
+        np.testing.assert_array_equal(drawn.terminated, before == 2)
+        np.testing.assert_array_equal(drawn.truncated, before == 5)
+        assert not drawn.reward.any() and drawn.policy is not None and not drawn.policy.any()
+
+
 def test_offline_views_are_drawn_for_each_frame_on_its_own():
     batch = make_features(4).sample(8000, np.random.default_rng(0))
     row, view = np.divmod(batch.observation["map"][:, 0].astype(int), 100)

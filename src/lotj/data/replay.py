@@ -34,7 +34,7 @@ class Trial:
         actions: (T, 3) float32 in [-1, 1].
         scores: (T,) float32, the reward model's probability for frames 1 to T.
         rewards: (T,) float32, 1 where the prediction counted as success, else 0.
-        terminated: the trial ended because the prediction said success.
+        terminated: the trial ended because the prediction said success, or because the plug was lost.
         truncated: the trial ended by its step limit (the last state still bootstraps).
     """
 
@@ -50,6 +50,11 @@ class Trial:
     def __len__(self) -> int:
         """Number of steps T."""
         return len(self.actions)
+
+    @property
+    def lost(self) -> bool:
+        """Whether its last step has dislodged the plug: an end without reward."""
+        return self.terminated and not self.rewards.any()
 
 
 def first_success(scores: np.ndarray, threshold: float, hold_frames: int = 1) -> int:
@@ -110,7 +115,7 @@ class _Rows:
 
 
 class OnlineBuffer:
-    """Transitions of the finished practice trials. A trial enters whole, at its end, or (dislodged) never.
+    """Transitions of the finished practice trials. A trial enters whole, at its end, or never.
 
     Args:
         keep_images: hold frames instead of features, for an agent whose convolutions go on learning.
@@ -126,6 +131,7 @@ class OnlineBuffer:
         self._outcome = _Rows()
         self._scores: list[np.ndarray] = []
         self._ended: list[bool] = []  # of each trial, whether it ended in success
+        self._lost: list[bool] = []  # of each trial, whether it ended in a dislodged plug
         self._won = np.zeros(0, bool)  # of each transition, whether its trial ended in success
         self._drawn = np.zeros(0, np.int64)  # transitions that may be drawn
         self._frames = 0
@@ -157,7 +163,8 @@ class OnlineBuffer:
         outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
         self._outcome.append(outcome.astype(np.float32))
         self._scores.append(trial.scores)
-        self._ended.append(trial.terminated)
+        self._ended.append(trial.terminated and not trial.lost)
+        self._lost.append(trial.lost)
         self._won = np.append(self._won, np.full(steps, bool(trial.rewards.max() > 0)))
         self._drawn = np.append(self._drawn, self._transitions + np.arange(steps))
         self._frames += steps + 1
@@ -166,6 +173,7 @@ class OnlineBuffer:
 
     def relabel(self, threshold: float, hold_frames: int, ended_only: bool = False) -> None:
         """Judge all trials anew by their scores: reward and end at the first success, and nothing after it is drawn.
+        A lost plug stays the end that it was.
 
         Args:
             threshold, hold_frames: see `first_success`.
@@ -173,12 +181,13 @@ class OnlineBuffer:
         """
         outcome = np.zeros((self._transitions, 3), np.float32)
         drawn, start = [], 0
-        for scores, ended in zip(self._scores, self._ended, strict=True):
+        for scores, ended, lost in zip(self._scores, self._ended, self._lost, strict=True):
             steps = len(scores)
-            success = first_success(scores, threshold, hold_frames) if ended or not ended_only else steps
+            judged = not lost and (ended or not ended_only)
+            success = first_success(scores, threshold, hold_frames) if judged else steps
             last = start + min(success, steps - 1)
             self._won[start : start + steps] = success < steps
-            outcome[last] = [1.0, 1.0, 0.0] if success < steps else [0.0, 0.0, 1.0]
+            outcome[last] = [1.0, 1.0, 0.0] if success < steps else [0.0, lost, not lost]
             drawn.append(np.arange(start, last + 1))
             start += steps
         self._outcome.replace(outcome)

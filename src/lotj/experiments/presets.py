@@ -69,6 +69,7 @@ def _paper() -> Preset:
             confirm="look",
             imitate="all",
             q_gradient_weight=0.0,
+            dislodged="discard",
         ),
     )
 

@@ -36,7 +36,7 @@ from lotj.training.live_view import LiveView
 from lotj.training.practice_features import FeatureConfig, FeatureEncoder, prepare_features
 from lotj.training.practice_threshold import Threshold
 from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
-from lotj.training.practice_trials import RunningTrial, UpdateMeans, load_trial, save_trial
+from lotj.training.practice_trials import RunningTrial, UpdateMeans, load_trial, save_trial, trial_path
 
 CHECKPOINT = "practice"
 """Name of the checkpoint in the run folder: the agent after the last finished trial."""
@@ -101,6 +101,9 @@ class PracticeConfig:
     """Kinds of prior episodes to learn from; the actions of the others (half in, withdrawn) are no example."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
     """Which offline transitions are kept as features."""
+    dislodged: Literal["discard", "failure"] = "failure"
+    """What is learnt of a trial in which a step of the policy has dislodged the plug: nothing, or that nothing follows
+    that step. The robot says so itself, see `Robot.move`."""
     max_dislodged: int = 10
     """Trials in a row that may be lost to a dislodged plug before practice stops."""
     threads: int = 2
@@ -337,7 +340,7 @@ class _Practice:
             done, self._discarded = state["trial"], state["discarded"]
             self._agent.load_state_dict(state["agent"])
             for number in range(1, done + 1):
-                if number not in self._discarded:
+                if number not in self._discarded or trial_path(self._run.path, number).exists():
                     self._take_in(load_trial(self._run.path, number))
         self._run.rewind(done)
         self._denied = [int(row.get("denied_pushes", 0)) for row in self._run.metrics() if not row["discarded"]]
@@ -354,13 +357,13 @@ class _Practice:
         except DislodgedError as error:
             lost = error
             self._discarded.append(number)
+            if self._config.dislodged == "failure" and steps.tried is not None:
+                self._keep(steps.finish_lost(number), updates)
+            else:  # what a killed sitting may have left
+                trial_path(self._run.path, number).unlink(missing_ok=True)
         else:
-            trial = steps.finish(number)
-            save_trial(self._run.path, trial)
-            self._take_in(trial)
+            self._keep(steps.finish(number), updates)
             self._denied.append(steps.denied)
-            if self._config.update_when == "trial":
-                self._learn(len(trial), updates, _generator(self._run.seed, number, "updates"))
         row = {"trial": number, "seed": trial_seed(self._run.seed, number), "discarded": int(lost is not None)}
         row |= steps.row() | updates.row()
         row |= {"threshold": threshold, "alarm": int(alarming(self._denied))}
@@ -371,9 +374,18 @@ class _Practice:
         if lost is not None:
             self._report_loss(number, lost)
 
+    def _keep(self, trial: Trial, updates: UpdateMeans) -> None:
+        """To the disk and into the buffer with a finished trial, and the updates that are due for it."""
+        save_trial(self._run.path, trial)
+        self._take_in(trial)
+        if self._config.update_when == "trial":
+            self._learn(len(trial), updates, _generator(self._run.seed, trial.number, "updates"))
+
     def _take_in(self, trial: Trial) -> None:
         """Into the buffer with a finished trial; then all are judged by the threshold that follows from all scores."""
         self._buffer.append(trial)
+        if trial.lost:
+            return
         self._free.see(trial.frames, trial.actions)
         self._threshold.see(trial.scores)
         if self._config.calibrate:
@@ -393,7 +405,9 @@ class _Practice:
             action = self._agent.act(steps.observation, config.sample_policy, policy)[0]
             noise = exploration.normal(0.0, self._noise(number), ACTION_DIM)
             action = np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+            steps.tried = action
             self._add(number, steps, action, self._robot.move(action))
+            steps.tried = None
             if config.update_when == "step":
                 self._learn(1, updates, sampling)
             scores = np.array(steps.scores)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class RunningTrial:
     actions: list[np.ndarray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     success: bool = False
+    tried: np.ndarray | None = None  # the policy's action while the robot executes it
     denied: int = 0  # predicted successes that slid on a push
     value: float = math.nan  # of the start state
 
@@ -53,6 +54,16 @@ class RunningTrial:
     def refute(self) -> None:
         """None of the frames so far was a success, whatever they score."""
         self.scores = [0.0] * len(self.scores)
+
+    def finish_lost(self, number: int) -> Trial:
+        """The trial as it is kept where the last action tried has dislodged the plug: that ends it, without reward.
+
+        Nobody has seen what came after, and as the end it need not be known: the last frame stands for it.
+        """
+        assert self.tried is not None
+        self.refute()
+        self.add(self.tried, 0.0, (self.frames[-1], self.features[-1]))
+        return replace(self.finish(number), terminated=True, truncated=False)
 
     def finish(self, number: int) -> Trial:
         """The trial as it is kept. Its last step ended it."""
