@@ -1,12 +1,17 @@
-"""What the benchmarks share: ways of doing a thing timed in turns in one run, and the file that the figures go to."""
+"""What the benchmarks share: ways of doing a thing timed in turns, a process like the command's, and the report."""
 
 from __future__ import annotations
 
+import concurrent.futures as futures
 import json
+import multiprocessing as mp
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def rates(ways: Mapping[str, Callable[[], object]], steps: int, repeats: int) -> dict[str, list[float]]:
@@ -19,6 +24,13 @@ def rates(ways: Mapping[str, Callable[[], object]], steps: int, repeats: int) ->
                 way()
             found[name].append(steps / (time.perf_counter() - started))
     return found
+
+
+def as_command(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a process of its own, with torch's threads set as the command does, see `lotj.cli.main`."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # read when torch is imported, thus too late here
+    with futures.ProcessPoolExecutor(1, mp.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def report(figures: dict[str, Any], out: Path | None) -> None:

@@ -74,7 +74,7 @@ def main() -> None:
             "reward_bare": bare(preset.reward.encoder, preset.reward.batch),
             "agent": lambda: agent.update(images),
             "agent_bare": bare(preset.iql.encoder, passed),
-            "practice": lambda: practising.update(cached),
+            "practice": lambda: practising.update(cached, q_gradient_weight=preset.practice.q_gradient_weight),
         }
         for way in ways.values():
             way()  # the first call of each makes what the others use again

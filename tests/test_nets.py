@@ -15,7 +15,7 @@ from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, adversarial_ramp,
 from lotj.nets.encoder import EncoderConfig, ResNetEncoder, to_tensor
 from lotj.nets.heads import mlp
 from lotj.nets.norm import GroupNorm, standardise
-from lotj.nets.precision import autocast, check_finite
+from lotj.nets.precision import autocast, check_finite, fast_dtype
 from lotj.nets.schedule import warmup_cosine
 
 PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
@@ -127,6 +127,15 @@ def test_group_norm_of_an_image_does_not_depend_on_its_batch() -> None:
 def test_autocast_is_single_precision_when_switched_off() -> None:
     with autocast("cpu", enabled=False):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_few_images_pass_in_single_precision_on_a_cpu() -> None:
+    def dtype(images: int | None) -> torch.dtype:
+        with autocast("cpu", images=images):
+            return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+    assert dtype(1) == dtype(7) == torch.float32
+    assert dtype(8) == dtype(None) == (fast_dtype("cpu") or torch.float32)
 
 
 def test_check_finite_names_what_is_wrong() -> None:

@@ -80,7 +80,7 @@ class InputMaker:
             pixels = to_tensor(images[start : start + _CHUNK], self._device)
             if augment:
                 pixels = self._augment(pixels, generator)
-            with autocast(self._device, self._half):
+            with autocast(self._device, self._half, images=len(pixels)):
                 for name, encoder in encoders.items():
                     out[name][start : start + _CHUNK] = encoder.eval()(pixels)
         for name, encoder in encoders.items():

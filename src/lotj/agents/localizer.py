@@ -125,8 +125,9 @@ class Localizer:
         self.network.eval()
         parts: list[Tensor] = [torch.zeros(0, 3)]
         for first in range(0, len(images), BATCH):
-            with autocast(self.device):
-                predicted = self.network(to_tensor(images[first : first + BATCH], self.device))
+            some = to_tensor(images[first : first + BATCH], self.device)
+            with autocast(self.device, images=len(some)):
+                predicted = self.network(some)
             parts.append(check_finite("located position", predicted.float()).cpu() * POSITION_SCALE)
         return torch.cat(parts).numpy()
 

@@ -176,7 +176,7 @@ class SAC(ImageAgent):
             pixels = to_tensor(images[start : start + _CHUNK], self.device)
             if augment:
                 pixels = self._augment(pixels, generator or self._generator)
-            with autocast(self.device, self.config.half_precision):
+            with autocast(self.device, self.config.half_precision, images=len(pixels)):
                 out[start : start + _CHUNK] = self._encoder.eval()(pixels)
         self._encoder.train(training)
         return {FEATURES: out}

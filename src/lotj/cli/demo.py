@@ -10,7 +10,14 @@ from rich.console import Console
 
 from lotj.cli.collect import collect_with_bar
 from lotj.cli.evaluate import evaluate_with_bar
-from lotj.cli.job import announce_renderer, check_connector, check_scenario, find_device, results_table
+from lotj.cli.job import (
+    announce_renderer,
+    check_connector,
+    check_scenario,
+    find_device,
+    print_alarm,
+    results_table,
+)
 from lotj.errors import SettingsError
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run
@@ -59,7 +66,7 @@ class Command:
         console.rule("2 of 4: pretrain", align="left")
         pretrained = pretrain_phase(preset, data, runs, self.seed, device, self._begun(runs, "pretrain"))
         console.rule(f"3 of 4: practise on {self.connector}, {self.scenario}", align="left")
-        run, _ = practice_phase(
+        run, practised = practice_phase(
             preset,
             pretrained,
             runs,
@@ -69,6 +76,7 @@ class Command:
             device=device,
             resume=self._begun(runs, "practice"),
         )
+        print_alarm(practised, console)
         console.rule("4 of 4: evaluate and report", align="left")
         results = evaluate_with_bar(run, preset.evaluation_trials, device, console)
         run.close()

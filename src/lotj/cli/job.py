@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +16,9 @@ from lotj.evaluation import EvaluationResult
 from lotj.experience import SCENARIOS
 from lotj.runs import Run, find_run
 from lotj.sim.connector import find_connector, training_connectors
+
+if TYPE_CHECKING:
+    from lotj.training.practice import PracticeResult  # torch is slow to import
 
 RUNS = Path("runs")
 """Folder of all runs unless told otherwise."""
@@ -138,6 +141,17 @@ def announce_renderer(console: Console) -> None:
     from lotj.sim.renderer import renderer_info
 
     console.print(f"renderer: {renderer_info()}", markup=False, highlight=False)
+
+
+def print_alarm(result: PracticeResult, console: Console) -> None:
+    """Says it where practice's self-reward is not to be trusted."""
+    if result.alarm:
+        console.print(
+            "ALARM: what looks seated often slides on a push. Do not trust the self-reward on this part: look at the "
+            "report, and at the plug.",
+            style="bold red",
+            soft_wrap=True,
+        )
 
 
 def results_table(results: Sequence[EvaluationResult]) -> Table:

@@ -19,6 +19,7 @@ from lotj.cli.job import (
     find_device,
     flag_value,
     pick_run,
+    print_alarm,
     run_to_resume,
 )
 from lotj.errors import SettingsError
@@ -108,16 +109,11 @@ class Command:
             agent=self.agent,
         )
         run.close()
-        if result.alarm:
-            console.print(
-                "ALARM: what looks seated often slides on a push. Do not trust the self-reward on this part: look at "
-                "the report, and at the plug.",
-                style="bold red",
-                soft_wrap=True,
-            )
+        print_alarm(result, console)
         console.print(
             f"{result.trials} trials, {result.predicted_successes} of them successes by the learned reward, "
-            f"{result.discarded} discarded\n{run.path}: count true successes with `lotj evaluate {run.path}`",
+            f"{result.discarded} ended by a dislodged plug\n"
+            f"{run.path}: count true successes with `lotj evaluate {run.path}`",
             markup=False,
             highlight=False,
             soft_wrap=True,

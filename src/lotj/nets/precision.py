@@ -29,15 +29,24 @@ def fast_dtype(device_type: str) -> torch.dtype | None:
     return None
 
 
-def autocast(device: torch.device | str, enabled: bool = True) -> AbstractContextManager[object]:
+FEW_IMAGES = 8
+"""On a CPU so few images pass through an encoder faster in float32: bringing the weights to 16 bits for them costs more
+than it saves. One image takes 2.1 ms instead of 6.6, eight take as long either way."""
+
+
+def autocast(
+    device: torch.device | str, enabled: bool = True, images: int | None = None
+) -> AbstractContextManager[object]:
     """Context in which convolutions and matrix products run in `fast_dtype` (parameters stay float32).
 
     Args:
         device: where the networks are.
         enabled: False gives plain float32.
+        images: how many pass through the networks without gradient; None where that is no matter.
     """
     kind = torch.device(device).type
-    dtype = fast_dtype(kind) if enabled else None
+    few = kind == "cpu" and images is not None and images < FEW_IMAGES
+    dtype = fast_dtype(kind) if enabled and not few else None
     return nullcontext() if dtype is None else torch.autocast(kind, dtype)
 
 

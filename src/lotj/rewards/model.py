@@ -71,8 +71,9 @@ class RewardModel:
         """
         parts = [np.zeros(0, np.float32)]
         for first in range(0, len(images), BATCH):
-            with autocast(self.device):
-                logits = self.classifier(to_tensor(images[first : first + BATCH], self.device))
+            some = to_tensor(images[first : first + BATCH], self.device)
+            with autocast(self.device, images=len(some)):
+                logits = self.classifier(some)
             parts.append(torch.sigmoid(check_finite("reward score", logits)).cpu().numpy())
         return np.concatenate(parts)
 

@@ -1,0 +1,79 @@
+"""Control steps with images of lotj's environment, in rounds; run by `benchmarks/peer_env.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rounds import Round, serve
+
+from lotj.envs.insertion import InsertionEnv
+from lotj.sim.bench import RATE_HZ
+from lotj.sim.renderer import renderer_info
+from lotj.sim.scene import CAMERAS, TIMESTEP
+
+import mujoco  # after lotj.sim, which chooses the renderer  # isort: skip
+
+SUBSTEPS = round(1 / RATE_HZ / TIMESTEP)
+
+
+def seconds(action: Callable[[], object], count: int) -> float:
+    """Of one call, the mean of some."""
+    started = time.perf_counter()
+    for _ in range(count):
+        action()
+    return (time.perf_counter() - started) / count
+
+
+def player(env: InsertionEnv) -> Round:
+    """What does a round: `steps` control steps in episodes of `episode`, then `parts` of each part of a step alone."""
+    rng = np.random.default_rng(0)
+    bench = env.bench
+
+    def draw() -> np.ndarray:
+        return rng.uniform(-1, 1, 3) * [1, 1, 0.5] - [0, 0, 0.5]  # downwards, where the contacts are
+
+    def play(request: dict[str, Any]) -> dict[str, Any]:
+        resets, step_s, reset_s, episode = 0, 0.0, 0.0, request["episode"]
+        for first in range(0, request["steps"], episode):
+            reset_s += seconds(env.reset, 1)
+            resets += 1
+            count = min(episode, request["steps"] - first)
+            step_s += count * seconds(lambda: env.step(draw()), count)
+        parts = request["parts"]
+        found = {
+            "render": seconds(bench.render, parts),
+            "without_images": seconds(lambda: bench.move(draw() * env.action_scale), parts),
+            "physics": seconds(lambda: mujoco.mj_step(bench.model, bench.data, SUBSTEPS), parts),
+        }
+        return {"step_s": step_s, "reset_s": reset_s, "steps": request["steps"], "resets": resets, "parts_s": found}
+
+    return play
+
+
+def begin() -> tuple[dict[str, Any], Round]:
+    """Make the environment; what it is, and what does rounds."""
+    settings = json.loads(sys.argv[1])
+    env = InsertionEnv(settings["connector"], image_size=settings["image_size"], end_on_success=False, max_steps=10**9)
+    env.reset(seed=0)
+    model = env.bench.model
+    about = {
+        "mujoco": mujoco.__version__,
+        "renderer": renderer_info().device,
+        "cameras": list(CAMERAS),
+        "control_hz": RATE_HZ,
+        "physics_steps_per_control_step": SUBSTEPS,
+        "multisampling": int(model.vis.quality.offsamples),
+        "degrees_of_freedom": model.nv,
+        "geoms": model.ngeom,
+        "mesh_faces": int(model.nmeshface),
+    }
+    return about, player(env)
+
+
+if __name__ == "__main__":
+    serve(begin)
