@@ -182,11 +182,11 @@ def test_halves_of_two_pretrainings_make_a_third_without_training(data, tmp_path
     plain = replace(IQL_CONFIG, bottleneck=replace(BOTTLENECK, variant="erm"))
     one, two, both = (Run.create(tmp_path / name, "pretrain", {}, seed=0) for name in ("one", "two", "both"))
     train(data, one)
-    pretrain(*data, REWARD_CONFIG, plain, CONFIG, two, live=False)
+    pretrain(data[0], data[1], REWARD_CONFIG, plain, CONFIG, two, live=False)
     take_over(both, one, REWARD)
     take_over(both, two, AGENT)
     written = (both.path / "agent_report.json").stat().st_mtime_ns
-    pretrain(*data, REWARD_CONFIG, plain, CONFIG, both, live=False, resume=True)
+    pretrain(data[0], data[1], REWARD_CONFIG, plain, CONFIG, both, live=False, resume=True)
     count = len(load_reward(one).classifier.state_dict())
     expected = weights(two)[:-count] + weights(one)[-count:]
     assert all(torch.equal(w, e) for w, e in zip(weights(both), expected, strict=True))
@@ -208,7 +208,7 @@ def test_taken_over_halves_must_be_finished_and_fit(data, tmp_path):
     take_over(run, other, REWARD)
     wider = replace(REWARD_CONFIG, hidden=(9,))
     with pytest.raises(CheckpointError, match="made with another config"):
-        pretrain(*data, wider, IQL_CONFIG, CONFIG, run, live=False, resume=True)
+        pretrain(data[0], data[1], wider, IQL_CONFIG, CONFIG, run, live=False, resume=True)
 
 
 def test_resuming_with_other_settings_or_data_is_refused(data, tmp_path):
