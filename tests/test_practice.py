@@ -115,24 +115,32 @@ def test_the_seed_matters(prior: Dataset, cache: Path, tmp_path: Path):
     assert not np.array_equal(one.frames[0], other.frames[0])
 
 
-@pytest.mark.parametrize("weight", [0.0, 100.0])
-def test_policy_stays_where_it_may_imitate_nothing_and_no_q_pulls(
-    prior: Dataset, cache: Path, tmp_path: Path, weight: float
-):
-    """No trial counts as a success and no prior data are drawn: values move, the policy does not but for their pull."""
+def test_policy_stays_while_it_may_imitate_nothing(prior: Dataset, cache: Path, tmp_path: Path):
+    """No trial counts as a success, so that there is no pull of Q either, and no prior data are drawn: values move, the
+    policy does not."""
     run, agent = new_run(tmp_path), make_agent()
     agent.freeze_convolutions()
     policy, value = (copy.deepcopy(agent.state_dict()["modules"][name]) for name in ("actor", "critic"))
     settings = {"reward_threshold": 0.999999, "calibrate": False, "online_fraction": 1.0, "imitate": "successes"}
-    settings |= {"max_steps": 3, "hold_frames": 4, "q_gradient_weight": weight}
+    settings |= {"max_steps": 3, "hold_frames": 4, "q_gradient_weight": 100.0}
     config = make_config(cache, trials=3, warmup_trials=1, **settings)
     practice(ToyRobot(), agent, ColourReward(), prior, config, run, live=False)
-    if weight:
-        head = agent.state_dict()["modules"]["actor"]["head.0.weight"]
-        assert not torch.equal(head, policy["head.0.weight"])
-    else:
-        assert_same(agent.state_dict()["modules"]["actor"], policy)
+    assert_same(agent.state_dict()["modules"]["actor"], policy)
     assert not torch.equal(agent.state_dict()["modules"]["critic"]["v.last.weight"], value["v.last.weight"])
+
+
+def test_pull_of_q_grows_with_the_successes(prior: Dataset, cache: Path, tmp_path: Path):
+    """One success of four is a quarter of the weight: 8 then pulls as 2 does that needs no more."""
+    ends = []
+    for weight, successes in ((8.0, 4), (2.0, 1), (8.0, 1)):
+        run = new_run(tmp_path / f"{weight} {successes}")
+        pull = {"q_gradient_weight": weight, "q_gradient_successes": successes}
+        config = make_config(cache, trials=1, hold_frames=1, **pull)
+        practice(ToyRobot(), make_agent(), ListedReward([0.0, 0.9]), prior, config, run, live=False)
+        ends.append(outcome(run))
+    assert_same(ends[0], ends[1])
+    rows = [rows[-1] for rows, _ in ends]
+    assert rows[0]["updates"] == 2 and rows[2]["loss/q_of_mean"] != rows[0]["loss/q_of_mean"]
 
 
 def test_advantage_scale_of_practice_replaces_the_agents(prior: Dataset, cache: Path, tmp_path: Path):
@@ -485,6 +493,7 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         ({"updates_per_step": -1}, "updates_per_step -1"),
         ({"advantage_scale": 0.0}, "advantage_scale 0.0: must be above 0"),
         ({"q_gradient_weight": -1.0}, "q_gradient_weight -1.0: must not be negative"),
+        ({"q_gradient_successes": 0}, "q_gradient_successes 0: must be at least 1"),
         ({"calibration_quantile": 0.0}, "calibration_quantile 0.0"),
         ({"calibration_margin": -1.0}, "calibration_margin -1.0"),
         ({"exploration_noise": -0.1}, "exploration_noise"),

@@ -83,6 +83,9 @@ class PracticeConfig:
     q_gradient_weight: float = 100.0
     """Weight of -Q(s, mean action) in the policy's loss (paper: 0). Imitation says nothing of where no success has come
     by, and there the policy forgets what it knew; Q has seen the failures, too (lab notes)."""
+    q_gradient_successes: int = 10
+    """Predicted successes from which that weight is full; until then it grows with them, from 0. A Q that has not seen
+    this part succeed expects too much of the unknown, and can lead the policy away for good (lab notes)."""
     imitate: Literal["all", "successes"] = "successes"
     """Which of the part's own trials the policy learns from: all (paper), or those that ended in predicted success, for
     where little succeeds it unlearns the prior data's way down by imitating what failed (lab notes). Values are learnt
@@ -111,7 +114,7 @@ class PracticeConfig:
 
     def __post_init__(self) -> None:
         whole = ("trials", "max_steps", "hold_frames", "batch_size", "warmup_trials", "max_dislodged", "threads")
-        for name in whole:
+        for name in (*whole, "q_gradient_successes"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"practice {name} {getattr(self, name)}: must be at least 1")
         if self.updates_per_step < 0:
@@ -328,6 +331,7 @@ class _Practice:
         self._buffer = OnlineBuffer(not config.freeze_convolutions, config.imitate == "successes")
         self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
         self._free = FreeMotion()
+        self._successes = 0  # predicted, of trials that count
         self._discarded: list[int] = []
         self._denied: list[int] = []  # pushes that gave way, of each trial that counts
         self.view = LiveView(str(run.path), config.trials, shown=False)
@@ -386,6 +390,7 @@ class _Practice:
         self._buffer.append(trial)
         if trial.lost:
             return
+        self._successes += bool(trial.rewards.any())
         self._free.see(trial.frames, trial.actions)
         self._threshold.see(trial.scores)
         if self._config.calibrate:
@@ -475,14 +480,11 @@ class _Practice:
         config = self._config
         if self._buffer.trials < config.warmup_trials:
             return
+        pull = config.q_gradient_weight * min(1.0, self._successes / config.q_gradient_successes)
         started = time.perf_counter()
         for _ in range(steps * config.updates_per_step):
             batch = self._replay.sample(rng)
-            updates.add(
-                self._agent.update(
-                    batch, advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight
-                )
-            )
+            updates.add(self._agent.update(batch, advantage_scale=config.advantage_scale, q_gradient_weight=pull))
         updates.seconds += time.perf_counter() - started
 
     def _report_loss(self, number: int, error: RobotError) -> None:
