@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rounds import Round, serve
+from rounds import Round, episodes, seconds, serve
 
 from lotj.envs.insertion import InsertionEnv
 from lotj.sim.bench import RATE_HZ
@@ -21,14 +19,6 @@ import mujoco  # after lotj.sim, which chooses the renderer  # isort: skip
 SUBSTEPS = round(1 / RATE_HZ / TIMESTEP)
 
 
-def seconds(action: Callable[[], object], count: int) -> float:
-    """Of one call, the mean of some."""
-    started = time.perf_counter()
-    for _ in range(count):
-        action()
-    return (time.perf_counter() - started) / count
-
-
 def player(env: InsertionEnv) -> Round:
     """What does a round: `steps` control steps in episodes of `episode`, then `parts` of each part of a step alone."""
     rng = np.random.default_rng(0)
@@ -38,19 +28,13 @@ def player(env: InsertionEnv) -> Round:
         return rng.uniform(-1, 1, 3) * [1, 1, 0.5] - [0, 0, 0.5]  # downwards, where the contacts are
 
     def play(request: dict[str, Any]) -> dict[str, Any]:
-        resets, step_s, reset_s, episode = 0, 0.0, 0.0, request["episode"]
-        for first in range(0, request["steps"], episode):
-            reset_s += seconds(env.reset, 1)
-            resets += 1
-            count = min(episode, request["steps"] - first)
-            step_s += count * seconds(lambda: env.step(draw()), count)
-        parts = request["parts"]
+        told, parts = episodes(lambda: env.step(draw()), env.reset, request), request["parts"]
         found = {
             "render": seconds(bench.render, parts),
             "without_images": seconds(lambda: bench.move(draw() * env.action_scale), parts),
             "physics": seconds(lambda: mujoco.mj_step(bench.model, bench.data, SUBSTEPS), parts),
         }
-        return {"step_s": step_s, "reset_s": reset_s, "steps": request["steps"], "resets": resets, "parts_s": found}
+        return {**told, "parts_s": found}
 
     return play
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import mujoco
 import numpy as np
 import robosuite
-from rounds import Round, serve
+from rounds import Round, episodes, seconds, serve
 
 CAMERAS = ["agentview", "robot0_eye_in_hand"]
 """The pair that robosuite's own data sets of images have."""
@@ -54,14 +52,6 @@ def make(task: str, control_freq: float, width: int, height: int, lean: bool) ->
     return env
 
 
-def seconds(action: Callable[[], object], count: int) -> float:
-    """Of one call, the mean of some."""
-    started = time.perf_counter()
-    for _ in range(count):
-        action()
-    return (time.perf_counter() - started) / count
-
-
 def player(env: Any) -> Round:
     """What does a round: `steps` control steps in episodes of `episode`, then `parts` of each part of a step alone."""
     rng = np.random.default_rng(0)
@@ -80,19 +70,13 @@ def player(env: Any) -> Round:
             env.modify_observable(f"{camera}_image", "enabled", images)
 
     def play(request: dict[str, Any]) -> dict[str, Any]:
-        resets, step_s, reset_s, episode = 0, 0.0, 0.0, request["episode"]
-        for first in range(0, request["steps"], episode):
-            reset_s += seconds(env.reset, 1)
-            resets += 1
-            count = min(episode, request["steps"] - first)
-            step_s += count * seconds(step, count)
-        parts = request["parts"]
+        told, parts = episodes(step, env.reset, request), request["parts"]
         found = {"render": seconds(render, parts)}
         show(False)
         found["without_images"] = seconds(step, parts)
         show(True)
         found["physics"] = seconds(lambda: mujoco.mj_step(model, data, substeps), parts)
-        return {"step_s": step_s, "reset_s": reset_s, "steps": request["steps"], "resets": resets, "parts_s": found}
+        return {**told, "parts_s": found}
 
     return play
 

@@ -9,11 +9,31 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 Round = Callable[[dict[str, Any]], dict[str, Any]]
 """Does what is asked; returns what it measured."""
+
+
+def seconds(action: Callable[[], object], count: int) -> float:
+    """Of one call, the mean of some."""
+    started = time.perf_counter()
+    for _ in range(count):
+        action()
+    return (time.perf_counter() - started) / count
+
+
+def episodes(step: Callable[[], object], reset: Callable[[], object], request: dict[str, Any]) -> dict[str, Any]:
+    """The request's ``steps`` in episodes of ``episode``: seconds of steps and of resets, and how many of each."""
+    resets, step_s, reset_s, episode = 0, 0.0, 0.0, request["episode"]
+    for first in range(0, request["steps"], episode):
+        reset_s += seconds(reset, 1)
+        resets += 1
+        count = min(episode, request["steps"] - first)
+        step_s += count * seconds(step, count)
+    return {"step_s": step_s, "reset_s": reset_s, "steps": request["steps"], "resets": resets}
 
 
 def serve(begin: Callable[[], tuple[dict[str, Any], Round]]) -> None:

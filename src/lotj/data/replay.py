@@ -142,6 +142,11 @@ class OnlineBuffer:
         """Number of transitions that may be drawn."""
         return len(self._drawn)
 
+    @property
+    def successes(self) -> int:
+        """How many trials ended in success when they were made."""
+        return sum(self._ended)
+
     def append(self, trial: Trial) -> None:
         """Adds a finished trial.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lotj.distributed import Job
+from lotj.experiments.presets import PAPER_PRACTICE
 from lotj.experiments.study import practice_job, practice_settings, pretrain_job
 from lotj.experiments.tables import Cell, SuccessTable
 
@@ -42,15 +43,7 @@ BASELINES = ("localizer", "state-iql", "sac")
 
 
 PRACTICES: dict[str, dict[str, Any]] = {
-    "paper": {
-        "online_fraction": 0.25,
-        "hold_frames": 1,
-        "calibrate": False,
-        "confirm": "look",
-        "imitate": "all",
-        "q_gradient_weight": 0.0,
-        "dislodged": "discard",
-    },
+    "paper": PAPER_PRACTICE,
     "ours": {},
     "look": {"confirm": "look"},
     "one-frame": {"hold_frames": 1},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
@@ -49,6 +50,18 @@ class Preset:
     evaluation_trials: int = 20
 
 
+PAPER_PRACTICE: dict[str, Any] = {
+    "online_fraction": 0.25,
+    "hold_frames": 1,
+    "calibrate": False,
+    "confirm": "look",
+    "imitate": "all",
+    "q_gradient_weight": 0.0,
+    "dislodged": "discard",
+}
+"""Practice as in the paper (LOTJ section V-C), where our defaults are others."""
+
+
 def _paper() -> Preset:
     """The paper's protocol where it is stated: 50 connectors on 2 robots, 70,000 episodes, no near misses, ResNet-18 at
     96 px, plain IQL with DAIB, a quarter of online data. For a machine with a GPU."""
@@ -62,15 +75,7 @@ def _paper() -> Preset:
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
         localizer=LocalizerConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
-        practice=PracticeConfig(
-            online_fraction=0.25,
-            hold_frames=1,
-            calibrate=False,
-            confirm="look",
-            imitate="all",
-            q_gradient_weight=0.0,
-            dislodged="discard",
-        ),
+        practice=PracticeConfig(**PAPER_PRACTICE),
     )
 
 

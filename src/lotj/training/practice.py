@@ -331,7 +331,6 @@ class _Practice:
         self._buffer = OnlineBuffer(not config.freeze_convolutions, config.imitate == "successes")
         self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
         self._free = FreeMotion()
-        self._successes = 0  # predicted, of trials that count
         self._discarded: list[int] = []
         self._denied: list[int] = []  # pushes that gave way, of each trial that counts
         self.view = LiveView(str(run.path), config.trials, shown=False)
@@ -390,7 +389,6 @@ class _Practice:
         self._buffer.append(trial)
         if trial.lost:
             return
-        self._successes += bool(trial.rewards.any())
         self._free.see(trial.frames, trial.actions)
         self._threshold.see(trial.scores)
         if self._config.calibrate:
@@ -480,7 +478,7 @@ class _Practice:
         config = self._config
         if self._buffer.trials < config.warmup_trials:
             return
-        pull = config.q_gradient_weight * min(1.0, self._successes / config.q_gradient_successes)
+        pull = config.q_gradient_weight * min(1.0, self._buffer.successes / config.q_gradient_successes)
         started = time.perf_counter()
         for _ in range(steps * config.updates_per_step):
             batch = self._replay.sample(rng)
