@@ -147,8 +147,8 @@ def print_alarm(result: PracticeResult, console: Console) -> None:
     """Says it where practice's self-reward is not to be trusted."""
     if result.alarm:
         console.print(
-            "ALARM: what looks seated often slides on a push. Do not trust the self-reward on this part: look at the "
-            "report, and at the plug.",
+            "ALARM: what looks seated often slides on a push or lies elsewhere. Do not trust the self-reward on this "
+            "part: look at the report, and at the plug.",
             style="bold red",
             soft_wrap=True,
         )

@@ -129,6 +129,8 @@ class OnlineBuffer:
         self._frame = _Rows()
         self._action = _Rows()
         self._outcome = _Rows()
+        self._numbers: list[int] = []
+        self._denied: frozenset[int] = frozenset()  # numbers of trials whose success was denied afterwards
         self._scores: list[np.ndarray] = []
         self._ended: list[bool] = []  # of each trial, whether it ended in success
         self._lost: list[bool] = []  # of each trial, whether it ended in a dislodged plug
@@ -144,8 +146,9 @@ class OnlineBuffer:
 
     @property
     def successes(self) -> int:
-        """How many trials ended in success when they were made."""
-        return sum(self._ended)
+        """How many trials ended in success when they were made, but for those denied since."""
+        trials = zip(self._numbers, self._ended, strict=True)
+        return sum(ended and number not in self._denied for number, ended in trials)
 
     def append(self, trial: Trial) -> None:
         """Adds a finished trial.
@@ -167,6 +170,7 @@ class OnlineBuffer:
         last = np.arange(steps) == steps - 1
         outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
         self._outcome.append(outcome.astype(np.float32))
+        self._numbers.append(trial.number)
         self._scores.append(trial.scores)
         self._ended.append(trial.terminated and not trial.lost)
         self._lost.append(trial.lost)
@@ -176,19 +180,24 @@ class OnlineBuffer:
         self._transitions += steps
         self.trials += 1
 
-    def relabel(self, threshold: float, hold_frames: int, ended_only: bool = False) -> None:
+    def relabel(
+        self, threshold: float, hold_frames: int, ended_only: bool = False, denied: frozenset[int] = frozenset()
+    ) -> None:
         """Judge all trials anew by their scores: reward and end at the first success, and nothing after it is drawn.
         A lost plug stays the end that it was.
 
         Args:
             threshold, hold_frames: see `first_success`.
             ended_only: a trial that did not end in success when it was made is none now.
+            denied: numbers of trials that are none, whatever their scores.
         """
+        self._denied = denied
         outcome = np.zeros((self._transitions, 3), np.float32)
         drawn, start = [], 0
-        for scores, ended, lost in zip(self._scores, self._ended, self._lost, strict=True):
+        trials = zip(self._numbers, self._scores, self._ended, self._lost, strict=True)
+        for number, scores, ended, lost in trials:
             steps = len(scores)
-            judged = not lost and (ended or not ended_only)
+            judged = not lost and number not in denied and (ended or not ended_only)
             success = first_success(scores, threshold, hold_frames) if judged else steps
             last = start + min(success, steps - 1)
             self._won[start : start + steps] = success < steps

@@ -140,7 +140,7 @@ class LiveView:
         figures["updates/s"] = f"{row.get('updates_per_second', 0.0):.0f}"
         figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
         if row.get("alarm"):
-            figures["alarm"] = "what looks seated often slides on a push: do not trust the self-reward on this part"
+            figures["alarm"] = "what looks seated often is not: do not trust the self-reward on this part"
         discarded = sum(int(past.get("discarded", 0)) for past in self._rows)
         if discarded:
             figures["discarded"] = f"{discarded} (plug dislodged)"

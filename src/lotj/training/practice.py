@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -34,6 +35,7 @@ from lotj.robots.robot import Robot
 from lotj.runs import Run
 from lotj.training.live_view import LiveView
 from lotj.training.practice_features import FeatureConfig, FeatureEncoder, prepare_features
+from lotj.training.practice_place import Places
 from lotj.training.practice_threshold import Threshold
 from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
 from lotj.training.practice_trials import RunningTrial, UpdateMeans, load_trial, save_trial, trial_path
@@ -59,6 +61,9 @@ class PracticeConfig:
     confirm: Literal["look", "touch"] = "touch"
     """What makes a predicted success one: `look`, the reward model's word (paper); `touch`, besides, that the plug then
     gives way neither to a press nor to pushes sideways, as the camera shows it. If it does, the trial goes on."""
+    one_place: bool = True
+    """Tell the pictures of predicted successes apart by place, and take for a success only what ends in the likeliest:
+    the socket stands where it stood. Not for a bench on which it is moved between trials (paper: no)."""
     calibrate: bool = True
     """Raise that threshold to what this part's own frames score: what one domain's successes score, another's plugs
     score a few millimetres short of the seat. All earlier trials are judged anew by it. No label is needed."""
@@ -304,6 +309,11 @@ def _margin(config: PracticeConfig) -> float:
     return 2.5 if config.confirm == "touch" else 1.0
 
 
+def _denied(row: Mapping[str, float]) -> int:
+    """How often what looked seated was found not to be, from a trial's line."""
+    return int(row.get("denied_pushes", 0) + row.get("denied_places", 0))
+
+
 def _generator(run_seed: int, number: int, purpose: Literal["exploration", "updates"]) -> np.random.Generator:
     """Random numbers of trial `number`: for the robot's motions, or for the batches that are drawn."""
     return np.random.default_rng([run_seed, number, {"exploration": 1, "updates": 2}[purpose]])
@@ -331,8 +341,9 @@ class _Practice:
         self._buffer = OnlineBuffer(not config.freeze_convolutions, config.imitate == "successes")
         self._replay = MixedReplay(self._buffer, offline, config.batch_size, config.online_fraction)
         self._free = FreeMotion()
+        self._places = Places()
         self._discarded: list[int] = []
-        self._denied: list[int] = []  # pushes that gave way, of each trial that counts
+        self._denied: list[int] = []  # pushes that gave way and wrong places, of each trial that counts
         self.view = LiveView(str(run.path), config.trials, shown=False)
 
     def restore(self) -> int:
@@ -346,7 +357,7 @@ class _Practice:
                 if number not in self._discarded or trial_path(self._run.path, number).exists():
                     self._take_in(load_trial(self._run.path, number))
         self._run.rewind(done)
-        self._denied = [int(row.get("denied_pushes", 0)) for row in self._run.metrics() if not row["discarded"]]
+        self._denied = [_denied(row) for row in self._run.metrics() if not row["discarded"]]
         return done
 
     def trial(self, number: int) -> None:
@@ -366,7 +377,7 @@ class _Practice:
                 trial_path(self._run.path, number).unlink(missing_ok=True)
         else:
             self._keep(steps.finish(number), updates)
-            self._denied.append(steps.denied)
+            self._denied.append(_denied(steps.row()))
         row = {"trial": number, "seed": trial_seed(self._run.seed, number), "discarded": int(lost is not None)}
         row |= steps.row() | updates.row()
         row |= {"threshold": threshold, "alarm": int(alarming(self._denied))}
@@ -391,10 +402,13 @@ class _Practice:
             return
         self._free.see(trial.frames, trial.actions)
         self._threshold.see(trial.scores)
-        if self._config.calibrate:
+        config = self._config
+        if config.one_place and trial.terminated:
+            self._places.see(trial.number, trial.frames[-1], float(trial.scores[-1]))
+        if config.calibrate or config.one_place:
             # Touch has denied what ended in no success; nobody has touched the frames below the threshold of then.
-            touched = self._config.confirm == "touch"
-            self._buffer.relabel(self._threshold.value, self._config.hold_frames, ended_only=touched)
+            touched = config.confirm == "touch"
+            self._buffer.relabel(self._threshold.value, config.hold_frames, touched, self._places.denied)
 
     def _attempt(self, number: int, steps: RunningTrial, updates: UpdateMeans) -> None:
         """Moves the robot until the prediction says success or the limit is reached; fills `steps` and `updates`."""
@@ -414,8 +428,12 @@ class _Practice:
             if config.update_when == "step":
                 self._learn(1, updates, sampling)
             scores = np.array(steps.scores)
-            predicted = first_success(scores, self._threshold.value, config.hold_frames) < len(scores)
-            if predicted and (config.confirm == "look" or self._sits(number, steps)):
+            if first_success(scores, self._threshold.value, config.hold_frames) == len(scores):
+                continue
+            if self._places.elsewhere(steps.frames[-1]):
+                steps.refute()
+                steps.elsewhere += 1
+            elif config.confirm == "look" or self._sits(number, steps):
                 steps.success = True
                 return
 

@@ -33,6 +33,7 @@ class RunningTrial:
     success: bool = False
     tried: np.ndarray | None = None  # the policy's action while the robot executes it
     denied: int = 0  # predicted successes that slid on a push
+    elsewhere: int = 0  # predicted successes in a place that is not the socket's
     value: float = math.nan  # of the start state
 
     @property
@@ -82,7 +83,8 @@ class RunningTrial:
     def row(self) -> dict[str, float]:
         """Its part of the trial's line in ``metrics.jsonl``."""
         score = {"score": self.scores[-1]} if self.scores else {}
-        counts = {"steps": len(self.actions), "predicted_success": int(self.success), "denied_pushes": self.denied}
+        counts = {"steps": len(self.actions), "predicted_success": int(self.success)}
+        counts |= {"denied_pushes": self.denied, "denied_places": self.elsewhere}
         return counts | {"value": self.value} | score
 
 

@@ -1,0 +1,132 @@
+"""Predicted successes in several places: the socket stands in one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lotj.data.dataset import Dataset
+from lotj.runs import Run
+from lotj.training.practice import practice
+from lotj.training.practice_place import LEAST_VISITS, SAME_PLACE, Places
+from toy_world import SIZE, ToyRobot, collect, make_agent, make_config
+
+
+def pattern(seed: int = 0, flipped: float = 0.0) -> np.ndarray:
+    """A (20, 20, 3) picture, half of it dark and half bright, and that share of it turned to the other.
+
+    A channel deviates by 64 levels. So a pixel that is turned differs by 2 * 64 / (64 + 1) = 1.97 deviations, and two
+    pictures by 1.97 times the share of pixels in which they differ.
+    """
+    bright = np.random.default_rng(seed).permutation(np.repeat([False, True], 200))
+    dark, light = np.flatnonzero(~bright), np.flatnonzero(bright)
+    for turned in (dark, light):  # as many of each, so that mean and deviation stay
+        bright[turned[: round(200 * flipped)]] ^= True
+    return np.where(bright, 192, 64).astype(np.uint8).reshape(20, 20, 1).repeat(3, 2)
+
+
+def seen(*successes: tuple[np.ndarray, float]) -> Places:
+    """Trials 1, 2, ... that ended so."""
+    places = Places()
+    for number, (frame, score) in enumerate(successes, 1):
+        places.see(number, frame, score)
+    return places
+
+
+HERE, THERE = pattern(0), pattern(1)
+"""They differ in about half of their pixels."""
+
+
+def test_the_pictures_differ_by_what_their_docstring_says() -> None:
+    assert (pattern(0) != pattern(0, 0.1)).mean() == pytest.approx(0.1)
+    assert 1.97 * 0.1 < SAME_PLACE < 1.97 * 0.2
+
+
+def test_the_place_that_scores_best_is_the_sockets() -> None:
+    """Median odds 19 to 1 against 4 to 1: 2.94 and 1.39 logits."""
+    places = seen(*[(THERE, 0.8)] * 9, *[(HERE, 0.95)] * 3)
+    assert places.denied == frozenset(range(1, 10))
+    assert places.elsewhere(THERE) and not places.elsewhere(HERE)
+
+
+def test_of_places_that_score_alike_the_one_most_often_reached() -> None:
+    """0.95 and 0.945 are 2.94 and 2.84 logits."""
+    places = seen(*[(THERE, 0.95)] * 3, *[(HERE, 0.945)] * 4)
+    assert places.denied == {1, 2, 3}
+
+
+def test_a_place_is_judged_from_its_third_success_on() -> None:
+    rare = [(THERE, 0.8)] * (LEAST_VISITS - 1)
+    assert LEAST_VISITS == 3 and not seen().elsewhere(HERE)
+    assert not seen(*[(HERE, 0.95)] * 9, *rare).elsewhere(THERE)
+    assert not seen(*[(HERE, 0.95)] * 2, *rare).denied
+    assert seen(*[(HERE, 0.95)] * 9, *rare, (THERE, 0.8)).elsewhere(THERE)
+    assert not seen(*[(HERE, 0.95)] * 9).elsewhere(THERE)  # never seen before
+
+
+def test_light_makes_no_place_and_a_tenth_of_the_picture_does_not_either() -> None:
+    dim = (HERE * 0.7 + np.array([20, 0, 10])).astype(np.uint8)
+    places = seen(*[(THERE, 0.8)] * 3, (HERE, 0.95), (dim, 0.95), (pattern(0, 0.1), 0.95))
+    assert places.denied == {1, 2, 3}
+
+
+def test_an_odd_first_picture_founds_no_second_place() -> None:
+    """A picture with 0.2 turned is not where one with none is (0.39); its mean with one of 0.1 turned is (0.295)."""
+    odd, between, usual = (pattern(0, share) for share in (0.2, 0.1, 0.0))
+    places = seen(*[(odd, 0.8)] * 3, *[(usual, 0.95)] * 3)
+    assert places.denied == {1, 2, 3}
+    for number in range(7, 13):
+        places.see(number, between, 0.9)
+    assert not places.denied
+
+
+def test_a_picture_of_one_colour_is_a_place_like_any_other() -> None:
+    places = seen(*[(np.full_like(HERE, 80), 0.8)] * 3, *[(HERE, 1.0)] * 3)
+    assert places.denied == {1, 2, 3}
+
+
+class TwoPlaces(ToyRobot):
+    """Stands here in odd trials and there in even ones."""
+
+    def observe(self) -> np.ndarray:
+        return (HERE if self.resets % 2 else THERE)[:SIZE, :SIZE]
+
+
+class PrefersHere:
+    """A reward model that calls both places a success."""
+
+    image_size, threshold = SIZE, 0.5
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        return np.array([0.95 if (image == HERE[:SIZE, :SIZE]).all() else 0.8 for image in images], np.float32)
+
+
+def practised(path: Path, trials: int, resume: Run | None = None, one_place: bool = True) -> Run:
+    """Practice of so many trials of six steps, of which two frames in a row make a success."""
+    run = resume or Run.create(path, "practice", {}, 0)
+    settings = {"updates_per_step": 0, "calibrate": False, "one_place": one_place, "trials": trials}
+    robot = TwoPlaces(resets=trials - 1 if resume else 0)
+    data = Dataset.open(path / "data") if resume else collect(path / "data", episodes=4)
+    practice(robot, make_agent(), PrefersHere(), data, make_config(None, **settings), run, False, resume is not None)
+    return run
+
+
+def test_practice_denies_the_second_place_once_it_knows_both(tmp_path: Path) -> None:
+    """Trial 6 is the third there. The eighth finds success at steps 2, 4 and 6, and is denied each time."""
+    rows = practised(tmp_path, trials=8).metrics()
+    assert [row["predicted_success"] for row in rows] == [1] * 7 + [0]
+    assert [row["denied_places"] for row in rows] == [0] * 7 + [3]
+    assert rows[-1]["steps"] == 6 and rows[-1]["score"] == 0.0
+
+
+def test_resumed_practice_knows_the_places(tmp_path: Path) -> None:
+    run = practised(tmp_path, trials=7)
+    rows = practised(tmp_path, trials=8, resume=run).metrics()
+    assert [row["denied_places"] for row in rows] == [0] * 7 + [3]
+
+
+def test_where_the_socket_may_move_no_place_is_denied(tmp_path: Path) -> None:
+    rows = practised(tmp_path, trials=8, one_place=False).metrics()
+    assert [row["predicted_success"] for row in rows] == [1] * 8
