@@ -26,7 +26,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, changed_flags, restore_settings
 from lotj.runs.metrics import plain
 from lotj.sim.connector import catalogue
-from lotj.training.practice import PracticeConfig
+from lotj.training.practice_config import PracticeConfig
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -28,7 +28,7 @@ from lotj.report import build_report
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
 from lotj.training.collect import CollectConfig
-from lotj.training.practice import PracticeConfig
+from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
 from lotj.training.pretrain import PretrainConfig
 

@@ -25,7 +25,8 @@ from lotj.errors import CheckpointError, DataError, NumericsError, RobotError, S
 from lotj.nets.augment import AugmentConfig
 from lotj.runs import Run
 from lotj.training.live_view import LiveView, clock
-from lotj.training.practice import PracticeConfig, finished_trials, practice, trial_seed
+from lotj.training.practice import finished_trials, practice, trial_seed
+from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig, prepare_features
 from lotj.training.practice_threshold import Threshold
 from lotj.training.practice_trials import load_trial, trial_path

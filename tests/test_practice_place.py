@@ -11,6 +11,7 @@ from lotj.data.dataset import Dataset
 from lotj.runs import Run
 from lotj.training.practice import practice
 from lotj.training.practice_place import LEAST_VISITS, SAME_PLACE, Places
+from lotj.training.practice_trials import load_trial
 from toy_world import SIZE, ToyRobot, collect, make_agent, make_config
 
 
@@ -114,17 +115,20 @@ def practised(path: Path, trials: int, resume: Run | None = None, one_place: boo
 
 
 def test_practice_denies_the_second_place_once_it_knows_both(tmp_path: Path) -> None:
-    """Trial 6 is the third there. The eighth finds success at steps 2, 4 and 6, and is denied each time."""
-    rows = practised(tmp_path, trials=8).metrics()
+    """Trial 6 is the third there. The eighth ends like it, at step 2, but without reward."""
+    run = practised(tmp_path, trials=8)
+    rows = run.metrics()
     assert [row["predicted_success"] for row in rows] == [1] * 7 + [0]
-    assert [row["denied_places"] for row in rows] == [0] * 7 + [3]
-    assert rows[-1]["steps"] == 6 and rows[-1]["score"] == 0.0
+    assert [row["denied_place"] for row in rows] == [0] * 7 + [1]
+    assert [row["steps"] for row in rows] == [2] * 8
+    trial = load_trial(run.path, 8)
+    assert trial.terminated and not trial.truncated and trial.lost and trial.scores.max() == 0
 
 
 def test_resumed_practice_knows_the_places(tmp_path: Path) -> None:
     run = practised(tmp_path, trials=7)
     rows = practised(tmp_path, trials=8, resume=run).metrics()
-    assert [row["denied_places"] for row in rows] == [0] * 7 + [3]
+    assert [row["denied_place"] for row in rows] == [0] * 7 + [1]
 
 
 def test_where_the_socket_may_move_no_place_is_denied(tmp_path: Path) -> None:

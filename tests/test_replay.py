@@ -172,13 +172,13 @@ def test_a_trial_that_touch_has_denied_stays_no_success():
         assert np.unique(drawn.next_observation["map"][drawn.terminated, 0]).tolist() == ends
 
 
-def test_a_success_that_is_denied_afterwards_ends_nothing_and_is_not_imitated():
+def test_a_success_that_is_denied_afterwards_is_an_end_without_reward_and_not_imitated():
     """Frames 0 1 2 and 3 4 5 of two successes; the first was in the wrong place."""
     online = OnlineBuffer(keep_images=False, imitate_successes=True)
     for number in (1, 2):
         trial = make_trial(number, steps=2, first=3 * number - 3, success=True)
         online.append(replace(trial, scores=np.array([0.0, 0.9], np.float32)))
-    for denied, successes, ends, imitated in (
+    for denied, successes, rewarded, imitated in (
         (frozenset(), 2, [2.0, 5.0], [0.0, 1.0, 3.0, 4.0]),
         (frozenset({1}), 1, [5.0], [3.0, 4.0]),
         (frozenset(), 2, [2.0, 5.0], [0.0, 1.0, 3.0, 4.0]),  # and back: the places were judged anew
@@ -186,8 +186,8 @@ def test_a_success_that_is_denied_afterwards_ends_nothing_and_is_not_imitated():
         online.relabel(0.5, 1, ended_only=True, denied=denied)
         drawn = online.sample(200, np.random.default_rng(0))
         assert online.successes == successes and drawn.policy is not None
-        assert np.unique(drawn.next_observation["map"][drawn.terminated, 0]).tolist() == ends
-        assert np.unique(drawn.next_observation["map"][drawn.reward > 0, 0]).tolist() == ends
+        assert np.unique(drawn.next_observation["map"][drawn.terminated, 0]).tolist() == [2.0, 5.0]
+        assert np.unique(drawn.next_observation["map"][drawn.reward > 0, 0]).tolist() == rewarded
         assert np.unique(drawn.observation["map"][drawn.policy, 0]).tolist() == imitated
 
 

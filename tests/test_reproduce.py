@@ -30,7 +30,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.runs import first_difference
 from lotj.sim.connector import find_connector
 from lotj.training.collect import CollectConfig
-from lotj.training.practice import PracticeConfig
+from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
 from lotj.training.pretrain import PretrainConfig
 

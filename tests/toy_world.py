@@ -16,7 +16,8 @@ from lotj.experience import STATE_DIM, Domain, Episode
 from lotj.nets.bottleneck import BottleneckConfig, Variant
 from lotj.nets.encoder import EncoderConfig
 from lotj.runs import Run
-from lotj.training.practice import PracticeConfig, practice
+from lotj.training.practice import practice
+from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
 
 SIZE = 16

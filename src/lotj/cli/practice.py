@@ -25,7 +25,7 @@ from lotj.cli.job import (
 from lotj.errors import SettingsError
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run, restore_settings
-from lotj.training.practice import PracticeConfig
+from lotj.training.practice_config import PracticeConfig
 
 
 @dataclass(frozen=True)

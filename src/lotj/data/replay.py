@@ -34,7 +34,8 @@ class Trial:
         actions: (T, 3) float32 in [-1, 1].
         scores: (T,) float32, the reward model's probability for frames 1 to T.
         rewards: (T,) float32, 1 where the prediction counted as success, else 0.
-        terminated: the trial ended because the prediction said success, or because the plug was lost.
+        terminated: the trial ended because the prediction said success, were it in the wrong place, or because the plug
+            was lost.
         truncated: the trial ended by its step limit (the last state still bootstraps).
     """
 
@@ -53,7 +54,7 @@ class Trial:
 
     @property
     def lost(self) -> bool:
-        """Whether its last step has dislodged the plug: an end without reward."""
+        """Whether its last step was an end without reward: the plug dislodged, or seated in the wrong place."""
         return self.terminated and not self.rewards.any()
 
 
@@ -133,7 +134,7 @@ class OnlineBuffer:
         self._denied: frozenset[int] = frozenset()  # numbers of trials whose success was denied afterwards
         self._scores: list[np.ndarray] = []
         self._ended: list[bool] = []  # of each trial, whether it ended in success
-        self._lost: list[bool] = []  # of each trial, whether it ended in a dislodged plug
+        self._lost: list[bool] = []  # of each trial, whether it ended without reward
         self._won = np.zeros(0, bool)  # of each transition, whether its trial ended in success
         self._drawn = np.zeros(0, np.int64)  # transitions that may be drawn
         self._frames = 0
@@ -184,12 +185,12 @@ class OnlineBuffer:
         self, threshold: float, hold_frames: int, ended_only: bool = False, denied: frozenset[int] = frozenset()
     ) -> None:
         """Judge all trials anew by their scores: reward and end at the first success, and nothing after it is drawn.
-        A lost plug stays the end that it was.
+        What was lost stays the end that it was.
 
         Args:
             threshold, hold_frames: see `first_success`.
             ended_only: a trial that did not end in success when it was made is none now.
-            denied: numbers of trials that are none, whatever their scores.
+            denied: numbers of trials that are none, whatever their scores: their end is one without reward.
         """
         self._denied = denied
         outcome = np.zeros((self._transitions, 3), np.float32)
@@ -197,7 +198,8 @@ class OnlineBuffer:
         trials = zip(self._numbers, self._scores, self._ended, self._lost, strict=True)
         for number, scores, ended, lost in trials:
             steps = len(scores)
-            judged = not lost and number not in denied and (ended or not ended_only)
+            lost = lost or number in denied
+            judged = not lost and (ended or not ended_only)
             success = first_success(scores, threshold, hold_frames) if judged else steps
             last = start + min(success, steps - 1)
             self._won[start : start + steps] = success < steps

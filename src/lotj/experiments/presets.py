@@ -12,7 +12,7 @@ from lotj.errors import SettingsError
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
 from lotj.training.collect import CollectConfig
-from lotj.training.practice import PracticeConfig
+from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
 from lotj.training.pretrain import PretrainConfig
 

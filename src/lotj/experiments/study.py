@@ -17,7 +17,7 @@ from lotj.experiments.presets import Preset, find_preset
 from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, find_run, first_difference, plain, restore_settings
-from lotj.training.practice import PracticeConfig
+from lotj.training.practice_config import PracticeConfig
 
 
 def pretrain_job(

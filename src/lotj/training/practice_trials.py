@@ -33,7 +33,7 @@ class RunningTrial:
     success: bool = False
     tried: np.ndarray | None = None  # the policy's action while the robot executes it
     denied: int = 0  # predicted successes that slid on a push
-    elsewhere: int = 0  # predicted successes in a place that is not the socket's
+    elsewhere: bool = False  # ended in what looked like success, in a place that is not the socket's
     value: float = math.nan  # of the start state
 
     @property
@@ -68,7 +68,9 @@ class RunningTrial:
 
     def finish(self, number: int) -> Trial:
         """The trial as it is kept. Its last step ended it."""
-        steps = len(self.actions)
+        steps, ended = len(self.actions), self.success or self.elsewhere
+        if self.elsewhere:
+            self.refute()
         return Trial(
             number=number,
             frames=np.stack(self.frames),
@@ -76,15 +78,15 @@ class RunningTrial:
             actions=np.stack(self.actions),
             scores=np.array(self.scores, np.float32),
             rewards=np.where(np.arange(1, steps + 1) == steps, self.success, False).astype(np.float32),
-            terminated=self.success,
-            truncated=not self.success,
+            terminated=ended,
+            truncated=not ended,
         )
 
     def row(self) -> dict[str, float]:
         """Its part of the trial's line in ``metrics.jsonl``."""
         score = {"score": self.scores[-1]} if self.scores else {}
         counts = {"steps": len(self.actions), "predicted_success": int(self.success)}
-        counts |= {"denied_pushes": self.denied, "denied_places": self.elsewhere}
+        counts |= {"denied_pushes": self.denied, "denied_place": int(self.elsewhere)}
         return counts | {"value": self.value} | score
 
 
