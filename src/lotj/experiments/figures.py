@@ -6,6 +6,7 @@ The number is the share of a heat map that lies on plug and socket, as the simul
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 @dataclass(frozen=True)
-class SaliencyFigure:
+class SaliencyFigure(ABC):
     """One of the figures.
 
     Attributes:
@@ -162,12 +163,14 @@ class SaliencyFigure:
         title: for people.
         rows: maps that are compared, as their jobs name them.
         learning: what must be trained first, for its jobs: `Comparison.jobs` of which table.
+        unit: what the shares are means over.
     """
 
     name: str
     title: str
     rows: tuple[str, str]
     learning: str
+    unit: str
 
     def jobs(
         self, learning: Sequence[Job], runs: Path, seeds: Sequence[int], connectors: Sequence[str], threads: int
@@ -179,17 +182,13 @@ class SaliencyFigure:
             wanted |= set(job.needs) if job.name in wanted else set()
         return [job for job in learning if job.name in wanted] + made
 
+    @abstractmethod
     def _job(self, runs: Path, seed: int, connector: str, threads: int) -> Job:
-        name = self._job_name(connector, seed)
-        arguments: dict[str, Any] = {"folder": str(runs / name)}
-        if self.name == "fig3":
-            needs = tuple(pretrain_name(variant, seed) for variant in ("full", "no-daib"))
-            arguments |= {"full": str(runs / needs[0]), "plain": str(runs / needs[1]), "connector": connector}
-            arguments |= {"robot": ROBOTS[seed % len(ROBOTS)], "looks": LOOKS}
-            return Job(name, reward_maps_job, arguments, needs, {"threads": threads})
-        needs = (job_name("far", connector, "iql", seed, practice="ours"),)
-        arguments |= {"practised": str(runs / needs[0]), "trajectories": TRAJECTORIES}
-        return Job(name, policy_maps_job, arguments, needs, {"threads": threads})
+        """What makes the maps of a connector and seed."""
+
+    @abstractmethod
+    def _drawn(self, groups: np.ndarray) -> np.ndarray:
+        """Which of the frames, of which `keep_maps` has kept the (N,) groups, the picture is made of."""
 
     def _job_name(self, connector: str, seed: int) -> str:
         return f"{self.name}-{connector}-seed{seed}"
@@ -207,10 +206,9 @@ class SaliencyFigure:
             of_each = [[value for share in shares[name] for value in share[row]] for name in connectors]
             rows[row] = [mean_interval([value for values in of_each for value in values]), *map(mean_interval, of_each)]
         columns = ["all", *(CONNECTORS.get(name, name) for name in connectors)]
-        unit = "positives, each of a domain of its own" if self.name == "fig3" else "trials"
         notes = (
-            f"Share of Grad-CAM's heat on plug and socket; mean over {unit}, with Student's 95 % interval over them. A "
-            "map without preference scores the area.",
+            f"Share of Grad-CAM's heat on plug and socket; mean over {self.unit}, with Student's 95 % interval over "
+            "them. A map without preference scores the area.",
         )
         return FigureTable(f"{self.title}: share of the heat on plug and socket", columns, rows, notes)
 
@@ -226,27 +224,53 @@ class SaliencyFigure:
     def _rows(self, path: Path) -> tuple[list[str], list[np.ndarray]]:
         try:
             with np.load(path) as held:
-                frames, groups = held["frames"], held["groups"]
+                frames, drawn = held["frames"], self._drawn(held["groups"])
                 heat = {row: held[f"heat {row}"] for row in self.rows}
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
                 f"{path}: not the maps of a figure ({error}): remove the job's result, and do it again"
             ) from error
-        if self.name == "fig4":  # one trial
-            first = groups == groups[0]
-            frames, heat = frames[first], {row: maps[first] for row, maps in heat.items()}
-        shown = np.unique(np.linspace(0, len(frames) - 1, min(_SHOWN, len(frames))).round().astype(int))
+        shown = drawn[np.unique(np.linspace(0, len(drawn) - 1, min(_SHOWN, len(drawn))).round().astype(int))]
         pictures = [frames[shown], *(overlay(frames[shown], maps[shown]) for maps in heat.values())]
         return ["image", *heat], pictures
 
 
-FIGURES = {
-    figure.name: figure
-    for figure in (
-        SaliencyFigure("fig3", "Figure 3: the reward with and without the bottleneck", ("ERM", "DAIB"), "table3"),
-        SaliencyFigure(
-            "fig4", "Figure 4: the policy's Y action before and after practice", ("before", "after"), "table2"
-        ),
-    )
+class RewardFigure(SaliencyFigure):
+    """Of two reward models, on positives."""
+
+    def _job(self, runs: Path, seed: int, connector: str, threads: int) -> Job:
+        name = self._job_name(connector, seed)
+        full, plain = needs = tuple(pretrain_name(variant, seed) for variant in ("full", "no-daib"))
+        arguments = {"folder": str(runs / name), "full": str(runs / full), "plain": str(runs / plain)}
+        arguments |= {"connector": connector, "robot": ROBOTS[seed % len(ROBOTS)], "looks": LOOKS}
+        return Job(name, reward_maps_job, arguments, needs, {"threads": threads})
+
+    def _drawn(self, groups: np.ndarray) -> np.ndarray:
+        return np.arange(len(groups))
+
+
+class PolicyFigure(SaliencyFigure):
+    """Of a policy before and after practice, on trials."""
+
+    def _job(self, runs: Path, seed: int, connector: str, threads: int) -> Job:
+        name, practised = self._job_name(connector, seed), job_name("far", connector, "iql", seed, practice="ours")
+        arguments = {"folder": str(runs / name), "practised": str(runs / practised), "trajectories": TRAJECTORIES}
+        return Job(name, policy_maps_job, arguments, (practised,), {"threads": threads})
+
+    def _drawn(self, groups: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(groups == groups[0])  # one trial
+
+
+FIGURES: dict[str, SaliencyFigure] = {
+    "fig3": RewardFigure(
+        "fig3",
+        "Figure 3: the reward with and without the bottleneck",
+        ("ERM", "DAIB"),
+        "table3",
+        "positives, each of a domain of its own",
+    ),
+    "fig4": PolicyFigure(
+        "fig4", "Figure 4: the policy's Y action before and after practice", ("before", "after"), "table2", "trials"
+    ),
 }
 """By name."""
