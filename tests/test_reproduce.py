@@ -247,6 +247,28 @@ def test_what_cannot_work_is_one_line(words: list[str], line: str, capsys: pytes
     assert len(errors) == 1 and line in errors[0]
 
 
+def test_show_makes_the_table_of_what_is_done_and_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, runs, results = Path("data/laptop"), Path("runs/reproduce-laptop"), Path("results/reproduce-laptop")
+    data.mkdir(parents=True)
+    (data / "meta.json").write_text("{}")
+    results.mkdir(parents=True)
+    words = ["reproduce", "table1", "--show", "--seeds", "0", "--connectors", "europlug", "--workers", "1"]
+    assert main(words) == 2
+    assert "holds nothing to show of table1 yet: leave out --show" in capsys.readouterr().err
+    for job in NEAR.jobs("laptop", data, runs, seeds=(0,), connectors=("europlug",)):
+        if job.name == job_name("near", "europlug", "sac", 0):
+            content = {"arguments": job.arguments, "result": outcome(offline=[0, 0, 0], practice=[1, 1, 0])}
+            (results / f"{job.name}.json").write_text(json.dumps(content))
+    assert main(words) == 0
+    assert "5 of 6 jobs are not done yet" in capsys.readouterr().out
+    lines = (results / "table1.csv").read_text().splitlines()
+    assert [line.split(",")[1:4] for line in lines[1:]] == [["SAC offline", "0", "3"], ["SAC online", "2", "3"]]
+    assert not runs.exists()
+
+
 @pytest.mark.slow
 def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny preset, one seed, one connector: all methods of table I, a second time without any work."""

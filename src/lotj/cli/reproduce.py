@@ -47,6 +47,8 @@ class Command:
     """table4: updates of each reward model."""
     looks: int = 1
     """table4: domains of each connector and robot that are trained on. With many looks every variant generalises."""
+    show: bool = False
+    """Do nothing more: make the table of what is done."""
     on: Literal["here", "processes", "ray"] = "processes"
     """Where jobs run: one after the other here, in several processes, or on the Ray cluster of RAY_ADDRESS (extra
     `cluster`)."""
@@ -59,12 +61,13 @@ class Command:
 
     def run(self) -> None:
         """Do the jobs and print the table."""
-        from lotj.distributed import Job, run_jobs
+        from lotj.distributed import Job, read_results, run_jobs
         from lotj.files import atomic_write
 
         jobs, make_table, make_picture = self._plan()
         console = Console(highlight=False)
-        announce_renderer(console)
+        if not self.show:
+            announce_renderer(console)
         out = self.out or Path("results") / f"reproduce-{self.preset}"
         begun, finished = time.monotonic(), []
 
@@ -74,13 +77,18 @@ class Command:
             minutes = (time.monotonic() - begun) / 60
             console.print(f"{len(finished)}/{len(jobs)}  {minutes:5.1f} min  {state:8s} {job.name}", markup=False)
 
-        results = run_jobs(jobs, out, self.on, self.workers, report)
+        results = read_results(jobs, out) if self.show else run_jobs(jobs, out, self.on, self.workers, report)
+        shown = {job.name for job in jobs}.difference(*(job.needs for job in jobs))
+        if shown.isdisjoint(results):
+            raise SettingsError(f"{out} holds nothing to show of {self.table} yet: leave out --show, and it is done")
         table = make_table(results)
         text = Console(width=200, record=True, file=io.StringIO())
         text.print(table.as_text())
         for ending, content in (("txt", text.export_text()), ("csv", table.as_csv()), ("html", table.as_html())):
             atomic_write(out / f"{self.table}.{ending}", content.encode())
         console.print(table.as_text())
+        if len(results) < len(jobs):
+            console.print(f"{len(jobs) - len(results)} of {len(jobs)} jobs are not done yet", style="yellow")
         if make_picture:
             atomic_write(out / f"{self.table}.png", make_picture(results))
         endings = ".txt, .csv, .html and .png" if make_picture else ".txt, .csv and .html"
