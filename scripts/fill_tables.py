@@ -44,14 +44,15 @@ def markdown(file: Path) -> str:
 
 
 def _successes(rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Method -> connector -> e.g. ``**36**/40 (77-96 %) [19]``: of n, Wilson 95 % interval, the paper of 20."""
+    """Method -> connector -> e.g. ``**36**/40 [19] (77-96 %)``: of n, the paper of 20, Wilson 95 % interval."""
     cells: dict[str, dict[str, str]] = {}
     sums: dict[str, list[int]] = {}
     for row in rows:
         counted = f"**{row['successes']}**" if row["best"] == "1" else row["successes"]
         paper = f" [{row['paper_of_20']}]" if row["paper_of_20"] else ""
-        interval = f"{100 * float(row['low']):.0f}-{100 * float(row['high']):.0f} %"
-        cells.setdefault(row["method"], {})[row["connector"]] = f"{counted}/{row['n']} ({interval}){paper}"
+        low, high = wilson(int(row["successes"]), int(row["n"]))  # the file's are rounded
+        interval = f"{100 * low:.0f}-{100 * high:.0f} %"
+        cells.setdefault(row["method"], {})[row["connector"]] = f"{counted}/{row['n']}{paper} ({interval})"
         total = sums.setdefault(row["method"], [0, 0, 0, 0])
         for place, name in enumerate(("successes", "n", "paper_of_20")):
             total[place] += int(row[name] or 0)
@@ -59,7 +60,7 @@ def _successes(rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
     for method, (successes, n, paper_successes, paper_n) in sums.items():
         low, high = wilson(successes, n)
         beside = f" [{paper_successes}/{paper_n}]" if paper_n else ""
-        cells[method]["all"] = f"{successes}/{n} ({100 * low:.0f}-{100 * high:.0f} %){beside}"
+        cells[method]["all"] = f"{successes}/{n}{beside} ({100 * low:.0f}-{100 * high:.0f} %)"
     return cells
 
 

@@ -30,7 +30,7 @@ def test_counts_as_markdown(tmp_path: Path) -> None:
     )
     lines = fill_tables.markdown(file).splitlines()
     assert lines[0] == "| method | plug | brick | all |"
-    assert lines[2] == "| ours | **9**/10 (60-98 %) [19] | 3/10 (11-60 %) | 12/20 (39-78 %) [19/20] |"
+    assert lines[2] == "| ours | **9**/10 [19] (60-98 %) | 3/10 (11-60 %) | 12/20 [19/20] (39-78 %) |"
 
 
 def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:

@@ -36,12 +36,15 @@ def test_csv_holds_every_number() -> None:
 
 
 def test_text_and_html_show_the_paper_beside_and_mark_the_best() -> None:
-    console = Console(width=120, record=True, file=io.StringIO())
+    console = Console(width=60, record=True, file=io.StringIO())
     console.print(TABLE.as_text())
     text = console.export_text()
-    assert "15/20 (53-89 %) [15]" in text and "9/20 (26-66 %)" in text and "n = 20 & more" in text
+    lines = {line.split("│")[1].strip(): line.split("│")[2:4] for line in text.splitlines() if "│" in line}
+    assert [cell.strip() for cell in lines["Straight"]] == ["8/20 [1]", "0/20 [0]"]
+    assert [cell.strip() for cell in lines["Ours"]] == ["*15/20 [15]", "0/20 [18]"]
+    assert "(53-89 %)" in text and "n = 20 & more" in text
     page = TABLE.as_html()
-    assert "<strong>15/20 (53-89 %) [15]</strong>" in page and "<td>8/20 (22-61 %) [1]</td>" in page
+    assert "<strong>15/20 [15] (53-89 %)</strong>" in page and "<td>8/20 [1] (22-61 %)</td>" in page
     assert "usb &lt;b&gt;" in page and "n = 20 &amp; more" in page and "<td>-</td>" in page
 
 

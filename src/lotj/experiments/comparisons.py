@@ -226,7 +226,7 @@ class Comparison:
         beside = "; in brackets the paper's of 20" if any(method.paper for method in self.methods) else ""
         notes = (
             f"Successes of all trials of {len(seeds)} pretraining seeds, Wilson 95 % interval{beside}. Best, and what "
-            "Barnard's exact test at 5 % does not tell from it, are marked.",
+            "Barnard's exact test at 5 % does not tell from it, are marked (*, bold).",
         )
         return SuccessTable(self.title, [method.title for method in self.methods], rows, notes)
 

@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class SuccessTable:
-    """Rows are connectors, columns methods.
+    """Rows are connectors, columns methods. Text and page show it the other way round: there are more methods.
 
     Attributes:
         title: what it shows.
@@ -77,15 +77,15 @@ class SuccessTable:
         ]
 
     def as_text(self) -> Table:
-        """For the terminal: counts over all seeds, 95 % interval, the paper's count of 20 in brackets; best in bold."""
+        """For a terminal of 80 columns: counts of all seeds, the paper's of 20 in brackets, 95 % interval; best marked."""
         table = Table(title=self.title, title_justify="left", caption="\n".join(self.notes), caption_justify="left")
-        table.add_column("connector")
-        for title in self.columns:
-            table.add_column(title, justify="right")
-        for name, cells in self.rows.items():
-            marks = self.best(name)
-            words = [_words(cell) for cell in cells]
-            table.add_row(name, *(f"[bold]{w}[/bold]" if mark else w for w, mark in zip(words, marks, strict=True)))
+        table.add_column("method")
+        for name in self.rows:
+            table.add_column(name, justify="right")
+        for title, cells in self._by_method().items():
+            words = [_words(cell).replace(" (", "\n(") for cell, _ in cells]
+            marked = [f"[bold]*{w}[/bold]" if best else w for w, (_, best) in zip(words, cells, strict=True)]
+            table.add_row(title, *marked)
         return table
 
     def as_csv(self) -> str:
@@ -105,12 +105,20 @@ class SuccessTable:
 
     def as_html(self) -> str:
         """A `<table>` without anything from outside, best in `<strong>`."""
-        rows = {}
-        for name, cells in self.rows.items():
-            texts = [html.escape(_words(cell)) for cell in cells]
-            marks = zip(texts, self.best(name), strict=True)
-            rows[name] = [f"<strong>{text}</strong>" if mark else text for text, mark in marks]
-        return _html(self.title, self.columns, rows, self.notes)
+        rows = {
+            title: [f"<strong>{_words(cell)}</strong>" if best else _words(cell) for cell, best in cells]
+            for title, cells in self._by_method().items()
+        }
+        return _html(self.title, list(self.rows), rows, self.notes)
+
+    def _by_method(self) -> dict[str, list[tuple[Cell | None, bool]]]:
+        """Method -> for each connector its cell, and whether it is a best one there."""
+        marks = [self.best(name) for name in self.rows]
+        cells = list(self.rows.values())
+        return {
+            title: [(row[k], mark[k]) for row, mark in zip(cells, marks, strict=True)]
+            for k, title in enumerate(self.columns)
+        }
 
 
 @dataclass(frozen=True)
@@ -188,9 +196,9 @@ def _html(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]],
 
 
 def _words(cell: Cell | None) -> str:
-    """e.g. ``31/40 (62-88 %) [15]``."""
+    """e.g. ``31/40 [15] (62-88 %)``."""
     if cell is None:
         return "-"
     total = cell.total
     paper = "" if cell.paper is None else f" [{cell.paper}]"
-    return f"{total.successes}/{total.n} ({100 * total.low:.0f}-{100 * total.high:.0f} %){paper}"
+    return f"{total.successes}/{total.n}{paper} ({100 * total.low:.0f}-{100 * total.high:.0f} %)"
