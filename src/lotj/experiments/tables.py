@@ -77,7 +77,7 @@ class SuccessTable:
         ]
 
     def as_text(self) -> Table:
-        """For a terminal of 80 columns: counts of all seeds, the paper's of 20 in brackets, 95 % interval; best marked."""
+        """For 80 columns: counts of all seeds, in brackets the paper's of 20, 95 % interval; best marked."""
         table = Table(title=self.title, title_justify="left", caption="\n".join(self.notes), caption_justify="left")
         table.add_column("method")
         for name in self.rows:
