@@ -17,7 +17,7 @@ import re
 import sys
 from pathlib import Path
 
-from lotj.evaluation import wilson
+from lotj.experiments.tables import count_words
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BLOCK = re.compile(r"(<!-- table: (\S+\.csv) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
@@ -48,19 +48,15 @@ def _successes(rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
     cells: dict[str, dict[str, str]] = {}
     sums: dict[str, list[int]] = {}
     for row in rows:
-        counted = f"**{row['successes']}**" if row["best"] == "1" else row["successes"]
-        paper = f" [{row['paper_of_20']}]" if row["paper_of_20"] else ""
-        low, high = wilson(int(row["successes"]), int(row["n"]))  # the file's are rounded
-        interval = f"{100 * low:.0f}-{100 * high:.0f} %"
-        cells.setdefault(row["method"], {})[row["connector"]] = f"{counted}/{row['n']}{paper} ({interval})"
+        # The interval anew: the file's is rounded.
+        words = count_words(int(row["successes"]), int(row["n"]), row["paper_of_20"], "**" * (row["best"] == "1"))
+        cells.setdefault(row["method"], {})[row["connector"]] = words
         total = sums.setdefault(row["method"], [0, 0, 0, 0])
         for place, name in enumerate(("successes", "n", "paper_of_20")):
             total[place] += int(row[name] or 0)
         total[3] += 20 * bool(row["paper_of_20"])
     for method, (successes, n, paper_successes, paper_n) in sums.items():
-        low, high = wilson(successes, n)
-        beside = f" [{paper_successes}/{paper_n}]" if paper_n else ""
-        cells[method]["all"] = f"{successes}/{n}{beside} ({100 * low:.0f}-{100 * high:.0f} %)"
+        cells[method]["all"] = count_words(successes, n, f"{paper_successes}/{paper_n}" if paper_n else "")
     return cells
 
 

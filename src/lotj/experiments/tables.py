@@ -13,7 +13,7 @@ from rich.table import Table
 from scipy import stats
 
 from lotj.errors import SettingsError
-from lotj.evaluation import Aggregate, aggregate, barnard
+from lotj.evaluation import Aggregate, aggregate, barnard, wilson
 
 SIGNIFICANCE = 0.05
 """Methods whose difference to the best has a larger p-value are marked as best, too."""
@@ -176,6 +176,19 @@ def mean_interval(values: Sequence[float | None]) -> tuple[float, float | None] 
     return float(known.mean()), float(width)
 
 
+def count_words(successes: int, n: int, paper: str = "", mark: str = "") -> str:
+    """Of n, the paper's in brackets if it has any, Wilson's 95 % interval; e.g. ``**9**/10 [19] (60-98 %)``.
+
+    Args:
+        successes, n: counts.
+        paper: its own, as it is to be shown.
+        mark: to the left and right of the successes.
+    """
+    low, high = wilson(successes, n)
+    beside = f" [{paper}]" if paper else ""
+    return f"{mark}{successes}{mark}/{n}{beside} ({100 * low:.0f}-{100 * high:.0f} %)"
+
+
 def _figure(cell: tuple[float, float | None] | None) -> str:
     """e.g. ``0.912 +- 0.021``."""
     if cell is None:
@@ -199,6 +212,4 @@ def _words(cell: Cell | None) -> str:
     """e.g. ``31/40 [15] (62-88 %)``."""
     if cell is None:
         return "-"
-    total = cell.total
-    paper = "" if cell.paper is None else f" [{cell.paper}]"
-    return f"{total.successes}/{total.n}{paper} ({100 * total.low:.0f}-{100 * total.high:.0f} %)"
+    return count_words(cell.total.successes, cell.total.n, "" if cell.paper is None else str(cell.paper))

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import logit
+
+from lotj.training.practice_threshold import clipped_logit
 
 SAME_PLACE = 0.32
 """Mean difference up to which a picture shows a place [standard deviations of a picture's channel]. On the validation
@@ -24,7 +25,6 @@ LEAST_VISITS = 3
 TIE = 0.2
 """Places whose median scores lie up to this below the best one's [logits] are as likely: the most frequent is taken."""
 
-_EDGE = 1e-6
 _FLAT = 1.0  # levels of 255 added to a channel's deviation: an evenly coloured picture has none
 
 
@@ -54,7 +54,7 @@ class Places:
             self._places.append(place)
         place.total = place.total + picture
         place.trials.append(trial)
-        place.scores.append(float(logit(np.clip(score, _EDGE, 1.0 - _EDGE))))
+        place.scores.append(clipped_logit(score))
         self._merge(place)
 
     def elsewhere(self, frame: np.ndarray) -> bool:

@@ -8,6 +8,11 @@ from scipy.special import expit, logit
 _EDGE = 1e-6
 
 
+def clipped_logit(score: float) -> float:
+    """The logit of a score in [0, 1], finite at its ends."""
+    return float(logit(np.clip(score, _EDGE, 1.0 - _EDGE)))
+
+
 class Threshold:
     """The score from which a frame counts as success.
 
@@ -30,7 +35,7 @@ class Threshold:
 
     def see(self, scores: np.ndarray) -> None:
         """Take in the (T,) scores of a finished trial."""
-        self._best.append(float(logit(np.clip(np.max(scores), _EDGE, 1.0 - _EDGE))))
+        self._best.append(clipped_logit(float(np.max(scores))))
 
     @property
     def value(self) -> float:
