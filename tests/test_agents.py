@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from lotj.agents import IQL, IQLConfig, losses
+from lotj.agents.sac import SAC, SACConfig
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import Batch
 from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig, to_tensor
+from lotj.nets.generator import restore_generator
 
 SIZE = 16
 TINY = IQLConfig(
@@ -542,3 +544,44 @@ def test_learns_to_move_the_dot_from_mixed_data():
     learnt = success_rate(lambda world: agent.act(world.images()))
     assert behaviour < 0.65
     assert learnt > 0.85  # 0.97; without weights (an advantage scale of 0) it is 0.37: the mean action is too slow
+
+
+# Devices
+
+
+def test_random_numbers_go_on_on_another_kind_of_device():
+    def numbers(state: torch.Tensor) -> list[float]:
+        generator = torch.Generator()
+        restore_generator(generator, state)
+        return torch.rand(3, generator=generator).tolist()
+
+    kept = torch.Generator().manual_seed(3)
+    state = kept.get_state()
+    assert numbers(state) == torch.rand(3, generator=kept).tolist()
+    of_a_gpu = torch.arange(16, dtype=torch.uint8)  # seed and offset
+    assert numbers(of_a_gpu) == numbers(of_a_gpu.clone()) != numbers(of_a_gpu + 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", [IQL, SAC])
+def test_what_a_gpu_has_learnt_acts_and_learns_on_without_one(kind: type[IQL] | type[SAC]) -> None:
+    config = TINY if kind is IQL else SACConfig.of(TINY)
+    there = kind(config, domains=3, device="cuda")  # type: ignore[arg-type]
+    batch = make_batch()
+    for _ in range(3):
+        there.update(batch)
+    here = kind.restore(torch.load(saved(there.state_dict()), map_location="cpu"), "cpu")
+    assert here.act(batch.observation) == pytest.approx(there.act(batch.observation), abs=2e-2)
+    for agent in (here, there):
+        agent.freeze_convolutions()
+        features = replace(
+            batch, observation=agent.encode(batch.observation), next_observation=agent.encode(batch.next_observation)
+        )
+        assert all(math.isfinite(number) for number in agent.update(features).values())
+
+
+def saved(state: dict[str, object]) -> io.BytesIO:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return file

@@ -194,10 +194,10 @@ def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest
 def test_figures_need_the_trainings_that_they_compare() -> None:
     runs, names = Path("runs"), ["europlug"]
     ablation = COMPARISONS["table3"].jobs("laptop", Path("data"), runs, seeds=(1,))
-    jobs = FIGURES["fig3"].jobs(ablation, runs, (1,), names, threads=1)
+    jobs = FIGURES["fig3"].jobs(ablation, runs, (1,), names)
     assert [job.name for job in jobs] == ["pretrain-no-daib-seed1", "pretrain-full-seed1", "fig3-europlug-seed1"]
     assert jobs[-1].arguments["robot"] == "trio" and jobs[-1].arguments["plain"] == "runs/pretrain-no-daib-seed1"
-    jobs = FIGURES["fig4"].jobs(FAR.jobs("laptop", Path("data"), runs, seeds=(1,)), runs, (1,), names, threads=1)
+    jobs = FIGURES["fig4"].jobs(FAR.jobs("laptop", Path("data"), runs, seeds=(1,)), runs, (1,), names)
     wanted = ["pretrain-full-seed1", "far-europlug-iql-full-ours-seed1", "fig4-europlug-seed1"]
     assert [job.name for job in jobs] == wanted
 

@@ -18,6 +18,7 @@ from lotj.agents.iql_config import IQLConfig
 from lotj.agents.networks import Actor, Critic, ImageEncoder, TargetQ
 from lotj.errors import CheckpointError, NumericsError
 from lotj.experience import Batch
+from lotj.nets.generator import restore_generator
 
 STATE_FORMAT = 1
 
@@ -305,7 +306,7 @@ class IQL(ImageAgent):
         self.freeze_convolutions(state["frozen"])
         self.target.load_state_dict(state["modules"]["target"])  # freezing made it a copy of the online one
         self._optimiser.load_state_dict(state["optimiser"])
-        self._generator.set_state(state["random"].cpu())
+        restore_generator(self._generator, state["random"])
         self.updates = state["updates"]
 
 

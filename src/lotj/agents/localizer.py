@@ -20,6 +20,7 @@ from lotj.agents.networks import POSITION_SCALE, PositionEncoder
 from lotj.errors import CheckpointError, SettingsError
 from lotj.nets.augment import Augment, AugmentConfig
 from lotj.nets.encoder import EncoderConfig, to_tensor
+from lotj.nets.generator import restore_generator
 from lotj.nets.precision import autocast, check_finite
 from lotj.nets.schedule import warmup_cosine
 
@@ -152,7 +153,7 @@ class Localizer:
             made = cls(LocalizerConfig.from_dict(state["config"]), 0, device)
             made.network.load_state_dict(state["network"])
             made._optimiser.load_state_dict(state["optimiser"])
-            made._generator.set_state(state["generator"].cpu())
+            restore_generator(made._generator, state["generator"])
             made.updates = int(state["updates"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the localisation model does not fit this program ({error}): train anew") from error

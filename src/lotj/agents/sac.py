@@ -23,6 +23,7 @@ from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import ACTION_DIM, Batch
 from lotj.nets.augment import Augment
 from lotj.nets.encoder import to_tensor
+from lotj.nets.generator import restore_generator
 from lotj.nets.heads import mlp
 from lotj.nets.precision import autocast, check_finite
 
@@ -335,5 +336,5 @@ class SAC(ImageAgent):
         self.freeze_convolutions(state["frozen"])
         with torch.no_grad():
             self._log_temperature.copy_(state["log_temperature"])
-        self._generator.set_state(state["random"].cpu())
+        restore_generator(self._generator, state["random"])
         self.updates = state["updates"]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import tyro
 from rich.console import Console
 
-from lotj.cli.job import announce_renderer
+from lotj.cli.job import announce_renderer, find_device
 from lotj.errors import SettingsError
 
 
@@ -54,6 +54,8 @@ class Command:
     `cluster`)."""
     workers: int = 2
     """Processes; or workers of a Ray cluster on this machine."""
+    device: str = "auto"
+    """Where each job computes: auto, cpu or cuda. Jobs side by side share a GPU."""
     runs: Path | None = None
     """Folder of the jobs' runs; runs/reproduce-<preset> by default."""
     out: Path | None = None
@@ -122,20 +124,20 @@ class Command:
             raise SettingsError(
                 f"{data} holds no data set: `lotj collect --preset {preset.name} --data {data}` makes it"
             )
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        machine = {"threads": max(1, (os.cpu_count() or 1) // self.workers), "device": find_device(self.device)}
         if self.table == "table4":
             splits = range(self.splits)
             for split in splits:
                 reward_ablation.choose_split(data, split)
-            jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, threads)
+            jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, machine)
             return jobs, lambda results: reward_ablation.table(results, seeds, splits), None
         figure, runs = FIGURES.get(self.table), self.runs or Path("runs") / f"reproduce-{preset.name}"
         comparison = COMPARISONS[figure.learning if figure else self.table]
-        sizes = (self.trials, self.evaluation_trials, threads)
         connectors = self.connectors or comparison.connectors
-        jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors)
+        sizes = (self.trials, self.evaluation_trials)
+        jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors, machine)
         if figure:
-            jobs = figure.jobs(jobs, runs, seeds, connectors, threads)
+            jobs = figure.jobs(jobs, runs, seeds, connectors, machine)
             of = (seeds, connectors)
             return jobs, lambda results: figure.table(results, *of), lambda results: figure.picture(results, *of)
         return jobs, lambda results: comparison.table(results, seeds, connectors), None

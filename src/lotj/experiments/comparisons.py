@@ -175,10 +175,22 @@ class Comparison:
         seeds: Sequence[int],
         trials: int = 200,
         evaluation_trials: int = 20,
-        threads: int = 2,
         connectors: Sequence[str] = (),
+        machine: Mapping[str, Any] | None = None,
     ) -> list[Job]:
-        """All that must be done for it; the tables share the jobs that they have in common."""
+        """All that must be done for it; the tables share the jobs that they have in common.
+
+        Args:
+            preset: its name.
+            data: folder of the data set.
+            runs: where each job gets a folder.
+            seeds: of the trainings.
+            trials: of practice.
+            evaluation_trials: of each evaluation.
+            connectors: those practised on, if not the table's own.
+            machine: ``threads`` and ``device`` of every job.
+        """
+        machine = machine or {}
         learners = list(dict.fromkeys((method.agent, method.variant, method.practice) for method in self.methods))
         jobs = []
         for seed in seeds:
@@ -189,10 +201,10 @@ class Comparison:
                 arguments |= {"seed": seed, **VARIANTS[variant]}
                 taken = {half: pretrain_name(other, seed) for half, other in TAKEN.get(variant, {}).items()}
                 arguments |= {"taken": {half: str(runs / other) for half, other in taken.items()}} if taken else {}
-                trainings.append(Job(name, pretrain_job, arguments, needs=tuple(taken.values())))
+                trainings.append(Job(name, pretrain_job, arguments, tuple(taken.values()), machine))
                 if variant == "full":
                     also = {**arguments, "also": list(BASELINES)}
-                    trainings.append(Job(baselines_name(seed), pretrain_job, also, needs=(name,)))
+                    trainings.append(Job(baselines_name(seed), pretrain_job, also, (name,), machine))
             practising = []
             for connector in connectors or self.connectors:
                 for agent, variant, practice in learners:
@@ -210,7 +222,7 @@ class Comparison:
                         "controllers": _controllers(self.scenario, agent, variant, practice),
                         "evaluation_trials": evaluation_trials,
                     }
-                    needs, machine = (_trained(arguments, variant, seed),), {"threads": threads}
+                    needs = (_trained(arguments, variant, seed),)
                     practising.append(Job(name, practice_job, arguments, needs, machine))
             needed = {need for job in practising for need in job.needs}
             needed |= {need for job in trainings if job.name in needed for need in job.needs}

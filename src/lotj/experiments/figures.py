@@ -45,7 +45,14 @@ _MAPS = "maps.npz"
 
 
 def reward_maps_job(
-    full: str, plain: str, folder: str, connector: str, robot: str, looks: int, threads: int
+    full: str,
+    plain: str,
+    folder: str,
+    connector: str,
+    robot: str,
+    looks: int,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Figure 3: two reward models on the same positives of an unseen connector.
 
@@ -55,12 +62,14 @@ def reward_maps_job(
         connector, robot: whose positives.
         looks: domains, one positive of each.
         threads: processor threads.
+        device: where to compute.
 
     Returns:
         ``shares``: row of the table -> one share a positive; ``maps``, the file of pictures and maps.
     """
     torch.set_num_threads(threads)
-    models = {name: load_reward(find_run(Path(path), "pretrain")) for name, path in (("ERM", plain), ("DAIB", full))}
+    runs = {name: find_run(Path(path), "pretrain") for name, path in (("ERM", plain), ("DAIB", full))}
+    models = {name: load_reward(run, device) for name, run in runs.items()}
     size = models["DAIB"].image_size
     seen = [positive(connector, robot, look, size) for look in range(looks)]
     frames, masks = np.stack([frame for frame, _ in seen]), np.stack([mask for _, mask in seen])
@@ -71,7 +80,9 @@ def reward_maps_job(
     return keep_maps(Path(folder), frames, masks, heat, groups=range(looks))
 
 
-def policy_maps_job(practised: str, folder: str, trajectories: int, threads: int) -> dict[str, Any]:
+def policy_maps_job(
+    practised: str, folder: str, trajectories: int, threads: int = 1, device: str = "cpu"
+) -> dict[str, Any]:
     """Figure 4: the policy's Y action before and after practice, on trials of the practised one.
 
     Args:
@@ -79,13 +90,15 @@ def policy_maps_job(practised: str, folder: str, trajectories: int, threads: int
         folder: for the maps.
         trajectories: trials.
         threads: processor threads.
+        device: where to compute.
 
     Returns:
         ``shares``: row of the table -> the mean share of each trial; ``maps``, the file of pictures and maps.
     """
     torch.set_num_threads(threads)
     run = find_run(Path(practised), "practice")
-    agents = {"before": load_agent(Run.open(Path(run.config["pretrain_run"]))), "after": practised_agent(run)}
+    before = load_agent(Run.open(Path(run.config["pretrain_run"])), device)
+    agents = {"before": before, "after": practised_agent(run, device)}
     place = [run.config[key] for key in ("connector", "robot", "domain_seed", "scenario")]
     env = InsertionEnv(*place, image_size=agents["after"].image_size)
     try:
@@ -173,17 +186,22 @@ class SaliencyFigure(ABC):
     unit: str
 
     def jobs(
-        self, learning: Sequence[Job], runs: Path, seeds: Sequence[int], connectors: Sequence[str], threads: int
+        self,
+        learning: Sequence[Job],
+        runs: Path,
+        seeds: Sequence[int],
+        connectors: Sequence[str],
+        machine: Mapping[str, Any] | None = None,
     ) -> list[Job]:
         """What must be done, of which `learning` holds the trainings."""
-        made = [self._job(runs, seed, connector, threads) for seed in seeds for connector in connectors]
+        made = [self._job(runs, seed, connector, machine or {}) for seed in seeds for connector in connectors]
         wanted = {need for job in made for need in job.needs}
         for job in reversed(learning):  # a job stands after what it needs
             wanted |= set(job.needs) if job.name in wanted else set()
         return [job for job in learning if job.name in wanted] + made
 
     @abstractmethod
-    def _job(self, runs: Path, seed: int, connector: str, threads: int) -> Job:
+    def _job(self, runs: Path, seed: int, connector: str, machine: Mapping[str, Any]) -> Job:
         """What makes the maps of a connector and seed."""
 
     @abstractmethod
@@ -238,12 +256,12 @@ class SaliencyFigure(ABC):
 class RewardFigure(SaliencyFigure):
     """Of two reward models, on positives."""
 
-    def _job(self, runs: Path, seed: int, connector: str, threads: int) -> Job:
+    def _job(self, runs: Path, seed: int, connector: str, machine: Mapping[str, Any]) -> Job:
         name = self._job_name(connector, seed)
         full, plain = needs = tuple(pretrain_name(variant, seed) for variant in ("full", "no-daib"))
         arguments = {"folder": str(runs / name), "full": str(runs / full), "plain": str(runs / plain)}
         arguments |= {"connector": connector, "robot": ROBOTS[seed % len(ROBOTS)], "looks": LOOKS}
-        return Job(name, reward_maps_job, arguments, needs, {"threads": threads})
+        return Job(name, reward_maps_job, arguments, needs, machine)
 
     def _drawn(self, groups: np.ndarray) -> np.ndarray:
         return np.arange(len(groups))
@@ -252,10 +270,10 @@ class RewardFigure(SaliencyFigure):
 class PolicyFigure(SaliencyFigure):
     """Of a policy before and after practice, on trials."""
 
-    def _job(self, runs: Path, seed: int, connector: str, threads: int) -> Job:
+    def _job(self, runs: Path, seed: int, connector: str, machine: Mapping[str, Any]) -> Job:
         name, practised = self._job_name(connector, seed), job_name("far", connector, "iql", seed, practice="ours")
         arguments = {"folder": str(runs / name), "practised": str(runs / practised), "trajectories": TRAJECTORIES}
-        return Job(name, policy_maps_job, arguments, (practised,), {"threads": threads})
+        return Job(name, policy_maps_job, arguments, (practised,), machine)
 
     def _drawn(self, groups: np.ndarray) -> np.ndarray:
         return np.flatnonzero(groups == groups[0])  # one trial

@@ -43,7 +43,15 @@ COLUMNS = {
 
 
 def reward_job(
-    preset: str, data: str, variant: Variant, split: int, seed: int, steps: int, looks: int, threads: int
+    preset: str,
+    data: str,
+    variant: Variant,
+    split: int,
+    seed: int,
+    steps: int,
+    looks: int,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train the reward model on 25 connectors and judge it on 5 others.
 
@@ -56,6 +64,7 @@ def reward_job(
         steps: updates.
         looks: domains of a connector and robot that are trained on: with many, every variant has to generalise.
         threads: processor threads.
+        device: where to compute.
 
     Returns:
         The figures of `COLUMNS`, each a mean over the held-out connectors, and which those were.
@@ -65,10 +74,10 @@ def reward_job(
     dataset = Dataset.open(Path(data), lambda d: d.connector in train_names and d.seed % 1000 < looks)
     held_out = Dataset.open(Path(data), lambda d: d.connector in held_names)
     config = replace(with_variant(find_preset(preset), "reward", variant).reward, steps=steps)
-    with RewardTrainer(dataset, config, seed) as trainer:
+    with RewardTrainer(dataset, config, seed, device) as trainer:
         while not trainer.done:
             trainer.step()
-        model = RewardModel(trainer.classifier, config, 0.5)
+        model = RewardModel(trainer.classifier, config, 0.5, device=device)
     figures = accuracies(model, held_out)
     bottleneck = bottleneck_report(model, dataset, held_out, seed)
     loss, guessing = bottleneck.get("domain_loss"), bottleneck.get("domain_loss_of_guessing")
@@ -129,7 +138,13 @@ def accuracies(model: RewardModel, dataset: Dataset) -> dict[str, float | None]:
 
 
 def jobs(
-    preset: str, data: Path, seeds: Sequence[int], splits: Sequence[int], steps: int, looks: int, threads: int = 2
+    preset: str,
+    data: Path,
+    seeds: Sequence[int],
+    splits: Sequence[int],
+    steps: int,
+    looks: int,
+    machine: Mapping[str, Any] | None = None,
 ) -> list[Job]:
     """All that must be done for the table."""
     found = []
@@ -138,7 +153,7 @@ def jobs(
             for seed in seeds:
                 arguments = {"preset": preset, "data": str(data), "variant": variant, "split": split, "seed": seed}
                 arguments |= {"steps": steps, "looks": looks}
-                found.append(Job(job_name(variant, split, seed), reward_job, arguments, machine={"threads": threads}))
+                found.append(Job(job_name(variant, split, seed), reward_job, arguments, machine=machine or {}))
     return found
 
 

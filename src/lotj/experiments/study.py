@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lotj.errors import SettingsError
 from lotj.evaluation import EvaluationResult
 from lotj.experiments.presets import Preset, find_preset
@@ -29,6 +31,8 @@ def pretrain_job(
     reward_variant: Variant | None = None,
     policy_variant: Variant | None = None,
     taken: Mapping[str, str] | None = None,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train reward model and agent, and the baselines' models; what the folder's run holds is not trained again.
 
@@ -40,10 +44,13 @@ def pretrain_job(
         also: see `lotj pretrain --help`.
         reward_variant, policy_variant: bottleneck of each; None for the preset's.
         taken: ``reward`` or ``agent`` -> folder of the job that has done that training with the same settings.
+        threads: processor threads.
+        device: where to compute.
 
     Returns:
         ``run``, the name of the run's folder in `folder`, and ``seconds`` of what was trained in it.
     """
+    torch.set_num_threads(threads)
     settings = find_preset(preset)
     variants: dict[str, Variant | None] = {"reward": reward_variant, "iql": policy_variant}
     for part, variant in variants.items():
@@ -51,7 +58,9 @@ def pretrain_job(
             settings = with_variant(settings, part, variant)
     begun = _begun(Path(folder), "pretrain")
     others = {training: find_run(Path(other), "pretrain") for training, other in (taken or {}).items()}
-    run = pretrain_phase(settings, Path(data), Path(folder), seed, resume=begun, live=False, also=also, taken=others)
+    run = pretrain_phase(
+        settings, Path(data), Path(folder), seed, device, resume=begun, live=False, also=also, taken=others
+    )
     run.close()
     return {"run": run.path.name, "seconds": _seconds(run, "baselines" if also else "pretrain")}
 
@@ -68,7 +77,8 @@ def practice_job(
     practice: Mapping[str, Any],
     controllers: Sequence[str],
     evaluation_trials: int,
-    threads: int,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Practise on one connector, then count true successes.
 
@@ -81,6 +91,7 @@ def practice_job(
         controllers: which to evaluate, see `lotj.experiments.entrants`.
         evaluation_trials: of each controller.
         threads: processor threads of the learner.
+        device: where it computes.
 
     Raises:
         SettingsError: the folder holds a run that was begun with other practice settings.
@@ -103,12 +114,13 @@ def practice_job(
         scenario,
         robot,
         seed=seed,
+        device=device,
         resume=begun,
         live=False,
         agent=agent,
     )
     with run:
-        results = evaluate_phase(run, evaluation_trials, controllers=controllers)
+        results = evaluate_phase(run, evaluation_trials, device, controllers=controllers)
     return {
         "run": run.path.name,
         "seconds": _seconds(run, "practice"),
