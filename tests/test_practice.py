@@ -72,14 +72,18 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def test_practice_improves_true_success_on_a_correct_reward(prior: Dataset, cache: Path, tmp_path: Path):
-    agent = make_agent(variant="erm")
-    before = true_success(agent)
     # Not calibrated: this reward is right at its own threshold, in every part.
-    config = make_config(cache, trials=40, max_steps=8, batch_size=64, updates_per_step=3, calibrate=False)
-    result = practice(ToyRobot(), agent, ColourReward(), prior, config, new_run(tmp_path), live=False)
-    after = true_success(agent)
-    assert result.trials == 40 and result.discarded == 0
-    assert after > before + 0.3, (before, after)  # four seeds: 0.13-0.23 before, 0.63-0.90 after
+    config = make_config(cache, trials=70, max_steps=8, batch_size=64, updates_per_step=3, calibrate=False)
+    gains = []
+    for seed in (1, 2, 3):
+        agent = make_agent(seed, variant="erm")
+        before = true_success(agent)
+        run = new_run(tmp_path / str(seed))
+        result = practice(ToyRobot(), agent, ColourReward(), prior, config, run, live=False)
+        assert result.trials == 70 and result.discarded == 0
+        gains.append(true_success(agent) - before)
+    # The median, for how soon a blind policy first comes home by chance depends on the machine's last bits.
+    assert sorted(gains)[1] > 0.3, gains  # five seeds of 80 trials: 0.07, 0.77, 0.77, 0.80, 0.87
 
 
 class SealedRobot:
@@ -99,7 +103,7 @@ def test_corrupting_the_truth_changes_nothing(prior: Dataset, cache: Path, tmp_p
     for lie in (False, True):
         run, robot = new_run(tmp_path / str(lie)), ToyRobot(lie=lie, latches=confirm == "touch")
         (run.path / "truth.jsonl").mkdir()  # whoever opens it fails
-        config = make_config(cache, trials=6, confirm=confirm)
+        config = make_config(cache, trials=12, confirm=confirm)
         practice(SealedRobot(robot), make_agent(), ColourReward(), prior, config, run, live=False)  # type: ignore[arg-type]
         ends.append(outcome(run))
         truths.append(robot.truth)

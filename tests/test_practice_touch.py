@@ -15,7 +15,7 @@ from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, alarming, gi
 from lotj.training.practice_trials import load_trial
 from toy_world import SIZE, ToyRobot, collect, make_agent, make_config
 
-SAID = [0.0, 0.9, 0.9, 0.9, 0.9]
+SAID = [0.0, 0.9, 0.9, 0.9, 0.9, 0.9]
 """What the reward model says: a success in the second and third frame, so that the first touch follows step 3."""
 
 
@@ -53,11 +53,11 @@ class ShortRobot(HeldRobot):
         return image
 
 
-def practised(robot: ToyRobot, tmp_path: Path, confirm: str) -> Trial:
+def practised(robot: ToyRobot, tmp_path: Path, confirm: str, **settings: bool) -> Trial:
     """The only trial, of at most six steps."""
     data: Dataset = collect(tmp_path / "data", episodes=4)
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(None, trials=1, updates_per_step=0, calibrate=False, confirm=confirm)
+    config = make_config(None, trials=1, updates_per_step=0, calibrate=False, confirm=confirm, **settings)
     practice(robot, make_agent(), SaysSuccess(), data, config, run, live=False)
     return load_trial(run.path, 1)
 
@@ -81,16 +81,25 @@ def test_what_slides_on_a_push_is_no_success_and_the_trial_goes_on(tmp_path: Pat
 def test_what_stands_press_and_pushes_is_one(tmp_path: Path) -> None:
     robot = HeldRobot()
     trial = practised(robot, tmp_path, "touch")
-    assert trial.terminated and len(trial) == 3  # the touch is no part of the trial
+    assert trial.terminated and len(trial) == 4  # the press is its last step, the pushes are no part of it
     assert robot.steps == 3 + 1 + len(PUSHES)
-    np.testing.assert_allclose(trial.scores, [0.0, 0.9, 0.9])
+    assert trial.actions[3].tolist() == list(PRESS)
+    np.testing.assert_allclose(trial.scores, [0.0, 0.9, 0.9, 0.9])
+    assert trial.rewards.tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_the_press_may_be_left_out_of_the_trial(tmp_path: Path) -> None:
+    robot = HeldRobot()
+    trial = practised(robot, tmp_path, "touch", keep_press=False)
+    assert trial.terminated and len(trial) == 3 and robot.steps == 3 + 1 + len(PUSHES)
+    assert trial.rewards.tolist() == [0.0, 0.0, 1.0]
 
 
 def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(tmp_path: Path) -> None:
     trial = practised(ShortRobot(), tmp_path, "touch")
-    assert trial.terminated and len(trial) == 5
-    assert trial.actions[3].tolist() == list(PRESS)
-    np.testing.assert_allclose(trial.scores, [0.0, 0.0, 0.0, 0.9, 0.9])  # short: no success after all
+    assert trial.terminated and len(trial) == 6
+    assert [trial.actions[step].tolist() for step in (3, 5)] == [list(PRESS)] * 2
+    np.testing.assert_allclose(trial.scores, [0.0, 0.0, 0.0, 0.9, 0.9, 0.9])  # short: no success after all
 
 
 @pytest.mark.parametrize(("confirm", "margin"), [("touch", 2.5), ("look", 1.0)])

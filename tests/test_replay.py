@@ -161,12 +161,13 @@ def test_policy_imitates_successful_trials_alone_where_asked():
 
 
 def test_a_trial_that_touch_has_denied_stays_no_success():
-    """Both score above the threshold; the first ended in no success when it was made."""
+    """Both score above the threshold; the first ended in no success when it was made. Touched, the second was one in
+    its last step, for only there it was found to sit."""
     online = OnlineBuffer(keep_images=False)
     scores = np.array([0.9, 0.0, 0.9], np.float32)
     online.append(replace(make_trial(1, steps=3, first=0), scores=scores))
     online.append(replace(make_trial(2, steps=3, first=4, success=True), scores=scores))
-    for ended_only, ends in ((False, [1.0, 5.0]), (True, [5.0])):
+    for ended_only, ends in ((False, [1.0, 5.0]), (True, [7.0])):
         online.relabel(0.5, hold_frames=1, ended_only=ended_only)
         drawn = online.sample(200, np.random.default_rng(0))
         assert np.unique(drawn.next_observation["map"][drawn.terminated, 0]).tolist() == ends

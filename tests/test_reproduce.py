@@ -61,6 +61,7 @@ def test_jobs_of_a_table() -> None:
     ours = by_name["near-europlug-iql-full-ours-seed1"]
     assert ours.needs == ("pretrain-full-seed1",)
     assert ours.arguments["practice"] == practice_settings("laptop") and ours.arguments["practice"]["trials"] == 200
+    assert ours.arguments["halfway"] and "halfway" not in plain.arguments
     assert first_difference(plain.arguments["practice"], practice_settings("paper")) is None  # one protocol
     far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))}
     assert "localize-spiral-search" in far["far-europlug-iql-full-paper-seed1"].arguments["controllers"]
@@ -94,7 +95,7 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
 def test_the_parts_of_practice_need_no_baseline_but_for_the_papers_protocol() -> None:
     parts = COMPARISONS["parts"]
     jobs = {job.name: job for job in parts.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
-    assert len(jobs) == 2 + 4 * 16  # trainings; four connectors, sixteen ways to practise
+    assert len(jobs) == 2 + 4 * 17  # trainings; four connectors, seventeen ways to practise
     looking = jobs["far-duplo-2x2-iql-full-look-seed0"].arguments["practice"]
     assert looking == practice_settings("laptop") | {"confirm": "look"}
     assert jobs["far-duplo-2x2-iql-full-look-seed0"].needs == ("pretrain-full-seed0",)

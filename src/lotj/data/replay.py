@@ -185,11 +185,12 @@ class OnlineBuffer:
         self, threshold: float, hold_frames: int, ended_only: bool = False, denied: frozenset[int] = frozenset()
     ) -> None:
         """Judge all trials anew by their scores: reward and end at the first success, and nothing after it is drawn.
-        What was lost stays the end that it was.
+        What was lost stays the end that it was, and so does what was found to be a success by more than its score.
 
         Args:
             threshold, hold_frames: see `first_success`.
-            ended_only: a trial that did not end in success when it was made is none now.
+            ended_only: a trial that did not end in success when it was made is none now, and one that did ends where it
+                ended or is none.
             denied: numbers of trials that are none, whatever their scores: their end is one without reward.
         """
         self._denied = denied
@@ -201,9 +202,10 @@ class OnlineBuffer:
             lost = lost or number in denied
             judged = not lost and (ended or not ended_only)
             success = first_success(scores, threshold, hold_frames) if judged else steps
-            last = start + min(success, steps - 1)
-            self._won[start : start + steps] = success < steps
-            outcome[last] = [1.0, 1.0, 0.0] if success < steps else [0.0, lost, not lost]
+            won = success < steps
+            last = start + (success if won and not ended_only else steps - 1)
+            self._won[start : start + steps] = won
+            outcome[last] = [1.0, 1.0, 0.0] if won else [0.0, lost, not lost]
             drawn.append(np.arange(start, last + 1))
             start += steps
         self._outcome.replace(outcome)

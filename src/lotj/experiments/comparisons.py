@@ -9,7 +9,7 @@ from typing import Any
 
 from lotj.distributed import Job
 from lotj.experiments.presets import PAPER_PRACTICE
-from lotj.experiments.study import practice_job, practice_settings, pretrain_job
+from lotj.experiments.study import HALFWAY, practice_job, practice_settings, pretrain_job
 from lotj.experiments.tables import Cell, SuccessTable
 
 CONNECTORS = {
@@ -47,6 +47,7 @@ PRACTICES: dict[str, dict[str, Any]] = {
     "ours": {},
     "look": {"confirm": "look"},
     "one-frame": {"hold_frames": 1},
+    "touch-apart": {"keep_press": False},
     "any-place": {"one_place": False},
     "fixed-threshold": {"calibrate": False},
     "imitate-all": {"imitate": "all"},
@@ -71,7 +72,7 @@ class Method:
     Attributes:
         title: of the column.
         agent: who practises, as in `lotj practice --agent`.
-        controller: what is counted, as in `lotj evaluate --controllers`.
+        controller: what is counted, as in `lotj evaluate --controllers`, or `HALFWAY`.
         paper: the paper's successes of 20 on each of `CONNECTORS`; None for a method that it does not have.
         variant: of the pretraining, one of `VARIANTS`.
         practice: how it practises, one of `PRACTICES`.
@@ -96,6 +97,7 @@ NEAR = (
     Method("State-IQL online", "state-iql", "practice", (5, 2, 1, 4)),
     Method("LOTJ offline", "iql", "offline", (7, 5, 11, 10)),
     Method("LOTJ online", "iql", "practice", (19, 16, 15, 15)),
+    Method("ours halfway", "iql", HALFWAY, None, practice="ours"),
     Method("ours online", "iql", "practice", None, practice="ours"),
 )
 """Table I: starts within 10 mm."""
@@ -111,6 +113,8 @@ FAR = (
     Method("State-IQL online", "state-iql", "practice", (3, 11, 1, 5)),
     Method("LOTJ offline", "iql", "offline", (5, 0, 6, 2)),
     Method("LOTJ online", "iql", "practice", (18, 20, 17, 15)),
+    Method("ours halfway", "iql", HALFWAY, None, practice="ours"),
+    Method("ours halfway", "iql", HALFWAY, None, practice="ours"),
     Method("ours online", "iql", "practice", None, practice="ours"),
 )
 """Table II: starts 10 to 20 mm beside; the searches start from where the localisation model says the socket is."""
@@ -132,6 +136,7 @@ PARTS = (
     Method("ours", "iql", "practice", None, practice="ours"),
     Method("without touch", "iql", "practice", None, practice="look"),
     Method("one frame", "iql", "practice", None, practice="one-frame"),
+    Method("press not kept", "iql", "practice", None, practice="touch-apart"),
     Method("any place", "iql", "practice", None, practice="any-place"),
     Method("threshold not calibrated", "iql", "practice", None, practice="fixed-threshold"),
     Method("failures imitated too", "iql", "practice", None, practice="imitate-all"),
@@ -222,6 +227,8 @@ class Comparison:
                         "controllers": _controllers(self.scenario, agent, variant, practice),
                         "evaluation_trials": evaluation_trials,
                     }
+                    if (agent, HALFWAY, practice) in {(m.agent, m.controller, m.practice) for m in self.methods}:
+                        arguments["halfway"] = True
                     needs = (_trained(arguments, variant, seed),)
                     practising.append(Job(name, practice_job, arguments, needs, machine))
             needed = {need for job in practising for need in job.needs}

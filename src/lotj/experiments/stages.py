@@ -158,8 +158,10 @@ def practice_phase(
     resume: Run | None = None,
     live: bool = True,
     agent: str = "iql",
+    until: int | None = None,
 ) -> tuple[Run, PracticeResult]:
-    """Practise on one connector with the reward model as the only judge; `agent` is one of `AGENTS`."""
+    """Practise on one connector with the reward model as the only judge; `agent` is one of `AGENTS`, `until` the trial
+    to stop after, if not the last."""
     part, domain = find_connector(connector), make_domain(connector, robot, domain_seed)
     train = open_split(Path(pretrained.config["data"]), "train")
     variants = {part.name, part.variant_of} - {""}
@@ -200,7 +202,8 @@ def practice_phase(
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
     started = time.perf_counter()
     try:
-        result = practice(machine, learner, reward, train, preset.practice, run, live=live, resume=resume is not None)
+        resumed = resume is not None
+        result = practice(machine, learner, reward, train, preset.practice, run, live, resumed, until)
     finally:
         machine.close()
     _add_timing(run, "practice", time.perf_counter() - started)

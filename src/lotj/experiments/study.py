@@ -6,6 +6,7 @@ A job of these finds what an interrupted one of the same name has left in its fo
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,8 +19,13 @@ from lotj.evaluation import EvaluationResult
 from lotj.experiments.presets import Preset, find_preset
 from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
-from lotj.runs import Run, find_run, first_difference, plain, restore_settings
+from lotj.runs import Run, atomic_write, find_run, first_difference, plain, restore_settings
 from lotj.training.practice_config import PracticeConfig
+
+HALFWAY = "halfway"
+"""The policy after half of the trials, among the evaluations of `practice_job`."""
+
+_HALFWAY_FILE = "halfway.json"
 
 
 def pretrain_job(
@@ -77,6 +83,7 @@ def practice_job(
     practice: Mapping[str, Any],
     controllers: Sequence[str],
     evaluation_trials: int,
+    halfway: bool = False,
     threads: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -90,6 +97,7 @@ def practice_job(
         practice: from `practice_settings`.
         controllers: which to evaluate, see `lotj.experiments.entrants`.
         evaluation_trials: of each controller.
+        halfway: evaluate the policy also after half of the trials, as the controller `HALFWAY`.
         threads: processor threads of the learner.
         device: where it computes.
 
@@ -106,26 +114,23 @@ def practice_job(
     other = begun and first_difference(begun.config["practice"], practice)
     if begun and other:
         raise SettingsError(f"{begun.path} was begun with {other}: remove it, and the job begins anew")
-    run, _ = practice_phase(
-        settings,
-        find_run(Path(pretrained), "pretrain"),
-        Path(folder),
-        connector,
-        scenario,
-        robot,
-        seed=seed,
-        device=device,
-        resume=begun,
-        live=False,
-        agent=agent,
-    )
+    of = (settings, find_run(Path(pretrained), "pretrain"), Path(folder), connector, scenario, robot)
+    how: dict[str, Any] = {"seed": seed, "device": device, "live": False, "agent": agent}
+    evaluations: dict[str, Any] = {}
+    if halfway:
+        kept = begun and begun.path / _HALFWAY_FILE
+        if not kept or not kept.exists():
+            begun, _ = practice_phase(*of, **how, resume=begun, until=math.ceil(settings.practice.trials / 2))
+            with begun:
+                (result,) = evaluate_phase(begun, evaluation_trials, device, controllers=("practice",))
+            kept = begun.path / _HALFWAY_FILE
+            atomic_write(kept, json.dumps(_outcomes(result)).encode())
+        evaluations[HALFWAY] = json.loads(kept.read_text())
+    run, _ = practice_phase(*of, **how, resume=begun)
     with run:
         results = evaluate_phase(run, evaluation_trials, device, controllers=controllers)
-    return {
-        "run": run.path.name,
-        "seconds": _seconds(run, "practice"),
-        "evaluations": {result.name: _outcomes(result) for result in results},
-    }
+    evaluations |= {result.name: _outcomes(result) for result in results}
+    return {"run": run.path.name, "seconds": _seconds(run, "practice"), "evaluations": evaluations}
 
 
 def practice_settings(preset: str, **changes: Any) -> dict[str, Any]:

@@ -136,6 +136,7 @@ def practice(
     run: Run,
     live: bool = True,
     resume: bool = False,
+    until: int | None = None,
 ) -> PracticeResult:
     """Lets a robot practise and its agent learn, trial by trial, on the reward model's word.
 
@@ -148,6 +149,7 @@ def practice(
         run: where metrics (one line a trial), trials and the checkpoint go; its seed is the seed of practice.
         live: show what goes on.
         resume: go on after the run's last finished trial; with none, from the beginning.
+        until: stop after this trial, to be resumed later; None does all.
 
     Raises:
         RobotError: the robot refused a command, or its plug was dislodged `max_dislodged` times in a row.
@@ -172,7 +174,7 @@ def practice(
     past = run.metrics()
     with LiveView(str(run.path), config.trials, past, live) as view:
         learner.view = view
-        for number in range(done + 1, config.trials + 1):
+        for number in range(done + 1, min(config.trials, until or config.trials) + 1):
             learner.trial(number)
     rows = run.metrics()
     return PracticeResult(
@@ -366,6 +368,8 @@ class _Practice:
                     steps.refute()  # a press may have brought the plug home, a push has not
                     steps.denied += 1
                 return False
+        if self._config.keep_press:
+            self._add(number, steps, *done[0])
         return True
 
     def _free_motion(self, steps: RunningTrial) -> float | None:

@@ -27,6 +27,9 @@ class PracticeConfig:
     confirm: Literal["look", "touch"] = "touch"
     """What makes a predicted success one: `look`, the reward model's word (paper); `touch`, besides, that the plug then
     gives way neither to a press nor to pushes sideways, as the camera shows it. If it does, the trial goes on."""
+    keep_press: bool = True
+    """The press that a touch begins with is the trial's last step and gets its reward: the policy learns to press home
+    what looks seated. Otherwise the touch seats plugs that the policy alone leaves a millimetre short."""
     one_place: bool = True
     """Tell the pictures of predicted successes apart by place, and take for a success only what ends in the likeliest:
     the socket stands where it stood. Not for a bench on which it is moved between trials (paper: no)."""
