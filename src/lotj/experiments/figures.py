@@ -161,6 +161,14 @@ def keep_maps(
     return {"shares": means, "maps": str(folder / _MAPS)}
 
 
+def _values(share: Mapping[str, Sequence[float | None]], row: str) -> list[float | None]:
+    """A job's shares of a row, or their differences for two rows; None where a map has no heat."""
+    if row in share:
+        return list(share[row])
+    second, first = (share[name] for name in row.split(" - "))
+    return [None if None in (a, b) else b - a for a, b in zip(first, second, strict=True)]  # type: ignore[operator]
+
+
 def _mean(values: np.ndarray) -> float | None:
     """Of those that there are: a map without any heat has no share."""
     known = values[np.isfinite(values)]
@@ -220,13 +228,14 @@ class SaliencyFigure(ABC):
             for connector in connectors
         }
         rows = {}
-        for row in (*self.rows, AREA):
-            of_each = [[value for share in shares[name] for value in share[row]] for name in connectors]
+        first, second = self.rows
+        for row in (first, second, f"{second} - {first}", AREA):
+            of_each = [[value for share in shares[name] for value in _values(share, row)] for name in connectors]
             rows[row] = [mean_interval([value for values in of_each for value in values]), *map(mean_interval, of_each)]
         columns = ["all", *(CONNECTORS.get(name, name) for name in connectors)]
         notes = (
             f"Share of Grad-CAM's heat on plug and socket; mean over {self.unit}, with Student's 95 % interval over "
-            "them. A map without preference scores the area.",
+            "them; the difference is that of the same pictures. A map without preference scores the area.",
         )
         return FigureTable(f"{self.title}: share of the heat on plug and socket", columns, rows, notes)
 

@@ -146,11 +146,11 @@ def jobs(
     looks: int,
     machine: Mapping[str, Any] | None = None,
 ) -> list[Job]:
-    """All that must be done for the table."""
+    """All that must be done for the table, so ordered that all variants have as many runs wherever it is stopped."""
     found = []
-    for variant in PAPER:
+    for seed in seeds:
         for split in splits:
-            for seed in seeds:
+            for variant in PAPER:
                 arguments = {"preset": preset, "data": str(data), "variant": variant, "split": split, "seed": seed}
                 arguments |= {"steps": steps, "looks": looks}
                 found.append(Job(job_name(variant, split, seed), reward_job, arguments, machine=machine or {}))
