@@ -114,6 +114,7 @@ def test_table_sums_seeds_and_leaves_open_what_is_not_done() -> None:
     }
     table = NEAR.table(results, seeds=(0, 1))
     titles = [method.title for method in NEAR.methods]
+    assert all(len({m.title for m in c.methods}) == len(c.methods) for c in COMPARISONS.values())  # none twice
     cell = table.rows["Europlug"][titles.index("SAC online")]
     assert cell is not None and (cell.successes, cell.n, cell.paper) == ((1, 2), (2, 2), 0)
     assert table.rows["Europlug"][titles.index("LOTJ online")] is None
@@ -218,6 +219,7 @@ def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: 
     assert table.columns == ["all", "Europlug", "NEMA 15"]
     assert table.rows["before"] == [(0.0, 0.0), (0.0, 0.0), None]
     assert table.rows["after"] == [(1.0, None), (1.0, None), None]
+    assert table.rows["after - before"] == [(1.0, None), (1.0, None), None]  # of trial 0 alone
     picture = image.imread(io.BytesIO(FIGURES["fig4"].picture(results, *of)))
     height, width = picture.shape[:2]
     assert (width, height) == (480, 418)  # (1 + 3) x 120 px wide, (0.4 + 3 x 1.03) x 120 px high: three rows of three

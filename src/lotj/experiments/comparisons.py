@@ -114,7 +114,6 @@ FAR = (
     Method("LOTJ offline", "iql", "offline", (5, 0, 6, 2)),
     Method("LOTJ online", "iql", "practice", (18, 20, 17, 15)),
     Method("ours halfway", "iql", HALFWAY, None, practice="ours"),
-    Method("ours halfway", "iql", HALFWAY, None, practice="ours"),
     Method("ours online", "iql", "practice", None, practice="ours"),
 )
 """Table II: starts 10 to 20 mm beside; the searches start from where the localisation model says the socket is."""
