@@ -124,7 +124,8 @@ class Command:
             raise SettingsError(
                 f"{data} holds no data set: `lotj collect --preset {preset.name} --data {data}` makes it"
             )
-        machine = {"threads": max(1, (os.cpu_count() or 1) // self.workers), "device": find_device(self.device)}
+        cores, device = os.cpu_count() or 1, find_device(self.device)
+        machine = {"threads": max(1, cores // self.workers), "device": device}
         if self.table == "table4":
             splits = range(self.splits)
             for split in splits:
@@ -135,7 +136,9 @@ class Command:
         comparison = COMPARISONS[figure.learning if figure else self.table]
         connectors = self.connectors or comparison.connectors
         sizes = (self.trials, self.evaluation_trials)
-        jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors, machine)
+        # While trainings run, often no more jobs than seeds are ready.
+        training = {"threads": max(1, cores // min(self.workers, len(seeds))), "device": device}
+        jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors, machine, training)
         if figure:
             jobs = figure.jobs(jobs, runs, seeds, connectors, machine)
             of = (seeds, connectors)

@@ -181,6 +181,7 @@ class Comparison:
         evaluation_trials: int = 20,
         connectors: Sequence[str] = (),
         machine: Mapping[str, Any] | None = None,
+        training_machine: Mapping[str, Any] | None = None,
     ) -> list[Job]:
         """All that must be done for it; the tables share the jobs that they have in common.
 
@@ -193,27 +194,20 @@ class Comparison:
             evaluation_trials: of each evaluation.
             connectors: those practised on, if not the table's own.
             machine: ``threads`` and ``device`` of every job.
+            training_machine: those of the trainings, where they are others.
         """
         machine = machine or {}
+        training_machine = training_machine or machine
         learners = list(dict.fromkeys((method.agent, method.variant, method.practice) for method in self.methods))
         jobs = []
         for seed in seeds:
-            trainings = []
-            for variant in dict.fromkeys(variant for _, variant, _ in learners):
-                name = pretrain_name(variant, seed)
-                arguments: dict[str, Any] = {"preset": preset, "data": str(data), "folder": str(runs / name)}
-                arguments |= {"seed": seed, **VARIANTS[variant]}
-                taken = {half: pretrain_name(other, seed) for half, other in TAKEN.get(variant, {}).items()}
-                arguments |= {"taken": {half: str(runs / other) for half, other in taken.items()}} if taken else {}
-                trainings.append(Job(name, pretrain_job, arguments, tuple(taken.values()), machine))
-                if variant == "full":
-                    also = {**arguments, "also": list(BASELINES)}
-                    trainings.append(Job(baselines_name(seed), pretrain_job, also, (name,), machine))
+            variants = dict.fromkeys(variant for _, variant, _ in learners)
+            trainings = [job for v in variants for job in _trainings(v, seed, preset, data, runs, training_machine)]
             practising = []
             for connector in connectors or self.connectors:
                 for agent, variant, practice in learners:
                     name = job_name(self.scenario, connector, agent, seed, variant, practice)
-                    arguments = {
+                    arguments: dict[str, Any] = {
                         "preset": preset,
                         "pretrained": str(runs / pretrain_name(variant, seed)),
                         "folder": str(runs / name),
@@ -264,6 +258,20 @@ def job_name(
 ) -> str:
     """Name of a practice job."""
     return f"{scenario}-{connector}-{agent}-{variant}-{practice}-seed{seed}"
+
+
+def _trainings(variant: str, seed: int, preset: str, data: Path, runs: Path, machine: Mapping[str, Any]) -> list[Job]:
+    """A pretraining; beside the full one, what trains the baselines."""
+    name = pretrain_name(variant, seed)
+    arguments: dict[str, Any] = {"preset": preset, "data": str(data), "folder": str(runs / name)}
+    arguments |= {"seed": seed, **VARIANTS[variant]}
+    taken = {half: pretrain_name(other, seed) for half, other in TAKEN.get(variant, {}).items()}
+    arguments |= {"taken": {half: str(runs / other) for half, other in taken.items()}} if taken else {}
+    jobs = [Job(name, pretrain_job, arguments, tuple(taken.values()), machine)]
+    if variant == "full":
+        also = {**arguments, "also": list(BASELINES)}
+        jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), machine))
+    return jobs
 
 
 def _controllers(scenario: str, agent: str, variant: str, practice: str) -> list[str]:
