@@ -86,6 +86,16 @@ def test_practice_improves_true_success_on_a_correct_reward(prior: Dataset, cach
     assert sorted(gains)[1] > 0.3, gains  # five seeds of 80 trials: 0.07, 0.77, 0.77, 0.80, 0.87
 
 
+def test_stopped_after_a_trial_it_goes_on_as_if_never_stopped(prior: Dataset, cache: Path, tmp_path: Path):
+    whole, halves, config = new_run(tmp_path / "whole"), new_run(tmp_path / "halves"), make_config(cache)
+    practice(ToyRobot(), make_agent(), ColourReward(), prior, config, whole, live=False)
+    first = practice(ToyRobot(), make_agent(), ColourReward(), prior, config, halves, live=False, until=2)
+    assert first.trials == finished_trials(halves) == 2
+    rest = practice(ToyRobot(), make_agent(), ColourReward(), prior, config, halves, live=False, resume=True)
+    assert rest.trials == finished_trials(halves) == 5
+    assert_same(outcome(whole), outcome(halves))
+
+
 class SealedRobot:
     """A robot of which nothing can be had but what `Robot` promises."""
 
