@@ -272,6 +272,24 @@ def test_show_makes_the_table_of_what_is_done_and_does_nothing(
     assert not runs.exists()
 
 
+def test_all_tables_share_their_jobs_and_those_without_a_result_are_named(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = Path("results/reproduce-laptop")
+    out.mkdir(parents=True)
+    jobs = FAR.jobs("laptop", many, Path("runs/reproduce-laptop"), seeds=(0, 1))
+    (job,) = [job for job in jobs if job.name == job_name("far", "europlug", "iql", 1)]
+    result = outcome(**dict.fromkeys(job.arguments["controllers"], [1, 1]))
+    (out / f"{job.name}.json").write_text(json.dumps({"arguments": job.arguments, "result": result}))
+    assert main(["reproduce", "all", "--show", "--data", str(many)]) == 0
+    printed = capsys.readouterr().out
+    assert sorted(path.stem for path in out.glob("*.csv")) == ["table2", "table3"]  # both have that job
+    for name in ("table1", "table4", "parts", "fig3", "fig4"):
+        assert f"{name}: nothing is done yet" in printed
+    assert "Europlug,full online,2,2," in (out / "table3.csv").read_text()
+
+
 @pytest.mark.slow
 def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny preset, one seed, one connector: all methods of table I, a second time without any work."""

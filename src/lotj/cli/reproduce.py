@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import time
@@ -16,6 +17,40 @@ from rich.console import Console
 from lotj.cli.job import announce_renderer, find_device
 from lotj.errors import SettingsError
 
+TABLES = ("table1", "table2", "table3", "table4", "parts", "fig3", "fig4")
+"""What there is, in the order in which ``all`` does it."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The jobs of a table, and what makes it and, for a figure, its picture of their results."""
+
+    jobs: list[Any]
+    table: Callable[[Mapping[str, Any]], Any]
+    picture: Callable[[Mapping[str, Any]], bytes] | None = None
+
+    def has_any(self, results: Mapping[str, Any]) -> bool:
+        """Whether anything is done that the table shows."""
+        shown = {job.name for job in self.jobs}.difference(*(job.needs for job in self.jobs))
+        return not shown.isdisjoint(results)
+
+    def write(self, results: Mapping[str, Any], stem: Path, console: Console) -> None:
+        """Write the table to files of this name and print it."""
+        from lotj.files import atomic_write
+
+        table = self.table(results)
+        text = Console(width=200, record=True, file=io.StringIO())
+        text.print(table.as_text())
+        files = {"txt": text.export_text().encode(), "csv": table.as_csv().encode(), "html": table.as_html().encode()}
+        files |= {"png": self.picture(results)} if self.picture else {}
+        for ending, content in files.items():
+            atomic_write(stem.with_suffix(f".{ending}"), content)
+        console.print(table.as_text())
+        missing = sum(job.name not in results for job in self.jobs)
+        if missing:
+            console.print(f"{missing} of {len(self.jobs)} jobs are not done yet", style="yellow")
+        console.print(f"{stem}: .{', .'.join(files)}", markup=False, soft_wrap=True)
+
 
 @dataclass(frozen=True)
 class Command:
@@ -24,11 +59,11 @@ class Command:
 
     interrupted: ClassVar[str] = "stopped; finished jobs are kept: the same command goes on"
 
-    table: tyro.conf.Positional[Literal["table1", "table2", "table3", "table4", "parts", "fig3", "fig4"]]
+    table: tyro.conf.Positional[Literal["table1", "table2", "table3", "table4", "parts", "fig3", "fig4", "all"]]
     """table1: all methods, starts near the socket; table2: the same, starts far; table3: without the bottleneck in
     policy, or in policy and reward; table4: the reward with each bottleneck on connectors it has not seen; parts: what
     each part of our practice adds, on validation connectors; fig3, fig4: where the reward looks with and without the
-    bottleneck, and the policy before and after practice."""
+    bottleneck, and the policy before and after practice; all: all of these."""
     preset: str = "laptop"
     """Size of the trainings: demo, laptop or paper."""
     data: Path | None = None
@@ -62,11 +97,12 @@ class Command:
     """Folder of the jobs' results and the table; results/reproduce-<preset> by default."""
 
     def run(self) -> None:
-        """Do the jobs and print the table."""
+        """Do the jobs and print the tables."""
         from lotj.distributed import Job, read_results, run_jobs
-        from lotj.files import atomic_write
 
-        jobs, make_table, make_picture = self._plan()
+        names = TABLES if self.table == "all" else (self.table,)
+        plans = {name: dataclasses.replace(self, table=name)._plan() for name in names}
+        jobs: list[Job] = list({job.name: job for plan in plans.values() for job in plan.jobs}.values())
         console = Console(highlight=False)
         if not self.show:
             announce_renderer(console)
@@ -80,26 +116,16 @@ class Command:
             console.print(f"{len(finished)}/{len(jobs)}  {minutes:5.1f} min  {state:8s} {job.name}", markup=False)
 
         results = read_results(jobs, out) if self.show else run_jobs(jobs, out, self.on, self.workers, report)
-        shown = {job.name for job in jobs}.difference(*(job.needs for job in jobs))
-        if shown.isdisjoint(results):
+        shown = [name for name, plan in plans.items() if plan.has_any(results)]
+        if not shown:
             raise SettingsError(f"{out} holds nothing to show of {self.table} yet: leave out --show, and it is done")
-        table = make_table(results)
-        text = Console(width=200, record=True, file=io.StringIO())
-        text.print(table.as_text())
-        for ending, content in (("txt", text.export_text()), ("csv", table.as_csv()), ("html", table.as_html())):
-            atomic_write(out / f"{self.table}.{ending}", content.encode())
-        console.print(table.as_text())
-        if len(results) < len(jobs):
-            console.print(f"{len(jobs) - len(results)} of {len(jobs)} jobs are not done yet", style="yellow")
-        if make_picture:
-            atomic_write(out / f"{self.table}.png", make_picture(results))
-        endings = ".txt, .csv, .html and .png" if make_picture else ".txt, .csv and .html"
-        console.print(f"{out}/{self.table}{endings}", markup=False, soft_wrap=True)
+        for name in shown:
+            plans[name].write(results, out / name, console)
+        for name in plans.keys() - set(shown):
+            console.print(f"{name}: nothing is done yet", style="yellow")
 
-    def _plan(
-        self,
-    ) -> tuple[list[Any], Callable[[Mapping[str, Any]], Any], Callable[[Mapping[str, Any]], bytes] | None]:
-        """The jobs, and what makes the table and, for a figure, the picture of their results.
+    def _plan(self) -> _Plan:
+        """What is to be done for one table.
 
         Raises:
             SettingsError, CatalogueError, DataError: something that the flags name will not do.
@@ -131,7 +157,7 @@ class Command:
             for split in splits:
                 reward_ablation.choose_split(data, split)
             jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, machine)
-            return jobs, lambda results: reward_ablation.table(results, seeds, splits), None
+            return _Plan(jobs, lambda results: reward_ablation.table(results, seeds, splits))
         figure, runs = FIGURES.get(self.table), self.runs or Path("runs") / f"reproduce-{preset.name}"
         comparison = COMPARISONS[figure.learning if figure else self.table]
         connectors = self.connectors or comparison.connectors
@@ -142,5 +168,5 @@ class Command:
         if figure:
             jobs = figure.jobs(jobs, runs, seeds, connectors, machine)
             of = (seeds, connectors)
-            return jobs, lambda results: figure.table(results, *of), lambda results: figure.picture(results, *of)
-        return jobs, lambda results: comparison.table(results, seeds, connectors), None
+            return _Plan(jobs, lambda results: figure.table(results, *of), lambda results: figure.picture(results, *of))
+        return _Plan(jobs, lambda results: comparison.table(results, seeds, connectors))
