@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from lotj.errors import CheckpointError, NumericsError, SettingsError
+from lotj.nets import norm as norm_module
 from lotj.nets.augment import Augment, AugmentConfig
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, adversarial_ramp, gaussian_kl, reverse_gradient
+from lotj.nets.compiled import group_norm_library
 from lotj.nets.encoder import EncoderConfig, ResNetEncoder, to_tensor
 from lotj.nets.heads import mlp
 from lotj.nets.norm import GroupNorm, standardise
@@ -97,7 +99,14 @@ def test_standardise_by_hand() -> None:
     assert torch.allclose(out[:, :, 1], torch.tensor(-0.2 / 0.22), atol=1e-5)
 
 
-def test_bf16_group_norm_equals_torchs_forward_and_backward() -> None:
+@pytest.mark.parametrize(("compiled", "relu"), [(True, False), (True, True), (False, False)])
+def test_bf16_group_norm_equals_torchs_forward_and_backward(
+    compiled: bool, relu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compiled and group_norm_library() is None:
+        pytest.skip("no C compiler here")
+    if not compiled:
+        monkeypatch.setattr(norm_module, "group_norm_library", lambda: None)
     torch.manual_seed(0)
     norm = GroupNorm(32)
     with torch.no_grad():
@@ -109,7 +118,11 @@ def test_bf16_group_norm_equals_torchs_forward_and_backward() -> None:
     for name, kind in (("exact", torch.float32), ("fast", torch.bfloat16)):
         norm.zero_grad()
         leaf = x.to(kind).requires_grad_()
-        out = norm(leaf) if name == "fast" else F.group_norm(leaf, 4, norm.weight, norm.bias)
+        if name == "fast":
+            out = norm(leaf, relu=relu)
+        else:
+            out = F.group_norm(leaf, 4, norm.weight, norm.bias)
+            out = out.relu() if relu else out
         (out.float() * weights).sum().backward()
         assert leaf.grad is not None and norm.weight.grad is not None and norm.bias.grad is not None
         got[name] = [out.float(), leaf.grad.float(), norm.weight.grad.clone(), norm.bias.grad.clone()]

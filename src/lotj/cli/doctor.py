@@ -39,6 +39,7 @@ def _findings() -> list[tuple[str, str]]:
     """Name and finding of everything but the renderer."""
     import torch
 
+    from lotj.nets.compiled import group_norm_library
     from lotj.nets.precision import fast_dtype
     from lotj.runs.versions import versions
 
@@ -51,6 +52,7 @@ def _findings() -> list[tuple[str, str]]:
         ("lotj", f"{found['lotj']}, Python {found['python']}, MuJoCo {found['mujoco']}, NumPy {found['numpy']}"),
         ("torch", f"{found['torch']} on {device}, {found['threads']} threads"),
         ("processor", f"{found['cpu']}, {found['cores']} cores, {'with' if bf16 else 'without'} fast bfloat16"),
+        ("kernels", "compiled" if group_norm_library() else "none: a C compiler would make bfloat16 trainings faster"),
         ("memory", f"{memory / 1e9:.1f} GB"),
         ("disk", f"{disk.free / 1e9:.1f} GB free of {disk.total / 1e9:.1f} GB in {Path.cwd()}"),
     ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lotj.errors import CheckpointError, SettingsError
-from lotj.nets.norm import CHANNELS_PER_GROUP, Norm, normalisation, standardise
+from lotj.nets.norm import CHANNELS_PER_GROUP, Norm, normalisation, normalise_and_rectify, standardise
 
 BLOCKS_PER_STAGE = 2
 
@@ -81,7 +81,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, h / stride, w / stride), not negative, of (B, channels_in, h, w); odd sides are rounded up."""
-        out = torch.relu_(self.norm1(self.conv1(x)))
+        out = normalise_and_rectify(self.norm1, self.conv1(x))
         return torch.relu_(self.norm2(self.conv2(out)) + self.shortcut(x))
 
 
@@ -144,4 +144,6 @@ class ResNetEncoder(nn.Module):
                 f"images of shape {tuple(images.shape[1:])}: this network was made for (3, {size}, {size}); "
                 "use data or a camera of that size, or train another network"
             )
-        return self.stages(self.stem(standardise(images) if self.config.standardise else images))
+        convolution, norm, _, pool = self.stem
+        stem = convolution(standardise(images) if self.config.standardise else images)
+        return self.stages(pool(normalise_and_rectify(norm, stem)))
