@@ -163,7 +163,8 @@ class IQL(ImageAgent):
         config = self.config
         value = self.critic.v(x.v)[0]
         with torch.no_grad():
-            target_q = self._minimum(self.target.head(x.target, x.action))
+            read = self.target.head.read(x.target)
+            target_q = self._minimum(self.target.head.judge(read, x.action))
             advantage = target_q - value
             next_value = self.critic.v(x.v_next)[0]
             target = losses.td_target(x.reward, x.terminated, next_value, config.discount, config.target_bounds)
@@ -171,7 +172,7 @@ class IQL(ImageAgent):
         metrics: dict[str, Tensor] = {}
         if len(x.policy):
             weight = losses.advantage_weights(advantage[x.rows][x.imitated], scale, config.weight_clip)
-            terms |= self._policy_losses(x, weight, pull, progress, metrics)
+            terms |= self._policy_losses(x, weight, read, pull, progress, metrics)
         q = self.critic.q(x.q, x.action)
         terms["loss_q"] = losses.q_loss(q, target)
         metrics |= {
@@ -184,9 +185,10 @@ class IQL(ImageAgent):
         return terms, metrics
 
     def _policy_losses(
-        self, x: Inputs, weight: Tensor, pull: float, progress: float, metrics: dict[str, Tensor]
+        self, x: Inputs, weight: Tensor, read: Tensor, pull: float, progress: float, metrics: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Equation 3 on the rows that are imitated, with their weights; L_DAIB(z^pi) and -Q on all of the policy's."""
+        """Equation 3 on the rows that are imitated, with their weights; L_DAIB(z^pi) and -Q on all of the policy's. The
+        target has `read` the features of all rows."""
         mean, code = self.actor.decide(x.policy, not self.frozen, self._generator)
         terms = {}
         if len(weight):
@@ -195,7 +197,7 @@ class IQL(ImageAgent):
             terms["loss_daib"], parts = self.actor.bottleneck.penalty(code, x.domain[x.rows], progress)
             metrics |= parts
         if pull > 0:
-            terms["loss_q_of_mean"] = -pull * self._minimum(self.target.head(x.target[x.rows], mean)).mean()
+            terms["loss_q_of_mean"] = -pull * self._minimum(self.target.head.judge(read[:, x.rows], mean)).mean()
         return terms
 
     def _imitation(self, mean: Tensor, action: Tensor, weight: Tensor, metrics: dict[str, Tensor]) -> Tensor:

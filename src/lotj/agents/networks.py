@@ -162,8 +162,15 @@ class EnsembleHead(nn.Module):
 
     def forward(self, features: Tensor, action: Tensor | None = None) -> Tensor:
         """(E, B) values of (B, D) features and, for a Q, (B, 3) actions."""
+        return self.judge(self.read(features), action)
+
+    def read(self, features: Tensor) -> Tensor:
+        """(E, B, hidden): what the members make of (B, D) features before they look at an action."""
         projected = self.projection(features).unflatten(1, (self.members, -1)).transpose(0, 1)
-        hidden = self.first(self._activate(projected))
+        return self.first(self._activate(projected))
+
+    def judge(self, hidden: Tensor, action: Tensor | None = None) -> Tensor:
+        """(E, B) values of what `read` gave and, for a Q, (B, 3) actions."""
         if self.action is not None:
             assert action is not None
             hidden = hidden + self.action(action[None])
