@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,6 +129,31 @@ def test_bf16_group_norm_equals_torchs_forward_and_backward(
         got[name] = [out.float(), leaf.grad.float(), norm.weight.grad.clone(), norm.bias.grad.clone()]
     for fast, exact in zip(got["fast"], got["exact"], strict=True):
         assert (fast - exact).norm() < 0.01 * exact.norm()  # bf16 has 8 bits: 0.4 % a rounding
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+def test_without_a_compiler_that_works_there_is_no_library(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler)  # not there, or it fails
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert group_norm_library.__wrapped__() is None
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # nothing half built
+
+
+def test_a_library_is_built_once_and_not_where_it_is_not_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if group_norm_library() is None:
+        pytest.skip("no C compiler here")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert group_norm_library.__wrapped__() is not None
+    (built,) = (tmp_path / "lotj").iterdir()
+    before = built.stat().st_mtime_ns
+    assert group_norm_library.__wrapped__() is not None
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "lotj").iterdir()] == [before]
+    monkeypatch.setenv("LOTJ_COMPILE", "0")
+    assert group_norm_library.__wrapped__() is None
 
 
 def test_group_norm_of_an_image_does_not_depend_on_its_batch() -> None:
