@@ -121,8 +121,9 @@ class Command:
             raise SettingsError(f"{out} holds nothing to show of {self.table} yet: leave out --show, and it is done")
         for name in shown:
             plans[name].write(results, out / name, console)
-        for name in plans.keys() - set(shown):
-            console.print(f"{name}: nothing is done yet", style="yellow")
+        for name in plans:
+            if name not in shown:
+                console.print(f"{name}: nothing is done yet", style="yellow")
 
     def _plan(self) -> _Plan:
         """What is to be done for one table.

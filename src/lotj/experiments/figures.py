@@ -161,12 +161,9 @@ def keep_maps(
     return {"shares": means, "maps": str(folder / _MAPS)}
 
 
-def _values(share: Mapping[str, Sequence[float | None]], row: str) -> list[float | None]:
-    """A job's shares of a row, or their differences for two rows; None where a map has no heat."""
-    if row in share:
-        return list(share[row])
-    second, first = (share[name] for name in row.split(" - "))
-    return [None if None in (a, b) else b - a for a, b in zip(first, second, strict=True)]  # type: ignore[operator]
+def _difference(first: Sequence[float | None], second: Sequence[float | None]) -> list[float | None]:
+    """second - first, one by one; None where a map has no heat."""
+    return [None if a is None or b is None else b - a for a, b in zip(first, second, strict=True)]
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -223,14 +220,17 @@ class SaliencyFigure(ABC):
         """Share of the heat on plug and socket, of all connectors and of each."""
         shares = {
             connector: [
-                results[name]["shares"] for seed in seeds if (name := self._job_name(connector, seed)) in results
+                dict(results[name]["shares"]) for seed in seeds if (name := self._job_name(connector, seed)) in results
             ]
             for connector in connectors
         }
         rows = {}
         first, second = self.rows
-        for row in (first, second, f"{second} - {first}", AREA):
-            of_each = [[value for share in shares[name] for value in _values(share, row)] for name in connectors]
+        difference = f"{second} - {first}"
+        for share in (share for of_connector in shares.values() for share in of_connector):
+            share[difference] = _difference(share[first], share[second])
+        for row in (first, second, difference, AREA):
+            of_each = [[value for share in shares[name] for value in share[row]] for name in connectors]
             rows[row] = [mean_interval([value for values in of_each for value in values]), *map(mean_interval, of_each)]
         columns = ["all", *(CONNECTORS.get(name, name) for name in connectors)]
         notes = (

@@ -164,7 +164,7 @@ def practice_phase(
     to stop after, if not the last."""
     part, domain = find_connector(connector), make_domain(connector, robot, domain_seed)
     train = open_split(Path(pretrained.config["data"]), "train")
-    variants = {part.name, part.variant_of} - {""}
+    variants = _variants(connector)
     seen = [d.connector for d in train.domains if variants & _variants(d.connector)]
     if seen and part.split != "train":
         raise SettingsError(
