@@ -28,6 +28,7 @@ from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import of_split
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import evaluate_phase, practice_phase, with_practice
+from lotj.report.files import match_truth
 from lotj.runs import Run
 
 CONTROLLERS = ("offline", "practice", "straight-down", "spiral-search")
@@ -42,11 +43,12 @@ def counts(result: EvaluationResult) -> dict[str, Any]:
 
 def in_practice(run: Run) -> dict[str, Any]:
     """How far the self-reward was right: predicted against true success at the end of trials."""
-    truth = {row["seed"]: row for row in map(json.loads, (run.path / "truth.jsonl").read_text().splitlines())}
-    rows = [row for row in run.metrics() if row.get("seed") in truth and not row.get("discarded")]
+    metrics = {row["trial"]: row for row in run.metrics()}
+    truth = match_truth(metrics, [json.loads(line) for line in (run.path / "truth.jsonl").read_text().splitlines()])
+    rows = [row for row in metrics.values() if row["trial"] in truth and not row["discarded"]]
     predicted = np.array([bool(row["predicted_success"]) for row in rows])
-    true = np.array([bool(truth[row["seed"]]["true_success"]) for row in rows])
-    ever = np.array([bool(truth[row["seed"]]["ever_success"]) for row in rows])
+    true = np.array([bool(truth[row["trial"]]["true_success"]) for row in rows])
+    ever = np.array([bool(truth[row["trial"]]["ever_success"]) for row in rows])
     return {
         "trials": len(rows),
         "predicted": int(predicted.sum()),

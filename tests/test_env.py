@@ -258,6 +258,26 @@ def test_robot_shows_images_only_and_writes_the_truth_aside(tmp_path: Path) -> N
     assert public == {"image_size", "action_scale", "rate_hz"}
 
 
+def test_relaxed_the_hand_presses_no_more() -> None:
+    """Pressed onto the part beside its socket, the command leads the hand; relaxed, it stands where the hand is."""
+    env = InsertionEnv(connector="usb-b", scenario="near", end_on_success=False)
+    robot = SimulatedRobot(env)
+    with pytest.raises(RobotError, match="before reset"):
+        robot.relax()
+    with pytest.raises(gym.error.ResetNeeded):
+        env.relax()
+    robot.reset(0)
+    for _ in range(4):
+        robot.move(np.array([0.0, 0.0, -1.0]))
+    pressed = env.state()
+    image = robot.relax()
+    relaxed = env.state()
+    assert pressed[5] > 20 and abs(relaxed[5]) < 1  # N
+    np.testing.assert_allclose(relaxed[:3], pressed[:3], atol=1e-3)
+    np.testing.assert_array_equal(image, robot.observe())
+    robot.close()
+
+
 def test_robot_refuses_an_environment_that_ends_on_truth() -> None:
     env = InsertionEnv(observation="image")
     with pytest.raises(RobotError, match="end_on_success"):

@@ -103,7 +103,7 @@ class SealedRobot:
         self.__robot = robot
 
     def __getattr__(self, name: str) -> Any:
-        assert name in {"image_size", "action_scale", "rate_hz", "reset", "observe", "move", "close"}, name
+        assert name in {"image_size", "action_scale", "rate_hz", "reset", "observe", "move", "relax", "close"}, name
         return getattr(self.__robot, name)
 
 
@@ -506,6 +506,8 @@ def test_offline_features_are_those_of_their_frames(prior: Dataset):
         ({"reward_threshold": 1.0}, "reward_threshold 1.0: must be between 0 and 1"),
         ({"calibration_least": 0.0}, "calibration_least 0.0: must be between 0 and 1"),
         ({"updates_per_step": -1}, "updates_per_step -1"),
+        ({"withdrawals": -1}, "withdrawals -1: must be 0"),
+        ({"ways": 0}, "ways 0: must be at least 1"),
         ({"advantage_scale": 0.0}, "advantage_scale 0.0: must be above 0"),
         ({"q_gradient_weight": -1.0}, "q_gradient_weight -1.0: must not be negative"),
         ({"q_gradient_successes": 0}, "q_gradient_successes 0: must be at least 1"),

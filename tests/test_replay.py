@@ -253,3 +253,34 @@ def test_prefetcher_gives_each_step_its_own_and_passes_errors_on() -> None:
         ahead.get(5)
     assert ahead.get(6) == 36
     ahead.close()
+
+
+def test_ways_in_count_as_long_as_the_success_they_followed() -> None:
+    """Frames 0 to 3 are the trial's, 4 5 6 a way to its seat, 7 8 9 one that ends over it, 10 11 12 another trial's."""
+    buffer = OnlineBuffer(keep_images=False, imitate_successes=True)
+    buffer.append(replace(make_trial(1, steps=3, first=0, success=True), scores=np.array([0.1, 0.2, 0.9], np.float32)))
+    buffer.append(make_trial(1, steps=2, first=4, success=True), way_in=True)
+    buffer.append(make_trial(1, steps=2, first=7), way_in=True)
+    buffer.append(make_trial(2, steps=2, first=10))
+    assert buffer.trials == 2 and buffer.successes == 1
+
+    def drawn() -> dict[int, tuple[float, bool, bool, bool]]:
+        batch = buffer.sample(600, np.random.default_rng(0))
+        assert batch.policy is not None
+        rows = zip(
+            batch.observation["map"][:, 0], batch.reward, batch.terminated, batch.truncated, batch.policy, strict=True
+        )
+        return {int(frame): (float(r), bool(t), bool(c), bool(p)) for frame, r, t, c, p in rows}
+
+    going_on, end, cut = (0.0, False, False, True), (1.0, True, False, True), (0.0, False, True, True)
+    failed = {10: (0.0, False, False, False), 11: (0.0, False, True, False)}
+    won = {0: going_on, 1: going_on, 2: end, 4: going_on, 5: end, 7: going_on, 8: cut} | failed
+    assert drawn() == won
+    buffer.relabel(0.5, hold_frames=1)
+    assert drawn() == won
+    buffer.relabel(0.95, hold_frames=1)  # the trial was no success after all
+    assert set(drawn()) == {0, 1, 2, 10, 11} and buffer.successes == 1
+    buffer.relabel(0.5, hold_frames=1, denied=frozenset([1]))  # one in the wrong place
+    assert set(drawn()) == {0, 1, 2, 10, 11} and buffer.successes == 0
+    buffer.relabel(0.5, hold_frames=1)
+    assert drawn() == won

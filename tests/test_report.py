@@ -354,6 +354,20 @@ def test_truth_without_trial_numbers_is_matched_by_the_seed_of_the_start_pose(tm
     assert "cannot be matched" in read_run(folder).absent["truth.jsonl"]
 
 
+def test_what_follows_the_last_motion_of_a_trial_is_not_its_end(tmp_path):
+    """The plug sat after two moves and was then taken out; the second trial was begun twice."""
+    folder = write_run(tmp_path / "run")
+    metrics = [{"trial": t, "seed": 70 + t, "moves": 2, "predicted_success": 1} for t in (1, 2)]
+    truth = [(71, 1, 0), (71, 2, 1), (71, 3, 0), (72, 1, 1), (72, 1, 0), (72, 2, 0), (72, 3, 1)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
+    (folder / "truth.jsonl").write_text(
+        "".join(json.dumps({"seed": s, "steps": n, "true_success": t}) + "\n" for s, n, t in truth)
+    )
+    trials = read_run(folder).trials
+    assert trials is not None
+    np.testing.assert_array_equal(trials.true, [1, 0])
+
+
 def test_the_report_needs_no_torch():
     code = "import sys, lotj.report; sys.exit(bool({'torch', 'mujoco'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

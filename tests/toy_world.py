@@ -51,7 +51,7 @@ class ToyRobot:
     dislodges: frozenset[int] = frozenset()  # resets (from 1) whose trial loses its part at the third step
     truth: list[bool] = field(default_factory=list)
     image_size: int = SIZE
-    action_scale: float = STEP
+    action_scale: float = 20e-3  # so that ways out are no longer than the picture
     rate_hz: float = 10.0
     resets: int = 0
     steps: int = 0
@@ -74,6 +74,9 @@ class ToyRobot:
         if not (self.latches and np.hypot(*(self.dot - self.target)) < REACH):
             self.dot = np.clip(self.dot + STEP * delta[:2], 1, SIZE - 2)
         self.truth[-1] = bool(np.hypot(*(self.dot - self.target)) < REACH) != self.lie
+        return self.observe()
+
+    def relax(self) -> np.ndarray:
         return self.observe()
 
     def close(self) -> None:
@@ -143,7 +146,7 @@ def make_config(cache: Path | None, **settings: object) -> PracticeConfig:
     features = FeatureConfig(transitions=400, views=1, cache=cache)
     small = {"trials": 5, "max_steps": 6, "batch_size": 32, "updates_per_step": 1, "warmup_trials": 1, "threads": 1}
     # Nothing holds the dot where it is home, and home is everywhere within reach.
-    small |= {"confirm": "look", "imitate": "all", "one_place": False}
+    small |= {"confirm": "look", "imitate": "all", "one_place": False, "withdrawals": 0}
     small |= {"q_gradient_weight": 0.0}  # these agents are not pretrained: their Q knows nothing yet
     return PracticeConfig(**(small | {"features": features} | settings))  # type: ignore[arg-type]
 

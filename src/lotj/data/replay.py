@@ -133,6 +133,7 @@ class OnlineBuffer:
         self._numbers: list[int] = []
         self._denied: frozenset[int] = frozenset()  # numbers of trials whose success was denied afterwards
         self._scores: list[np.ndarray] = []
+        self._ways: list[np.ndarray | None] = []  # of each, None for a trial; for a way in, how it ends: as in `Trial`
         self._ended: list[bool] = []  # of each trial, whether it ended in success
         self._lost: list[bool] = []  # of each trial, whether it ended without reward
         self._won = np.zeros(0, bool)  # of each transition, whether its trial ended in success
@@ -148,11 +149,16 @@ class OnlineBuffer:
     @property
     def successes(self) -> int:
         """How many trials ended in success when they were made, but for those denied since."""
-        trials = zip(self._numbers, self._ended, strict=True)
-        return sum(ended and number not in self._denied for number, ended in trials)
+        trials = zip(self._numbers, self._ended, self._ways, strict=True)
+        return sum(ended and way is None and number not in self._denied for number, ended, way in trials)
 
-    def append(self, trial: Trial) -> None:
+    def append(self, trial: Trial, way_in: bool = False) -> None:
         """Adds a finished trial.
+
+        Args:
+            trial: to add.
+            way_in: it is no trial of its own but a way in that was seen after the success of the last trial added, and
+                counts as long as that success does.
 
         Raises:
             ValueError: its arrays disagree in length, or its observations have other names than those held.
@@ -171,15 +177,16 @@ class OnlineBuffer:
         last = np.arange(steps) == steps - 1
         outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
         self._outcome.append(outcome.astype(np.float32))
+        self._ways.append(outcome[-1].astype(np.float32) if way_in else None)
         self._numbers.append(trial.number)
         self._scores.append(trial.scores)
         self._ended.append(trial.terminated and not trial.lost)
         self._lost.append(trial.lost)
-        self._won = np.append(self._won, np.full(steps, bool(trial.rewards.max() > 0)))
+        self._won = np.append(self._won, np.full(steps, way_in or bool(trial.rewards.max() > 0)))
         self._drawn = np.append(self._drawn, self._transitions + np.arange(steps))
         self._frames += steps + 1
         self._transitions += steps
-        self.trials += 1
+        self.trials += not way_in
 
     def relabel(
         self, threshold: float, hold_frames: int, ended_only: bool = False, denied: frozenset[int] = frozenset()
@@ -195,10 +202,16 @@ class OnlineBuffer:
         """
         self._denied = denied
         outcome = np.zeros((self._transitions, 3), np.float32)
-        drawn, start = [], 0
-        trials = zip(self._numbers, self._scores, self._ended, self._lost, strict=True)
-        for number, scores, ended, lost in trials:
+        drawn, start, won = [], 0, False
+        trials = zip(self._numbers, self._scores, self._ways, self._ended, self._lost, strict=True)
+        for number, scores, way, ended, lost in trials:
             steps = len(scores)
+            if way is not None:  # as the trial before it
+                self._won[start : start + steps] = won
+                outcome[start + steps - 1] = way
+                drawn.append(np.arange(start, start + steps * won))
+                start += steps
+                continue
             lost = lost or number in denied
             judged = not lost and (ended or not ended_only)
             success = first_success(scores, threshold, hold_frames) if judged else steps

@@ -122,7 +122,16 @@ class InsertionEnv(gym.Env):
         action = np.asarray(action, float)
         if action.shape != (3,) or not np.isfinite(action).all():
             raise SettingsError(f"action {action!r} must be 3 finite numbers in [-1, 1]")
-        self._reading = self.bench.move(np.clip(action, -1.0, 1.0) * self.action_scale)
+        return self._after(self.bench.move(np.clip(action, -1.0, 1.0) * self.action_scale))
+
+    def relax(self) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """A step of no motion, in which the hand lets go of what it presses against; see `lotj.robots.robot.Robot`."""
+        if self._reading is None:
+            raise gym.error.ResetNeeded("call reset() before relax()")
+        return self._after(self.bench.relax())
+
+    def _after(self, reading: Reading) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._reading = reading
         self._steps += 1
         terminated = self._reading.success and self.end_on_success
         truncated = not terminated and (self._steps >= self.max_steps or self._reading.dislodged)

@@ -55,6 +55,7 @@ PAPER_PRACTICE: dict[str, Any] = {
     "hold_frames": 1,
     "calibrate": False,
     "confirm": "look",
+    "withdrawals": 0,
     "one_place": False,
     "imitate": "all",
     "q_gradient_weight": 0.0,

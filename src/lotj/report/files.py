@@ -5,10 +5,10 @@ The files (all but `config.json` may be missing; unknown keys are ignored):
 - ``run.json`` and ``versions.json``: as `lotj.runs.Run` writes them (kind, seed, created; package -> version).
 - ``config.json``: connector, connector_title, family, scenario, robot, domain, preset, trials, pretrain_run,
   pretrain_seed, insertion_depth_mm, commands (list), and any settings.
-- ``metrics.jsonl``: a line a trial: trial (from 1), seed (of the start pose), predicted_success, score, steps, value,
-  seconds, ``loss/*``.
-- ``truth.jsonl``: a line a trial: trial or seed, true_success, depth_mm (0 at the socket's mouth, positive inside),
-  insertion_depth_mm, lateral_mm, peak_force_n, dislodged: the state when the trial ended. For evaluation only.
+- ``metrics.jsonl``: a line a trial: trial (from 1), seed (of the start pose), predicted_success, score, steps, moves
+  (of the robot, up to the trial's end), value, seconds, ``loss/*``.
+- ``truth.jsonl``: a line a trial, or one a move: trial or seed, steps (moves so far), true_success, depth_mm (0 at the
+  socket's mouth, positive inside), insertion_depth_mm, lateral_mm, peak_force_n, dislodged. For evaluation only.
 - ``evaluation.json``: see `lotj.evaluation.results`. ``filmstrips.npz``: see `lotj.evaluation.filmstrip`.
 - ``reward_report.json``: threshold; overall and connectors (by name): successes, others (frames), accuracy,
   near_miss_accuracy, auc, precision, false_positive_rate (by kind of episode).
@@ -18,6 +18,7 @@ The files (all but `config.json` may be missing; unknown keys are ignored):
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ def read_run(folder: Path) -> RunFiles:
 
     metrics = _last_by(optional(METRICS, _read_lines, []), "trial", "predicted_success")
     truth = optional(TRUTH, _read_lines, [])
-    matched = _match(metrics, truth)
+    matched = match_truth(metrics, truth)
     if not metrics:
         absent.setdefault(METRICS, "it holds no trials yet")
     elif not matched:
@@ -163,9 +164,12 @@ def _last_by(lines: list[dict[str, Any]], key: str, needed: str) -> dict[int, di
     }
 
 
-def _match(metrics: dict[int, dict[str, Any]], truth: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Truth by trial: by its number where it is written, else by the seed of the start pose."""
-    by_seed = _last_by(truth, "seed", "true_success")
+def match_truth(metrics: dict[int, dict[str, Any]], truth: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Truth by trial: by its number where it is written, else by the seed of the start pose. What the robot did after
+    the trial's last motion is not the trial's: then its plug is taken out."""
+    ends = {line["seed"]: line["moves"] for line in metrics.values() if {"seed", "moves"} <= set(line)}
+    within = [line for line in truth if not number(line.get("steps")) > ends.get(line.get("seed"), math.inf)]
+    by_seed = _last_by(within, "seed", "true_success")
     from_seed = {trial: by_seed.get(line.get("seed", -1)) for trial, line in metrics.items()}
     by_trial = _last_by(truth, "trial", "true_success")
     return {**{trial: line for trial, line in from_seed.items() if line}, **by_trial}

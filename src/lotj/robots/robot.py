@@ -37,6 +37,14 @@ class Robot(Protocol):
         """
         ...
 
+    def relax(self) -> np.ndarray:
+        """Press against nothing any more: hold still where the hand is measured to be; returns the next image.
+
+        Raises:
+            DislodgedError: as of `move`.
+        """
+        ...
+
     def close(self) -> None:
         """Release the machine."""
         ...

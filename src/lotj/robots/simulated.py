@@ -53,7 +53,16 @@ class SimulatedRobot:
         """See `Robot.move`."""
         if self._trial is None:
             raise RobotError("move() before reset(): the robot stands nowhere; call reset(seed) first")
-        image, _, _, _, info = self._env.step(delta)
+        return self._moved(*self._env.step(delta))
+
+    def relax(self) -> np.ndarray:
+        """See `Robot.relax`."""
+        if self._trial is None:
+            raise RobotError("relax() before reset(): the robot stands nowhere; call reset(seed) first")
+        return self._moved(*self._env.relax())
+
+    def _moved(self, image: np.ndarray, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> np.ndarray:
+        assert self._trial is not None
         self._image = image
         self._trial["steps"] += 1
         self._witness(info)

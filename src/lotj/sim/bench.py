@@ -152,6 +152,11 @@ class Bench:
         self._command = goal
         return self._read(peak)
 
+    def relax(self) -> Reading:
+        """Take the commanded point to where the hand is, and let the physics follow for a policy step."""
+        self._command = self.data.qpos[self._hand].copy()
+        return self.move(np.zeros(3))
+
     def _position(self) -> np.ndarray:
         rotation = self.data.site_xmat[self._socket_site].reshape(3, 3)
         return rotation.T @ (self.data.site_xpos[self._plug_site] - self.data.site_xpos[self._socket_site])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -40,6 +40,7 @@ from lotj.training.practice_place import Places
 from lotj.training.practice_threshold import Threshold
 from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
 from lotj.training.practice_trials import RunningTrial, UpdateMeans, load_trial, save_trial, trial_path
+from lotj.training.practice_withdrawal import take_out, ways_out
 
 CHECKPOINT = "practice"
 """Name of the checkpoint in the run folder: the agent after the last finished trial."""
@@ -215,9 +216,9 @@ def _denied(row: Mapping[str, float]) -> int:
     return int(row.get("denied_pushes", 0) + row.get("denied_place", 0))
 
 
-def _generator(run_seed: int, number: int, purpose: Literal["exploration", "updates"]) -> np.random.Generator:
-    """Random numbers of trial `number`: for the robot's motions, or for the batches that are drawn."""
-    return np.random.default_rng([run_seed, number, {"exploration": 1, "updates": 2}[purpose]])
+def _generator(run_seed: int, number: int, purpose: Literal["exploration", "updates", "ways"]) -> np.random.Generator:
+    """Random numbers of trial `number`: for the policy's motions, the batches that are drawn, or the ways out."""
+    return np.random.default_rng([run_seed, number, {"exploration": 1, "updates": 2, "ways": 3}[purpose]])
 
 
 class _Practice:
@@ -256,10 +257,17 @@ class _Practice:
             self._agent.load_state_dict(state["agent"])
             for number in range(1, done + 1):
                 if number not in self._discarded or trial_path(self._run.path, number).exists():
-                    self._take_in(load_trial(self._run.path, number))
+                    self._take_in(load_trial(self._run.path, number), self._load_ways(number))
         self._run.rewind(done)
         self._denied = [_denied(row) for row in self._run.metrics() if not row["discarded"]]
         return done
+
+    def _load_ways(self, number: int) -> list[Trial]:
+        """The ways in that were seen after a finished trial."""
+        ways: list[Trial] = []
+        while trial_path(self._run.path, number, len(ways) + 1).exists():
+            ways.append(load_trial(self._run.path, number, len(ways) + 1))
+        return ways
 
     def trial(self, number: int) -> None:
         """One trial with its updates; when it returns, the trial is on disk and in the checkpoint."""
@@ -277,7 +285,7 @@ class _Practice:
             else:  # what a killed sitting may have left
                 trial_path(self._run.path, number).unlink(missing_ok=True)
         else:
-            self._keep(steps.finish(number), updates)
+            self._keep(steps.finish(number), updates, self._withdraw(number, steps) if steps.success else [])
             self._denied.append(_denied(steps.row()))
         row = {"trial": number, "seed": trial_seed(self._run.seed, number), "discarded": int(lost is not None)}
         row |= steps.row() | updates.row()
@@ -289,16 +297,22 @@ class _Practice:
         if lost is not None:
             self._report_loss(number, lost)
 
-    def _keep(self, trial: Trial, updates: UpdateMeans) -> None:
-        """To the disk and into the buffer with a finished trial, and the updates that are due for it."""
+    def _keep(self, trial: Trial, updates: UpdateMeans, ways: Sequence[Trial] = ()) -> None:
+        """To the disk and into the buffer with a finished trial and the ways in that were seen after it, and the
+        updates that are due for the trial."""
         save_trial(self._run.path, trial)
-        self._take_in(trial)
+        for number, way in enumerate(ways, 1):
+            save_trial(self._run.path, way, number)
+        trial_path(self._run.path, trial.number, len(ways) + 1).unlink(missing_ok=True)  # a killed sitting may leave it
+        self._take_in(trial, ways)
         if self._config.update_when == "trial":
             self._learn(len(trial), updates, _generator(self._run.seed, trial.number, "updates"))
 
-    def _take_in(self, trial: Trial) -> None:
+    def _take_in(self, trial: Trial, ways: Sequence[Trial] = ()) -> None:
         """Into the buffer with a finished trial; then all are judged by the threshold that follows from all scores."""
         self._buffer.append(trial)
+        for way in ways:
+            self._buffer.append(way, way_in=True)
         if trial.lost:
             return
         self._free.see(trial.frames, trial.actions)
@@ -324,7 +338,7 @@ class _Practice:
             noise = exploration.normal(0.0, self._noise(number), ACTION_DIM)
             action = np.clip(action + noise, -1.0, 1.0).astype(np.float32)
             steps.tried = action
-            self._add(number, steps, action, self._robot.move(action))
+            self._add(number, steps, action, self._move(steps, action))
             steps.tried = None
             if config.update_when == "step":
                 self._learn(1, updates, sampling)
@@ -359,7 +373,7 @@ class _Practice:
         for motion in (PRESS, *PUSHES):
             before = done[-1][1] if done else steps.frames[-1]
             action = np.array(motion, np.float32)
-            done.append((action, self._robot.move(action)))
+            done.append((action, self._move(steps, action)))
             if gives_way(picture_change(before, done[-1][1]), motion, typical):
                 steps.refute()
                 for action, frame in done[: self._config.max_steps - len(steps.actions)]:
@@ -371,6 +385,20 @@ class _Practice:
         if self._config.keep_press:
             self._add(number, steps, *done[0])
         return True
+
+    def _move(self, steps: RunningTrial, action: np.ndarray) -> np.ndarray:
+        """Moves the robot and counts it; returns the frame."""
+        steps.moves += 1
+        return self._robot.move(action)
+
+    def _withdraw(self, number: int, steps: RunningTrial) -> list[Trial]:
+        """Takes the plug out after one of the first successes; returns the ways in that this shows."""
+        if self._buffer.successes >= self._config.withdrawals:
+            return []
+        rng = _generator(self._run.seed, number, "ways")
+        before_seat = steps.actions[: -self._config.hold_frames]
+        ways = ways_out(before_seat, self._config.ways, self._robot.action_scale, rng)
+        return take_out(self._robot, ways, self._observe, number)
 
     def _free_motion(self, steps: RunningTrial) -> float | None:
         """What the trials so far show; before they show any, the running one."""

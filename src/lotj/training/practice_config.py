@@ -30,6 +30,10 @@ class PracticeConfig:
     keep_press: bool = True
     """The press that a touch begins with is the trial's last step and gets its reward: the policy learns to press home
     what looks seated. Otherwise the touch seats plugs that the policy alone leaves a millimetre short."""
+    withdrawals: int = 10
+    """Successes after which the plug is taken out in a way to learn from: seen backwards, an insertion (paper: 0)."""
+    ways: int = 4
+    """Ways out of the socket that are taken each time: up, then so often sideways and, but for the last time, back."""
     one_place: bool = True
     """Tell the pictures of predicted successes apart by place, and take for a success only what ends in the likeliest:
     the socket stands where it stood. Not for a bench on which it is moved between trials (paper: no)."""
@@ -88,11 +92,13 @@ class PracticeConfig:
 
     def __post_init__(self) -> None:
         whole = ("trials", "max_steps", "hold_frames", "batch_size", "warmup_trials", "max_dislodged", "threads")
-        for name in (*whole, "q_gradient_successes"):
+        for name in (*whole, "q_gradient_successes", "ways"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"practice {name} {getattr(self, name)}: must be at least 1")
         if self.updates_per_step < 0:
             raise SettingsError(f"practice updates_per_step {self.updates_per_step}: must be 0 (no learning) or more")
+        if self.withdrawals < 0:
+            raise SettingsError(f"practice withdrawals {self.withdrawals}: must be 0 (none) or more")
         if not 0 <= self.online_fraction <= 1:
             raise SettingsError(f"practice online_fraction {self.online_fraction}: must be in [0, 1]")
         for name in ("reward_threshold", "calibration_least"):

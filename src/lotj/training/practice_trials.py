@@ -30,6 +30,7 @@ class RunningTrial:
     features: list[dict[str, np.ndarray]] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    moves: int = 0  # motions of the robot, those of a touch that are no steps included
     success: bool = False
     tried: np.ndarray | None = None  # the policy's action while the robot executes it
     denied: int = 0  # predicted successes that slid on a push
@@ -85,7 +86,7 @@ class RunningTrial:
     def row(self) -> dict[str, float]:
         """Its part of the trial's line in ``metrics.jsonl``."""
         score = {"score": self.scores[-1]} if self.scores else {}
-        counts = {"steps": len(self.actions), "predicted_success": int(self.success)}
+        counts = {"steps": len(self.actions), "moves": self.moves, "predicted_success": int(self.success)}
         counts |= {"denied_pushes": self.denied, "denied_place": int(self.elsewhere)}
         return counts | {"value": self.value} | score
 
@@ -115,13 +116,13 @@ class UpdateMeans:
         return row
 
 
-def trial_path(run_path: Path, number: int) -> Path:
-    """Where trial `number` (from 1) of a run lies."""
-    return run_path / "trials" / f"{number:05d}.npz"
+def trial_path(run_path: Path, number: int, way: int = 0) -> Path:
+    """Where trial `number` (from 1) of a run lies; with `way` (from 1), a way in that was seen after it."""
+    return run_path / "trials" / (f"{number:05d}-way{way}.npz" if way else f"{number:05d}.npz")
 
 
-def save_trial(run_path: Path, trial: Trial) -> None:
-    """Writes a finished trial atomically.
+def save_trial(run_path: Path, trial: Trial, way: int = 0) -> None:
+    """Writes a finished trial, or a way in that was seen after it, atomically.
 
     Raises:
         StorageError: the disk is full.
@@ -130,19 +131,19 @@ def save_trial(run_path: Path, trial: Trial) -> None:
     arrays |= {name: np.asarray(getattr(trial, name)) for name in Trial.__dataclass_fields__ if name != "features"}
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **arrays)
-    path = trial_path(run_path, trial.number)
+    path = trial_path(run_path, trial.number, way)
     with storage_errors(path):
         path.parent.mkdir(exist_ok=True)
     atomic_write(path, file.getvalue())
 
 
-def load_trial(run_path: Path, number: int) -> Trial:
-    """Reads a trial back.
+def load_trial(run_path: Path, number: int, way: int = 0) -> Trial:
+    """Reads a trial back, or a way in that was seen after it.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    path = trial_path(run_path, number)
+    path = trial_path(run_path, number, way)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
