@@ -36,6 +36,14 @@ def sleep(seconds: float) -> dict[str, Any]:
     return {}
 
 
+def beat(path: str) -> dict[str, Any]:
+    """Works for a minute, and lets it be seen."""
+    for count in range(1200):
+        Path(path).write_text(str(count))
+        time.sleep(0.05)
+    return {}
+
+
 def make_list(tmp_path: Path) -> list[Job]:
     """Three jobs and their sum, which stands first."""
     log, results = str(tmp_path / "log"), str(tmp_path / "results")
@@ -102,6 +110,25 @@ def test_ctrl_c_ends_the_workers_and_the_list_goes_on_later(tmp_path: Path) -> N
     assert process.returncode != 0
     jobs = [Job("quick", double, {"value": 1, "log": str(tmp_path / "log")}), Job("long", sleep, {"seconds": 60.0})]
     assert set(read_results(jobs, tmp_path)) == {"quick"}
+
+
+def test_a_killed_parent_takes_its_workers_along(tmp_path: Path) -> None:
+    """Otherwise they would write beside those that do the list again."""
+    path = tmp_path / "beat"
+    code = (
+        "from pathlib import Path; from test_jobs import *\n"
+        f"run_jobs([Job('beat', beat, {{'path': {str(path)!r}}})], Path({str(tmp_path)!r}), 'processes', 1)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+    time.sleep(1.0)
+    seen = path.read_text()
+    time.sleep(0.5)
+    assert path.read_text() == seen
 
 
 def test_a_result_of_other_arguments_or_none_is_refused(tmp_path: Path) -> None:

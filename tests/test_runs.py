@@ -251,6 +251,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_full_disk_while_saving_a_checkpoint_keeps_the_old_one(run: Run) -> None:
     run.save("agent", {"step": 1})
+    run.close()
     code = (
         "import sys, torch; from pathlib import Path; from lotj.runs import Run; "
         "Run.open(Path(sys.argv[1])).save('agent', {'w': torch.zeros(500_000)})"
@@ -259,6 +260,23 @@ def test_a_full_disk_while_saving_a_checkpoint_keeps_the_old_one(run: Run) -> No
     done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True)
     assert "StorageError: disk full at" in done.stderr, done.stderr
     assert run.load("agent") == {"step": 1}
+
+
+def test_one_process_at_a_time_writes_to_a_run(run: Run) -> None:
+    """Whoever reads is let in; a second writer is not, until the first has been killed."""
+    code = (
+        "import sys, time; from lotj.runs import Run\n"
+        f"run = Run.open({str(run.path)!r}); run.log(1, {{'a': 1.0}}); print('wrote', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "wrote\n"
+        assert [row["a"] for row in Run.open(run.path).metrics()] == [1.0]
+        for write in (lambda: run.log(2, {"a": 2.0}), lambda: run.save("c", {}), lambda: run.rewind(0)):
+            with pytest.raises(SettingsError, match="another process writes to this run"):
+                write()
+        other.kill()
+    run.log(2, {"a": 2.0})
+    assert [row["a"] for row in run.metrics()] == [1.0, 2.0]
 
 
 def test_reading_a_run_needs_no_torch(run: Run) -> None:

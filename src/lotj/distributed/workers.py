@@ -6,7 +6,9 @@ import concurrent.futures as futures
 import multiprocessing as mp
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
+from multiprocessing import connection
 from typing import Any, Protocol, Self
 
 from lotj.errors import LotjError, SettingsError
@@ -84,7 +86,9 @@ class Processes:
 
     def __init__(self, count: int) -> None:
         self.size = count
-        self._pool = futures.ProcessPoolExecutor(count, mp_context=mp.get_context("spawn"), initializer=_ignore_ctrl_c)
+        self._pool = futures.ProcessPoolExecutor(
+            count, mp_context=mp.get_context("spawn"), initializer=_belong_to_parent
+        )
         self._running: dict[futures.Future[Any], str] = {}
 
     def __enter__(self) -> Self:
@@ -166,6 +170,17 @@ class _Named:
             raise type(error)(f"job {self._name}: {error}") from error
 
 
-def _ignore_ctrl_c() -> None:
-    """Ctrl-C reaches the parent, which ends the workers."""
+def _belong_to_parent() -> None:
+    """Ctrl-C reaches the parent, which ends the workers; where it is killed, they end by themselves.
+
+    Otherwise they would go on with their jobs, beside the processes that do them again.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = mp.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)  # at once: what is half done is done again

@@ -29,6 +29,7 @@ from numpy._core import multiarray
 
 from lotj.errors import CheckpointError, SettingsError
 from lotj.files import atomic_file, atomic_write, storage_errors
+from lotj.runs.claim import claim, release
 from lotj.runs.metrics import LineWriter, plain, read_lines
 from lotj.runs.versions import versions
 
@@ -42,6 +43,9 @@ _NUMPY_TYPES += [type(np.dtype(code)) for code in "?bBhHiIlLqQefdUV"]
 
 class Run:
     """A run folder, open for reading and writing: made with `create`, `open` or `find_run`; close it, or use `with`.
+
+    What writes (`log`, `rewind`, `save`) claims the folder for this process until `close`, and raises a SettingsError
+    where another has claimed it.
 
     Attributes:
         path: the folder.
@@ -105,11 +109,12 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Close the metric files and TensorBoard."""
+        """Close the metric files and TensorBoard; others may write."""
         for writer in (*self._streams.values(), *self._boards.values()):
             writer.close()
         self._streams.clear()
         self._boards.clear()
+        release(self.path)
 
     def log(self, step: int, scalars: dict[str, Any], stream: str = "metrics") -> None:
         """Append one line to ``<stream>.jsonl`` and the numbers in it to TensorBoard (as ``<stream>/<name>``).
@@ -122,6 +127,7 @@ class Run:
         Raises:
             StorageError: the disk is full.
         """
+        claim(self.path)
         record = plain(scalars)
         self._stream(stream).append({"step": int(step), "time": round(time.time(), 3), **record})
         board = self._board(stream)
@@ -138,6 +144,7 @@ class Run:
 
         TensorBoard's files stay as they are; the next one says that earlier points after `step` are void.
         """
+        claim(self.path)
         board = self._boards.pop(stream, None)
         if board is not None:
             board.close()
@@ -162,6 +169,7 @@ class Run:
         """
         import torch
 
+        claim(self.path)
         path = self._checkpoint(name)
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)
