@@ -384,6 +384,7 @@ class _Practice:
                 return False
         if self._config.keep_press:
             self._add(number, steps, *done[0])
+            steps.pressed = 1
         return True
 
     def _move(self, steps: RunningTrial, action: np.ndarray) -> np.ndarray:
@@ -396,8 +397,8 @@ class _Practice:
         if self._buffer.successes >= self._config.withdrawals:
             return []
         rng = _generator(self._run.seed, number, "ways")
-        before_seat = steps.actions[: -self._config.hold_frames]
-        ways = ways_out(before_seat, self._config.ways, self._robot.action_scale, rng)
+        on_seat = self._config.hold_frames - 1 + steps.pressed
+        ways = ways_out(steps.actions[: len(steps.actions) - on_seat], self._config.ways, self._robot.action_scale, rng)
         return take_out(self._robot, ways, self._observe, number)
 
     def _free_motion(self, steps: RunningTrial) -> float | None:

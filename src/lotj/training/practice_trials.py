@@ -30,6 +30,7 @@ class RunningTrial:
     features: list[dict[str, np.ndarray]] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    pressed: int = 0  # last steps that are the press of a touch which it stood
     moves: int = 0  # motions of the robot, those of a touch that are no steps included
     success: bool = False
     tried: np.ndarray | None = None  # the policy's action while the robot executes it
