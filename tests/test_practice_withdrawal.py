@@ -38,9 +38,9 @@ def test_a_trial_that_never_went_down_is_left_sideways() -> None:
 def test_backwards(to_seat: bool) -> None:
     out = RunningTrial()
     frames = [np.full((2, 2, 3), value, np.uint8) for value in (10, 20, 30)]
-    out.begin((frames[0], {"map": np.float16([1.0])}))
-    out.add(np.array([0.0, 0.0, 1.0], np.float32), 0.0, (frames[1], {"map": np.float16([2.0])}))
-    out.add(np.array([0.5, 0.0, 0.0], np.float32), 0.0, (frames[2], {"map": np.float16([3.0])}))
+    out.begin((frames[0], {"map": np.array([1.0], np.float16)}))
+    out.add(np.array([0.0, 0.0, 1.0], np.float32), 0.0, (frames[1], {"map": np.array([2.0], np.float16)}))
+    out.add(np.array([0.5, 0.0, 0.0], np.float32), 0.0, (frames[2], {"map": np.array([3.0], np.float16)}))
     trial = backwards(7, out, to_seat)
     assert trial.number == 7 and trial.frames[:, 0, 0, 0].tolist() == [30, 20, 10]
     assert trial.features["map"][:, 0].tolist() == [3.0, 2.0, 1.0]
