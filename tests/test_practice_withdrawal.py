@@ -127,3 +127,18 @@ def test_a_plug_lost_on_the_way_out_leaves_the_success(tmp_path: Path) -> None:
     rows = run.metrics()
     assert [row["predicted_success"] for row in rows] == [1] * 4 and not any(row["discarded"] for row in rows)
     assert not trial_path(run.path, 1, 3).exists()
+
+
+def test_a_resumed_run_learns_from_the_same_ways(tmp_path: Path) -> None:
+    data = collect(tmp_path / "data", episodes=4)
+    config = make_config(None, trials=4, hold_frames=2, calibrate=False, withdrawals=3, ways=2)
+    whole, halves = (Run.create(tmp_path / name, "practice", {}, 0) for name in ("whole", "halves"))
+    practice(ToyRobot(), make_agent(), SaysSuccess(), data, config, whole, live=False)
+    practice(ToyRobot(), make_agent(), SaysSuccess(), data, config, halves, live=False, until=2)
+    practice(ToyRobot(), make_agent(), SaysSuccess(), data, config, halves, live=False, resume=True)
+    assert trial_path(whole.path, 3, 2).exists() and not trial_path(whole.path, 4, 1).exists()
+    for number in (1, 2, 3):
+        one, other = (load_trial(run.path, number, 2) for run in (whole, halves))
+        np.testing.assert_array_equal(one.frames, other.frames)
+    losses = [[{k: v for k, v in row.items() if k.startswith("loss/")} for row in r.metrics()] for r in (whole, halves)]
+    assert losses[0] == losses[1] and losses[0][3]
