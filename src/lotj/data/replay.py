@@ -133,7 +133,7 @@ class OnlineBuffer:
         self._numbers: list[int] = []
         self._denied: frozenset[int] = frozenset()  # numbers of trials whose success was denied afterwards
         self._scores: list[np.ndarray] = []
-        self._ways: list[np.ndarray | None] = []  # of each, None for a trial; for a way in, how it ends: as in `Trial`
+        self._way_in: list[bool] = []  # of each, whether it is no trial of its own but a way in seen after the last one
         self._ended: list[bool] = []  # of each trial, whether it ended in success
         self._lost: list[bool] = []  # of each trial, whether it ended without reward
         self._won = np.zeros(0, bool)  # of each transition, whether its trial ended in success
@@ -149,8 +149,8 @@ class OnlineBuffer:
     @property
     def successes(self) -> int:
         """How many trials ended in success when they were made, but for those denied since."""
-        trials = zip(self._numbers, self._ended, self._ways, strict=True)
-        return sum(ended and way is None and number not in self._denied for number, ended, way in trials)
+        trials = zip(self._numbers, self._ended, self._way_in, strict=True)
+        return sum(ended and not way_in and number not in self._denied for number, ended, way_in in trials)
 
     def append(self, trial: Trial, way_in: bool = False) -> None:
         """Adds a finished trial.
@@ -177,7 +177,7 @@ class OnlineBuffer:
         last = np.arange(steps) == steps - 1
         outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
         self._outcome.append(outcome.astype(np.float32))
-        self._ways.append(outcome[-1].astype(np.float32) if way_in else None)
+        self._way_in.append(way_in)
         self._numbers.append(trial.number)
         self._scores.append(trial.scores)
         self._ended.append(trial.terminated and not trial.lost)
@@ -203,12 +203,12 @@ class OnlineBuffer:
         self._denied = denied
         outcome = np.zeros((self._transitions, 3), np.float32)
         drawn, start, won = [], 0, False
-        trials = zip(self._numbers, self._scores, self._ways, self._ended, self._lost, strict=True)
-        for number, scores, way, ended, lost in trials:
+        trials = zip(self._numbers, self._scores, self._way_in, self._ended, self._lost, strict=True)
+        for number, scores, way_in, ended, lost in trials:
             steps = len(scores)
-            if way is not None:  # as the trial before it
+            if way_in:  # it counts as long as the trial before it is won, and ends as it ended
                 self._won[start : start + steps] = won
-                outcome[start + steps - 1] = way
+                outcome[start + steps - 1] = [1.0, 1.0, 0.0] if ended else [0.0, 0.0, 1.0]
                 drawn.append(np.arange(start, start + steps * won))
                 start += steps
                 continue

@@ -79,17 +79,16 @@ def take_out(
     """
     shown: list[Trial] = []
     try:
-        frame, up = robot.relax(), ways.up
-        for way, aside in enumerate(ways.aside, 1):
+        frame = robot.relax()
+        for way, aside in enumerate(ways.aside):
+            if way:  # back over the socket
+                for action in -ways.aside[way - 1][::-1]:
+                    frame = robot.move(action)
             out = RunningTrial()
             out.begin(observe(frame))
-            for action in (*up, *aside):
+            for action in aside if way else (*ways.up, *aside):
                 out.add(action, 0.0, observe(robot.move(action)))
-            shown.append(backwards(number, out, to_seat=way == 1))
-            if way < len(ways.aside):
-                for action in -aside[::-1]:
-                    frame = robot.move(action)
-                up = up[:0]
+            shown.append(backwards(number, out, to_seat=not way))
     except DislodgedError:
         pass
     return shown
