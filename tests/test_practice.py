@@ -229,6 +229,20 @@ def test_noise_falls_linearly_from_first_to_last_trial(prior: Dataset, cache: Pa
     assert spread[20] < 1e-3  # features are kept in half precision
 
 
+def test_bold_after_failures_in_a_row(prior: Dataset, cache: Path, tmp_path: Path):
+    run, agent = new_run(tmp_path), make_agent()
+    quiet = {"sample_policy": False, "exploration_noise": 0.0, "bold_noise": 0.0}
+    config = make_config(cache, trials=6, updates_per_step=0, bold_failures=4, calibrate=False, hold_frames=1, **quiet)
+    reward = ListedReward([0.0] * 24 + [1.0])  # trials 1 to 4 fail, the first step of the fifth succeeds
+    practice(ToyRobot(), agent, reward, prior, config, run, live=False)
+    for number, bold in ((1, 0.0), (2, 0.25), (5, 1.0), (6, 0.0)):
+        trial = load_trial(run.path, number)
+        mean = agent.act(trial.frames[:-1])
+        assert run.metrics()[number - 1]["bold"] == pytest.approx(bold)
+        wanted = np.clip(mean * [1 + 2 * bold, 1 + 2 * bold, 1] - [0, 0, 0.3 * bold], -1, 1)
+        assert trial.actions == pytest.approx(wanted, abs=5e-3)  # features are kept in half precision
+
+
 class Crash(BaseException):
     """As sudden as a kill, for the code that is running."""
 
@@ -258,8 +272,9 @@ def crash() -> None:
         {"update_when": "step"},
         {"freeze_convolutions": False, "batch_size": 8},
         {"confirm": "touch", "hold_frames": 1, "imitate": "successes"},
+        {"bold_failures": 2},
     ],
-    ids=["frozen", "updates in the trial", "convolutions learn", "confirmed by touch"],
+    ids=["frozen", "updates in the trial", "convolutions learn", "confirmed by touch", "bold"],
 )
 def test_resumed_is_identical_to_uninterrupted(prior: Dataset, cache: Path, tmp_path: Path, settings: dict[str, Any]):
     config = make_config(cache, **({"trials": 6} | settings))

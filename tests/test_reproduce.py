@@ -95,7 +95,7 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
 def test_the_parts_of_practice_need_no_baseline_but_for_the_papers_protocol() -> None:
     parts = COMPARISONS["parts"]
     jobs = {job.name: job for job in parts.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
-    assert len(jobs) == 2 + 4 * 18  # trainings; four connectors, eighteen ways to practise
+    assert len(jobs) == 2 + 4 * 19  # trainings; four connectors, nineteen ways to practise
     looking = jobs["far-duplo-2x2-iql-full-look-seed0"].arguments["practice"]
     assert looking == practice_settings("laptop") | {"confirm": "look"}
     assert jobs["far-duplo-2x2-iql-full-look-seed0"].needs == ("pretrain-full-seed0",)

@@ -146,7 +146,7 @@ def make_config(cache: Path | None, **settings: object) -> PracticeConfig:
     features = FeatureConfig(transitions=400, views=1, cache=cache)
     small = {"trials": 5, "max_steps": 6, "batch_size": 32, "updates_per_step": 1, "warmup_trials": 1, "threads": 1}
     # Nothing holds the dot where it is home, and home is everywhere within reach.
-    small |= {"confirm": "look", "imitate": "all", "one_place": False, "withdrawals": 0}
+    small |= {"confirm": "look", "imitate": "all", "one_place": False, "withdrawals": 0, "bold_failures": 0}
     small |= {"q_gradient_weight": 0.0}  # these agents are not pretrained: their Q knows nothing yet
     return PracticeConfig(**(small | {"features": features} | settings))  # type: ignore[arg-type]
 

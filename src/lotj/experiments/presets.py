@@ -56,6 +56,7 @@ PAPER_PRACTICE: dict[str, Any] = {
     "calibrate": False,
     "confirm": "look",
     "withdrawals": 0,
+    "bold_failures": 0,
     "one_place": False,
     "imitate": "all",
     "q_gradient_weight": 0.0,

@@ -30,11 +30,12 @@ from lotj.data.replay import (
     first_success,
 )
 from lotj.errors import CheckpointError, DislodgedError, NumericsError, RobotError
-from lotj.experience import ACTION_DIM, Batch, is_kind
+from lotj.experience import Batch, is_kind
 from lotj.robots.robot import Robot
 from lotj.runs import Run
 from lotj.training.live_view import LiveView
 from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_exploration import boldness, explore
 from lotj.training.practice_features import FeatureEncoder, prepare_features
 from lotj.training.practice_place import Places
 from lotj.training.practice_threshold import Threshold
@@ -245,6 +246,7 @@ class _Practice:
         self._free = FreeMotion()
         self._places = Places()
         self._discarded: list[int] = []
+        self._failures = 0  # last trials in a row without predicted success
         self._denied: list[int] = []  # pushes that gave way and wrong places, of each trial that counts
         self.view = LiveView(str(run.path), config.trials, shown=False)
 
@@ -259,7 +261,9 @@ class _Practice:
                 if number not in self._discarded or trial_path(self._run.path, number).exists():
                     self._take_in(load_trial(self._run.path, number), self._load_ways(number))
         self._run.rewind(done)
-        self._denied = [_denied(row) for row in self._run.metrics() if not row["discarded"]]
+        rows = self._run.metrics()
+        self._denied = [_denied(row) for row in rows if not row["discarded"]]
+        self._failures = done - max((row["trial"] for row in rows if row["predicted_success"]), default=0)
         return done
 
     def _load_ways(self, number: int) -> list[Trial]:
@@ -291,6 +295,7 @@ class _Practice:
         row |= steps.row() | updates.row()
         row |= {"threshold": threshold, "alarm": int(alarming(self._denied))}
         row["seconds"] = time.perf_counter() - started
+        self._failures = 0 if row["predicted_success"] else self._failures + 1
         self._run.log(number, row)
         self._run.save(CHECKPOINT, {"trial": number, "discarded": self._discarded, "agent": self._agent.state_dict()})
         self.view.trial(row)
@@ -331,12 +336,12 @@ class _Practice:
         exploration = _generator(self._run.seed, number, "exploration")
         policy = torch.Generator().manual_seed(int(exploration.integers(2**62)))
         sampling = _generator(self._run.seed, number, "updates")
+        passed = (number - 1) / max(config.trials - 1, 1)
+        steps.bold = boldness(config, self._buffer.successes, self._failures)
         steps.begin(self._observe(self._robot.reset(trial_seed(self._run.seed, number))))
         steps.value = float(self._agent.value(steps.observation)[0])
         while len(steps.actions) < config.max_steps:
-            action = self._agent.act(steps.observation, config.sample_policy, policy)[0]
-            noise = exploration.normal(0.0, self._noise(number), ACTION_DIM)
-            action = np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+            action = explore(self._agent, steps.observation, config, passed, steps.bold, exploration, policy)
             steps.tried = action
             self._add(number, steps, action, self._move(steps, action))
             steps.tried = None
@@ -415,11 +420,6 @@ class _Practice:
         if not self._config.freeze_convolutions:
             return frame, {}
         return frame, {name: values[0].numpy() for name, values in self._agent.encode(frame[None]).items()}
-
-    def _noise(self, number: int) -> float:
-        """Standard deviation of the extra noise in trial `number`."""
-        passed = (number - 1) / max(self._config.trials - 1, 1)
-        return (1 - passed) * self._config.exploration_noise + passed * self._config.exploration_noise_end
 
     def _learn(self, steps: int, updates: UpdateMeans, rng: np.random.Generator) -> None:
         """The updates due for `steps` steps of the robot."""

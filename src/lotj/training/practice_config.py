@@ -76,6 +76,18 @@ class PracticeConfig:
     """Standard deviation of the extra Gaussian noise on actions in the first trial [share of the largest action]."""
     exploration_noise_end: float = 0.0
     """The same in the last trial; in between it falls linearly."""
+    bold_failures: int = 3
+    """Trials in a row without predicted success from which exploration is bold; before it is so in part (paper: 0,
+    never). A policy cloned from other parts does too little on one that it sees badly: what it does not know, it
+    averages (lab notes)."""
+    bold_successes: int = 10
+    """Predicted successes from which it is never bold; before, the less so the more they are."""
+    bold_sideways: float = 3.0
+    """Bold, the policy's mean action in x and y is multiplied by this."""
+    bold_press: float = 0.3
+    """Bold, this much is added downwards [share of the largest action]: what slides over its socket must drop in."""
+    bold_noise: float = 0.2
+    """Bold, this is added to the extra noise."""
     freeze_convolutions: bool = True
     """Learn only behind the convolutions, from cached features (paper); otherwise from images, much slower."""
     offline_kinds: tuple[str, ...] = ("expert", "press", "recover")
@@ -92,7 +104,7 @@ class PracticeConfig:
 
     def __post_init__(self) -> None:
         whole = ("trials", "max_steps", "hold_frames", "batch_size", "warmup_trials", "max_dislodged", "threads")
-        for name in (*whole, "q_gradient_successes", "ways"):
+        for name in (*whole, "q_gradient_successes", "bold_successes", "ways"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"practice {name} {getattr(self, name)}: must be at least 1")
         if self.updates_per_step < 0:
@@ -117,5 +129,8 @@ class PracticeConfig:
             raise SettingsError(f"practice advantage_scale {self.advantage_scale}: must be above 0")
         if self.q_gradient_weight < 0:
             raise SettingsError(f"practice q_gradient_weight {self.q_gradient_weight}: must not be negative")
-        if min(self.exploration_noise, self.exploration_noise_end) < 0:
-            raise SettingsError("practice exploration_noise: must not be negative")
+        for name in ("exploration_noise", "exploration_noise_end", "bold_failures", "bold_press", "bold_noise"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"practice {name} {getattr(self, name)}: must not be negative")
+        if self.bold_sideways < 1:
+            raise SettingsError(f"practice bold_sideways {self.bold_sideways}: must be at least 1 (no more than usual)")

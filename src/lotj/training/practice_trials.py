@@ -37,6 +37,7 @@ class RunningTrial:
     denied: int = 0  # predicted successes that slid on a push
     elsewhere: bool = False  # ended in what looked like success, in a place that is not the socket's
     value: float = math.nan  # of the start state
+    bold: float = 0.0  # how bold its exploration is
 
     @property
     def observation(self) -> Any:
@@ -89,7 +90,7 @@ class RunningTrial:
         score = {"score": self.scores[-1]} if self.scores else {}
         counts = {"steps": len(self.actions), "moves": self.moves, "predicted_success": int(self.success)}
         counts |= {"denied_pushes": self.denied, "denied_place": int(self.elsewhere)}
-        return counts | {"value": self.value} | score
+        return counts | {"bold": self.bold, "value": self.value} | score
 
 
 @dataclass
