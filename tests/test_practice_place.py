@@ -10,7 +10,7 @@ import pytest
 from lotj.data.dataset import Dataset
 from lotj.runs import Run
 from lotj.training.practice import practice
-from lotj.training.practice_place import LEAST_VISITS, SAME_PLACE, Places
+from lotj.training.practice_place import SAME_PLACE, Places
 from lotj.training.practice_trials import load_trial
 from toy_world import SIZE, ToyRobot, collect, make_agent, make_config
 
@@ -58,13 +58,16 @@ def test_of_places_that_score_alike_the_one_most_often_reached() -> None:
     assert places.denied == {1, 2, 3}
 
 
-def test_a_place_is_judged_from_its_third_success_on() -> None:
-    rare = [(THERE, 0.8)] * (LEAST_VISITS - 1)
-    assert LEAST_VISITS == 3 and not seen().elsewhere(HERE)
-    assert not seen(*[(HERE, 0.95)] * 9, *rare).elsewhere(THERE)
-    assert not seen(*[(HERE, 0.95)] * 2, *rare).denied
-    assert seen(*[(HERE, 0.95)] * 9, *rare, (THERE, 0.8)).elsewhere(THERE)
+def test_a_place_is_judged_from_its_first_success_on() -> None:
+    assert not seen().elsewhere(HERE)
     assert not seen(*[(HERE, 0.95)] * 9).elsewhere(THERE)  # never seen before
+    assert seen(*[(THERE, 0.8)] * 9, (HERE, 0.95)).denied == frozenset(range(1, 10))
+    assert seen((HERE, 0.95), (THERE, 0.8)).elsewhere(THERE)
+
+
+def test_of_places_that_score_alike_and_were_reached_as_often_the_better_one() -> None:
+    assert seen((THERE, 0.945), (HERE, 0.95)).denied == {1}
+    assert seen((HERE, 0.95), (THERE, 0.945)).denied == {2}
 
 
 def test_light_makes_no_place_and_a_tenth_of_the_picture_does_not_either() -> None:
@@ -115,22 +118,22 @@ def practised(path: Path, trials: int, resume: Run | None = None, one_place: boo
 
 
 def test_practice_denies_the_second_place_once_it_knows_both(tmp_path: Path) -> None:
-    """Trial 6 is the third there. The eighth ends like it, at step 2, but without reward."""
-    run = practised(tmp_path, trials=8)
+    """Trial 2 is the first there. The fourth ends like it, at step 2, but without reward."""
+    run = practised(tmp_path, trials=5)
     rows = run.metrics()
-    assert [row["predicted_success"] for row in rows] == [1] * 7 + [0]
-    assert [row["denied_place"] for row in rows] == [0] * 7 + [1]
-    assert [row["steps"] for row in rows] == [2] * 8
-    trial = load_trial(run.path, 8)
+    assert [row["predicted_success"] for row in rows] == [1, 1, 1, 0, 1]
+    assert [row["denied_place"] for row in rows] == [0, 0, 0, 1, 0]
+    assert [row["steps"] for row in rows] == [2] * 5
+    trial = load_trial(run.path, 4)
     assert trial.terminated and not trial.truncated and trial.lost and trial.scores.max() == 0
 
 
 def test_resumed_practice_knows_the_places(tmp_path: Path) -> None:
-    run = practised(tmp_path, trials=7)
-    rows = practised(tmp_path, trials=8, resume=run).metrics()
-    assert [row["denied_place"] for row in rows] == [0] * 7 + [1]
+    run = practised(tmp_path, trials=3)
+    rows = practised(tmp_path, trials=4, resume=run).metrics()
+    assert [row["denied_place"] for row in rows] == [0, 0, 0, 1]
 
 
 def test_where_the_socket_may_move_no_place_is_denied(tmp_path: Path) -> None:
-    rows = practised(tmp_path, trials=8, one_place=False).metrics()
-    assert [row["predicted_success"] for row in rows] == [1] * 8
+    rows = practised(tmp_path, trials=4, one_place=False).metrics()
+    assert [row["predicted_success"] for row in rows] == [1] * 4

@@ -19,9 +19,6 @@ SAME_PLACE = 0.32
 connectors pictures of seated plugs lie at most 0.22 from their mean; of 245 false successes on parts that have also
 true ones all but one at least 0.36 (lab notes)."""
 
-LEAST_VISITS = 3
-"""Successes from which on a place is judged; before, the reward model's word stands."""
-
 TIE = 0.2
 """Places whose median scores lie up to this below the best one's [logits] are as likely: the most frequent is taken."""
 
@@ -37,6 +34,10 @@ class _Place:
     @property
     def mean(self) -> np.ndarray:
         return self.total / len(self.trials)
+
+    @property
+    def score(self) -> float:
+        return float(np.median(self.scores))
 
 
 class Places:
@@ -58,7 +59,7 @@ class Places:
         self._merge(place)
 
     def elsewhere(self, frame: np.ndarray) -> bool:
-        """Whether the (H, W, 3) uint8 frame shows a place that has been judged and is not the socket's."""
+        """Whether the (H, W, 3) uint8 frame shows a known place that is not the socket's."""
         place = self._find(_picture(frame))
         return place is not None and place in self._wrong()
 
@@ -68,13 +69,12 @@ class Places:
         return frozenset(trial for place in self._wrong() for trial in place.trials)
 
     def _wrong(self) -> list[_Place]:
-        judged = [place for place in self._places if len(place.trials) >= LEAST_VISITS]
-        if not judged:
+        if not self._places:
             return []
-        best = max(np.median(place.scores) for place in judged)
-        likely = [place for place in judged if np.median(place.scores) >= best - TIE]
-        socket = max(likely, key=lambda place: len(place.trials))
-        return [place for place in judged if place is not socket]
+        best = max(place.score for place in self._places)
+        likely = [place for place in self._places if place.score >= best - TIE]
+        socket = max(likely, key=lambda place: (len(place.trials), place.score))
+        return [place for place in self._places if place is not socket]
 
     def _find(self, picture: np.ndarray) -> _Place | None:
         """The nearest place that the picture may show."""
