@@ -35,7 +35,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "sideways": {"bold_press": 0.0, "bold_noise": 0.0},
     "bold": {},
 }
-"""Settings of practice that are not the default's: what is left of boldness."""
+"""Settings of practice that are not the default's: what is left of boldness, which is 1 throughout. All have the noise
+of the first trial and the policy's own spread."""
 
 TOUCH = -0.5e-3
 """Depth from which the plug has touched down [m]."""
@@ -53,18 +54,24 @@ def inserts(env: InsertionEnv, agent: Actor, config: PracticeConfig, seed: int) 
 
 
 def touches_down(env: InsertionEnv, agent: Actor, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The plug's (2,) places beside the axis at the start and where the mean action sets it down [m]."""
+    """The plug's (2,) places beside the axis at the start and where the mean action sets it down [m]; the last place
+    where it never does or dislodges the plug."""
     image, info = env.reset(seed=seed)
     start = info["position"][:2]
     for _ in range(steps):
         image, *_, info = env.step(agent.act(image[None])[0])
-        if info["depth"] > TOUCH:
+        if info["depth"] > TOUCH or info["dislodged"]:
             break
     return start, info["position"][:2]
 
 
 def left_undone(places: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """Of touch-downs as `touches_down` gives them: how they depend on the start, and the mean that does not."""
+    """What touch-downs as `touches_down` gives them leave of the way to the socket.
+
+    Returns:
+        ``undone``, mean slope of the touch-down's x and y over the start's; ``offset_mm``, where a start over the
+        socket would touch down (x, y); ``beside_mm``, median distance from the axis.
+    """
     start, end = (np.array(column) for column in zip(*places, strict=True))
     fit = np.linalg.lstsq(np.c_[start, np.ones(len(start))], end, rcond=None)[0]
     beside = np.median(np.linalg.norm(end, axis=1))
@@ -107,7 +114,10 @@ def main() -> None:
     whole = {
         name: {"successes": k, "n": n, "wilson95": [round(x, 3) for x in wilson(k, n)]} for name, k in total.items()
     }
-    what = "true successes of n trials of the offline policy, far, timid and bold; where its mean action touches down"
+    what = (
+        "true successes of n trials of the offline policy, far, timid and bold; of where its mean action touches down: "
+    )
+    what += "undone, slope over the start's place; offset_mm, at a start over the socket; beside_mm, median distance"
     found = {"what": what, "command": " ".join(["python", *sys.argv]), "seeds": [5000, 5000 + options.trials - 1]}
     options.out.write_text(json.dumps(found | {"all": whole, "rows": rows}, indent=1) + "\n")
 

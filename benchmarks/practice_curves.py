@@ -49,6 +49,7 @@ def curve(run: Run) -> dict[str, Any]:
         "predicted_in_all": judgement.claims,
         "false_in_all": judgement.false_alarms,
         "false_causes": {cause: count for cause, (count, _, _) in judgement.causes.items()},
+        "dislodged": blocks(np.array([row["discarded"] for row in run.metrics()])),
         "alarm_at_the_end": bool(trials.series["alarm"][-1] == 1),
     }
 

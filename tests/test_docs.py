@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
+
+from lotj.experiments.presets import PAPER_PRACTICE
+from lotj.runs.settings import changed_flags
+from lotj.training.practice_config import PracticeConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("fill_tables", ROOT / "scripts" / "fill_tables.py")
@@ -45,3 +50,12 @@ def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
         "| method | all |\n| --- | --- |\n| DAIB | 0.881 ± 0.021 |\n| ERM | 0.700 |\n"
         "<!-- end of table -->\n<!-- table: missing.csv -->\n*Not run yet.*\n<!-- end of table -->\nAfter.\n"
     )
+
+
+def test_the_papers_practice_by_hand_is_that_of_the_comparisons() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
+    found = re.search(r"The paper's own practice.*?```sh\nlotj practice --connector europlug (.*?)```", page, re.DOTALL)
+    assert found is not None
+    asked = set(re.findall(r"--[a-z-]+(?: [a-z0-9.]+)?", found[1].replace("\\\n", "")))
+    flags = " ".join(changed_flags(PracticeConfig(**PAPER_PRACTICE), PracticeConfig())).replace(" 0.0", " 0")
+    assert asked == set(re.findall(r"--[a-z-]+(?: [a-z0-9.]+)?", flags))

@@ -401,13 +401,14 @@ def test_a_trial_lost_in_a_touch_teaches_nothing(prior: Dataset, cache: Path, tm
 def test_resumed_after_a_lost_plug_is_identical(prior: Dataset, cache: Path, tmp_path: Path):
     """Practice stops after the loss in trial 2 where one may be lost in a row, and goes on with trial 3."""
     runs = [new_run(tmp_path / name) for name in ("whole", "stopped")]
-    config = make_config(cache, trials=4, imitate="successes")
+    config = make_config(cache, trials=4, imitate="successes", bold_failures=3)
     practice(ToyRobot(dislodges=frozenset({2})), make_agent(), ColourReward(), prior, config, runs[0], live=False)
     careful = dataclasses.replace(config, max_dislodged=1)
     with pytest.raises(RobotError, match="1 trials in a row"):
         practice(ToyRobot(dislodges=frozenset({2})), make_agent(), ColourReward(), prior, careful, runs[1], live=False)
     practice(ToyRobot(), make_agent(), ColourReward(), prior, careful, runs[1], live=False, resume=True)
     assert [row["discarded"] for row in runs[1].metrics()] == [0, 1, 0, 0]
+    assert runs[1].metrics()[2]["bold"] > 0
     assert_same(outcome(runs[0]), outcome(runs[1]))
 
 

@@ -86,6 +86,8 @@ def test_noise_falls_with_practice_and_rises_with_boldness(bold: float, passed: 
         ({"bold_failures": -1}, "bold_failures -1: must not be negative"),
         ({"bold_successes": 0}, "bold_successes 0: must be at least 1"),
         ({"bold_press": -0.1}, "bold_press -0.1: must not be negative"),
+        ({"bold_press": float("nan")}, "bold_press nan: must not be negative, nor infinite"),
+        ({"bold_sideways": float("inf")}, "bold_sideways inf: must be at least 1"),
         ({"bold_noise": -0.1}, "bold_noise -0.1: must not be negative"),
         ({"bold_sideways": 0.5}, r"bold_sideways 0.5: must be at least 1 \(no more than usual\)"),
     ],

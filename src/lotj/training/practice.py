@@ -246,7 +246,7 @@ class _Practice:
         self._free = FreeMotion()
         self._places = Places()
         self._discarded: list[int] = []
-        self._failures = 0  # last trials in a row without predicted success
+        self._failures = 0  # last trials in a row that did not end in predicted success
         self._denied: list[int] = []  # pushes that gave way and wrong places, of each trial that counts
         self.view = LiveView(str(run.path), config.trials, shown=False)
 
@@ -256,14 +256,13 @@ class _Practice:
         if self._run.has(CHECKPOINT):
             state = self._run.load(CHECKPOINT)
             done, self._discarded = state["trial"], state["discarded"]
+            self._failures = state.get("failures", 0)  # runs from before exploration was bold have none
             self._agent.load_state_dict(state["agent"])
             for number in range(1, done + 1):
                 if number not in self._discarded or trial_path(self._run.path, number).exists():
                     self._take_in(load_trial(self._run.path, number), self._load_ways(number))
         self._run.rewind(done)
-        rows = self._run.metrics()
-        self._denied = [_denied(row) for row in rows if not row["discarded"]]
-        self._failures = done - max((row["trial"] for row in rows if row["predicted_success"]), default=0)
+        self._denied = [_denied(row) for row in self._run.metrics() if not row["discarded"]]
         return done
 
     def _load_ways(self, number: int) -> list[Trial]:
@@ -297,7 +296,8 @@ class _Practice:
         row["seconds"] = time.perf_counter() - started
         self._failures = 0 if row["predicted_success"] else self._failures + 1
         self._run.log(number, row)
-        self._run.save(CHECKPOINT, {"trial": number, "discarded": self._discarded, "agent": self._agent.state_dict()})
+        state = {"trial": number, "discarded": self._discarded, "failures": self._failures}
+        self._run.save(CHECKPOINT, state | {"agent": self._agent.state_dict()})
         self.view.trial(row)
         if lost is not None:
             self._report_loss(number, lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -77,17 +78,16 @@ class PracticeConfig:
     exploration_noise_end: float = 0.0
     """The same in the last trial; in between it falls linearly."""
     bold_failures: int = 3
-    """Trials in a row without predicted success from which exploration is bold; before it is so in part (paper: 0,
-    never). A policy cloned from other parts does too little on one that it sees badly: what it does not know, it
-    averages (lab notes)."""
+    """Trials in a row without predicted success, lost ones included, from which exploration is bold; before it is so
+    in part (paper: 0, never). A policy cloned from other parts does too little where it does not know (lab notes)."""
     bold_successes: int = 10
-    """Predicted successes from which it is never bold; before, the less so the more they are."""
+    """Predicted successes, without those denied since, from which it is never bold; before, the less so the more."""
     bold_sideways: float = 3.0
     """Bold, the policy's mean action in x and y is multiplied by this."""
     bold_press: float = 0.3
     """Bold, this much is added downwards [share of the largest action]: what slides over its socket must drop in."""
     bold_noise: float = 0.2
-    """Bold, this is added to the extra noise."""
+    """Bold, this is added to that noise's standard deviation [share of the largest action], in any trial."""
     freeze_convolutions: bool = True
     """Learn only behind the convolutions, from cached features (paper); otherwise from images, much slower."""
     offline_kinds: tuple[str, ...] = ("expert", "press", "recover")
@@ -130,7 +130,7 @@ class PracticeConfig:
         if self.q_gradient_weight < 0:
             raise SettingsError(f"practice q_gradient_weight {self.q_gradient_weight}: must not be negative")
         for name in ("exploration_noise", "exploration_noise_end", "bold_failures", "bold_press", "bold_noise"):
-            if getattr(self, name) < 0:
-                raise SettingsError(f"practice {name} {getattr(self, name)}: must not be negative")
-        if self.bold_sideways < 1:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingsError(f"practice {name} {getattr(self, name)}: must not be negative, nor infinite")
+        if not 1 <= self.bold_sideways < math.inf:
             raise SettingsError(f"practice bold_sideways {self.bold_sideways}: must be at least 1 (no more than usual)")

@@ -1,9 +1,9 @@
 """What a practising robot does other than its policy says, so that something succeeds at all.
 
 Until a part has been inserted, nothing tells the policy how it goes wrong there. A policy that was cloned from other
-parts goes wrong in a known way on one that it sees badly: the less it can tell where the socket is, the nearer is its
-mean action to the mean of all, so that it moves too little sideways and touches down beside (shrinkage). Bold
-exploration undoes that where trials fail, and fades as successes come.
+parts errs on the side of too little: where it cannot tell which way to go, its mean action is near the mean of all. On
+unseen parts it inserts more often with its sideways action multiplied (lab notes). Bold exploration does that where
+trials fail, with more pressure and noise, and fades as successes come.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def boldness(config: PracticeConfig, successes: int, failures: int) -> float:
 
     Args:
         config: from when on and until when.
-        successes: predicted so far.
-        failures: last trials in a row without one. Where the policy as it is inserts, it is to be left alone: bold it
-            moves past the socket.
+        successes: predicted so far, without those denied since.
+        failures: last trials in a row that ended without one, lost ones included. Where the policy as it is inserts,
+            it is to be left alone: bold it moves past the socket.
     """
     if not config.bold_failures:
         return 0.0

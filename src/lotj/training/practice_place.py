@@ -19,6 +19,13 @@ SAME_PLACE = 0.32
 connectors pictures of seated plugs lie at most 0.22 from their mean; of 245 false successes on parts that have also
 true ones all but one at least 0.36 (lab notes)."""
 
+LEAST_TO_DENY = 2
+"""Successes from which on a place can deny those that score less: a single picture may score well by accident."""
+
+LEAST_IN_A_TIE = 3
+"""Successes from which on a place is told from others that are as likely. What is denied is not counted any more: the
+place that happens to be found first must not be taken for the most frequent one."""
+
 TIE = 0.2
 """Places whose median scores lie up to this below the best one's [logits] are as likely: the most frequent is taken."""
 
@@ -69,12 +76,14 @@ class Places:
         return frozenset(trial for place in self._wrong() for trial in place.trials)
 
     def _wrong(self) -> list[_Place]:
-        if not self._places:
+        seen_again = [place.score for place in self._places if len(place.trials) >= LEAST_TO_DENY]
+        if not seen_again:
             return []
-        best = max(place.score for place in self._places)
-        likely = [place for place in self._places if place.score >= best - TIE]
-        socket = max(likely, key=lambda place: (len(place.trials), place.score))
-        return [place for place in self._places if place is not socket]
+        least = max(seen_again) - TIE
+        likely = [place for place in self._places if place.score >= least]
+        known = [place for place in likely if len(place.trials) >= LEAST_IN_A_TIE]
+        socket = max(known, key=lambda place: (len(place.trials), place.score), default=None)
+        return [place for place in self._places if place.score < least or (place in known and place is not socket)]
 
     def _find(self, picture: np.ndarray) -> _Place | None:
         """The nearest place that the picture may show."""
