@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from practice_table import counts
 
 from lotj.envs.insertion import InsertionEnv
-from lotj.evaluation import wilson
 from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import of_split
 from lotj.experiments.stages import load_agent
@@ -110,14 +110,8 @@ def main() -> None:
             rows.append(measure(Run.open(path), connector, options.trials))
             print(rows[-1], flush=True)
     n = sum(row["n"] for row in rows)
-    total = {name: sum(row[name] for row in rows) for name in WAYS}
-    whole = {
-        name: {"successes": k, "n": n, "wilson95": [round(x, 3) for x in wilson(k, n)]} for name, k in total.items()
-    }
-    what = (
-        "true successes of n trials of the offline policy, far, timid and bold; of where its mean action touches down: "
-    )
-    what += "undone, slope over the start's place; offset_mm, at a start over the socket; beside_mm, median distance"
+    whole = {name: counts(sum(row[name] for row in rows), n) for name in WAYS}
+    what = "true successes of n trials of the offline policy, far; where its mean action touches down, see left_undone"
     found = {"what": what, "command": " ".join(["python", *sys.argv]), "seeds": [5000, 5000 + options.trials - 1]}
     options.out.write_text(json.dumps(found | {"all": whole, "rows": rows}, indent=1) + "\n")
 

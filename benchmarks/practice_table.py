@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from lotj.evaluation import EvaluationResult, wilson
+from lotj.evaluation import wilson
 from lotj.experience import SCENARIOS
 from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import of_split
@@ -35,9 +35,8 @@ CONTROLLERS = ("offline", "practice", "straight-down", "spiral-search")
 """Those that are evaluated, as named in a row."""
 
 
-def counts(result: EvaluationResult) -> dict[str, Any]:
-    """Successes of n with the Wilson interval."""
-    k, n = int(result.success.sum()), len(result.success)
+def counts(k: int, n: int) -> dict[str, Any]:
+    """k successes of n with the Wilson interval."""
     return {"successes": k, "n": n, "wilson95": [round(x, 3) for x in wilson(k, n)]}
 
 
@@ -73,7 +72,7 @@ def measure(options: argparse.Namespace, path: Path, connector: str, scenario: s
     with run:
         practised = time.perf_counter() - started
         results = {
-            result.name: counts(result)
+            result.name: counts(int(result.success.sum()), len(result.success))
             for result in evaluate_phase(run, options.evaluation_trials, spread=options.spread)
         }
         return {
@@ -96,7 +95,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         for name in CONTROLLERS:
             k, n = (sum(row[name][key] for row in cells) for key in ("successes", "n"))
             if n:
-                found[f"{scenario} {name}"] = {"successes": k, "n": n, "wilson95": [round(x, 3) for x in wilson(k, n)]}
+                found[f"{scenario} {name}"] = counts(k, n)
     return found
 
 

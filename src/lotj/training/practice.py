@@ -35,7 +35,7 @@ from lotj.robots.robot import Robot
 from lotj.runs import Run
 from lotj.training.live_view import LiveView
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.practice_exploration import boldness, explore
+from lotj.training.practice_exploration import Actor, boldness, explore
 from lotj.training.practice_features import FeatureEncoder, prepare_features
 from lotj.training.practice_place import Places
 from lotj.training.practice_threshold import Threshold
@@ -47,7 +47,7 @@ CHECKPOINT = "practice"
 """Name of the checkpoint in the run folder: the agent after the last finished trial."""
 
 
-class Agent(FeatureEncoder, Protocol):
+class Agent(Actor, FeatureEncoder, Protocol):
     """What practice asks of an agent."""
 
     @property
@@ -57,10 +57,6 @@ class Agent(FeatureEncoder, Protocol):
 
     def freeze_convolutions(self, frozen: bool = True) -> None:
         """Fix the convolutions, or let them learn."""
-        ...
-
-    def act(self, observation: Any, explore: bool = False, generator: torch.Generator | None = None) -> np.ndarray:
-        """(B, 3) actions in [-1, 1] for (B, H, W, 3) uint8 images or their features."""
         ...
 
     def value(self, observation: Any) -> np.ndarray:

@@ -21,7 +21,7 @@ class Actor(Protocol):
     """What exploration asks of an agent."""
 
     def act(self, observation: Any, explore: bool = False, generator: torch.Generator | None = None) -> np.ndarray:
-        """(B, 3) actions in [-1, 1] for a batch of observations."""
+        """(B, 3) actions in [-1, 1] for (B, H, W, 3) uint8 images or their features."""
         ...
 
 
