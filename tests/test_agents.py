@@ -114,6 +114,11 @@ def test_q_loss_sums_over_critics():
     assert loss.item() == pytest.approx((1 + 1) / 2 + (0 + 1) / 2)
 
 
+def test_position_loss_is_square_within_a_millimetre():
+    loss = losses.position_loss(torch.tensor([[0.05, 0.3, 0.0]]), torch.tensor([[0.0, 0.0, -0.1]]))
+    assert loss.item() == pytest.approx((0.05**2 / 0.2 + (0.3 - 0.05) + (0.1 - 0.05)) / 3)
+
+
 # One update
 
 
@@ -585,3 +590,48 @@ def saved(state: dict[str, object]) -> io.BytesIO:
     torch.save(state, file)
     file.seek(0)
     return file
+
+
+# Where the plug is
+
+
+def seen_plugs(rows: int, seed: int) -> Batch:
+    """Plugs as bright squares, 1 mm a pixel, and where they are."""
+    rng = np.random.default_rng(seed)
+    place = rng.integers(-6, 6, (rows, 2))
+    batch = make_batch(rows, seed)
+    images = np.zeros((rows, SIZE, SIZE, 3), np.uint8)
+    for image, (x, y) in zip(images, place + SIZE // 2, strict=True):
+        image[y - 2 : y + 2, x - 2 : x + 2] = 255
+    position = np.column_stack([place * 1e-3, np.full(rows, 5e-3)]).astype(np.float32)
+    return replace(batch, observation=images, next_observation=images, position=position)
+
+
+def test_features_learn_to_tell_where_the_plug_is():
+    found = []
+    for seed in range(3):
+        agent = IQL(PLAIN, 3, seed)
+        losses_ = [agent.update(seen_plugs(32, step))["loss_position"] / PLAIN.position_weight for step in range(150)]
+        found.append(np.mean(losses_[-10:]))
+        assert losses_[0] > 0.3  # of both heads; a plug is 3.5 mm beside on the mean
+    assert np.median(found) < 0.1
+
+
+def test_positions_are_learnt_from_only_where_they_are_known_and_convolutions_learn():
+    agent, batch = IQL(PLAIN, 3), seen_plugs(8, 0)
+    assert "loss_position" in agent.update(batch)
+    assert "loss_position" not in agent.update(replace(batch, position=None))
+    unlocated = IQL(replace(PLAIN, position_weight=0.0), 3)
+    assert unlocated.actor.position is None and "loss_position" not in unlocated.update(batch)
+    agent.freeze_convolutions()
+    assert "loss_position" not in agent.update(batch)
+    with pytest.raises(NumericsError, match="position"):
+        IQL(PLAIN, 3).update(replace(batch, position=np.full((8, 3), np.nan, np.float32)))
+
+
+def test_an_agent_from_before_there_was_a_position_loss_comes_back():
+    old = IQL(replace(PLAIN, position_weight=0.0), 3, seed=1)
+    state = old.state_dict()
+    del state["config"]["position_weight"]
+    back = IQL.restore(state)
+    assert back.config.position_weight == 0 and same(weights(old), weights(back))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lotj.experiments.presets import PAPER_PRACTICE
+from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
 from lotj.runs.settings import changed_flags
 from lotj.training.practice_config import PracticeConfig
 
@@ -52,10 +52,18 @@ def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
     )
 
 
-def test_the_papers_practice_by_hand_is_that_of_the_comparisons() -> None:
+def words_of(line: str) -> set[str]:
+    """Flags with their values."""
+    return set(re.findall(r"--[a-z.-]+(?: [a-zA-Z0-9.]+)?", line.replace("\\\n", "").replace(" 0.0", " 0")))
+
+
+def test_the_papers_own_way_by_hand_is_that_of_the_comparisons() -> None:
     page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
-    found = re.search(r"The paper's own practice.*?```sh\nlotj practice --connector europlug (.*?)```", page, re.DOTALL)
+    pattern = r"The paper's own losses.*?```sh\nlotj pretrain (.*?)\nlotj practice --connector europlug (.*?)```"
+    found = re.search(pattern, page, re.DOTALL)
     assert found is not None
-    asked = set(re.findall(r"--[a-z-]+(?: [a-z0-9.]+)?", found[1].replace("\\\n", "")))
-    flags = " ".join(changed_flags(PracticeConfig(**PAPER_PRACTICE), PracticeConfig())).replace(" 0.0", " 0")
-    assert asked == set(re.findall(r"--[a-z-]+(?: [a-z0-9.]+)?", flags))
+    ours = find_preset("laptop")
+    paper = as_in_paper(ours)
+    losses = changed_flags(paper.iql, ours.iql, "iql.") + changed_flags(paper.pretrain, ours.pretrain, "pretrain.")
+    assert words_of(found[1]) == words_of(" ".join(losses)) and len(losses) == 4
+    assert words_of(found[2]) == words_of(" ".join(changed_flags(PracticeConfig(**PAPER_PRACTICE), PracticeConfig())))

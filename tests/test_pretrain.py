@@ -274,6 +274,7 @@ def test_batches_hold_transitions_and_say_whose_they_are(data):
     np.testing.assert_array_equal(batch.policy, ~still)
     assert (batch.observation[still] == batch.next_observation[still]).all()
     assert (batch.observation[~still] != batch.next_observation[~still]).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(np.round(batch.position[:, :2] / 0.00015) + 128, batch.observation[:, 0, 0, :2])
     np.testing.assert_array_equal(batch.terminated, batch.reward == 1)
     assert set(batch.domain) == {0, 1}
 
@@ -293,6 +294,29 @@ def test_a_set_share_of_a_batch_is_for_the_policy(data):
     assert rows.all()
     with pytest.raises(DataError, match="no episode of kind recover"):
         TransitionBatches(dataset, PretrainConfig(policy_kinds=("recover",)), seed=1)
+
+
+def test_a_set_share_of_the_policys_rows_is_beside_the_socket(data):
+    dataset, _ = data
+    held = dataset.transitions()
+    expert = held.kind == KINDS.index("expert")
+    beside = np.linalg.norm(dataset.frame_state[held.frame, :2], axis=1) > 0.002
+    assert 0 < (expert & ~beside).sum() < (expert & beside).sum()  # more than half of them anyway
+
+    def seen_beside(**settings: Any) -> tuple[int, int]:
+        batch = TransitionBatches(dataset, PretrainConfig(batch=400, **settings), seed=1).load(0)
+        rows = np.linalg.norm(batch.position[:, :2], axis=1) > 0.002
+        return int((rows & batch.policy).sum()), int(batch.policy.sum())
+
+    assert seen_beside(policy_share=0.5, aside_share=0.25) == (50, 200)  # a quarter of half of 400
+    count, total = seen_beside(policy_share=0.5, aside_share=None)
+    share = (expert & beside).sum() / expert.sum()
+    assert total == 200 and abs(count / 200 - share) < 0.15
+    only_experts = dataset.subset(dataset.episodes["kind"] == KINDS.index("expert"))
+    batch = TransitionBatches(only_experts, PretrainConfig(batch=40, aside_share=0.25), seed=1).load(0)
+    assert (np.linalg.norm(batch.position[:, :2], axis=1) > 0.002).sum() == 10
+    with pytest.raises(SettingsError, match="aside_share 1.5"):
+        PretrainConfig(aside_share=1.5)
 
 
 def test_learning_rate_rises_and_falls():

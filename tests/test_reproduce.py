@@ -49,7 +49,8 @@ def test_paper_figures_are_those_of_its_rows() -> None:
 
 def test_jobs_of_a_table() -> None:
     jobs = NEAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))
-    assert len(jobs) == 2 * (2 + 4 * 4)  # pretraining and baselines; four connectors, three learners, one of them twice
+    # Two pretrainings and the baselines; four connectors, three learners, one of them thrice.
+    assert len(jobs) == 2 * (3 + 4 * 5)
     by_name = {job.name: job for job in jobs}
     plain = by_name["near-europlug-iql-full-paper-seed1"]
     assert plain.needs == ("baselines-seed1",) and plain.arguments["robot"] == "trio"
@@ -58,8 +59,11 @@ def test_jobs_of_a_table() -> None:
     wanted = ["localize", "straight-down", "random-search", "spiral-search", "offline", "practice"]
     assert plain.arguments["controllers"] == wanted
     assert plain.arguments["practice"]["confirm"] == "look" and plain.arguments["practice"]["online_fraction"] == 0.25
-    ours = by_name["near-europlug-iql-full-ours-seed1"]
-    assert ours.needs == ("pretrain-full-seed1",)
+    ours = by_name["near-europlug-iql-ours-ours-seed1"]
+    assert ours.needs == ("pretrain-ours-seed1",)
+    assert "paper" not in by_name["pretrain-ours-seed1"].arguments  # the preset's
+    assert by_name["pretrain-ours-seed1"].arguments["taken"] == {"reward": "runs/pretrain-full-seed1"}
+    assert by_name["pretrain-full-seed1"].arguments["paper"] is True
     assert ours.arguments["practice"] == practice_settings("laptop") and ours.arguments["practice"]["trials"] == 200
     assert ours.arguments["halfway"] and "halfway" not in plain.arguments
     assert first_difference(plain.arguments["practice"], practice_settings("paper")) is None  # one protocol
@@ -95,7 +99,7 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
 def test_the_parts_of_practice_need_no_baseline_but_for_the_papers_protocol() -> None:
     parts = COMPARISONS["parts"]
     jobs = {job.name: job for job in parts.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
-    assert len(jobs) == 2 + 4 * 19  # trainings; four connectors, nineteen ways to practise
+    assert len(jobs) == 3 + 4 * 20  # trainings; four connectors, twenty ways to learn
     looking = jobs["far-duplo-2x2-iql-full-look-seed0"].arguments["practice"]
     assert looking == practice_settings("laptop") | {"confirm": "look"}
     assert jobs["far-duplo-2x2-iql-full-look-seed0"].needs == ("pretrain-full-seed0",)
@@ -200,8 +204,9 @@ def test_figures_need_the_trainings_that_they_compare() -> None:
     assert [job.name for job in jobs] == ["pretrain-no-daib-seed1", "pretrain-full-seed1", "fig3-europlug-seed1"]
     assert jobs[-1].arguments["robot"] == "trio" and jobs[-1].arguments["plain"] == "runs/pretrain-no-daib-seed1"
     jobs = FIGURES["fig4"].jobs(FAR.jobs("laptop", Path("data"), runs, seeds=(1,)), runs, (1,), names)
-    wanted = ["pretrain-full-seed1", "far-europlug-iql-full-ours-seed1", "fig4-europlug-seed1"]
-    assert [job.name for job in jobs] == wanted
+    wanted = ["full-seed1", "ours-seed1"]  # the second takes the reward model of the first
+    assert [job.name for job in jobs[:2]] == [f"pretrain-{name}" for name in wanted]
+    assert [job.name for job in jobs[2:]] == ["far-europlug-iql-ours-ours-seed1", "fig4-europlug-seed1"]
 
 
 def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: Path) -> None:
@@ -266,7 +271,7 @@ def test_show_makes_the_table_of_what_is_done_and_does_nothing(
             content = {"arguments": job.arguments, "result": outcome(offline=[0, 0, 0], practice=[1, 1, 0])}
             (results / f"{job.name}.json").write_text(json.dumps(content))
     assert main(words) == 0
-    assert "5 of 6 jobs are not done yet" in capsys.readouterr().out
+    assert "7 of 8 jobs are not done yet" in capsys.readouterr().out
     lines = (results / "table1.csv").read_text().splitlines()
     assert [line.split(",")[1:4] for line in lines[1:]] == [["SAC offline", "0", "3"], ["SAC online", "2", "3"]]
     assert not runs.exists()

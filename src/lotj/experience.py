@@ -109,6 +109,7 @@ class Batch:
         next_observation: like `observation`.
         domain: (B,) int64, index of the domain; -1 for the domain being practised.
         policy: (B,) bool, the rows that the policy is to learn from; None for all. Values are learnt from all.
+        position: (B, 3) of the plug in the socket frame [m], where the data know it; None in practice.
     """
 
     observation: Any
@@ -119,6 +120,7 @@ class Batch:
     next_observation: Any
     domain: Any
     policy: Any = None
+    position: Any = None
 
     def __len__(self) -> int:
         return len(self.action)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lotj.agents.networks import Actor, Critic, ImageEncoder, TargetQ
+from lotj.agents.networks import POSITION_SCALE, Actor, Critic, ImageEncoder, TargetQ
 from lotj.experience import Batch
 from lotj.nets.augment import Augment, AugmentConfig
 from lotj.nets.encoder import to_tensor
@@ -34,6 +34,7 @@ class Inputs:
     reward: Tensor  # (B,)
     terminated: Tensor  # (B,) bool
     domain: Tensor  # (B,) int64
+    position: Tensor | None  # (B, 3) in units of POSITION_SCALE
 
 
 class InputMaker:
@@ -123,7 +124,13 @@ class InputMaker:
             reward=check_finite("reward", self._bring(batch.reward, torch.float32)),
             terminated=self._bring(batch.terminated, torch.bool),
             domain=domain,
+            position=self._position(batch),
         )
+
+    def _position(self, batch: Batch) -> Tensor | None:
+        if batch.position is None:
+            return None
+        return check_finite("position", self._bring(batch.position, torch.float32)) / POSITION_SCALE
 
     def _bring(self, values: Any, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor(values).to(self._device, dtype)

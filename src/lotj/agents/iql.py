@@ -137,9 +137,10 @@ class IQL(ImageAgent):
             advantage_scale, q_gradient_weight: see `IQLConfig`; default: the setting.
 
         Returns:
-            Named numbers: ``loss_v``, ``loss_policy``, ``loss_daib``, ``loss_q``; means and spreads of value, advantage
-            and weights; ``weight_effective``, the share of rows that carry the weights; ``kl``, ``domain_loss``,
-            ``domain_accuracy``; gradient norms before clipping.
+            Named numbers: ``loss_v``, ``loss_policy``, ``loss_daib``, ``loss_position`` (where the batch has
+            positions), ``loss_q``; means and spreads of value, advantage and weights; ``weight_effective``, the share
+            of rows that carry the weights; ``kl``, ``domain_loss``, ``domain_accuracy``; gradient norms before
+            clipping.
 
         Raises:
             NumericsError: the batch, a loss or a gradient is not finite; nothing was changed.
@@ -173,6 +174,8 @@ class IQL(ImageAgent):
         if len(x.policy):
             weight = losses.advantage_weights(advantage[x.rows][x.imitated], scale, config.weight_clip)
             terms |= self._policy_losses(x, weight, read, pull, progress, metrics)
+        if x.position is not None and config.position_weight > 0 and not self.frozen:
+            terms["loss_position"] = config.position_weight * self._position_loss(x, x.position)
         q = self.critic.q(x.q, x.action)
         terms["loss_q"] = losses.q_loss(q, target)
         metrics |= {
@@ -183,6 +186,14 @@ class IQL(ImageAgent):
             "target_mean": target.mean(),
         }
         return terms, metrics
+
+    def _position_loss(self, x: Inputs, position: Tensor) -> Tensor:
+        """How well the features of policy and Q tell the (B, 3) positions, each by a head of its own."""
+        assert self.actor.position is not None and self.critic.position is not None
+        loss = losses.position_loss(self.critic.position(x.q), position)
+        if len(x.policy):
+            loss = loss + losses.position_loss(self.actor.position(x.policy), position[x.rows])
+        return loss
 
     def _policy_losses(
         self, x: Inputs, weight: Tensor, read: Tensor, pull: float, progress: float, metrics: dict[str, Tensor]
@@ -260,7 +271,8 @@ class IQL(ImageAgent):
 
     def _networks(self) -> tuple[Actor, Critic]:
         config = self.config
-        actor = Actor(self._encoder(), config.bottleneck, self.domains, config.hidden, config.initial_std)
+        locating = config.position_weight > 0
+        actor = Actor(self._encoder(), config.bottleneck, self.domains, config.hidden, config.initial_std, locating)
         critic = Critic(
             self._encoder,
             config.shared_critic_encoder,
@@ -268,6 +280,7 @@ class IQL(ImageAgent):
             config.critic_projection,
             config.critic_hidden,
             config.critic_layer_norm,
+            locating,
         )
         return actor, critic
 

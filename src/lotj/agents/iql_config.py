@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from lotj.agents.image_agent import ImageAgentConfig
 from lotj.errors import SettingsError
@@ -46,6 +46,10 @@ class IQLConfig(ImageAgentConfig):
     """Standard deviation of the policy at the start [share of the largest action]."""
     std_range: tuple[float, float] = (0.05, 1.0)
     """Limits of the learned standard deviation."""
+    position_weight: float = 10.0
+    """Weight of a loss beside those of equations 1 to 3, in pretraining: the features of policy and Q are to tell where
+    the plug is over its socket, which prior data know (localisation's loss, as an auxiliary task). Expert's actions
+    alone teach it too slowly: they are noisy, and half of them say no more than down. 0 in the paper."""
     weight_decay: float = 0.0
     """Decoupled weight decay of matrices and kernels; biases and norms have none."""
 
@@ -57,7 +61,7 @@ class IQLConfig(ImageAgentConfig):
         _between("ema", self.ema, 0, 1)
         for name in ("advantage_scale", "weight_clip", "initial_std", "lr"):
             _between(name, getattr(self, name), 0, math.inf, strictly=True)
-        for name in ("q_gradient_weight", "weight_decay", "gradient_clip"):
+        for name in ("q_gradient_weight", "position_weight", "weight_decay", "gradient_clip"):
             _between(name, getattr(self, name), 0, math.inf)
         if not 1 <= self.critics_in_minimum <= self.critics:
             raise SettingsError(f"iql critics_in_minimum {self.critics_in_minimum}: must be 1 to {self.critics}")
@@ -78,7 +82,13 @@ class IQLConfig(ImageAgentConfig):
             critic_layer_norm=False,
             ema=0.005,
             lr=3e-4,
+            position_weight=0.0,
         )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The config that `dataclasses.asdict` took apart, here or before there was a position loss."""
+        return super().from_dict({"position_weight": 0.0, **values})
 
 
 def _between(name: str, value: float, low: float, high: float, strictly: bool = False) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from lotj.agents import losses
 from lotj.agents.networks import POSITION_SCALE, PositionEncoder
 from lotj.errors import CheckpointError, SettingsError
 from lotj.nets.augment import Augment, AugmentConfig
@@ -92,7 +92,7 @@ class Localizer:
         return self.config.encoder.image_size
 
     def update(self, images: np.ndarray, position: np.ndarray) -> dict[str, float]:
-        """One gradient step on the Huber loss (the far frames' errors are large and matter less).
+        """One gradient step on `losses.position_loss`.
 
         Args:
             images: (B, H, W, 3) uint8.
@@ -112,7 +112,7 @@ class Localizer:
         self.network.train()
         with autocast(self.device):
             predicted = self.network(pixels).float()
-        loss = check_finite("localizer loss", F.smooth_l1_loss(predicted, target, beta=0.1))
+        loss = check_finite("localizer loss", losses.position_loss(predicted, target))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self._optimiser.step()

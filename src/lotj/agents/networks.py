@@ -76,6 +76,7 @@ class Actor(nn.Module):
         encoder: (B, 3, H, W) -> (B, D).
         bottleneck: features -> code (LOTJ section V-E).
         log_std: (3,) learned.
+        position: features -> plug's position in units of `POSITION_SCALE`, for an auxiliary loss; None without one.
     """
 
     def __init__(
@@ -85,9 +86,11 @@ class Actor(nn.Module):
         domains: int,
         hidden: tuple[int, ...],
         std: float,
+        locating: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.position = mlp(encoder.size, hidden, 3) if locating else None
         self.bottleneck = Bottleneck(encoder.size, domains, bottleneck)
         self.head = mlp(self.bottleneck.code_size, hidden, ACTION_DIM)
         self.log_std = nn.Parameter(torch.full((ACTION_DIM,), math.log(std)))
@@ -187,6 +190,7 @@ class Critic(nn.Module):
         q_key, v_key: which encoder's features Q and V read.
         q: (B, D), (B, 3) -> (E, B).
         v: (B, D) -> (1, B).
+        position: as `Actor.position`, of Q's encoder.
     """
 
     def __init__(
@@ -197,6 +201,7 @@ class Critic(nn.Module):
         projection: int,
         hidden: int,
         layer_norm: bool,
+        locating: bool = False,
     ) -> None:
         super().__init__()
         self.q_key, self.v_key = ("critic", "critic") if shared else ("q", "v")
@@ -204,6 +209,7 @@ class Critic(nn.Module):
         size = self.encoder(self.q_key).size
         self.q = EnsembleHead(size, members, True, projection, hidden, layer_norm)
         self.v = EnsembleHead(size, 1, False, projection, hidden, layer_norm)
+        self.position = mlp(size, (projection,), 3) if locating else None
 
     def encoder(self, key: str) -> ImageEncoder:
         """The encoder of that name."""

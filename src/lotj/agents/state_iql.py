@@ -33,7 +33,7 @@ class StateIQL(IQL):
         """
         bottleneck = dataclasses.replace(config.bottleneck, variant="erm")
         config = dataclasses.replace(
-            config, encoder=localizer.config.encoder, feature_channels=0, bottleneck=bottleneck
+            config, encoder=localizer.config.encoder, feature_channels=0, bottleneck=bottleneck, position_weight=0.0
         )
         agent = cls(config, domains, seed, localizer.device)
         for module in (*agent._inputs.encoders.values(), agent.target.encoder):

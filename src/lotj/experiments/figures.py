@@ -280,7 +280,7 @@ class PolicyFigure(SaliencyFigure):
     """Of a policy before and after practice, on trials."""
 
     def _job(self, runs: Path, seed: int, connector: str, machine: Mapping[str, Any]) -> Job:
-        name, practised = self._job_name(connector, seed), job_name("far", connector, "iql", seed, practice="ours")
+        name, practised = self._job_name(connector, seed), job_name("far", connector, "iql", seed, "ours", "ours")
         arguments = {"folder": str(runs / name), "practised": str(runs / practised), "trajectories": TRAJECTORIES}
         return Job(name, policy_maps_job, arguments, (practised,), machine)
 

@@ -65,6 +65,15 @@ PAPER_PRACTICE: dict[str, Any] = {
 """Practice as in the paper (LOTJ section V-C), where our defaults are others."""
 
 
+def as_in_paper(preset: Preset) -> Preset:
+    """The preset whose agent is pretrained by the paper's losses alone, on its data as they are."""
+    return replace(
+        preset,
+        iql=replace(preset.iql, position_weight=0.0),
+        pretrain=replace(preset.pretrain, aside_share=None),
+    )
+
+
 def _paper() -> Preset:
     """The paper's protocol where it is stated: 50 connectors on 2 robots, 70,000 episodes, no near misses, ResNet-18 at
     96 px, plain IQL with DAIB, a quarter of online data. For a machine with a GPU."""
@@ -76,7 +85,7 @@ def _paper() -> Preset:
         collect_validation=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=40),
         reward=RewardConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
         iql=IQLConfig.paper(),
-        pretrain=PretrainConfig(steps=100_000, batch=256),
+        pretrain=PretrainConfig(steps=100_000, batch=256, aside_share=None),
         localizer=LocalizerConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
         practice=PracticeConfig(**PAPER_PRACTICE),
     )

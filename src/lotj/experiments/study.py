@@ -16,7 +16,7 @@ import torch
 
 from lotj.errors import SettingsError
 from lotj.evaluation import EvaluationResult
-from lotj.experiments.presets import Preset, find_preset
+from lotj.experiments.presets import Preset, as_in_paper, find_preset
 from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, atomic_write, find_run, first_difference, plain, restore_settings
@@ -36,6 +36,7 @@ def pretrain_job(
     also: Sequence[str] = (),
     reward_variant: Variant | None = None,
     policy_variant: Variant | None = None,
+    paper: bool = False,
     taken: Mapping[str, str] | None = None,
     threads: int = 1,
     device: str = "cpu",
@@ -49,6 +50,7 @@ def pretrain_job(
         seed: fixes everything random.
         also: see `lotj pretrain --help`.
         reward_variant, policy_variant: bottleneck of each; None for the preset's.
+        paper: pretrain by the paper's losses alone, see `as_in_paper`.
         taken: ``reward`` or ``agent`` -> folder of the job that has done that training with the same settings.
         threads: processor threads.
         device: where to compute.
@@ -57,7 +59,7 @@ def pretrain_job(
         ``run``, the name of the run's folder in `folder`, and ``seconds`` of what was trained in it.
     """
     torch.set_num_threads(threads)
-    settings = find_preset(preset)
+    settings = as_in_paper(find_preset(preset)) if paper else find_preset(preset)
     variants: dict[str, Variant | None] = {"reward": reward_variant, "iql": policy_variant}
     for part, variant in variants.items():
         if variant is not None:

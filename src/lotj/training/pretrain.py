@@ -28,7 +28,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
 from lotj.runs import Run, atomic_write
-from lotj.training.policy_report import policy_report
+from lotj.training.policy_report import ASIDE_M, policy_report
 from lotj.training.pretrain_loop import Loop
 
 REWARD = "reward"
@@ -78,6 +78,9 @@ class PretrainConfig:
     policy_share: float | None = 0.6
     """Share of these kinds in a batch, where the data hold others too; None draws all transitions evenly. The near
     misses' episodes are long: evenly, a third of a batch would be left for the policy."""
+    aside_share: float | None = 0.65
+    """Share of the policy's rows in which the plug is more than 2 mm beside the socket's axis; None leaves it as in the
+    data (about a third). A policy that cannot tell does what is most frequent, and nearer that is to go down."""
     lr: float = 1e-3
     """Largest learning rate (IQL: 3e-4, for a million updates)."""
     advantage_scale: float = 20.0
@@ -104,8 +107,10 @@ class PretrainConfig:
             raise SettingsError(
                 f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
             )
-        if self.policy_share is not None and not 0 < self.policy_share <= 1:
-            raise SettingsError(f"pretrain policy_share {self.policy_share}: must be above 0 and at most 1")
+        for name in ("policy_share", "aside_share"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share <= 1:
+                raise SettingsError(f"pretrain {name} {share}: must be above 0 and at most 1")
         unknown = set(self.policy_kinds) - set(KINDS)
         if unknown or not self.policy_kinds:
             raise SettingsError(f"pretrain policy_kinds {self.policy_kinds}: must be some of {', '.join(KINDS)}")
@@ -132,7 +137,6 @@ class TransitionBatches:
     def __init__(self, dataset: Dataset, config: PretrainConfig, seed: int) -> None:
         self._dataset = dataset
         self._held = dataset.transitions()
-        self._batch = config.batch
         self._seed = seed
         self._for_policy = is_kind(self._held.kind, config.policy_kinds)
         if not self._for_policy.any():
@@ -140,18 +144,16 @@ class TransitionBatches:
                 f"{dataset.root} holds no episode of kind {', '.join(config.policy_kinds)}: collect some, or set "
                 "policy_kinds to kinds that it holds"
             )
-        self._pools = [np.flatnonzero(self._for_policy), np.flatnonzero(~self._for_policy)]
-        share = config.policy_share if len(self._pools[1]) else None
-        self._policy_rows = None if share is None else max(1, round(share * config.batch))
+        aside = np.linalg.norm(dataset.frame_state[self._held.frame, :2], axis=1) > ASIDE_M
+        self._pools: list[tuple[np.ndarray, int]] = []  # row numbers, and how many of a batch are of them
+        for rows, count in _parts(np.arange(len(self._held)), self._for_policy, config.policy_share, config.batch):
+            share = config.aside_share if self._for_policy[rows].all() else None
+            self._pools += _parts(rows, aside, share, count)
 
     def load(self, step: int) -> Batch:
         """Batch number `step`."""
         held, rng = self._held, np.random.default_rng([self._seed, step])
-        if self._policy_rows is None:
-            index = rng.integers(len(held), size=self._batch)
-        else:
-            sizes = (self._policy_rows, self._batch - self._policy_rows)
-            index = np.concatenate([p[rng.integers(len(p), size=n)] for p, n in zip(self._pools, sizes, strict=True)])
+        index = np.concatenate([rows[rng.integers(len(rows), size=count)] for rows, count in self._pools])
         frame = held.frame[index]
         observation, next_observation = self._observe(frame)
         return Batch(
@@ -163,12 +165,23 @@ class TransitionBatches:
             next_observation=next_observation,
             domain=held.domain[index],
             policy=self._for_policy[index],
+            position=self._dataset.frame_state[frame, :3],
         )
 
     def _observe(self, frame: np.ndarray) -> tuple[Any, Any]:
         """What the agent sees in the (B,) frames, and in the next ones."""
         images = self._dataset.images(np.concatenate([frame, frame + 1]))
         return images[: len(frame)], images[len(frame) :]
+
+
+def _parts(rows: np.ndarray, chosen: np.ndarray, share: float | None, count: int) -> list[tuple[np.ndarray, int]]:
+    """Divide `count` draws from `rows` between those that are `chosen` (by row number), which get `share` of them, and
+    the others; undivided where the share is None or one part is empty."""
+    first, second = rows[chosen[rows]], rows[~chosen[rows]]
+    if share is None or not len(first) or not len(second):
+        return [(rows, count)]
+    of_first = max(1, round(share * count))
+    return [(first, of_first), (second, count - of_first)]
 
 
 class PositionBatches(TransitionBatches):
