@@ -347,9 +347,11 @@ class MixedReplay:
 
 
 def _join(batches: list[Batch]) -> Batch:
+    """One batch of several, without positions: what practice learns from has none."""
     if len(batches) == 1:
         return batches[0]
     fields = {name: [getattr(batch, name) for batch in batches] for name in Batch.__dataclass_fields__}
+    del fields["position"]
     if any(rows is not None for rows in fields["policy"]):
         fields["policy"] = [np.ones(len(b), bool) if b.policy is None else b.policy for b in batches]
     else:
