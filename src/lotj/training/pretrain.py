@@ -80,7 +80,8 @@ class PretrainConfig:
     misses' episodes are long: evenly, a third of a batch would be left for the policy."""
     aside_share: float | None = 0.65
     """Share of the policy's rows in which the plug is more than 2 mm beside the socket's axis; None leaves it as in the
-    data (about a third). A policy that cannot tell does what is most frequent, and nearer that is to go down."""
+    data (about a third), and so does a `policy_share` of None. A policy that cannot tell does what is most frequent,
+    and nearer that is to go down."""
     lr: float = 1e-3
     """Largest learning rate (IQL: 3e-4, for a million updates)."""
     advantage_scale: float = 20.0
