@@ -26,6 +26,7 @@ TINY = IQLConfig(
     critic_projection=16,
     critic_hidden=16,
     half_precision=False,
+    position_weight=0.0,
 )
 PLAIN = replace(TINY, augment=AugmentConfig(enabled=False), bottleneck=replace(TINY.bottleneck, variant="erm"))
 
@@ -595,6 +596,9 @@ def saved(state: dict[str, object]) -> io.BytesIO:
 # Where the plug is
 
 
+LOCATING = replace(PLAIN, position_weight=10.0)
+
+
 def seen_plugs(rows: int, seed: int) -> Batch:
     """Plugs as bright squares, 1 mm a pixel, and where they are."""
     rng = np.random.default_rng(seed)
@@ -610,27 +614,29 @@ def seen_plugs(rows: int, seed: int) -> Batch:
 def test_features_learn_to_tell_where_the_plug_is():
     found = []
     for seed in range(3):
-        agent = IQL(PLAIN, 3, seed)
-        losses_ = [agent.update(seen_plugs(32, step))["loss_position"] / PLAIN.position_weight for step in range(150)]
+        agent = IQL(LOCATING, 3, seed)
+        losses_ = [
+            agent.update(seen_plugs(32, step))["loss_position"] / LOCATING.position_weight for step in range(150)
+        ]
         found.append(np.mean(losses_[-10:]))
         assert losses_[0] > 0.3  # of both heads; a plug is 3.5 mm beside on the mean
     assert np.median(found) < 0.1
 
 
 def test_positions_are_learnt_from_only_where_they_are_known_and_convolutions_learn():
-    agent, batch = IQL(PLAIN, 3), seen_plugs(8, 0)
+    agent, batch = IQL(LOCATING, 3), seen_plugs(8, 0)
     assert "loss_position" in agent.update(batch)
     assert "loss_position" not in agent.update(replace(batch, position=None))
-    unlocated = IQL(replace(PLAIN, position_weight=0.0), 3)
+    unlocated = IQL(PLAIN, 3)
     assert unlocated.actor.position is None and "loss_position" not in unlocated.update(batch)
     agent.freeze_convolutions()
     assert "loss_position" not in agent.update(batch)
     with pytest.raises(NumericsError, match="position"):
-        IQL(PLAIN, 3).update(replace(batch, position=np.full((8, 3), np.nan, np.float32)))
+        IQL(LOCATING, 3).update(replace(batch, position=np.full((8, 3), np.nan, np.float32)))
 
 
 def test_an_agent_from_before_there_was_a_position_loss_comes_back():
-    old = IQL(replace(PLAIN, position_weight=0.0), 3, seed=1)
+    old = IQL(PLAIN, 3, seed=1)
     state = old.state_dict()
     del state["config"]["position_weight"]
     back = IQL.restore(state)
