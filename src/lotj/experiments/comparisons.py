@@ -89,6 +89,14 @@ class Method:
     practice: str = "paper"
 
 
+OURS = (
+    Method("LOTJ, our practice", "iql", "practice", None, practice="ours"),
+    Method("ours offline", "iql", "offline", None, "ours", "ours"),
+    Method("ours halfway", "iql", HALFWAY, None, "ours", "ours"),
+    Method("ours online", "iql", "practice", None, "ours", "ours"),
+)
+"""Last lines of tables I and II."""
+
 NEAR = (
     Method("Localize", "iql", "localize", (3, 3, 0, 6)),
     Method("Straight down", "iql", "straight-down", (1, 1, 1, 4)),
@@ -100,10 +108,7 @@ NEAR = (
     Method("State-IQL online", "state-iql", "practice", (5, 2, 1, 4)),
     Method("LOTJ offline", "iql", "offline", (7, 5, 11, 10)),
     Method("LOTJ online", "iql", "practice", (19, 16, 15, 15)),
-    Method("LOTJ, our practice", "iql", "practice", None, practice="ours"),
-    Method("ours offline", "iql", "offline", None, "ours", "ours"),
-    Method("ours halfway", "iql", HALFWAY, None, "ours", "ours"),
-    Method("ours online", "iql", "practice", None, "ours", "ours"),
+    *OURS,
 )
 """Table I: starts within 10 mm."""
 
@@ -118,10 +123,7 @@ FAR = (
     Method("State-IQL online", "state-iql", "practice", (3, 11, 1, 5)),
     Method("LOTJ offline", "iql", "offline", (5, 0, 6, 2)),
     Method("LOTJ online", "iql", "practice", (18, 20, 17, 15)),
-    Method("LOTJ, our practice", "iql", "practice", None, practice="ours"),
-    Method("ours offline", "iql", "offline", None, "ours", "ours"),
-    Method("ours halfway", "iql", HALFWAY, None, "ours", "ours"),
-    Method("ours online", "iql", "practice", None, "ours", "ours"),
+    *OURS,
 )
 """Table II: starts 10 to 20 mm beside; the searches start from where the localisation model says the socket is."""
 
