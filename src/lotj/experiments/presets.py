@@ -78,17 +78,18 @@ def _paper() -> Preset:
     """The paper's protocol where it is stated: 50 connectors on 2 robots, 70,000 episodes, no near misses, ResNet-18 at
     96 px, plain IQL with DAIB, a quarter of online data. For a machine with a GPU."""
     encoder = EncoderConfig(image_size=96, width=64, stages=4, norm="batch")
-    return Preset(
+    preset = Preset(
         name="paper",
         training_connectors=50,
         collect=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=700, near_miss_share=0.0),
         collect_validation=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=40),
         reward=RewardConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
         iql=IQLConfig.paper(),
-        pretrain=PretrainConfig(steps=100_000, batch=256, aside_share=None),
+        pretrain=PretrainConfig(steps=100_000, batch=256),
         localizer=LocalizerConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
         practice=PracticeConfig(**PAPER_PRACTICE),
     )
+    return as_in_paper(preset)
 
 
 def _demo() -> Preset:
