@@ -143,9 +143,9 @@ def test_target_follows_at_the_rate_of_the_average():
     with torch.no_grad():
         target.fill_(0.0)
         online.fill_(1.0)
-    agent.target.follow(agent.critic, 0.25, encoder_too=True)
+    agent.target.follow(0.25, encoder_too=True)
     assert (target == 0.25).all()
-    agent.target.follow(agent.critic, 0.25, encoder_too=True)
+    agent.target.follow(0.25, encoder_too=True)
     assert (target == 0.4375).all()  # .25 + .25 * .75
     assert not any(parameter.requires_grad for parameter in agent.target.parameters())
 
@@ -584,6 +584,25 @@ def test_what_a_gpu_has_learnt_acts_and_learns_on_without_one(kind: type[IQL] | 
             batch, observation=agent.encode(batch.observation), next_observation=agent.encode(batch.next_observation)
         )
         assert all(math.isfinite(number) for number in agent.update(features).values())
+
+
+@pytest.mark.gpu
+def test_a_gpu_replays_updates_that_are_those_of_one_that_does_not() -> None:
+    replaying, plain = (IQL(LOCATING, 3, device="cuda") for _ in range(2))
+    plain.record(False)
+    for step in range(10):
+        batch, progress = seen_plugs(32, step), step / 10
+        if step == 7:
+            batch = replace(batch, reward=np.full(32, np.nan, np.float32))
+            for agent in (replaying, plain):
+                with pytest.raises(NumericsError, match="reward"):
+                    agent.update(batch, progress)
+            continue
+        numbers, expected = replaying.update(batch, progress), plain.update(batch, progress)
+        assert numbers == pytest.approx(expected, rel=0.02, abs=1e-4), step
+        assert replaying._recorded is not None
+        assert (replaying._recorded._graph is not None) == (3 <= step < 7)  # anew after what was not finite
+    assert replaying.act(batch.observation) == pytest.approx(plain.act(batch.observation), abs=1e-2)
 
 
 def saved(state: dict[str, object]) -> io.BytesIO:

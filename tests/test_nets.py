@@ -389,7 +389,7 @@ def test_everything_runs_on_cuda_as_on_the_cpu() -> None:
         here = bottleneck(encoder(images).flatten(1), sample=False).z
         encoder, bottleneck = encoder.cuda(), bottleneck.cuda()
         there = bottleneck(encoder(images.cuda()).flatten(1), sample=False).z.cpu()
-        augmented = Augment(AugmentConfig())(images.cuda(), torch.Generator("cuda").manual_seed(0))
+        augmented = Augment(AugmentConfig()).cuda()(images.cuda(), torch.Generator("cuda").manual_seed(0))
         with autocast("cuda"):
             fast = encoder(images.cuda()).float()
     assert torch.allclose(here, there, atol=2e-2)

@@ -21,6 +21,7 @@ from lotj.experience import KINDS, Domain, Episode
 from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.norm import Norm
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
 from lotj.rewards.model import RewardModel
@@ -249,6 +250,19 @@ def test_same_seed_same_result_interrupted_or_not(train: Dataset, tmp_path: Path
             assert torch.equal(value, weights[name]), name
     with RewardTrainer(train, CONFIG, seed=4) as trainer:
         assert run(trainer, 2) != first
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_a_gpu_replays_updates_that_are_those_of_one_that_does_not(train: Dataset, norm: Norm) -> None:
+    config = replace(CONFIG, encoder=replace(CONFIG.encoder, norm=norm))
+    with RewardTrainer(train, config, 3, "cuda") as replaying, RewardTrainer(train, config, 3, "cuda") as plain:
+        plain._differentiate = plain._gradients
+        for step in range(8):
+            assert replaying.step() == pytest.approx(plain.step(), rel=0.02, abs=1e-3), step
+        mine, other = replaying.classifier.state_dict(), plain.classifier.state_dict()
+        for name, value in mine.items():
+            torch.testing.assert_close(value, other[name], rtol=0.05, atol=5e-3)
 
 
 def test_resuming_with_other_settings_is_refused(train: Dataset) -> None:

@@ -64,7 +64,7 @@ class InputMaker:
         self.encoders: dict[str, ImageEncoder] = {"policy": actor.encoder} | {key: critic.encoder(key) for key in keys}
         self._critic = critic
         self._target = target
-        self._augment = Augment(augment)
+        self._augment = Augment(augment).to(device)
         self._alike = alike
         self._half = half
         self._device = device
@@ -94,63 +94,91 @@ class InputMaker:
             raise ValueError(f"features {sorted(observation)} lack {name!r}: make them with this agent's encode()")
         return torch.as_tensor(observation[name]).to(self._device, torch.float32)
 
-    def make(self, batch: Batch, frozen: bool, generator: torch.Generator, all_rows: bool = False) -> Inputs:
-        """The inputs of one update.
+    def bring(self, batch: Batch) -> dict[str, Tensor]:
+        """A batch on the device, looked at before, so that the device need not be waited for.
 
         Args:
             batch: images or features.
+
+        Returns:
+            name -> tensor: ``action``, ``reward``, ``terminated``, ``domain``; ``imitated`` (row numbers; not where the
+            policy imitates all), ``position`` (where the batch has it) and ``practised`` (B,) bool (where some rows
+            are not of the prior data); ``observation`` and ``next_observation``, or, for each kind of features that is
+            read, ``now `` and ``next `` and its name.
+
+        Raises:
+            NumericsError: an action, a reward or a position is not finite.
+        """
+        looked_at = {"action": batch.action, "reward": batch.reward}
+        if batch.position is not None:
+            looked_at["position"] = batch.position
+        brought = {
+            name: check_finite(name, torch.as_tensor(values).float()).to(self._device)
+            for name, values in looked_at.items()
+        }
+        domain = torch.as_tensor(batch.domain)
+        brought["terminated"] = torch.as_tensor(batch.terminated).to(self._device, torch.bool)
+        brought["domain"] = domain.to(self._device, torch.int64)
+        if batch.policy is not None:
+            brought["imitated"] = torch.as_tensor(batch.policy).nonzero()[:, 0].to(self._device)
+        if isinstance(batch.observation, Mapping):
+            seen, v_key = batch.observation, self._critic.v_key
+            names = dict.fromkeys(("policy", self._critic.q_key, v_key))
+            brought |= {f"now {name}": self.features(seen, name) for name in names}
+            brought[f"next {v_key}"] = self.features(batch.next_observation, v_key)
+        else:
+            if bool((domain < 0).any()):
+                brought["practised"] = (domain < 0).to(self._device)
+            brought["observation"] = to_tensor(batch.observation, self._device)
+            brought["next_observation"] = to_tensor(batch.next_observation, self._device)
+        return brought
+
+    def make(
+        self, brought: Mapping[str, Tensor], frozen: bool, generator: torch.Generator, all_rows: bool = False
+    ) -> Inputs:
+        """The inputs of one update.
+
+        Args:
+            brought: a batch on the device, from `bring`.
             frozen: whether the convolutions are; features can be used only then.
             generator: random numbers of the augmentation.
             all_rows: the policy is trained on all rows, not only on those that it imitates.
-
-        Raises:
-            NumericsError: an action or a reward is not finite.
         """
         everything = slice(None)
-        chosen = everything if batch.policy is None else self._bring(batch.policy, torch.bool).nonzero()[:, 0]
+        chosen = brought.get("imitated", everything)
         rows, imitated = (everything, chosen) if all_rows else (chosen, everything)
-        domain = self._bring(batch.domain, torch.int64)
-        if isinstance(batch.observation, Mapping):
-            if not frozen:
-                raise ValueError("update on cached features: freeze_convolutions first, or the features go stale")
-            maps = self._cached(batch, rows)
+        position = brought.get("position")
+        if "observation" in brought:
+            maps = self._encoded(brought, rows, frozen, generator)
+        elif frozen:
+            maps = self._cached(brought, rows)
         else:
-            maps = self._encoded(batch, rows, domain, frozen, generator)
+            raise ValueError("update on cached features: freeze_convolutions first, or the features go stale")
         return Inputs(
             **maps,
             rows=rows,
             imitated=imitated,
-            action=check_finite("action", self._bring(batch.action, torch.float32)),
-            reward=check_finite("reward", self._bring(batch.reward, torch.float32)),
-            terminated=self._bring(batch.terminated, torch.bool),
-            domain=domain,
-            position=self._position(batch),
+            action=brought["action"],
+            reward=brought["reward"],
+            terminated=brought["terminated"],
+            domain=brought["domain"],
+            position=None if position is None else position / POSITION_SCALE,
         )
 
-    def _position(self, batch: Batch) -> Tensor | None:
-        if batch.position is None:
-            return None
-        return check_finite("position", self._bring(batch.position, torch.float32)) / POSITION_SCALE
-
-    def _bring(self, values: Any, dtype: torch.dtype) -> Tensor:
-        return torch.as_tensor(values).to(self._device, dtype)
-
-    def _cached(self, batch: Batch, rows: Any) -> dict[str, Tensor]:
-        seen, q_key, v_key = batch.observation, self._critic.q_key, self._critic.v_key
-        policy = self.features(seen, "policy")
-        q = self.features(seen, q_key)
+    def _cached(self, brought: Mapping[str, Tensor], rows: Any) -> dict[str, Tensor]:
+        policy, q = brought["now policy"], brought[f"now {self._critic.q_key}"]
         return {
             "policy": policy if isinstance(rows, slice) else policy[rows],
             "q": q,
-            "v": q if v_key == q_key else self.features(seen, v_key),
+            "v": brought[f"now {self._critic.v_key}"],
             "target": q,
-            "v_next": self.features(batch.next_observation, v_key),
+            "v_next": brought[f"next {self._critic.v_key}"],
         }
 
     def _encoded(
-        self, batch: Batch, rows: Any, domain: Tensor, frozen: bool, generator: torch.Generator
+        self, brought: Mapping[str, Tensor], rows: Any, frozen: bool, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        observed, following = self._augmented(batch, domain, generator)
+        observed, following = self._augmented(brought, generator)
         q_key, v_key = self._critic.q_key, self._critic.v_key
         with autocast(self._device, self._half), torch.set_grad_enabled(not frozen):
             maps = {"policy": self.encoders["policy"](observed[rows]), "q": self.encoders[q_key](observed)}
@@ -160,17 +188,18 @@ class InputMaker:
                 maps["target"] = maps["q"] if frozen else self._target.encoder(observed)
         return {name: value.float() for name, value in maps.items()}
 
-    def _augmented(self, batch: Batch, domain: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _augmented(self, brought: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Observations and next observations as images; those of the prior data are augmented."""
-        start = generator.get_state()
-        observed = self._change(to_tensor(batch.observation, self._device), domain >= 0, generator)
-        if self._alike:
+        practised = brought.get("practised")
+        start = generator.get_state() if self._alike else None
+        observed = self._change(brought["observation"], practised, generator)
+        if start is not None:
             generator.set_state(start)
-        return observed, self._change(to_tensor(batch.next_observation, self._device), domain >= 0, generator)
+        return observed, self._change(brought["next_observation"], practised, generator)
 
-    def _change(self, pixels: Tensor, prior: Tensor, generator: torch.Generator) -> Tensor:
-        if bool(prior.all()):
+    def _change(self, pixels: Tensor, practised: Tensor | None, generator: torch.Generator) -> Tensor:
+        if practised is None:
             return self._augment(pixels, generator)
         mixed = pixels.clone()
-        mixed[prior] = self._augment(pixels[prior], generator)
+        mixed[~practised] = self._augment(pixels[~practised], generator)
         return mixed

@@ -19,6 +19,7 @@ from lotj.agents.networks import Actor, Critic, ImageEncoder, TargetQ
 from lotj.errors import CheckpointError, NumericsError
 from lotj.experience import Batch
 from lotj.nets.generator import restore_generator
+from lotj.nets.recording import Recording
 
 STATE_FORMAT = 1
 
@@ -58,7 +59,7 @@ class IQL(ImageAgent):
             self.actor, self.critic = self._networks()
         self.target = TargetQ(self.critic)
         for module in self._modules().values():
-            module.to(self.device)
+            module.to(self.device)  # changes the parameters in place
         self._inputs = InputMaker(
             self.actor,
             self.critic,
@@ -69,7 +70,10 @@ class IQL(ImageAgent):
             self.device,
         )
         self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._trained = {"policy": list(self.actor.parameters()), "critic": list(self.critic.parameters())}
         self._optimiser = torch.optim.AdamW(self._parameter_groups(), lr=config.lr, fused=True)
+        self._recorded: Recording[tuple[tuple[str, ...], Tensor]] | None = None
+        self.record(self.device.type == "cuda")
 
     def freeze_convolutions(self, frozen: bool = True) -> None:
         """Fix the convolutions of all encoders (LOTJ section V-E), or let them learn again.
@@ -85,10 +89,15 @@ class IQL(ImageAgent):
             encoder.requires_grad_(not frozen)
             encoder.train(not frozen)
             for parameter in encoder.parameters():
-                parameter.grad = None
                 self._optimiser.state.pop(parameter, None)
+        self._forget_gradients()
         self.target.encoder.load_state_dict(self.critic.encoder(self.critic.q_key).state_dict())
         self.target.encoder.train(not frozen)
+
+    def record(self, recorded: bool) -> None:
+        """Whether updates from images of the prior data are recorded and replayed, as they are on a GPU (see
+        `Recording`); their results are the same either way."""
+        self._recorded = Recording(self._differentiate, self._generator) if recorded else None
 
     # Acting
 
@@ -149,16 +158,34 @@ class IQL(ImageAgent):
         try:
             scale = self.config.advantage_scale if advantage_scale is None else advantage_scale
             pull = self.config.q_gradient_weight if q_gradient_weight is None else q_gradient_weight
-            inputs = self._inputs.make(batch, self.frozen, self._generator, all_rows=pull > 0)
-            terms, metrics = self._losses(inputs, progress, scale, pull)
-            return self._step(terms, metrics, self.config.lr if lr is None else lr)
+            brought = self._inputs.bring(batch) | {"progress": torch.full((), progress, device=self.device)}
+            # With features and where some rows are practised the shapes change from batch to batch.
+            recorded = None if self.frozen or "practised" in brought else self._recorded
+            names, numbers = (recorded or self._differentiate)(brought, scale, pull)
+            return self._step(names, numbers.tolist(), self.config.lr if lr is None else lr)
         except NumericsError as error:
             self._generator.set_state(random_state)
-            self._optimiser.zero_grad(set_to_none=True)
+            self._forget_gradients()
             raise _with_cause(error, batch) from None
 
+    def _differentiate(
+        self, brought: Mapping[str, Tensor], scale: float, pull: float
+    ) -> tuple[tuple[str, ...], Tensor]:
+        """Leave clipped gradients of all losses behind. Returns names and numbers of one update, the latter as one
+        tensor: on a GPU each would have to be waited for. Nothing in here may wait, see `Recording`."""
+        self._optimiser.zero_grad(set_to_none=True)
+        inputs = self._inputs.make(brought, self.frozen, self._generator, all_rows=pull > 0)
+        terms, metrics = self._losses(inputs, brought["progress"], scale, pull)
+        sum(terms.values(), torch.zeros((), device=self.device)).backward()
+        for name, parameters in self._trained.items():
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            if gradients:
+                metrics[f"gradient_norm_{name}"] = _clip(gradients, self.config.gradient_clip)
+        named = terms | metrics
+        return tuple(named), torch.stack([number.detach() for number in named.values()])
+
     def _losses(
-        self, x: Inputs, progress: float, scale: float, pull: float
+        self, x: Inputs, progress: Tensor, scale: float, pull: float
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The terms of the loss, to be summed, and other numbers worth a look."""
         config = self.config
@@ -196,7 +223,7 @@ class IQL(ImageAgent):
         return loss
 
     def _policy_losses(
-        self, x: Inputs, weight: Tensor, read: Tensor, pull: float, progress: float, metrics: dict[str, Tensor]
+        self, x: Inputs, weight: Tensor, read: Tensor, pull: float, progress: Tensor, metrics: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Equation 3 on the rows that are imitated, with their weights; L_DAIB(z^pi) and -Q on all of the policy's. The
         target has `read` the features of all rows."""
@@ -232,17 +259,9 @@ class IQL(ImageAgent):
             q = q[order[: self.config.critics_in_minimum]]
         return q.amin(0)
 
-    def _step(self, terms: dict[str, Tensor], metrics: dict[str, Tensor], lr: float) -> dict[str, float]:
-        self._optimiser.zero_grad(set_to_none=True)
-        sum(terms.values(), torch.zeros((), device=self.device)).backward()
-        for name, module in (("policy", self.actor), ("critic", self.critic)):
-            gradients = [p.grad for p in module.parameters() if p.grad is not None]
-            if gradients:
-                metrics[f"gradient_norm_{name}"] = _clip(gradients, self.config.gradient_clip)
-        named = terms | metrics
-        # One transfer for all numbers: on a GPU each one would wait for the device.
-        numbers = torch.stack([number.detach() for number in named.values()]).tolist()
-        for name, number in zip(named, numbers, strict=True):
+    def _step(self, names: tuple[str, ...], numbers: list[float], lr: float) -> dict[str, float]:
+        """Move the weights along the gradients, unless one of the numbers is not finite."""
+        for name, number in zip(names, numbers, strict=True):
             if not math.isfinite(number):
                 raise NumericsError(f"{name} of update {self.updates + 1} is {number}; lower the learning rate")
         for group in self._optimiser.param_groups:
@@ -250,9 +269,14 @@ class IQL(ImageAgent):
         self._optimiser.step()
         with torch.no_grad():
             self.actor.log_std.clamp_(*(math.log(std) for std in self.config.std_range))
-        self.target.follow(self.critic, self.config.ema, encoder_too=not self.frozen)
+        self.target.follow(self.config.ema, encoder_too=not self.frozen)
         self.updates += 1
-        return dict(zip(named, numbers, strict=True))
+        return dict(zip(names, numbers, strict=True))
+
+    def _forget_gradients(self) -> None:
+        self._optimiser.zero_grad(set_to_none=True)
+        if self._recorded is not None:
+            self._recorded.forget()  # it would fill gradients that nobody holds any more
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Matrices and kernels, which decay if anything does, and the rest, which never does."""

@@ -82,7 +82,7 @@ class Localizer:
             torch.manual_seed(seed)
             self.network = PositionEncoder(config.encoder)
         self.network.to(self.device)
-        self._augment = Augment(config.augment)
+        self._augment = Augment(config.augment).to(self.device)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._optimiser = torch.optim.AdamW(self.network.parameters(), config.lr, weight_decay=config.weight_decay)
 

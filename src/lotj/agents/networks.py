@@ -219,28 +219,37 @@ class Critic(nn.Module):
 
 
 class TargetQ(nn.Module):
-    """A copy of Q (encoder and heads) that follows it slowly; the bar over Q in equations 2 and 3."""
+    """A copy of Q (encoder and heads) that follows it slowly; the bar over Q in equations 2 and 3.
+
+    Args:
+        critic: the online Q; its parameters must stay the same objects.
+    """
 
     def __init__(self, critic: Critic) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(critic.encoder(critic.q_key))
         self.head = copy.deepcopy(critic.q)
         self.requires_grad_(False)
+        # Gathered once: walking through the modules takes longer than to follow.
+        pairs = (self.head, critic.q), (self.encoder, critic.encoder(critic.q_key))
+        self._head, self._encoder = (_tensors(mine, other) for mine, other in pairs)
 
     @torch.no_grad()
-    def follow(self, critic: Critic, rate: float, encoder_too: bool) -> None:
+    def follow(self, rate: float, encoder_too: bool) -> None:
         """target <- (1 - rate) target + rate online.
 
         Args:
-            critic: the online Q.
             rate: in [0, 1]; 1 copies.
             encoder_too: whether the convolutions changed.
         """
-        pairs: list[tuple[nn.Module, nn.Module]] = [(self.head, critic.q)]
-        if encoder_too:
-            pairs.append((self.encoder, critic.encoder(critic.q_key)))
-        for mine, other in pairs:
-            for parameter, source in zip(mine.parameters(), other.parameters(), strict=True):
+        for parameters, buffers in (self._head, self._encoder) if encoder_too else (self._head,):
+            for parameter, source in parameters:
                 parameter.lerp_(source, rate)
-            for buffer, source in zip(mine.buffers(), other.buffers(), strict=True):  # batch normalisation's statistics
+            for buffer, source in buffers:  # batch normalisation's statistics
                 buffer.copy_(source)
+
+
+def _tensors(mine: nn.Module, other: nn.Module) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
+    """Parameters and buffers of two alike modules, in pairs."""
+    parameters = zip(mine.parameters(), other.parameters(), strict=True)
+    return list(parameters), list(zip(mine.buffers(), other.buffers(), strict=True))

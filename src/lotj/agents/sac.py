@@ -133,7 +133,7 @@ class SAC(ImageAgent):
             module.to(self.device)
         start = torch.full((), math.log(config.initial_temperature), device=self.device)
         self._log_temperature = start.requires_grad_()
-        self._augment = Augment(config.augment)
+        self._augment = Augment(config.augment).to(self.device)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._optimisers = {
             "critic": torch.optim.Adam([*self._encoder.parameters(), *self._q.parameters()], lr=config.lr),

@@ -32,8 +32,8 @@ class Command:
     connector: str = "usb-b"
     """The unseen connector: a catalogue name, or the path of a .toml file of your own."""
     scenario: str = "near"
-    """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside), for which so small a
-    training is not enough."""
+    """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside), from where so small a
+    training inserts less."""
     preset: str = "demo"
     """Size of the job: demo, laptop or paper."""
     seed: int = 0

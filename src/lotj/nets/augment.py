@@ -13,8 +13,17 @@ from lotj.errors import SettingsError
 
 LUMA = (0.299, 0.587, 0.114)
 # RGB to YIQ, in whose IQ plane a change of hue is a rotation.
-RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
-YIQ_TO_RGB = torch.linalg.inv(torch.tensor(RGB_TO_YIQ, dtype=torch.float64)).tolist()
+RGB_TO_YIQ = (LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+
+
+def _hue_parts() -> Tensor:
+    """(3, 3, 3) float32: a turn of the hue is the first matrix and the second times its cosine and the third times its
+    sine."""
+    to_yiq = torch.tensor(RGB_TO_YIQ, dtype=torch.float64)
+    parts = torch.zeros(3, 3, 3, dtype=torch.float64)
+    parts[0, 0, 0] = parts[1, 1, 1] = parts[1, 2, 2] = parts[2, 2, 1] = 1.0
+    parts[2, 1, 2] = -1.0
+    return (torch.linalg.inv(to_yiq) @ parts @ to_yiq).float()
 
 
 @dataclass(frozen=True)
@@ -65,12 +74,21 @@ class AugmentConfig:
 class Augment(nn.Module):
     """Changes each image of a batch in its own way, on the device where the batch is.
 
-    All colour changes of an image are one affine map of its colours, so that they cost one small matrix product.
+    All colour changes of an image are one affine map of its colours, so that they cost one small matrix product. Bring
+    it to the device of the images with `to`.
     """
+
+    _luma: Tensor
+    _hue: Tensor
+    _same: Tensor
 
     def __init__(self, config: AugmentConfig) -> None:
         super().__init__()
         self.config = config
+        # Buffers, for a GPU must be waited for when numbers are brought to it.
+        self.register_buffer("_luma", torch.tensor(LUMA), persistent=False)
+        self.register_buffer("_hue", _hue_parts(), persistent=False)
+        self.register_buffer("_same", torch.eye(3), persistent=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -130,22 +148,17 @@ class Augment(nn.Module):
 
     def _colour(self, planes: Tensor, draw: _Draw) -> Tensor:
         """Brightness, contrast, saturation, hue and grey as one affine map of the colours of each image."""
-        config, batch = self.config, len(planes)
+        config = self.config
         flat = planes.flatten(2)
-        luma = planes.new_tensor(LUMA)
         gain, contrast = draw.around_one(config.brightness), draw.around_one(config.contrast)
         saturation = draw.around_one(config.saturation) * (draw.uniform(0.0, 1.0) >= config.grey)
         turn = draw.uniform(-config.hue, config.hue) * (2.0 * math.pi)
 
-        rotation = planes.new_zeros((batch, 3, 3))
-        rotation[:, 0, 0] = 1.0
-        rotation[:, 1, 1] = rotation[:, 2, 2] = turn.cos()
-        rotation[:, 1, 2], rotation[:, 2, 1] = -turn.sin(), turn.sin()
-        hue = planes.new_tensor(YIQ_TO_RGB) @ rotation @ planes.new_tensor(RGB_TO_YIQ)
-        grey = luma.expand(3, 3)
-        colour = grey + saturation[:, None, None] * (torch.eye(3, device=planes.device) - grey)
+        hue = torch.tensordot(torch.stack([torch.ones_like(turn), turn.cos(), turn.sin()], 1), self._hue, 1)
+        grey = self._luma.expand(3, 3)
+        colour = grey + saturation[:, None, None] * (self._same - grey)
         matrix = (gain * contrast)[:, None, None] * (colour @ hue)
-        mean_grey = flat.mean(2) @ luma
+        mean_grey = flat.mean(2) @ self._luma
         offset = gain * (1.0 - contrast) * mean_grey
         return torch.baddbmm(offset[:, None, None], matrix, flat).view_as(planes)
 

@@ -84,7 +84,7 @@ class Code:
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, strength: float | Tensor) -> Tensor:
         ctx.strength = strength
         return x.view_as(x)
 
@@ -93,17 +93,19 @@ class _Reverse(torch.autograd.Function):
         return -ctx.strength * grad, None
 
 
-def reverse_gradient(x: Tensor, strength: float) -> Tensor:
+def reverse_gradient(x: Tensor, strength: float | Tensor) -> Tensor:
     """Pass `x` on unchanged and its gradient multiplied by -`strength` (DANN, Ganin et al. 2016)."""
     return _Reverse.apply(x, strength)  # type: ignore[return-value]
 
 
-def adversarial_ramp(progress: float) -> float:
+def adversarial_ramp(progress: float | Tensor) -> float | Tensor:
     """Strength of the adversary, 2 / (1 + exp(-10 p)) - 1: from 0 at the start to almost 1 (Ganin et al. 2016).
 
     Args:
-        progress: fraction of the training done, in [0, 1].
+        progress: fraction of the training done, in [0, 1]; a number, or a tensor of any shape.
     """
+    if isinstance(progress, Tensor):
+        return 2.0 / (1.0 + torch.exp(-10.0 * progress)) - 1.0
     return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
 
 
@@ -171,7 +173,7 @@ class Bottleneck(nn.Module):
             drawn = mean + std * noise
         return Code(torch.cat([invariant, drawn], 1), invariant, mean, std, gaussian_kl(mean, std))
 
-    def adversarial_loss(self, code: Code, domain: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+    def adversarial_loss(self, code: Code, domain: Tensor, progress: float | Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the domain classifier, whose gradient is reversed before it enters z_I (equation 5, L_adv).
 
         Minimising it trains the classifier to tell the domains apart and the encoder to prevent that.
@@ -179,27 +181,28 @@ class Bottleneck(nn.Module):
         Args:
             code: from `forward`.
             domain: (B,) int64 in [0, domains); -1 for a domain that was not trained on, which is left out.
-            progress: fraction of the training done, in [0, 1], for the ramp.
+            progress: fraction of the training done, in [0, 1], for the ramp; a number or a () tensor.
 
         Returns:
             The loss [nats] and the classifier's accuracy in [0, 1]; both 0 for a variant without adversary, and where
             no entry has a known domain.
         """
-        known = domain >= 0
-        if self.adversary is None or not bool(known.any()):
+        if self.adversary is None:
             return code.kl.new_zeros(()), code.kl.new_zeros(())
         strength = self.config.adversarial_weight * adversarial_ramp(progress)
-        logits = self.adversary(reverse_gradient(code.invariant[known], strength)).float()
-        accuracy = (logits.detach().argmax(1) == domain[known]).float().mean()
-        return F.cross_entropy(logits, domain[known]), accuracy
+        logits = self.adversary(reverse_gradient(code.invariant, strength)).float()
+        # Sums, not a choice of rows: how many are known is not asked of a GPU, which would have to be waited for.
+        known = (domain >= 0).sum().clamp_min(1)
+        right = (logits.detach().argmax(1) == domain).sum()
+        return F.cross_entropy(logits, domain, ignore_index=-1, reduction="sum") / known, right / known
 
-    def penalty(self, code: Code, domain: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(self, code: Code, domain: Tensor, progress: float | Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """L_DAIB of equation 5: the adversary's loss and the weighted divergence of z_S, where the variant has them.
 
         Args:
             code: from `forward`.
             domain: (B,) int64, see `adversarial_loss`.
-            progress: fraction of the training done, in [0, 1].
+            progress: fraction of the training done, in [0, 1]; a number or a () tensor.
 
         Returns:
             The scalar to add to the task's loss, and its terms, detached: ``kl`` [nats] (unweighted), ``domain_loss``

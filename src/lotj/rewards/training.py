@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,7 @@ from lotj.errors import CheckpointError, SettingsError
 from lotj.nets.augment import Augment
 from lotj.nets.encoder import to_tensor
 from lotj.nets.precision import autocast, check_finite
+from lotj.nets.recording import Recording
 from lotj.nets.schedule import warmup_cosine
 from lotj.rewards.classifier import RewardConfig, SuccessClassifier
 from lotj.rewards.held_out import held_out_report, score_frames
@@ -63,9 +64,13 @@ class RewardTrainer:
             self._online = SuccessClassifier(config, len(dataset.domains)).to(self.device).train()
             self._average = SuccessClassifier(config, len(dataset.domains)).to(self.device).eval()
         self._average.load_state_dict(self._online.state_dict())
-        self._augment = Augment(config.augment)
+        self._augment = Augment(config.augment).to(self.device)
         self._sampler = BalancedSampler(dataset, config.near_miss_share, config.almost_share)
-        self._optimiser = torch.optim.AdamW(self._online.parameters(), config.lr, weight_decay=config.weight_decay)
+        self._trained, self._averaged = list(self._online.parameters()), list(self._average.parameters())
+        self._optimiser = torch.optim.AdamW(self._trained, config.lr, weight_decay=config.weight_decay)
+        self._generator = torch.Generator(self.device)
+        cuda = self.device.type == "cuda"
+        self._differentiate = Recording(self._gradients, self._generator) if cuda else self._gradients
         self._batches = Prefetcher(self._load)
 
     def __enter__(self) -> RewardTrainer:
@@ -104,31 +109,42 @@ class RewardTrainer:
             NumericsError: a loss or gradient that is not finite; the weights are as before the update.
         """
         batch = self._batches.get(self.step_count)
-        generator = torch.Generator(self.device).manual_seed(_torch_seed(self.seed, self.step_count))
-        images = self._augment(to_tensor(batch.images, self.device), generator)
-        success = torch.from_numpy(batch.success).to(self.device, torch.float32)
-        domain = torch.from_numpy(batch.domain).to(self.device)
+        self._generator.manual_seed(_torch_seed(self.seed, self.step_count))
+        brought = {
+            "images": to_tensor(batch.images, self.device),
+            "success": torch.from_numpy(batch.success).to(self.device, torch.float32),
+            "domain": torch.from_numpy(batch.domain).to(self.device),
+            "progress": torch.full((), self.progress, device=self.device),
+        }
+        self._online.train()
+        names, numbers = self._differentiate(brought)
+        figures = dict(zip(names, numbers.tolist(), strict=True))  # all at once: a GPU is waited for
+        for name in ("loss", "gradient_norm"):
+            check_finite(f"reward {name}", torch.tensor(figures[name]))
         lr = warmup_cosine(self.step_count, self.config.steps, self.config.lr, self.config.warmup)
         for group in self._optimiser.param_groups:
             group["lr"] = lr
-
-        self._online.train()
-        with autocast(self.device):
-            code = self._online.encode(images, sample=True, generator=generator)
-            logits = self._online.judge(code.z)
-            penalty, terms = self._online.bottleneck.penalty(code, domain, self.progress)
-        smooth = self.config.label_smoothing
-        success_loss = F.binary_cross_entropy_with_logits(logits, success * (1.0 - smooth) + smooth / 2.0)
-        loss = check_finite("reward loss", success_loss + penalty)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = check_finite("reward gradient", nn.utils.clip_grad_norm_(self._online.parameters(), LARGEST_GRADIENT))
         self._optimiser.step()
         self.step_count += 1
         self._follow()
+        return {**figures, "lr": lr}
+
+    def _gradients(self, brought: Mapping[str, Tensor]) -> tuple[tuple[str, ...], Tensor]:
+        """Leave the clipped gradients behind; names and numbers of the update. It must not wait, see `Recording`."""
+        images, success = self._augment(brought["images"], self._generator), brought["success"]
+        with autocast(self.device):
+            code = self._online.encode(images, sample=True, generator=self._generator)
+            logits = self._online.judge(code.z)
+            penalty, terms = self._online.bottleneck.penalty(code, brought["domain"], brought["progress"])
+        smooth = self.config.label_smoothing
+        success_loss = F.binary_cross_entropy_with_logits(logits, success * (1.0 - smooth) + smooth / 2.0)
+        loss = success_loss + penalty
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self._trained, LARGEST_GRADIENT)
         accuracy = ((logits > 0) == (success > 0.5)).float().mean()
         named = {"loss": loss, "success_loss": success_loss, **terms, "accuracy": accuracy, "gradient_norm": norm}
-        return {**_floats(named), "lr": lr}
+        return tuple(named), torch.stack([number.detach().float() for number in named.values()])
 
     def model(self, validation: Dataset) -> RewardModel:
         """The reward model so far, with its threshold chosen and its figures taken on validation domains.
@@ -189,7 +205,7 @@ class RewardTrainer:
         if not self.config.ema:
             return
         decay = min(self.config.ema, (1.0 + self.step_count) / (10.0 + self.step_count))
-        for mean, value in zip(self._average.parameters(), self._online.parameters(), strict=True):
+        for mean, value in zip(self._averaged, self._trained, strict=True):
             mean.lerp_(value, 1.0 - decay)
         for mean, value in zip(self._average.buffers(), self._online.buffers(), strict=True):
             mean.copy_(value)
@@ -227,8 +243,3 @@ def train_reward(
 
 def _torch_seed(seed: int, step: int) -> int:
     return int(np.random.default_rng([seed, step, 1]).integers(2**63))
-
-
-def _floats(named: dict[str, Tensor]) -> dict[str, float]:
-    values = torch.stack([value.detach().float() for value in named.values()]).tolist()
-    return dict(zip(named, values, strict=True))
