@@ -24,7 +24,7 @@ from lotj.data.dataset import Dataset
 from lotj.data.store import EpisodeWriter
 from lotj.experience import STATE_DIM, Domain, Episode
 from lotj.experiments.presets import find_preset
-from lotj.training.pretrain import TransitionBatches
+from lotj.training.pretrain_batches import TransitionBatches
 
 STEPS = 12
 """Steps of an episode, as in the collected data."""

@@ -25,7 +25,7 @@ from lotj.experiments.stages import open_split
 from lotj.nets.encoder import EncoderConfig, ResNetEncoder
 from lotj.nets.precision import autocast
 from lotj.rewards.training import RewardTrainer
-from lotj.training.pretrain import TransitionBatches
+from lotj.training.pretrain_batches import TransitionBatches
 
 
 def bare(config: EncoderConfig, images: int) -> Callable[[], object]:

@@ -30,7 +30,7 @@ from lotj.runs import Run
 from lotj.training.collect import CollectConfig
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
-from lotj.training.pretrain import PretrainConfig
+from lotj.training.pretrain_config import PretrainConfig
 
 ENCODER = EncoderConfig(image_size=32, width=8, stages=2)
 TINY = Preset(

@@ -29,14 +29,14 @@ from lotj.training.policy_report import motion_of_action, policy_report, returns
 from lotj.training.pretrain import (
     AGENT,
     REWARD,
-    PretrainConfig,
-    TransitionBatches,
     load_agent,
     load_reward,
     pretrain,
     pretrain_state_iql,
     take_over,
 )
+from lotj.training.pretrain_batches import TransitionBatches
+from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.pretrain_loop import Means, StopRequest
 
 SIZE = 16

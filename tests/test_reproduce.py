@@ -32,7 +32,7 @@ from lotj.sim.connector import find_connector
 from lotj.training.collect import CollectConfig
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
-from lotj.training.pretrain import PretrainConfig
+from lotj.training.pretrain_config import PretrainConfig
 
 NEAR, FAR = COMPARISONS["table1"], COMPARISONS["table2"]
 

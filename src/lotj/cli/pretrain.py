@@ -15,7 +15,7 @@ from lotj.cli.job import RUNS, begun_run, find_device, flag_value, run_to_resume
 from lotj.experiments.presets import find_preset
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
-from lotj.training.pretrain import PretrainConfig
+from lotj.training.pretrain_config import PretrainConfig
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.training.collect import CollectConfig
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig
-from lotj.training.pretrain import PretrainConfig
+from lotj.training.pretrain_config import PretrainConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,14 +20,14 @@ from lotj.agents.sac import SAC, SACConfig
 from lotj.agents.state_iql import StateIQL
 from lotj.data.dataset import Dataset
 from lotj.data.prefetch import Prefetcher
-from lotj.errors import CheckpointError, DataError, SettingsError
-from lotj.experience import KINDS, Batch, is_kind
-from lotj.nets.schedule import warmup_cosine
+from lotj.errors import CheckpointError, SettingsError
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
 from lotj.runs import Run, atomic_write
-from lotj.training.policy_report import ASIDE_M, policy_report
+from lotj.training.policy_report import policy_report
+from lotj.training.pretrain_batches import PositionBatches, TransitionBatches
+from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.pretrain_loop import Loop
 
 REWARD = "reward"
@@ -61,140 +60,6 @@ _LEFT_BY = {
 
 REPORT_FRAMES = 200
 """Frames a domain that the agent's report looks at."""
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """How the agent is trained on prior data. Networks and losses are set in `IQLConfig`."""
-
-    steps: int = 6000
-    """Updates of the agent. Not a time: only a number of updates can be resumed exactly."""
-    batch: int = 128
-    """Transitions in a batch."""
-    policy_kinds: tuple[str, ...] = ("expert", "recover")
-    """Kinds of episodes that the policy learns from; the critics learn from all. Where a plug is held half inserted or
-    withdrawn, or pressed beside the socket, most actions are not worth imitating, and with a small advantage scale
-    they would be."""
-    policy_share: float | None = 0.6
-    """Share of these kinds in a batch, where the data hold others too; None draws all transitions evenly. The near
-    misses' episodes are long: evenly, a third of a batch would be left for the policy."""
-    aside_share: float | None = 0.65
-    """Share of the policy's rows in which the plug is more than 2 mm beside the socket's axis; None leaves it as in the
-    data (about a third), and so does a `policy_share` of None. A policy that cannot tell does what is most frequent,
-    and nearer that is to go down."""
-    lr: float = 1e-3
-    """Largest learning rate (IQL: 3e-4, for a million updates)."""
-    advantage_scale: float = 20.0
-    """Multiplies the advantage in the exponent of equation 3; practice has `IQLConfig`'s. At 100 an eighth of the rows
-    carries all weight, and the policy of a short training does not learn to see (lab notes); an expert's data need
-    less."""
-    warmup: int = 100
-    """Updates over which the learning rate rises from 0."""
-    cosine: bool = True
-    """Let the learning rate fall to 0 along a cosine; otherwise it stays."""
-    log_every: int = 50
-    """Updates whose mean makes one line of metrics."""
-    save_minutes: float = 3.0
-    """Time between checkpoints [min]."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be at least 1")
-        for name in ("lr", "advantage_scale"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be above 0")
-        if self.warmup < 0 or self.save_minutes < 0:
-            raise SettingsError(
-                f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
-            )
-        for name in ("policy_share", "aside_share"):
-            share = getattr(self, name)
-            if share is not None and not 0 < share <= 1:
-                raise SettingsError(f"pretrain {name} {share}: must be above 0 and at most 1")
-        unknown = set(self.policy_kinds) - set(KINDS)
-        if unknown or not self.policy_kinds:
-            raise SettingsError(f"pretrain policy_kinds {self.policy_kinds}: must be some of {', '.join(KINDS)}")
-
-    def learning_rate(self, step: int) -> float:
-        """Learning rate of update `step` (from 0)."""
-        if self.cosine:
-            return warmup_cosine(step, self.steps, self.lr, self.warmup)
-        return self.lr * min(1.0, (step + 1) / max(1, min(self.warmup, self.steps // 2)))
-
-
-class TransitionBatches:
-    """Batches of images for the agent. Batch k is drawn from (seed, k), so that it is the same in a resumed run.
-
-    Args:
-        dataset: training domains.
-        config: size of a batch, and which of its rows are for the policy.
-        seed: of the run.
-
-    Raises:
-        DataError: no transition is of a kind that the policy learns from.
-    """
-
-    def __init__(self, dataset: Dataset, config: PretrainConfig, seed: int) -> None:
-        self._dataset = dataset
-        self._held = dataset.transitions()
-        self._seed = seed
-        self._for_policy = is_kind(self._held.kind, config.policy_kinds)
-        if not self._for_policy.any():
-            raise DataError(
-                f"{dataset.root} holds no episode of kind {', '.join(config.policy_kinds)}: collect some, or set "
-                "policy_kinds to kinds that it holds"
-            )
-        aside = np.linalg.norm(dataset.frame_state[self._held.frame, :2], axis=1) > ASIDE_M
-        self._pools: list[tuple[np.ndarray, int]] = []  # row numbers, and how many of a batch are of them
-        for rows, count in _parts(np.arange(len(self._held)), self._for_policy, config.policy_share, config.batch):
-            share = config.aside_share if self._for_policy[rows].all() else None
-            self._pools += _parts(rows, aside, share, count)
-
-    def load(self, step: int) -> Batch:
-        """Batch number `step`."""
-        held, rng = self._held, np.random.default_rng([self._seed, step])
-        index = np.concatenate([rows[rng.integers(len(rows), size=count)] for rows, count in self._pools])
-        frame = held.frame[index]
-        observation, next_observation = self._observe(frame)
-        return Batch(
-            observation=observation,
-            action=held.action[index],
-            reward=held.reward[index],
-            terminated=held.terminated[index],
-            truncated=held.truncated[index],
-            next_observation=next_observation,
-            domain=held.domain[index],
-            policy=self._for_policy[index],
-            position=self._dataset.frame_state[frame, :3],
-        )
-
-    def _observe(self, frame: np.ndarray) -> tuple[Any, Any]:
-        """What the agent sees in the (B,) frames, and in the next ones."""
-        images = self._dataset.images(np.concatenate([frame, frame + 1]))
-        return images[: len(frame)], images[len(frame) :]
-
-
-def _parts(rows: np.ndarray, chosen: np.ndarray, share: float | None, count: int) -> list[tuple[np.ndarray, int]]:
-    """Divide `count` draws from `rows` between those that are `chosen` (by row number), which get `share` of them, and
-    the others; undivided where the share is None or one part is empty."""
-    first, second = rows[chosen[rows]], rows[~chosen[rows]]
-    if share is None or not len(first) or not len(second):
-        return [(rows, count)]
-    of_first = max(1, round(share * count))
-    return [(first, of_first), (second, count - of_first)]
-
-
-class PositionBatches(TransitionBatches):
-    """The same transitions for an agent that sees where the plug truly is."""
-
-    def __init__(self, dataset: Dataset, config: PretrainConfig, seed: int, agent: StateIQL) -> None:
-        super().__init__(dataset, config, seed)
-        self._agent = agent
-
-    def _observe(self, frame: np.ndarray) -> tuple[Any, Any]:
-        position = self._dataset.frame_state[:, :3]
-        return self._agent.features_of(position[frame]), self._agent.features_of(position[frame + 1])
 
 
 def pretrain(

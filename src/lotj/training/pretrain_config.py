@@ -1,0 +1,69 @@
+"""Settings of the agents' pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lotj.errors import SettingsError
+from lotj.experience import KINDS
+from lotj.nets.schedule import warmup_cosine
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How the agent is trained on prior data. Networks and losses are set in `IQLConfig`."""
+
+    steps: int = 6000
+    """Updates of the agent. Not a time: only a number of updates can be resumed exactly."""
+    batch: int = 128
+    """Transitions in a batch."""
+    policy_kinds: tuple[str, ...] = ("expert", "recover")
+    """Kinds of episodes that the policy learns from; the critics learn from all. Where a plug is held half inserted or
+    withdrawn, or pressed beside the socket, most actions are not worth imitating, and with a small advantage scale
+    they would be."""
+    policy_share: float | None = 0.6
+    """Share of these kinds in a batch, where the data hold others too; None draws all transitions evenly. The near
+    misses' episodes are long: evenly, a third of a batch would be left for the policy."""
+    aside_share: float | None = 0.65
+    """Share of the policy's rows in which the plug is more than 2 mm beside the socket's axis; None leaves it as in the
+    data (about a third), and so does a `policy_share` of None. A policy that cannot tell does what is most frequent,
+    and nearer that is to go down."""
+    lr: float = 1e-3
+    """Largest learning rate (IQL: 3e-4, for a million updates)."""
+    advantage_scale: float = 20.0
+    """Multiplies the advantage in the exponent of equation 3; practice has `IQLConfig`'s. At 100 an eighth of the rows
+    carries all weight, and the policy of a short training does not learn to see (lab notes); an expert's data need
+    less."""
+    warmup: int = 100
+    """Updates over which the learning rate rises from 0."""
+    cosine: bool = True
+    """Let the learning rate fall to 0 along a cosine; otherwise it stays."""
+    log_every: int = 50
+    """Updates whose mean makes one line of metrics."""
+    save_minutes: float = 3.0
+    """Time between checkpoints [min]."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "log_every"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be at least 1")
+        for name in ("lr", "advantage_scale"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be above 0")
+        if self.warmup < 0 or self.save_minutes < 0:
+            raise SettingsError(
+                f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
+            )
+        for name in ("policy_share", "aside_share"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share <= 1:
+                raise SettingsError(f"pretrain {name} {share}: must be above 0 and at most 1")
+        unknown = set(self.policy_kinds) - set(KINDS)
+        if unknown or not self.policy_kinds:
+            raise SettingsError(f"pretrain policy_kinds {self.policy_kinds}: must be some of {', '.join(KINDS)}")
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of update `step` (from 0)."""
+        if self.cosine:
+            return warmup_cosine(step, self.steps, self.lr, self.warmup)
+        return self.lr * min(1.0, (step + 1) / max(1, min(self.warmup, self.steps // 2)))
