@@ -72,8 +72,10 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def test_practice_improves_true_success_on_a_correct_reward(prior: Dataset, cache: Path, tmp_path: Path):
-    # Not calibrated: this reward is right at its own threshold, in every part.
-    config = make_config(cache, trials=70, max_steps=8, batch_size=64, updates_per_step=3, calibrate=False)
+    # Not calibrated, and one frame is enough: this reward is right at its own threshold, in every part. A blind policy
+    # seldom stays at home for two.
+    settings = {"trials": 70, "max_steps": 8, "batch_size": 64, "updates_per_step": 3}
+    config = make_config(cache, **settings, calibrate=False, hold_frames=1)
     gains = []
     for seed in (1, 2, 3):
         agent = make_agent(seed, variant="erm")
@@ -83,7 +85,7 @@ def test_practice_improves_true_success_on_a_correct_reward(prior: Dataset, cach
         assert result.trials == 70 and result.discarded == 0
         gains.append(true_success(agent) - before)
     # The median, for how soon a blind policy first comes home by chance depends on the machine's last bits.
-    assert sorted(gains)[1] > 0.3, gains  # five seeds of 80 trials: 0.07, 0.77, 0.77, 0.80, 0.87
+    assert sorted(gains)[1] > 0.3, gains  # six seeds: 0.63, 0.70, 0.70, 0.70, 0.73, 0.97
 
 
 def test_stopped_after_a_trial_it_goes_on_as_if_never_stopped(prior: Dataset, cache: Path, tmp_path: Path):
@@ -173,7 +175,7 @@ def test_advantage_scale_of_practice_replaces_the_agents(prior: Dataset, cache: 
 
 def test_one_line_a_trial_as_the_report_reads_it(prior: Dataset, cache: Path, tmp_path: Path):
     run = new_run(tmp_path)
-    config = make_config(cache, trials=4, warmup_trials=2)
+    config = make_config(cache, trials=4, warmup_trials=2, hold_frames=1, calibrate=False)
     practice(ToyRobot(), make_agent(), ColourReward(), prior, config, run, live=False)
     rows = run.metrics()
     assert [row["trial"] for row in rows] == [row["step"] for row in rows] == [1, 2, 3, 4]
