@@ -80,7 +80,7 @@ PARTS: dict[str, dict[str, Places]] = {
 robot's."""
 
 UPDATE: dict[str, Places] = {
-    "inputs": [(InputMaker, "make")],
+    "inputs": [(InputMaker, "bring"), (InputMaker, "make")],
     "losses": [(IQL, "_losses")],
     "backwards": [(torch.Tensor, "backward")],
     "clipping": [(iql, "_clip")],
