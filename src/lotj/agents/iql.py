@@ -96,8 +96,11 @@ class IQL(ImageAgent):
 
     def record(self, recorded: bool) -> None:
         """Whether updates from images of the prior data are recorded and replayed, as they are on a GPU (see
-        `Recording`); their results are the same either way."""
-        self._recorded = Recording(self._differentiate, self._generator) if recorded else None
+        `Recording`); their results are the same either way. Settings that draw the same numbers twice, or choose
+        critics at random, exclude it."""
+        config = self.config
+        possible = not config.augment_alike and config.critics_in_minimum == config.critics
+        self._recorded = Recording(self._differentiate, self._generator) if recorded and possible else None
 
     # Acting
 
