@@ -226,12 +226,15 @@ def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: 
     assert table.rows["before"] == [(0.0, 0.0), (0.0, 0.0), None]
     assert table.rows["after"] == [(1.0, None), (1.0, None), None]
     assert table.rows["after - before"] == [(1.0, None), (1.0, None), None]  # of trial 0 alone
-    picture = image.imread(io.BytesIO(FIGURES["fig4"].picture(results, *of)))
-    height, width = picture.shape[:2]
+    picture = FIGURES["fig4"].picture(results, *of)
+    assert picture is not None
+    height, width = image.imread(io.BytesIO(picture)).shape[:2]
     assert (width, height) == (480, 418)  # (1 + 3) x 120 px wide, (0.4 + 3 x 1.03) x 120 px high: three rows of three
     (tmp_path / "maps.npz").write_bytes(b"torn")
     with pytest.raises(DataError, match=r"maps.npz: not the maps of a figure .*: remove the job's result"):
         FIGURES["fig4"].picture(results, *of)
+    (tmp_path / "maps.npz").unlink()
+    assert FIGURES["fig4"].picture(results, *of) is None
 
 
 def test_a_positive_is_a_seated_plug() -> None:
@@ -250,7 +253,10 @@ def test_a_positive_is_a_seated_plug() -> None:
         (["--data", "nowhere"], "nowhere holds no data set: `lotj collect --preset laptop --data nowhere` makes it"),
     ],
 )
-def test_what_cannot_work_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_work_is_one_line(
+    words: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "table1", *words]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and line in errors[0]
@@ -261,9 +267,7 @@ def test_show_makes_the_table_of_what_is_done_and_does_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data, runs, results = Path("data/laptop"), Path("runs/reproduce-laptop"), Path("results/reproduce-laptop")
-    data.mkdir(parents=True)
-    (data / "meta.json").write_text("{}")
-    results.mkdir(parents=True)
+    results.mkdir(parents=True)  # of another machine: there is no data set and no run here
     words = ["reproduce", "table1", "--show", "--seeds", "0", "--connectors", "europlug", "--workers", "1"]
     assert main(words) == 2
     assert "holds nothing to show of table1 yet: leave out --show" in capsys.readouterr().err
@@ -294,6 +298,32 @@ def test_all_tables_share_their_jobs_and_those_without_a_result_are_named(
     for name in ("table1", "table4", "parts", "fig3", "fig4"):
         assert f"{name}: nothing is done yet" in printed
     assert "Europlug,full online,2,2," in (out / "table3.csv").read_text()
+
+
+def test_where_all_is_done_neither_data_nor_runs_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a clone, which has the results alone. One job less, and its pretraining's run is missed."""
+    monkeypatch.chdir(tmp_path)
+    runs, out = Path("runs/reproduce-laptop"), Path("results/reproduce-laptop")
+    out.mkdir(parents=True)
+    learning = FAR.jobs("laptop", Path("data/laptop"), runs, seeds=(0,), connectors=("europlug",))
+    jobs = FIGURES["fig4"].jobs(learning, runs, (0,), ("europlug",))
+    for job in jobs:
+        result = {"shares": {name: [0.5] for name in ("before", "after", AREA)}, "maps": str(runs / "maps.npz")}
+        (out / f"{job.name}.json").write_text(json.dumps({"arguments": job.arguments, "result": result}))
+    words = ["reproduce", "fig4", "--seeds", "0", "--connectors", "europlug"]
+    assert main(words) == 0
+    assert "fig4.png is not drawn anew: its maps are not here" in capsys.readouterr().out
+    assert "after,all,0.5" in (out / "fig4.csv").read_text() and not (out / "fig4.png").exists()
+    (out / f"{jobs[-1].name}.json").unlink()
+    assert main(words) == 2
+    assert "data/laptop holds no data set" in capsys.readouterr().err
+    Path("data/laptop").mkdir(parents=True)
+    Path("data/laptop/meta.json").write_text("{}")
+    assert main(words) == 2
+    needed = f"job {jobs[-1].name} needs {runs / jobs[-2].name}, which is not there, though {jobs[-2].name} is done"
+    assert needed in capsys.readouterr().err
 
 
 @pytest.mark.slow

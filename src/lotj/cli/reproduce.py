@@ -27,7 +27,7 @@ class _Plan:
 
     jobs: list[Any]
     table: Callable[[Mapping[str, Any]], Any]
-    picture: Callable[[Mapping[str, Any]], bytes] | None = None
+    picture: Callable[[Mapping[str, Any]], bytes | None] | None = None
 
     def has_any(self, results: Mapping[str, Any]) -> bool:
         """Whether anything is done that the table shows."""
@@ -42,7 +42,8 @@ class _Plan:
         text = Console(width=200, record=True, file=io.StringIO())
         text.print(table.as_text())
         files = {"txt": text.export_text().encode(), "csv": table.as_csv().encode(), "html": table.as_html().encode()}
-        files |= {"png": self.picture(results)} if self.picture else {}
+        picture = self.picture(results) if self.picture else None
+        files |= {"png": picture} if picture else {}
         for ending, content in files.items():
             atomic_write(stem.with_suffix(f".{ending}"), content)
         console.print(table.as_text())
@@ -50,6 +51,14 @@ class _Plan:
         if missing:
             console.print(f"{missing} of {len(self.jobs)} jobs are not done yet", style="yellow")
         console.print(f"{stem}: .{', .'.join(files)}", markup=False, soft_wrap=True)
+        if self.picture and not picture:
+            console.print(
+                f"{stem}.png is not drawn anew: its maps are not here, the results are another machine's. With another "
+                "--out all is done anew",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,12 @@ class Command:
         if not self.show:
             announce_renderer(console)
         out = self.out or Path("results") / f"reproduce-{self.preset}"
+        results = read_results(jobs, out)
+        data = self._data()
+        if len(results) < len(jobs) and not self.show and not (data / "meta.json").exists():
+            raise SettingsError(
+                f"{data} holds no data set: `lotj collect --preset {self.preset} --data {data}` makes it"
+            )
         begun, finished = time.monotonic(), []
 
         def report(job: Job, state: str) -> None:
@@ -115,7 +130,8 @@ class Command:
             minutes = (time.monotonic() - begun) / 60
             console.print(f"{len(finished)}/{len(jobs)}  {minutes:5.1f} min  {state:8s} {job.name}", markup=False)
 
-        results = read_results(jobs, out) if self.show else run_jobs(jobs, out, self.on, self.workers, report)
+        if not self.show:
+            results = run_jobs(jobs, out, self.on, self.workers, report)
         shown = [name for name, plan in plans.items() if plan.has_any(results)]
         if not shown:
             raise SettingsError(f"{out} holds nothing to show of {self.table} yet: leave out --show, and it is done")
@@ -124,6 +140,10 @@ class Command:
         for name in plans:
             if name not in shown:
                 console.print(f"{name}: nothing is done yet", style="yellow")
+
+    def _data(self) -> Path:
+        """Folder of the data set."""
+        return self.data or Path("data") / self.preset
 
     def _plan(self) -> _Plan:
         """What is to be done for one table.
@@ -146,16 +166,12 @@ class Command:
             raise SettingsError(f"seeds {seeds}: none twice, none negative")
         for connector in self.connectors:
             find_connector(connector)
-        data = self.data or Path("data") / preset.name
-        if not (data / "meta.json").exists():
-            raise SettingsError(
-                f"{data} holds no data set: `lotj collect --preset {preset.name} --data {data}` makes it"
-            )
+        data = self._data()
         cores, device = os.cpu_count() or 1, find_device(self.device)
         machine = {"threads": max(1, cores // self.workers), "device": device}
         if self.table == "table4":
             splits = range(self.splits)
-            for split in splits:
+            for split in splits if (data / "meta.json").exists() else ():
                 reward_ablation.choose_split(data, split)
             jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, machine)
             return _Plan(jobs, lambda results: reward_ablation.table(results, seeds, splits))

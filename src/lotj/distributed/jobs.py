@@ -28,6 +28,7 @@ class Job:
             job's.
         needs: names of jobs of the same list whose results must be there first.
         machine: further arguments, of how and not of what (threads): a result of others is taken all the same.
+        leaves: a folder that the jobs which need this one read, besides its result.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Job:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
+    leaves: Path | None = None
 
 
 def run_jobs(
@@ -59,7 +61,7 @@ def run_jobs(
 
     Raises:
         SettingsError: names that repeat, cannot be file names, or are needed but not there; jobs that need each other
-            in a circle; an unknown `on`.
+            in a circle; an unknown `on`; a result is there, but not what its job leaves, and a job needs that.
         DataError: a result file is no result, or of other arguments.
         LotjError: what a job raised, after its name; results that are done stay.
         KeyboardInterrupt: Ctrl-C; the running jobs are lost, results that are done stay.
@@ -74,6 +76,7 @@ def run_jobs(
     left = [job for job in jobs if job.name not in results]
     if not left:
         return results
+    _check_leavings(left, jobs, results, folder)
     with find_workers(on, workers) as pool:
         _run(left, pool, folder, results, report)
     return results
@@ -124,6 +127,17 @@ def _read(job: Job, folder: Path) -> Any:
         other = first_difference(arguments, dict.fromkeys(arguments) | wanted)
         raise DataError(f"{path} is of {other}: remove it, or choose another folder")
     return result
+
+
+def _check_leavings(left: Sequence[Job], jobs: Sequence[Job], results: Mapping[str, Any], folder: Path) -> None:
+    """Results travel, for instance with a repository; what their jobs have left beside them may not."""
+    needed = {need: job for job in left for need in job.needs}
+    for job in jobs:
+        if job.name in needed and job.name in results and job.leaves is not None and not job.leaves.exists():
+            raise SettingsError(
+                f"job {needed[job.name].name} needs {job.leaves}, which is not there, though {job.name} is done "
+                f"according to {folder}: choose another folder for the results, and all is done anew"
+            )
 
 
 def _check(jobs: Sequence[Job]) -> None:

@@ -237,7 +237,7 @@ class Comparison:
                     if (agent, HALFWAY, practice) in {(m.agent, m.controller, m.practice) for m in self.methods}:
                         arguments["halfway"] = True
                     needs = (_trained(arguments, variant, seed),)
-                    practising.append(Job(name, practice_job, arguments, needs, machine))
+                    practising.append(Job(name, practice_job, arguments, needs, machine, runs / name))
             needed = {need for job in practising for need in job.needs}
             needed |= {need for job in trainings if job.name in needed for need in job.needs}
             jobs += [job for job in trainings if job.name in needed] + practising
@@ -281,10 +281,10 @@ def _trainings(variant: str, seed: int, preset: str, data: Path, runs: Path, mac
     arguments |= {"seed": seed, **VARIANTS[variant]}
     taken = {half: pretrain_name(other, seed) for half, other in TAKEN.get(variant, {}).items()}
     arguments |= {"taken": {half: str(runs / other) for half, other in taken.items()}} if taken else {}
-    jobs = [Job(name, pretrain_job, arguments, tuple(taken.values()), machine)]
+    jobs = [Job(name, pretrain_job, arguments, tuple(taken.values()), machine, runs / name)]
     if variant == "full":
         also = {**arguments, "also": list(BASELINES)}
-        jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), machine))
+        jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), machine, runs / name))
     return jobs
 
 

@@ -239,14 +239,23 @@ class SaliencyFigure(ABC):
         )
         return FigureTable(f"{self.title}: share of the heat on plug and socket", columns, rows, notes)
 
-    def picture(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str]) -> bytes:
-        """The figure as PNG: for each connector images, and below them both maps. Of the first seed that is done."""
-        blocks = []
+    def picture(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str]) -> bytes | None:
+        """The figure as PNG: for each connector images, and below them both maps. Of the first seed that is done.
+
+        Returns:
+            None where the maps are not there: they stay in the jobs' folders and do not travel with the results.
+
+        Raises:
+            DataError: a file of maps is damaged.
+        """
+        maps = {}
         for connector in connectors:
             done = [name for seed in seeds if (name := self._job_name(connector, seed)) in results]
             if done:
-                blocks.append((CONNECTORS.get(connector, connector), *self._rows(Path(results[done[0]]["maps"]))))
-        return draw_rows(blocks)
+                maps[CONNECTORS.get(connector, connector)] = Path(results[done[0]]["maps"])
+        if not all(path.exists() for path in maps.values()):
+            return None
+        return draw_rows([(title, *self._rows(path)) for title, path in maps.items()])
 
     def _rows(self, path: Path) -> tuple[list[str], list[np.ndarray]]:
         try:
