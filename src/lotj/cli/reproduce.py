@@ -78,11 +78,11 @@ class Command:
     data: Path | None = None
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     seeds: tuple[int, ...] = ()
-    """Training seeds; by default 0 and 1, in table4 0 to 4. Robots alternate with them, but for table4."""
+    """Training seeds; by default 0 and 1, in table4 0 to 4, in parts 0. Robots alternate with them, but for table4."""
     connectors: tuple[str, ...] = ()
     """All but table4: connectors; by default the paper's four, in parts four of the validation connectors."""
-    trials: int = 200
-    """All but table4: trials of practice."""
+    trials: int | None = None
+    """All but table4: trials of practice; by default 200, in parts 100, after which its ways differ more."""
     evaluation_trials: int = 20
     """All but table4: trials of each evaluation."""
     splits: int = 2
@@ -159,9 +159,10 @@ class Command:
 
         preset = find_preset(self.preset)
         for name in ("trials", "evaluation_trials", "splits", "steps", "looks", "workers"):
-            if getattr(self, name) < 1:
+            number = getattr(self, name)
+            if number is not None and number < 1:
                 raise SettingsError(f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
-        seeds = self.seeds or (tuple(range(5)) if self.table == "table4" else (0, 1))
+        seeds = self.seeds or {"table4": (0, 1, 2, 3, 4), "parts": (0,)}.get(self.table, (0, 1))
         if len(set(seeds)) < len(seeds) or min(seeds) < 0:
             raise SettingsError(f"seeds {seeds}: none twice, none negative")
         for connector in self.connectors:
@@ -178,7 +179,7 @@ class Command:
         figure, runs = FIGURES.get(self.table), self.runs or Path("runs") / f"reproduce-{preset.name}"
         comparison = COMPARISONS[figure.learning if figure else self.table]
         connectors = self.connectors or comparison.connectors
-        sizes = (self.trials, self.evaluation_trials)
+        sizes = (self.trials or (100 if self.table == "parts" else 200), self.evaluation_trials)
         # While trainings run, often no more jobs than seeds are ready.
         training = {"threads": max(1, cores // min(self.workers, len(seeds))), "device": device}
         jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors, machine, training)
