@@ -61,6 +61,10 @@ class _Plan:
             )
 
 
+def _holds_data(folder: Path) -> bool:
+    return (folder / "meta.json").exists()
+
+
 @dataclass(frozen=True)
 class Command:
     """Do what a table or figure of the paper needs and is not done yet, and write it: a table as text, CSV and HTML, a
@@ -82,7 +86,7 @@ class Command:
     connectors: tuple[str, ...] = ()
     """All but table4: connectors; by default the paper's four, in parts four of the validation connectors."""
     trials: int | None = None
-    """All but table4: trials of practice; by default 200, in parts 100, after which its ways differ more."""
+    """All but table4: trials of practice; by default 200, in parts 100."""
     evaluation_trials: int = 20
     """All but table4: trials of each evaluation."""
     splits: int = 2
@@ -116,9 +120,8 @@ class Command:
         if not self.show:
             announce_renderer(console)
         out = self.out or Path("results") / f"reproduce-{self.preset}"
-        results = read_results(jobs, out)
-        data = self._data()
-        if len(results) < len(jobs) and not self.show and not (data / "meta.json").exists():
+        results, data = read_results(jobs, out), self._data()
+        if len(results) < len(jobs) and not self.show and not _holds_data(data):
             raise SettingsError(
                 f"{data} holds no data set: `lotj collect --preset {self.preset} --data {data}` makes it"
             )
@@ -161,8 +164,10 @@ class Command:
         for name in ("trials", "evaluation_trials", "splits", "steps", "looks", "workers"):
             number = getattr(self, name)
             if number is not None and number < 1:
-                raise SettingsError(f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
-        seeds = self.seeds or {"table4": (0, 1, 2, 3, 4), "parts": (0,)}.get(self.table, (0, 1))
+                raise SettingsError(f"{name.replace('_', '-')} {number}: must be at least 1")
+        figure = FIGURES.get(self.table)
+        comparison = COMPARISONS.get(figure.learning if figure else self.table)
+        seeds = self.seeds or (comparison.seeds if comparison else reward_ablation.SEEDS)
         if len(set(seeds)) < len(seeds) or min(seeds) < 0:
             raise SettingsError(f"seeds {seeds}: none twice, none negative")
         for connector in self.connectors:
@@ -170,16 +175,15 @@ class Command:
         data = self._data()
         cores, device = os.cpu_count() or 1, find_device(self.device)
         machine = {"threads": max(1, cores // self.workers), "device": device}
-        if self.table == "table4":
+        if comparison is None:
             splits = range(self.splits)
-            for split in splits if (data / "meta.json").exists() else ():
+            for split in splits if _holds_data(data) else ():
                 reward_ablation.choose_split(data, split)
             jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, machine)
             return _Plan(jobs, lambda results: reward_ablation.table(results, seeds, splits))
-        figure, runs = FIGURES.get(self.table), self.runs or Path("runs") / f"reproduce-{preset.name}"
-        comparison = COMPARISONS[figure.learning if figure else self.table]
+        runs = self.runs or Path("runs") / f"reproduce-{preset.name}"
         connectors = self.connectors or comparison.connectors
-        sizes = (self.trials or (100 if self.table == "parts" else 200), self.evaluation_trials)
+        sizes = (self.trials or comparison.trials, self.evaluation_trials)
         # While trainings run, often no more jobs than seeds are ready.
         training = {"threads": max(1, cores // min(self.workers, len(seeds))), "device": device}
         jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors, machine, training)

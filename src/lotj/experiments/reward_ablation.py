@@ -30,6 +30,9 @@ PAPER: dict[Variant, int] = {"daib": 88, "dann": 71, "daib-lambda0": 77, "vib": 
 TRAIN, HELD_OUT = 25, 5
 """Connectors trained on, and held out (LOTJ section VI-B)."""
 
+SEEDS = (0, 1, 2, 3, 4)
+"""Of the trainings, unless a command says otherwise."""
+
 COLUMNS = {
     "accuracy": "accuracy",
     "best_accuracy": "at the best threshold",

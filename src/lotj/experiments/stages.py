@@ -164,13 +164,8 @@ def practice_phase(
     to stop after, if not the last."""
     part, domain = find_connector(connector), make_domain(connector, robot, domain_seed)
     train = open_split(Path(pretrained.config["data"]), "train")
-    variants = _variants(connector)
-    seen = [d.connector for d in train.domains if variants & _variants(d.connector)]
-    if seen and part.split != "train":
-        raise SettingsError(
-            f"{connector}: {seen[0]!r} in the training data is a close variant of it, so the result would not be "
-            "that of an unseen connector; collect without it"
-        )
+    if part.split != "train":
+        _refuse_seen(connector, train)
     settings = {
         "connector": connector,
         "connector_title": part.title,
@@ -208,6 +203,16 @@ def practice_phase(
         machine.close()
     _add_timing(run, "practice", time.perf_counter() - started)
     return run, result
+
+
+def _refuse_seen(connector: str, train: Dataset) -> None:
+    variants = _variants(connector)
+    seen = [d.connector for d in train.domains if variants & _variants(d.connector)]
+    if seen:
+        raise SettingsError(
+            f"{connector}: {seen[0]!r} in the training data is a close variant of it, so the result would not be "
+            "that of an unseen connector; collect without it"
+        )
 
 
 def _pretrain_commands(run: Run) -> list[str]:
@@ -292,12 +297,16 @@ def evaluate_phase(
             results.append(result)
     finally:
         env.close()
-    films = {_WHEN[result.name]: _film(result, agents[result.name], reward) for result in results if result.films}
-    if films:
-        path = run.path / "filmstrips.npz"
-        save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
+    _add_films(run, {_WHEN[r.name]: _film(r, agents[r.name], reward) for r in results if r.films})
     _add_timing(run, "evaluate", time.perf_counter() - started)
     return results
+
+
+def _add_films(run: Run, films: Mapping[str, FilmStrip]) -> None:
+    """Beside those that the run has."""
+    if films:
+        path = run.path / "filmstrips.npz"
+        save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | dict(films))
 
 
 def _policy(name: str, run: Run, pretrained: Run, device: str) -> IQL | SAC:
