@@ -1,0 +1,95 @@
+"""Tiny runs of the whole chain, compared with recorded numbers: what a change does to any of them is seen at once.
+
+A change that is meant to leave everything as it is leaves these numbers. One that is not writes them anew, with
+``python tests/test_fingerprint.py``, and its commit message says what has changed and why.
+"""
+
+import csv
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import lotj.sim  # noqa: F401  # isort: skip
+import numpy as np
+import pytest
+import torch
+
+from lotj.agents.iql_config import IQLConfig
+from lotj.envs.insertion import InsertionEnv
+from lotj.experiments.stages import open_split
+from lotj.nets.bottleneck import BottleneckConfig
+from lotj.nets.encoder import EncoderConfig
+from lotj.rewards.classifier import RewardConfig
+from lotj.robots.simulated import SimulatedRobot
+from lotj.runs import Run
+from lotj.training.collect import CollectConfig, collect
+from lotj.training.practice import practice
+from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_features import FeatureConfig
+from lotj.training.pretrain import pretrain
+from lotj.training.pretrain_config import PretrainConfig
+
+RECORDED = Path(__file__).parent / "fingerprints" / "chain.csv"
+TOLERANCE = 0.02
+"""Relative. Processors and renderers differ in last bits, which a few updates do not make much of."""
+
+
+def fingerprint(folder: Path) -> dict[str, float]:
+    """Numbers of a tiny collection, pretraining and practice on the bench, all in single precision."""
+    torch.set_num_threads(1)
+    found: dict[str, float] = {}
+    settings = CollectConfig(image_size=32, expert_episodes=2, near_miss_share=0.5, recover_episodes=1)
+    collect(folder / "data", ("usb-a", "peg-round-8", "duplo-2x2"), settings, workers=1)
+    train, validation = (open_split(folder / "data", split) for split in ("train", "validation"))
+    for name, data in (("train", train), ("validation", validation)):
+        found[f"{name} episodes"], found[f"{name} frames"] = len(data), data.n_frames
+        found[f"{name} successes"] = int(data.frame_success.sum())
+        found[f"{name} actions"] = float(np.nanmean(np.abs(data.frame_action)))
+        found[f"{name} positions"] = float(np.abs(data.frame_state[:, :3]).mean())
+        found[f"{name} pixels"] = float(data.images(np.arange(data.n_frames)).mean())
+    encoder = EncoderConfig(image_size=32, width=8, stages=1)
+    bottleneck = BottleneckConfig(invariant_dim=16, specific_dim=4, domain_hidden=(8,))
+    reward = RewardConfig(encoder=encoder, bottleneck=bottleneck, steps=6, batch=16, warmup=2)
+    iql = IQLConfig(encoder=encoder, bottleneck=bottleneck, half_precision=False)
+    run = Run.create(folder / "runs", "pretrain", {}, seed=0)
+    config = PretrainConfig(steps=6, batch=16, warmup=2, log_every=6)
+    model, agent = pretrain(train, validation, reward, iql, config, run, live=False)
+    found |= {f"reward {name}": value for name, value in run.metrics("reward")[-1].items()}
+    found |= {f"agent {name}": value for name, value in run.metrics("agent")[-1].items()}
+    run = Run.create(folder / "runs", "practice", {}, seed=0)
+    robot = SimulatedRobot(InsertionEnv("usb-b", image_size=32, end_on_success=False))
+    features = FeatureConfig(transitions=64, views=1, cache=None)
+    settings = PracticeConfig(trials=4, max_steps=6, batch_size=16, warmup_trials=1, features=features, threads=1)
+    practice(robot, agent, model, train, settings, run, live=False)
+    robot.close()
+    for row in run.metrics():
+        found |= {f"trial {row['trial']} {name}": value for name, value in row.items()}
+    timed = ("second", "time")
+    return {name: float(value) for name, value in found.items() if not any(word in name for word in timed)}
+
+
+def test_the_chain_gives_the_recorded_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lotj.nets.precision.fast_dtype", lambda kind: None)
+    with RECORDED.open(newline="") as file:
+        recorded = {row["name"]: float(row["value"]) for row in csv.DictReader(file)}
+    found = fingerprint(tmp_path)
+    assert found.keys() == recorded.keys()
+    wrong = {k: (found[k], v) for k, v in recorded.items() if found[k] != pytest.approx(v, rel=TOLERANCE, abs=1e-3)}
+    assert not wrong
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    import lotj.nets.precision
+
+    lotj.nets.precision.fast_dtype = lambda device_type: None
+    with tempfile.TemporaryDirectory() as name:
+        rows = fingerprint(Path(name))
+    with RECORDED.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("name", "value"))
+        writer.writerows((key, f"{value:.6g}") for key, value in rows.items())
+    sys.stdout.write(f"{len(rows)} numbers in {RECORDED}\n")
