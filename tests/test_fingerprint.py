@@ -7,7 +7,6 @@ A change that is meant to leave everything as it is leaves these numbers. One th
 import csv
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
