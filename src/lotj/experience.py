@@ -1,126 +1,110 @@
-"""What a robot lives through: episodes as they are recorded and batches as they are learnt from (NumPy only)."""
+"""What a robot lives through: episodes as they are recorded, batches as they are learnt from (NumPy only).
+
+The same for prior data, practice and evaluation, whatever the task. Nothing here knows how many axes an action has or
+what an observation shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-ACTION_DIM = 3
-"""Actions are relative Cartesian motions (x, y, z) in [-1, 1]; the robot states the scale in metres."""
+SUCCESS = "success"
+"""Note of an episode whose frames are labelled, (T+1,) bool: the task is accomplished in this frame. A success is
+absorbing: nothing that starts in one is learnt from, however long the episode was recorded."""
 
-STATE_NAMES = ("x", "y", "z", "fx", "fy", "fz")
-"""Columns of `Episode.state`: plug origin in the socket frame [m] (z = 0 when seated, positive outside)
-and the contact force on the plug [N] in the same frame. Ground truth: for labels, baselines and evaluation only."""
-
-STATE_DIM = len(STATE_NAMES)
-
-SCENARIOS = ("near", "far")
-"""`near`: start within +-10 mm of the socket axis; `far`: start in the 10-20 mm box (LOTJ, section VI-A)."""
-
-KINDS = ("expert", "press", "withdraw", "half", "recover")
-"""How an episode came about. `expert`: the paper's scripted expert (section IV). `recover`: the same expert taking over
-where a `press` has left the plug. The near misses: `press`, a wrong calibration by 1-30 mm and pressing there;
-`withdraw`, inserted and pulled out again; `half`, held at a partial depth."""
-
-NEAR_MISSES = ("press", "withdraw", "half")
-"""The kinds whose frames, where they are no success, look most like one."""
-
-
-def is_kind(kinds: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
-    """(N,) bool: which of (N,) indices into `KINDS` are of a wanted kind."""
-    return np.isin(kinds, [KINDS.index(kind) for kind in wanted])
+PRACTISED = -1
+"""`Batch.task` of what is being practised; prior data count from 0."""
 
 
 @dataclass(frozen=True)
-class Domain:
-    """One connector with one look, mount and robot, fixed by a seed.
+class Task:
+    """Where episodes come from: one environment with everything that is fixed from episode to episode (a *domain*).
 
     Attributes:
-        name: unique, e.g. ``usb-a-2-0.sawbot.17``.
-        connector: catalogue name.
-        family: family of the connector.
-        robot: name of the robot.
-        seed: fixes everything else (clamp pose, in-hand pose, camera, lights, materials, clutter).
+        name: unique within a data set, e.g. ``usb-b.duo.0``; also the name of a folder.
+        env: name of the environment, e.g. ``insertion/usb-b``.
         split: ``train``, ``validation`` or ``test``.
+        attributes: what else tells it from others (JSON values), e.g. connector, family, robot, seed.
     """
 
     name: str
-    connector: str
-    family: str
-    robot: str
-    seed: int
-    split: str
+    env: str
+    split: str = "train"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episode:
-    """One finished episode of T steps, thus T+1 frames. Frames are stored once: the next frame of step t is frame t+1.
+    """One finished episode of T steps, thus T+1 frames. What is observed is stored once: step t leads from frame t to
+    frame t+1.
 
     Attributes:
-        frames: (T+1, H, W, 3) uint8.
-        actions: (T, 3) float32 in [-1, 1]; action t leads from frame t to frame t+1.
-        success: (T+1,) bool, true success of each frame. A *near miss* may go on after success; the expert ends there.
-        state: (T+1, STATE_DIM) float32, see `STATE_NAMES`.
-        terminated: the last frame is a true success and the episode ended because of it.
-        truncated: the episode ended by the time limit (the value of the last frame still bootstraps).
+        observation: name -> (T+1, ...), e.g. ``image`` (T+1, V, H, W, 3) uint8 of V cameras, ``state``, ``goal``.
+        action: (T, A) float32, as the environment takes it.
+        reward: (T,) float32, of the step that leads to the next frame.
+        terminated: the last step ended the task: it was accomplished, or made impossible.
+        truncated: the last step was cut off by a limit; its value goes on (the last frame still bootstraps).
+        task: name of the `Task`.
+        kind: how it came about, e.g. ``expert`` or ``practice``; each environment has its own.
+        seed: of its start; with `kind` it names the episode within its task.
+        notes: name -> (T+1, ...), what the robot itself knows of each frame, e.g. `SUCCESS`, ``score``.
+        truth: name -> (T+1, ...), what only a simulator knows. In a file of its own, and in no batch unless named.
     """
 
-    frames: np.ndarray
-    actions: np.ndarray
-    success: np.ndarray
-    state: np.ndarray
+    observation: Mapping[str, np.ndarray]
+    action: np.ndarray
+    reward: np.ndarray
     terminated: bool
     truncated: bool
-    domain: str
-    scenario: str
+    task: str
     kind: str
     seed: int
+    notes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    truth: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        steps = len(self.actions)
-        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
-            raise ValueError(f"frames must be uint8 (T+1, H, W, 3), not {self.frames.dtype} {self.frames.shape}")
-        if not len(self.frames) == len(self.success) == len(self.state) == steps + 1:
-            raise ValueError(
-                f"{steps} actions need {steps + 1} frames, labels and states, not "
-                f"{len(self.frames)}, {len(self.success)}, {len(self.state)}"
-            )
-        if self.kind not in KINDS:
-            raise ValueError(f"kind {self.kind!r} is not one of {KINDS}")
+        steps = len(self.action)
+        if self.action.ndim != 2 or self.reward.shape != (steps,):
+            raise ValueError(f"actions {self.action.shape}, rewards {self.reward.shape}: must be (T, A) and (T,)")
+        if not steps or not self.observation:
+            raise ValueError(f"an episode of {steps} steps that observes {sorted(self.observation)}: at least one each")
+        if self.terminated and self.truncated:
+            raise ValueError("an episode is terminated or truncated, not both")
+        for group in (self.observation, self.notes, self.truth):
+            for name, values in group.items():
+                if len(values) != steps + 1:
+                    raise ValueError(f"{steps} actions need {steps + 1} frames of {name!r}, not {len(values)}")
 
     def __len__(self) -> int:
         """Number of steps T."""
-        return len(self.actions)
+        return len(self.action)
 
 
 @dataclass
 class Batch:
-    """B transitions. Arrays are NumPy or torch (the learner moves them); observations are images or cached features.
+    """B transitions. Arrays are NumPy as a `Replay` gives them; the learner makes tensors of them.
 
     Attributes:
-        observation: (B, H, W, 3) uint8 images, or a mapping name -> (B, ...) of cached features.
-        action: (B, 3) float32.
-        reward: (B,) float32, 1 for success in the *next* frame, else 0.
+        observation: name -> (B, ...).
+        action: (B, A) float32.
+        reward: (B,) float32.
         terminated: (B,) bool; only these cut the bootstrap.
-        truncated: (B,) bool; time limits, which keep bootstrapping.
-        next_observation: like `observation`.
-        domain: (B,) int64, index of the domain; -1 for the domain being practised.
-        policy: (B,) bool, the rows that the policy is to learn from; None for all. Values are learnt from all.
-        position: (B, 3) of the plug in the socket frame [m], where the data know it; None in practice.
+        next_observation: name -> (B, ...).
+        task: (B,) int64, which task of the prior data; `PRACTISED` for the one being practised.
+        columns: name -> (B, ...), what an agent asks for besides: ``imitate``, ``demo``, ``weight``, ``position`` ...
     """
 
-    observation: Any
+    observation: Mapping[str, Any]
     action: Any
     reward: Any
     terminated: Any
-    truncated: Any
-    next_observation: Any
-    domain: Any
-    policy: Any = None
-    position: Any = None
+    next_observation: Mapping[str, Any]
+    task: Any
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.action)
