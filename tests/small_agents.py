@@ -87,6 +87,12 @@ def weights(learner: Learner, module: str) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in learner.algorithm.get_submodule(module).named_parameters()}
 
 
+def noise_of(seed: int, update: int) -> torch.Generator:
+    """The random numbers that an update draws, where its front draws none."""
+    number = np.random.SeedSequence((seed, update)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(number >> np.uint64(1)))
+
+
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     file = io.BytesIO()
     torch.save(state, file)
