@@ -53,5 +53,5 @@ class RobotError(LotjError):
     exit_code = 6
 
 
-class DislodgedError(RobotError):
-    """The part has slipped out of the fingers: the trial is void, the next reset grasps it anew."""
+class LostError(RobotError):
+    """The robot has noticed that its part is lost, e.g. slipped in the fingers; the next reset grasps it anew."""

@@ -18,6 +18,9 @@ SUCCESS = "success"
 """Note of an episode whose frames are labelled, (T+1,) bool: the task is accomplished in this frame. A success is
 absorbing: nothing that starts in one is learnt from, however long the episode was recorded."""
 
+Observation = Mapping[str, np.ndarray]
+"""What is observed at a time: name -> array, e.g. ``image`` (V, H, W, 3) uint8 of V cameras."""
+
 PRACTISED = -1
 """`Batch.task` of what is being practised; prior data count from 0."""
 
