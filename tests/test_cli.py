@@ -19,7 +19,10 @@ import pytest
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.cli import COMMANDS, main, parse
+from lotj.cli.collect import recorded_episodes
 from lotj.cli.job import begun_run
+from lotj.data.store import EpisodeWriter
+from lotj.envs.insertion import make_domain
 from lotj.errors import RendererError
 from lotj.experiments.presets import find_preset
 from lotj.rewards.classifier import RewardConfig
@@ -207,6 +210,17 @@ def test_changed_flags_ask_for_the_same_settings() -> None:
     assert parse(["pretrain", "--preset", "laptop", *flags]).iql == paper.iql  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("discarded", [0, 1])
+def test_collect_counts_what_is_there_before_the_first_finished_episode(tmp_path: Path, discarded: int) -> None:
+    """Stopped that early, or with nothing but a lost plug, the same command must go on."""
+    with EpisodeWriter(tmp_path, make_domain("usb-a"), 32, {}) as writer:
+        assert recorded_episodes(tmp_path) == 0
+        for seed in range(discarded):
+            writer.discard("expert", "near", seed, "dislodged")
+    assert recorded_episodes(tmp_path) == discarded
+    assert recorded_episodes(tmp_path / "nowhere") == 0
+
+
 def test_flags_that_do_not_exist_end_with_code_2() -> None:
     done = lotj("data", "info", "--rot", "x")
     assert done.returncode == 2
@@ -264,7 +278,8 @@ def test_a_fault_of_lotj_is_one_line_and_a_traceback_only_on_request(tmp_path: P
     assert "Traceback" in loud.stderr and loud.returncode != 0
 
 
-def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_its_kin_are_one_line_and_exit_code_130(tmp_path: Path, stop: signal.Signals) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import lotj.cli.doctor as d, time\ndef run(self):\n    print('here', flush=True); time.sleep(60)\n"
         "d.Command.run = run\n"
@@ -275,10 +290,23 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "here\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.splitlines() == ["stopped"]
+
+
+def test_a_hangup_is_ignored_where_nohup_says_so(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import lotj.cli.doctor as d, os, signal\ndef run(self):\n    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print('goes on')\nd.Command.run = run\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    ignored = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    command = [sys.executable, "-m", "lotj", "doctor"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=ignored)
+    assert (done.returncode, done.stdout) == (0, "goes on\n")
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -32,7 +33,7 @@ COMMANDS = {
 """Name and one line of each command, in the order of the help."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as shells have it, and after SIGTERM and SIGHUP, which end a command likewise."""
 
 
 class Command(Protocol):
@@ -49,11 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``lotj``; those of the process by default.
 
     Returns:
-        The exit code: 0, that of the error, 130 after Ctrl-C, 1 after a fault of lotj itself.
+        The exit code: 0, that of the error, `INTERRUPTED`, 1 after a fault of lotj itself.
     """
     # Torch's threads wait for each other thousands of times in an update. They spin for some microseconds before they
     # sleep: not at all costs a third of the speed on two cores, for long takes others' turn where cores are short.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # A queue's time limit, `docker stop` and a closed terminal end a command like Ctrl-C, unless `nohup` forbids it.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) == signal.SIG_DFL:
+            signal.signal(name, signal.default_int_handler)
     words = list(sys.argv[1:] if arguments is None else arguments)
     interrupted = "stopped"
     try:

@@ -114,9 +114,9 @@ def planned_episodes(preset: Preset) -> int:
 
 def recorded_episodes(data: Path) -> int:
     """Episodes that a data set holds already, discarded ones too; 0 if there is none yet."""
-    from lotj.data.dataset import Dataset
+    from lotj.data import layout
 
-    if not (data / "meta.json").exists():
+    if not (data / layout.META).exists():
         return 0
-    dataset = Dataset.open(data)
-    return len(dataset) + sum(reasons.total() for reasons in dataset.discarded.values())
+    folders = [layout.domain_folder(data, name) for name in layout.domain_names(data)]
+    return sum(len(layout.read_index(folder / layout.INDEX).finished) for folder in folders)
