@@ -122,7 +122,9 @@ def test_domains_alternate_or_cover_the_robots() -> None:
 
 @pytest.mark.parametrize(
     "settings,word",
-    [({"near_miss_share": 1.0}, "near_miss_share"), ({"expert_episodes": 0}, "expert_episodes"),
+    [({"near_miss_share": 1.0}, "near_miss_share"), ({"image_size": 8}, "image_size 8: must be between 16 and 1024"),
+     ({"noise": float("nan")}, "noise nan: must be between 0 and 1"), ({"seed": 2**32}, "seed 4294967296: must be"),
+     ({"expert_episodes": 0}, "expert_episodes"),
      ({"recover_episodes": -1}, "recover_episodes"),
      ({"robots_per_connector": 3}, "robots_per_connector = 3: must be 1 to 2, since robots = duo trio"),
      ({"robots": ("uno",), "robots_per_connector": 2}, "unknown robot 'uno'; known are duo, trio"),

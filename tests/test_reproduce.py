@@ -246,7 +246,7 @@ def test_a_positive_is_a_seated_plug() -> None:
 @pytest.mark.parametrize(
     "words,line",
     [
-        (["--seeds", "0", "0"], "seeds (0, 0): none twice, none negative"),
+        (["--seeds", "0", "0"], "seeds (0, 0): each must be named once"),
         (["--trials", "0"], "trials 0: must be at least 1"),
         (["--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
         (["--connectors", "europlag"], "unknown connector 'europlag'; nearest: europlug"),

@@ -8,8 +8,10 @@ one line.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
+import math
 import os
 import signal
 import sys
@@ -100,7 +102,21 @@ def parse(words: list[str]) -> Command:
 
     command: Any = importlib.import_module(f"lotj.cli.{name}").Command
     options = {"default": command.default_for(flags)} if hasattr(command, "default_for") else {}
-    return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
+    asked = tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
+    _check_numbers(asked)
+    return asked
+
+
+def _check_numbers(settings: Any, prefix: str = "--") -> None:
+    """Raises SettingsError for a number that is not finite, or below 0: no flag of any command means anything there."""
+    for field in dataclasses.fields(settings):
+        value, nameless = getattr(settings, field.name), field.name in ("settings", "what")
+        name = prefix if nameless else prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value, name if nameless else f"{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, (int, float)) and not 0 <= number < math.inf:
+                raise SettingsError(f"{name} {number}: must be finite and not negative")
 
 
 def _print_help() -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lotj.cli.job import announce_renderer, flag_value
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_number
 from lotj.experiments.presets import Preset, find_preset
 from lotj.training.collect import CollectConfig
 
@@ -58,8 +58,9 @@ class Command:
                 f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "
                 "the same, one data set holds one size"
             )
-        if self.workers is not None and self.workers < 1:
-            raise SettingsError(f"workers {self.workers}: must be at least 1")
+        for name in ("workers", "training_connectors"):
+            if getattr(self, name) is not None:
+                check_number(name.replace("_", "-"), getattr(self, name), 1)
         console = Console()
         announce_renderer(console)
         preset = dataclasses.replace(

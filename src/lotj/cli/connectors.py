@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lotj.errors import SettingsError
+from lotj.errors import check_number
 from lotj.sim.connector import Connector, Feature, catalogue, find_connector, training_connectors
 
 
@@ -75,8 +75,7 @@ class Sheet:
     def run(self) -> None:
         """Render and write it."""
         for name, value in (("size", self.size), ("columns", self.columns)):
-            if not 1 <= value <= 2000:
-                raise SettingsError(f"--{name} {value}: must be between 1 and 2000")
+            check_number(f"--{name}", value, 1, 2000)
         from lotj.files import atomic_file
         from lotj.sim.gallery import contact_sheet
 

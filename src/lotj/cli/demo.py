@@ -18,7 +18,7 @@ from lotj.cli.job import (
     print_alarm,
     results_table,
 )
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_seed
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run
 
@@ -50,6 +50,7 @@ class Command:
     def run(self) -> None:
         """Do all phases in turn."""
         preset, console = find_preset(self.preset), Console()
+        check_seed(self.seed)
         check_connector(self.connector, console)
         check_scenario(self.scenario)
         device = find_device(self.device)

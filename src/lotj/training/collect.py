@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from lotj.controllers.expert import Expert, Partial, Press
 from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import InsertionEnv, make_domain
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_number, check_seed
 from lotj.experience import KINDS, SCENARIOS, Domain, Episode
 from lotj.processes import CONTEXT, shared_object, worker_pool
 from lotj.sim.arm import find_arm
@@ -51,12 +52,12 @@ class CollectConfig:
     """Shifts every domain and episode seed."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.near_miss_share < 1.0:
-            raise SettingsError(f"near_miss_share = {self.near_miss_share}: must be in [0, 1)")
-        if self.expert_episodes < 1:
-            raise SettingsError(f"expert_episodes = {self.expert_episodes}: must be at least 1")
-        if self.recover_episodes < 0:
-            raise SettingsError(f"recover_episodes = {self.recover_episodes}: must not be negative")
+        check_seed(self.seed)
+        check_number("image_size", self.image_size, 16, 1024)
+        for name in ("expert_episodes", "looks_per_connector", "max_steps"):
+            check_number(name, getattr(self, name), 1)
+        for name, most in (("recover_episodes", math.inf), ("noise", 1), ("near_miss_share", 0.95)):
+            check_number(name, getattr(self, name), 0, most)
         for robot in self.robots:
             find_arm(robot)
         if len(set(self.robots)) < len(self.robots):
