@@ -15,15 +15,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.cli import COMMANDS, main, parse
 from lotj.cli.collect import recorded_episodes
-from lotj.cli.job import begun_run
+from lotj.cli.job import begun_run, results_table
 from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import make_domain
 from lotj.errors import RendererError
+from lotj.evaluation import EvaluationResult
 from lotj.experiments.presets import find_preset
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, changed_flags, restore_settings
@@ -257,7 +260,7 @@ def test_a_bad_connector_file_names_field_value_and_rule(tmp_path: Path, capsys:
     path.write_text(re.sub(r"insertion_depth_mm = \S+", "insertion_depth_mm = 500", text))
     code, line = one_line(capsys, "connectors", "show", str(path))
     assert code == 2
-    assert "insertion_depth_mm = 500: must be between" in line
+    assert "insertion_depth_mm = 500: must be a number between" in line
 
 
 def test_connectors_list_and_show_print_the_numbers_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,6 +289,36 @@ def test_show_names_the_source_of_each_feature_of_ones_own(tmp_path: Path, capsy
     assert "source          EN 50075" in head
     assert left.startswith("left, ") and left.endswith("\n  source          drawing 4711, sheet 2")
     assert right.startswith("right, ") and right.endswith("\n  source          see above\n")
+
+
+@pytest.mark.parametrize("odd", ["[rev b]", "[/x]", "[red]x[/red]"])
+def test_square_brackets_in_names_are_shown_as_they_are(
+    tmp_path: Path, odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "src/lotj/sim/catalogue/europlug.toml").read_text()
+    path = tmp_path / f"my {odd.replace('/', '')}.toml"
+    path.write_text(re.sub('title = ".*"', f'title = "Plug {odd}"', text).replace('"left"', f'"left {odd}"'))
+    assert main(["connectors", "show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"Plug {odd} (europlug)" in shown and f"left {odd}, on the plug" in shown
+    result = EvaluationResult(
+        "practice",
+        "After practice",
+        success=np.array([True, False]),
+        steps=np.ones(2, int),
+        seconds=np.ones(2),
+        peak_force_n=np.ones(2),
+        dislodged=np.zeros(2, bool),
+        seed=np.arange(2),
+        context={"connector": f"my {odd}.toml", "scenario": "near"},
+    )
+    Console(width=200).print(results_table([result]))
+    assert f"my {odd}.toml, near" in capsys.readouterr().out
+
+
+def test_an_error_shows_control_characters_and_does_not_send_them(capsys: pytest.CaptureFixture[str]) -> None:
+    _, line = one_line(capsys, "connectors", "show", "\x1b[31m\x07.toml")
+    assert r"\x1b[31m\x07.toml: no such file" in line
 
 
 def test_a_fault_of_lotj_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) -> None:

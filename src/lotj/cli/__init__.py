@@ -144,6 +144,6 @@ def _fail(message: str, code: int, error: BaseException) -> int:
     from rich.console import Console
 
     sys.stdout.flush()
-    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
     Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
     return code

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lotj.errors import check_number
@@ -52,11 +53,11 @@ class Show:
         """Print them."""
         connector = find_connector(self.name)
         console = Console(highlight=False, soft_wrap=True)
-        console.print(f"[bold]{connector.title}[/bold] ({connector.name})")
+        console.print(f"[bold]{escape(connector.title)}[/bold] ({connector.name})")
         for key, value in _facts(connector):
             console.print(f"  {key:<16}{value}", markup=False)
         for feature in connector.features:
-            console.print(f"\n[bold]{feature.name}[/bold], on the {feature.on}")
+            console.print(f"\n[bold]{escape(feature.name)}[/bold], on the {feature.on}")
             for key, value in _dimensions(feature):
                 console.print(f"  {key:<16}{value}", markup=False)
 

@@ -173,7 +173,8 @@ class Command:
         if len(set(seeds)) < len(seeds):
             raise SettingsError(f"seeds {seeds}: each must be named once")
         for connector in self.connectors:
-            find_connector(connector)
+            if find_connector(connector).name != connector:  # results are kept by name: a changed file would go unseen
+                raise SettingsError(f"connectors {connector}: must be in the catalogue; `lotj practice` takes files")
         data = self._data()
         cores, device = os.cpu_count() or 1, find_device(self.device)
         machine = {"threads": max(1, cores // self.workers), "device": device}
