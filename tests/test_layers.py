@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "lotj"
 
 LAYERS = (
     {"errors"},
-    {"experience", "geometry", "files"},
+    {"experience", "geometry", "files", "processes"},
     {"sim", "nets", "data", "runs"},
     {"envs", "controllers", "rewards", "agents", "goals"},
     {"robots"},
@@ -28,7 +28,7 @@ LAYERS = (
 
 MUJOCO_SIDE = {"sim", "envs", "controllers", "robots"}
 TORCH_SIDE = {"nets", "rewards", "agents", "goals", "runs"}
-SHARED = {"errors", "experience", "geometry", "files"}
+SHARED = {"errors", "experience", "geometry", "files", "processes"}
 
 FORBIDDEN = (
     {part: {"torch", "lotj.runs"} for part in MUJOCO_SIDE}

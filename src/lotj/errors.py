@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+MAX_SEED = 2**32 - 1
+"""Largest seed of anything: every generator takes it, and products with it stay 64-bit numbers."""
+
 
 class LotjError(Exception):
     """Base of every error that the command line prints as one line, without a traceback.
@@ -55,3 +60,15 @@ class RobotError(LotjError):
 
 class LostError(RobotError):
     """The robot has noticed that its part is lost, e.g. slipped in the fingers; the next reset grasps it anew."""
+
+
+def check_number(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raises SettingsError unless `value` is finite and in [low, high]."""
+    if not (low <= value <= high and value < math.inf):  # NaN is neither
+        rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+        raise SettingsError(f"{name} {value}: must be {rule}")
+
+
+def check_seed(seed: int, name: str = "seed") -> None:
+    """Raises SettingsError for a seed that not every generator takes."""
+    check_number(name, seed, 0, MAX_SEED)

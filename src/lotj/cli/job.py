@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lotj.errors import SettingsError
@@ -158,7 +159,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time and force."""
     context = results[0].context
     table = Table(
-        title=f"{context['connector']}, {context['scenario']}: true success of {len(results[0])} trials",
+        title=f"{escape(context['connector'])}, {context['scenario']}: true success of {len(results[0])} trials",
         title_justify="left",
     )
     table.add_column("controller")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
-import multiprocessing as mp
-import os
-import signal
+import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ import numpy as np
 from lotj.controllers.expert import Expert, Partial, Press
 from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import InsertionEnv, make_domain
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_number, check_seed
 from lotj.experience import KINDS, SCENARIOS, Domain, Episode
+from lotj.processes import CONTEXT, shared_object, worker_pool
 from lotj.sim.arm import find_arm
 
 RECOVERED_MISTAKE = (1e-3, 15e-3)
@@ -53,12 +52,12 @@ class CollectConfig:
     """Shifts every domain and episode seed."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.near_miss_share < 1.0:
-            raise SettingsError(f"near_miss_share = {self.near_miss_share}: must be in [0, 1)")
-        if self.expert_episodes < 1:
-            raise SettingsError(f"expert_episodes = {self.expert_episodes}: must be at least 1")
-        if self.recover_episodes < 0:
-            raise SettingsError(f"recover_episodes = {self.recover_episodes}: must not be negative")
+        check_seed(self.seed)
+        check_number("image_size", self.image_size, 16, 1024)
+        for name in ("expert_episodes", "looks_per_connector", "max_steps"):
+            check_number(name, getattr(self, name), 1)
+        for name, most in (("recover_episodes", math.inf), ("noise", 1), ("near_miss_share", 0.95)):
+            check_number(name, getattr(self, name), 0, most)
         for robot in self.robots:
             find_arm(robot)
         if len(set(self.robots)) < len(self.robots):
@@ -126,36 +125,20 @@ def collect(
             for progress in collect_domain(root, domain, config):
                 report(progress)
         return
-    context = mp.get_context("spawn")
-    queue: Any = context.Manager().Queue()
-    with futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_worker_signals) as pool:
-        jobs = {pool.submit(_collect_into_queue, root, domain, config, queue) for domain in domains}
-        try:
-            while jobs:
-                done, jobs = futures.wait(jobs, timeout=0.2, return_when=futures.FIRST_COMPLETED)
-                while not queue.empty():
-                    report(queue.get_nowait())
-                for job in done:
-                    job.result()
-        except BaseException:
-            for job in jobs:
-                job.cancel()
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
-        while not queue.empty():
-            report(queue.get_nowait())
+    queue = CONTEXT.SimpleQueue()
+    with worker_pool(workers, nice=5, shared=queue) as pool:
+        jobs = {pool.submit(_collect_shared, root, domain, config) for domain in domains}
+        while jobs:
+            done, jobs = futures.wait(jobs, timeout=0.2, return_when=futures.FIRST_COMPLETED)
+            while not queue.empty():
+                report(queue.get())
+            for job in done:
+                job.result()
 
 
-def _worker_signals() -> None:
-    """Ctrl-C reaches the parent only; it ends the workers, whose finished episodes are on disk."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(5)
-
-
-def _collect_into_queue(root: Path, domain: Domain, config: CollectConfig, queue: Any) -> None:
+def _collect_shared(root: Path, domain: Domain, config: CollectConfig) -> None:
     for progress in collect_domain(root, domain, config):
-        queue.put(progress)
+        shared_object().put(progress)
 
 
 def collect_domain(root: Path, domain: Domain, config: CollectConfig) -> Iterable[Progress]:
