@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class LotjError(Exception):
     """Base of every error that the command line prints as one line, without a traceback.
@@ -55,3 +58,9 @@ class RobotError(LotjError):
 
 class DislodgedError(RobotError):
     """The part has slipped out of the fingers: the trial is void, the next reset grasps it anew."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'usb-b'? ``, with a space behind it, or nothing where no known name is like `name`."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
