@@ -1,5 +1,5 @@
-"""Scripted experts of the Fetch tasks. They look at "state" and "goal" only, anew at every step, so that they go on after
-a disturbance and take up a block that was dropped; only `Slide` must remember."""
+"""Scripted experts of the Fetch tasks. They look at "state" and "goal" only, anew at every step, so that they go on
+after a disturbance and take up a block that was dropped; only `Slide` must remember."""
 
 from __future__ import annotations
 

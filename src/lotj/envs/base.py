@@ -61,14 +61,14 @@ def spec_of(env: gym.Env) -> Spec:
     return Spec.from_spaces(env.observation_space, env.action_space, env.metadata["render_fps"], max_steps)
 
 
-class GoalEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
+class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
     """A goal-conditioned environment of gymnasium-robotics, made to follow our contract.
 
     Action: Box(-1, 1, (A,)), theirs.
     Observation: float32 "goal" and "achieved_goal" (G,); "state" (S,), their "observation"; "image" (1, H, H, 3) uint8.
     Reward: 1 in the step in which the goal is first reached, else 0. Theirs is 0 as long as the goal is reached and -1
-    elsewhere (Fetch), or 1 and 0 (mazes). With `end_on_success` it is always `compute_reward` of the observation; without,
-    that stays 1 at the goal, and a learner that wants it paid at every step there relabels with it.
+    elsewhere (Fetch), or 1 and 0 (mazes). With `end_on_success` it is always `compute_reward` of the observation;
+    without, that stays 1 at the goal, and a learner that wants it paid at every step there relabels with it.
     `terminated` on success and when the object is lost; `truncated` after `max_steps`.
 
     Args:
@@ -115,14 +115,14 @@ class GoalEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self._paid = False
         self.action_space = gym.spaces.Box(-1.0, 1.0, inner.action_space.shape, np.float32)
         theirs = inner.observation_space
-        boxes = {name: _unbounded(theirs[key]) for name, key in self._names()}
+        boxes = {name: _unbounded(theirs[key].shape) for name, key in self._names()}
         if self._shows_image:
             boxes["image"] = gym.spaces.Box(0, 255, (1, image_size, image_size, 3), np.uint8)
         self.observation_space = gym.spaces.Dict(boxes)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start an episode; `options` are theirs."""
         super().reset(seed=seed)
         theirs, _ = self.inner.reset(seed=seed, options=options)
@@ -130,13 +130,15 @@ class GoalEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         observation = self._observe(theirs)
         return observation, self._info(observation)
 
-    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Act: (A,) in [-1, 1]; what lies outside is clipped."""
         if self._steps is None:
             raise gym.error.ResetNeeded("call reset() before step()")
         action = np.asarray(action, float)
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
-            raise SettingsError(f"action {action!r} must be {self.action_space.shape[0]} finite numbers in [-1, 1]")
+            raise SettingsError(
+                f"action {action!r}: must be finite numbers in [-1, 1] of shape {self.action_space.shape}"
+            )
         theirs, *_ = self.inner.step(np.clip(action, -1.0, 1.0))
         self._steps += 1
         observation = self._observe(theirs)
@@ -203,5 +205,5 @@ def free_camera(lookat: tuple[float, float, float], distance: float, azimuth: fl
     return camera
 
 
-def _unbounded(box: gym.spaces.Box) -> gym.spaces.Space:
-    return gym.spaces.Box(-np.inf, np.inf, box.shape, np.float32)
+def _unbounded(shape: tuple[int, ...]) -> gym.spaces.Space:
+    return gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
