@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 
 MAX_SEED = 2**32 - 1
 """Largest seed of anything: every generator takes it, and products with it stay 64-bit numbers."""
@@ -72,3 +74,9 @@ def check_number(name: str, value: float, low: float, high: float = math.inf) ->
 def check_seed(seed: int, name: str = "seed") -> None:
     """Raises SettingsError for a seed that not every generator takes."""
     check_number(name, seed, 0, MAX_SEED)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'usb-b'? ``, with a space behind it, or nothing where no known name is like `name`."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

@@ -9,7 +9,6 @@ one line.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import math
 import os
@@ -18,11 +17,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from lotj.errors import LotjError, SettingsError
+from lotj.errors import LotjError, SettingsError, did_you_mean
 
 COMMANDS = {
     "demo": "the whole job, small: collect, pretrain, practise on an unseen connector, evaluate, report",
     "connectors": "the catalogue: list it, show one connector's dimensions, draw them all",
+    "tasks": "what can be learnt: list all tasks, show one's observation, action and options",
     "collect": "record prior insertions of the training connectors with the scripted expert",
     "data": "look at recorded episodes: figures, film strips, checksums",
     "pretrain": "train the reward model and the policy on the recorded episodes",
@@ -95,9 +95,9 @@ def parse(words: list[str]) -> Command:
     """
     name, *flags = words
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown command {name!r}: {hint}`lotj --help` lists all {len(COMMANDS)}")
+        raise SettingsError(
+            f"unknown command {name!r}: {did_you_mean(name, COMMANDS)}`lotj --help` lists all {len(COMMANDS)}"
+        )
     import tyro
 
     command: Any = importlib.import_module(f"lotj.cli.{name}").Command

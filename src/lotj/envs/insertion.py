@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from lotj.controllers.expert import Expert
+from lotj.envs.base import Family
 from lotj.errors import SettingsError
 from lotj.experience import SCENARIOS, STATE_DIM, Domain
 from lotj.sim.arm import find_arm
 from lotj.sim.bench import RATE_HZ, STEP_LIMIT, Bench, Reading
-from lotj.sim.connector import find_connector
+from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.look import draw_look
 
 NEAR_BOX = 10e-3
@@ -181,3 +183,13 @@ def _check_settings(scenario: str, image_size: int, observation: str, max_steps:
         raise SettingsError(f"max_steps = {max_steps}: must be at least 1")
     if seed < 0:
         raise SettingsError(f"domain_seed = {seed}: must not be negative")
+
+
+FAMILY = Family(
+    name="insertion",
+    title="a robot plugs a connector in, seen by two wrist cameras; `lotj connectors list` has their dimensions",
+    members={part.name: part.title for part in catalogue().values()},
+    make=InsertionEnv,
+    expert=lambda env: Expert(np.random.default_rng(0), env.action_scale, env.bench.contact_height, noise=0.0),
+    others="FILE.toml",
+)
