@@ -19,8 +19,8 @@ class PracticeConfig:
     max_steps: int = 20
     """Steps after which a trial is truncated."""
     verify: Literal["score", "touch"] = "touch"
-    """What makes a predicted success one: `score`, the reward model's word (paper); `touch`, besides, that the plug then
-    gives way neither to a press nor to pushes sideways, as the camera shows it. If it does, the trial goes on."""
+    """What makes a predicted success one: `score`, the reward model's word (paper); `touch`, besides, that the plug
+    then gives way neither to a press nor to pushes sideways, as the camera shows it. If it does, the trial goes on."""
     hold_frames: int = 2
     """Number of frames in a row that must count as success before the trial ends with reward 1 (paper: 1). A plug some
     millimetres short of its seat already looks like a success: the step to the second frame brings it home."""
