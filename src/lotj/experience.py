@@ -150,6 +150,11 @@ class Recorder:
         return len(self.actions)
 
     @property
+    def first(self) -> Mapping[str, np.ndarray]:
+        """What was observed at the start."""
+        return self._groups[0][0]
+
+    @property
     def observation(self) -> Mapping[str, np.ndarray]:
         """What was observed last."""
         return self._groups[0][-1]

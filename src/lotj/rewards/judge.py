@@ -137,23 +137,27 @@ class OnePlace:
 
     def __init__(self, picture: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> None:
         self._picture = picture
-        self.places = Places()
+        self._places = Places()
+        self._elsewhere: set[int] = set()  # trials that ended in a place then known to be another
 
     def see(self, number: int, episode: Episode) -> None:
         """See `Judge.see`."""
         if episode.notes[CLAIM].any():
             end = claimed_step(episode)
-            frame = {name: values[end] for name, values in episode.observation.items()}
-            self.places.see(number, self._picture(frame), float(episode.notes[SCORE][end]))
+            picture = self._picture({name: values[end] for name, values in episode.observation.items()})
+            if self._places.elsewhere(picture):
+                self._elsewhere.add(number)
+            else:
+                self._places.see(number, picture, float(episode.notes[SCORE][end]))
 
     def elsewhere(self, observation: Mapping[str, np.ndarray]) -> bool:
         """Whether an observation shows a known place that is not the likeliest."""
-        return self.places.elsewhere(self._picture(observation))
+        return self._places.elsewhere(self._picture(observation))
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
         """See `Judge.verdict`."""
         end = claimed_step(episode)
-        if number in self.places.denied:
+        if number in self._places.denied | self._elsewhere:
             return Verdict(end, False, "another place")
         return Verdict(end, True)
 

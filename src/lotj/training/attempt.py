@@ -28,22 +28,18 @@ class Attempt:
         observe: what is recorded of an observation, e.g. with the features that the policy reads.
         score: of an observation, a probability.
         likely: whether the last of the (T+1,) valid scores so far completes what looks like success.
-        elsewhere: whether an observation shows a known place that is not the socket's.
         verify: press and push before a success is believed.
         max_steps: of the policy.
         free: how much the picture changes in free motion; None reads the running trial alone.
-        on_step: told the number of steps and the last score.
     """
 
     env: RobotEnv
     observe: Callable[[Observation], Observation]
     score: Callable[[Observation], float]
     likely: Callable[[np.ndarray], bool]
-    elsewhere: Callable[[Observation], bool]
     verify: bool
     max_steps: int
     free: FreeMotion
-    on_step: Callable[[int, float], None]
 
     def run(self, seed: int, act: Callable[[Observation], np.ndarray]) -> Recorder:
         """One trial from the pose of `seed`.
@@ -75,7 +71,6 @@ class Attempt:
         observation, _, _, _, info = self.env.step(action)
         lost = bool(info["lost"])
         trial.add(action, 0.0, self.observe(observation), self._notes(observation, touch, lost))
-        self.on_step(len(trial), float(trial.noted(SCORE)[-1]))
         return lost
 
     def _verified(self, trial: Recorder) -> bool:

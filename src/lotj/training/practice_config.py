@@ -61,11 +61,13 @@ class PracticeConfig:
     """Explore more where trials fail, see `lotj.training.exploration` (paper: no)."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
     """Which prior transitions are kept as features."""
+    save_every: int = 1
+    """Trials between checkpoints: more than these a kill does not cost."""
     threads: int = 2
     """Processor threads of the learner."""
 
     def __post_init__(self) -> None:
-        for name in ("trials", "max_steps", "hold_frames", "batch_size", "warmup_trials", "threads"):
+        for name in ("trials", "max_steps", "hold_frames", "batch_size", "warmup_trials", "save_every", "threads"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"practice {name} {getattr(self, name)}: must be at least 1")
         for name in ("updates_per_step", "withdrawals", "q_gradient_weight", "exploration_noise"):
