@@ -49,6 +49,10 @@ class Front(Checked, ABC):
             SettingsError: this front cannot see what the environment shows.
         """
 
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """Names of the observations that are read."""
+        return tuple(name for name in spec.observation if name.startswith(FEATURE))
+
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
         """Augmented, as training on prior data wants it; what is practised is left as it is (LOTJ section V-C).
 
@@ -82,6 +86,10 @@ class Pixels(Front):
     def paper(cls) -> Pixels:
         """LOTJ's: ResNet-18."""
         return cls(EncoderConfig(width=64, stages=4), feature_channels=0)
+
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """See `Front.reads`."""
+        return ("image",)
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """``image`` as (B, V, 3, H, W) float32 in [0, 1], channels-last in memory."""
@@ -139,6 +147,10 @@ class Vector(Front):
 
     names: tuple[str, ...] = ("state",)
     """Which, in this order."""
+
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """See `Front.reads`."""
+        return self.names
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """(B, ...) float32 each."""
