@@ -11,7 +11,7 @@ import numpy as np
 from lotj.controllers.expert import Expert
 from lotj.envs.base import Family
 from lotj.errors import SettingsError
-from lotj.experience import SCENARIOS, Domain
+from lotj.experience import Task
 from lotj.geometry import mosaic
 from lotj.sim.arm import find_arm
 from lotj.sim.bench import RATE_HZ, STEP_LIMIT, Bench, Reading
@@ -27,6 +27,9 @@ FAR_RING = (10e-3, 20e-3)
 
 START_HEIGHT = (4e-3, 10e-3)
 """Gap between plug and socket at the start [m]."""
+
+SCENARIOS = ("near", "far")
+"""`near`: start within +-10 mm of the socket axis; `far`: start in the 10-20 mm box (LOTJ, section VI-A)."""
 
 OBSERVATIONS = ("image", "state")
 
@@ -201,18 +204,11 @@ class InsertionEnv(gym.Env):
         }
 
 
-<<<<<<< HEAD
-def _check_settings(scenario: str, image_size: int, observation: str, max_steps: int, seed: int) -> None:
-    if scenario not in SCENARIOS:
-        raise SettingsError(f"unknown scenario {scenario!r}; known are {', '.join(SCENARIOS)}")
-    if observation not in OBSERVATIONS:
-        raise SettingsError(f"unknown observation {observation!r}; known are {', '.join(OBSERVATIONS)}")
-    if not 16 <= image_size <= 1024 or image_size % 2:
-        raise SettingsError(f"image_size = {image_size}: must be even (two views share it), 16 to 1024 pixels")
-    if max_steps < 1:
-        raise SettingsError(f"max_steps = {max_steps}: must be at least 1")
-    if seed < 0:
-        raise SettingsError(f"domain_seed = {seed}: must not be negative")
+def _check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
+    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        raise SettingsError(f"{name} = {value!r}: must be a whole number {limits}")
 
 
 FAMILY = Family(
@@ -223,10 +219,3 @@ FAMILY = Family(
     expert=lambda env: Expert(np.random.default_rng(0), env.action_scale, env.bench.contact_height, noise=0.0),
     others="FILE.toml",
 )
-=======
-def _check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
-    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        raise SettingsError(f"{name} = {value!r}: must be a whole number {limits}")
->>>>>>> bench

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-<<<<<<< HEAD
 from lotj.data.layout import META, Schema, read_meta
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
@@ -19,15 +18,6 @@ from lotj.envs.registry import expert_of, make_task
 from lotj.errors import check_number, check_seed
 from lotj.experience import SUCCESS, Episode, Recorder, Task
 from lotj.processes import CONTEXT, shared_object, worker_pool
-=======
-from lotj.controllers.expert import Expert, Partial, Press
-from lotj.data.store import EpisodeWriter
-from lotj.envs.insertion import InsertionEnv, make_domain
-from lotj.errors import SettingsError
-from lotj.experience import KINDS, SCENARIOS, Domain, Episode
-from lotj.geometry import mosaic
-from lotj.sim.arm import find_arm
->>>>>>> bench
 
 Record = Callable[[str, int], tuple[Episode, str]]
 """Kind and seed -> the episode, and why it is to be thrown away; empty where it is not."""
@@ -139,79 +129,22 @@ class TaskCollection:
         noise: probability of a random action instead of the expert's, in [0, 1].
         seed: shifts every episode's seed.
     """
-<<<<<<< HEAD
-=======
-    drawn = np.random.SeedSequence([zlib.crc32(env.domain.name.encode()), KINDS.index(kind), seed])
-    start, way = (int(number) for number in drawn.generate_state(2))
-    controller = _controller(env, kind, config)
-    controller.reset(way)
-    env.scenario = scenario
-    observation, info = env.reset(seed=start)
-    observation = mosaic(observation["image"])
-    if kind == "recover":
-        observation, info = _press_beside(env, observation, info, way)
-    frames, states, success, actions = [observation], [_state(info)], [bool(info["is_success"])], []
-    dislodged = False
-    goes_on = kind in ("withdraw", "half")
-    for _ in range(config.max_steps):
-        action = np.asarray(controller(observation, info), np.float32)
-        observed, _, _, _, info = env.step(action)
-        observation = mosaic(observed["image"])
-        actions.append(action)
-        frames.append(observation)
-        states.append(_state(info))
-        success.append(bool(info["is_success"]))
-        dislodged = bool(info["dislodged"])
-        if dislodged or (success[-1] and not goes_on):
-            break
-    terminated = success[-1] and not goes_on
-    episode = Episode(
-        frames=np.stack(frames),
-        actions=np.stack(actions),
-        success=np.array(success),
-        state=np.stack(states),
-        terminated=terminated,
-        truncated=not terminated,
-        domain=env.domain.name,
-        scenario=scenario,
-        kind=kind,
-        seed=seed,
-    )
-    return episode, dislodged
->>>>>>> bench
 
     names: tuple[str, ...]
     count: int = 200
     noise: float = 0.2
     seed: int = 0
 
-<<<<<<< HEAD
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_number("episodes", self.count, 1)
         check_number("noise", self.noise, 0, 1)
-=======
-def _press_beside(
-    env: InsertionEnv, observation: np.ndarray, info: Mapping[str, Any], seed: int
-) -> tuple[np.ndarray, Mapping[str, Any]]:
-    """What is seen after some steps of a wrong calibration, which are not recorded."""
-    rng = np.random.default_rng([seed, 1])
-    wrong = Press(rng, env.action_scale, env.bench.contact_height, RECOVERED_MISTAKE)
-    wrong.reset(int(rng.integers(2**32)))
-    for _ in range(rng.integers(3, 11)):
-        if info["is_success"] or info["dislodged"]:
-            break
-        observed, _, _, _, info = env.step(np.asarray(wrong(observation, info), np.float32))
-        observation = mosaic(observed["image"])
-    return observation, info
->>>>>>> bench
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Collection`."""
         return {"noise": self.noise}
 
-<<<<<<< HEAD
     def tasks(self) -> Sequence[Task]:
         """See `Collection`."""
         return [Task(name.replace("/", "."), name) for name in self.names]
@@ -244,18 +177,3 @@ def _press_beside(
             yield record
         finally:
             env.close()
-=======
-def _state(info: Mapping[str, Any]) -> np.ndarray:
-    """See `lotj.experience.STATE_NAMES`."""
-    return np.concatenate([info["position"], info["force"]]).astype(np.float32)
-
-
-def _controller(env: InsertionEnv, kind: str, config: CollectConfig) -> Expert | Press | Partial:
-    rng = np.random.default_rng(0)  # replaced by reset(seed)
-    common = (rng, env.action_scale, env.bench.contact_height)
-    if kind in ("expert", "recover"):
-        return Expert(*common, noise=config.noise)
-    if kind == "press":
-        return Press(*common)
-    return Partial(*common, insertion_depth=env.bench.connector.insertion_depth, full=kind == "withdraw")
->>>>>>> bench

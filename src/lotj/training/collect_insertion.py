@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.expert import Expert, Partial, Press
-from lotj.envs.insertion import InsertionEnv, insertion_task
+from lotj.envs.insertion import SCENARIOS, InsertionEnv, insertion_task
 from lotj.errors import SettingsError, check_number, check_seed
 from lotj.experience import SUCCESS, Episode, Observation, Recorder, Task
 from lotj.sim.arm import find_arm
@@ -22,8 +22,6 @@ KINDS = ("expert", "press", "withdraw", "half", "recover")
 """How an episode came about. `expert`: the paper's scripted expert (section IV). `recover`: the same expert taking over
 where a `press` has left the plug. The near misses: `press`, a wrong calibration by 1-30 mm and pressing there;
 `withdraw`, inserted and pulled out again; `half`, held at a partial depth."""
-
-SCENARIOS = ("near", "far")
 
 RECOVERED_MISTAKE = (1e-3, 15e-3)
 """Range of the wrong calibration that the expert is shown to recover from [m]."""
@@ -122,7 +120,7 @@ class InsertionCollection:
             about["robot"],
             about["seed"],
             image_size=config.image_size,
-            observation="image",
+            observation=("image", "state"),
             max_steps=config.max_steps,
             end_on_success=False,
         )
