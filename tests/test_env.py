@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium as gym
@@ -17,9 +23,10 @@ from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.insertion import InsertionEnv, start_offset
 from lotj.errors import LotjError, RobotError, SettingsError
 from lotj.robots.simulated import SimulatedRobot
+from lotj.sim.bench import mosaic
 from lotj.sim.connector import find_connector
 from lotj.sim.look import draw_look
-from lotj.sim.scene import CAMERAS
+from lotj.sim.scene import CAMERAS, _corners
 
 
 def rollout(env: gym.Env, seed: int, steps: int = 5) -> np.ndarray:
@@ -91,15 +98,96 @@ def test_mask_of_the_parts_is_where_their_colour_shows() -> None:
     env = InsertionEnv("nema-5-15", image_size=64)
     before, _ = env.reset(seed=0)
     mask, model = env.bench.parts_mask(), env.bench.model
-    assert (env.bench.render() == before).all()  # the next picture is one in colour again
+    assert (mosaic(env.bench.render()) == before).all()  # the next picture is one in colour again
     for material in ("plug", "socket", "metal", "dark"):
         model.material(material).rgba[:] = (1.0, 0.0, 1.0, 1.0)
         model.material(material).emission[:] = 1.0
-    env.bench.close()  # materials are the renderer's own
-    changed = (env.bench.render() != before).any(axis=2)
-    np.testing.assert_array_equal(changed, mask)
+    env.bench.close()  # materials are the drawing's own
+    changed = (mosaic(env.bench.render()) != before).any(axis=2)
+    np.testing.assert_array_equal(changed, np.concatenate(mask))
     assert 0.1 < mask.mean() < 0.9
     env.close()
+
+
+def test_pieces_are_felt_and_what_is_drawn_of_them_is_a_mesh_for_each_material() -> None:
+    """A plug of plastic and metal and a socket with dark floors: at most three meshes each, and none collides."""
+    env = InsertionEnv("nema-5-15", observation="state")
+    model = env.bench.model
+    geoms = [model.geom(number) for number in range(model.ngeom)]
+    parts = [geom for geom in geoms if geom.name.startswith(("plug-", "socket-"))]
+    seen = [geom for geom in parts if "-seen-" in geom.name]
+    assert 2 <= len(seen) <= 6 < len(parts) - len(seen)
+    assert all(geom.contype[0] == geom.conaffinity[0] == 0 and geom.group[0] == 0 for geom in seen)
+    assert all(geom.group[0] == 3 for geom in parts if geom not in seen)
+    # 12 triangles for each box: the outline of the seen corners is that of the pieces.
+    for body in ("plug", "socket"):
+        found = []
+        for these in ([g for g in parts if g not in seen], seen):
+            corners = [_corners(model, geom)[0] for geom in these if geom.name.startswith(body)]
+            found.append(np.concatenate(corners))
+        np.testing.assert_allclose(found[0].min(0), found[1].min(0), atol=1e-6)
+        np.testing.assert_allclose(found[0].max(0), found[1].max(0), atol=1e-6)
+        assert len(found[0]) == len(found[1])  # as many triangles as before
+
+
+def test_both_sizes_keep_their_contexts() -> None:
+    """The picture for people (256 pixels) beside the observation: no context is made in a step (it took 465 ms)."""
+    env = InsertionEnv("usb-b", image_size=32)
+    env.reset(seed=0)
+    assert env.render().shape == (256, 256, 3)
+    drawings = dict(env.bench._drawings)
+    env.step(np.zeros(3))
+    env.render()
+    assert set(drawings) == {32, 256} and drawings == env.bench._drawings
+    env.close()
+    assert not env.bench._drawings
+
+
+@pytest.mark.parametrize("copy_of", [lambda env: pickle.loads(pickle.dumps(env)), copy.deepcopy])
+def test_a_copy_of_an_environment_that_has_drawn_goes_on_like_it(copy_of: Callable[[gym.Env], gym.Env]) -> None:
+    env = InsertionEnv("usb-b", image_size=32)
+    env.reset(seed=0)
+    other = copy_of(env)
+    assert len(env.bench._drawings) == 1  # nothing is taken from the first one
+    for action in ([0.5, -0.5, 0.0], [0.0, 0.0, -1.0]):
+        np.testing.assert_array_equal(env.step(np.array(action))[0], other.step(np.array(action))[0])
+    np.testing.assert_array_equal(env.reset(seed=3)[0], other.reset(seed=3)[0])
+    env.close()
+    other.close()
+
+
+FORK = """
+import multiprocessing
+from lotj.envs.insertion import InsertionEnv
+from lotj.errors import RendererError
+env = InsertionEnv("usb-b", image_size=32)
+env.reset(seed=0)
+def child(new):
+    try:
+        (InsertionEnv("usb-b", image_size=32) if new else env).reset(seed=0)
+    except RendererError as error:
+        raise SystemExit(7 if "spawn" in str(error) else 8)
+for new in (True, False):
+    process = multiprocessing.get_context("fork").Process(target=child, args=(new,))
+    process.start()
+    process.join(20)
+    print(process.exitcode)
+    process.kill()
+"""
+
+
+def test_a_process_forked_from_one_that_has_drawn_says_so_at_once() -> None:
+    """It hung for ever, in an environment of its own (`AsyncVectorEnv`) as in its parent's."""
+    found = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
+    assert found.stdout.split() == ["7", "7"], found.stderr
+
+
+def test_mujoco_may_be_imported_first() -> None:
+    """MuJoCo then has no renderer of its own, for it looks at MUJOCO_GL when it is imported."""
+    code = "import mujoco, lotj.envs; print(lotj.envs.InsertionEnv('usb-b', image_size=32).reset(seed=0)[1]['depth'])"
+    environment = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert found.returncode == 0 and float(found.stdout) < 0, found.stderr
 
 
 def test_parts_of_one_family_do_not_share_their_looks() -> None:

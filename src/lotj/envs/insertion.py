@@ -13,7 +13,7 @@ from lotj.envs.base import Family
 from lotj.errors import SettingsError
 from lotj.experience import SCENARIOS, STATE_DIM, Domain
 from lotj.sim.arm import find_arm
-from lotj.sim.bench import RATE_HZ, STEP_LIMIT, Bench, Reading
+from lotj.sim.bench import RATE_HZ, STEP_LIMIT, Bench, Reading, mosaic
 from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.look import draw_look
 
@@ -141,7 +141,7 @@ class InsertionEnv(gym.Env):
 
     def render(self) -> np.ndarray:
         """The wrist cameras' two views at 256 pixels, (256, 256, 3) uint8."""
-        return self.bench.render(size=256)
+        return mosaic(self.bench.render(size=256))
 
     def close(self) -> None:
         """Free the renderer."""
@@ -155,7 +155,7 @@ class InsertionEnv(gym.Env):
     def _observe(self) -> Any:
         if self.observation == "state":
             return self.state()
-        image = self.bench.render()
+        image = mosaic(self.bench.render())
         return image if self.observation == "image" else {"image": image, "state": self.state()}
 
     def _info(self) -> dict[str, Any]:

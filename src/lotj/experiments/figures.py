@@ -137,11 +137,11 @@ def trajectory(env: InsertionEnv, controller: Controller, seed: int) -> tuple[np
     """Images (T+1, S, S, 3), masks of plug and socket (T+1, S, S) and true success of one trial."""
     observation, info = env.reset(seed=seed)
     controller.reset(seed)
-    frames, masks, over = [observation], [env.bench.parts_mask()], False
+    frames, masks, over = [observation], [np.concatenate(env.bench.parts_mask())], False
     while not over:
         observation, _, terminated, truncated, info = env.step(controller(observation, info))
         frames.append(observation)
-        masks.append(env.bench.parts_mask())
+        masks.append(np.concatenate(env.bench.parts_mask()))
         over = terminated or truncated
     return np.stack(frames), np.stack(masks), bool(info["is_success"])
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
-from lotj.errors import RendererError
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
+from lotj.sim.drawing import Drawing
 from lotj.sim.look import Look
-from lotj.sim.renderer import NO_RENDERER, choose_renderer
 from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene
 
 RATE_HZ = 10.0
@@ -87,7 +87,7 @@ class Bench:
         }
         self._command = np.zeros(3)
         self._origin = np.asarray(look.clamp_shift, float)
-        self._renderer: mujoco.Renderer | None = None
+        self._drawings: dict[int, Drawing] = {}  # one for each size
         depth = connector.insertion_depth
         self.seated_within = float(np.clip(0.1 * depth, 0.4e-3, 1.0e-3))
         """Remaining travel that still counts as seated [m]."""
@@ -188,55 +188,41 @@ class Bench:
         return Reading(position, force, peak, dislodged, bool(seated and not dislodged))
 
     def render(self, size: int | None = None) -> np.ndarray:
-        """What the wrist cameras see, one view above the other, (S, S, 3) uint8."""
-        renderer = self._renderer_of(size or self.image_size)
-        image = np.empty((renderer.width, renderer.width, 3), np.uint8)
-        for camera, view in zip(CAMERAS, np.split(image, 2), strict=True):
-            renderer.update_scene(self.data, camera)
-            renderer.render(out=view)
-        return image
+        """What the two wrist cameras see, (2, S/2, S, 3) uint8.
+
+        Args:
+            size: S [pixels], even; None for `image_size`.
+
+        Raises:
+            RendererError: there is no renderer.
+        """
+        return self._drawing(size or self.image_size)(self.data, CAMERAS)
 
     def parts_mask(self) -> np.ndarray:
-        """Which pixels of `render` show plug or socket, (S, S) bool; ground truth, to measure where a network looks."""
-        renderer, model = self._renderer_of(self.image_size), self.model
+        """Which pixels of `render` show plug or socket, (2, S/2, S) bool; ground truth, to measure where a network
+        looks."""
+        model = self.model
         names = [model.geom(geom).name.split("-")[0] for geom in range(model.ngeom)]
         shown = np.array([*(name in ("plug", "socket") for name in names), False])  # the last: no geom, -1
-        mask = np.empty((renderer.width, renderer.width), bool)
-        renderer.enable_segmentation_rendering()
-        try:
-            for camera, view in zip(CAMERAS, np.split(mask, 2), strict=True):
-                renderer.update_scene(self.data, camera)
-                objects, kinds = np.moveaxis(renderer.render(), 2, 0)
-                view[:] = shown[np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, objects, -1)]
-        finally:
-            renderer.disable_segmentation_rendering()
-        return mask
+        return shown[self._drawing(self.image_size).geoms(self.data, CAMERAS)]
 
-    def _renderer_of(self, size: int) -> mujoco.Renderer:
-        if self._renderer is None or self._renderer.width != size:
-            self.close()
-            self._renderer = open_renderer(self.model, size, size // 2)
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
-        return self._renderer
+    def _drawing(self, size: int) -> Drawing:
+        if size not in self._drawings:
+            self._drawings[size] = Drawing(self.model, size, size // 2, len(CAMERAS))
+        return self._drawings[size]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the OpenGL contexts, which cannot be copied and are made anew when they are needed."""
+        return self.__dict__ | {"_drawings": {}}
 
     def close(self) -> None:
-        """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Free the OpenGL contexts."""
+        for drawing in self._drawings.values():
+            drawing.close()
+        self._drawings.clear()
 
 
-def open_renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
-    """An off-screen renderer of pictures of that many pixels.
-
-    Raises:
-        RendererError: there is none on this machine.
-    """
-    if choose_renderer() == "disable":
-        raise RendererError(NO_RENDERER)
-    try:
-        return mujoco.Renderer(model, height, width)
-    except Exception as error:  # EGL and OSMesa bindings raise whatever they like when a driver is missing
-        raise RendererError(f"{NO_RENDERER} (MUJOCO_GL={choose_renderer()}: {error})") from None
+def mosaic(views: np.ndarray) -> np.ndarray:
+    """(..., V, H, W, 3) views, one below the other in one picture (..., V * H, W, 3); no copy is made."""
+    *leading, count, height, width, channels = views.shape
+    return views.reshape(*leading, count * height, width, channels)
