@@ -9,7 +9,7 @@ ended, by success or because its part is lost, `truncated` that the time is up, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,10 @@ import numpy as np
 
 from lotj.controllers import Controller
 from lotj.errors import SettingsError
-from lotj.sim.bench import open_renderer
+from lotj.sim.drawing import Drawing
 from lotj.spaces import Spec
 
-OBSERVATIONS = {"state": (True, False), "image": (False, True), "both": (True, True)}
-"""Setting -> whether "state" and "image" are observed."""
-
-NOT_DRAWN = (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX)
-"""Without these and without multisampling a small picture of a Fetch arm takes 5 ms, not 12."""
+OBSERVATIONS = ("image", "state")
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         within: the goal is reached within this of it [m].
         rate_hz: steps a second.
         camera: of the pictures.
-        observation: ``state``, ``image`` or ``both``, beside the goals.
+        observation: names of what is observed beside the goals: ``image``, ``state``, or both in a tuple.
         image_size: side of the image [pixels].
         max_steps: time limit.
         end_on_success: false lets an episode go on to the time limit, as in the papers on hindsight.
@@ -94,29 +90,30 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         within: float,
         rate_hz: float,
         camera: mujoco.MjvCamera,
-        observation: str,
+        observation: str | Sequence[str],
         image_size: int,
         max_steps: int,
         end_on_success: bool,
     ) -> None:
-        if observation not in OBSERVATIONS:
-            raise SettingsError(f"unknown observation {observation!r}; known are {', '.join(OBSERVATIONS)}")
-        if not 16 <= image_size <= 256:
-            raise SettingsError(f"image_size = {image_size}: must be 16 to 256 pixels")
-        if max_steps < 1:
-            raise SettingsError(f"max_steps = {max_steps}: must be at least 1")
+        shown = observation_names(observation)
+        check_whole("image_size", image_size, 16, 1024)
+        check_whole("max_steps", max_steps, 1)
         self.inner, self.within, self.max_steps, self.end_on_success = inner, within, max_steps, end_on_success
         self.metadata = {**self.metadata, "render_fps": rate_hz}
-        self._shows_state, self._shows_image = OBSERVATIONS[observation]
-        self._image_size = image_size
+        self._image_size = image_size if "image" in shown else None
+        self._theirs = {"goal": "desired_goal", "achieved_goal": "achieved_goal"}  # our name -> theirs
+        if "state" in shown:
+            self._theirs["state"] = "observation"
         self._camera = camera
-        self._renderers: dict[int, mujoco.Renderer] = {}
+        self._drawings: dict[int, Drawing] = {}  # by size
         self._steps: int | None = None  # none before the first reset
         self._paid = False
         self.action_space = gym.spaces.Box(-1.0, 1.0, inner.action_space.shape, np.float32)
-        theirs = inner.observation_space
-        boxes = {name: _unbounded(theirs[key].shape) for name, key in self._names()}
-        if self._shows_image:
+        shapes = {name: inner.observation_space[key].shape for name, key in self._theirs.items()}
+        boxes: dict[str, gym.Space] = {
+            name: gym.spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in shapes.items()
+        }
+        if self._image_size:
             boxes["image"] = gym.spaces.Box(0, 255, (1, image_size, image_size, 3), np.uint8)
         self.observation_space = gym.spaces.Dict(boxes)
 
@@ -158,24 +155,19 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
 
     def render(self) -> np.ndarray:
         """(256, 256, 3) uint8."""
-        return self._picture(256)
+        return self._picture(256)[0]
 
     def close(self) -> None:
         """Free the renderers."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
+        for drawing in self._drawings.values():
+            drawing.close()
+        self._drawings.clear()
         self.inner.close()
 
-    def _names(self) -> list[tuple[str, str]]:
-        """Our names and theirs of what is observed."""
-        state = [("state", "observation")] if self._shows_state else []
-        return [*state, ("goal", "desired_goal"), ("achieved_goal", "achieved_goal")]
-
     def _observe(self, theirs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        observation = {name: theirs[key].astype(np.float32) for name, key in self._names()}
-        if self._shows_image:
-            observation["image"] = self._picture(self._image_size)[None]
+        observation = {name: theirs[key].astype(np.float32) for name, key in self._theirs.items()}
+        if self._image_size:
+            observation["image"] = self._picture(self._image_size)
         return observation
 
     def _info(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -183,15 +175,12 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         return {"is_success": bool(self.compute_reward(achieved, observation["goal"])), "lost": self.lost(achieved)}
 
     def _picture(self, size: int) -> np.ndarray:
-        model, data = self.inner.model, self.inner.data
-        if size not in self._renderers:
-            model.vis.quality.offsamples = 0
-            self._renderers[size] = open_renderer(model, size, size)
-            for flag in NOT_DRAWN:
-                self._renderers[size].scene.flags[flag] = 0
+        """(1, size, size, 3) uint8."""
+        if size not in self._drawings:
+            self.inner.model.vis.quality.offsamples = 0  # with 4 samples a pixel a small picture takes 3 times as long
+            self._drawings[size] = Drawing(self.inner.model, size, size)
         self._place_goal()
-        self._renderers[size].update_scene(data, self._camera)
-        return self._renderers[size].render()
+        return self._drawings[size](self.inner.data, [self._camera])
 
     def _place_goal(self) -> None:
         """Show the goal where it is, without a step of physics: pictures must not change what follows."""
@@ -205,5 +194,21 @@ def free_camera(lookat: tuple[float, float, float], distance: float, azimuth: fl
     return camera
 
 
-def _unbounded(shape: tuple[int, ...]) -> gym.spaces.Space:
-    return gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
+def observation_names(observation: str | Sequence[str]) -> tuple[str, ...]:
+    """The setting `observation`, one name or several, as names.
+
+    Raises:
+        SettingsError: one that is not known, or none.
+    """
+    names = (observation,) if isinstance(observation, str) else tuple(observation)
+    if not names or len(set(names)) < len(names) or not set(names) <= set(OBSERVATIONS):
+        raise SettingsError(f"observation = {observation!r}: must be some of {', '.join(OBSERVATIONS)}, each once")
+    return names
+
+
+def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
+    """Raises SettingsError unless a setting is a whole number within the limits."""
+    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        raise SettingsError(f"{name} = {value!r}: must be a whole number {limits}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,7 +47,7 @@ class FetchEnv(GoalEnv):
     def __init__(
         self,
         task: str = "reach",
-        observation: str = "state",
+        observation: str | Sequence[str] = "state",
         image_size: int = 64,
         max_steps: int = 50,
         end_on_success: bool = True,

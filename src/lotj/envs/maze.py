@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class MazeEnv(GoalEnv):
     def __init__(
         self,
         maze: str = "umaze",
-        observation: str = "state",
+        observation: str | Sequence[str] = "state",
         image_size: int = 64,
         max_steps: int | None = None,
         end_on_success: bool = True,
