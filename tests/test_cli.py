@@ -15,12 +15,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.cli import COMMANDS, main, parse
-from lotj.cli.job import begun_run
+from lotj.cli.collect import recorded_episodes
+from lotj.cli.job import begun_run, results_table
+from lotj.data.store import EpisodeWriter
+from lotj.envs.insertion import make_domain
 from lotj.errors import RendererError
+from lotj.evaluation import EvaluationResult
 from lotj.experiments.presets import find_preset
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, changed_flags, restore_settings
@@ -90,7 +96,31 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["demo", "--resume", "--data", "/nowhere", "--runs", "/nowhere"], "neither /nowhere nor /nowhere is there"),
         (["evaluate", "--trials", "0"], "trials 0: must be at least 1"),
         (["collect", "--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
-        (["collect", "--expert-episodes", "0"], "expert_episodes = 0: must be at least 1"),
+        (["collect", "--expert-episodes", "0"], "expert_episodes 0: must be at least 1"),
+        (["collect", "--noise", "7"], "noise 7.0: must be between 0 and 1"),
+        (["collect", "--validation.noise", "nan"], "noise nan: must be between 0 and 1"),
+        (["collect", "--max-steps", "0"], "max_steps 0: must be at least 1"),
+        (["collect", "--looks-per-connector", "0"], "looks_per_connector 0: must be at least 1"),
+        (["collect", "--training-connectors", "0"], "training-connectors 0: must be at least 1"),
+        (["collect", "--seed", "-1"], "seed -1: must be between 0 and 4294967295"),
+        (["collect", "--seed", "9999999999999999"], "seed 9999999999999999: must be between 0 and"),
+        (["collect", "--training-connectors", "-1"], "training-connectors -1: must be finite and not negative"),
+        (["data", "view", "/nowhere", "--rows", "0"], "rows 0: must be at least 1"),
+        (["data", "view", "/nowhere", "--rows", "-3"], "--rows -3: must be finite and not negative"),
+        (["data", "view", "/nowhere", "--seed", "4294967296"], "seed 4294967296: must be between 0 and 4294967295"),
+        (["demo", "--seed", "-1"], "--seed -1: must be finite and not negative"),
+        (["demo", "--seed", "4294967296"], "seed 4294967296: must be"),
+        (["pretrain", "--seed", "4294967296"], "seed 4294967296: must be"),
+        (["pretrain", "--pretrain.lr", "inf"], "--pretrain.lr inf: must be finite and not negative"),
+        (["practice", "--connector", "usb-b", "--seed", "4294967296"], "seed 4294967296: must be"),
+        (
+            ["practice", "--connector", "usb-b", "--domain-seed", "-1"],
+            "--domain-seed -1: must be finite",
+        ),
+        (["practice", "--connector", "usb-b", "--q-gradient-weight", "nan"], "--q-gradient-weight nan: must be"),
+        (["evaluate", "--spread", "nan"], "--spread nan: must be finite and not negative"),
+        (["reproduce", "table1", "--show", "--seeds", "0", "0"], "seeds (0, 0): each must be named once"),
+        (["reproduce", "table1", "--show", "--seeds", "0", "-2"], "--seeds -2: must be finite and not negative"),
         (["collect", "--image-size", "32"], "image-size 32, validation.image-size 64: must be the same"),
         (["collect", "--workers", "0"], "workers 0: must be at least 1"),
         (["pretrain", "--data", "/nowhere"], "no data set at /nowhere"),
@@ -207,6 +237,17 @@ def test_changed_flags_ask_for_the_same_settings() -> None:
     assert parse(["pretrain", "--preset", "laptop", *flags]).iql == paper.iql  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("discarded", [0, 1])
+def test_collect_counts_what_is_there_before_the_first_finished_episode(tmp_path: Path, discarded: int) -> None:
+    """Stopped that early, or with nothing but a lost plug, the same command must go on."""
+    with EpisodeWriter(tmp_path, make_domain("usb-a"), 32, {}) as writer:
+        assert recorded_episodes(tmp_path) == 0
+        for seed in range(discarded):
+            writer.discard("expert", "near", seed, "dislodged")
+    assert recorded_episodes(tmp_path) == discarded
+    assert recorded_episodes(tmp_path / "nowhere") == 0
+
+
 def test_flags_that_do_not_exist_end_with_code_2() -> None:
     done = lotj("data", "info", "--rot", "x")
     assert done.returncode == 2
@@ -219,7 +260,7 @@ def test_a_bad_connector_file_names_field_value_and_rule(tmp_path: Path, capsys:
     path.write_text(re.sub(r"insertion_depth_mm = \S+", "insertion_depth_mm = 500", text))
     code, line = one_line(capsys, "connectors", "show", str(path))
     assert code == 2
-    assert "insertion_depth_mm = 500: must be between" in line
+    assert "insertion_depth_mm = 500: must be a number between" in line
 
 
 def test_connectors_list_and_show_print_the_numbers_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,6 +291,36 @@ def test_show_names_the_source_of_each_feature_of_ones_own(tmp_path: Path, capsy
     assert right.startswith("right, ") and right.endswith("\n  source          see above\n")
 
 
+@pytest.mark.parametrize("odd", ["[rev b]", "[/x]", "[red]x[/red]"])
+def test_square_brackets_in_names_are_shown_as_they_are(
+    tmp_path: Path, odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "src/lotj/sim/catalogue/europlug.toml").read_text()
+    path = tmp_path / f"my {odd.replace('/', '')}.toml"
+    path.write_text(re.sub('title = ".*"', f'title = "Plug {odd}"', text).replace('"left"', f'"left {odd}"'))
+    assert main(["connectors", "show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"Plug {odd} (europlug)" in shown and f"left {odd}, on the plug" in shown
+    result = EvaluationResult(
+        "practice",
+        "After practice",
+        success=np.array([True, False]),
+        steps=np.ones(2, int),
+        seconds=np.ones(2),
+        peak_force_n=np.ones(2),
+        dislodged=np.zeros(2, bool),
+        seed=np.arange(2),
+        context={"connector": f"my {odd}.toml", "scenario": "near"},
+    )
+    Console(width=200).print(results_table([result]))
+    assert f"my {odd}.toml, near" in capsys.readouterr().out
+
+
+def test_an_error_shows_control_characters_and_does_not_send_them(capsys: pytest.CaptureFixture[str]) -> None:
+    _, line = one_line(capsys, "connectors", "show", "\x1b[31m\x07.toml")
+    assert r"\x1b[31m\x07.toml: no such file" in line
+
+
 def test_a_fault_of_lotj_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import lotj.cli.doctor as d\ndef run(self):\n    raise ZeroDivisionError('planted')\nd.Command.run = run\n"
@@ -264,7 +335,8 @@ def test_a_fault_of_lotj_is_one_line_and_a_traceback_only_on_request(tmp_path: P
     assert "Traceback" in loud.stderr and loud.returncode != 0
 
 
-def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_its_kin_are_one_line_and_exit_code_130(tmp_path: Path, stop: signal.Signals) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import lotj.cli.doctor as d, time\ndef run(self):\n    print('here', flush=True); time.sleep(60)\n"
         "d.Command.run = run\n"
@@ -275,10 +347,23 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "here\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.splitlines() == ["stopped"]
+
+
+def test_a_hangup_is_ignored_where_nohup_says_so(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import lotj.cli.doctor as d, os, signal\ndef run(self):\n    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print('goes on')\nd.Command.run = run\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    ignored = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    command = [sys.executable, "-m", "lotj", "doctor"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=ignored)
+    assert (done.returncode, done.stdout) == (0, "goes on\n")
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

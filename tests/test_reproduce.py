@@ -243,13 +243,17 @@ def test_a_positive_is_a_seated_plug() -> None:
     assert mask.shape == (32, 32) and 0.1 < mask.mean() < 1.0
 
 
+MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
+
+
 @pytest.mark.parametrize(
     "words,line",
     [
-        (["--seeds", "0", "0"], "seeds (0, 0): none twice, none negative"),
+        (["--seeds", "0", "0"], "seeds (0, 0): each must be named once"),
         (["--trials", "0"], "trials 0: must be at least 1"),
         (["--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
         (["--connectors", "europlag"], "unknown connector 'europlag'; nearest: europlug"),
+        (["--connectors", MINE], f"connectors {MINE}: must be in the catalogue; `lotj practice` takes files"),
         (["--data", "nowhere"], "nowhere holds no data set: `lotj collect --preset laptop --data nowhere` makes it"),
     ],
 )

@@ -67,6 +67,13 @@ def test_find_run_gives_the_newest_of_a_kind(tmp_path: Path) -> None:
         find_run(tmp_path, "evaluate")
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_not_every_generator_takes_leaves_no_folder(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(SettingsError, match=f"seed {seed}: must be between 0 and 4294967295"):
+        Run.create(tmp_path / "runs", "practice", {}, seed)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_opening_something_else_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not a run folder"):
         Run.open(tmp_path)

@@ -1,6 +1,33 @@
-"""Learners: an agent acts, updates itself on batches and says how that went in named numbers."""
+"""Algorithms by name, and the `Learner` that they all are run by."""
 
-from lotj.agents.iql import IQL
-from lotj.agents.iql_config import IQLConfig
+from __future__ import annotations
 
-__all__ = ["IQL", "IQLConfig"]
+import importlib
+import pkgutil
+
+from lotj.agents.base import Algorithm, At
+from lotj.agents.learner import Learner, agent_name
+from lotj.errors import SettingsError
+
+__all__ = ["AGENTS", "Algorithm", "At", "Learner", "find_agent"]
+
+
+def _found() -> dict[str, type[Algorithm]]:
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    kinds = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
+    return {agent_name(kind): kind for kind in kinds if issubclass(kind, Algorithm) and kind is not Algorithm}
+
+
+AGENTS = _found()
+"""Name -> algorithm: every one that a module of this package defines, by the name of the module."""
+
+
+def find_agent(name: str) -> type[Algorithm]:
+    """The algorithm of that name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if name not in AGENTS:
+        raise SettingsError(f"agent {name!r}: must be one of {', '.join(sorted(AGENTS))}")
+    return AGENTS[name]

@@ -1,4 +1,4 @@
-"""The three losses of implicit Q-learning (IQL) as LOTJ writes them (equations 1 to 3), on plain tensors.
+"""The losses that algorithms share, on plain tensors; equations are those of implicit Q-learning as LOTJ writes them.
 
 B is the batch, E the number of critics. Everything is float32; nothing here knows a network.
 """
@@ -10,6 +10,11 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lotj.experience import Batch
+
+POSITION_SCALE = 0.01
+"""Positions are learnt in units of this [m]."""
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
@@ -79,28 +84,30 @@ def policy_loss(log_prob: Tensor, weight: Tensor) -> Tensor:
     return -(weight * log_prob).mean()
 
 
-def td_target(
-    reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float, bounds: tuple[float, float]
-) -> Tensor:
+def td_target(batch: Batch, next_value: Tensor, discount: float, bounds: tuple[float, float]) -> Tensor:
     """r + discount * V(s') of equation 1, without the second term where the episode *terminated*.
 
-    A time limit is no end of the task: truncated transitions keep bootstrapping, so `truncated` does not appear here.
+    A time limit is no end of the task: truncated transitions keep bootstrapping, so a batch does not know of it.
 
     Args:
-        reward: (B,).
-        terminated: (B,) bool.
+        batch: B transitions.
         next_value: (B,) V(s'), without gradient.
         discount: gamma in [0, 1].
         bounds: smallest and largest return there can be; the target is clamped to them.
     """
-    return (reward + discount * next_value * (~terminated).float()).clamp(*bounds)
+    return (batch.reward + discount * next_value * (~batch.terminated).float()).clamp(*bounds)
+
+
+def error(mean: Tensor, action: Tensor) -> Tensor:
+    """Root mean square of what a policy would do otherwise, (B, A) each: ()."""
+    return (mean - action).detach().square().mean().sqrt()
 
 
 def position_loss(predicted: Tensor, true: Tensor) -> Tensor:
     """Huber loss of positions, quadratic within a millimetre; far plugs' errors are large and matter less.
 
     Args:
-        predicted, true: (B, 3) in units of 0.01 m.
+        predicted, true: (B, 3) in units of `POSITION_SCALE`.
     """
     return F.smooth_l1_loss(predicted, true, beta=0.1)
 

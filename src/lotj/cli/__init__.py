@@ -8,18 +8,21 @@ one line.
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import importlib
+import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from lotj.errors import LotjError, SettingsError
+from lotj.errors import LotjError, SettingsError, did_you_mean
 
 COMMANDS = {
     "demo": "the whole job, small: collect, pretrain, practise on an unseen connector, evaluate, report",
     "connectors": "the catalogue: list it, show one connector's dimensions, draw them all",
+    "tasks": "what can be learnt: list all tasks, show one's observation, action and options",
     "collect": "record prior insertions of the training connectors with the scripted expert",
     "data": "look at recorded episodes: figures, film strips, checksums",
     "pretrain": "train the reward model and the policy on the recorded episodes",
@@ -32,7 +35,7 @@ COMMANDS = {
 """Name and one line of each command, in the order of the help."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as shells have it, and after SIGTERM and SIGHUP, which end a command likewise."""
 
 
 class Command(Protocol):
@@ -49,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``lotj``; those of the process by default.
 
     Returns:
-        The exit code: 0, that of the error, 130 after Ctrl-C, 1 after a fault of lotj itself.
+        The exit code: 0, that of the error, `INTERRUPTED`, 1 after a fault of lotj itself.
     """
     # Torch's threads wait for each other thousands of times in an update. They spin for some microseconds before they
     # sleep: not at all costs a third of the speed on two cores, for long takes others' turn where cores are short.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # A queue's time limit, `docker stop` and a closed terminal end a command like Ctrl-C, unless `nohup` forbids it.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) == signal.SIG_DFL:
+            signal.signal(name, signal.default_int_handler)
     words = list(sys.argv[1:] if arguments is None else arguments)
     interrupted = "stopped"
     try:
@@ -88,14 +95,28 @@ def parse(words: list[str]) -> Command:
     """
     name, *flags = words
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown command {name!r}: {hint}`lotj --help` lists all {len(COMMANDS)}")
+        raise SettingsError(
+            f"unknown command {name!r}: {did_you_mean(name, COMMANDS)}`lotj --help` lists all {len(COMMANDS)}"
+        )
     import tyro
 
     command: Any = importlib.import_module(f"lotj.cli.{name}").Command
     options = {"default": command.default_for(flags)} if hasattr(command, "default_for") else {}
-    return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
+    asked = tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
+    _check_numbers(asked)
+    return asked
+
+
+def _check_numbers(settings: Any, prefix: str = "--") -> None:
+    """Raises SettingsError for a number that is not finite, or below 0: no flag of any command means anything there."""
+    for field in dataclasses.fields(settings):
+        value, nameless = getattr(settings, field.name), field.name in ("settings", "what")
+        name = prefix if nameless else prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value, name if nameless else f"{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, (int, float)) and not 0 <= number < math.inf:
+                raise SettingsError(f"{name} {number}: must be finite and not negative")
 
 
 def _print_help() -> None:
@@ -123,6 +144,6 @@ def _fail(message: str, code: int, error: BaseException) -> int:
     from rich.console import Console
 
     sys.stdout.flush()
-    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
     Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
     return code

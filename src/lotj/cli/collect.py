@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lotj.cli.job import announce_renderer, flag_value
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_number
 from lotj.experiments.presets import Preset, find_preset
 from lotj.training.collect import CollectConfig
 
@@ -58,8 +58,9 @@ class Command:
                 f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "
                 "the same, one data set holds one size"
             )
-        if self.workers is not None and self.workers < 1:
-            raise SettingsError(f"workers {self.workers}: must be at least 1")
+        for name in ("workers", "training_connectors"):
+            if getattr(self, name) is not None:
+                check_number(name.replace("_", "-"), getattr(self, name), 1)
         console = Console()
         announce_renderer(console)
         preset = dataclasses.replace(
@@ -114,9 +115,9 @@ def planned_episodes(preset: Preset) -> int:
 
 def recorded_episodes(data: Path) -> int:
     """Episodes that a data set holds already, discarded ones too; 0 if there is none yet."""
-    from lotj.data.dataset import Dataset
+    from lotj.data import layout
 
-    if not (data / "meta.json").exists():
+    if not (data / layout.META).exists():
         return 0
-    dataset = Dataset.open(data)
-    return len(dataset) + sum(reasons.total() for reasons in dataset.discarded.values())
+    folders = [layout.domain_folder(data, name) for name in layout.domain_names(data)]
+    return sum(len(layout.read_index(folder / layout.INDEX).finished) for folder in folders)

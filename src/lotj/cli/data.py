@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lotj.errors import DataError
+from lotj.errors import DataError, check_number, check_seed
 
 DATA = Path("data/laptop")
 """Where `lotj collect` puts its episodes unless told otherwise."""
@@ -47,6 +47,8 @@ class View:
 
     def run(self) -> None:
         """Write the file and print its name."""
+        check_number("rows", self.rows, 1)
+        check_seed(self.seed)
         import numpy as np
 
         from lotj.data.dataset import Dataset

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Console
+from rich.markup import escape
 
 from lotj.cli.collect import collect_with_bar
 from lotj.cli.evaluate import evaluate_with_bar
@@ -18,7 +19,7 @@ from lotj.cli.job import (
     print_alarm,
     results_table,
 )
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_seed
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run
 
@@ -50,6 +51,7 @@ class Command:
     def run(self) -> None:
         """Do all phases in turn."""
         preset, console = find_preset(self.preset), Console()
+        check_seed(self.seed)
         check_connector(self.connector, console)
         check_scenario(self.scenario)
         device = find_device(self.device)
@@ -65,7 +67,7 @@ class Command:
         collect_with_bar(preset, data, None, console)
         console.rule("2 of 4: pretrain", align="left")
         pretrained = pretrain_phase(preset, data, runs, self.seed, device, self._begun(runs, "pretrain"))
-        console.rule(f"3 of 4: practise on {self.connector}, {self.scenario}", align="left")
+        console.rule(f"3 of 4: practise on {escape(self.connector)}, {self.scenario}", align="left")
         run, practised = practice_phase(
             preset,
             pretrained,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lotj.cli.job import RUNS, announce_renderer, find_device, pick_run, results_table
-from lotj.errors import SettingsError
+from lotj.errors import check_number
 from lotj.evaluation import EvaluationResult
 from lotj.experiments.entrants import DEFAULT, check_entrants
 from lotj.runs import Run
@@ -37,10 +37,8 @@ class Command:
 
     def run(self) -> None:
         """Evaluate and print the table."""
-        if self.trials < 1:
-            raise SettingsError(f"trials {self.trials}: must be at least 1")
-        if not 0.0 <= self.spread <= 2.0:
-            raise SettingsError(f"spread {self.spread}: must be between 0 and 2")
+        check_number("trials", self.trials, 1)
+        check_number("spread", self.spread, 0, 2)
         check_entrants(self.controllers)
         run = pick_run(self.run_folder, self.runs, "practice")
         console = Console()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, did_you_mean
 from lotj.evaluation import EvaluationResult
 from lotj.experience import SCENARIOS
 from lotj.runs import Run, find_run
@@ -98,9 +98,9 @@ def _refuse_changes(asked: Any, begun: Any, run: Run) -> None:
 def check_scenario(scenario: str) -> None:
     """Raises SettingsError for an unknown scenario."""
     if scenario not in SCENARIOS:
-        near = difflib.get_close_matches(scenario, SCENARIOS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown scenario {scenario!r}: {hint}known are {', '.join(SCENARIOS)}")
+        raise SettingsError(
+            f"unknown scenario {scenario!r}: {did_you_mean(scenario, SCENARIOS)}known are {', '.join(SCENARIOS)}"
+        )
 
 
 def check_connector(name: str, console: Console) -> None:
@@ -158,7 +158,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time and force."""
     context = results[0].context
     table = Table(
-        title=f"{context['connector']}, {context['scenario']}: true success of {len(results[0])} trials",
+        title=f"{escape(context['connector'])}, {context['scenario']}: true success of {len(results[0])} trials",
         title_justify="left",
     )
     table.add_column("controller")

@@ -22,7 +22,7 @@ from lotj.cli.job import (
     print_alarm,
     run_to_resume,
 )
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_seed
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run, restore_settings
 from lotj.training.practice_config import PracticeConfig
@@ -88,6 +88,8 @@ class Command:
     def run(self) -> None:
         """Practise."""
         console = Console()
+        check_seed(self.seed)
+        check_seed(self.domain_seed, "domain-seed")
         check_connector(self.connector, console)
         check_scenario(self.scenario)
         begun = begun_run(self)

@@ -12,6 +12,7 @@ from rich.console import Console
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.cli.job import RUNS, begun_run, find_device, flag_value, run_to_resume
+from lotj.errors import check_seed
 from lotj.experiments.presets import find_preset
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
@@ -81,6 +82,7 @@ class Command:
         """Train."""
         from lotj.experiments.stages import pretrain_phase
 
+        check_seed(self.seed)
         begun = begun_run(self)
         parts = {name: getattr(self, name) for name in ("reward", "iql", "pretrain", "localizer")}
         preset = dataclasses.replace(find_preset(self.preset), **parts)

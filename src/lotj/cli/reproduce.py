@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 
 from lotj.cli.job import announce_renderer, find_device
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_number, check_seed
 
 TABLES = ("table1", "table2", "table3", "table4", "parts", "fig3", "fig4")
 """What there is, in the order in which ``all`` does it."""
@@ -163,15 +163,18 @@ class Command:
         preset = find_preset(self.preset)
         for name in ("trials", "evaluation_trials", "splits", "steps", "looks", "workers"):
             number = getattr(self, name)
-            if number is not None and number < 1:
-                raise SettingsError(f"{name.replace('_', '-')} {number}: must be at least 1")
+            if number is not None:
+                check_number(name.replace("_", "-"), number, 1)
         figure = FIGURES.get(self.table)
         comparison = COMPARISONS.get(figure.learning if figure else self.table)
         seeds = self.seeds or (comparison.seeds if comparison else reward_ablation.SEEDS)
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise SettingsError(f"seeds {seeds}: none twice, none negative")
+        for seed in seeds:
+            check_seed(seed, "seeds")
+        if len(set(seeds)) < len(seeds):
+            raise SettingsError(f"seeds {seeds}: each must be named once")
         for connector in self.connectors:
-            find_connector(connector)
+            if find_connector(connector).name != connector:  # results are kept by name: a changed file would go unseen
+                raise SettingsError(f"connectors {connector}: must be in the catalogue; `lotj practice` takes files")
         data = self._data()
         cores, device = os.cpu_count() or 1, find_device(self.device)
         machine = {"threads": max(1, cores // self.workers), "device": device}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from lotj.controllers import Controller
 from lotj.controllers.expert import CENTRE_WITHIN, towards
 
 Locate = Callable[[np.ndarray], np.ndarray]
@@ -36,17 +37,6 @@ class Localize:
         return towards(position, np.zeros(2), self._action_scale, self._contact_height)
 
 
-class Controller(Protocol):
-    """What takes over at the goal."""
-
-    def reset(self, seed: int) -> None:
-        """Start an episode."""
-
-    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        """(3,) action."""
-        ...
-
-
 class LocalizeFirst:
     """Goes sideways to where the model says the centre-line is, then leaves the rest to another controller.
 
@@ -72,7 +62,7 @@ class LocalizeFirst:
         self._left = self._most_steps
         self._then.reset(seed)
 
-    def __call__(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+    def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """(3,) action from the (H, W, 3) image, later the other controller's."""
         if self._left > 0:
             error = -self._locate(observation[None])[0, :2].astype(float)

@@ -83,6 +83,23 @@ class Store:
     def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
         return self.column(name)[frames]
 
+    def episode(self, number: int) -> Episode:
+        """An episode of the store, whole."""
+        row = self.episodes[number]
+        frames = np.arange(row["first_frame"], row["first_frame"] + row["n_frames"])
+        return Episode(
+            observation=self.observe(frames),
+            action=self.column("action")[frames[:-1]],
+            reward=self.column("reward")[frames[:-1]],
+            terminated=bool(row["terminated"]),
+            truncated=bool(row["truncated"]),
+            task=self.tasks[row["task"]].name,
+            kind=self.kinds[row["kind"]],
+            seed=int(row["seed"]),
+            notes={name: self.column(f"notes/{name}")[frames] for name in self.schema.notes},
+            truth={name: self.truth(name)[frames] for name in self.schema.truth},
+        )
+
     def __len__(self) -> int:
         """Number of episodes E."""
         return len(self.episodes)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lotj.errors import SettingsError
+from lotj.ranges import SHARE, Checked, Interval
 
 LUMA = (0.299, 0.587, 0.114)
 # RGB to YIQ, in whose IQ plane a change of hue is a rotation.
@@ -27,48 +28,31 @@ def _hue_parts() -> Tensor:
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Checked):
     """How strongly training images are changed. Ranges are drawn uniformly, once an image."""
 
-    shift: int = 4
+    shift: Annotated[int, Interval(0, 31)] = 4
     """Largest shift in x and y [pixels per 64 of image size]; the border is repeated."""
-    flip: float = 0.0
+    flip: Annotated[float, SHARE] = 0.0
     """Probability of a mirror image, left for right. Not for a policy: its actions would have to be mirrored too."""
-    rotation: float = 0.0
+    rotation: Annotated[float, Interval(0, 180)] = 0.0
     """Largest turn about the middle of the image, either way [degrees]. Not for a policy, as a mirror image."""
-    zoom: float = 0.0
+    zoom: Annotated[float, SHARE] = 0.0
     """Size is multiplied by 1 - this to 1 + this."""
-    brightness: float = 0.5
+    brightness: Annotated[float, SHARE] = 0.5
     """Light is multiplied by 1 - this to 1 + this."""
-    contrast: float = 0.5
+    contrast: Annotated[float, SHARE] = 0.5
     """Differences from the image's mean grey are multiplied by 1 - this to 1 + this."""
-    saturation: float = 0.8
+    saturation: Annotated[float, SHARE] = 0.8
     """Differences from grey are multiplied by 1 - this to 1 + this."""
-    hue: float = 0.5
+    hue: Annotated[float, SHARE] = 0.5
     """Hue is turned by up to this fraction of a full turn, either way."""
-    grey: float = 0.2
+    grey: Annotated[float, SHARE] = 0.2
     """Probability of an image without colour."""
-    gradient: float = 0.3
+    gradient: Annotated[float, SHARE] = 0.3
     """A lamp from one side: light changes linearly across the image by up to this fraction, either way."""
-    noise: float = 0.02
+    noise: Annotated[float, SHARE] = 0.02
     """Largest standard deviation of pixel noise (of 1.0 = white)."""
-    blur: float = 0.0
-    """Probability of a 3 x 3 box blur."""
-    cutout: float = 0.0
-    """Probability that a square of a sixth to a third of the image's side becomes mean grey."""
-    enabled: bool = True
-    """False passes images through."""
-
-    def __post_init__(self) -> None:
-        shares = set(self.__dataclass_fields__) - {"shift", "rotation", "enabled"}
-        for name in sorted(shares):
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise SettingsError(f"augmentation {name} {value}: must be between 0 and 1")
-        if not 0 <= self.shift < 32:
-            raise SettingsError(f"augmentation shift {self.shift}: must be 0 to 31 pixels per 64")
-        if not 0.0 <= self.rotation <= 180.0:
-            raise SettingsError(f"augmentation rotation {self.rotation}: must be 0 to 180 degrees")
 
 
 class Augment(nn.Module):
@@ -102,7 +86,7 @@ class Augment(nn.Module):
             (B, 3, H, W) float32 in [0, 1], channels-last.
         """
         config = self.config
-        if not config.enabled or not len(images):
+        if not len(images):
             return images
         draw = _Draw(images, generator)
         # Planes, not channels-last, while working: loops over a last dimension of 3 are ten times slower.
@@ -117,13 +101,7 @@ class Augment(nn.Module):
         if config.noise:
             grain = draw.normal((len(planes), 1, *planes.shape[2:]))
             planes.add_(grain * draw.uniform(0.0, config.noise)[:, None, None, None])
-        if config.cutout:
-            planes = self._cutout(planes, draw)
         planes.clamp_(0.0, 1.0)
-        if config.blur:
-            chosen = draw.uniform(0.0, 1.0) < config.blur
-            smooth = F.avg_pool2d(planes, 3, 1, 1, count_include_pad=False)
-            planes = torch.where(chosen[:, None, None, None], smooth, planes)
         return planes.contiguous(memory_format=torch.channels_last)
 
     def _shift(self, planes: Tensor, draw: _Draw) -> Tensor:
@@ -170,14 +148,6 @@ class Augment(nn.Module):
         down = torch.linspace(-1.0, 1.0, height, device=planes.device) * (strength * angle.sin())[:, None]
         right = torch.linspace(-1.0, 1.0, width, device=planes.device) * (strength * angle.cos())[:, None]
         return (1.0 + down[:, :, None] + right[:, None, :])[:, None]
-
-    def _cutout(self, planes: Tensor, draw: _Draw) -> Tensor:
-        height, width = planes.shape[2:]
-        half = draw.uniform(1.0 / 12.0, 1.0 / 6.0) * (draw.uniform(0.0, 1.0) < self.config.cutout)
-        row = torch.linspace(0.0, 1.0, height, device=planes.device) - draw.uniform(0.0, 1.0)[:, None]
-        column = torch.linspace(0.0, 1.0, width, device=planes.device) - draw.uniform(0.0, 1.0)[:, None]
-        hidden = (row.abs() < half[:, None])[:, :, None] & (column.abs() < half[:, None])[:, None, :]
-        return torch.where(hidden[:, None], planes.mean((1, 2, 3), keepdim=True), planes)
 
 
 class _Draw:

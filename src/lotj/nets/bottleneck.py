@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lotj.errors import SettingsError
 from lotj.nets.heads import mlp
+from lotj.ranges import COUNT, NOT_NEGATIVE, Checked
 
 Variant = Literal["erm", "dann", "vib", "daib-lambda0", "daib"]
 
@@ -19,33 +19,22 @@ SMALLEST_STD = 1e-3
 
 
 @dataclass(frozen=True)
-class BottleneckConfig:
+class BottleneckConfig(Checked):
     """Which representation is learnt between the encoder and the head."""
 
     variant: Variant = "daib"
     """`erm`: z_I alone, no penalty. `dann`: z_I behind a domain adversary. `vib`: z_S behind the variational
     bottleneck. `daib-lambda0`: z_I with its adversary beside z_S without the bottleneck's penalty. `daib`: both."""
-    invariant_dim: int = 256
+    invariant_dim: Annotated[int, COUNT] = 256
     """Size of the invariant code z_I."""
-    specific_dim: int = 32
+    specific_dim: Annotated[int, COUNT] = 32
     """Size of the specific code z_S."""
-    kl_weight: float = 0.01
+    kl_weight: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight lambda of KL(q(z_S|s) || N(0, 1)) [nats], summed over the dimensions of z_S, averaged over the batch."""
-    adversarial_weight: float = 1.0
+    adversarial_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Strength of the reversed domain gradient at the end of its ramp."""
-    domain_hidden: tuple[int, ...] = (256, 256)
+    domain_hidden: Annotated[tuple[int, ...], COUNT] = (256, 256)
     """Hidden layers of the domain classifier."""
-
-    def __post_init__(self) -> None:
-        if self.variant not in get_args(Variant):
-            raise SettingsError(f"bottleneck variant {self.variant!r}: must be one of {', '.join(get_args(Variant))}")
-        if min(self.invariant_dim, self.specific_dim) < 1:
-            raise SettingsError(f"code sizes {self.invariant_dim} and {self.specific_dim}: both must be at least 1")
-        if self.kl_weight < 0 or self.adversarial_weight < 0:
-            raise SettingsError(
-                f"kl_weight {self.kl_weight}, adversarial_weight {self.adversarial_weight}: neither may be negative; "
-                "choose a variant to switch one off"
-            )
 
     @property
     def has_invariant(self) -> bool:

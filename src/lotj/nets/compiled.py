@@ -1,7 +1,7 @@
 """The one piece of C here, group_norm.c: built once for this processor with the machine's compiler, if it has one.
 
-torch has no fast group normalisation of 16-bit images on a CPU, and written in its operations it takes two fifths of a
-training (docs/performance.md). Without a compiler these operations serve, with the same results up to rounding.
+torch has no fast group normalisation of 16-bit images on a CPU (docs/performance.md). Without a compiler torch's own
+serves, with the same results up to rounding.
 """
 
 from __future__ import annotations

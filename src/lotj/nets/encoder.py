@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,41 +12,47 @@ from torch import Tensor, nn
 
 from lotj.errors import CheckpointError, SettingsError
 from lotj.nets.norm import CHANNELS_PER_GROUP, Norm, normalisation, normalise_and_rectify, standardise
+from lotj.ranges import Checked, Interval
 
 BLOCKS_PER_STAGE = 2
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
-    """Shape of the image encoder. The default is the laptop preset; the paper's is 96 px, width 64, 4 stages."""
+class EncoderConfig(Checked):
+    """Shape of the image encoder. The default is the laptop preset; the paper's has width 64 and 4 stages."""
 
-    image_size: int = 64
-    """Side of the square input image [pixels]."""
-    width: int = 32
-    """Channels of the first stage, doubled at each further one. ResNet-18 has 64."""
-    stages: int = 3
-    """Number of stages of two residual blocks (1 to 4). ResNet-18 has 4."""
+    width: Annotated[int, Interval(CHANNELS_PER_GROUP)] = 32
+    """Channels of the first stage, a multiple of 8, doubled at each further one. ResNet-18 has 64."""
+    stages: Annotated[int, Interval(1, 4)] = 3
+    """Number of stages of two residual blocks. ResNet-18 has 4."""
     norm: Norm = "group"
-    """Normalisation: `group` has no memory of other images, so target networks and frozen phases are exact; `batch`
+    """Normalisation: `group` has no memory of other images, so target networks and cached features are exact; `batch`
     is a little faster."""
     standardise: bool = True
     """Remove each image's mean and standard deviation first, which makes the encoder blind to a lamp's brightness."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.stages <= 4:
-            raise SettingsError(f"encoder stages {self.stages}: must be 1 to 4")
-        if self.width < CHANNELS_PER_GROUP or self.width % CHANNELS_PER_GROUP:
-            raise SettingsError(f"encoder width {self.width}: must be a positive multiple of {CHANNELS_PER_GROUP}")
-        if self.image_size < self.stride:
-            raise SettingsError(
-                f"image size {self.image_size}: {self.stages} stages need at least {self.stride} pixels; "
-                "use fewer stages or larger images"
-            )
+        super().__post_init__()
+        if self.width % CHANNELS_PER_GROUP:
+            self._refuse("width", f"must be a multiple of {CHANNELS_PER_GROUP}")
 
     @property
     def stride(self) -> int:
         """Input pixels per cell of the feature map: 4 after the stem, doubled by each stage but the first."""
         return 4 * 2 ** (self.stages - 1)
+
+
+class Encoder(nn.Module):
+    """An observation to (B, size) float32 features.
+
+    Args:
+        role: who reads them; encoders of one role are one encoder.
+        size: how many there are.
+    """
+
+    def __init__(self, role: str, size: int) -> None:
+        super().__init__()
+        self.role, self.size = role, size
 
 
 def to_tensor(images: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
@@ -88,15 +96,24 @@ class ResidualBlock(nn.Module):
 class ResNetEncoder(nn.Module):
     """Images to a feature map.
 
-    Attributes:
+    Args:
         config: its settings.
+        size: height and width of the images it is for [pixels].
+
+    Attributes:
+        size: the same.
         feature_shape: (C, h, w) of the map; flattened it has `feature_size` entries.
         stages: the residual stages in order; in the paper preset at 96 px they have 24, 12, 6, 3 cells a side.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, size: tuple[int, int]) -> None:
         super().__init__()
-        self.config = config
+        if min(size) < config.stride:
+            raise SettingsError(
+                f"images of {size[0]} x {size[1]} pixels: {config.stages} stages need at least {config.stride} a side; "
+                "use fewer stages or larger images"
+            )
+        self.config, self.size = config, size
         self.stem = nn.Sequential(
             nn.Conv2d(3, config.width, 7, 2, 3, bias=False),
             normalisation(config.norm, config.width),
@@ -111,9 +128,8 @@ class ResNetEncoder(nn.Module):
             stages.append(nn.Sequential(first, *rest))
             channels_in = channels
         self.stages = nn.Sequential(*stages)
-        cells = -(-config.image_size // config.stride)
-        self.feature_shape = (channels_in, cells, cells)
-        self.feature_size = channels_in * cells * cells
+        self.feature_shape = (channels_in, *(-(-pixels // config.stride) for pixels in size))
+        self.feature_size = math.prod(self.feature_shape)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -130,7 +146,7 @@ class ResNetEncoder(nn.Module):
         """Encode.
 
         Args:
-            images: (B, 3, H, W) float in [0, 1] with H = W = `config.image_size`, best channels-last.
+            images: (B, 3, H, W) float in [0, 1] with (H, W) = `size`, best channels-last.
 
         Returns:
             (B, C, h, w) = (B, *feature_shape), not negative.
@@ -138,10 +154,9 @@ class ResNetEncoder(nn.Module):
         Raises:
             CheckpointError: if the images have another size than the encoder was made for.
         """
-        size = self.config.image_size
-        if images.shape[1:] != (3, size, size):
+        if images.shape[1:] != (3, *self.size):
             raise CheckpointError(
-                f"images of shape {tuple(images.shape[1:])}: this network was made for (3, {size}, {size}); "
+                f"images of shape {tuple(images.shape[1:])}: this network was made for {(3, *self.size)}; "
                 "use data or a camera of that size, or train another network"
             )
         convolution, norm, _, pool = self.stem

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from lotj.envs.base import spec_of
 from lotj.envs.insertion import InsertionEnv
-from lotj.errors import DislodgedError, RobotError
-from lotj.sim.bench import RATE_HZ
+from lotj.errors import LostError, RobotError
+from lotj.experience import Observation
 
 
 class SimulatedRobot:
-    """Gives images and takes motions. Ground truth goes one way: to a side file that no learner opens.
+    """Observes and takes motions. Ground truth goes one way: to a side file that no learner opens.
 
     Args:
         env: the bench; its episodes must not end on true success (`end_on_success=False`), or their length would tell.
@@ -29,49 +30,37 @@ class SimulatedRobot:
             )
         self._env = env
         self._truth_file = truth_file
-        self._image: np.ndarray | None = None
         self._trial: dict[str, Any] | None = None
-        self.image_size = env.bench.image_size
+        self.spec = spec_of(env)
         self.action_scale = env.action_scale
-        self.rate_hz = RATE_HZ
 
-    def reset(self, seed: int) -> np.ndarray:
+    def reset(self, seed: int) -> Observation:
         """See `Robot.reset`."""
-        image, info = self._env.reset(seed=seed)
-        self._image = image
+        observation, info = self._env.reset(seed=seed)
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "peak_force_n": 0.0}
         self._witness(info)
-        return image
+        return observation
 
-    def observe(self) -> np.ndarray:
-        """See `Robot.observe`."""
-        if self._image is None:
-            raise RobotError("observe() before reset(): the robot stands nowhere; call reset(seed) first")
-        return self._image
-
-    def move(self, delta: np.ndarray) -> np.ndarray:
+    def move(self, action: np.ndarray) -> Observation:
         """See `Robot.move`."""
         if self._trial is None:
             raise RobotError("move() before reset(): the robot stands nowhere; call reset(seed) first")
-        return self._moved(*self._env.step(delta))
+        return self._moved(*self._env.step(action))
 
-    def relax(self) -> np.ndarray:
+    def relax(self) -> Observation:
         """See `Robot.relax`."""
         if self._trial is None:
             raise RobotError("relax() before reset(): the robot stands nowhere; call reset(seed) first")
         return self._moved(*self._env.relax())
 
-    def _moved(self, image: np.ndarray, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> np.ndarray:
+    def _moved(self, observation: Any, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> Observation:
         assert self._trial is not None
-        self._image = image
         self._trial["steps"] += 1
         self._witness(info)
         self._write_truth()
         if info["dislodged"]:
-            raise DislodgedError(
-                "the plug was dislodged from the fingers: the trial is void, the plug must be grasped anew"
-            )
-        return image
+            raise LostError("the plug was dislodged from the fingers: it must be grasped anew")
+        return observation
 
     def close(self) -> None:
         """See `Robot.close`."""

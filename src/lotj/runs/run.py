@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy._core import multiarray
 
-from lotj.errors import CheckpointError, SettingsError
+from lotj.errors import CheckpointError, SettingsError, check_seed
 from lotj.files import atomic_file, atomic_write, storage_errors
 from lotj.runs.claim import claim, release
 from lotj.runs.metrics import LineWriter, plain, read_lines
@@ -74,8 +74,10 @@ class Run:
             seed: seed of the run.
 
         Raises:
+            SettingsError: a seed that not every generator takes.
             StorageError: the folder cannot be written or the disk is full.
         """
+        check_seed(seed)
         path = _new_folder(Path(root), kind)
         settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
         about = {"format": FORMAT, "kind": kind, "seed": seed, "created": datetime.now().isoformat(timespec="seconds")}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
-from lotj.errors import RendererError
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
+from lotj.sim.drawing import Drawing
 from lotj.sim.look import Look
-from lotj.sim.renderer import NO_RENDERER, choose_renderer
 from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene
 
 RATE_HZ = 10.0
@@ -39,18 +39,26 @@ _BLOCKS = 5
 
 @dataclass(frozen=True)
 class Reading:
-    """Ground truth after one policy step (labels and evaluation; never shown to a practising learner).
+    """What is measured after one policy step, and what is true (labels and evaluation; no learner sees that).
 
     Attributes:
-        position: (3,) plug origin in the socket frame [m]; z = 0 when seated.
-        force: (3,) contact force on the plug in the socket frame at the end of the step [N].
-        peak_force: largest norm of the contact force during the step [N].
-        dislodged: the plug slipped or tilted beyond the limits.
-        success: seated.
+        hand: (3,) place of the hand, along the axes of the bench, from where it stands with the plug seated if the
+            estimate of the socket's place holds [m].
+        velocity: (3,) of the hand [m/s].
+        force: (3,) contact force on plug and fingers at the end of the step, along the axes of the bench [N].
+        slip, tilt: of the plug in the fingers [m], [rad]; a gripper feels them blurred and late.
+        position: truth: (3,) plug origin in the socket frame [m]; z = 0 when seated.
+        peak_force: truth: largest norm of the contact force during the step [N].
+        dislodged: truth: the plug slipped or tilted beyond the limits.
+        success: truth: seated.
     """
 
-    position: np.ndarray
+    hand: np.ndarray
+    velocity: np.ndarray
     force: np.ndarray
+    slip: float
+    tilt: float
+    position: np.ndarray
     peak_force: float
     dislodged: bool
     success: bool
@@ -87,7 +95,7 @@ class Bench:
         }
         self._command = np.zeros(3)
         self._origin = np.asarray(look.clamp_shift, float)
-        self._renderer: mujoco.Renderer | None = None
+        self._drawings: dict[int, Drawing] = {}  # one for each size
         depth = connector.insertion_depth
         self.seated_within = float(np.clip(0.1 * depth, 0.4e-3, 1.0e-3))
         """Remaining travel that still counts as seated [m]."""
@@ -165,13 +173,12 @@ class Bench:
         return float(np.linalg.norm(self._position()[:2]))
 
     def _force(self) -> np.ndarray:
-        """Force of socket, clamp and bench on plug and fingers in the socket frame [N] (3,).
+        """Force of socket, clamp and bench on plug and fingers [N] (3,).
 
         The hand's three sliding joints carry all that touches it, so their constraint forces are the sum of all
         contacts plus the friction of the seat.
         """
-        force = self.data.qfrc_constraint[self._hand_dof]
-        return self.data.site_xmat[self._socket_site].reshape(3, 3).T @ force
+        return self.data.qfrc_constraint[self._hand_dof].copy()
 
     def penetration(self) -> float:
         """Deepest overlap of any contact [m]."""
@@ -179,64 +186,47 @@ class Bench:
 
     def _read(self, peak: float) -> Reading:
         position = self._position()
-        slip = abs(self.data.qpos[self._slip])
+        slip = float(abs(self.data.qpos[self._slip]))
         tilt = float(np.max(np.abs(self.data.qpos[self._tilt])))
         dislodged = bool(slip > SLIP_LIMIT or tilt > TILT_LIMIT)
         seated = position[2] < self.seated_within and np.linalg.norm(position[:2]) < self.lateral_within
         force = self._force()
         peak = max(peak, float(np.linalg.norm(force)))
-        return Reading(position, force, peak, dislodged, bool(seated and not dislodged))
+        hand = self.data.qpos[self._hand] + np.asarray(self.look.grasp_shift) - self._origin
+        velocity = self.data.qvel[self._hand_dof].copy()
+        success = bool(seated and not dislodged)
+        return Reading(hand, velocity, force, slip, tilt, position, peak, dislodged, success)
 
     def render(self, size: int | None = None) -> np.ndarray:
-        """What the wrist cameras see, one view above the other, (S, S, 3) uint8."""
-        renderer = self._renderer_of(size or self.image_size)
-        image = np.empty((renderer.width, renderer.width, 3), np.uint8)
-        for camera, view in zip(CAMERAS, np.split(image, 2), strict=True):
-            renderer.update_scene(self.data, camera)
-            renderer.render(out=view)
-        return image
+        """What the two wrist cameras see, (2, S/2, S, 3) uint8.
+
+        Args:
+            size: S [pixels], even; None for `image_size`.
+
+        Raises:
+            RendererError: there is no renderer.
+        """
+        return self._drawing(size or self.image_size)(self.data, CAMERAS)
 
     def parts_mask(self) -> np.ndarray:
-        """Which pixels of `render` show plug or socket, (S, S) bool; ground truth, to measure where a network looks."""
-        renderer, model = self._renderer_of(self.image_size), self.model
+        """Which pixels of `render` show plug or socket, (2, S/2, S) bool; ground truth, to measure where a network
+        looks."""
+        model = self.model
         names = [model.geom(geom).name.split("-")[0] for geom in range(model.ngeom)]
         shown = np.array([*(name in ("plug", "socket") for name in names), False])  # the last: no geom, -1
-        mask = np.empty((renderer.width, renderer.width), bool)
-        renderer.enable_segmentation_rendering()
-        try:
-            for camera, view in zip(CAMERAS, np.split(mask, 2), strict=True):
-                renderer.update_scene(self.data, camera)
-                objects, kinds = np.moveaxis(renderer.render(), 2, 0)
-                view[:] = shown[np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, objects, -1)]
-        finally:
-            renderer.disable_segmentation_rendering()
-        return mask
+        return shown[self._drawing(self.image_size).geoms(self.data, CAMERAS)]
 
-    def _renderer_of(self, size: int) -> mujoco.Renderer:
-        if self._renderer is None or self._renderer.width != size:
-            self.close()
-            self._renderer = open_renderer(self.model, size, size // 2)
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
-        return self._renderer
+    def _drawing(self, size: int) -> Drawing:
+        if size not in self._drawings:
+            self._drawings[size] = Drawing(self.model, size, size // 2, len(CAMERAS))
+        return self._drawings[size]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the OpenGL contexts, which cannot be copied and are made anew when they are needed."""
+        return self.__dict__ | {"_drawings": {}}
 
     def close(self) -> None:
-        """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-
-
-def open_renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
-    """An off-screen renderer of pictures of that many pixels.
-
-    Raises:
-        RendererError: there is none on this machine.
-    """
-    if choose_renderer() == "disable":
-        raise RendererError(NO_RENDERER)
-    try:
-        return mujoco.Renderer(model, height, width)
-    except Exception as error:  # EGL and OSMesa bindings raise whatever they like when a driver is missing
-        raise RendererError(f"{NO_RENDERER} (MUJOCO_GL={choose_renderer()}: {error})") from None
+        """Free the OpenGL contexts."""
+        for drawing in self._drawings.values():
+            drawing.close()
+        self._drawings.clear()

@@ -1,0 +1,177 @@
+"""What an algorithm is: its settings, its networks and its losses. All else is the `Learner`'s."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lotj.experience import Batch
+from lotj.nets.encoder import Encoder
+from lotj.nets.front import Front, Seen
+from lotj.nets.heads import Critic, Ensemble, GaussianHead
+from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
+from lotj.spaces import Spec
+
+
+@dataclass(frozen=True)
+class AgentConfig(Checked):
+    """Settings that all agents have. The defaults are the laptop preset."""
+
+    hidden: Annotated[tuple[int, ...], COUNT] = (256,)
+    """Hidden layers of the policy."""
+    lr: Annotated[float, POSITIVE] = 1e-3
+    """Learning rate of Adam where an update does not say another."""
+    gradient_clip: Annotated[float, NOT_NEGATIVE] = 10.0
+    """Largest gradient norm of each trained module; 0 for no limit."""
+
+
+@dataclass(frozen=True)
+class CriticConfig(AgentConfig):
+    """Settings of agents that learn values."""
+
+    critics: Annotated[int, COUNT] = 2
+    """Number of Q functions; of their values the lowest counts."""
+    critic_projection: Annotated[int, NOT_NEGATIVE] = 128
+    """Size to which features are projected before a critic's head joins them with the action; 0 for states."""
+    critic_hidden: Annotated[int, COUNT] = 128
+    """Width of the two hidden layers of a critic's head."""
+    critic_layer_norm: bool = True
+    """Layer normalisation in the critics' heads."""
+    discount: Annotated[float, SHARE] = 0.97
+    """gamma, per step."""
+    ema: Annotated[float, SHARE] = 0.02
+    """Share of the online network that enters its slow copy at each update. Value travels back from the goal one step
+    in about 1 / ema updates: the usual 0.005 suits a million updates, not thousands."""
+    target_bounds: tuple[float, float] = (-math.inf, math.inf)
+    """Range of returns, to which the targets of Q are clamped: (0, 1) for a reward of 1 at the end."""
+
+    def ensemble(self, features: int, axes: int, members: int) -> Ensemble:
+        """A head of this shape."""
+        return Ensemble(features, axes, members, self.critic_projection, self.critic_hidden, self.critic_layer_norm)
+
+    def critic(self, encoder: Encoder, axes: int) -> Critic:
+        """Q functions of actions with so many axes."""
+        return Critic(encoder, self.ensemble(encoder.size, axes, self.critics))
+
+
+@dataclass(frozen=True)
+class GaussianConfig(AgentConfig):
+    """Settings of agents whose policy is a Gaussian with the same spread in every state."""
+
+    initial_std: float = 0.4
+    """Standard deviation at the start [share of the largest action], strictly within `std_range`."""
+    std_range: tuple[float, float] = (0.05, 1.0)
+    """Limits of the learned standard deviation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.std_range[0] < self.initial_std < self.std_range[1]:
+            self._refuse("std_range", f"must be positive and hold {self.initial_std}")
+
+    def gaussian(self, inputs: int, axes: int) -> GaussianHead:
+        """A policy's head."""
+        return GaussianHead(inputs, self.hidden, axes, self.initial_std, self.std_range)
+
+
+@dataclass(frozen=True)
+class At:
+    """When an update is.
+
+    Attributes:
+        update: its number; with the learner's seed it fixes all random numbers of the update.
+        progress: fraction of the training done, for ramps; within `Algorithm.losses` a () tensor.
+        lr: learning rate; None for the setting.
+        weights: name of a loss's term -> factor, where it is not 1.
+    """
+
+    update: int
+    progress: Any = 1.0
+    lr: float | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class Algorithm(nn.Module):
+    """An agent's networks and losses. Class attributes say how the `Learner` treats them.
+
+    Args:
+        spec: what is observed and done.
+        front: makes the encoders.
+        config: of class `CONFIG`.
+        tasks: number of tasks of the prior data.
+
+    Attributes:
+        axes: A, number of axes of an action.
+    """
+
+    CONFIG: ClassVar[type[AgentConfig]]
+    """Class of the settings."""
+    trained: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Submodule -> terms of its loss. It is moved by the gradient of their sum alone, and not where none is given."""
+    followed: ClassVar[tuple[str, ...]] = ()
+    """Submodules that have a slow copy, their encoders included."""
+    recordable: ClassVar[bool] = True
+    """Whether all updates do the same work (see `Recording`): no `At.update`, nothing asked of a tensor."""
+    needs: frozenset[str] = frozenset()
+    """Columns that it reads if a batch has them."""
+
+    def __init__(self, spec: Spec, front: Front, config: Any, tasks: int) -> None:
+        super().__init__()
+        self.config = config
+        self.axes = math.prod(spec.action)
+
+    def losses(
+        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Terms of the losses by name, and other numbers worth a look, () each.
+
+        Args:
+            batch: of tensors, observations as the front brought and changed them. Columns of bool come as the numbers
+                of the rows that are true (see `rows`), others as they are.
+            target: the slow copies of `followed`.
+            at: when.
+            generator: of all random numbers that are drawn.
+        """
+        raise NotImplementedError
+
+    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
+        """Mean (B, A) and standard deviation, (B, A) or (A,), of the policy before `squash`."""
+        raise NotImplementedError
+
+    def squash(self, action: Tensor) -> Tensor:
+        """What is executed, (B, A) in [-1, 1]."""
+        return action.clamp(-1.0, 1.0)
+
+    def value(self, observation: Seen) -> Tensor:
+        """Value of the state under the policy, (B,); NaN where an algorithm has no notion of it."""
+        return torch.full((len(next(iter(observation.values()))),), math.nan)
+
+    def forward(self, observation: Seen) -> Tensor:
+        """Mean action, (B, A) in [-1, 1]."""
+        return self.squash(self.decide(observation)[0])
+
+
+def rows(batch: Batch, column: str) -> Tensor | slice:
+    """Numbers of the rows where a bool column is true; all where the batch does not have it."""
+    return batch.columns.get(column, slice(None))
+
+
+class Imitator(nn.Module):
+    """A Gaussian policy with an encoder of its own: observation -> mean (B, A), log standard deviation (A,)."""
+
+    def __init__(self, encoder: Encoder, config: GaussianConfig, axes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = config.gaussian(encoder.size, axes)
+
+    def forward(self, observation: Seen) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return self.head(self.encoder(observation))
+
+
+def select(observation: Seen, chosen: Tensor | slice) -> Seen:
+    """Some rows of an observation."""
+    return observation if isinstance(chosen, slice) else {name: values[chosen] for name, values in observation.items()}

@@ -1,0 +1,231 @@
+"""Perception in front of an agent: what is observed becomes features, so that no algorithm asks what that is.
+
+A front brings observations to a device, changes those of prior data, and makes encoders. Its dataclass holds settings
+only; what it sees is said by the environment's `Spec`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lotj.errors import SettingsError
+from lotj.nets.augment import Augment, AugmentConfig
+from lotj.nets.encoder import Encoder, EncoderConfig, ResNetEncoder, to_tensor
+from lotj.nets.precision import autocast
+from lotj.ranges import NOT_NEGATIVE, Checked
+from lotj.spaces import Array, Spec
+
+Seen = Mapping[str, Tensor]
+"""An observation of B rows on a device, as a front brought it."""
+
+FEATURE = "feature/"
+"""Cached features are observations of this name and the role of the encoder that made them."""
+
+
+@dataclass(frozen=True)
+class Front(Checked, ABC):
+    """See the module."""
+
+    learns: ClassVar[bool] = True
+    """Whether what is seen can still be shaped; if not, an agent does without the losses that only do that."""
+
+    @abstractmethod
+    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
+        """What of an observation, name -> (B, ...), is read, on the device."""
+
+    @abstractmethod
+    def encoder(self, spec: Spec, role: str) -> Encoder:
+        """A new encoder.
+
+        Raises:
+            SettingsError: this front cannot see what the environment shows.
+        """
+
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """Names of the observations that are read."""
+        return tuple(name for name in spec.observation if name.startswith(FEATURE))
+
+    def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
+        """Augmented, as training on prior data wants it; what is practised is left as it is (LOTJ section V-C).
+
+        Args:
+            brought: from `bring`; not changed.
+            prior: (B,) bool, rows of prior data; None: all are.
+            generator: random numbers, on their device.
+        """
+        return brought
+
+
+@dataclass(frozen=True)
+class Pixels(Front):
+    """Images of V cameras, observation ``image`` (B, V, H, W, 3) uint8, by residual networks.
+
+    Views pass through the same weights, are augmented each by itself, and their features are put side by side. Features
+    are not pooled: position is the information. The defaults are the laptop preset.
+    """
+
+    resnet: EncoderConfig = field(default_factory=EncoderConfig)
+    """The residual network, one for each encoder."""
+    feature_channels: Annotated[int, NOT_NEGATIVE] = 32
+    """Channels kept of each cell of a view's map by a last 1 x 1 convolution; 0 keeps all. Cached features, and the
+    heads' first layers, which are most of the work on them, shrink by the same factor."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Changes of images of the prior data."""
+    half_precision: bool = True
+    """Compute in bf16 where the device is fast at it."""
+
+    @classmethod
+    def paper(cls) -> Pixels:
+        """LOTJ's: ResNet-18."""
+        return cls(EncoderConfig(width=64, stages=4), feature_channels=0)
+
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """See `Front.reads`."""
+        return ("image",)
+
+    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
+        """``image`` as (B, V, 3, H, W) float32 in [0, 1], channels-last in memory."""
+        images = torch.as_tensor(_named(observation, "image"))
+        if images.ndim != 5:
+            raise SettingsError(f"images of shape {tuple(images.shape)}: must be (B, V, H, W, 3) of V cameras")
+        return {"image": to_tensor(images.flatten(0, 1), device).unflatten(0, images.shape[:2])}
+
+    def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
+        """See `Front.change`."""
+        images = brought["image"]
+        if prior is not None:
+            mixed = images.clone()
+            mixed[prior] = self.change({"image": images[prior]}, None, generator)["image"]
+            return {"image": mixed}
+        augment = _augment(self.augment, images.device)
+        return {"image": augment(images.flatten(0, 1), generator).unflatten(0, images.shape[:2])}
+
+    def encoder(self, spec: Spec, role: str) -> PixelEncoder:
+        """See `Front.encoder`."""
+        image = _shown(spec, "image")
+        if len(image.shape) != 4 or image.shape[-1] != 3 or image.dtype != "uint8":
+            raise SettingsError(f"image of {image.dtype} {image.shape}: must be uint8 (V, H, W, 3)")
+        return PixelEncoder(role, image.shape[0], image.shape[1:3], self)
+
+
+class PixelEncoder(Encoder):
+    """Images of V cameras to features.
+
+    Attributes:
+        resnet: (B V, 3, H, W) -> (B V, C, h, w), views of a row one after the other; Grad-CAM looks at its stages.
+    """
+
+    def __init__(self, role: str, views: int, size: tuple[int, ...], front: Pixels) -> None:
+        resnet = ResNetEncoder(front.resnet, (size[0], size[1]))
+        full, *cells = resnet.feature_shape
+        kept = min(front.feature_channels or full, full)
+        super().__init__(role, views * kept * math.prod(cells))
+        self.resnet = resnet
+        self.squeeze = nn.Conv2d(full, kept, 1) if kept < full else nn.Identity()
+        self._half = front.half_precision
+
+    def forward(self, seen: Seen) -> Tensor:
+        """(B, size) features of ``image`` (B, V, 3, H, W)."""
+        images = seen["image"]
+        folded = images.flatten(0, 1)
+        with autocast(images.device, self._half, images=None if torch.is_grad_enabled() else len(folded)):
+            features = self.squeeze(self.resnet(folded)).flatten(1)
+        return features.reshape(len(images), self.size).float()
+
+
+@dataclass(frozen=True)
+class Vector(Front):
+    """Named float observations side by side, e.g. ``state`` and ``goal``; one with bounds is scaled to [-1, 1]."""
+
+    names: tuple[str, ...] = ("state",)
+    """Which, in this order."""
+
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """See `Front.reads`."""
+        return self.names
+
+    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
+        """(B, ...) float32 each."""
+        return {
+            name: torch.as_tensor(_named(observation, name)).to(device, torch.float32, non_blocking=True)
+            for name in self.names
+        }
+
+    def encoder(self, spec: Spec, role: str) -> Encoder:
+        """See `Front.encoder`."""
+        return VectorEncoder(role, {name: _shown(spec, name) for name in self.names})
+
+
+class VectorEncoder(Encoder):
+    """Named vectors to one. Nothing in it is learnt."""
+
+    _middle: Tensor
+    _reach: Tensor
+
+    def __init__(self, role: str, arrays: Mapping[str, Array]) -> None:
+        sizes = [math.prod(array.shape) for array in arrays.values()]
+        super().__init__(role, sum(sizes))
+        self.names = tuple(arrays)
+        bounded = [math.isfinite(array.low) and math.isfinite(array.high) for array in arrays.values()]
+        places = [
+            ((a.low + a.high) / 2, (a.high - a.low) / 2 or 1.0) if b else (0.0, 1.0)
+            for a, b in zip(arrays.values(), bounded, strict=True)
+        ]
+        middle, reach = torch.tensor(places).repeat_interleave(torch.tensor(sizes), 0).T.contiguous()
+        self.register_buffer("_middle", middle, persistent=False)
+        self.register_buffer("_reach", reach, persistent=False)
+
+    def forward(self, seen: Seen) -> Tensor:
+        """(B, size)."""
+        return (torch.cat([seen[name].flatten(1) for name in self.names], 1) - self._middle) / self._reach
+
+
+@dataclass(frozen=True)
+class Features(Front):
+    """Features that another front's encoders made before: role ``policy`` reads the observation ``feature/policy``."""
+
+    learns: ClassVar[bool] = False
+
+    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
+        """(B, D) float32 each."""
+        return {
+            name: torch.as_tensor(values).to(device, torch.float32, non_blocking=True)
+            for name, values in observation.items()
+            if name.startswith(FEATURE)
+        }
+
+    def encoder(self, spec: Spec, role: str) -> Encoder:
+        """See `Front.encoder`."""
+        return _Cached(role, _shown(spec, FEATURE + role).shape[0])
+
+
+class _Cached(Encoder):
+    def forward(self, seen: Seen) -> Tensor:
+        return _named(seen, FEATURE + self.role)
+
+
+FRONTS: Mapping[str, type[Front]] = {front.__name__: front for front in (Pixels, Vector, Features)}
+"""Kinds of front by name, for checkpoints."""
+
+
+@cache
+def _augment(config: AugmentConfig, device: torch.device) -> Augment:
+    return Augment(config).to(device)
+
+
+def _named(observation: Mapping[str, Any], name: str) -> Any:
+    if name not in observation:
+        raise SettingsError(f"an observation of {', '.join(sorted(observation)) or 'nothing'}: it must have {name!r}")
+    return observation[name]
+
+
+def _shown(spec: Spec, name: str) -> Array:
+    return _named(spec.observation, name)

@@ -1,0 +1,60 @@
+"""Ranges of settings, written where the setting is: ``discount: Annotated[float, SHARE] = 0.97``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from lotj.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers from `low` to `high`; without the ends where it is `open`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low < value < self.high if self.open else self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"{'above' if self.open else 'at least'} {self.low:g}"
+        return f"{'strictly ' if self.open else ''}between {self.low:g} and {self.high:g}"
+
+
+SHARE, COUNT, NOT_NEGATIVE = Interval(0, 1), Interval(1), Interval(0)
+POSITIVE, INSIDE = Interval(0, open=True), Interval(0, 1, open=True)
+
+
+class Checked:
+    """Base of a dataclass of settings: an entry outside the `Interval` or the `Literal` of its annotation is refused
+    when it is made. Of a tuple each entry is held against the interval."""
+
+    def __post_init__(self) -> None:
+        """Hold every setting against its range.
+
+        Raises:
+            SettingsError: the first that is outside; the message says its name, its value and the range.
+        """
+        for name, hint in _hints(type(self)).items():
+            value: Any = getattr(self, name)
+            entries = value if isinstance(value, tuple) else (value,)
+            for rule in hint.__metadata__ if get_origin(hint) is Annotated else ():
+                if isinstance(rule, Interval) and any(entry not in rule for entry in entries):
+                    self._refuse(name, f"must be {rule}")
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                self._refuse(name, f"must be one of {', '.join(map(str, get_args(hint)))}")
+
+    def _refuse(self, name: str, rule: str) -> None:
+        what = type(self).__name__.removesuffix("Config").lower()
+        raise SettingsError(f"{what} {name} {getattr(self, name)!r}: {rule}")
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)

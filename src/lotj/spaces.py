@@ -1,0 +1,102 @@
+"""What an environment shows and takes: named arrays with shapes, dtypes and bounds (NumPy only)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lotj.errors import DataError, SettingsError
+
+
+@dataclass(frozen=True)
+class Array:
+    """One named array of an observation.
+
+    Attributes:
+        shape: of one observation, e.g. (2, 64, 64, 3) for two cameras.
+        dtype: NumPy's name, e.g. ``uint8``.
+        low: no element is below; -inf where there is no bound.
+        high: no element is above.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    low: float
+    high: float
+
+    def holds(self, value: np.ndarray) -> bool:
+        """Whether `value` has this shape and dtype and lies within the bounds."""
+        value = np.asarray(value)
+        fits = value.shape == self.shape and value.dtype == self.dtype
+        return bool(fits and np.all((value >= self.low) & (value <= self.high)))
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an agent needs to know of an environment, and a store of its episodes.
+
+    Attributes:
+        observation: name -> array.
+        action: shape of an action; each element lies in [-1, 1].
+        rate_hz: steps a second.
+        max_steps: an episode is truncated here.
+    """
+
+    observation: Mapping[str, Array]
+    action: tuple[int, ...]
+    rate_hz: float
+    max_steps: int
+
+    @classmethod
+    def from_spaces(cls, observation: Any, action: Any, rate_hz: float, max_steps: int) -> Spec:
+        """From gymnasium's ``Dict`` of ``Box`` and its ``Box`` of actions. Bounds that differ within an array become
+        the outermost.
+
+        Raises:
+            SettingsError: another kind of space, or actions that are not bounded by -1 and 1.
+        """
+        boxes = getattr(observation, "spaces", None)
+        if not isinstance(boxes, Mapping) or not boxes or not all(hasattr(box, "low") for box in boxes.values()):
+            raise SettingsError(f"observation space {observation}: must be a Dict of Box, with a name for each array")
+        if not hasattr(action, "low") or np.any(action.low != -1) or np.any(action.high != 1):
+            raise SettingsError(
+                f"action space {action}: must be a Box from -1 to 1; gymnasium's RescaleAction makes one"
+            )
+        arrays = {
+            name: Array(tuple(box.shape), box.dtype.name, float(box.low.min()), float(box.high.max()))
+            for name, box in boxes.items()
+        }
+        return cls(arrays, tuple(action.shape), float(rate_hz), int(max_steps))
+
+    def to_json(self) -> dict[str, Any]:
+        """For `json.dumps`: strict JSON, with null where there is no bound."""
+        written = asdict(self)
+        for array in written["observation"].values():
+            for bound in ("low", "high"):
+                array[bound] = array[bound] if math.isfinite(array[bound]) else None
+        return written
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Spec:
+        """What `to_json` wrote, as it is or through a file.
+
+        Raises:
+            DataError: it is not that.
+        """
+        try:
+            arrays = {name: _array(**entry) for name, entry in written["observation"].items()}
+            rate_hz, max_steps = float(written["rate_hz"]), int(written["max_steps"])
+            return cls(arrays, tuple(int(n) for n in written["action"]), rate_hz, max_steps)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"no description of an environment ({type(error).__name__}: {error}): {written!r}"
+            ) from None
+
+
+def _array(shape: list[int], dtype: str, low: float | None, high: float | None) -> Array:
+    bounds = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+    return Array(tuple(int(n) for n in shape), np.dtype(dtype).name, *bounds)
