@@ -11,9 +11,8 @@ A data set is one folder::
 
 The index decides: an episode exists when its line does. Its records are written before its line, so whatever lies
 behind the last line (a torn episode, a torn line) is ignored by readers and cut off by the next writer. That holds for
-a kill
-at any moment. A power cut may besides tear the last `SYNC_EVERY` episodes of a task, which the system had not yet been
-told to bring to the disk: the next writer compares these with their checksums and drops what is torn.
+a kill at any moment. A power cut may besides tear the last `SYNC_EVERY` episodes of a task, which the system had not
+yet been told to bring to the disk: the next writer compares these with their checksums and drops what is torn.
 """
 
 from __future__ import annotations
@@ -23,9 +22,10 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,13 +69,33 @@ class Schema:
 
     Attributes:
         action: A, number of action axes.
-        observation, notes, truth: name -> dtype of one frame, e.g. ``np.dtype(("u1", (2, 32, 64, 3)))``.
+        observation, notes, truth: name -> dtype of one frame, e.g. ``np.dtype(("u1", (2, 32, 64, 3)))``; in the order
+            of the names.
+
+    Raises:
+        ValueError: no action axis; a name that is no column's, or two that lie in the same place; or
+            values other than numbers and bools.
     """
 
     action: int
     observation: Mapping[str, np.dtype]
     notes: Mapping[str, np.dtype] = field(default_factory=dict)
     truth: Mapping[str, np.dtype] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if type(self.action) is not int or self.action < 1:
+            raise ValueError(f"actions of {self.action!r} axes: must be a whole number, at least 1")
+        for group in ("observation", "notes", "truth"):
+            columns = dict(sorted(getattr(self, group).items()))
+            for name, kind in columns.items():
+                if not _COLUMN.fullmatch(name) or name in ("action", "reward") or kind.base.kind not in "biuf":
+                    raise ValueError(f"column {name!r} of {kind}: a name of a-z 0-9 _ / -, numbers or bools")
+                if not kind.itemsize:
+                    raise ValueError(f"column {name!r} of {kind} holds nothing")
+            object.__setattr__(self, group, columns)
+        places = [name.replace("/", "-") for name in self.observation]
+        if len(set(places)) < len(places) or any(name.startswith("notes/") for name in self.observation):
+            raise ValueError(f"observations {sorted(self.observation)}: two in one place")
 
     @classmethod
     def of(cls, episode: Episode) -> Self:
@@ -86,7 +106,7 @@ class Schema:
 
         return cls(episode.action.shape[1], *map(columns, (episode.observation, episode.notes, episode.truth)))
 
-    @property
+    @cached_property
     def files(self) -> dict[str, np.dtype]:
         """Name of each file of records -> dtype of a record, with fields ``action``, ``reward`` and names of columns;
         those of notes with the prefix ``notes/``."""
@@ -104,18 +124,16 @@ class Schema:
 
     def pack(self, episode: Episode) -> dict[str, np.ndarray]:
         """Name of each file -> (T+1,) records of an episode of this schema. The last action and reward are NaN."""
-        frames = len(episode) + 1
-        columns: dict[str, np.ndarray] = {**episode.observation, **episode.truth}
-        columns |= {f"notes/{name}": values for name, values in episode.notes.items()}
+        seen = {**episode.observation, **{f"notes/{name}": values for name, values in episode.notes.items()}}
         packed = {}
         for name, kind in self.files.items():
-            records = np.zeros(frames, kind)
+            packed[name] = records = np.zeros(len(episode) + 1, kind)
+            columns = episode.truth if name == TRUTH else seen  # the same name may be in both
             for column in kind.names or ():
-                if column in ("action", "reward"):
+                if name == ROWS and column in ("action", "reward"):
                     records[column][:-1], records[column][-1] = getattr(episode, column), np.nan
                 else:
                     records[column] = columns[column]
-            packed[name] = records
         return packed
 
     def to_json(self) -> dict[str, Any]:
@@ -132,16 +150,10 @@ class Schema:
         """What `to_json` gave; ValueError, KeyError or TypeError if it is not that."""
 
         def columns(group: Mapping[str, Any]) -> dict[str, np.dtype]:
-            found = {}
-            for name, column in group.items():
-                kind = np.dtype((np.dtype(column["dtype"]), tuple(column["shape"])))
-                if not _COLUMN.fullmatch(name) or kind.base.kind not in "biuf" or kind.itemsize < 1:
-                    raise ValueError(f"column {name!r} of {kind}")
-                found[name] = kind
-            return found
+            return {name: np.dtype((np.dtype(c["dtype"]), tuple(c["shape"]))) for name, c in group.items()}
 
-        if type(content["action"]) is not int or content["action"] < 1 or not content["observation"]:
-            raise ValueError(f"actions of {content['action']!r} axes, observations {list(content['observation'])}")
+        if not content["observation"]:
+            raise ValueError("nothing is observed")
         return cls(content["action"], *(columns(content[name]) for name in ("observation", "notes", "truth")))
 
 
@@ -184,6 +196,17 @@ class Index:
 def storage(path: Path) -> AbstractContextManager[None]:
     """Turns the operating system's refusal to write at `path` into a `StorageError`."""
     return storage_errors(path, AGAIN)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusal to read at `path`, or below it, into a `DataError`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot read {error.filename or path}: {error.strerror}; check its permissions and the disk"
+        ) from error
 
 
 def task_folder(root: Path, name: str) -> Path:
@@ -233,12 +256,12 @@ def read_meta(root: Path) -> Meta:
             "into 2, for others use the lotj that wrote it"
         )
     try:
-        schema, settings = Schema.from_json(content["schema"]), dict(content["settings"])
+        schema = Schema.from_json(content["schema"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path}: not the schema and settings of a data set ({error}); restore it from a copy"
-        ) from None
-    return Meta(schema, settings)
+        raise DataError(f"{path}: not the schema of a data set ({error}); restore it from a copy") from error
+    if not isinstance(content.get("settings"), dict):
+        raise DataError(f"{path}: settings are not an object; restore it from a copy")
+    return Meta(schema, content["settings"])
 
 
 def task_names(root: Path) -> list[str]:
@@ -251,7 +274,7 @@ def task_names(root: Path) -> list[str]:
     if not folder.is_dir():
         return []
     names = []
-    for entry in sorted(_scan(folder), key=lambda entry: entry.name):
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith("."):
             continue
         path = Path(entry.path)
@@ -284,7 +307,7 @@ def read_task(folder: Path) -> Task:
 
 def task_content(task: Task) -> dict[str, Any]:
     """Content of `task.json`."""
-    return asdict(task)
+    return {"name": task.name, "env": task.env, "split": task.split, "attributes": dict(task.attributes)}
 
 
 def read_index(path: Path) -> Index:
@@ -293,12 +316,8 @@ def read_index(path: Path) -> Index:
     Raises:
         DataError: a line before the last that is not a finished or discarded episode.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        data = b""
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    with reading(path):
+        data = path.read_bytes() if path.exists() else b""
     lines = data.split(b"\n")
     last = len(lines) - 2  # behind the last newline is nothing, or a torn line
     entries, discarded, finished, starts = [], Counter(), set(), []
@@ -311,7 +330,8 @@ def read_index(path: Path) -> Index:
             if "discarded" in item:
                 discarded[str(item["discarded"])] += 1
             else:
-                entries.append(_entry(item, kinds.setdefault(name[0], len(kinds)), len(entries), n_frames))
+                entries.append(_entry(item, kinds.get(name[0], len(kinds)), len(entries), n_frames))
+                kinds.setdefault(name[0], len(kinds))
                 n_frames += item["n_frames"]
                 starts.append(end)
             finished.add(name)
@@ -377,16 +397,28 @@ def read_records(entry: np.void, handles: Mapping[str, int], schema: Schema) -> 
     return records if payload_crc(list(records.values())) == entry["crc"] else None
 
 
+def check_name(kind: Any, seed: Any) -> None:
+    """Checks kind and seed of an episode.
+
+    Raises:
+        ValueError: the kind is no name, or the seed is negative or too large.
+    """
+    if type(kind) is not str or not _NAME.fullmatch(kind):
+        raise ValueError(f"kind {kind!r}: 1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed!r}, not a whole number in [0, 2^63)")
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
         DataError: it cannot be read or holds something else.
     """
+    with reading(path):
+        text = path.read_bytes()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _unreadable(path, error) from error
+        content = json.loads(text)
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); restore it from a copy") from error
     if not isinstance(content, dict):
@@ -397,10 +429,7 @@ def read_object(path: Path) -> dict[str, Any]:
 def _episode_name(item: dict[str, Any]) -> tuple[str, int]:
     """Kind and seed of a line of the index; ValueError, KeyError or TypeError if they are not valid."""
     kind, seed = item["kind"], item["seed"]
-    if type(kind) is not str or not _NAME.fullmatch(kind):
-        raise ValueError(f"kind {kind!r}: not a name")
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed!r}, not a whole number in [0, 2^63)")
+    check_name(kind, seed)
     return kind, seed
 
 
@@ -422,15 +451,6 @@ def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tu
 
 def _only_begun(folder: Path) -> bool:
     """Whether a writer was stopped in `folder` before it had written `task.json`: there is nothing to be lost."""
-    return not any(entry.stat().st_size for entry in _scan(folder) if not entry.name.endswith(".tmp"))
-
-
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        return list(os.scandir(folder))
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"cannot read {path}: {error.strerror}; check its permissions and the disk")
+    entries = [entry for entry in os.scandir(folder) if not entry.name.endswith(".tmp")]
+    ours = all(entry.name == INDEX or entry.name.endswith((".tbl", ".raw")) for entry in entries)
+    return ours and not any(entry.stat().st_size for entry in entries)

@@ -71,11 +71,11 @@ class Replay:
         size: B, rows of a batch.
         columns: what the agent asks for besides, from the sources' columns, notes or truth.
         truth: those of `columns` that may be taken from what only a simulator knows. Practice has none.
-        observation: names of what is observed; default: all of the first source's store.
+        observation: names of what is observed; default: all that the sources' stores hold, which must be the same.
 
     Raises:
         SettingsError: shares that do not add up to 1.
-        DataError: a column that a source does not have.
+        DataError: a column or observation that a source does not have.
     """
 
     def __init__(
@@ -87,36 +87,56 @@ class Replay:
         observation: Collection[str] | None = None,
     ) -> None:
         shares = [source.share for source in sources]
-        if size < 1 or min(shares, default=-1.0) < 0 or abs(sum(shares) - 1.0) > 1e-9:
+        if size < 1 or not shares or min(shares) < 0 or not abs(sum(shares) - 1.0) <= 1e-9:
             raise SettingsError(
                 f"replay of {size} rows from shares {shares}: at least 1 row, and shares that add up to 1"
             )
         self.sources, self.size = sources, size
-        self._columns, self._truth, self._observation = tuple(columns), frozenset(truth), observation
-        self._cache: dict[int, tuple[int, _Rows]] = {}
+        self._columns, self._truth = tuple(columns), frozenset(truth)
+        self._observation = None if observation is None else tuple(observation)
+        self._cache: dict[int, tuple[tuple[int, np.ndarray | None], _Rows]] = {}
+        for number in range(len(sources)):
+            self._rows(number)
 
     def sample(self, rng: np.random.Generator) -> Batch:
         """One batch.
 
         Raises:
-            DataError: no source holds a transition.
+            DataError: no source holds a transition; or, where a store has grown, see above.
         """
         rows = [self._rows(number) for number in range(len(self.sources))]
-        shares = np.array([s.share * (len(r.starts) > 0) for s, r in zip(self.sources, rows, strict=True)])
-        if not shares.sum():
-            raise DataError("nothing to learn from: no source holds a transition")
-        edges = np.floor(np.cumsum(shares / shares.sum()) * self.size + rng.random() * (1 - 1e-9)).astype(int)
+        live = [n for n, source in enumerate(self.sources) if source.share and len(rows[n].starts)]
+        if not live:
+            held = sum(len(source.store) for source in self.sources)
+            raise DataError(f"nothing to learn from: none of {held} episodes has a step that starts before success")
+        shares = np.array([self.sources[n].share for n in live])
+        edges = np.floor(np.cumsum(shares / shares.sum()) * self.size + rng.random()).astype(int)
         edges[-1] = self.size
-        counts = np.diff(edges, prepend=0)
-        return join([self._draw(number, rows[number], int(n), rng) for number, n in enumerate(counts) if n])
+        counts = np.diff(edges, prepend=0).tolist()
+        return join([self._draw(n, rows[n], count, rng) for n, count in zip(live, counts, strict=True) if count])
 
     def _rows(self, number: int) -> _Rows:
-        """What may be drawn of a source; made anew where its store has grown."""
+        """What may be drawn of a source; made anew where its store has grown or its rows are others."""
         source = self.sources[number]
-        held = len(source.store) if source.rows is None else id(source.rows)
-        if self._cache.get(number, (None, None))[0] != held:
-            self._cache[number] = held, _Rows.of(source)
-        return self._cache[number][1]
+        held = len(source.store), source.rows
+        known = self._cache.get(number)
+        if known is None or known[0][0] != held[0] or known[0][1] is not held[1]:
+            if held[0]:
+                self._check(source)
+            known = self._cache[number] = held, _Rows.of(source)
+        return known[1]
+
+    def _check(self, source: Source) -> None:
+        """Whether a source has all that is asked for."""
+        schema = source.store.schema
+        if self._observation is None:
+            self._observation = tuple(schema.observation)
+        lacking = [f"observation {name!r}" for name in self._observation if name not in schema.observation]
+        true = self._truth & schema.truth.keys()
+        lacking += [repr(n) for n in self._columns if n not in {*source.columns, *schema.notes, *true}]
+        if lacking:
+            known = ", ".join([*schema.observation, *source.columns, *schema.notes])
+            raise DataError(f"nothing to learn {lacking[0]} from: a source has {known} alone; ask for these, or add it")
 
     def _draw(self, number: int, rows: _Rows, count: int, rng: np.random.Generator) -> Batch:
         source = self.sources[number]
@@ -140,11 +160,9 @@ class Replay:
         return batch
 
     def _known(self, store: Store, name: str, frame: np.ndarray) -> np.ndarray:
-        if name in self._truth:
+        if name in self._truth and name in store.schema.truth:
             return store.truth(name)[frame]
-        if name in store.schema.notes:
-            return store.column(f"notes/{name}")[frame]
-        raise DataError(f"nothing to learn {name!r} from: no source has such a column")
+        return store.column(f"notes/{name}")[frame]
 
 
 @dataclass(frozen=True)
@@ -194,7 +212,10 @@ def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: flo
     Args:
         reward: (B, G) achieved goals after the step and (B, G) goals -> (B,) reward, above 0 where the goal is reached,
             which ends the task.
-        share: of the transitions that are relabelled; the paper's 4 of 5.
+        share: of the transitions that are relabelled; the paper's 4 of 5. The others stay as they are.
+
+    Raises:
+        SettingsError: a share outside [0, 1].
     """
     if not 0 <= share <= 1:
         raise SettingsError(f"hindsight share {share}: must be in [0, 1]")
@@ -210,8 +231,8 @@ def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: flo
             batch,
             observation={**batch.observation, "goal": goal},
             next_observation={**batch.next_observation, "goal": goal},
-            reward=gained,
-            terminated=gained > 0,
+            reward=np.where(chosen, gained, batch.reward),
+            terminated=np.where(chosen, gained > 0, batch.terminated),
         )
 
     return relabel

@@ -7,6 +7,7 @@ All frames of a store are numbered through. Small columns are arrays with one ro
 from __future__ import annotations
 
 import mmap
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -106,7 +107,7 @@ class Store:
     @property
     def n_frames(self) -> int:
         """Number of frames F."""
-        return int(self.episodes["n_frames"].sum())
+        return int(self.last_frames[-1]) + 1 if len(self) else 0
 
     def of_frames(self, values: np.ndarray) -> np.ndarray:
         """(F, ...) of what is known of each episode, (E, ...)."""
@@ -145,15 +146,9 @@ class Store:
 
     def starts(self) -> np.ndarray:
         """(M,) int64, the frames at which the transitions begin that may be learnt from: all but the last of an episode
-        and those that are a success already.
-
-        Raises:
-            DataError: there is none.
-        """
+        and those that are a success already."""
         usable = ~self.success
         usable[self.last_frames] = False
-        if not usable.any():
-            raise DataError(f"all {len(self)} episodes start and stay in success: collect others")
         return np.flatnonzero(usable).astype(np.int64)
 
     def terminated(self) -> np.ndarray:
@@ -169,8 +164,8 @@ class Store:
 class DiskStore(Store):
     """A data set on disk: small columns in memory, large observations mapped. Open it with `DiskStore.open`.
 
-    It holds what was finished when it was opened; a writer may go on meanwhile. It can be pickled, and is then opened
-    anew.
+    It holds what was finished when it was opened; a writer may go on meanwhile. When it is pickled or copied, the copy
+    maps the same episodes anew.
 
     Attributes:
         root: folder of the data set.
@@ -178,18 +173,27 @@ class DiskStore(Store):
         discarded: task name -> reason -> number of episodes thrown away.
     """
 
-    def __init__(self, root: Path, tasks: tuple[Task, ...], mask: np.ndarray | None = None) -> None:
+    def __init__(self, root: Path, tasks: tuple[Task, ...], held: Sequence[int] | None = None) -> None:
         meta = layout.read_meta(root)
         self.root, self.tasks, self.schema, self.settings = root, tasks, meta.schema, meta.settings
-        self._mask = mask
         folders = [layout.task_folder(root, task.name) for task in tasks]
         indices = [layout.read_index(folder / layout.INDEX) for folder in folders]
         for folder, index in zip(folders, indices, strict=True):
             layout.check_sizes(folder, index, meta.schema)
+        self._held = [len(index.entries) for index in indices] if held is None else held
+        self._mask: np.ndarray | None = None
         self.discarded = {task.name: index.discarded for task, index in zip(tasks, indices, strict=True)}
-        self.kinds = tuple(dict.fromkeys(kind for index in indices for kind in index.kinds))
-        self.episodes = self._episodes(indices)
-        counts = [index.n_frames for index in indices]
+        parts = [self._entries(task, index, n) for task, index, n in zip(tasks, indices, self._held, strict=True)]
+        kinds = [index.kinds[: part["kind"].max(initial=-1) + 1] for index, part in zip(indices, parts, strict=True)]
+        self.kinds = tuple(dict.fromkeys(kind for names in kinds for kind in names))
+        self.episodes = np.zeros(sum(self._held), EPISODE)
+        for name in ("seed", "n_frames", "terminated", "truncated"):
+            self.episodes[name] = np.concatenate([part[name] for part in parts])
+        self.episodes["task"] = np.repeat(np.arange(len(tasks)), self._held)
+        numbers = [np.array([self.kinds.index(kind) for kind in names], int) for names in kinds]
+        self.episodes["kind"] = np.concatenate([n[part["kind"]] for n, part in zip(numbers, parts, strict=True)])
+        self.episodes = _numbered(self.episodes)
+        counts = np.bincount(self.episodes["task"], self.episodes["n_frames"], len(tasks)).astype(int).tolist()
         small = (layout.ROWS, layout.TRUTH)
         self._tables = {
             name: np.concatenate([_read(folder / name, kind, n) for folder, n in zip(folders, counts, strict=True)])
@@ -205,27 +209,32 @@ class DiskStore(Store):
             np.repeat(np.arange(len(counts)), counts),
             np.concatenate([np.arange(count) for count in counts]),
         )
-        if mask is not None:
-            self._keep(mask)
 
     @classmethod
-    def open(cls, root: Path, tasks: Callable[[Task], bool] | None = None) -> Self:
+    def open(cls, root: Path | str, tasks: Callable[[Task], bool] | None = None, split: str | None = None) -> Self:
         """Opens the data set at `root`.
 
         Args:
             root: its folder.
             tasks: which tasks to take; all by default.
+            split: take tasks of this split alone: ``train``, ``validation`` or ``test``.
 
         Raises:
-            DataError: not a data set of this version, damaged, or without a finished episode in the chosen tasks.
+            DataError: not a data set of this version, not to be read, damaged, or without a finished episode in the
+                chosen tasks.
         """
         root = Path(root)
-        layout.read_meta(root)
-        found = [layout.read_task(layout.task_folder(root, name)) for name in layout.task_names(root)]
-        chosen = tuple(task for task in found if tasks is None or tasks(task))
-        if found and not chosen:
-            raise DataError(f"none of the {len(found)} tasks of {root} was chosen: loosen the choice or collect more")
-        store = cls(root, chosen) if chosen else None
+        with layout.reading(root):
+            layout.read_meta(root)
+            found = [layout.read_task(layout.task_folder(root, name)) for name in layout.task_names(root)]
+            chosen = tuple(t for t in found if split in (None, t.split) and (tasks is None or tasks(t)))
+            if found and not chosen:
+                splits = ", ".join(f"{n} {name}" for name, n in Counter(task.split for task in found).items())
+                raise DataError(
+                    f"{root} holds no {split or 'such'} tasks, of {splits}: choose others, or let `lotj collect` "
+                    "record more into it"
+                )
+            store = cls(root, chosen) if chosen else None
         if store is None or not len(store):
             raise DataError(f"{root} holds no finished episode in {len(chosen)} tasks: run `lotj collect` first")
         return store
@@ -245,11 +254,10 @@ class DiskStore(Store):
             raise ValueError(f"the choice must be bool ({len(self)},), not {mask.dtype} {mask.shape}")
         if not mask.any():
             raise DataError(f"none of {len(self)} episodes of {self.root} was chosen: loosen the choice")
-        if self._mask is not None:
-            whole = self._mask.copy()
-            whole[self._mask] = mask
-            mask = whole
-        return type(self)(self.root, self.tasks, mask)
+        part = object.__new__(type(self))
+        part.__dict__.update(self.__dict__)
+        part._keep(mask)
+        return part
 
     def column(self, name: str) -> np.ndarray:  # noqa: D102
         return self._tables[layout.ROWS][name]
@@ -266,28 +274,32 @@ class DiskStore(Store):
         task, row = self._place
         return self._maps[name].gather(task[frames], row[frames])
 
-    def _episodes(self, indices: Sequence[layout.Index]) -> np.ndarray:
-        parts = []
-        for number, index in enumerate(indices):
-            part = np.zeros(len(index.entries), EPISODE)
-            for name in ("seed", "n_frames", "terminated", "truncated"):
-                part[name] = index.entries[name]
-            numbers = np.array([self.kinds.index(kind) for kind in index.kinds], int)
-            part["task"], part["kind"] = number, numbers[index.entries["kind"]] if len(part) else 0
-            parts.append(part)
-        return _numbered(np.concatenate(parts))
+    def _entries(self, task: Task, index: layout.Index, held: int) -> np.ndarray:
+        if held > len(index.entries):
+            raise DataError(
+                f"{self.root}: {task.name} holds {len(index.entries)} episodes, no longer {held}: it was cut back "
+                "since it was opened; open it again"
+            )
+        return index.entries[:held]
 
     def _keep(self, mask: np.ndarray) -> None:
         frames = self.of_frames(mask)
+        whole = np.ones(len(mask), bool) if self._mask is None else self._mask.copy()
+        whole[whole] = mask
+        self._mask = whole
         self.episodes = _numbered(self.episodes[mask])
         self._tables = {name: table[frames] for name, table in self._tables.items()}
         self._place = (self._place[0][frames], self._place[1][frames])
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.root, self.tasks, self._mask
+        return self.root, self.tasks, self._held, self._mask
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.__init__(*state)
+        root, tasks, held, mask = state
+        with layout.reading(root):
+            self.__init__(root, tasks, held)
+        if mask is not None:
+            self._keep(mask)
 
 
 class MemoryStore(Store):
@@ -313,67 +325,59 @@ class MemoryStore(Store):
             ValueError: it holds other columns than those before it.
             KeyError: of a task that the store does not have.
         """
-        schema = layout.Schema.of(episode)
-        if not self._columns:
-            self.schema = schema
+        schema, task = layout.Schema.of(episode), self._numbers[episode.task]
+        if not len(self):
+            self.schema, self._columns, self._truth = schema, {}, {}
         elif schema != self.schema:
             raise ValueError(f"an episode with {schema} where {self.schema} is held")
         if episode.kind not in self.kinds:
             self.kinds = (*self.kinds, episode.kind)
-        last = np.full((1, episode.action.shape[1]), np.nan, np.float32)
+        start = self.n_frames
+        last = np.full((1, schema.action), np.nan, np.float32)
         columns = {"action": np.concatenate([episode.action, last]), "reward": np.append(episode.reward, last[:, :1])}
         columns |= dict(episode.observation) | {f"notes/{name}": values for name, values in episode.notes.items()}
         for rows, values in ((self._columns, columns), (self._truth, episode.truth)):
             for name, part in values.items():
-                rows.setdefault(name, _Rows()).append(np.asarray(part))
+                rows.setdefault(name, _Rows()).write(start, part)
         row = np.zeros(1, EPISODE)
-        row["task"], row["kind"] = self._numbers[episode.task], self.kinds.index(episode.kind)
-        row["seed"], row["n_frames"] = episode.seed, len(episode) + 1
-        row["first_frame"] = self.n_frames
+        row["task"], row["kind"] = task, self.kinds.index(episode.kind)
+        row["seed"], row["n_frames"], row["first_frame"] = episode.seed, len(episode) + 1, start
         row["terminated"], row["truncated"] = episode.terminated, episode.truncated
-        self._rows.append(row)
+        self._rows.write(len(self), row)  # last: an append that is interrupted leaves no episode behind
 
     @property
     def episodes(self) -> np.ndarray:  # type: ignore[override]  # noqa: D102
-        return self._rows.all if len(self._rows) else np.zeros(0, EPISODE)
-
-    @property
-    def n_frames(self) -> int:  # noqa: D102
-        return len(self._columns["action"]) if self._columns else 0
+        return self._rows.upto(self._rows.count) if self._rows.count else np.zeros(0, EPISODE)
 
     def column(self, name: str) -> np.ndarray:  # noqa: D102
-        return self._columns[name].all
+        return self._columns[name].upto(self.n_frames)
 
     def truth(self, name: str) -> np.ndarray:  # noqa: D102
         if name not in self._truth:
             raise DataError(f"these episodes have no true {name!r}: a robot does not tell it")
-        return self._truth[name].all
+        return self._truth[name].upto(self.n_frames)
 
 
 class _Rows:
     """An array that grows at its end at constant cost per row (the room doubles when it is used up)."""
 
     def __init__(self) -> None:
-        self._room: np.ndarray | None = None
-        self._count = 0
+        self._room = np.empty(0)
+        self.count = 0
 
-    def __len__(self) -> int:
-        return self._count
+    def upto(self, count: int) -> np.ndarray:
+        return self._room[:count]
 
-    @property
-    def all(self) -> np.ndarray:
-        assert self._room is not None
-        return self._room[: self._count]
-
-    def append(self, rows: np.ndarray) -> None:
-        needed = self._count + len(rows)
-        if self._room is None or needed > len(self._room):
+    def write(self, start: int, rows: np.ndarray) -> None:
+        """Puts rows behind the first `start`."""
+        needed = start + len(rows)
+        if needed > len(self._room):
             room = np.empty((max(2 * needed, 64), *rows.shape[1:]), rows.dtype)
-            if self._room is not None:
-                room[: self._count] = self.all
+            if start:
+                room[:start] = self._room[:start]
             self._room = room
-        self._room[self._count : needed] = rows
-        self._count = needed
+        self._room[start:needed] = rows
+        self.count = needed
 
 
 class _Maps:
@@ -387,11 +391,8 @@ class _Maps:
         for path, count in zip(files, counts, strict=True):
             mapped, frames = None, np.empty((0, *self._kind.shape), self._kind.base)
             if count:
-                try:
-                    with open(path, "rb") as file:
-                        mapped = mmap.mmap(file.fileno(), count * kind.itemsize, access=mmap.ACCESS_READ)
-                except OSError as error:
-                    raise DataError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+                with layout.reading(path), open(path, "rb") as file:
+                    mapped = mmap.mmap(file.fileno(), count * kind.itemsize, access=mmap.ACCESS_READ)
                 mapped.madvise(mmap.MADV_RANDOM)  # else each frame drags in its surroundings, megabytes at times
                 frames = np.frombuffer(mapped, self._kind.base).reshape(count, *self._kind.shape)
             self._maps.append(mapped)
@@ -417,10 +418,8 @@ class _Maps:
 
 
 def _read(path: Path, kind: np.dtype, count: int) -> np.ndarray:
-    try:
+    with layout.reading(path):
         return np.fromfile(path, kind, count) if count else np.empty(0, kind)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check its permissions") from error
 
 
 def _numbered(episodes: np.ndarray) -> np.ndarray:

@@ -64,6 +64,8 @@ class EpisodeWriter:
         settings: dict[str, Any] | None = None,
         sync_every: int = layout.SYNC_EVERY,
     ) -> None:
+        if not 1 <= sync_every <= layout.SYNC_EVERY:
+            raise ValueError(f"sync_every {sync_every}: must be in [1, {layout.SYNC_EVERY}], which readers rely on")
         self.root, self.task, self.schema, self._sync_every = Path(root), task, schema, sync_every
         self.folder = layout.task_folder(self.root, task.name)
         self._files = schema.files
@@ -83,7 +85,7 @@ class EpisodeWriter:
 
         Raises:
             NumericsError: a number that is not finite.
-            ValueError: the episode is of another task or schema, or is stored already.
+            ValueError: the episode is of another task or schema, its kind or seed cannot be, or it is stored already.
             StorageError: the disk is full or failing; the data set holds what it held before.
         """
         self._admit(episode)
@@ -106,26 +108,34 @@ class EpisodeWriter:
         """Notes that an episode was thrown away (e.g. ``lost``), so that it is counted and not tried again.
 
         Raises:
-            ValueError: the episode is stored already.
+            ValueError: kind or seed cannot be, or the episode is stored or discarded already.
             StorageError: see `append`.
         """
         self._admit_name(kind, seed)
         self._commit({"discarded": reason, "kind": kind, "seed": int(seed)})
 
     def rewind(self, seed: int) -> None:
-        """Forgets every episode whose seed is larger, and all that were recorded after the first of these: where seeds
+        """Forgets the first episode or discard whose seed is larger, and all that was recorded after it: where seeds
         number trials, those that a killed sitting has recorded but not learnt from.
 
         Raises:
+            ValueError: the writer is closed.
             StorageError: the disk is failing.
         """
-        index = layout.read_index(self.folder / layout.INDEX)
-        later = np.flatnonzero(index.entries["seed"] > seed)
-        if len(later):
-            first = int(later[0])
-            self._held = _Held(first, int(index.entries["first_frame"][first]), int(index.starts[first]))
+        self._admit_open()
+        held = _Held(0, 0, 0)
+        for line in os.pread(self._handles[layout.INDEX], self._held.end, 0).splitlines(keepends=True):
+            item = json.loads(line)
+            if item["seed"] > seed:
+                break
+            stored = "discarded" not in item
+            frames = item["n_frames"] if stored else 0
+            held = _Held(held.episodes + stored, held.frames + frames, held.end + len(line))
+        if held != self._held:
+            self._held, self._torn = held, True
             with layout.storage(self.folder):
                 self._cut()
+                self._sync()
             self.finished = layout.read_index(self.folder / layout.INDEX).finished
 
     def close(self) -> None:
@@ -174,7 +184,7 @@ class EpisodeWriter:
         """Reads what is there, cuts a torn tail, and opens the files of records for appending."""
         if (self.folder / layout.TASK).exists():
             found = layout.read_task(self.folder)
-            if layout.task_content(found) != layout.task_content(self.task):
+            if layout.task_content(found) != json.loads(json.dumps(layout.task_content(self.task))):
                 raise DataError(
                     f"{self.folder / layout.TASK} describes {found}, not {self.task}: collect into another folder"
                 )
@@ -211,19 +221,22 @@ class EpisodeWriter:
         if len(episode) >= layout.MAX_FRAMES:
             raise ValueError(f"an episode has 2 to {layout.MAX_FRAMES} frames, not {len(episode) + 1}")
         self._admit_name(episode.kind, episode.seed)
-        groups = {"action": episode.action, "reward": episode.reward}
-        for name, values in (groups | {**episode.observation, **episode.notes, **episode.truth}).items():
+        own = {"action": episode.action, "reward": episode.reward}
+        groups = (own, episode.observation, episode.notes, episode.truth)
+        for name, values in (item for group in groups for item in group.items()):
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise NumericsError(
                     f"{name} of {episode.kind} episode {episode.seed} of {episode.task} is not finite everywhere: "
                     "nothing was stored; report the task and the seed"
                 )
 
-    def _admit_name(self, kind: str, seed: int) -> None:
+    def _admit_open(self) -> None:
         if layout.INDEX not in self._handles:
             raise ValueError(f"the writer of {self.task.name} is closed")
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed {seed}: not in [0, 2^63)")
+
+    def _admit_name(self, kind: str, seed: int) -> None:
+        self._admit_open()
+        layout.check_name(kind, int(seed))
         if (kind, seed) in self.finished:
             raise ValueError(f"{kind} episode {seed} of {self.task.name} is stored or discarded already")
 
