@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lotj.envs.insertion import InsertionEnv
+from lotj.geometry import mosaic
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import Bench
 from lotj.sim.connector import catalogue, find_connector
@@ -41,9 +42,9 @@ def from_outside(connector: str, seed: int, pixels: int) -> np.ndarray:
 def wrist(connector: str, robot: str, seed: int, pixels: int) -> np.ndarray:
     """What the learner sees, enlarged without smoothing, (pixels, pixels, 3) uint8."""
     env = InsertionEnv(connector, robot, seed, "near", image_size=64)
-    image, _ = env.reset(seed=seed)
+    observation, _ = env.reset(seed=seed)
     env.close()
-    return np.asarray(Image.fromarray(image).resize((pixels, pixels), Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(mosaic(observation["image"])).resize((pixels, pixels), Image.Resampling.NEAREST))
 
 
 def main() -> None:

@@ -23,7 +23,6 @@ from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.insertion import InsertionEnv, start_offset
 from lotj.errors import LotjError, RobotError, SettingsError
 from lotj.robots.simulated import SimulatedRobot
-from lotj.sim.bench import mosaic
 from lotj.sim.connector import find_connector
 from lotj.sim.look import draw_look
 from lotj.sim.scene import CAMERAS, _corners
@@ -31,8 +30,8 @@ from lotj.sim.scene import CAMERAS, _corners
 
 def rollout(env: gym.Env, seed: int, steps: int = 5) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    frames = [env.reset(seed=seed)[0]]
-    frames += [env.step(rng.uniform(-1, 1, 3))[0] for _ in range(steps)]
+    frames = [env.reset(seed=seed)[0]["image"]]
+    frames += [env.step(rng.uniform(-1, 1, 3))[0]["image"] for _ in range(steps)]
     return np.stack(frames)
 
 
@@ -42,10 +41,13 @@ def test_passes_gymnasium_check() -> None:
     env.close()
 
 
-@pytest.mark.parametrize("observation", ["image", "state", "both"])
-def test_observation_lies_in_its_space(observation: str) -> None:
+@pytest.mark.parametrize("observation", ["image", "state", ("image",), ("state", "image")])
+def test_observation_is_a_dict_of_what_was_asked_for_and_lies_in_its_space(observation: str | tuple) -> None:
     env = InsertionEnv(observation=observation, image_size=32)
     first, _ = env.reset(seed=0)
+    assert set(first) == ({observation} if isinstance(observation, str) else set(observation))
+    shapes = {name: (values.shape, values.dtype) for name, values in first.items()}
+    assert shapes.items() <= {"image": ((2, 16, 32, 3), np.uint8), "state": ((9,), np.float32)}.items()
     assert env.observation_space.contains(first)
     assert env.observation_space.contains(env.step(np.zeros(3))[0])
     env.close()
@@ -53,8 +55,9 @@ def test_observation_lies_in_its_space(observation: str) -> None:
 
 def test_vectorised_use_gives_each_environment_its_own_start() -> None:
     envs = gym.make_vec("lotj/Insertion-v0", num_envs=2, vectorization_mode="sync", image_size=32)
-    images, _ = envs.reset(seed=[1, 2])  # type: ignore[arg-type]
-    assert images.shape == (2, 32, 32, 3) and (images[0] != images[1]).any()
+    observations, _ = envs.reset(seed=[1, 2])  # type: ignore[arg-type]
+    images = observations["image"]
+    assert images.shape == (2, 2, 16, 32, 3) and (images[0] != images[1]).any()
     _, rewards, *_ = envs.step(np.zeros((2, 3), np.float32))
     np.testing.assert_array_equal(rewards, [0.0, 0.0])
     envs.close()
@@ -73,7 +76,7 @@ def test_domains_look_different_enough_to_be_told_apart() -> None:
     means = []
     for seed in range(6):
         env = InsertionEnv(domain_seed=seed, image_size=32)
-        means.append([env.reset(seed=s)[0].mean(axis=(0, 1)) for s in range(4)])
+        means.append([env.reset(seed=s)[0]["image"].mean(axis=(0, 1, 2)) for s in range(4)])
         env.close()
     means = np.array(means)  # (domain, episode, channel)
     within = means.std(axis=1).mean()
@@ -84,27 +87,27 @@ def test_domains_look_different_enough_to_be_told_apart() -> None:
 @pytest.mark.parametrize("robot", ["duo", "trio"])
 def test_the_two_views_are_taken_from_directions_a_right_angle_apart(robot: str) -> None:
     env = InsertionEnv(robot=robot, image_size=32)
-    image, _ = env.reset(seed=0)
+    image = env.reset(seed=0)[0]["image"]
     backwards = [env.bench.data.camera(name).xmat.reshape(3, 3)[:2, 2] for name in CAMERAS]
     a, b = (direction / np.linalg.norm(direction) for direction in backwards)
     # Each camera is mounted up to 1.2 degrees off about every axis, and the hand is not tilted.
     assert abs(np.degrees(np.arccos(a @ b)) - 90.0) < 8.0
-    assert image.shape == (32, 32, 3) and np.abs(image[:16].astype(int) - image[16:]).mean() > 5
+    assert image.shape == (2, 16, 32, 3) and np.abs(image[0].astype(int) - image[1]).mean() > 5
     env.close()
 
 
 def test_mask_of_the_parts_is_where_their_colour_shows() -> None:
     """All that changes when plug and socket glow is plug and socket; other things have materials of their own."""
     env = InsertionEnv("nema-5-15", image_size=64)
-    before, _ = env.reset(seed=0)
+    before = env.reset(seed=0)[0]["image"]
     mask, model = env.bench.parts_mask(), env.bench.model
-    assert (mosaic(env.bench.render()) == before).all()  # the next picture is one in colour again
+    assert (env.bench.render() == before).all()  # the next picture is one in colour again
     for material in ("plug", "socket", "metal", "dark"):
         model.material(material).rgba[:] = (1.0, 0.0, 1.0, 1.0)
         model.material(material).emission[:] = 1.0
     env.bench.close()  # materials are the drawing's own
-    changed = (mosaic(env.bench.render()) != before).any(axis=2)
-    np.testing.assert_array_equal(changed, np.concatenate(mask))
+    changed = (env.bench.render() != before).any(axis=3)
+    np.testing.assert_array_equal(changed, mask)
     assert 0.1 < mask.mean() < 0.9
     env.close()
 
@@ -150,8 +153,8 @@ def test_a_copy_of_an_environment_that_has_drawn_goes_on_like_it(copy_of: Callab
     other = copy_of(env)
     assert len(env.bench._drawings) == 1  # nothing is taken from the first one
     for action in ([0.5, -0.5, 0.0], [0.0, 0.0, -1.0]):
-        np.testing.assert_array_equal(env.step(np.array(action))[0], other.step(np.array(action))[0])
-    np.testing.assert_array_equal(env.reset(seed=3)[0], other.reset(seed=3)[0])
+        np.testing.assert_array_equal(env.step(np.array(action))[0]["image"], other.step(np.array(action))[0]["image"])
+    np.testing.assert_array_equal(env.reset(seed=3)[0]["image"], other.reset(seed=3)[0]["image"])
     env.close()
     other.close()
 
@@ -199,11 +202,15 @@ def test_parts_of_one_family_do_not_share_their_looks() -> None:
 def test_action_of_one_moves_six_millimetres() -> None:
     env = InsertionEnv(observation="state")
     env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.02})
-    start = env.state()[:3]
+    start = env.position()
     for _ in range(3):
-        state, *_ = env.step(np.array([1.0, -0.5, 0.0]))
+        observation, *_ = env.step(np.array([1.0, -0.5, 0.0]))
     # The socket frame may be turned by up to 1.5 degrees and 1 degree of tilt against the bench: 0.5 mm at 20 mm.
-    np.testing.assert_allclose(state[:3] - start, [18e-3, -9e-3, 0.0], atol=1e-3)
+    np.testing.assert_allclose(env.position() - start, [18e-3, -9e-3, 0.0], atol=1e-3)
+    # At the end of a step the hand lags by some tenths of a millimetre, and still moves a little.
+    place, velocity, force = np.split(observation["state"], 3)
+    np.testing.assert_allclose(place, [18e-3, -9e-3, 0.02 + env.bench.contact_height], atol=1e-3)
+    assert np.abs(velocity).max() < 0.06 and np.abs(force).max() < 0.1
     env.close()
 
 
@@ -224,15 +231,50 @@ def test_success_terminates_and_the_time_limit_truncates() -> None:
     env.close()
 
 
-def test_grip_force_exceeded_dislodges_and_ends_the_episode() -> None:
+def test_a_lost_plug_is_the_end_of_the_task_without_reward() -> None:
     env = InsertionEnv(observation="state", max_steps=40)
     env.bench.model.dof_frictionloss[env.bench.model.joint("slip").dofadr[0]] = 5.0  # a weak grip: 5 N against 30 N
     env.reset(seed=0, options={"offset": (0.008, 0.004), "height": 0.004})
+    total = 0.0
     for _ in range(10):
-        _, _, terminated, truncated, info = env.step(np.array([0.0, 0.0, -1.0]))
+        _, reward, terminated, truncated, info = env.step(np.array([0.0, 0.0, -1.0]))
+        total += reward
         if info["dislodged"]:
             break
-    assert info["dislodged"] and truncated and not terminated
+    assert info["dislodged"] and terminated and not truncated and total == 0
+    env.close()
+
+
+def test_a_success_pays_once_even_where_the_episode_goes_on() -> None:
+    """Seated, out by 12 mm, and seated again, over the time limit: 1, and cut off at step 30."""
+    env = InsertionEnv(observation="state", max_steps=30, end_on_success=False)
+    _, info = env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.004})
+    expert = Expert(np.random.default_rng(0), env.action_scale, env.bench.contact_height, noise=0.0)
+    seated, rewards, ends = [], [], []
+    for step in range(30):
+        action = np.array([0.0, 0.0, 1.0]) if 14 <= step < 16 else expert(None, info)
+        _, reward, terminated, truncated, info = env.step(action)
+        seated.append(info["is_success"])
+        rewards.append(reward)
+        ends.append((terminated, truncated))
+    assert seated[13] and not seated[15] and seated[-1]
+    assert sum(rewards) == 1 and rewards.index(1) == seated.index(True)
+    assert ends == 29 * [(False, False)] + [(False, True)]
+    env.close()
+
+
+def test_the_last_step_allowed_ends_in_success_or_in_a_cut_never_in_both() -> None:
+    env = InsertionEnv(observation="state", max_steps=100)
+    outcomes = []
+    for steps in (100, None):
+        _, info = env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.004})
+        expert = Expert(np.random.default_rng(0), env.action_scale, env.bench.contact_height, noise=0.0)
+        env.max_steps, count, over = steps or outcomes[0][0], 0, False
+        while not over:
+            _, _, terminated, truncated, info = env.step(expert(None, info))
+            count, over = count + 1, terminated or truncated
+        outcomes.append((count, terminated, truncated))
+    assert outcomes[0] == outcomes[1] and outcomes[1][1:] == (True, False)
     env.close()
 
 
@@ -253,6 +295,16 @@ def test_start_lies_in_its_scenario(scenario: str, low: float, high: float) -> N
         ({"image_size": 8}, ("8", "16")),
         ({"image_size": 65}, ("65", "even")),
         ({"observation": "sound"}, ("sound", "image")),
+        ({"observation": ()}, ("image", "state")),
+        ({"observation": ("state", "state")}, ("state", "once")),
+        ({"image_size": 64.0}, ("image_size", "64.0", "whole")),
+        ({"image_size": "64"}, ("image_size", "'64'", "whole")),
+        ({"max_steps": 2.5}, ("max_steps", "2.5", "whole")),
+        ({"max_steps": None}, ("max_steps", "None", "whole")),
+        ({"max_steps": True}, ("max_steps", "True", "whole")),
+        ({"connector": None}, ("connector", "None", "text")),
+        ({"robot": 3}, ("robot", "3", "text")),
+        ({"render_mode": "human"}, ("human", "rgb_array")),
         ({"max_steps": 0}, ("0", "1")),
         ({"domain_seed": -1}, ("-1",)),
     ],
@@ -285,7 +337,7 @@ def test_expert_step_by_hand() -> None:
 def test_spiral_keeps_its_pitch_and_speed() -> None:
     """An Archimedean spiral: after n turns the radius is n x pitch, and each step's chord is at most one action."""
     spiral = SpiralSearch(pitch=1e-3, action_scale=6e-3)
-    touching = {"wrench": np.array([0.0, 0.0, 10.0])}
+    touching = {"force": np.array([0.0, 0.0, 10.0])}
     moves = np.array([spiral(None, touching) for _ in range(60)])
     path = np.cumsum(moves[:, :2] * 6e-3, axis=0)
     assert spiral._angle is not None
@@ -298,7 +350,7 @@ def test_random_search_descends_then_visits_its_positions_and_stays() -> None:
     """Reach 10 mm, 6 mm a step: a position at most 20 mm from the one before takes 4 steps, five take at most 20."""
     search = RandomSearch(reach=10e-3, action_scale=6e-3)
     search.reset(4)
-    free, touching = ({"wrench": np.array([0.0, 0.0, force])} for force in (0.0, 10.0))
+    free, touching = ({"force": np.array([0.0, 0.0, force])} for force in (0.0, 10.0))
     np.testing.assert_array_equal(search(None, free), [0.0, 0.0, -1.0])
     moves = np.array([search(None, touching), *(search(None, free) for _ in range(24))])  # in a hole it goes on
     assert np.abs(moves).max() <= 1.0 + 1e-12 and (moves[:, 2] == -0.7).all()
@@ -357,11 +409,11 @@ def test_relaxed_the_hand_presses_no_more() -> None:
     robot.reset(0)
     for _ in range(4):
         robot.move(np.array([0.0, 0.0, -1.0]))
-    pressed = env.state()
+    pressed = env.bench.data.qfrc_constraint[env.bench._hand_dof][2], env.position()
     image = robot.relax()
-    relaxed = env.state()
-    assert pressed[5] > 20 and abs(relaxed[5]) < 1  # N
-    np.testing.assert_allclose(relaxed[:3], pressed[:3], atol=1e-3)
+    relaxed = env.bench.data.qfrc_constraint[env.bench._hand_dof][2], env.position()
+    assert pressed[0] > 20 and abs(relaxed[0]) < 1  # N
+    np.testing.assert_allclose(relaxed[1], pressed[1], atol=1e-3)
     np.testing.assert_array_equal(image, robot.observe())
     robot.close()
 

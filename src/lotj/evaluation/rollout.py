@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
 
+from lotj.controllers import Controller
 from lotj.errors import NumericsError, SettingsError
 from lotj.evaluation.results import EvaluationResult
-
-
-class Controller(Protocol):
-    """Anything that inserts: a learnt policy (looks at the observation) or a hand-made one (feels `info`)."""
-
-    def reset(self, seed: int) -> None:
-        """Before each trial; its random numbers come from `seed`."""
-
-    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        """The action, (3,) in [-1, 1]."""
-        ...
+from lotj.geometry import mosaic
 
 
 def evaluate(
@@ -43,7 +34,7 @@ def evaluate(
 
     Args:
         env: ``reset(seed=, options=)``; `info` of each step has ``is_success``, ``peak_force`` [N] and ``dislodged``.
-            Its frames are its observation, or ``observation["image"]``.
+            Its frames are its observation, or ``observation["image"]``; views are joined. Controllers see those.
         controller: called once a step.
         seeds: at least one, all different.
         name: key in `evaluation.json`.
@@ -95,21 +86,23 @@ def _trial(
 ) -> tuple[bool, int, float, bool]:
     """One trial: (true success, steps, peak force [N], dislodged). Appends its frames to `frames` if given."""
     observation, info = env.reset(seed=seed, options=options)
+    picture = _image(observation)
     controller.reset(seed)
     peak_force, success, dislodged, step = 0.0, False, False, 0
     if frames is not None:
-        frames.append(_image(observation))
+        frames.append(picture)
     while step < max_steps:
-        action = np.asarray(controller(observation, info), np.float32)
+        action = np.asarray(controller(picture, info), np.float32)
         if not np.isfinite(action).all():
             raise NumericsError(f"action {action.tolist()} in evaluation (seed {seed}, step {step}): must be finite")
         observation, _, terminated, truncated, info = env.step(action)
+        picture = _image(observation)
         step += 1
         peak_force = max(peak_force, float(info["peak_force"]))
         success = success or bool(info["is_success"])
         dislodged = dislodged or bool(info["dislodged"])
         if frames is not None:
-            frames.append(_image(observation))
+            frames.append(picture)
         if terminated or truncated:
             break
     return success, step, peak_force, dislodged
@@ -117,4 +110,5 @@ def _trial(
 
 def _image(observation: Any) -> np.ndarray:
     """Camera frame (H, W, 3) uint8 of an observation, copied: environments may reuse their buffer."""
-    return np.array(observation["image"] if isinstance(observation, dict) else observation, np.uint8)
+    image = np.array(observation["image"] if isinstance(observation, dict) else observation, np.uint8)
+    return mosaic(image) if image.ndim == 4 else image

@@ -24,6 +24,7 @@ from lotj.experiments.comparisons import CONNECTORS, ROBOTS, job_name, pretrain_
 from lotj.experiments.stages import FIRST_EVALUATION_SEED, PolicyController, practised_agent
 from lotj.experiments.tables import FigureTable, mean_interval
 from lotj.files import atomic_write
+from lotj.geometry import mosaic
 from lotj.nets.encoder import to_tensor
 from lotj.runs import Run, find_run
 from lotj.saliency.gradcam import gradcam
@@ -137,10 +138,10 @@ def trajectory(env: InsertionEnv, controller: Controller, seed: int) -> tuple[np
     """Images (T+1, S, S, 3), masks of plug and socket (T+1, S, S) and true success of one trial."""
     observation, info = env.reset(seed=seed)
     controller.reset(seed)
-    frames, masks, over = [observation], [np.concatenate(env.bench.parts_mask())], False
+    frames, masks, over = [mosaic(observation["image"])], [np.concatenate(env.bench.parts_mask())], False
     while not over:
-        observation, _, terminated, truncated, info = env.step(controller(observation, info))
-        frames.append(observation)
+        observation, _, terminated, truncated, info = env.step(controller(frames[-1], info))
+        frames.append(mosaic(observation["image"]))
         masks.append(np.concatenate(env.bench.parts_mask()))
         over = terminated or truncated
     return np.stack(frames), np.stack(masks), bool(info["is_success"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DislodgedError, RobotError
+from lotj.geometry import mosaic
 from lotj.sim.bench import RATE_HZ
 
 
@@ -37,8 +38,8 @@ class SimulatedRobot:
 
     def reset(self, seed: int) -> np.ndarray:
         """See `Robot.reset`."""
-        image, info = self._env.reset(seed=seed)
-        self._image = image
+        observation, info = self._env.reset(seed=seed)
+        image = self._image = mosaic(observation["image"])
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "peak_force_n": 0.0}
         self._witness(info)
         return image
@@ -61,9 +62,9 @@ class SimulatedRobot:
             raise RobotError("relax() before reset(): the robot stands nowhere; call reset(seed) first")
         return self._moved(*self._env.relax())
 
-    def _moved(self, image: np.ndarray, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> np.ndarray:
+    def _moved(self, observation: Any, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> np.ndarray:
         assert self._trial is not None
-        self._image = image
+        image = self._image = mosaic(observation["image"])
         self._trial["steps"] += 1
         self._witness(info)
         self._write_truth()

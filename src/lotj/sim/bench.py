@@ -39,18 +39,26 @@ _BLOCKS = 5
 
 @dataclass(frozen=True)
 class Reading:
-    """Ground truth after one policy step (labels and evaluation; never shown to a practising learner).
+    """What is measured after one policy step, and what is true (labels and evaluation; no learner sees that).
 
     Attributes:
-        position: (3,) plug origin in the socket frame [m]; z = 0 when seated.
-        force: (3,) contact force on the plug in the socket frame at the end of the step [N].
-        peak_force: largest norm of the contact force during the step [N].
-        dislodged: the plug slipped or tilted beyond the limits.
-        success: seated.
+        hand: (3,) place of the hand, along the axes of the bench, from where it stands with the plug seated if the
+            estimate of the socket's place holds [m].
+        velocity: (3,) of the hand [m/s].
+        force: (3,) contact force on plug and fingers at the end of the step, along the axes of the bench [N].
+        slip, tilt: of the plug in the fingers [m], [rad]; a gripper feels them blurred and late.
+        position: truth: (3,) plug origin in the socket frame [m]; z = 0 when seated.
+        peak_force: truth: largest norm of the contact force during the step [N].
+        dislodged: truth: the plug slipped or tilted beyond the limits.
+        success: truth: seated.
     """
 
-    position: np.ndarray
+    hand: np.ndarray
+    velocity: np.ndarray
     force: np.ndarray
+    slip: float
+    tilt: float
+    position: np.ndarray
     peak_force: float
     dislodged: bool
     success: bool
@@ -165,13 +173,12 @@ class Bench:
         return float(np.linalg.norm(self._position()[:2]))
 
     def _force(self) -> np.ndarray:
-        """Force of socket, clamp and bench on plug and fingers in the socket frame [N] (3,).
+        """Force of socket, clamp and bench on plug and fingers [N] (3,).
 
         The hand's three sliding joints carry all that touches it, so their constraint forces are the sum of all
         contacts plus the friction of the seat.
         """
-        force = self.data.qfrc_constraint[self._hand_dof]
-        return self.data.site_xmat[self._socket_site].reshape(3, 3).T @ force
+        return self.data.qfrc_constraint[self._hand_dof].copy()
 
     def penetration(self) -> float:
         """Deepest overlap of any contact [m]."""
@@ -179,13 +186,16 @@ class Bench:
 
     def _read(self, peak: float) -> Reading:
         position = self._position()
-        slip = abs(self.data.qpos[self._slip])
+        slip = float(abs(self.data.qpos[self._slip]))
         tilt = float(np.max(np.abs(self.data.qpos[self._tilt])))
         dislodged = bool(slip > SLIP_LIMIT or tilt > TILT_LIMIT)
         seated = position[2] < self.seated_within and np.linalg.norm(position[:2]) < self.lateral_within
         force = self._force()
         peak = max(peak, float(np.linalg.norm(force)))
-        return Reading(position, force, peak, dislodged, bool(seated and not dislodged))
+        hand = self.data.qpos[self._hand] + np.asarray(self.look.grasp_shift) - self._origin
+        velocity = self.data.qvel[self._hand_dof].copy()
+        success = bool(seated and not dislodged)
+        return Reading(hand, velocity, force, slip, tilt, position, peak, dislodged, success)
 
     def render(self, size: int | None = None) -> np.ndarray:
         """What the two wrist cameras see, (2, S/2, S, 3) uint8.
@@ -220,9 +230,3 @@ class Bench:
         for drawing in self._drawings.values():
             drawing.close()
         self._drawings.clear()
-
-
-def mosaic(views: np.ndarray) -> np.ndarray:
-    """(..., V, H, W, 3) views, one below the other in one picture (..., V * H, W, 3); no copy is made."""
-    *leading, count, height, width, channels = views.shape
-    return views.reshape(*leading, count * height, width, channels)

@@ -19,6 +19,7 @@ from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import InsertionEnv, make_domain
 from lotj.errors import SettingsError
 from lotj.experience import KINDS, SCENARIOS, Domain, Episode
+from lotj.geometry import mosaic
 from lotj.sim.arm import find_arm
 
 RECOVERED_MISTAKE = (1e-3, 15e-3)
@@ -203,17 +204,19 @@ def run_episode(env: InsertionEnv, kind: str, scenario: str, seed: int, config: 
     controller.reset(way)
     env.scenario = scenario
     observation, info = env.reset(seed=start)
+    observation = mosaic(observation["image"])
     if kind == "recover":
         observation, info = _press_beside(env, observation, info, way)
-    frames, states, success, actions = [observation], [env.state()], [bool(info["is_success"])], []
+    frames, states, success, actions = [observation], [_state(info)], [bool(info["is_success"])], []
     dislodged = False
     goes_on = kind in ("withdraw", "half")
     for _ in range(config.max_steps):
         action = np.asarray(controller(observation, info), np.float32)
-        observation, _, _, _, info = env.step(action)
+        observed, _, _, _, info = env.step(action)
+        observation = mosaic(observed["image"])
         actions.append(action)
         frames.append(observation)
-        states.append(env.state())
+        states.append(_state(info))
         success.append(bool(info["is_success"]))
         dislodged = bool(info["dislodged"])
         if dislodged or (success[-1] and not goes_on):
@@ -244,8 +247,14 @@ def _press_beside(
     for _ in range(rng.integers(3, 11)):
         if info["is_success"] or info["dislodged"]:
             break
-        observation, _, _, _, info = env.step(np.asarray(wrong(observation, info), np.float32))
+        observed, _, _, _, info = env.step(np.asarray(wrong(observation, info), np.float32))
+        observation = mosaic(observed["image"])
     return observation, info
+
+
+def _state(info: Mapping[str, Any]) -> np.ndarray:
+    """See `lotj.experience.STATE_NAMES`."""
+    return np.concatenate([info["position"], info["force"]]).astype(np.float32)
 
 
 def _controller(env: InsertionEnv, kind: str, config: CollectConfig) -> Expert | Press | Partial:
