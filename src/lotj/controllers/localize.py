@@ -62,7 +62,7 @@ class LocalizeFirst:
         self._left = self._most_steps
         self._then.reset(seed)
 
-    def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+    def __call__(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
         """(3,) action from the (H, W, 3) image, later the other controller's."""
         if self._left > 0:
             error = -self._locate(observation[None])[0, :2].astype(float)

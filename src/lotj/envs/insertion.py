@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from lotj.controllers.expert import Expert
-from lotj.envs.base import Family
+from lotj.envs.base import Family, check_whole, observation_names
 from lotj.errors import SettingsError
 from lotj.experience import Task
 from lotj.geometry import mosaic
@@ -30,8 +30,6 @@ START_HEIGHT = (4e-3, 10e-3)
 
 SCENARIOS = ("near", "far")
 """`near`: start within +-10 mm of the socket axis; `far`: start in the 10-20 mm box (LOTJ, section VI-A)."""
-
-OBSERVATIONS = ("image", "state")
 
 STATE = ("x", "y", "z", "vx", "vy", "vz", "fx", "fy", "fz")
 """Entries of the observation ``state``, all measured by the robot: place [m], velocity [m/s] and contact force [N] of
@@ -70,7 +68,8 @@ class InsertionEnv(gym.Env):
     Reward: 1 on the first step of an episode that ends seated, else 0. `terminated` on true success, or when the plug
     is dislodged from the fingers; `truncated` after `max_steps`.
     Info: what a robot knows: ``force`` (3,) [N]. What only a simulator knows: ``is_success``, ``dislodged``,
-    ``position`` (3,) of the plug in the socket frame [m], ``depth``, ``lateral`` [m], ``peak_force`` [N].
+    ``lost`` (the same, as every task calls it), ``position`` (3,) of the plug in the socket frame [m], ``depth``,
+    ``lateral`` [m], ``peak_force`` [N].
 
     Args:
         connector: catalogue name or path of a TOML file.
@@ -102,17 +101,15 @@ class InsertionEnv(gym.Env):
         end_on_success: bool = True,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        names = (observation,) if isinstance(observation, str) else tuple(observation)
+        names = observation_names(observation)
         for name, text in (("connector", connector), ("robot", robot), ("scenario", scenario)):
             if not isinstance(text, str):
                 raise SettingsError(f"{name} = {text!r}: must be a text")
-        _check_whole("image_size", image_size, 16, 1024)
-        _check_whole("max_steps", max_steps, 1)
-        _check_whole("domain_seed", domain_seed, 0)
+        check_whole("image_size", image_size, 16, 1024)
+        check_whole("max_steps", max_steps, 1)
+        check_whole("domain_seed", domain_seed, 0)
         if scenario not in SCENARIOS:
             raise SettingsError(f"unknown scenario {scenario!r}; known are {', '.join(SCENARIOS)}")
-        if not names or len(set(names)) < len(names) or not set(names) <= set(OBSERVATIONS):
-            raise SettingsError(f"observation = {observation!r}: must be some of {', '.join(OBSERVATIONS)}, each once")
         if image_size % 2:
             raise SettingsError(f"image_size = {image_size}: must be even, for two views share it")
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -197,18 +194,12 @@ class InsertionEnv(gym.Env):
             "force": reading.force.copy(),
             "is_success": reading.success,
             "dislodged": reading.dislodged,
+            "lost": reading.dislodged,
             "position": reading.position.copy(),
             "depth": float(self.bench.connector.insertion_depth - reading.position[2]),
             "lateral": float(np.linalg.norm(reading.position[:2])),
             "peak_force": reading.peak_force,
         }
-
-
-def _check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
-    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        raise SettingsError(f"{name} = {value!r}: must be a whole number {limits}")
 
 
 FAMILY = Family(

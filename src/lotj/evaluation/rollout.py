@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
 
+from lotj.controllers import Controller
 from lotj.errors import NumericsError, SettingsError
 from lotj.evaluation.results import EvaluationResult
 from lotj.geometry import mosaic
-
-
-class Controller(Protocol):
-    """Anything that inserts: a learnt policy (looks at the observation) or a hand-made one (feels `info`)."""
-
-    def reset(self, seed: int) -> None:
-        """Before each trial; its random numbers come from `seed`."""
-
-    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        """The action, (3,) in [-1, 1]."""
-        ...
 
 
 def evaluate(
