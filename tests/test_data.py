@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,24 @@ def test_no_frames_asked_none_given(root: Path) -> None:
     fill(root, episode(1))
     seen = DiskStore.open(root).observe(np.array([], int))
     assert seen["image"].shape == (0, 2, 10, 20, 3) and seen["state"].shape == (0, 3)
+
+
+def test_the_documented_ways_of_reading_give_what_was_written(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "data-format.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    given = episode(7, name="as-3112.duo.0")
+    fill(tmp_path / "data" / "laptop", given)
+    monkeypatch.chdir(tmp_path)
+    by_hand: dict[str, Any] = {}
+    exec(blocks[0], by_hand)
+    assert by_hand["seen"].tobytes() == given.observation["image"].tobytes()
+    assert by_hand["actions"].tobytes() == given.action.tobytes()
+    by_lotj: dict[str, Any] = {}
+    exec(blocks[1], by_lotj)
+    assert by_lotj["episode"].truth.keys() == {"force", "position"} and by_lotj["batch"].columns["far"].all()
+    assert len(blocks) == 2
 
 
 # What an episode and a schema are
