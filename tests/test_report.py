@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ import pytest
 from lotj.errors import DataError
 from lotj.evaluation import LABELS, EvaluationResult, FilmStrip, add_evaluation, save_filmstrips
 from lotj.report import build_report
-from lotj.report.charts import NARROW, WIDE, learning_curve, small_series
+from lotj.report.charts import NARROW, WIDE, claim_map, learning_curve, outcome_kinds, small_series
 from lotj.report.files import Trials, read_run
 from lotj.report.findings import judge, percent, summary_sentences
 
@@ -318,22 +319,92 @@ def test_percent_never_rounds_to_certainty():
     ]  # fmt: skip
 
 
+def practised(n: int) -> Trials:
+    """Every fourth trial of n is inserted and seen, a false alarm, inserted and not seen, a failure."""
+    turn = np.arange(n) % 4
+    said, true = (turn < 2) * 1.0, (turn % 2 == 0) * 1.0
+    place = {"depth_mm": np.where(true, 20.0, 1.0), "lateral_mm": np.linspace(0.0, 9.0, n)}
+    return Trials(np.arange(1, n + 1), said, true, {"score": said}, place)
+
+
+def numbers(svg: str) -> tuple[ElementTree.Element, list[tuple[float, float]]]:
+    """A drawing, and all points of its paths and texts that stand in its own frame."""
+    root = ElementTree.fromstring(svg.replace("xlink:href", "href"))
+    moved = {use.get("href", "")[1:] for use in root.iter("use")}  # shapes, in a frame of their own
+    paths = [element.get("d", "") for element in root.iter("path") if element.get("id") not in moved]
+    points = [(float(x), float(y)) for d in paths for x, y in re.findall(r"[ML] (\S+) (\S+)", d)]
+    return root, points + [(float(use.get("x", "nan")), float(use.get("y", "nan"))) for use in root.iter("use")]
+
+
 @pytest.mark.parametrize("n", [1, 2, 19, 1000])
-def test_learning_curve_of_any_length_stays_inside_its_drawing(n):
-    ones = np.ones(n)
-    trials = Trials(np.arange(1, n + 1), ones, ones, {}, {})
-    for width in (WIDE, NARROW):
-        drawing = ElementTree.fromstring(learning_curve(trials, None, None, width))
-        for element in drawing.iter():
-            for name in {"x", "x1", "x2", "cx"} & set(element.keys()):
-                assert 0 <= float(element.get(name, "nan")) <= width
-        assert "20/20" in learning_curve(trials, None, result("practice", 20).summary(), width)
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_learning_curve_of_any_length_stays_inside_its_drawing(n, width):
+    drawing = learning_curve(practised(n), None, result("practice", 20).summary(), width)
+    root, points = numbers(drawing)
+    _, _, right, bottom = map(float, root.attrib["viewBox"].split())
+    assert right == width and len(points) > 10
+    assert all(0 <= x <= right and 0 <= y <= bottom for x, y in points)
+    assert "20/20" in [text.text for text in root.iter("text")]  # text is text
+
+
+def test_the_curve_is_where_the_rate_is():
+    """Nothing succeeds in 40 trials, then all: the last point of the true curve lies at 100 %, at the right edge."""
+    ones = np.repeat([0.0, 1.0], [40, 20])
+    root, _ = numbers(learning_curve(Trials(np.arange(1, 61), ones, ones, {}, {}), None, None, WIDE))
+    curve = next(
+        p.get("d", "") for p in root.iter("path") if "stroke: var(--true); stroke-width: 2.5" in p.get("style", "")
+    )
+    points = [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", curve)]
+    grid = [float(p.get("d", "").split()[2]) for p in root.iter("path") if "var(--grid)" in p.get("style", "")]
+    assert points[0][1] == max(grid) and points[-1] == (pytest.approx(WIDE - 8), min(grid))
+
+
+def test_each_outcome_has_a_named_row_of_its_own():
+    root, _ = numbers(learning_curve(practised(8), None, None, WIDE))
+    texts = [text.text for text in root.iter("text")]
+    assert {"inserted", "false alarm", "not seen", "failed"} <= set(texts)
+    unknown = Trials(np.arange(1, 3), np.array([1.0, 0.0]), np.full(2, np.nan), {}, {})
+    texts = [text.text for text in numbers(learning_curve(unknown, None, None, WIDE))[0].iter("text")]
+    assert "said so" in texts and "inserted" not in texts
+
+
+def test_a_page_of_20_000_trials_is_a_light_one(tmp_path):
+    """It was 13 MB."""
+    folder = write_run(tmp_path / "run")
+    long = practised(20_000)
+    write_trials(folder, long.predicted.astype(int).tolist(), long.true.astype(int).tolist(), depth_mm=[1.0] * 20_000)
+    path = build_report(folder)
+    assert path.stat().st_size < 500_000
+    assert "a tick stands for several trials" in read(path).text
+
+
+def test_long_runs_are_thinned_out():
+    long = practised(20_000)
+    assert outcome_kinds(long)[:4].tolist() == ["hit", "alarm", "miss", "fail"]
+    summary = result("practice", 20).summary()
+    drawings = [learning_curve(long, summary, summary, width) for width in (WIDE, NARROW)]
+    drawings += [claim_map(long, 20.0) or "", small_series(long, "score", "Score") or ""]
+    assert all(0 < len(drawing) < 110_000 for drawing in drawings)
+    assert "Last 400 trials: predicted 50\u00a0%, true 50\u00a0%" in drawings[0]  # of 2 %, not of 20
+    # A tick stands for 67 trials; the rows together are as many as the trials.
+    assert "10000 seated" not in drawings[2] and "5000 seated, 5000 not" in drawings[2]
+
+
+def test_colours_are_the_pages():
+    drawings = [learning_curve(practised(40), None, None, WIDE), claim_map(practised(40), 20.0) or ""]
+    for drawing in drawings:
+        assert {"var(--true)", "var(--said)", "var(--soft)"} <= set(re.findall(r"var\(--\w+\)", drawing))
+        assert not re.findall(r"#[0-9a-f]{6}\b", drawing)  # none of their own, so that dark and light are legible
+        assert "url(" not in drawing and "<style" not in drawing and "http" not in drawing
 
 
 def test_names_of_series_stay_text():
-    trials = Trials(np.arange(1, 4), np.ones(3), np.ones(3), {"loss/<b>": np.arange(3.0)}, {})
-    drawing = small_series(trials, "loss/<b>", "Loss: <b>")
-    assert drawing is not None and "<b>" not in drawing and "Loss: &lt;b&gt;" in drawing
+    trials = Trials(np.arange(1, 4), np.ones(3), np.ones(3), {"loss/$<b>$": np.arange(3.0)}, {})
+    drawing = small_series(trials, "loss/$<b>$", "Loss: $<b>$")
+    assert drawing is not None and "<b>" not in drawing and "Loss: $&lt;b&gt;$" in drawing
+    assert (
+        small_series(Trials(np.arange(1, 4), np.ones(3), np.ones(3), {"v": np.full(3, np.nan)}, {}), "v", "V") is None
+    )
 
 
 def test_truth_without_trial_numbers_is_matched_by_the_seed_of_the_start_pose(tmp_path):

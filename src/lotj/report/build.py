@@ -15,7 +15,6 @@ from lotj.evaluation import LABELS, FilmStrip, barnard
 from lotj.report import charts
 from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, Trials, number, read_run
 from lotj.report.findings import (
-    LEARNT,
     ORDER,
     interval_words,
     judge,
@@ -186,7 +185,7 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
     trials = run.trials
     if trials is None:
         empty = {"curve": None, "series": [], "judgement": None, "late": None, "map": None}
-        return {**empty, "truth_known": False, "evaluated_here": False, "window": charts.WINDOW}
+        return {**empty, "truth_known": False, "window": charts.WINDOW, "most": charts.MOST}
     summaries = {result.name: result.summary() for result in run.evaluations}
     titles = {"value": "Value", "score": "Reward score at the end", "steps": "Steps", "seconds": "Seconds (wall clock)"}
     names = [name for name in trials.series if name.startswith("loss/")]
@@ -199,8 +198,8 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
         },
         "series": [chart for chart in drawn if chart],
         "truth_known": bool(np.isfinite(trials.true).any()),
-        "evaluated_here": any(name in summaries for name in LEARNT),
-        "window": charts.WINDOW,
+        "window": charts.window(trials),
+        "most": charts.MOST,
         "judgement": judge(trials),
         "late": judge(_last_quarter(trials)) if len(trials) >= 40 else None,
         "map": charts.claim_map(trials, run.insertion_depth_mm),
