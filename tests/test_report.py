@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from lotj.errors import DataError
-from lotj.evaluation import LABELS, EvaluationResult, FilmStrip, add_evaluation, save_filmstrips
+from lotj.evaluation import LABELS, EvaluationResult, FilmStrip, add_evaluation, save_filmstrips, unit_interval
 from lotj.report import build_report
 from lotj.report.charts import NARROW, WIDE, claim_map, learning_curve, outcome_kinds, small_series
 from lotj.report.files import Trials, read_run
-from lotj.report.findings import judge, percent, summary_sentences
+from lotj.report.findings import judge, pace_sentences, percent, summary_sentences
 
 HOSTILE = "<script>alert('x')</script>\"onload=alert(1)"
 
@@ -156,6 +156,7 @@ def test_full_run_shows_the_worked_out_numbers(full):
     assert "pressed beside the socket median 1.0 mm above the mouth, 6.0 mm off the axis 5" in text
     assert "partly inserted median 9.0 mm deep, 0.4 mm off the axis 2" in text
     assert "1 h 10 min in all on 2 cores, no GPU" in text and "10 min 5 s" in text  # 3600 + 605 + 44 = 4249 s
+    assert "Accuracy, left out" in text and "the threshold that the other connectors choose" in text
     assert "88 % ▾" in text and "95 % ▾" not in text and "88 % to 95 % by connector" in text
     assert "iql.expectile" in text and "lotj practice --trials 40" in text and "torch 2.13.0" in text
 
@@ -317,6 +318,71 @@ def test_percent_never_rounds_to_certainty():
     assert [percent(rate).replace("\u00a0", " ") for rate in (0.0, 0.004, 0.5, 0.996, 1.0, float("nan"))] == [
         "0 %", "<1 %", "50 %", ">99 %", "100 %", "–",
     ]  # fmt: skip
+
+
+def test_one_run_is_called_one_run(full):
+    words = summary_sentences(read_run(full))[-1]
+    assert words.startswith("This is one run, one pretraining on one bench")
+    assert "Both are of this policy on this bench." in read(build_report(full)).text
+
+
+def test_what_several_units_say_is_said_over_units(tmp_path):
+    """Six units rise from 8 to 15..20 of 20, by 9.5 on average (47.5 points): p = 2 / 64. Two reach 19 of 20. What has other
+    settings, is torn, or is the same unit again is no unit of theirs."""
+    settings = {"practice": {"trials": 100, "threads": 1}, "pretrain_run": "runs/pretrain-1"}
+    for seed, successes in enumerate((15, 16, 17, 18, 19, 20)):
+        folder = write_run(tmp_path / f"run-{seed}", domain=f"nema-5-15.duo.{seed}", **settings)
+        for name, count in (("offline", 8), ("practice", successes)):
+            add_evaluation(folder / "evaluation.json", result(name, count))
+    twice = write_run(tmp_path / "run-0-again", domain="nema-5-15.duo.0", **settings)
+    add_evaluation(twice / "evaluation.json", result("practice", 0))
+    other = write_run(tmp_path / "run-8", domain="nema-5-15.duo.8", **settings | {"practice": {"trials": 200}})
+    add_evaluation(other / "evaluation.json", result("practice", 0))
+    torn = write_run(tmp_path / "run-9", domain="nema-5-15.duo.9", **settings)
+    (torn / "evaluation.json").write_text("[")
+    faster = write_run(
+        tmp_path / "run-5", domain="nema-5-15.duo.5", **settings | {"practice": {"trials": 100, "threads": 4}}
+    )
+    words = [sentence.replace("\u00a0", " ") for sentence in summary_sentences(read_run(tmp_path / "run-0"))]
+    low, high = unit_interval([15, 16, 17, 18, 19, 20], [20] * 6)
+    assert faster.name == "run-5"  # other threads are no other settings
+    assert words[-2] == (
+        "Over the 6 units here with the same settings (pretrainings on benches), 105 of 120 attempts succeed after "
+        f"practice (95 % interval over units {100 * low:.0f}–{100 * high:.0f} %), at least 19 of 20 on 2 of them."
+    )
+    assert words[-1] == (
+        "Practice changes that by +48 points on average of 6 units, by more than chance explains (sign flips, p = 0.031)."
+    )
+
+
+def test_robot_time_and_pace(tmp_path):
+    """Trial 1 has 20 motions and 5 more while the plug is taken out, trial 2 has 35 and no witness: 60 of 0.1 s. Of 20
+    attempts of 1 s if inserted and 2 s if not, 15 and 8 succeed: 15 in 25 s are 360 in ten minutes, 8 in 32 s are 150."""
+    folder = write_run(tmp_path / "run")
+    metrics = [{"trial": t, "seed": 70 + t, "moves": n, "predicted_success": 1} for t, n in ((1, 20), (2, 35))]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
+    truth = [{"seed": 71, "steps": n, "true_success": n == 20} for n in (19, 20, 25)]
+    (folder / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth))
+    for name, count in (("offline", 8), ("practice", 15)):
+        add_evaluation(folder / "evaluation.json", result(name, count))
+    words = [sentence.replace("\u00a0", " ") for sentence in pace_sentences(read_run(folder))]
+    assert words == [
+        "In practice the robot moved for 6.0 s: 60 motions of 0.1 s, verification and recorded withdrawals included, resets not.",
+        "A successful insertion takes 1.00 s on average.",
+        "Successes in ten minutes of motion, failures included, resets not: 360 after practice, 150 before.",
+    ]
+    expert = result("expert", 20)
+    quick = EvaluationResult(**{**vars(expert), "seconds": np.full(20, 0.5)})
+    add_evaluation(folder / "evaluation.json", quick)
+    words = [sentence.replace("\u00a0", " ") for sentence in pace_sentences(read_run(folder))]
+    assert "takes 1.00 s on average, the scripted expert’s, told where the socket is, 0.50 s." in words[1]
+    assert words[2].endswith("360 after practice, 150 before, 1200 by the expert.")
+    assert not any("hand-made strategy" in sentence for sentence in summary_sentences(read_run(folder)))
+    assert "In practice the robot moved for 6.0 s" in read(build_report(folder)).text
+    for line in metrics:
+        del line["moves"]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
+    assert not any("motions" in sentence for sentence in pace_sentences(read_run(folder)))  # trial 2 is not known
 
 
 def practised(n: int) -> Trials:

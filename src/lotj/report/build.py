@@ -16,10 +16,12 @@ from lotj.report import charts
 from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, Trials, number, read_run
 from lotj.report.findings import (
     ORDER,
+    duration,
     interval_words,
     judge,
     ordered,
     p_words,
+    pace_sentences,
     percent,
     place_words,
     summary_sentences,
@@ -33,6 +35,7 @@ HELD_OUT = {
     "frames": ("Frames", "count"),
     "accuracy": ("Accuracy", "accuracy"),
     "near_miss_accuracy": ("Accuracy, near misses", "accuracy"),
+    "accuracy_left_out": ("Accuracy, left out", "accuracy"),
     "auc": ("AUC", "auc"),
     "precision": ("Precision", "rate"),
     "expert": ("expert", "rate"),
@@ -279,17 +282,6 @@ def _time_part(run: RunFiles) -> dict[str, Any]:
     times = {name: number(value) for name, value in (recorded if isinstance(recorded, dict) else {}).items()}
     times = {name: value for name, value in times.items() if math.isfinite(value) and value >= 0}
     longest = max(times.values(), default=0.0) or 1.0
-    phases = [
-        {"name": name, "share": 100 * value / longest, "words": _duration(value)} for name, value in times.items()
-    ]
-    return {"phases": phases, "total": _duration(sum(times.values())), "machine": run.timings.get("machine")}
-
-
-def _duration(seconds: float) -> str:
-    """A length of time for people: 12 s, 7 min 5 s, 1 h 3 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    phases = [{"name": name, "share": 100 * value / longest, "words": duration(value)} for name, value in times.items()]
+    total, machine = duration(sum(times.values())), run.timings.get("machine")
+    return {"pace": pace_sentences(run), "phases": phases, "total": total, "machine": machine}
