@@ -27,15 +27,21 @@ def test_tables_of_a_page_are_those_of_the_results(page: Path) -> None:
 
 
 def test_counts_as_markdown(tmp_path: Path) -> None:
-    """9 and 3 of 10 are 12 of 20: Wilson's interval is 0.387 to 0.781 (Newcombe 1998, method 3, by hand)."""
+    """Intervals are the file's; a single unit is one run; only a column in which a method is worse has marks."""
     file = tmp_path / "table.csv"
     file.write_text(
-        "connector,method,successes,n,low,high,by_seed,best,paper_of_20\n"
-        "plug,ours,9,10,0.596,0.982,9/10,1,19\nbrick,ours,3,10,0.108,0.603,3/10,0,\n"
+        "connector,method,successes,n,low,high,units,by_unit,verdict,p,paper\n"
+        "plug,ours,9,10,0.021,0.999,1,seed0.duo.0=9/10,cannot tell,,19\n"
+        "plug,theirs,3,10,0.001,0.9,1,seed0.duo.0=3/10,cannot tell,1.0,\n"
+        "all,ours,12,20,0.387,0.782,2,a=9/10 b=3/10,best,,19/40\n"
+        "all,theirs,3,20,0.052,0.4,2,a=3/10 b=0/10,worse,0.0312,\n"
+        "all,others,11,20,0.3,0.7,2,a=8/10 b=3/10,cannot tell,0.5,\n"
     )
     lines = fill_tables.markdown(file).splitlines()
-    assert lines[0] == "| method | plug | brick | all |"
-    assert lines[2] == "| ours | **9**/10 [19] (60-98 %) | 3/10 (11-60 %) | 12/20 [19/20] (39-78 %) |"
+    assert lines[0] == "| method | plug | all |"
+    assert lines[2] == "| ours | 9/10 [19] (one run) | **12**/20 [19/40] (39-78 %) |"
+    assert lines[3] == "| theirs | 3/10 (one run) | 3/20 (5-40 %) |"
+    assert lines[4] == "| others |  | **11**/20 (30-70 %) |"
 
 
 def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from lotj.data.store import EpisodeWriter
 from lotj.errors import CheckpointError, DataError, NumericsError, SettingsError
 from lotj.experience import KINDS, Domain, Episode
 from lotj.nets.augment import AugmentConfig
-from lotj.nets.bottleneck import BottleneckConfig
+from lotj.nets.bottleneck import BottleneckConfig, Variant
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.norm import Norm
 from lotj.rewards.classifier import RewardConfig
-from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
+from lotj.rewards.held_out import bottleneck_report, domain_probe, held_out_report, score_frames
 from lotj.rewards.model import RewardModel
 from lotj.rewards.sampling import BalancedSampler, almost_seated, near_misses
 from lotj.rewards.threshold import area_under_curve, choose_threshold, curve
@@ -400,15 +400,70 @@ def test_report_by_hand(trained: RewardModel, validation: Dataset) -> None:
     assert overall["near_miss_auc"] == pytest.approx(0.5 * 0.5 + 0.5)  # half the pairs are ties
 
 
+def test_a_threshold_is_judged_on_the_connector_that_had_no_say(trained: RewardModel, validation: Dataset) -> None:
+    """Successes and others score .9 and .1 on one connector, .3 and .01 on the other: each has a perfect threshold, and
+    at the other's one connector takes all frames for successes, the other none."""
+    frames = score_frames(trained, validation)
+    first = frames.connector == "validation-0"
+    score = np.where(first, np.where(frames.success, 0.9, 0.1), np.where(frames.success, 0.3, 0.01))
+    report = held_out_report(trained, validation, replace(frames, score=score.astype(np.float32)))
+    for name in ("validation-0", "validation-1"):
+        assert report["connectors"][name]["accuracy_left_out"] == pytest.approx(0.5)
+        assert report["connectors"][name]["near_miss_accuracy_left_out"] == pytest.approx(0.5)
+    assert report["overall"]["accuracy_left_out"] == pytest.approx(0.5)
+    alone = held_out_report(trained, validation, frames.where(first))
+    assert alone["overall"]["accuracy_left_out"] is None  # nobody else to choose
+
+
+def test_a_fresh_probe_finds_what_there_is() -> None:
+    """Four domains as the corners of a square (told by a line each), two as its diagonals (a line tells three corners
+    at most), and codes that hold nothing."""
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 4, 2000)
+    bits = np.stack([corner % 2, corner // 2], 1)
+    codes = torch.from_numpy(2.0 * bits - 1.0 + 0.1 * rng.normal(size=(2000, 2)))
+    held_out = np.arange(2000) % 2 == 1
+    assert domain_probe(codes, corner, held_out, (), 0) == 1.0
+    diagonal = bits.sum(1) % 2
+    linear, deep = (domain_probe(codes, diagonal, held_out, hidden, 0) for hidden in ((), (256,)))
+    assert linear is not None and linear < 0.8 and deep == 1.0
+    nothing = torch.from_numpy(rng.normal(size=(2000, 2)))
+    assert domain_probe(nothing, corner, held_out, (256,), 0) == pytest.approx(0.25, abs=0.05)
+    assert domain_probe(codes, corner, corner < 2, (), 0) is None  # no domain on both sides
+    # Domains count alike, however few their codes: all of 1,000 of one and none of 10 of the other are a half.
+    few = np.repeat([0, 1], [1990, 10])
+    assert domain_probe(torch.zeros(2000, 2), few, held_out, (), 0) == 0.5
+
+
+def test_an_adversary_at_chance_proves_nothing() -> None:
+    """Codes that hold the domain in full; a classifier of them that guesses, as one trained against reversed gradients
+    does, has the loss of guessing. The probe is not deceived."""
+    domain = np.arange(400) % 4
+    codes = torch.eye(4)[domain]
+    assert float(torch.nn.functional.cross_entropy(torch.zeros(400, 4), torch.from_numpy(domain))) == pytest.approx(
+        math.log(4)
+    )
+    assert domain_probe(codes, domain, np.arange(400) >= 200, (), 0) == 1.0
+
+
 def test_bottleneck_report(trained: RewardModel, train: Dataset, validation: Dataset) -> None:
+    before = torch.random.get_rng_state()
     report = bottleneck_report(trained, train, validation, seed=0, count=256)
-    assert report["domain_loss_of_guessing"] == pytest.approx(math.log(4))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert report["probe_chance"] == 0.25  # four domains
+    assert 0.0 <= report["probe_linear"] <= 1.0 and 0.0 <= report["probe_two_layers"] <= 1.0
+    assert not any("domain_" in name for name in report)  # what the adversary says is no evidence
     assert report["kl"] > 0.0
     assert report["auc"] > 0.98
     assert report["auc_without_invariant"] <= report["auc"] + 1e-6
-    silent = replace(CONFIG, bottleneck=replace(CONFIG.bottleneck, variant="erm"))
-    with RewardTrainer(train, silent, seed=0) as trainer:
-        model = RewardModel(trainer.classifier, silent, 0.5)
-    erm = bottleneck_report(model, train, validation, seed=0, count=64)
+    erm = bottleneck_report(untrained(train, "erm"), train, validation, seed=0, count=64)
     assert erm["auc_without_invariant"] == pytest.approx(0.5)  # z_I was all it had
-    assert "kl" not in erm and "domain_loss" not in erm
+    assert "kl" not in erm
+    assert erm["probe_two_layers"] > 0.9  # the background colour is the domain
+    assert "probe_linear" not in bottleneck_report(untrained(train, "vib"), train, validation, seed=0, count=64)
+
+
+def untrained(train: Dataset, variant: Variant) -> RewardModel:
+    config = replace(CONFIG, bottleneck=replace(CONFIG.bottleneck, variant=variant))
+    with RewardTrainer(train, config, seed=0) as trainer:
+        return RewardModel(trainer.classifier, config, 0.5)

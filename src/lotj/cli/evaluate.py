@@ -29,7 +29,8 @@ class Command:
     """Trials of each controller."""
     controllers: tuple[str, ...] = DEFAULT
     """Which to evaluate: offline, practice, straight-down, random-search, spiral-search, localize, and each of the
-    three searches with localize- before its name, to start from where a model says the socket is."""
+    three searches with localize- before its name, to start from where a model says the socket is; expert, which is
+    told where it is, to compare times with."""
     spread: float = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
     device: str = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,17 @@ import torch.nn.functional as F
 from lotj.data.dataset import Dataset
 from lotj.experience import KINDS, NEAR_MISSES, STATE_NAMES, is_kind
 from lotj.nets.encoder import to_tensor
+from lotj.nets.heads import mlp
 from lotj.nets.precision import autocast
 from lotj.rewards.classifier import SuccessClassifier
 from lotj.rewards.model import BATCH, RewardModel
 from lotj.rewards.sampling import BalancedSampler
-from lotj.rewards.threshold import area_under_curve
+from lotj.rewards.threshold import area_under_curve, choose_threshold
+
+PROBE_FRAMES = 40
+"""Frames drawn of each training domain for the probes, half of them successes."""
+
+_PROBE_UPDATES = 1000
 
 DEPTH_EDGES_M = (0.0005, 0.001, 0.002, 0.004, 0.008)
 """Borders of the depth bins [m above seated]."""
@@ -68,7 +75,9 @@ def held_out_report(model: RewardModel, dataset: Dataset, frames: FrameScores | 
 
     ``connectors`` maps each connector to its figures and ``overall`` to their mean over connectors (as in the paper's
     Table IV; counts are summed). The figures: ``accuracy`` (successes and other frames of the expert equally frequent,
-    as in the paper), ``near_miss_accuracy`` (the same with near misses), ``recall``, ``precision`` and
+    as in the paper), ``near_miss_accuracy`` (the same with near misses), ``accuracy_left_out`` and
+    ``near_miss_accuracy_left_out`` (the same at the threshold that the *other* connectors choose: where the model's
+    own threshold was chosen on this data set, the first two flatter it), ``recall``, ``precision`` and
     ``near_miss_precision`` (at equal frequencies, against all other frames and against near misses), ``auc``,
     ``near_miss_auc``, ``false_positive_rate`` by kind, ``successes`` and ``others``. ``depth`` says how often frames
     that are no success are taken for one, by their height above seated.
@@ -79,10 +88,11 @@ def held_out_report(model: RewardModel, dataset: Dataset, frames: FrameScores | 
         frames: its frames' scores, if already computed by `score_frames`.
     """
     frames = score_frames(model, dataset) if frames is None else frames
-    connectors = {
-        str(name): _figures(frames.where(frames.connector == name), model.threshold)
-        for name in np.unique(frames.connector)
-    }
+    connectors = {}
+    for name in np.unique(frames.connector):
+        ours = frames.where(frames.connector == name)
+        left_out = _left_out(ours, frames.where(frames.connector != name), model.config.min_precision)
+        connectors[str(name)] = _figures(ours, model.threshold) | left_out
     figures = list(connectors.values())
     means = {key: _mean([one[key] for one in figures]) for key in figures[0] if key != "false_positive_rate"}
     rates = {kind: _mean([one["false_positive_rate"][kind] for one in figures]) for kind in KINDS}
@@ -101,29 +111,24 @@ def bottleneck_report(
 ) -> dict[str, Any]:
     """Whether the bottleneck does what it says (LOTJ, section V-D), from balanced samples.
 
-    ``domain_loss`` [nats] of the adversary on training domains: near ``domain_loss_of_guessing`` = ln n it has nothing
-    to go by. ``kl`` [nats]: 0 means that z_S is not used. ``auc``, and what it falls to when z_I
-    (``auc_without_invariant``) or z_S (``auc_without_specific``) is silenced, that is replaced by its mean: a z_I that
-    has degenerated leaves no trace.
+    ``probe_linear``, ``probe_two_layers``: how often a fresh classifier tells the training domain from the frozen z_I,
+    see `domain_probe`, beside ``probe_chance``; of every variant with a z_I, so that the bottleneck's can be held
+    against ERM's. The adversary's own loss is no evidence: against reversed gradients it stands at chance whether
+    or not z_I is free of the domain (Elazar and Goldberg 2018). ``kl`` [nats]: 0 means that z_S is not used. ``auc``,
+    and what it falls to when z_I (``auc_without_invariant``) or z_S (``auc_without_specific``) is silenced, that is
+    replaced by its mean: a z_I that has degenerated leaves no trace.
 
     Args:
         model: a reward model.
         train: the domains it was trained on, in the same order.
         validation: validation domains.
-        seed: of the samples.
-        count: frames of each.
+        seed: of the samples and probes.
+        count: frames of the validation domains.
     """
     classifier, config = model.classifier, model.config.bottleneck
     out: dict[str, Any] = {"variant": config.variant}
-    if classifier.bottleneck.adversary is not None:
-        index = BalancedSampler(train, 0.5).draw(count, np.random.default_rng([seed, 0]))
-        code = _codes(classifier, train, index, model.device)
-        domain = torch.from_numpy(train.frame_domain[index].astype(np.int64)).to(model.device)
-        with torch.no_grad():
-            logits = classifier.bottleneck.adversary(code["invariant"])
-            out["domain_loss"] = float(F.cross_entropy(logits, domain))
-            out["domain_accuracy"] = float((logits.argmax(1) == domain).float().mean())
-        out["domain_loss_of_guessing"] = math.log(len(train.domains))
+    if config.has_invariant:
+        out |= _probes(classifier, train, seed, model.device)
     index = BalancedSampler(validation, 0.5).draw(count, np.random.default_rng([seed, 1]))
     code = _codes(classifier, validation, index, model.device)
     success = validation.frame_success[index]
@@ -135,6 +140,64 @@ def bottleneck_report(
         out["kl"] = float(code["kl"].mean())
         out["auc_without_specific"] = _auc_of(classifier, _silence(parts, "specific"), success)
     return out
+
+
+def domain_probe(
+    codes: torch.Tensor, domains: np.ndarray, held_out: np.ndarray, hidden: Sequence[int], seed: int
+) -> float | None:
+    """How well a fresh classifier tells domains from frozen codes, on codes that it was not trained on.
+
+    A lower bound: what it does not find may still be there.
+
+    Args:
+        codes: (N, D) float.
+        domains: (N,) int, the labels.
+        held_out: (N,) bool, which codes it is judged on; it is trained on the others.
+        hidden: its hidden layers; none for a linear one.
+        seed: of its first weights and batches.
+
+    Returns:
+        Share told rightly, mean over the domains that have codes of both sorts; of K such domains 1 / K is chance.
+        None without any.
+    """
+    both = np.intersect1d(domains[held_out], domains[~held_out])
+    if not len(both):
+        return None
+    used = np.isin(domains, both)
+    label = torch.from_numpy(np.searchsorted(both, domains[used])).to(codes.device)
+    judged = torch.from_numpy(held_out[used]).to(codes.device)
+    codes = codes[torch.from_numpy(used).to(codes.device)].float()
+    (std, mean), told_from = torch.std_mean(codes[~judged], 0), torch.nonzero(~judged)[:, 0]
+    codes = (codes - mean) / (std + 1e-6)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        probe = mlp(codes.shape[1], hidden, len(both)).to(codes.device)
+        optimizer = torch.optim.AdamW(probe.parameters(), 3e-3, weight_decay=1e-2)
+        for _ in range(_PROBE_UPDATES):
+            rows = told_from[torch.randint(len(told_from), (256,)).to(codes.device)]
+            optimizer.zero_grad()
+            F.cross_entropy(probe(codes[rows]), label[rows]).backward()
+            optimizer.step()
+    with torch.no_grad():
+        right = (probe(codes[judged]).argmax(1) == label[judged]).double().cpu().numpy()
+    of = label[judged].cpu().numpy()
+    return float(np.mean(np.bincount(of, right) / np.bincount(of)))
+
+
+def _probes(classifier: SuccessClassifier, train: Dataset, seed: int, device: torch.device) -> dict[str, Any]:
+    """Trained on every second episode of each training domain, judged on the others."""
+    draws = PROBE_FRAMES * len(train.domains)
+    index = np.unique(BalancedSampler(train, 0.5).draw(draws, np.random.default_rng([seed, 0])))
+    code = _codes(classifier, train, index, device)["invariant"]
+    domains, episodes = train.frame_domain[index].astype(np.int64), train.frame_episode[index]
+    first = np.searchsorted(train.episodes["domain"], domains)  # episodes are ordered by domain
+    held_out = (episodes - first) % 2 == 1
+    accuracy = {
+        name: domain_probe(code, domains, held_out, hidden, seed)
+        for name, hidden in (("probe_linear", ()), ("probe_two_layers", (256,)))
+    }
+    both = np.intersect1d(domains[held_out], domains[~held_out])
+    return {**accuracy, "probe_chance": 1.0 / len(both) if len(both) else None}
 
 
 @torch.no_grad()
@@ -182,6 +245,16 @@ def _figures(frames: FrameScores, threshold: float) -> dict[str, Any]:
         "successes": int(frames.success.sum()),
         "others": int((~frames.success).sum()),
     }
+
+
+def _left_out(ours: FrameScores, others: FrameScores, min_precision: float) -> dict[str, float | None]:
+    """Accuracies of a connector at the threshold that the others choose; None where these lack a label."""
+    accuracies = ("accuracy", "near_miss_accuracy")
+    if others.success.all() or not others.success.any():
+        return {f"{name}_left_out": None for name in accuracies}
+    threshold = choose_threshold(others.score, others.success, others.kind, others.domain, min_precision)
+    figures = _figures(ours, threshold)
+    return {f"{name}_left_out": figures[name] for name in accuracies}
 
 
 def _by_depth(frames: FrameScores, threshold: float) -> list[dict[str, Any]]:
