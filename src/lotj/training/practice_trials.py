@@ -17,6 +17,7 @@ import numpy as np
 from lotj.data.replay import Trial
 from lotj.errors import CheckpointError
 from lotj.files import atomic_write, storage_errors
+from lotj.training.pretrain_loop import Means
 
 FEATURE = "feature/"
 """Prefix of the arrays that are features, by name."""
@@ -99,22 +100,20 @@ class UpdateMeans:
 
     count: int = 0
     seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
+    means: Means = field(default_factory=Means)
 
     def add(self, numbers: dict[str, float]) -> None:
-        """Take in what one update returned. All updates of a trial must name the same numbers: `row` divides by all."""
+        """Take in what one update returned."""
         self.count += 1
-        for name, number in numbers.items():
-            self.sums[name] = self.sums.get(name, 0.0) + number
+        self.means.add(numbers)
 
     def row(self) -> dict[str, float]:
-        """Its part of the trial's line: losses as ``loss/<name>``, the rest as ``agent/<name>``."""
+        """Its part of the trial's line: losses as ``loss/<name>``, the rest as ``agent/<name>``. To be taken once."""
         row: dict[str, float] = {"updates": self.count}
         if self.count:
             row["updates_per_second"] = self.count / self.seconds
-        for name, total in self.sums.items():
-            loss = name.startswith("loss_")
-            row["loss/" + name[5:] if loss else "agent/" + name] = total / self.count
+        for name, mean in self.means.take().items():
+            row["loss/" + name[5:] if name.startswith("loss_") else "agent/" + name] = mean
         return row
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from typing import Any
 
 import numpy as np
@@ -278,7 +279,7 @@ def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", 
     checkpoint, kind = find_agent(name)
     if name != "iql" and not run.has(checkpoint):
         raise CheckpointError(
-            f"{run.path} holds no {name} agent: train it with `lotj pretrain --resume --run-folder {run.path} "
+            f"{run.path} holds no {name} agent: train it with `lotj pretrain --resume {shlex.quote(str(run.path))} "
             f"--also {name}`"
         )
     return kind.restore(run.load(checkpoint, str(device))["agent"], device, **settings)
