@@ -11,7 +11,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import make_domain
 from lotj.errors import RendererError
 from lotj.evaluation import EvaluationResult
+from lotj.experience import STATE_DIM, Episode
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
 from lotj.runs.metrics import plain
@@ -219,6 +223,65 @@ def test_collect_counts_what_is_there_before_the_first_finished_episode(tmp_path
             writer.discard("expert", "near", seed, "dislodged")
     assert recorded_episodes(tmp_path) == discarded
     assert recorded_episodes(tmp_path / "nowhere") == 0
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A data set of one episode in a folder that everybody can enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        domain = make_domain("usb-a")
+        frames, state = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, STATE_DIM), np.float32)
+        step, success = np.zeros((1, 3), np.float32), np.zeros(2, bool)
+        episode = Episode(frames, step, success, state, False, True, domain.name, "near", "expert", 0)
+        with EpisodeWriter(Path(name) / "data", domain, 32, {}) as writer:
+            writer.append(episode)
+        yield Path(name)
+
+
+@contextmanager
+def without_rights(*paths: Path, mode: int = 0) -> Iterator[None]:
+    """Nobody has more than `mode` on these paths, and root is nobody meanwhile."""
+    modes = [path.stat().st_mode for path in paths]
+    for path in paths:
+        path.chmod(mode)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        for path, before in zip(paths, modes, strict=True):
+            path.chmod(before)
+
+
+@pytest.mark.parametrize("name", ["frames.u8", "frames.tbl", "episodes.jsonl", "domain.json", "..", "../../meta.json"])
+@pytest.mark.parametrize("what", ["info", "check", "view"])
+def test_a_file_of_somebody_else_is_named_in_one_line(
+    shared: Path, name: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", what, str(shared / "data")] + (["--out", str(shared / "x.png")] if what == "view" else [])
+    assert main(words) == 0  # all modules are loaded now
+    path = (shared / "data/domains/usb-a.duo.0" / name).resolve()
+    capsys.readouterr()
+    with without_rights(path):
+        code = main(words)
+    output = "".join(capsys.readouterr())
+    assert code in (2, 5) and path.name in output and "fault" not in output, output
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.rrd"])
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(
+    shared: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", "view", str(shared / "data"), "--out", str(shared / "out" / name)]
+    assert main(words) == 0
+    (shared / "out" / name).unlink()
+    with without_rights(shared / "out", mode=0o555):
+        code, line = one_line(capsys, *words)
+    assert code == 5
+    assert line == f"cannot write {shared}/out/{name}: Permission denied; choose another folder or mend its permissions"
 
 
 def test_flags_that_do_not_exist_end_with_code_2() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 
 MAX_SEED = 2**32 - 1
 """Largest seed of anything: every generator takes it, and products with it stay 64-bit numbers."""
@@ -60,6 +62,13 @@ class RobotError(LotjError):
 
 class DislodgedError(RobotError):
     """The part has slipped out of the fingers: the trial is void, the next reset grasps it anew."""
+
+
+def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> SettingsError:
+    """The error for a name that does not exist, with the nearest that does; `more` replaces the list of those known."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return SettingsError(f"unknown {what} {name!r}: {hint}{more or 'known are ' + ', '.join(known)}")
 
 
 def check_number(name: str, value: float, low: float, high: float = math.inf) -> None:

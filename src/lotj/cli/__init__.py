@@ -9,7 +9,6 @@ over with ``--resume``. Errors that a user can cause come out as one line.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import math
 import os
@@ -18,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from lotj.errors import LotjError, SettingsError
+from lotj.errors import LotjError, SettingsError, StorageError, unknown
 
 COMMANDS = {
     "demo": "the whole job, small: collect, pretrain, practise on an unseen connector, evaluate, report",
@@ -81,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # a file of somebody else, a broken link
+            message = f"cannot use {error.filename}: {error.strerror}; mend its permissions, or name another"
+            return _fail(message, StorageError.exit_code, error)
         kind = type(error).__name__
         return _fail(f"fault in lotj: {kind}: {error}; LOTJ_DEBUG=1 shows where, please report it", 1, error)
     return 0
@@ -95,9 +97,7 @@ def parse(words: list[str]) -> Command:
     """
     name, *flags = words
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown command {name!r}: {hint}`lotj --help` lists all {len(COMMANDS)}")
+        raise unknown("command", name, COMMANDS, f"`lotj --help` lists all {len(COMMANDS)}")
     import tyro
 
     module: Any = importlib.import_module(f"lotj.cli.{name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, unknown
 from lotj.evaluation import EvaluationResult
 from lotj.experience import SCENARIOS
 from lotj.runs import Run, find_run
@@ -93,9 +92,7 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
 def check_scenario(scenario: str) -> None:
     """Raises SettingsError for an unknown scenario."""
     if scenario not in SCENARIOS:
-        near = difflib.get_close_matches(scenario, SCENARIOS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown scenario {scenario!r}: {hint}known are {', '.join(SCENARIOS)}")
+        raise unknown("scenario", scenario, SCENARIOS)
 
 
 def check_connector(name: str, console: Console) -> Connector:

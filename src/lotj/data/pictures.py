@@ -154,6 +154,7 @@ def record_rerun(dataset: Dataset, episodes: Sequence[int], path: Path) -> None:
 
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     recording = rerun.RecordingStream("lotj")
     recording.save(path)
     for episode in episodes:

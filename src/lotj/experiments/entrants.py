@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 from lotj.controllers.localize import Localize, LocalizeFirst, Locate
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.insertion import NEAR_BOX, InsertionEnv
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, unknown
 from lotj.evaluation import LABELS, Controller
 
 POLICIES = ("offline", "practice")
@@ -24,9 +23,7 @@ def check_entrants(names: Sequence[str]) -> None:
         raise SettingsError(f"controllers: none is named; known are {', '.join(LABELS)}")
     for name in names:
         if name not in LABELS:
-            near = difflib.get_close_matches(name, LABELS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise SettingsError(f"unknown controller {name!r}: {hint}known are {', '.join(LABELS)}")
+            raise unknown("controller", name, LABELS)
 
 
 def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Controller:

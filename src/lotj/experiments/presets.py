@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
-from lotj.errors import SettingsError
+from lotj.errors import unknown
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
 from lotj.training.collect import CollectConfig
@@ -115,7 +114,5 @@ def find_preset(name: str) -> Preset:
         SettingsError: there is none of that name.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown preset {name!r}: {hint}known are {', '.join(PRESETS)}")
+        raise unknown("preset", name, PRESETS)
     return PRESETS[name]
