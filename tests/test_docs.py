@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lotj.cli import parse
 from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
-from lotj.runs.settings import changed_flags
-from lotj.training.practice_config import PracticeConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("fill_tables", ROOT / "scripts" / "fill_tables.py")
@@ -58,18 +59,14 @@ def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
     )
 
 
-def words_of(line: str) -> set[str]:
-    """Flags with their values."""
-    return set(re.findall(r"--[a-z.-]+(?: [a-zA-Z0-9.]+)?", line.replace("\\\n", "").replace(" 0.0", " 0")))
-
-
 def test_the_papers_own_way_by_hand_is_that_of_the_comparisons() -> None:
     page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
     pattern = r"The paper's own losses.*?```sh\nlotj pretrain (.*?)\nlotj practice --connector europlug (.*?)```"
     found = re.search(pattern, page, re.DOTALL)
     assert found is not None
-    ours = find_preset("laptop")
+    ours, losses, practice = find_preset("laptop"), *(line.replace("\\\n", "").split() for line in found.groups())
     paper = as_in_paper(ours)
-    losses = changed_flags(paper.iql, ours.iql, "iql.") + changed_flags(paper.pretrain, ours.pretrain, "pretrain.")
-    assert words_of(found[1]) == words_of(" ".join(losses)) and len(losses) == 4
-    assert words_of(found[2]) == words_of(" ".join(changed_flags(PracticeConfig(**PAPER_PRACTICE), PracticeConfig())))
+    asked: Any = parse(["pretrain", *losses])
+    assert (asked.iql, asked.pretrain) == (paper.iql, paper.pretrain) and len(losses) == 4
+    asked = parse(["practice", "--preset", "laptop", "--connector", "europlug", *practice])
+    assert asked.settings == replace(ours.practice, **PAPER_PRACTICE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -127,9 +128,8 @@ class Command:
         out = self.out or Path("results") / f"reproduce-{self.preset}"
         results, data = read_results(jobs, out), self._data()
         if len(results) < len(jobs) and not self.show and not _holds_data(data):
-            raise SettingsError(
-                f"{data} holds no data set: `lotj collect --preset {self.preset} --data {data}` makes it"
-            )
+            make = f"lotj collect --preset {self.preset} --data {shlex.quote(str(data))}"
+            raise SettingsError(f"{data} holds no data set: `{make}` makes it")
         begun, finished = time.monotonic(), []
 
         def report(job: Job, state: str) -> None:

@@ -10,7 +10,7 @@ from lotj.controllers.expert import Expert
 from lotj.controllers.localize import Localize, LocalizeFirst, Locate
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.insertion import NEAR_BOX, InsertionEnv
-from lotj.errors import SettingsError, did_you_mean
+from lotj.errors import SettingsError, unknown
 from lotj.evaluation import LABELS, Controller
 
 POLICIES = ("offline", "practice")
@@ -26,9 +26,7 @@ def check_entrants(names: Sequence[str]) -> None:
         raise SettingsError(f"controllers: none is named; known are {', '.join(LABELS)}")
     for name in names:
         if name not in LABELS:
-            raise SettingsError(
-                f"unknown controller {name!r}: {did_you_mean(name, LABELS)}known are {', '.join(LABELS)}"
-            )
+            raise unknown("controller", name, LABELS)
 
 
 def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Controller:

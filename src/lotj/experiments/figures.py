@@ -21,12 +21,18 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
 from lotj.evaluation import Controller
 from lotj.experiments.comparisons import CONNECTORS, job_name, pretrain_name, units
-from lotj.experiments.stages import FIRST_EVALUATION_SEED, PolicyController, practised_agent
+from lotj.experiments.stages import (
+    FIRST_EVALUATION_SEED,
+    PolicyController,
+    bench_of,
+    practised_agent,
+    pretraining_of,
+)
 from lotj.experiments.tables import FigureTable, mean_interval
 from lotj.files import atomic_write
 from lotj.geometry import mosaic
 from lotj.nets.encoder import to_tensor
-from lotj.runs import Run, find_run
+from lotj.runs import find_run
 from lotj.saliency.gradcam import gradcam
 from lotj.saliency.overlay import overlay, share_inside
 from lotj.saliency.rows import draw_rows
@@ -98,10 +104,9 @@ def policy_maps_job(
     """
     torch.set_num_threads(threads)
     run = find_run(Path(practised), "practice")
-    before = load_agent(Run.open(Path(run.config["pretrain_run"])), device)
+    before = load_agent(pretraining_of(run), device)
     agents = {"before": before, "after": practised_agent(run, device)}
-    place = [run.config[key] for key in ("connector", "robot", "domain_seed", "scenario")]
-    env = InsertionEnv(*place, image_size=agents["after"].image_size)
+    env = InsertionEnv(*bench_of(run), image_size=agents["after"].image_size)
     try:
         seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trajectories)
         seen = [trajectory(env, PolicyController(agents["after"]), seed) for seed in seeds]

@@ -7,7 +7,7 @@ from typing import Any
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
-from lotj.errors import SettingsError, did_you_mean
+from lotj.errors import unknown
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
 from lotj.training.collect import CollectConfig
@@ -114,5 +114,5 @@ def find_preset(name: str) -> Preset:
         SettingsError: there is none of that name.
     """
     if name not in PRESETS:
-        raise SettingsError(f"unknown preset {name!r}: {did_you_mean(name, PRESETS)}known are {', '.join(PRESETS)}")
+        raise unknown("preset", name, PRESETS)
     return PRESETS[name]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ import torch
 
 from lotj.agents.iql import IQL
 from lotj.agents.sac import SAC, SACConfig
+from lotj.data import layout
 from lotj.data.dataset import Dataset
 from lotj.envs.insertion import InsertionEnv, make_domain
-from lotj.errors import CheckpointError, SettingsError
+from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
 from lotj.evaluation import (
     LABELS,
     Controller,
@@ -30,16 +30,17 @@ from lotj.evaluation import (
     load_filmstrips,
     save_filmstrips,
 )
+from lotj.experience import Domain
 from lotj.experiments.entrants import DEFAULT, POLICIES, baseline, check_entrants
 from lotj.experiments.parts import choose_training, of_split
-from lotj.experiments.presets import PRESETS, Preset
+from lotj.experiments.presets import Preset
 from lotj.nets.encoder import to_tensor
 from lotj.rewards.model import RewardModel
 from lotj.robots.simulated import SimulatedRobot
-from lotj.runs import Run, atomic_write, changed_flags
+from lotj.runs import Run, atomic_write, typed_command
 from lotj.saliency.gradcam import gradcam
 from lotj.sim.bench import RATE_HZ
-from lotj.sim.connector import find_connector
+from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, collect
 from lotj.training.localize import load_localizer, pretrain_localizer
 from lotj.training.practice import CHECKPOINT, PracticeResult, practice
@@ -84,18 +85,64 @@ class PolicyController:
         return self._agent.act(observation[None], self._spread, self._generator)[0]
 
 
+PART = "connector.toml"
+"""In a practice run: the connector that it practises on, as it was then."""
+
+
 def collect_phase(
-    preset: Preset, data: Path, workers: int | None = None, report: Callable[[Progress], None] = lambda progress: None
+    preset: Preset,
+    data: Path,
+    workers: int | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    left_out: Sequence[Connector] = (),
 ) -> None:
     """Record the training and validation connectors of a preset into `data`; goes on where it was stopped."""
     workers = workers or os.cpu_count() or 1
-    collect(data, choose_training(preset.training_connectors), preset.collect, workers, report)
+    collect(data, choose_training(preset.training_connectors, left_out), preset.collect, workers, report)
     collect(data, of_split("validation"), preset.collect_validation, workers, report)
 
 
 def open_split(data: Path, split: str) -> Dataset:
-    """The domains of one split of a data set."""
-    return Dataset.open(data, domains=lambda domain: domain.split == split)
+    """The domains of one split of a data set.
+
+    Raises:
+        DataError: no data set, or none of its domains is of this split.
+    """
+    splits: list[str] = []
+
+    def chosen(domain: Domain) -> bool:
+        splits.append(domain.split)
+        return domain.split == split
+
+    try:
+        return Dataset.open(data, chosen)
+    except DataError:
+        if splits and split not in splits:
+            raise DataError(f"{data} holds no {split} connectors: `lotj collect` records both kinds") from None
+        raise
+
+
+def _check_data(train: Dataset, validation: Dataset, preset: Preset) -> None:
+    """Before the first update, what pretraining would stumble over at its end.
+
+    Raises:
+        DataError: only successes, or none, among the frames of one split.
+        SettingsError: images of another size than a network is made for.
+    """
+    for split, dataset in (("training", train), ("validation", validation)):
+        successes = int(dataset.frame_success.sum())
+        if not 0 < successes < dataset.n_frames:
+            raise DataError(
+                f"{dataset.root}: {successes} of the {dataset.n_frames} frames of {split} connectors show success, the "
+                "reward needs both kinds: collect more"
+            )
+    for part in ("reward", "iql"):
+        size = getattr(preset, part).encoder.image_size
+        if size != train.image_size:
+            raise SettingsError(
+                f"{part}.encoder.image-size {size}: {train.root} holds images of {train.image_size} pixels; set it to "
+                "that"
+            )
 
 
 def pretrain_phase(
@@ -122,9 +169,12 @@ def pretrain_phase(
         also: what else to train: ``localizer``, ``state-iql``, ``sac``.
         taken: trainings that another run has done with the same settings and data, see `take_over`.
     """
+    check_seed(seed)
     train, validation = open_split(data, "train"), open_split(data, "validation")
+    _check_data(train, validation, preset)
     parts = ("reward", "iql", "pretrain", "localizer")
-    settings = {"preset": preset.name, "data": str(data)} | {name: asdict(getattr(preset, name)) for name in parts}
+    settings = {name: asdict(getattr(preset, name)) for name in parts}
+    settings |= {"preset": preset.name, "data": str(data.resolve())}
     run = resume or Run.create(runs, "pretrain", settings, seed)
     for training, other in (taken or {}).items():
         take_over(run, other, training)
@@ -162,10 +212,13 @@ def practice_phase(
 ) -> tuple[Run, PracticeResult]:
     """Practise on one connector with the reward model as the only judge; `agent` is one of `AGENTS`, `until` the trial
     to stop after, if not the last."""
-    part, domain = find_connector(connector), make_domain(connector, robot, domain_seed)
-    train = open_split(Path(pretrained.config["data"]), "train")
+    check_seed(seed)
+    check_seed(domain_seed, "domain_seed")
+    source = part_of(resume) if resume else connector
+    part, domain = find_connector(source), make_domain(source, robot, domain_seed)
+    train = open_split(pretrained.locate("data", "meta.json"), "train")
     if part.split != "train":
-        _refuse_seen(connector, train)
+        _refuse_seen(part, train.domains)
     settings = {
         "connector": connector,
         "connector_title": part.title,
@@ -182,18 +235,17 @@ def practice_phase(
         "pretrain_seed": pretrained.seed,
         "practice": _plain(asdict(preset.practice)),
         "commands": [
-            *_pretrain_commands(pretrained),
-            f"lotj practice --preset {preset.name} --connector {shlex.quote(connector)} --scenario {scenario} "
-            f"--robot {robot} --domain-seed {domain_seed} --seed {seed} --agent {agent}"
-            + _flags(preset.name, {"practice": preset.practice}, named=False),
+            *dict.fromkeys((pretrained.command, typed_command())),
             "lotj evaluate runs/last",
             "lotj report runs/last",
         ],
     }
     reward, learner = load_reward(pretrained, device), load_agent(pretrained, device, agent)
+    env = InsertionEnv(source, robot, domain_seed, scenario, reward.image_size, end_on_success=False)
     run = resume or Run.create(runs, "practice", settings, seed)
+    if not resume:
+        atomic_write(run.path / PART, connector_text(connector))
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
-    env = InsertionEnv(connector, robot, domain_seed, scenario, reward.image_size, end_on_success=False)
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
     started = time.perf_counter()
     try:
@@ -205,41 +257,38 @@ def practice_phase(
     return run, result
 
 
-def _refuse_seen(connector: str, train: Dataset) -> None:
-    variants = _variants(connector)
-    seen = [d.connector for d in train.domains if variants & _variants(d.connector)]
-    if seen:
-        raise SettingsError(
-            f"{connector}: {seen[0]!r} in the training data is a close variant of it, so the result would not be "
-            "that of an unseen connector; collect without it"
-        )
+def pretraining_of(run: Run) -> Run:
+    """The pretraining that a practice run has begun from, also where both have been moved."""
+    return Run.open(run.locate("pretrain_run", "run.json"))
 
 
-def _pretrain_commands(run: Run) -> list[str]:
-    """The commands that make a pretraining run again. What the data set was collected with beside its preset's settings
-    is not known."""
-    config = run.config
-    parts = {name: config[name] for name in ("reward", "iql", "pretrain", "localizer") if name in config}
-    data = f"--preset {config['preset']} --data {shlex.quote(config['data'])}"
-    return [f"lotj collect {data}", f"lotj pretrain {data} --seed {run.seed}{_flags(config['preset'], parts)}"]
+def part_of(run: Run) -> str:
+    """The connector of a practice run, for `find_connector`: the run's copy, whatever has become of the file since."""
+    copy = run.path / PART
+    return str(copy) if copy.exists() else run.setting("connector")
 
 
-def _flags(preset: str, parts: Mapping[str, Any], named: bool = True) -> str:
-    """The flags that ask for settings other than a preset's; none for a preset that only a program knows.
+def bench_of(run: Run) -> tuple[str, str, int, str]:
+    """Connector, robot, seed of the domain and scenario of a practice run, as `InsertionEnv` takes them."""
+    return part_of(run), run.setting("robot"), run.setting("domain_seed", int), run.setting("scenario")
 
-    Args:
-        preset: its name.
-        parts: name of a part in `Preset` -> its settings.
-        named: whether the flags bear the part's name.
-    """
-    usual = PRESETS.get(preset)
-    words = [
-        word
-        for name, settings in parts.items()
-        if usual is not None
-        for word in changed_flags(settings, getattr(usual, name), f"{name}." if named else "")
-    ]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+
+def refuse_seen(part: Connector, data: Path) -> None:
+    """Raises SettingsError where `data`, if there is any yet, holds training connectors that are variants of `part`."""
+    if (data / layout.META).exists():
+        domains = [layout.read_domain(layout.domain_folder(data, name)) for name in layout.domain_names(data)]
+        _refuse_seen(part, [domain for domain in domains if domain.split == "train"])
+
+
+def _refuse_seen(part: Connector, trained_on: Iterable[Domain]) -> None:
+    variants = {part.name, part.variant_of} - {""}
+    for name in sorted({domain.connector for domain in trained_on}):
+        seen = find_connector(name)
+        if variants & {seen.name, seen.variant_of}:
+            raise SettingsError(
+                f"{part.name}: {name!r} in the training data is a close variant of it, so the result would not be that "
+                "of an unseen connector; collect into another folder, with `lotj collect --leave-out`"
+            )
 
 
 def evaluate_phase(
@@ -265,14 +314,13 @@ def evaluate_phase(
         CheckpointError: a model that one of them needs is missing.
     """
     check_entrants(controllers)
-    settings, pretrained = run.config, Run.open(Path(run.config["pretrain_run"]))
+    pretrained = pretraining_of(run)
+    bench = bench_of(run)
     reward = load_reward(pretrained, device)
     agents = {name: _policy(name, run, pretrained, device) for name in POLICIES if name in controllers}
-    env = InsertionEnv(
-        settings["connector"], settings["robot"], settings["domain_seed"], settings["scenario"], reward.image_size
-    )
+    env = InsertionEnv(*bench, image_size=reward.image_size)
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    context = {key: settings[key] for key in ("connector", "scenario", "robot", "domain")} | {"spread": spread}
+    context = {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")} | {"spread": spread}
     started, results = time.perf_counter(), []
     try:
         entrants: dict[str, Controller] = {
@@ -354,11 +402,6 @@ def with_practice(preset: Preset, **changes: Any) -> Preset:
     return replace(preset, practice=replace(preset.practice, **changes))
 
 
-def _variants(connector: str) -> set[str]:
-    part = find_connector(connector)
-    return {part.name, part.variant_of} - {""}
-
-
 def _plain(value: Any) -> Any:
     """Settings as JSON values: paths as text."""
     return json.loads(json.dumps(value, default=str))
@@ -367,9 +410,14 @@ def _plain(value: Any) -> Any:
 def _add_timing(run: Run, phase: str, seconds: float) -> None:
     """Add to the run's timings.json, which also names the machine."""
     path = run.path / "timings.json"
-    timings: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"seconds": {}}
-    timings["machine"] = (
-        f"{os.cpu_count()} cores, {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}"
-    )
-    timings["seconds"][phase] = round(timings["seconds"].get(phase, 0.0) + seconds, 1)
+    try:
+        timings = json.loads(path.read_text(encoding="utf-8"))
+        before = timings["seconds"]
+    except FileNotFoundError:
+        timings, before = {}, {}
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{path}: damaged; remove it or restore it from a copy") from None
+    gpu = "GPU" if torch.cuda.is_available() else "no GPU"
+    machine = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.machine()}, {gpu}"
+    timings |= {"machine": machine, "seconds": before | {phase: round(before.get(phase, 0.0) + seconds, 1)}}
     atomic_write(path, json.dumps(timings, indent=2).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -142,7 +143,7 @@ def _date(created: Any) -> str:
 
 def _remedies(run: RunFiles) -> dict[str, tuple[str, str, str]]:
     """What makes a missing file, by file name: words, command, words."""
-    folder, connector = run.folder.name, run.config.get("connector", "CONNECTOR")
+    folder, connector = shlex.quote(run.folder.name), shlex.quote(str(run.config.get("connector", "CONNECTOR")))
     practise = f"lotj practice --connector {connector}"
     evaluate = ("Make it with", f"lotj evaluate {folder}", "and build the report again.")
     return {
