@@ -14,8 +14,8 @@ from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
 from lotj.training.collect import TaskCollection
 from lotj.training.collect_insertion import CollectConfig
-from lotj.training.practice_config import PracticeConfig
 from lotj.training.features import FeatureConfig
+from lotj.training.practice_config import PracticeConfig
 from lotj.training.pretrain_config import PretrainConfig
 
 
