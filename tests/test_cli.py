@@ -11,7 +11,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +25,14 @@ from rich.console import Console
 from lotj.agents.iql_config import IQLConfig
 from lotj.cli import COMMANDS, main, parse
 from lotj.cli.collect import recorded_episodes
-from lotj.cli.job import begun_run, results_table
+from lotj.cli.job import pick_run, results_table
 from lotj.data.store import EpisodeWriter
 from lotj.envs.insertion import make_domain
 from lotj.errors import RendererError
 from lotj.evaluation import EvaluationResult
-from lotj.experiments.presets import find_preset
+from lotj.experience import STATE_DIM, Episode
 from lotj.rewards.classifier import RewardConfig
-from lotj.runs import Run, changed_flags, restore_settings
+from lotj.runs import Run, restore_settings
 from lotj.runs.metrics import plain
 from lotj.sim.connector import catalogue
 from lotj.training.practice_config import PracticeConfig
@@ -126,7 +129,9 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["pretrain", "--data", "/nowhere"], "no data set at /nowhere"),
         (["pretrain", "--device", "tpu"], "device 'tpu': must be auto, cpu"),
         (["pretrain", "--resume", "--runs", "/nowhere"], "/nowhere: no pretrain run here"),
-        (["pretrain", "--run-folder", "x"], "run-folder x: it is for --resume"),
+        (["practice", "--resume", "--runs", "/nowhere"], "/nowhere: no practice run here"),
+        (["practice", "--resume=/nowhere"], "/nowhere: not a run folder"),
+        (["practice", "--resume", "--run_folder", "x"], "--run_folder: a resumed run keeps the settings it was begun"),
         (["pretrain", "--iql.expectile", "1.5"], "iql expectile 1.5: must be strictly between 0 and 1"),
         (["practice", "--connector", "nema"], "unknown connector 'nema'; nearest: "),
         (["practice", "--connector", "nema-5-15", "--scenario", "fra"], "unknown scenario 'fra': did you mean 'far'?"),
@@ -166,46 +171,38 @@ def begun(tmp_path: Path) -> Run:
         "robot": "duo",
         "domain_seed": 1,
         "preset": "demo",
+        "agent": "iql",
         "pretrain_run": str(tmp_path / "pretrain"),
         "practice": dataclasses.asdict(PracticeConfig(trials=7, online_fraction=0.5)),
     }
     return Run.create(tmp_path, "practice", config, seed=3)
 
 
-def test_resume_brings_back_the_settings_of_the_run(begun: Run) -> None:
-    command: Any = parse(["practice", "--resume", "--runs", str(begun.path.parent)])
-    assert (command.connector, command.scenario, command.domain_seed, command.seed) == ("europlug", "near", 1, 3)
-    assert command.settings == PracticeConfig(trials=7, online_fraction=0.5)
-    repeated: Any = parse(
-        ["practice", "--connector", "europlug", "--trials", "7", "--resume", "--run-folder", str(begun.path)]
-    )
-    run = begun_run(repeated)
-    assert run is not None and run.path == begun.path
+@pytest.mark.parametrize("words", [["--resume", "FOLDER"], ["--resume=FOLDER"], ["--runs", "RUNS", "--resume"]])
+def test_resume_takes_the_run_and_the_device(begun: Run, words: list[str]) -> None:
+    Run.create(begun.path.parent, "pretrain", {}, seed=0)  # newer, of another kind
+    words = [word.replace("FOLDER", str(begun.path)).replace("RUNS", str(begun.path.parent)) for word in words]
+    command: Any = parse(["practice", "--device", "cpu", *words])
+    assert command.device == "cpu"
+    assert pick_run(command.folder, command.runs, "practice", begun=True).path == begun.path
 
 
-@pytest.mark.parametrize(
-    ("flags", "part"),
-    [
-        (["--trials", "8"], "begun with trials 7, not 8"),
-        (["--connector", "nema-5-15"], "begun with connector europlug, not nema-5-15"),
-        (["--features.transitions", "5"], "begun with transitions"),
-    ],
-)
-def test_a_resumed_run_refuses_other_settings(
-    begun: Run, flags: list[str], part: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, line = one_line(capsys, "practice", "--resume", "--run-folder", str(begun.path), *flags)
+@pytest.mark.parametrize("flags", [["--trials", "8"], ["--connector=nema-5-15"], ["--features.transitions", "5"]])
+def test_a_resumed_run_refuses_settings(begun: Run, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = one_line(capsys, "practice", "--resume", str(begun.path), *flags)
     assert code == 2
-    assert part in line
+    name = flags[0].partition("=")[0]
+    assert line.startswith(f"{name}: a resumed run keeps the settings it was begun with; beside --resume [FOLDER]")
+    assert "there may be --runs, --device; leave it out, or start a new run" in line
 
 
 def test_a_run_of_another_kind_or_version_is_refused(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    _, line = one_line(capsys, "pretrain", "--resume", "--run-folder", str(begun.path))
+    _, line = one_line(capsys, "pretrain", "--resume", str(begun.path))
     assert "a pretrain run is needed, this is a practice run" in line
     config = json.loads((begun.path / "config.json").read_text())
     config["practice"]["momentum"] = 0.9
     (begun.path / "config.json").write_text(json.dumps(config))
-    _, line = one_line(capsys, "practice", "--resume", "--run-folder", str(begun.path))
+    _, line = one_line(capsys, "practice", "--resume", str(begun.path))
     assert "setting 'momentum' is not in both the run and this lotj" in line
 
 
@@ -217,26 +214,6 @@ def test_settings_survive_json(config: Any) -> None:
     assert restore_settings(type(config), values, "here") == config
 
 
-def test_changed_flags_ask_for_the_same_settings() -> None:
-    preset = find_preset("laptop")
-    assert changed_flags(preset.practice, preset.practice) == []
-    asked = dataclasses.replace(
-        preset.practice, calibrate=False, hold_frames=1, offline_kinds=("expert",), reward_threshold=0.5
-    )
-    flags = changed_flags(asked, preset.practice)
-    expected = "--reward-threshold 0.5 --hold-frames 1 --no-calibrate --offline-kinds expert"
-    assert flags == expected.split()
-    of_run = json.loads(json.dumps(dataclasses.asdict(asked), default=str)) | {"of_another_version": 1}
-    assert changed_flags(of_run, preset.practice) == flags
-    command = parse(["practice", "--preset", "laptop", "--connector", "usb-b", *flags])
-    assert command.settings == asked  # type: ignore[attr-defined]
-
-    paper = find_preset("paper")
-    flags = changed_flags(paper.iql, preset.iql, "iql.")
-    assert flags[:4] == ["--iql.encoder.image-size", "96", "--iql.encoder.width", "64"]
-    assert parse(["pretrain", "--preset", "laptop", *flags]).iql == paper.iql  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("discarded", [0, 1])
 def test_collect_counts_what_is_there_before_the_first_finished_episode(tmp_path: Path, discarded: int) -> None:
     """Stopped that early, or with nothing but a lost plug, the same command must go on."""
@@ -246,6 +223,65 @@ def test_collect_counts_what_is_there_before_the_first_finished_episode(tmp_path
             writer.discard("expert", "near", seed, "dislodged")
     assert recorded_episodes(tmp_path) == discarded
     assert recorded_episodes(tmp_path / "nowhere") == 0
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A data set of one episode in a folder that everybody can enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        domain = make_domain("usb-a")
+        frames, state = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, STATE_DIM), np.float32)
+        step, success = np.zeros((1, 3), np.float32), np.zeros(2, bool)
+        episode = Episode(frames, step, success, state, False, True, domain.name, "near", "expert", 0)
+        with EpisodeWriter(Path(name) / "data", domain, 32, {}) as writer:
+            writer.append(episode)
+        yield Path(name)
+
+
+@contextmanager
+def without_rights(*paths: Path, mode: int = 0) -> Iterator[None]:
+    """Nobody has more than `mode` on these paths, and root is nobody meanwhile."""
+    modes = [path.stat().st_mode for path in paths]
+    for path in paths:
+        path.chmod(mode)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        for path, before in zip(paths, modes, strict=True):
+            path.chmod(before)
+
+
+@pytest.mark.parametrize("name", ["frames.u8", "frames.tbl", "episodes.jsonl", "domain.json", "..", "../../meta.json"])
+@pytest.mark.parametrize("what", ["info", "check", "view"])
+def test_a_file_of_somebody_else_is_named_in_one_line(
+    shared: Path, name: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", what, str(shared / "data")] + (["--out", str(shared / "x.png")] if what == "view" else [])
+    assert main(words) == 0  # all modules are loaded now
+    path = (shared / "data/domains/usb-a.duo.0" / name).resolve()
+    capsys.readouterr()
+    with without_rights(path):
+        code = main(words)
+    output = "".join(capsys.readouterr())
+    assert code in (2, 5) and path.name in output and "fault" not in output, output
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.rrd"])
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(
+    shared: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", "view", str(shared / "data"), "--out", str(shared / "out" / name)]
+    assert main(words) == 0
+    (shared / "out" / name).unlink()
+    with without_rights(shared / "out", mode=0o555):
+        code, line = one_line(capsys, *words)
+    assert code == 5
+    assert line == f"cannot write {shared}/out/{name}: Permission denied; choose another folder or mend its permissions"
 
 
 def test_flags_that_do_not_exist_end_with_code_2() -> None:
@@ -403,17 +439,6 @@ def shell_lines(document: Path) -> list[str]:
     return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
 
 
-@pytest.fixture
-def stopped_runs(begun: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder to stand in, with a stopped run of each kind in runs/."""
-    folder, preset = begun.path.parent, find_preset("laptop")
-    values = {name: dataclasses.asdict(getattr(preset, name)) for name in ("reward", "iql", "pretrain")}
-    Run.create(folder / "runs", "pretrain", {"preset": "laptop", "data": "data/laptop", **values}, 0)
-    begun.path.rename(folder / "runs" / begun.path.name)
-    monkeypatch.chdir(folder)
-
-
-@pytest.mark.usefixtures("stopped_runs")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_commands_flags_and_targets_that_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

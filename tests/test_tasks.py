@@ -41,7 +41,7 @@ NAMES = ("state", "image", "goal", "achieved_goal")
 
 
 def make(name: str, **options: Any) -> Any:
-    """A registered task; connectors alternate between the robots, and their pictures are small."""
+    """A registered task; connectors, one of each family, alternate between the robots, and their pictures are small."""
     if name in INSERTIONS:
         robot = ROBOTS[INSERTIONS.index(name) % len(ROBOTS)]
         options = {"robot": robot, "image_size": 32, "observation": ("image", "state"), **options}
@@ -85,7 +85,14 @@ def same(first: list[dict], second: list[dict]) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:.*(Box observation space|alternative render modes).*:UserWarning")
-@pytest.mark.parametrize("name", [*GOAL_TASKS, *INSERTIONS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *GOAL_TASKS,
+        *INSERTIONS[: len(ROBOTS)],
+        *(pytest.param(name, marks=pytest.mark.slow) for name in INSERTIONS[len(ROBOTS) :]),
+    ],
+)
 class TestContract:
     def test_spaces_are_named_arrays_and_hold_what_is_observed(self, name: str) -> None:
         env = make(name, max_steps=5)

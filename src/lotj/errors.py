@@ -64,6 +64,13 @@ class LostError(RobotError):
     """The robot has noticed that its part is lost, e.g. slipped in the fingers; the next reset grasps it anew."""
 
 
+def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> SettingsError:
+    """The error for a name that does not exist, with the nearest that does; `more` replaces the list of those known."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return SettingsError(f"unknown {what} {name!r}: {hint}{more or 'known are ' + ', '.join(known)}")
+
+
 def check_number(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Raises SettingsError unless `value` is finite and in [low, high]."""
     if not (low <= value <= high and value < math.inf):  # NaN is neither
@@ -74,9 +81,3 @@ def check_number(name: str, value: float, low: float, high: float = math.inf) ->
 def check_seed(seed: int, name: str = "seed") -> None:
     """Raises SettingsError for a seed that not every generator takes."""
     check_number(name, seed, 0, MAX_SEED)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'usb-b'? ``, with a space behind it, or nothing where no known name is like `name`."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}? " if near else ""

@@ -2,8 +2,8 @@
 
 A command module has a dataclass `Command`: its docstring and those of its fields are the help, its fields the flags
 (tyro), its method `run` the work, which is to call other parts. If it has them, `default_for` makes the defaults from
-the flags (a preset, a run to resume), and `interrupted` is what Ctrl-C says. Errors that a user can cause come out as
-one line.
+the flags (a preset), and `interrupted` is what Ctrl-C says. A module may have another dataclass `Resume`, which takes
+over with ``--resume``. Errors that a user can cause come out as one line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from lotj.errors import LotjError, SettingsError, did_you_mean
+from lotj.errors import LotjError, SettingsError, StorageError, unknown
 
 COMMANDS = {
     "demo": "the whole job, small: collect, pretrain, practise on an unseen connector, evaluate, report",
@@ -81,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # a file of somebody else, a broken link
+            message = f"cannot use {error.filename}: {error.strerror}; mend its permissions, or name another"
+            return _fail(message, StorageError.exit_code, error)
         kind = type(error).__name__
         return _fail(f"fault in lotj: {kind}: {error}; LOTJ_DEBUG=1 shows where, please report it", 1, error)
     return 0
@@ -90,17 +93,18 @@ def parse(words: list[str]) -> Command:
     """Turn the command line into the command's dataclass.
 
     Raises:
-        SettingsError: no such command.
+        SettingsError: no such command, or a number or flag that will not do.
         SystemExit: ``--help``, or flags that do not fit; tyro has printed what is wrong.
     """
     name, *flags = words
     if name not in COMMANDS:
-        raise SettingsError(
-            f"unknown command {name!r}: {did_you_mean(name, COMMANDS)}`lotj --help` lists all {len(COMMANDS)}"
-        )
+        raise unknown("command", name, COMMANDS, f"`lotj --help` lists all {len(COMMANDS)}")
     import tyro
 
-    command: Any = importlib.import_module(f"lotj.cli.{name}").Command
+    module: Any = importlib.import_module(f"lotj.cli.{name}")
+    if hasattr(module, "Resume") and any(flag.partition("=")[0] == "--resume" for flag in flags):
+        return tyro.cli(module.Resume, prog=f"lotj {name} --resume", args=module.Resume.words(flags))
+    command = module.Command
     options = {"default": command.default_for(flags)} if hasattr(command, "default_for") else {}
     asked = tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
     _check_numbers(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Command:
     """Trials of each controller."""
     controllers: tuple[str, ...] = DEFAULT
     """Which to evaluate: offline, practice, straight-down, random-search, spiral-search, localize, and each of the
-    three searches with localize- before its name, to start from where a model says the socket is."""
+    three searches with localize- before its name, to start from where a model says the socket is; expert, which is
+    told where it is, to compare times with."""
     spread: float = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
     device: str = "auto"
@@ -42,12 +44,14 @@ class Command:
         check_entrants(self.controllers)
         run = pick_run(self.run_folder, self.runs, "practice")
         console = Console()
+        console.print(f"practice: {run.path}", markup=False, highlight=False, soft_wrap=True)
         announce_renderer(console)
         device = find_device(self.device)
         console.print(
             results_table(evaluate_with_bar(run, self.trials, device, console, self.spread, self.controllers))
         )
-        console.print(f"{run.path}: make its page with `lotj report {run.path}`", markup=False, soft_wrap=True)
+        page = f"lotj report {shlex.quote(str(run.path))}"
+        console.print(f"{run.path}: make its page with `{page}`", markup=False, soft_wrap=True)
 
 
 def evaluate_with_bar(

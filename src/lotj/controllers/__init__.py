@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +13,6 @@ class Controller(Protocol):
     def reset(self, seed: int) -> None:
         """Start an episode; its random numbers come from `seed`."""
 
-    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """The action, (A,) in [-1, 1]."""
         ...

@@ -207,12 +207,14 @@ def join(batches: Sequence[Batch]) -> Batch:
 
 def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: float = 0.8) -> Relabel:
     """Hindsight relabelling, strategy *future* (Andrychowicz et al. 2017): the goal becomes what was achieved later in
-    the same episode, and the reward follows. The observation must hold ``goal`` and ``achieved_goal``.
+    the same episode. The reward of every transition follows from its goal, whatever the environment paid: one that pays
+    a success once would say of the same state that it is worth 1 and nothing. The observation must hold ``goal`` and
+    ``achieved_goal``.
 
     Args:
         reward: (B, G) achieved goals after the step and (B, G) goals -> (B,) reward, above 0 where the goal is reached,
             which ends the task.
-        share: of the transitions that are relabelled; the paper's 4 of 5. The others stay as they are.
+        share: of the transitions that get another goal; the paper's 4 of 5.
 
     Raises:
         SettingsError: a share outside [0, 1].
@@ -231,8 +233,8 @@ def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: flo
             batch,
             observation={**batch.observation, "goal": goal},
             next_observation={**batch.next_observation, "goal": goal},
-            reward=np.where(chosen, gained, batch.reward),
-            terminated=np.where(chosen, gained > 0, batch.terminated),
+            reward=gained,
+            terminated=(gained > 0) | batch.terminated,
         )
 
     return relabel

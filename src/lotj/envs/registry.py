@@ -16,7 +16,7 @@ import gymnasium as gym
 import lotj.envs
 from lotj.controllers import Controller
 from lotj.envs.base import Family
-from lotj.errors import SettingsError, did_you_mean
+from lotj.errors import unknown
 
 
 @functools.cache
@@ -41,7 +41,7 @@ def find_task(name: str) -> tuple[Family, str]:
     prefix, _, member = name.partition("/")
     family = families().get(prefix)
     if family is None or not (member in family.members or (family.others and member)):
-        raise SettingsError(f"unknown task {name!r}: {did_you_mean(name, task_names())}`lotj tasks` lists all")
+        raise unknown("task", name, task_names(), "`lotj tasks` lists all")
     return family, member
 
 
@@ -60,8 +60,7 @@ def make_task(name: str, **options: Any) -> gym.Env:
     known = family.options()
     for option in options:
         if option not in known:
-            hint = did_you_mean(option, known)
-            raise SettingsError(f"unknown option {option!r} of {name}: {hint}known are {', '.join(known)}")
+            raise unknown(f"option of {name}", option, known)
     return family.make(member, **options)
 
 

@@ -12,10 +12,20 @@ from lotj.envs.base import spec_of
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import LostError, RobotError
 from lotj.experience import Observation
+from lotj.sim.bench import SLIP_LIMIT, TILT_LIMIT
+
+GRIP_NOISE = (0.4e-3, np.deg2rad(1.0))
+"""Standard deviation of the gripper's reading of slip [m] and tilt [rad] of the part: the order of a tactile finger."""
+
+GRIP_DELAY = (1, 2)
+"""The reading is that of so many steps ago, at 10 Hz; which one changes from step to step."""
 
 
 class SimulatedRobot:
     """Observes and takes motions. Ground truth goes one way: to a side file that no learner opens.
+
+    That the part was lost it knows from its gripper alone, whose reading is blurred and late: there are false alarms,
+    and losses that it does not notice. After an alarm the part is grasped anew, and sits otherwise in the fingers.
 
     Args:
         env: the bench; its episodes must not end on true success (`end_on_success=False`), or their length would tell.
@@ -32,11 +42,17 @@ class SimulatedRobot:
         self._truth_file = truth_file
         self._trial: dict[str, Any] | None = None
         self.spec = spec_of(env)
+        self._grips: list[np.ndarray] = []
+        self._rng = np.random.default_rng(0)
+        self._alarm = False
         self.action_scale = env.action_scale
 
     def reset(self, seed: int) -> Observation:
         """See `Robot.reset`."""
-        observation, info = self._env.reset(seed=seed)
+        # Between trials the reading has the time to settle.
+        lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1]))
+        observation, info = self._env.reset(seed=seed, options={"regrasp": lost})
+        self._rng, self._grips, self._alarm = np.random.default_rng([seed, 1]), [info["grip"]], False
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "peak_force_n": 0.0}
         self._witness(info)
         return observation
@@ -55,12 +71,18 @@ class SimulatedRobot:
 
     def _moved(self, observation: Any, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> Observation:
         assert self._trial is not None
+        self._grips.append(info["grip"])
+        late = self._rng.integers(GRIP_DELAY[0], GRIP_DELAY[1], endpoint=True)
+        self._alarm = self._reads_a_loss(self._grips[max(0, len(self._grips) - 1 - late)])
         self._trial["steps"] += 1
         self._witness(info)
         self._write_truth()
-        if info["dislodged"]:
-            raise LostError("the plug was dislodged from the fingers: it must be grasped anew")
+        if self._alarm:
+            raise LostError("the gripper feels that the plug was dislodged: it must be grasped anew")
         return observation
+
+    def _reads_a_loss(self, grip: np.ndarray) -> bool:
+        return bool((grip + self._rng.normal(0.0, GRIP_NOISE) > (SLIP_LIMIT, TILT_LIMIT)).any())
 
     def close(self) -> None:
         """See `Robot.close`."""
@@ -76,6 +98,7 @@ class SimulatedRobot:
             "lateral_mm": round(1e3 * info["lateral"], 3),
             "peak_force_n": round(max(self._trial["peak_force_n"], info["peak_force"]), 3),
             "dislodged": bool(info["dislodged"]),
+            "alarm": self._alarm,
         }
 
     def _write_truth(self) -> None:

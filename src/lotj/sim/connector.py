@@ -373,6 +373,16 @@ def catalogue() -> Mapping[str, Connector]:
     return found
 
 
+def _own_file(name: str) -> Path | None:
+    """The path that `name` is, if it ends in ``.toml`` or has a slash; None for a name of the catalogue."""
+    return Path(name) if name.strip().lower().endswith(".toml") or "/" in name else None
+
+
+def connector_text(name: str) -> bytes:
+    """The TOML of a connector that `find_connector` has found."""
+    return (_own_file(name) or resources.files("lotj.sim") / "catalogue" / f"{name}.toml").read_bytes()
+
+
 def find_connector(name: str) -> Connector:
     """A connector by catalogue name, or from a file if `name` ends in ``.toml`` or has a slash.
 
@@ -380,8 +390,9 @@ def find_connector(name: str) -> Connector:
         SettingsError: unknown name; the message lists the nearest ones.
         CatalogueError: the file breaks a rule.
     """
-    if name.strip().lower().endswith(".toml") or "/" in name:
-        return load_connector_file(Path(name))
+    path = _own_file(name)
+    if path is not None:
+        return load_connector_file(path)
     known = catalogue()
     if name not in known:
         near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.3) or list(known)[:3]
@@ -392,10 +403,9 @@ def find_connector(name: str) -> Connector:
     return known[name]
 
 
-def training_connectors(test: Connector | None = None) -> tuple[Connector, ...]:
-    """The training split, without close variants of any test or validation connector nor of `test`."""
+def training_connectors(*left_out: Connector) -> tuple[Connector, ...]:
+    """The training split, without close variants of any test or validation connector nor of those left out."""
     known = catalogue().values()
     held = {c.variant_of or c.name for c in known if c.split != "train"}
-    if test is not None:
-        held.add(test.variant_of or test.name)
+    held |= {c.variant_of or c.name for c in left_out}
     return tuple(c for c in known if c.split == "train" and (c.variant_of or c.name) not in held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 import numpy as np
@@ -94,7 +95,7 @@ def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
     if not run.has(LOCALIZER):
         raise CheckpointError(
             f"{run.path} holds no localisation model: train it with "
-            f"`lotj pretrain --resume --run-folder {run.path} --also localizer`"
+            f"`lotj pretrain --resume {shlex.quote(str(run.path))} --also localizer`"
         )
     return Localizer.restore(run.load(LOCALIZER, str(device)), device)
 

@@ -1,0 +1,93 @@
+"""Advantage-weighted actor-critic (AWAC, Nair et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from lotj.agents import losses
+from lotj.agents.base import Algorithm, At, CriticConfig, GaussianConfig, Imitator, rows, select
+from lotj.experience import Batch
+from lotj.nets.front import Front, Seen
+from lotj.ranges import POSITIVE
+from lotj.spaces import Spec
+
+
+@dataclass(frozen=True)
+class AWACConfig(GaussianConfig, CriticConfig):
+    """Settings of AWAC."""
+
+    advantage_scale: Annotated[float, POSITIVE] = 100.0
+    """Multiplies the advantage in the weights' exponent: 1 / lambda of the paper, 1 / 0.3 there; the authors' code has 2
+    for hands. Returns of short episodes differ by little, see `IQLConfig`."""
+    normalise: bool = True
+    """Weights are a softmax over the batch, 1 on the mean, as in the authors' code; if not, exp(scale A) up to
+    `weight_clip`, as in the paper."""
+    weight_clip: Annotated[float, POSITIVE] = 100.0
+    """Largest weight without `normalise`."""
+
+
+class AWAC(Algorithm):
+    """Attributes:
+    policy: encoder and Gaussian head.
+    critic: Q.
+    """
+
+    CONFIG = AWACConfig
+    trained = {"critic": ("q",), "policy": ("policy",)}
+    followed = ("critic",)
+    needs = frozenset({"imitate"})
+
+    def __init__(self, spec: Spec, front: Front, config: AWACConfig, tasks: int) -> None:
+        super().__init__(spec, front, config, tasks)
+        self.policy = Imitator(front.encoder(spec, "policy"), config, self.axes)
+        self.critic = config.critic(front.encoder(spec, "critic"), self.axes)
+
+    def losses(
+        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """``q``, and ``policy`` of the rows that are to be imitated."""
+        config = self.config
+        with torch.no_grad():  # equation 7: policy evaluation, with one action of the policy at s'
+            mean, log_std = self.policy(batch.next_observation)
+            next_action = mean + log_std.exp() * torch.empty_like(mean).normal_(generator=generator)
+            next_value = target["critic"](batch.next_observation, next_action.clamp(-1.0, 1.0)).amin(0)
+            goal = losses.td_target(batch, next_value, config.discount, config.target_bounds)
+        read = self.critic.head.read(self.critic.encoder(batch.observation))
+        q = self.critic.head.judge(read, batch.action)
+        terms, numbers = {"q": losses.q_loss(q, goal)}, {"q_mean": q.mean(), "target_mean": goal.mean()}
+
+        imitated = rows(batch, "imitate")
+        action = batch.action[imitated]
+        if len(action):
+            mean, log_std = self.policy(select(batch.observation, imitated))
+            with torch.no_grad():  # V(s) is Q of the most likely action
+                advantage = q[:, imitated].amin(0) - self.critic.head.judge(read[:, imitated], mean).amin(0)
+                weight = self.weights(advantage)
+            terms["policy"] = losses.policy_loss(losses.log_probability(mean, log_std, action), weight)  # equation 9
+            numbers |= {
+                "advantage_mean": advantage.mean(),
+                "weight_max": weight.max(),
+                "weight_effective": losses.effective_share(weight),
+                "policy_std": log_std.exp().mean(),
+                "policy_error": losses.error(mean, action),
+            }
+        return terms, numbers
+
+    def weights(self, advantage: Tensor) -> Tensor:
+        """Of the log-probabilities, (B,), for (B,) advantages."""
+        if self.config.normalise:
+            return torch.softmax(self.config.advantage_scale * advantage, 0) * len(advantage)
+        return losses.advantage_weights(advantage, self.config.advantage_scale, self.config.weight_clip)
+
+    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:  # noqa: D102
+        mean, log_std = self.policy(observation)
+        return mean, log_std.exp()
+
+    def value(self, observation: Seen) -> Tensor:
+        """The lowest Q of the most likely action."""
+        return self.critic(observation, self(observation)).amin(0)

@@ -1,0 +1,127 @@
+"""Soft actor-critic (SAC, Haarnoja et al. 2018) with a learned temperature: the learned baseline without a bottleneck
+(LOTJ section VI-A).
+
+As is usual from images (DrQ, Kostrikov et al. 2021), the policy reads the critic's encoder, which the critic's loss
+alone shapes, and the target critic has an encoder of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from lotj.agents import losses
+from lotj.agents.base import Algorithm, At, CriticConfig
+from lotj.experience import Batch
+from lotj.nets.front import Front, Seen
+from lotj.nets.heads import mlp
+from lotj.ranges import POSITIVE
+from lotj.spaces import Spec
+
+
+@dataclass(frozen=True)
+class SACConfig(CriticConfig):
+    """Settings of SAC. Its targets hold entropy: bounds of the returns alone do not hold for them."""
+
+    initial_temperature: Annotated[float, POSITIVE] = 0.1
+    """Weight of the entropy at the start; learned from then on."""
+    entropy_per_axis: float = -1.0
+    """Entropy that the temperature is to keep, for each axis of an action [nats]; -1 is the authors' choice."""
+    log_std_range: tuple[float, float] = (-5.0, 1.0)
+    """Limits of the policy's log standard deviation before the squashing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.log_std_range[0] < self.log_std_range[1]:
+            self._refuse("log_std_range", "the first must be below the second")
+
+
+class SquashedGaussian(nn.Module):
+    """Features to a Gaussian before the tanh, whose spread depends on the state."""
+
+    def __init__(self, size: int, config: SACConfig, axes: int) -> None:
+        super().__init__()
+        self.head = mlp(size, config.hidden, 2 * axes)
+        self._range = config.log_std_range
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, (B, A) each."""
+        mean, raw = self.head(features).chunk(2, dim=1)
+        low, high = self._range
+        return mean, low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
+
+    def draw(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Actions (B, A) in (-1, 1) and their log-probabilities (B,) (appendix C)."""
+        mean, log_std = self(features)
+        raw = mean + log_std.exp() * torch.empty_like(mean).normal_(generator=generator)
+        # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)), which does not underflow.
+        squash = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw)).sum(1)
+        return torch.tanh(raw), losses.log_probability(mean, log_std, raw) - squash
+
+
+class Temperature(nn.Module):
+    """alpha, positive."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.full((), math.log(start)))
+
+    def forward(self) -> Tensor:
+        """()."""
+        return self.log.exp()
+
+
+class SAC(Algorithm):
+    """Attributes:
+    critic: Q with the encoder.
+    policy: of the critic's features.
+    temperature: alpha.
+    """
+
+    CONFIG = SACConfig
+    trained = {"critic": ("q",), "policy": ("policy",), "temperature": ("temperature",)}
+    followed = ("critic",)
+
+    def __init__(self, spec: Spec, front: Front, config: SACConfig, tasks: int) -> None:
+        super().__init__(spec, front, config, tasks)
+        self.critic = config.critic(front.encoder(spec, "critic"), self.axes)
+        self.policy = SquashedGaussian(self.critic.encoder.size, config, self.axes)
+        self.temperature = Temperature(config.initial_temperature)
+
+    def losses(
+        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """``q``, ``policy`` and ``temperature``."""
+        config, alpha = self.config, self.temperature().detach()
+        with torch.no_grad():  # equations 2 and 3
+            next_action, next_log_prob = self.policy.draw(self.critic.encoder(batch.next_observation), generator)
+            next_value = target["critic"](batch.next_observation, next_action).amin(0) - alpha * next_log_prob
+            goal = losses.td_target(batch, next_value, config.discount, config.target_bounds)
+        features = self.critic.encoder(batch.observation)
+        q = self.critic.head(features, batch.action)
+        still = features.detach()
+        drawn, log_prob = self.policy.draw(still, generator)
+        entropy = -log_prob.detach().mean()
+        terms = {
+            "q": losses.q_loss(q, goal),
+            "policy": (alpha * log_prob - self.critic.head(still, drawn).amin(0)).mean(),  # equation 7
+            "temperature": self.temperature() * (entropy - config.entropy_per_axis * self.axes),  # equation 18
+        }
+        return terms, {"temperature": alpha, "entropy": entropy, "q_mean": q.mean(), "target_mean": goal.mean()}
+
+    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
+        """Before the tanh."""
+        mean, log_std = self.policy(self.critic.encoder(observation))
+        return mean, log_std.exp()
+
+    def squash(self, action: Tensor) -> Tensor:  # noqa: D102
+        return torch.tanh(action)
+
+    def value(self, observation: Seen) -> Tensor:
+        """The lowest Q of the mean action, without the entropy."""
+        return self.critic(observation, self(observation)).amin(0)
