@@ -79,7 +79,7 @@ def reward_job(
     dataset = Dataset.open(Path(data), lambda d: d.connector in train_names and d.seed % 1000 < looks)
     held_out = Dataset.open(Path(data), lambda d: d.connector in held_names)
     config = replace(with_variant(find_preset(preset), "reward", variant).reward, steps=steps)
-    with RewardTrainer(dataset, config, seed, device) as trainer:
+    with RewardTrainer(dataset, held_out, config, seed, device) as trainer:
         while not trainer.done:
             trainer.step()
         model = RewardModel(trainer.classifier, config, 0.5, device=device)

@@ -96,7 +96,7 @@ def pretrain_reward(
         StorageError: the disk is full.
         KeyboardInterrupt: Ctrl-C; the last update is saved.
     """
-    with RewardTrainer(train, reward, run.seed, device) as trainer:
+    with RewardTrainer(train, validation, reward, run.seed, device) as trainer:
         if run.has(REWARD):
             trainer.load_state_dict(run.load(REWARD, str(device)))
         if trainer.done and (run.path / REWARD_FILE).exists():
@@ -107,7 +107,7 @@ def pretrain_reward(
             run.save(REWARD, trainer.state_dict())
 
         loop.run(run, trainer.step_count, reward.steps, lambda _: trainer.step(), save)
-        model = trainer.model(validation)
+        model = trainer.model()
     write_report(run, "reward_report.json", model.report)
     model.save(run.path / REWARD_FILE)
     return model
