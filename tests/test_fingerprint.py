@@ -14,8 +14,9 @@ import lotj.sim  # noqa: F401  # isort: skip
 import numpy as np
 import pytest
 import torch
-
 from lotj.agents.iql_config import IQLConfig
+from lotj.training.practice_features import FeatureConfig
+
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.stages import open_split
 from lotj.nets.bottleneck import BottleneckConfig
@@ -26,7 +27,6 @@ from lotj.runs import Run
 from lotj.training.collect import CollectConfig, collect
 from lotj.training.practice import practice
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.practice_features import FeatureConfig
 from lotj.training.pretrain import pretrain
 from lotj.training.pretrain_config import PretrainConfig
 
