@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lotj.data.dataset import Dataset
+from lotj.data.store import DiskStore, Store
 from lotj.distributed import Job
 from lotj.errors import DataError
-from lotj.experience import KINDS
+from lotj.experience import Task
 from lotj.experiments.presets import find_preset
 from lotj.experiments.study import with_variant
 from lotj.experiments.tables import FigureTable, mean_interval
@@ -76,15 +76,19 @@ def reward_job(
     """
     torch.set_num_threads(threads)
     train_names, held_names = choose_split(Path(data), split)
-    dataset = Dataset.open(Path(data), lambda d: d.connector in train_names and d.seed % 1000 < looks)
-    held_out = Dataset.open(Path(data), lambda d: d.connector in held_names)
+
+    def trained_on(task: Task) -> bool:
+        return task.attributes["connector"] in train_names and task.attributes["seed"] % 1000 < looks
+
+    train = DiskStore.open(Path(data), trained_on)
+    held_out = DiskStore.open(Path(data), lambda task: task.attributes["connector"] in held_names)
     config = replace(with_variant(find_preset(preset), "reward", variant).reward, steps=steps)
-    with RewardTrainer(dataset, held_out, config, seed, device) as trainer:
+    with RewardTrainer(train, held_out, config, seed, device) as trainer:
         while not trainer.done:
             trainer.step()
         model = RewardModel(trainer.classifier, config, 0.5, device=device)
     figures = accuracies(model, held_out)
-    bottleneck = bottleneck_report(model, dataset, held_out, seed)
+    bottleneck = bottleneck_report(model, train, held_out, seed)
     without = bottleneck.get("auc_without_invariant")
     return {
         **figures,
@@ -92,7 +96,7 @@ def reward_job(
         "kl": bottleneck.get("kl"),
         "invariant_drop": None if without is None else bottleneck["auc"] - without,
         "held_out": sorted(held_names),
-        "domains": len(dataset.domains),
+        "domains": len(train.tasks),
     }
 
 
@@ -102,7 +106,7 @@ def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
     Raises:
         DataError: it holds too few.
     """
-    names = sorted({d.connector for d in Dataset.open(data, lambda d: d.split == "train").domains})
+    names = sorted({task.attributes["connector"] for task in DiskStore.open(data, split="train").tasks})
     order = [names[k] for k in np.random.default_rng([split]).permutation(len(names))]
     held = order[:HELD_OUT]
     families = {_kin(name) for name in held}
@@ -114,16 +118,16 @@ def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
     return set(train), set(held)
 
 
-def accuracies(model: RewardModel, dataset: Dataset) -> dict[str, float | None]:
-    """Means over connectors of a data set, successes and other frames equally frequent in each.
+def accuracies(model: RewardModel, store: Store) -> dict[str, float | None]:
+    """Means over connectors of a store, successes and other frames equally frequent in each.
 
     Returns:
         ``accuracy`` at 0.5 on the expert's frames, ``best_accuracy`` at the single threshold that is best for all
         connectors together (which tells a shifted threshold from a wrong ranking), ``near_miss_accuracy`` at 0.5
         against all other kinds' frames, ``auc``. None where a connector has frames of one label only.
     """
-    frames = score_frames(model, dataset)
-    expert, names = frames.kind == KINDS.index("expert"), np.unique(frames.connector)
+    frames = score_frames(model, store)
+    expert, names = frames.kind == "expert", np.unique(frames.connector)
     masks = {"all": np.ones_like(expert), "plain": expert, "missed": ~expert | frames.success}
     parts = {kind: [frames.where(mask & (frames.connector == name)) for name in names] for kind, mask in masks.items()}
 
