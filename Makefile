@@ -36,7 +36,7 @@ test: setup ## fast tests
 check: setup ## ruff, pyright and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest $(PARALLEL)
 
 slow: setup $(CLUSTER) ## the small end-to-end tests

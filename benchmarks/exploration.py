@@ -24,6 +24,7 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import of_split
 from lotj.experiments.stages import load_agent
+from lotj.geometry import mosaic
 from lotj.runs import Run
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_exploration import Actor, explore
@@ -44,10 +45,11 @@ TOUCH = -0.5e-3
 
 def inserts(env: InsertionEnv, agent: Actor, config: PracticeConfig, seed: int) -> bool:
     """Whether a trial has the plug seated at some time."""
-    image, info = env.reset(seed=seed)
+    observation, info = env.reset(seed=seed)
     rng, policy = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     for _ in range(config.max_steps):
-        image, *_, info = env.step(explore(agent, image[None], config, 0.0, 1.0, rng, policy))
+        image = mosaic(observation["image"])[None]
+        observation, *_, info = env.step(explore(agent, image, config, 0.0, 1.0, rng, policy))
         if info["is_success"] or info["dislodged"]:
             break
     return bool(info["is_success"])
@@ -56,10 +58,10 @@ def inserts(env: InsertionEnv, agent: Actor, config: PracticeConfig, seed: int) 
 def touches_down(env: InsertionEnv, agent: Actor, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The plug's (2,) places beside the axis at the start and where the mean action sets it down [m]; the last place
     where it never does or dislodges the plug."""
-    image, info = env.reset(seed=seed)
+    observation, info = env.reset(seed=seed)
     start = info["position"][:2]
     for _ in range(steps):
-        image, *_, info = env.step(agent.act(image[None])[0])
+        observation, *_, info = env.step(agent.act(mosaic(observation["image"])[None])[0])
         if info["depth"] > TOUCH or info["dislodged"]:
             break
     return start, info["position"][:2]

@@ -20,6 +20,7 @@ from lotj.controllers.expert import Expert
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import choose_training
+from lotj.geometry import mosaic
 from lotj.training.practice_touch import PRESS, PRESS_LIMIT, PUSH_LIMIT, PUSHES, FreeMotion, picture_change
 
 QUANTILES = (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 1.0)
@@ -35,7 +36,8 @@ def answers(env: InsertionEnv, frame: np.ndarray, motions: Any) -> list[float]:
     """Change of the picture on each of the motions, one after another."""
     changes = []
     for motion in motions:
-        following, *_ = env.step(np.array(motion))
+        observation, *_ = env.step(np.array(motion))
+        following = mosaic(observation["image"])
         changes.append(picture_change(frame, following))
         frame = following
     return changes
@@ -44,22 +46,24 @@ def answers(env: InsertionEnv, frame: np.ndarray, motions: Any) -> list[float]:
 def insert(env: InsertionEnv, seed: int, free: FreeMotion, found: dict[str, list[float]]) -> None:
     """The expert inserts; what the picture does on its way, then on a press and on pushes of the seated plug."""
     expert = Expert(np.random.default_rng(seed), env.action_scale, env.bench.contact_height, noise=0.0)
-    frame, info = env.reset(seed=seed)
+    observation, info = env.reset(seed=seed)
+    frame = mosaic(observation["image"])
     frames, actions = [frame], []
     while not info["is_success"] and not info["dislodged"]:
         action = expert(frame, info)
         left = env.bench.connector.insertion_depth - info["depth"]
-        following, _, _, over, info = env.step(action)
+        observation, _, ended, over, info = env.step(action)
+        following = mosaic(observation["image"])
         frames.append(following)
         actions.append(action)
         if action[2] == -1.0 and SHORT[0] + env.bench.seated_within < left < SHORT[1]:
             found["press, short"].append(picture_change(frame, following))
         frame = following
-        if over:
+        if ended or over:
             return
     free.see(frames, actions)
     found["press, seated"] += answers(env, frame, [PRESS, PRESS])[1:]
-    found["pushes, seated"].append(max(answers(env, env.bench.render(), PUSHES)))
+    found["pushes, seated"].append(max(answers(env, mosaic(env.bench.render()), PUSHES)))
 
 
 def press_beside(env: InsertionEnv, seed: int, found: dict[str, list[float]]) -> None:
@@ -69,7 +73,8 @@ def press_beside(env: InsertionEnv, seed: int, found: dict[str, list[float]]) ->
     place = {"offset": distance * np.array([np.cos(angle), np.sin(angle)]), "height": 4e-3}
     env.reset(seed=seed, options=place)
     for _ in range(4):
-        frame, *_, info = env.step(np.array([0.0, 0.0, -0.8]))
+        observation, *_, info = env.step(np.array([0.0, 0.0, -0.8]))
+    frame = mosaic(observation["image"])
     if not info["is_success"] and not info["dislodged"]:
         found["pushes, beside"].append(max(answers(env, frame, PUSHES)))
 

@@ -68,7 +68,7 @@ def main() -> None:
     batches, cached = TransitionBatches(train, preset.pretrain, 0), features(practising, preset.practice.batch_size)
     images = batches.load(0)
     passed = batch + int(images.policy.sum())
-    with RewardTrainer(train, preset.reward, 0) as trainer:
+    with RewardTrainer(train, train, preset.reward, 0) as trainer:
         ways = {
             "reward": trainer.step,
             "reward_bare": bare(preset.reward.encoder, preset.reward.batch),

@@ -44,19 +44,14 @@ def markdown(file: Path) -> str:
 
 
 def _successes(rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Method -> connector -> e.g. ``**36**/40 [19] (77-96 %)``: of n, the paper of 20, Wilson 95 % interval."""
+    """Method -> connector -> e.g. ``**36**/40 [19] (77-96 %)``: of n, the paper's, 95 % interval over units."""
+    told = {row["connector"] for row in rows if row["verdict"] == "best"}
     cells: dict[str, dict[str, str]] = {}
-    sums: dict[str, list[int]] = {}
     for row in rows:
-        # The interval anew: the file's is rounded.
-        words = count_words(int(row["successes"]), int(row["n"]), row["paper_of_20"], "**" * (row["best"] == "1"))
+        interval = (float(row["low"]), float(row["high"])) if int(row["units"]) > 1 else None
+        mark = "**" * (row["connector"] in told and row["verdict"] != "worse")
+        words = count_words(int(row["successes"]), int(row["n"]), interval, row["paper"], mark)
         cells.setdefault(row["method"], {})[row["connector"]] = words
-        total = sums.setdefault(row["method"], [0, 0, 0, 0])
-        for place, name in enumerate(("successes", "n", "paper_of_20")):
-            total[place] += int(row[name] or 0)
-        total[3] += 20 * bool(row["paper_of_20"])
-    for method, (successes, n, paper_successes, paper_n) in sums.items():
-        cells[method]["all"] = count_words(successes, n, f"{paper_successes}/{paper_n}" if paper_n else "")
     return cells
 
 

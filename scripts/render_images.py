@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lotj.envs.insertion import InsertionEnv
+from lotj.geometry import mosaic
 from lotj.sim.arm import ARMS
-from lotj.sim.bench import Bench, open_renderer
+from lotj.sim.bench import Bench
 from lotj.sim.connector import catalogue, find_connector
+from lotj.sim.drawing import Drawing
 from lotj.sim.gallery import contact_sheet
 from lotj.sim.look import draw_look
 
@@ -30,24 +32,19 @@ def from_outside(connector: str, seed: int, pixels: int) -> np.ndarray:
     look = replace(draw_look(part, seed), light_level=1.0, ambient=0.45, light_direction=(0.4, 0.6, -1.0))
     bench = Bench(part, ARMS["duo"], look, image_size=64)
     bench.reset(np.array([0.012, -0.008]), 0.008)
-    bench.model.vis.global_.offwidth = bench.model.vis.global_.offheight = pixels
     bench.model.vis.quality.offsamples = 8
     camera = mujoco.MjvCamera()
     camera.lookat[:] = bench.data.site("socket").xpos + [0, 0, 0.012]
     camera.distance, camera.azimuth, camera.elevation = 0.25, 48.0, -38.0
-    renderer = open_renderer(bench.model, pixels, pixels)
-    renderer.update_scene(bench.data, camera)
-    picture = renderer.render()
-    renderer.close()
-    return picture
+    return Drawing(bench.model, pixels, pixels)(bench.data, [camera])[0]
 
 
 def wrist(connector: str, robot: str, seed: int, pixels: int) -> np.ndarray:
     """What the learner sees, enlarged without smoothing, (pixels, pixels, 3) uint8."""
     env = InsertionEnv(connector, robot, seed, "near", image_size=64)
-    image, _ = env.reset(seed=seed)
+    observation, _ = env.reset(seed=seed)
     env.close()
-    return np.asarray(Image.fromarray(image).resize((pixels, pixels), Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(mosaic(observation["image"])).resize((pixels, pixels), Image.Resampling.NEAREST))
 
 
 def main() -> None:

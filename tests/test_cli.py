@@ -11,19 +11,28 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from lotj.agents.iql_config import IQLConfig
 from lotj.cli import COMMANDS, main, parse
-from lotj.cli.job import begun_run
+from lotj.cli.collect import recorded_episodes
+from lotj.cli.job import pick_run, results_table
+from lotj.data.store import EpisodeWriter
+from lotj.envs.insertion import make_domain
 from lotj.errors import RendererError
-from lotj.experiments.presets import find_preset
+from lotj.evaluation import EvaluationResult
+from lotj.experience import STATE_DIM, Episode
 from lotj.rewards.classifier import RewardConfig
-from lotj.runs import Run, changed_flags, restore_settings
+from lotj.runs import Run, restore_settings
 from lotj.runs.metrics import plain
 from lotj.sim.connector import catalogue
 from lotj.training.practice_config import PracticeConfig
@@ -90,13 +99,39 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["demo", "--resume", "--data", "/nowhere", "--runs", "/nowhere"], "neither /nowhere nor /nowhere is there"),
         (["evaluate", "--trials", "0"], "trials 0: must be at least 1"),
         (["collect", "--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
-        (["collect", "--expert-episodes", "0"], "expert_episodes = 0: must be at least 1"),
+        (["collect", "--expert-episodes", "0"], "expert_episodes 0: must be at least 1"),
+        (["collect", "--noise", "7"], "noise 7.0: must be between 0 and 1"),
+        (["collect", "--validation.noise", "nan"], "noise nan: must be between 0 and 1"),
+        (["collect", "--max-steps", "0"], "max_steps 0: must be at least 1"),
+        (["collect", "--looks-per-connector", "0"], "looks_per_connector 0: must be at least 1"),
+        (["collect", "--training-connectors", "0"], "training-connectors 0: must be at least 1"),
+        (["collect", "--seed", "-1"], "seed -1: must be between 0 and 4294967295"),
+        (["collect", "--seed", "9999999999999999"], "seed 9999999999999999: must be between 0 and"),
+        (["collect", "--training-connectors", "-1"], "training-connectors -1: must be finite and not negative"),
+        (["data", "view", "/nowhere", "--rows", "0"], "rows 0: must be at least 1"),
+        (["data", "view", "/nowhere", "--rows", "-3"], "--rows -3: must be finite and not negative"),
+        (["data", "view", "/nowhere", "--seed", "4294967296"], "seed 4294967296: must be between 0 and 4294967295"),
+        (["demo", "--seed", "-1"], "--seed -1: must be finite and not negative"),
+        (["demo", "--seed", "4294967296"], "seed 4294967296: must be"),
+        (["pretrain", "--seed", "4294967296"], "seed 4294967296: must be"),
+        (["pretrain", "--pretrain.lr", "inf"], "--pretrain.lr inf: must be finite and not negative"),
+        (["practice", "--connector", "usb-b", "--seed", "4294967296"], "seed 4294967296: must be"),
+        (
+            ["practice", "--connector", "usb-b", "--domain-seed", "-1"],
+            "--domain-seed -1: must be finite",
+        ),
+        (["practice", "--connector", "usb-b", "--q-gradient-weight", "nan"], "--q-gradient-weight nan: must be"),
+        (["evaluate", "--spread", "nan"], "--spread nan: must be finite and not negative"),
+        (["reproduce", "table1", "--show", "--seeds", "0", "0"], "seeds (0, 0): each must be named once"),
+        (["reproduce", "table1", "--show", "--seeds", "0", "-2"], "--seeds -2: must be finite and not negative"),
         (["collect", "--image-size", "32"], "image-size 32, validation.image-size 64: must be the same"),
         (["collect", "--workers", "0"], "workers 0: must be at least 1"),
         (["pretrain", "--data", "/nowhere"], "no data set at /nowhere"),
         (["pretrain", "--device", "tpu"], "device 'tpu': must be auto, cpu"),
         (["pretrain", "--resume", "--runs", "/nowhere"], "/nowhere: no pretrain run here"),
-        (["pretrain", "--run-folder", "x"], "run-folder x: it is for --resume"),
+        (["practice", "--resume", "--runs", "/nowhere"], "/nowhere: no practice run here"),
+        (["practice", "--resume=/nowhere"], "/nowhere: not a run folder"),
+        (["practice", "--resume", "--run_folder", "x"], "--run_folder: a resumed run keeps the settings it was begun"),
         (["pretrain", "--iql.expectile", "1.5"], "iql expectile 1.5: must be strictly between 0 and 1"),
         (["practice", "--connector", "nema"], "unknown connector 'nema'; nearest: "),
         (["practice", "--connector", "nema-5-15", "--scenario", "fra"], "unknown scenario 'fra': did you mean 'far'?"),
@@ -136,46 +171,38 @@ def begun(tmp_path: Path) -> Run:
         "robot": "duo",
         "domain_seed": 1,
         "preset": "demo",
+        "agent": "iql",
         "pretrain_run": str(tmp_path / "pretrain"),
         "practice": dataclasses.asdict(PracticeConfig(trials=7, online_fraction=0.5)),
     }
     return Run.create(tmp_path, "practice", config, seed=3)
 
 
-def test_resume_brings_back_the_settings_of_the_run(begun: Run) -> None:
-    command: Any = parse(["practice", "--resume", "--runs", str(begun.path.parent)])
-    assert (command.connector, command.scenario, command.domain_seed, command.seed) == ("europlug", "near", 1, 3)
-    assert command.settings == PracticeConfig(trials=7, online_fraction=0.5)
-    repeated: Any = parse(
-        ["practice", "--connector", "europlug", "--trials", "7", "--resume", "--run-folder", str(begun.path)]
-    )
-    run = begun_run(repeated)
-    assert run is not None and run.path == begun.path
+@pytest.mark.parametrize("words", [["--resume", "FOLDER"], ["--resume=FOLDER"], ["--runs", "RUNS", "--resume"]])
+def test_resume_takes_the_run_and_the_device(begun: Run, words: list[str]) -> None:
+    Run.create(begun.path.parent, "pretrain", {}, seed=0)  # newer, of another kind
+    words = [word.replace("FOLDER", str(begun.path)).replace("RUNS", str(begun.path.parent)) for word in words]
+    command: Any = parse(["practice", "--device", "cpu", *words])
+    assert command.device == "cpu"
+    assert pick_run(command.folder, command.runs, "practice", begun=True).path == begun.path
 
 
-@pytest.mark.parametrize(
-    ("flags", "part"),
-    [
-        (["--trials", "8"], "begun with trials 7, not 8"),
-        (["--connector", "nema-5-15"], "begun with connector europlug, not nema-5-15"),
-        (["--features.transitions", "5"], "begun with transitions"),
-    ],
-)
-def test_a_resumed_run_refuses_other_settings(
-    begun: Run, flags: list[str], part: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, line = one_line(capsys, "practice", "--resume", "--run-folder", str(begun.path), *flags)
+@pytest.mark.parametrize("flags", [["--trials", "8"], ["--connector=nema-5-15"], ["--features.transitions", "5"]])
+def test_a_resumed_run_refuses_settings(begun: Run, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = one_line(capsys, "practice", "--resume", str(begun.path), *flags)
     assert code == 2
-    assert part in line
+    name = flags[0].partition("=")[0]
+    assert line.startswith(f"{name}: a resumed run keeps the settings it was begun with; beside --resume [FOLDER]")
+    assert "there may be --runs, --device; leave it out, or start a new run" in line
 
 
 def test_a_run_of_another_kind_or_version_is_refused(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    _, line = one_line(capsys, "pretrain", "--resume", "--run-folder", str(begun.path))
+    _, line = one_line(capsys, "pretrain", "--resume", str(begun.path))
     assert "a pretrain run is needed, this is a practice run" in line
     config = json.loads((begun.path / "config.json").read_text())
     config["practice"]["momentum"] = 0.9
     (begun.path / "config.json").write_text(json.dumps(config))
-    _, line = one_line(capsys, "practice", "--resume", "--run-folder", str(begun.path))
+    _, line = one_line(capsys, "practice", "--resume", str(begun.path))
     assert "setting 'momentum' is not in both the run and this lotj" in line
 
 
@@ -187,24 +214,74 @@ def test_settings_survive_json(config: Any) -> None:
     assert restore_settings(type(config), values, "here") == config
 
 
-def test_changed_flags_ask_for_the_same_settings() -> None:
-    preset = find_preset("laptop")
-    assert changed_flags(preset.practice, preset.practice) == []
-    asked = dataclasses.replace(
-        preset.practice, calibrate=False, hold_frames=1, offline_kinds=("expert",), reward_threshold=0.5
-    )
-    flags = changed_flags(asked, preset.practice)
-    expected = "--reward-threshold 0.5 --hold-frames 1 --no-calibrate --offline-kinds expert"
-    assert flags == expected.split()
-    of_run = json.loads(json.dumps(dataclasses.asdict(asked), default=str)) | {"of_another_version": 1}
-    assert changed_flags(of_run, preset.practice) == flags
-    command = parse(["practice", "--preset", "laptop", "--connector", "usb-b", *flags])
-    assert command.settings == asked  # type: ignore[attr-defined]
+@pytest.mark.parametrize("discarded", [0, 1])
+def test_collect_counts_what_is_there_before_the_first_finished_episode(tmp_path: Path, discarded: int) -> None:
+    """Stopped that early, or with nothing but a lost plug, the same command must go on."""
+    with EpisodeWriter(tmp_path, make_domain("usb-a"), 32, {}) as writer:
+        assert recorded_episodes(tmp_path) == 0
+        for seed in range(discarded):
+            writer.discard("expert", "near", seed, "dislodged")
+    assert recorded_episodes(tmp_path) == discarded
+    assert recorded_episodes(tmp_path / "nowhere") == 0
 
-    paper = find_preset("paper")
-    flags = changed_flags(paper.iql, preset.iql, "iql.")
-    assert flags[:4] == ["--iql.encoder.image-size", "96", "--iql.encoder.width", "64"]
-    assert parse(["pretrain", "--preset", "laptop", *flags]).iql == paper.iql  # type: ignore[attr-defined]
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A data set of one episode in a folder that everybody can enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        domain = make_domain("usb-a")
+        frames, state = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, STATE_DIM), np.float32)
+        step, success = np.zeros((1, 3), np.float32), np.zeros(2, bool)
+        episode = Episode(frames, step, success, state, False, True, domain.name, "near", "expert", 0)
+        with EpisodeWriter(Path(name) / "data", domain, 32, {}) as writer:
+            writer.append(episode)
+        yield Path(name)
+
+
+@contextmanager
+def without_rights(*paths: Path, mode: int = 0) -> Iterator[None]:
+    """Nobody has more than `mode` on these paths, and root is nobody meanwhile."""
+    modes = [path.stat().st_mode for path in paths]
+    for path in paths:
+        path.chmod(mode)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        for path, before in zip(paths, modes, strict=True):
+            path.chmod(before)
+
+
+@pytest.mark.parametrize("name", ["frames.u8", "frames.tbl", "episodes.jsonl", "domain.json", "..", "../../meta.json"])
+@pytest.mark.parametrize("what", ["info", "check", "view"])
+def test_a_file_of_somebody_else_is_named_in_one_line(
+    shared: Path, name: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", what, str(shared / "data")] + (["--out", str(shared / "x.png")] if what == "view" else [])
+    assert main(words) == 0  # all modules are loaded now
+    path = (shared / "data/domains/usb-a.duo.0" / name).resolve()
+    capsys.readouterr()
+    with without_rights(path):
+        code = main(words)
+    output = "".join(capsys.readouterr())
+    assert code in (2, 5) and path.name in output and "fault" not in output, output
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.rrd"])
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(
+    shared: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", "view", str(shared / "data"), "--out", str(shared / "out" / name)]
+    assert main(words) == 0
+    (shared / "out" / name).unlink()
+    with without_rights(shared / "out", mode=0o555):
+        code, line = one_line(capsys, *words)
+    assert code == 5
+    assert line == f"cannot write {shared}/out/{name}: Permission denied; choose another folder or mend its permissions"
 
 
 def test_flags_that_do_not_exist_end_with_code_2() -> None:
@@ -219,7 +296,7 @@ def test_a_bad_connector_file_names_field_value_and_rule(tmp_path: Path, capsys:
     path.write_text(re.sub(r"insertion_depth_mm = \S+", "insertion_depth_mm = 500", text))
     code, line = one_line(capsys, "connectors", "show", str(path))
     assert code == 2
-    assert "insertion_depth_mm = 500: must be between" in line
+    assert "insertion_depth_mm = 500: must be a number between" in line
 
 
 def test_connectors_list_and_show_print_the_numbers_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,6 +327,36 @@ def test_show_names_the_source_of_each_feature_of_ones_own(tmp_path: Path, capsy
     assert right.startswith("right, ") and right.endswith("\n  source          see above\n")
 
 
+@pytest.mark.parametrize("odd", ["[rev b]", "[/x]", "[red]x[/red]"])
+def test_square_brackets_in_names_are_shown_as_they_are(
+    tmp_path: Path, odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "src/lotj/sim/catalogue/europlug.toml").read_text()
+    path = tmp_path / f"my {odd.replace('/', '')}.toml"
+    path.write_text(re.sub('title = ".*"', f'title = "Plug {odd}"', text).replace('"left"', f'"left {odd}"'))
+    assert main(["connectors", "show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"Plug {odd} (europlug)" in shown and f"left {odd}, on the plug" in shown
+    result = EvaluationResult(
+        "practice",
+        "After practice",
+        success=np.array([True, False]),
+        steps=np.ones(2, int),
+        seconds=np.ones(2),
+        peak_force_n=np.ones(2),
+        dislodged=np.zeros(2, bool),
+        seed=np.arange(2),
+        context={"connector": f"my {odd}.toml", "scenario": "near"},
+    )
+    Console(width=200).print(results_table([result]))
+    assert f"my {odd}.toml, near" in capsys.readouterr().out
+
+
+def test_an_error_shows_control_characters_and_does_not_send_them(capsys: pytest.CaptureFixture[str]) -> None:
+    _, line = one_line(capsys, "connectors", "show", "\x1b[31m\x07.toml")
+    assert r"\x1b[31m\x07.toml: no such file" in line
+
+
 def test_a_fault_of_lotj_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import lotj.cli.doctor as d\ndef run(self):\n    raise ZeroDivisionError('planted')\nd.Command.run = run\n"
@@ -264,7 +371,8 @@ def test_a_fault_of_lotj_is_one_line_and_a_traceback_only_on_request(tmp_path: P
     assert "Traceback" in loud.stderr and loud.returncode != 0
 
 
-def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_its_kin_are_one_line_and_exit_code_130(tmp_path: Path, stop: signal.Signals) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import lotj.cli.doctor as d, time\ndef run(self):\n    print('here', flush=True); time.sleep(60)\n"
         "d.Command.run = run\n"
@@ -275,10 +383,23 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "here\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.splitlines() == ["stopped"]
+
+
+def test_a_hangup_is_ignored_where_nohup_says_so(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import lotj.cli.doctor as d, os, signal\ndef run(self):\n    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print('goes on')\nd.Command.run = run\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    ignored = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    command = [sys.executable, "-m", "lotj", "doctor"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=ignored)
+    assert (done.returncode, done.stdout) == (0, "goes on\n")
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
@@ -318,17 +439,6 @@ def shell_lines(document: Path) -> list[str]:
     return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
 
 
-@pytest.fixture
-def stopped_runs(begun: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder to stand in, with a stopped run of each kind in runs/."""
-    folder, preset = begun.path.parent, find_preset("laptop")
-    values = {name: dataclasses.asdict(getattr(preset, name)) for name in ("reward", "iql", "pretrain")}
-    Run.create(folder / "runs", "pretrain", {"preset": "laptop", "data": "data/laptop", **values}, 0)
-    begun.path.rename(folder / "runs" / begun.path.name)
-    monkeypatch.chdir(folder)
-
-
-@pytest.mark.usefixtures("stopped_runs")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_commands_flags_and_targets_that_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

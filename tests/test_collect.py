@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,8 +13,7 @@ import numpy as np
 import pytest
 
 from lotj.data.dataset import Dataset
-from lotj.data.store import EpisodeWriter
-from lotj.errors import DataError, SettingsError
+from lotj.errors import SettingsError
 from lotj.experience import KINDS
 from lotj.experiments.parts import choose_training, of_split
 from lotj.sim.connector import catalogue, training_connectors
@@ -124,7 +122,9 @@ def test_domains_alternate_or_cover_the_robots() -> None:
 
 @pytest.mark.parametrize(
     "settings,word",
-    [({"near_miss_share": 1.0}, "near_miss_share"), ({"expert_episodes": 0}, "expert_episodes"),
+    [({"near_miss_share": 1.0}, "near_miss_share"), ({"image_size": 8}, "image_size 8: must be between 16 and 1024"),
+     ({"noise": float("nan")}, "noise nan: must be between 0 and 1"), ({"seed": 2**32}, "seed 4294967296: must be"),
+     ({"expert_episodes": 0}, "expert_episodes"),
      ({"recover_episodes": -1}, "recover_episodes"),
      ({"robots_per_connector": 3}, "robots_per_connector = 3: must be 1 to 2, since robots = duo trio"),
      ({"robots": ("uno",), "robots_per_connector": 2}, "unknown robot 'uno'; known are duo, trio"),
@@ -145,19 +145,24 @@ def test_training_connectors_are_spread_over_families_and_hold_no_variant_of_a_h
     assert {"nema-5-15", "deutsch-dt-12", "mega-brick-1x1", "europlug"} == set(of_split("test"))
 
 
-def _being_written(root: Path) -> bool:
-    """Whether a worker still holds the lock of the first domain."""
-    domain = plan_domains(["usb-a"], CollectConfig())[0]
-    try:
-        EpisodeWriter(root, domain, 32).close()
-    except DataError:
-        return True
-    return False
+def alive(session: int) -> list[int]:
+    """Processes of a session that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, of, *_ = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(of) == session and state != "Z":
+            found.append(int(path.parent.name))
+    return found
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_stopping_the_collector_keeps_every_finished_episode(tmp_path: Path, stop: signal.Signals) -> None:
-    """Two worker processes; stopped from outside, what was reported is there, and a second call does the rest."""
+def test_stopping_the_collector_ends_its_workers_and_keeps_every_finished_episode(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    """Two worker processes; only the parent is stopped. What was reported is there, and a second call does the rest."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom lotj.training.collect import CollectConfig, collect\n"
         "if __name__ == '__main__':\n"
@@ -166,24 +171,44 @@ def test_stopping_the_collector_keeps_every_finished_episode(tmp_path: Path, sto
         " lambda progress: print(progress.domain, flush=True))\n"
     )
     (tmp_path / "program.py").write_text(program)
-    environment = {**os.environ, "PYTHONPATH": "src"}
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "program.py")],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment,
         text=True,
         start_new_session=True,
     )
     assert process.stdout is not None
     reported = [process.stdout.readline() for _ in range(6)]
-    process.send_signal(stop) if stop == signal.SIGINT else os.killpg(process.pid, stop)
+    assert len(alive(process.pid)) >= 3
+    process.send_signal(stop)
     process.wait(timeout=60)
-    deadline = time.monotonic() + 30
-    while _being_written(tmp_path / "data") and time.monotonic() < deadline:  # the workers end a moment later
+    deadline = time.monotonic() + 10
+    while alive(process.pid) and time.monotonic() < deadline:  # a moment later
         time.sleep(0.1)
+    assert alive(process.pid) == []
     data = Dataset.open(tmp_path / "data")
     assert len(data) + sum(sum(c.values()) for c in data.discarded.values()) >= len(reported)
     rest: list[Progress] = []
     collect(tmp_path / "data", ["usb-a"], CollectConfig(image_size=32, expert_episodes=2), 1, rest.append)
     assert all(p.domain == "usb-a.duo.0" for p in rest)
+
+
+def test_an_error_of_a_worker_is_raised_and_nothing_is_printed(tmp_path: Path) -> None:
+    """Workers of five calls, each refused as the data set was made with other settings, beside jobs that wait."""
+    (tmp_path / "program.py").write_text(
+        "import sys\nfrom pathlib import Path\nfrom lotj.errors import DataError\n"
+        "from lotj.training.collect import CollectConfig, collect\n"
+        "if __name__ == '__main__':\n"
+        "    root = Path(sys.argv[1])\n"
+        "    collect(root, ['usb-a'], CollectConfig(image_size=32, expert_episodes=1), 1)\n"
+        "    for _ in range(5):\n"
+        "        try:\n"
+        "            collect(root, ['usb-a'], CollectConfig(image_size=32, noise=0.5, looks_per_connector=8), 2)\n"
+        "        except DataError as error:\n"
+        "            print(error)\n"
+    )
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 5 and "was collected with noise = 0.2, not 0.5" in done.stdout

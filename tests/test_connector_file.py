@@ -224,12 +224,37 @@ def test_unknown_field_of_a_feature() -> None:
         [[0, 0], [2, 0], [4, 0], [4, 4]],  # three in a line
         [[0, 0], [4, 0, 1], [4, 4]],  # three numbers
         "square",
+        [[math.nan, 0], [2, 0], [0, 2]],
+        [[True, False], [2, 0], [0, 2]],
+        [[0, 0], [81, 0], [0, 2]],  # beyond 80 mm
+        # a pentagram: five left turns of 144 degrees, twice round
+        [[5 * math.cos(0.8 * math.pi * k), 5 * math.sin(0.8 * math.pi * k)] for k in range(5)],
     ],
 )
 def test_polygon_must_be_convex_and_counter_clockwise(corners: Any) -> None:
     message = refusal(toy_pin(shape="polygon", diameter_mm=None, points_mm=corners))
     assert "points_mm = " in message
     assert "convex polygon, counter-clockwise" in message
+
+
+def test_a_polygon_is_as_wide_as_any_other_feature() -> None:
+    """A triangle 20 mm long and h high has 10 h mm2 on a rim of some 40 mm: 0.05 mm x 40 mm are reached at 0.2 mm."""
+    for height, good in ((0.21, True), (0.19, False)):
+        table = toy_pin(shape="polygon", diameter_mm=None, points_mm=[[-10, 0], [10, 0], [0, height]])
+        table["housing_mm"] = [24, 18]
+        if good:
+            parse_connector(table, "toy.toml")
+        else:
+            assert "must enclose more: at least 0.2 mm" in refusal(table)
+
+
+def test_the_chamfer_of_a_polygon_leaves_every_edge() -> None:
+    """The edges of a right triangle with legs of 3 and 4 mm meet 1 mm within: its inscribed circle."""
+    triangle = {"shape": "polygon", "diameter_mm": None, "points_mm": [[0, 0], [4, 0], [0, 3]]}
+    parse_connector(toy_pin(**triangle, chamfer_mm=0.99), "toy.toml")
+    assert "chamfer_mm = 1.01: must be below half the width and the length (1 mm)" in refusal(
+        toy_pin(**triangle, chamfer_mm=1.01)
+    )
 
 
 def test_duplicate_feature_name() -> None:
@@ -282,6 +307,46 @@ def test_file_that_is_not_toml(tmp_path: Path) -> None:
     path.write_bytes(b'name = "\xff"\n')
     with pytest.raises(CatalogueError, match="not a valid TOML file"):
         load_connector_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("feature = [1, 2]", "feature 1 = 1: must be a table, headed [[feature]]"),
+        ('feature = ["left"]', "feature 1 = 'left': must be a table"),
+        (BARE.replace("_depth_mm = 10", f"_depth_mm = {'9' * 400}"), "must be a number between 1 and 60"),
+        (BARE.replace("_depth_mm = 10", f"_depth_mm = {'9' * 5000}"), "not a valid TOML file"),
+        ("a = " + "[" * 5000, "not a valid TOML file"),
+        (BARE.replace('"Toy plug"', r'"Toy \u001b[31mplug"'), "must be one line, without control characters"),
+        (BARE.replace('"Toy plug"', r'"Toy\nplug"'), "must be one line, without control characters"),
+        (BARE.replace('"pin"', r'"pin\u0007"'), "must be one line, without control characters"),
+    ],
+)
+def test_an_odd_file_is_refused_in_one_line(tmp_path: Path, text: str, part: str) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(text)
+    with pytest.raises(CatalogueError) as caught:
+        find_connector(str(path))
+    assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_path_that_is_no_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    for name, part in (("folder", "Is a directory"), ("loop", "symbolic links"), ("x" * 5000, "name too long")):
+        with pytest.raises(CatalogueError, match=rf"cannot be read \(.*{part}\); give the path"):
+            find_connector(str(tmp_path / f"{name}.toml"))
+
+
+def test_a_file_is_read_as_editors_write_it_and_found_as_people_type_it(tmp_path: Path) -> None:
+    path = tmp_path / "MINE.TOML"
+    path.write_bytes(b"\xef\xbb\xbf" + BARE.replace("\n", "\r\n").encode())  # as Windows' Notepad does
+    assert find_connector(str(path)).name == "toy"
+    for name in ("base.toml ", "parts/base"):
+        with pytest.raises(CatalogueError, match="no such file"):
+            find_connector(name)
+    with pytest.raises(SettingsError, match="unknown connector 'USB-B'; nearest: usb-b"):
+        find_connector("USB-B")
 
 
 def test_a_catalogue_file_must_be_called_as_its_connector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,28 +1,32 @@
-"""The episode store: what is read is what was written, resuming, choosing, summing up and looking."""
+"""The episode store: what is read is what was written, resuming, choosing, copying, and what a batch cannot hold."""
 
 from __future__ import annotations
 
-import io
+import copy
+import json
+import pickle
+import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from rich.console import Console
 
-from lotj.data.dataset import Dataset
-from lotj.data.inspect import LEGEND, describe, summarise
-from lotj.data.pictures import choose, contact_sheet, film_strip, record_rerun, save_png
-from lotj.data.store import EpisodeWriter
-from lotj.errors import DataError, NumericsError, StorageError
-from lotj.experience import KINDS, Domain, Episode
+from lotj.data import layout
+from lotj.data.layout import Schema
+from lotj.data.store import DiskStore, MemoryStore, Store
+from lotj.data.writer import EpisodeWriter
+from lotj.errors import DataError, NumericsError
+from lotj.experience import Episode, Task
 
-SIZE = 4  # pixels, in most tests: a frame is 4 * 4 * 3 = 48 bytes, a row 3 * 4 + 6 * 4 + 1 = 37 bytes
+SIZE = 20
+"""Of the images in most tests: two views of 10 x 20 pixels are 1200 bytes a frame. A row is an action of 4 x 4, a
+reward of 4, a state of 3 x 4 and two notes of 1: 34 bytes; the truth is 6 x 4 = 24 bytes."""
 
 
-def domain(name: str = "peg.sawbot.0", split: str = "train") -> Domain:
-    return Domain(name=name, connector="peg", family="pegs", robot="sawbot", seed=0, split=split)
+def task(name: str = "peg.0", split: str = "train", **attributes: Any) -> Task:
+    return Task(name, "insertion/peg", split, {"robot": "duo", "seed": 0} | attributes)
 
 
 def episode(
@@ -30,28 +34,33 @@ def episode(
     success: tuple[int, ...] = (0, 0, 1),
     kind: str = "expert",
     truncated: bool = False,
-    name: str = "peg.sawbot.0",
+    name: str = "peg.0",
     size: int = SIZE,
+    axes: int = 4,
 ) -> Episode:
-    """An episode whose every number follows from its seed and the frame: pixel = 10 seed + step, action = step / 10."""
-    n = len(success)
+    """An episode whose every number follows from its seed and the frame: pixel = 10 seed + step (one more in the second
+    view), action = step / 10. It pays where it becomes a success."""
+    n, won = len(success), np.array(success, bool)
     steps = np.arange(n)
-    frames = np.broadcast_to((10 * seed + steps)[:, None, None, None] % 256, (n, size, size, 3)).astype(np.uint8)
-    state = np.zeros((n, 6), np.float32)
-    state[:, 2] = 0.02 - 0.01 * steps
-    state[:, 5] = seed
+    pixel = (10 * seed + steps)[:, None] + np.arange(2)
+    image = np.broadcast_to(pixel[..., None, None, None] % 256, (n, 2, size // 2, size, 3)).astype(np.uint8)
+    position = np.zeros((n, 3), np.float32)
+    position[:, 2] = 0.02 - 0.01 * steps
     return Episode(
-        frames=frames,
-        actions=np.repeat(steps[:-1, None] / 10, 3, axis=1).astype(np.float32),
-        success=np.array(success, bool),
-        state=state,
-        terminated=bool(success[-1]) and not truncated,
+        observation={"image": image, "state": np.repeat(steps[:, None] + 0.5, 3, axis=1).astype(np.float32)},
+        action=np.repeat(steps[:-1, None] / 10, axes, axis=1).astype(np.float32),
+        reward=(won[1:] & ~won[:-1]).astype(np.float32),
+        terminated=bool(won[-1]) and not truncated,
         truncated=truncated,
-        domain=name,
-        scenario="far",
+        task=name,
         kind=kind,
         seed=seed,
+        notes={"success": won, "far": np.ones(n, bool)},
+        truth={"position": position, "force": np.full((n, 3), seed, np.float32)},
     )
+
+
+SCHEMA = Schema.of(episode(0))
 
 
 @pytest.fixture
@@ -59,25 +68,31 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def fill(root: Path, *episodes: Episode, **settings: object) -> Path:
-    """Writes the episodes, each to its domain; returns the folder of the last domain."""
+def fill(root: Path, *episodes: Episode, of: Task | None = None, **settings: object) -> Path:
+    """Writes the episodes, each to its task; returns the folder of the last task."""
     for item in episodes:
-        with EpisodeWriter(root, domain(item.domain), item.frames.shape[1], settings or None) as writer:
+        with EpisodeWriter(root, of or task(item.task), Schema.of(item), settings or None) as writer:
             writer.append(item)
-    return root / "domains" / episodes[-1].domain
+    return root / "tasks" / episodes[-1].task
 
 
-def assert_same(dataset: Dataset, number: int, expected: Episode) -> None:
+def assert_same(store: Store, number: int, expected: Episode) -> None:
     """Every bit of a stored episode is the one given."""
-    entry = dataset.episodes[number]
+    entry = store.episodes[number]
     at = slice(entry["first_frame"], entry["first_frame"] + entry["n_frames"])
-    assert (dataset.images(np.arange(at.start, at.stop)) == expected.frames).all()
-    assert dataset.frame_action[at][:-1].tobytes() == expected.actions.tobytes()
-    assert np.isnan(dataset.frame_action[at][-1]).all()
-    assert dataset.frame_state[at].tobytes() == expected.state.tobytes()
-    assert (dataset.frame_success[at] == expected.success).all()
+    seen = store.observe(np.arange(at.start, at.stop))
+    assert seen.keys() == expected.observation.keys()
+    columns = {**seen, **{name: store.column(f"notes/{name}")[at] for name in expected.notes}}
+    columns |= {f"true {name}": store.truth(name)[at] for name in expected.truth}
+    wanted = {**expected.observation, **expected.notes, **{f"true {n}": v for n, v in expected.truth.items()}}
+    for name, values in wanted.items():
+        assert columns[name].dtype == values.dtype and columns[name].tobytes() == values.tobytes(), name
+    assert store.column("action")[at][:-1].tobytes() == expected.action.tobytes()
+    assert store.column("reward")[at][:-1].tobytes() == expected.reward.tobytes()
+    assert np.isnan(store.column("action")[at][-1]).all() and np.isnan(store.column("reward")[at][-1])
     assert (entry["terminated"], entry["truncated"]) == (expected.terminated, expected.truncated)
-    assert (KINDS[entry["kind"]], entry["seed"]) == (expected.kind, expected.seed)
+    assert (store.kinds[entry["kind"]], entry["seed"]) == (expected.kind, expected.seed)
+    assert store.tasks[entry["task"]].name == expected.task
 
 
 # Writing and reading
@@ -85,63 +100,99 @@ def assert_same(dataset: Dataset, number: int, expected: Episode) -> None:
 
 def test_three_frames_come_back_bit_for_bit(root: Path) -> None:
     folder = fill(root, episode(7))
-    dataset = Dataset.open(root)
-    assert_same(dataset, 0, episode(7))
-    assert (folder / "frames.u8").stat().st_size == 3 * 48
-    assert (folder / "frames.tbl").stat().st_size == 3 * 37
-    assert dataset.images(np.array([2, 0]))[:, 0, 0, 0].tolist() == [72, 70]
-    assert (len(dataset), dataset.n_frames, dataset.image_size, dataset.domains) == (1, 3, SIZE, (domain(),))
+    store = DiskStore.open(root)
+    assert_same(store, 0, episode(7))
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.suffix in (".tbl", ".raw")}
+    assert sizes == {"image.raw": 3 * 1200, "rows.tbl": 3 * 34, "truth.tbl": 3 * 24}
+    image = store.observe(np.array([2, 0]), ["image"])["image"]
+    assert image[:, :, 0, 0, 0].tolist() == [[72, 73], [70, 71]]
+    assert (len(store), store.n_frames, store.tasks, store.schema) == (1, 3, (task(),), SCHEMA)
 
 
-def test_columns_of_two_domains(root: Path) -> None:
-    fill(root, episode(1, (0, 1), name="b"), episode(2, (0, 0, 0), "press", True, "a"), episode(3, (0, 1), name="a"))
-    dataset = Dataset.open(root)  # a: press (3 frames), expert (2); b: expert (2)
-    assert [d.name for d in dataset.domains] == ["a", "b"]
-    assert dataset.episodes["first_frame"].tolist() == [0, 3, 5]
-    assert dataset.episodes["success"].tolist() == [False, True, True]
-    assert dataset.episodes["success_frames"].tolist() == [0, 1, 1]
-    assert dataset.episodes["min_z"].tolist() == pytest.approx([0.0, 0.01, 0.01])
-    assert dataset.frame_domain.tolist() == [0, 0, 0, 0, 0, 1, 1]
-    assert dataset.frame_kind.tolist() == [1, 1, 1, 0, 0, 0, 0]
-    assert dataset.frame_episode.tolist() == [0, 0, 0, 1, 1, 2, 2]
-    assert dataset.frame_step.tolist() == [0, 1, 2, 0, 1, 0, 1]
-    assert dataset.images(np.array([6, 0, 4, 6]))[:, 3, 3, 2].tolist() == [11, 20, 31, 11]
+@pytest.mark.parametrize("axes", [1, 2, 24])
+def test_any_number_of_action_axes_and_any_observations(root: Path, axes: int) -> None:
+    rng = np.random.default_rng(0)
+    observation = {
+        "feature/policy": rng.normal(size=(4, 700)).astype(np.float16),  # 1400 bytes: a file of its own
+        "depth": rng.integers(0, 2**16, (4, 2, 3), np.uint16),
+        "time": np.arange(4.0),
+    }
+    notes = {"score": rng.random(4, np.float32)}
+    action, reward = rng.normal(size=(3, axes)).astype(np.float32), np.zeros(3, np.float32)
+    given = Episode(observation, action, reward, False, True, "reach.0", "practice", 3, notes)
+    folder = fill(root, given, of=Task("reach.0", "fetch/reach"))
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("episodes.jsonl", "feature-policy.raw", "rows.tbl", "task.json")
+    ]
+    memory = MemoryStore([Task("reach.0", "fetch/reach")])
+    memory.append(given)
+    for store in (DiskStore.open(root), memory):
+        assert_same(store, 0, given)
+        assert not store.success.any() and store.starts().tolist() == [0, 1, 2]
+        with pytest.raises(DataError, match="no true 'position'"):
+            store.truth("position")
 
 
-def test_transitions_stop_at_success_and_keep_time_outs(root: Path) -> None:
-    fill(
-        root,
+def test_columns_of_two_tasks(root: Path) -> None:
+    given = episode(2, (0, 0, 0), "press", True, "a"), episode(3, (0, 1), name="a"), episode(1, (0, 1), name="b")
+    fill(root, given[2], *given[:2])
+    memory = MemoryStore([task("a"), task("b")])
+    for item in given:
+        memory.append(item)
+    for store in (DiskStore.open(root), memory):
+        assert [t.name for t in store.tasks] == ["a", "b"] and store.kinds == ("press", "expert")
+        assert store.episodes["first_frame"].tolist() == [0, 3, 5]
+        assert store.frame_task.tolist() == [0, 0, 0, 0, 0, 1, 1]
+        assert store.frame_episode.tolist() == [0, 0, 0, 1, 1, 2, 2]
+        assert store.frame_step.tolist() == [0, 1, 2, 0, 1, 0, 1]
+        assert store.last_frames.tolist() == [2, 4, 6]
+        assert store.of_kind(["expert", "half"]).tolist() == [False, True, True]
+        assert store.of_frames(store.of_kind(["press"])).tolist() == [True] * 3 + [False] * 4
+        image = store.observe(np.array([6, 0, 4, 6]), ["image"])["image"]
+        assert image[:, 0, 3, 3, 2].tolist() == [11, 20, 31, 11]
+
+
+def test_a_success_is_absorbing_and_a_time_out_goes_on(root: Path) -> None:
+    given = (
         episode(0, (0, 0, 1)),  # frames 0 1 2
         episode(1, (0, 1, 0, 0), "withdraw", True),  # frames 3 4 5 6: in at 4, out again at 5
         episode(2, (0, 0), "press", True),  # frames 7 8
         episode(3, (1, 1), "half"),  # frames 9 10: starts in success, so it has no transition
+        episode(4, (0, 0, 1), truncated=True),  # frames 11 12 13: a success, whatever the clock says
     )
-    found = Dataset.open(root).transitions()
-    assert found.frame.tolist() == [0, 1, 3, 5, 7]
-    assert found.reward.tolist() == [0, 1, 1, 0, 0]
-    assert found.terminated.tolist() == [False, True, True, False, False]
-    assert found.truncated.tolist() == [False, False, False, True, True]
-    assert found.action[:, 0].tolist() == pytest.approx([0, 0.1, 0, 0.2, 0])
-    assert (found.kind.tolist(), found.domain.tolist()) == ([0, 0, 2, 2, 1], [0] * 5)
-    assert (found.frame.dtype, found.reward.dtype, found.domain.dtype) == (np.int64, np.float32, np.int64)
-    assert len(found) == 5
+    fill(root, *given)
+    memory = MemoryStore([task()])
+    for item in given:
+        memory.append(item)
+    for store in (DiskStore.open(root), memory):
+        frame = store.starts()
+        assert frame.tolist() == [0, 1, 3, 5, 7, 11, 12] and frame.dtype == np.int64
+        assert store.column("reward")[frame].tolist() == [0, 1, 1, 0, 0, 0, 1]
+        assert store.terminated()[frame].tolist() == [False, True, True, False, False, False, True]
+        assert store.column("action")[frame, 0].tolist() == pytest.approx([0, 0.1, 0, 0.2, 0, 0, 0.1])
 
 
-def test_success_on_the_last_step_is_not_a_time_out(root: Path) -> None:
-    fill(root, episode(0, (0, 0, 1), truncated=True))
-    found = Dataset.open(root).transitions()
-    assert (found.terminated.tolist(), found.truncated.tolist()) == ([False, True], [False, False])
+def test_an_end_without_success_is_an_end(root: Path) -> None:
+    lost = copy.copy(episode(1, (0, 0, 0)))
+    object.__setattr__(lost, "terminated", True)
+    fill(root, lost, episode(2, (0, 0)))
+    assert DiskStore.open(root).terminated().tolist() == [False, True, False, False, False]
 
 
-def test_subset_renumbers_frames_but_not_domains(root: Path) -> None:
+def test_nothing_but_success_gives_no_transitions(root: Path) -> None:
+    fill(root, episode(1, (1, 1), "half"))
+    assert DiskStore.open(root).starts().tolist() == []
+
+
+def test_subset_renumbers_frames_but_not_tasks(root: Path) -> None:
     fill(root, episode(1, name="a"), episode(2, (0, 1), "press", name="b"), episode(3, (0, 1), name="b"))
-    whole = Dataset.open(root)
+    whole = DiskStore.open(root)
     part = whole.subset(np.array([False, True, True])).subset(np.array([False, True]))
     assert part.episodes["first_frame"].tolist() == [0]
     assert part.episodes["seed"].tolist() == [3]
-    assert part.frame_domain.tolist() == [1, 1] and part.domains == whole.domains
+    assert part.frame_task.tolist() == [1, 1] and part.tasks == whole.tasks and part.kinds == whole.kinds
     assert_same(part, 0, episode(3, (0, 1), name="b"))
-    assert part.transitions().frame.tolist() == [0]
+    assert part.starts().tolist() == [0]
     assert whole.episodes["first_frame"].tolist() == [0, 3, 5]  # the original is untouched
     with pytest.raises(DataError, match="none of 3 episodes"):
         whole.subset(np.zeros(3, bool))
@@ -149,166 +200,271 @@ def test_subset_renumbers_frames_but_not_domains(root: Path) -> None:
         whole.subset(np.array([0, 2]))
 
 
-def test_domains_are_chosen_by_predicate(root: Path) -> None:
-    for name, split in (("a", "train"), ("b", "validation")):
-        with EpisodeWriter(root, domain(name, split), SIZE) as writer:
-            writer.append(episode(1, name=name))
-    assert [d.name for d in Dataset.open(root, lambda d: d.split == "validation").domains] == ["b"]
-    with pytest.raises(DataError, match="none of the 2 domains"):
-        Dataset.open(root, lambda d: d.split == "test")
+def test_a_copy_holds_the_same_episodes_however_the_data_set_has_grown(root: Path) -> None:
+    fill(root, episode(1, name="a"), episode(2, kind="press", name="a"), episode(3, name="b"))
+    whole = DiskStore.open(root)
+    part = whole.subset(np.array([False, True, True]))
+    packed = pickle.dumps((whole, part))
+    fill(root, episode(4, kind="half", name="a"))  # else the frames of b would be numbered anew
+    for original, again in zip((whole, part), pickle.loads(packed), strict=True):
+        assert (again.episodes == original.episodes).all() and again.kinds == ("expert", "press")
+        for number, seed in enumerate(original.episodes["seed"].tolist()):
+            assert_same(again, number, episode(seed, kind="press" if seed == 2 else "expert", name="aab"[seed - 1]))
+    assert_same(copy.deepcopy(part), 1, episode(3, name="b"))
+    with EpisodeWriter(root, task("a"), SCHEMA) as writer:
+        writer.rewind(1)
+    with pytest.raises(DataError, match="a holds 1 episodes, no longer 2: it was cut back"):
+        pickle.loads(packed)
+
+
+def test_tasks_are_chosen_by_split_or_predicate(root: Path) -> None:
+    for name, split in (("a", "train"), ("b", "test"), ("c", "test")):
+        fill(root, episode(1, name=name), of=task(name, split))
+    assert [t.name for t in DiskStore.open(root, split="test").tasks] == ["b", "c"]
+    assert [t.name for t in DiskStore.open(root, lambda t: t.name < "c", "test").tasks] == ["b"]
+    with pytest.raises(DataError, match="holds no validation tasks, of 1 train, 2 test: .* let `lotj collect` record"):
+        DiskStore.open(root, split="validation")
+    with pytest.raises(DataError, match="holds no such tasks, of 1 train, 2 test"):
+        DiskStore.open(root, lambda t: t.name > "x")
 
 
 @pytest.mark.parametrize("index", [[-1], [3], [[0]], [0.5]])
 def test_frame_numbers_out_of_range_are_refused(root: Path, index: list) -> None:
     fill(root, episode(1))
     with pytest.raises(IndexError):
-        Dataset.open(root).images(np.array(index))
+        DiskStore.open(root).observe(np.array(index))
 
 
 def test_no_frames_asked_none_given(root: Path) -> None:
     fill(root, episode(1))
-    assert Dataset.open(root).images(np.array([])).shape == (0, SIZE, SIZE, 3)
+    seen = DiskStore.open(root).observe(np.array([], int))
+    assert seen["image"].shape == (0, 2, 10, 20, 3) and seen["state"].shape == (0, 3)
+
+
+def test_the_documented_ways_of_reading_give_what_was_written(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "data-format.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    given = episode(7, name="as-3112.duo.0")
+    fill(tmp_path / "data" / "laptop", given)
+    monkeypatch.chdir(tmp_path)
+    by_hand: dict[str, Any] = {}
+    exec(blocks[0], by_hand)
+    assert by_hand["seen"].tobytes() == given.observation["image"].tobytes()
+    assert by_hand["actions"].tobytes() == given.action.tobytes()
+    by_lotj: dict[str, Any] = {}
+    exec(blocks[1], by_lotj)
+    assert by_lotj["episode"].truth.keys() == {"force", "position"} and by_lotj["batch"].columns["far"].all()
+    assert len(blocks) == 2
+
+
+# What an episode and a schema are
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"action": np.zeros((3, 4))}, r"must be \(T, A\) and \(T,\)"),
+        ({"action": np.zeros(2)}, r"must be \(T, A\)"),
+        ({"action": np.zeros((0, 4)), "reward": np.zeros(0)}, "episode of 0 steps"),
+        ({"observation": {}}, r"observes \[\]"),
+        ({"truncated": True}, "terminated or truncated, not both"),
+        ({"notes": {"score": np.zeros(2)}}, "2 actions need 3 frames of 'score', not 2"),
+        ({"truth": {"position": np.zeros((4, 3))}}, "3 frames of 'position', not 4"),
+    ],
+)
+def test_an_episode_that_does_not_fit_itself_is_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Episode(**(vars(episode(1)) | changes))
+
+
+FLOAT = np.dtype("<f4")
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        {"observation": {"Image": FLOAT}},
+        {"observation": {"action": FLOAT}},
+        {"truth": {"reward": FLOAT}},
+        {"observation": {"a/b": FLOAT, "a-b": FLOAT}},
+        {"observation": {"notes/success": FLOAT}},
+        {"notes": {"name": np.dtype("U3")}},
+        {"notes": {"nothing": np.dtype(("<f4", (0,)))}},
+        {"action": 0},
+    ],
+)
+def test_a_schema_that_could_not_be_read_back_is_refused(group: dict) -> None:
+    with pytest.raises(ValueError, match="column|observations|axes"):
+        Schema(**({"action": 2, "observation": {"state": FLOAT}} | group))
+
+
+def test_columns_lie_in_the_order_of_their_names_whoever_names_them() -> None:
+    one, other = (Schema(1, dict(order)) for order in ([("b", FLOAT), ("a", FLOAT)], [("a", FLOAT), ("b", FLOAT)]))
+    assert one == other and one.files == other.files
+    assert one.files["rows.tbl"].names == ("action", "reward", "a", "b")
+    assert Schema.from_json(json.loads(json.dumps(SCHEMA.to_json()))) == SCHEMA
+
+
+# What only a simulator knows
+
+
+def test_the_truth_lies_in_a_file_of_its_own_even_under_the_name_of_an_observation(root: Path) -> None:
+    given = episode(1)
+    seen = np.full((3, 3), 9, np.float32)  # what the robot believes, not where it is
+    given = Episode(**(vars(given) | {"observation": {**given.observation, "position": seen}}))
+    folder = fill(root, given)
+    store = DiskStore.open(root)
+    assert (store.observe(np.arange(3))["position"] == 9).all()
+    assert store.truth("position")[:, 2].tolist() == pytest.approx([0.02, 0.01, 0.0])
+    truth = given.truth["position"].tobytes()
+    where = [path.name for path in folder.iterdir() if truth[:12] in path.read_bytes()]
+    assert where == ["truth.tbl"]
 
 
 # Resuming
 
 
 def test_resume_knows_what_is_done_and_goes_on(root: Path) -> None:
-    with EpisodeWriter(root, domain(), SIZE, {"noise": 0.2, "box": (1, 2)}) as writer:
+    where = task(tolerance=(1, 2))  # a tuple, which comes back from the file as a list
+    with EpisodeWriter(root, where, SCHEMA, {"noise": 0.2, "box": (1, 2)}) as writer:
         assert writer.finished == set()
         writer.append(episode(1))
-        writer.discard("press", "near", 2, "dislodged")
-    with EpisodeWriter(root, domain(), SIZE, {"noise": 0.2, "box": (1, 2)}) as writer:
+        writer.discard("press", 2, "lost")
+    with EpisodeWriter(root, where, SCHEMA, {"noise": 0.2, "box": (1, 2)}) as writer:
         assert writer.finished == {("expert", 1), ("press", 2)}
         writer.append(episode(3))
         with pytest.raises(ValueError, match="stored or discarded already"):
             writer.append(episode(2, kind="press"))
-    dataset = Dataset.open(root)
-    assert dataset.episodes["seed"].tolist() == [1, 3]
-    assert dataset.discarded == {domain().name: Counter(dislodged=1)}
-    assert dataset.settings == {"noise": 0.2, "box": [1, 2]}
+    store = DiskStore.open(root)
+    assert store.episodes["seed"].tolist() == [1, 3]
+    assert store.discarded == {"peg.0": Counter(lost=1)}
+    assert store.settings == {"noise": 0.2, "box": [1, 2]}
 
 
-def test_one_writer_per_domain(root: Path) -> None:
-    with EpisodeWriter(root, domain(), SIZE) as first:
+def test_rewind_forgets_what_was_recorded_after_a_trial(root: Path) -> None:
+    """As practice does it: trials are numbered, and one that was lost is noted."""
+    with EpisodeWriter(root, task(), SCHEMA) as writer:
+        for seed in (1, 2, 3):
+            writer.append(episode(seed))
+    folder = root / "tasks" / "peg.0"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with EpisodeWriter(root, task(), SCHEMA) as writer:
+        writer.discard("practice", 4, "lost")
+        writer.append(episode(5))
+        writer.rewind(7)
+        assert writer.finished == {("practice", 4), *(("expert", n) for n in (1, 2, 3, 5))}
+        writer.rewind(3)
+        assert writer.finished == {("expert", 1), ("expert", 2), ("expert", 3)}
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        writer.append(episode(4))
+        writer.rewind(0)
+        writer.append(episode(9, kind="practice"))
+    assert DiskStore.open(root).episodes["seed"].tolist() == [9]
+    assert_same(DiskStore.open(root), 0, episode(9, kind="practice"))
+    with pytest.raises(ValueError, match="is closed"):
+        writer.rewind(0)
+
+
+def test_one_writer_per_task(root: Path) -> None:
+    with EpisodeWriter(root, task(), SCHEMA) as first:
         with pytest.raises(DataError, match="is being written by another process"):
-            EpisodeWriter(root, domain(), SIZE)
-        with EpisodeWriter(root, domain("other"), SIZE) as second:  # another domain is free
+            EpisodeWriter(root, task(), SCHEMA)
+        with EpisodeWriter(root, task("other"), SCHEMA) as second:  # another task is free
             second.append(episode(1, name="other"))
         first.append(episode(1))
-    EpisodeWriter(root, domain(), SIZE).close()
-    assert len(Dataset.open(root)) == 2
+    EpisodeWriter(root, task(), SCHEMA).close()
+    assert len(DiskStore.open(root)) == 2
 
 
 def test_a_closed_writer_says_so(root: Path) -> None:
-    writer = EpisodeWriter(root, domain(), SIZE)
+    writer = EpisodeWriter(root, task(), SCHEMA)
     writer.close()
     writer.close()
     with pytest.raises(ValueError, match="is closed"):
         writer.append(episode(1))
 
 
-def test_another_size_setting_or_domain_is_refused(root: Path) -> None:
+def test_another_schema_setting_or_task_is_refused(root: Path) -> None:
     fill(root, episode(1), noise=0.2)
-    with pytest.raises(DataError, match="images of 4 pixels, not 8"):
-        EpisodeWriter(root, domain(), 8)
+    with pytest.raises(DataError, match=r"holds frames of 'image' .*\(2, 10, 20, 3\).*, not .*\(2, 4, 8, 3\)"):
+        EpisodeWriter(root, task(), Schema.of(episode(1, size=8)))
+    with pytest.raises(DataError, match="holds frames of 4 action axes, not 2: observe the same, or collect into"):
+        EpisodeWriter(root, task(), Schema.of(episode(1, axes=2)))
     with pytest.raises(DataError, match="collected with noise = 0.2, not 0.3"):
-        EpisodeWriter(root, domain(), SIZE, {"noise": 0.3})
-    with pytest.raises(DataError, match="describes Domain"):
-        EpisodeWriter(root, domain(split="test"), SIZE)
+        EpisodeWriter(root, task(), SCHEMA, {"noise": 0.3})
+    with pytest.raises(DataError, match="describes Task"):
+        EpisodeWriter(root, task(split="test"), SCHEMA)
     with pytest.raises(DataError, match=r"'\.\./x' cannot be a folder"):
-        EpisodeWriter(root, domain("../x"), SIZE)
-    assert len(Dataset.open(root)) == 1
+        EpisodeWriter(root, task("../x"), SCHEMA)
+    with pytest.raises(ValueError, match=r"sync_every 17: must be in \[1, 16\]"):
+        EpisodeWriter(root, task(), SCHEMA, sync_every=17)
+    assert len(DiskStore.open(root)) == 1
+
+
+@pytest.mark.parametrize("name", ["action", "reward", "state", "position"])
+def test_a_number_that_is_not_finite_is_refused(root: Path, name: str) -> None:
+    bad = episode(1)
+    bad = Episode(**(vars(bad) | {"notes": {**bad.notes, "position": np.zeros(3, np.float32)}}))  # hides no other
+    values = {"action": bad.action, "reward": bad.reward, **bad.observation, **bad.truth}[name]
+    values.reshape(-1)[1] = np.inf
+    with EpisodeWriter(root, task(), Schema.of(bad)) as writer:
+        with pytest.raises(NumericsError, match=f"{name} of expert episode 1 of peg.0 is not finite everywhere"):
+            writer.append(bad)
+        assert writer.finished == set()
 
 
 def test_wrong_episodes_are_refused_and_nothing_is_stored(root: Path) -> None:
-    bad = episode(1)
-    bad.state[1, 0] = np.inf
-    with EpisodeWriter(root, domain(), SIZE) as writer:
-        with pytest.raises(NumericsError, match="state of expert episode 1 of peg.sawbot.0 are not all finite"):
-            writer.append(bad)
+    with EpisodeWriter(root, task(), SCHEMA) as writer:
         with pytest.raises(ValueError, match="given to the writer"):
             writer.append(episode(1, name="other"))
         with pytest.raises(ValueError, match="this data set holds"):
             writer.append(episode(1, size=8))
-        with pytest.raises(ValueError, match="2 to 32768 frames, not 1"):
-            writer.append(episode(1, (1,)))
-        with pytest.raises(ValueError, match="'pull'"):
-            writer.discard("pull", "far", 1, "dislodged")
+        with pytest.raises(ValueError, match="2 to 32768 frames, not 32769"):
+            writer.append(_long(layout.MAX_FRAMES + 1))
+        with pytest.raises(ValueError, match="kind 'pull out'"):
+            writer.discard("pull out", 1, "lost")
+        with pytest.raises(ValueError, match="seed is -1"):
+            writer.append(episode(-1))
         assert writer.finished == set()
-    with pytest.raises(DataError, match="holds no finished episode in 1 domains: run `lotj collect` first"):
-        Dataset.open(root)
+    with pytest.raises(DataError, match="holds no finished episode in 1 tasks: run `lotj collect` first"):
+        DiskStore.open(root)
 
 
-# Looking
+def _long(frames: int) -> Episode:
+    """So many frames of the usual schema, which take no memory to speak of."""
+    few = episode(1)
+
+    def longer(group: Any) -> dict[str, np.ndarray]:
+        return {name: np.broadcast_to(values[:1], (frames, *values.shape[1:])) for name, values in group.items()}
+
+    changes = {name: longer(getattr(few, name)) for name in ("observation", "notes", "truth")}
+    action, reward = np.zeros((frames - 1, 4), np.float32), np.zeros(frames - 1, np.float32)
+    return Episode(**(vars(few) | changes | {"action": action, "reward": reward}))
 
 
-def test_summary_and_description(root: Path) -> None:
-    fill(root, episode(1, name="a"), episode(2, (0, 0), truncated=True, name="a"), episode(3, (0, 1), "half", name="a"))
-    with EpisodeWriter(root, domain("b"), SIZE) as writer:
-        writer.discard("expert", "far", 1, "dislodged")
-    first, second = summarise(Dataset.open(root))
-    assert (first.episodes, first.successes) == ((2, 0, 0, 1, 0), (1, 0, 0, 1, 0))
-    assert (first.frames, first.success_frames, first.discarded) == (7, 2, 0)
-    assert first.mean_steps == pytest.approx(4 / 3) and first.success_rate == pytest.approx(2 / 3)
-    assert (second.frames, second.discarded) == (0, 1)
-    assert np.isnan(second.success_rate) and np.isnan(second.mean_steps)
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(describe(root, by="domain"))
-    text = console.export_text()
-    assert "3 episodes: 3 far, 0 near" in text and "7 frames: 28.6% show the plug seated" in text
-    assert "discarded episodes: 1 dislodged" in text and "expert 1 of 2, half 1 of 1" in text
-    assert all(line in text.splitlines() for line in LEGEND.splitlines())  # not wrapped at 80 columns
-    row = next(line for line in text.splitlines() if line.startswith("a "))
-    assert row.split() == ["a", "1/2", "-", "-", "1/1", "-", "67%", "7", "1.3", "0"]
+# In memory
 
 
-def test_summary_of_a_family_adds_up_its_domains(root: Path) -> None:
-    fill(root, episode(1, name="a"), episode(2, (0, 0), truncated=True, name="a"))  # 3 and 2 frames
-    fill(root, episode(3, name="b"))
-    with EpisodeWriter(root, domain("b"), SIZE) as writer:
-        writer.discard("expert", "far", 4, "dislodged")
-    (peg,) = summarise(Dataset.open(root), "connector")
-    assert peg.name == "peg" and peg.episodes[0] == 3 and peg.successes[0] == 2
-    assert (peg.frames, peg.success_frames, peg.discarded) == (3 + 2 + 3, 2, 1)
-    assert peg.mean_steps == pytest.approx(5 / 3)
+def test_a_memory_store_keeps_what_it_held_when_an_append_fails() -> None:
+    store = MemoryStore([task()])
+    assert (len(store), store.n_frames, store.starts().tolist()) == (0, 0, [])
+    store.append(episode(1))
+    with pytest.raises(ValueError, match="is held"):
+        store.append(episode(2, axes=1))
+    with pytest.raises(KeyError):
+        store.append(episode(2, name="elsewhere"))
+    store.append(episode(2, (0, 1)))
+    assert store.n_frames == 5
+    assert_same(store, 0, episode(1))
+    assert_same(store, 1, episode(2, (0, 1)))
 
 
-def test_film_strip_shows_first_and_last_and_marks_success(root: Path) -> None:
-    fill(root, episode(1, (0, 0, 0, 0, 1)))  # pixels 10 11 12 13 14
-    strip = film_strip(Dataset.open(root), 0, frames=3, scale=2)
-    # A cell is 4 * 2 + 2 * 3 = 14 pixels, the gap 4: three cells take 3 * 18 - 4 = 50.
-    assert strip.shape == (14, 50, 3) and strip.dtype == np.uint8
-    assert strip[7, [7, 25, 43], 0].tolist() == [10, 12, 14]
-    assert strip[0, [0, 18, 36]].tolist() == [[70, 74, 82], [70, 74, 82], [46, 204, 113]]
-
-
-def test_contact_sheet_is_a_png_with_a_row_an_episode(root: Path, tmp_path: Path) -> None:
-    fill(root, episode(1), episode(2), episode(3, kind="press"))
-    image = contact_sheet(root, np.random.default_rng(0), rows=2)
-    assert image.shape[0] == 2 * (14 + 22 + 8) + 4
-    save_png(image, tmp_path / "view" / "sheet.png")
-    assert (np.asarray(Image.open(tmp_path / "view" / "sheet.png")) == image).all()
-    assert (image == contact_sheet(root, np.random.default_rng(0), rows=2)).all()
-    with pytest.raises(DataError, match="holds no episode of kind withdraw: choose others"):
-        contact_sheet(root, np.random.default_rng(0), kinds=["withdraw"])
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot write"):
-        save_png(image, tmp_path / "file" / "sheet.png")
-
-
-def test_choice_takes_each_domain_and_kind_before_a_second(root: Path) -> None:
-    experts = [episode(seed, name="a") for seed in range(6)]
-    fill(root, *experts, episode(1, kind="press", name="a"), episode(1, name="b"))
-    dataset = Dataset.open(root)
-    for seed in range(5):
-        chosen = choose(dataset, 3, np.random.default_rng(seed))
-        assert chosen[1:].tolist() == [6, 7] and chosen[0] < 6
-    assert choose(dataset, 99, np.random.default_rng(0)).tolist() == list(range(8))
-
-
-def test_recording_for_the_viewer(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("rerun")
-    fill(root, episode(1))
-    record_rerun(Dataset.open(root), [0], tmp_path / "view" / "episodes.rrd")
-    assert (tmp_path / "view" / "episodes.rrd").read_bytes()[:3] == b"RRF"
+def test_a_memory_store_grows_past_its_first_room_without_losing_a_row() -> None:
+    store = MemoryStore([task()])
+    for seed in range(100):  # 300 frames, far beyond the first 64 rows
+        store.append(episode(seed, size=2))
+    assert store.column("action").shape == (300, 4)
+    for seed in (0, 42, 99):
+        assert_same(store, seed, episode(seed, size=2))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lotj.cli import parse
 from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
-from lotj.runs.settings import changed_flags
-from lotj.training.practice_config import PracticeConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("fill_tables", ROOT / "scripts" / "fill_tables.py")
@@ -27,15 +28,21 @@ def test_tables_of_a_page_are_those_of_the_results(page: Path) -> None:
 
 
 def test_counts_as_markdown(tmp_path: Path) -> None:
-    """9 and 3 of 10 are 12 of 20: Wilson's interval is 0.387 to 0.781 (Newcombe 1998, method 3, by hand)."""
+    """Intervals are the file's; a single unit is one run; only a column in which a method is worse has marks."""
     file = tmp_path / "table.csv"
     file.write_text(
-        "connector,method,successes,n,low,high,by_seed,best,paper_of_20\n"
-        "plug,ours,9,10,0.596,0.982,9/10,1,19\nbrick,ours,3,10,0.108,0.603,3/10,0,\n"
+        "connector,method,successes,n,low,high,units,by_unit,verdict,p,paper\n"
+        "plug,ours,9,10,0.021,0.999,1,seed0.duo.0=9/10,cannot tell,,19\n"
+        "plug,theirs,3,10,0.001,0.9,1,seed0.duo.0=3/10,cannot tell,1.0,\n"
+        "all,ours,12,20,0.387,0.782,2,a=9/10 b=3/10,best,,19/40\n"
+        "all,theirs,3,20,0.052,0.4,2,a=3/10 b=0/10,worse,0.0312,\n"
+        "all,others,11,20,0.3,0.7,2,a=8/10 b=3/10,cannot tell,0.5,\n"
     )
     lines = fill_tables.markdown(file).splitlines()
-    assert lines[0] == "| method | plug | brick | all |"
-    assert lines[2] == "| ours | **9**/10 [19] (60-98 %) | 3/10 (11-60 %) | 12/20 [19/20] (39-78 %) |"
+    assert lines[0] == "| method | plug | all |"
+    assert lines[2] == "| ours | 9/10 [19] (one run) | **12**/20 [19/40] (39-78 %) |"
+    assert lines[3] == "| theirs | 3/10 (one run) | 3/20 (5-40 %) |"
+    assert lines[4] == "| others |  | **11**/20 (30-70 %) |"
 
 
 def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
@@ -52,18 +59,14 @@ def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
     )
 
 
-def words_of(line: str) -> set[str]:
-    """Flags with their values."""
-    return set(re.findall(r"--[a-z.-]+(?: [a-zA-Z0-9.]+)?", line.replace("\\\n", "").replace(" 0.0", " 0")))
-
-
 def test_the_papers_own_way_by_hand_is_that_of_the_comparisons() -> None:
     page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
     pattern = r"The paper's own losses.*?```sh\nlotj pretrain (.*?)\nlotj practice --connector europlug (.*?)```"
     found = re.search(pattern, page, re.DOTALL)
     assert found is not None
-    ours = find_preset("laptop")
+    ours, losses, practice = find_preset("laptop"), *(line.replace("\\\n", "").split() for line in found.groups())
     paper = as_in_paper(ours)
-    losses = changed_flags(paper.iql, ours.iql, "iql.") + changed_flags(paper.pretrain, ours.pretrain, "pretrain.")
-    assert words_of(found[1]) == words_of(" ".join(losses)) and len(losses) == 4
-    assert words_of(found[2]) == words_of(" ".join(changed_flags(PracticeConfig(**PAPER_PRACTICE), PracticeConfig())))
+    asked: Any = parse(["pretrain", *losses])
+    assert (asked.iql, asked.pretrain) == (paper.iql, paper.pretrain) and len(losses) == 4
+    asked = parse(["practice", "--preset", "laptop", "--connector", "europlug", *practice])
+    assert asked.settings == replace(ours.practice, **PAPER_PRACTICE)

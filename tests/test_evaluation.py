@@ -13,13 +13,19 @@ from lotj.errors import DataError, NumericsError, SettingsError
 from lotj.evaluation import (
     FilmStrip,
     add_evaluation,
-    aggregate,
     barnard,
+    bootstrap_interval,
+    design_effect,
     evaluate,
+    interquartile_mean,
+    intraclass_correlation,
     load_filmstrips,
     moving_rate,
     read_evaluations,
+    reliable_units,
     save_filmstrips,
+    sign_flip,
+    unit_interval,
     wilson,
 )
 
@@ -111,18 +117,99 @@ def test_barnard_of_equals_and_of_nothing():
         barnard(0, 0, 5, 20)
 
 
-def test_aggregate_counts_every_seed_the_same_and_pools_the_interval():
-    both = aggregate([15, 2], [20, 5])
-    assert (both.seeds, both.successes, both.n) == (2, 17, 25)
-    assert both.rate == pytest.approx((0.75 + 0.4) / 2)
-    assert both.seed_rates == (0.75, 0.4)
-    assert (both.low, both.high) == wilson(17, 25)
+BAD_COUNTS = [([], []), ([1], [2, 3]), ([0], [0]), ([5], [4])]
 
 
-@pytest.mark.parametrize(("successes", "n"), [([], []), ([1], [2, 3]), ([0], [0]), ([5], [4])])
-def test_aggregate_of_bad_counts(successes, n):
+@pytest.mark.parametrize(("successes", "n"), BAD_COUNTS)
+@pytest.mark.parametrize("of", [unit_interval, reliable_units, intraclass_correlation, design_effect])
+def test_impossible_counts_of_units(of, successes, n):
     with pytest.raises(SettingsError):
-        aggregate(successes, n)
+        of(successes, n)
+
+
+def test_interval_over_units_by_hand():
+    # Units of one trial tell nothing of correlation: the mean's density is 2 m after one success, so that the highest
+    # 95 % begin at sqrt(0.05); after one success and one failure it is 6 m (1 - m), whose middle 95 % are .094 to .906.
+    assert unit_interval([1], [1]) == pytest.approx((0.05**0.5, 1.0), abs=2e-3)
+    assert unit_interval([1, 0], [1, 1]) == pytest.approx((0.0943, 0.9057), abs=2e-3)
+    assert unit_interval([0], [1]) == pytest.approx((0.0, 1 - 0.05**0.5), abs=2e-3)
+
+
+def test_interval_over_units_is_that_of_few_policies_not_of_many_trials():
+    # 15 of 20 with one training, none with the other: 15 of 40 trials are 23 to 53 % by Wilson, and two policies say
+    # next to nothing.
+    low, high = unit_interval([15, 0], [20, 20])
+    assert low < 0.1 and high > 0.7
+    # All of 8 policies: by Wilson of 160 trials at least 97.7 %; a method of which one policy in six fails does it too.
+    assert wilson(160, 160)[0] > 0.97 and unit_interval([20] * 8, [20] * 8) == pytest.approx((0.81, 1.0), abs=0.01)
+
+
+def test_interval_over_units_covers_what_trials_do_not():
+    """100 studies of 6 units of 20 trials, whose rates are beta(1, 1): the mean is 0.5, the correlation 1/3."""
+    rng = np.random.default_rng(0)
+    covered = np.zeros(2)
+    for successes in rng.binomial(20, rng.random((100, 6))):
+        for k, (low, high) in enumerate((unit_interval(successes, [20] * 6), wilson(successes.sum(), 120))):
+            covered[k] += low <= 0.5 <= high
+    assert covered[0] >= 90 and covered[1] <= 60
+
+
+def test_one_policy_against_one_other_tells_nothing_of_methods():
+    assert barnard(20, 20, 0, 20) < 1e-9  # these two policies differ
+    assert sign_flip([20 / 20 - 0 / 20]) == 1.0  # their methods need not
+    assert sign_flip([]) == 1.0
+
+
+def test_sign_flips_by_hand():
+    # All of 256 flips: 96 sums are at least as far from 0 as 18. By trial it was "p = 0.04" (107 and 89 of 160).
+    assert sign_flip([1, -2, 6, -3, 2, 14, 0, 0]) == 96 / 256
+    assert barnard(107, 160, 89, 160) < 0.05
+    assert sign_flip([1, 1, 1, 1, 1]) == 2 / 32 and sign_flip([1, 1, 1, 1, 1, 1]) == 2 / 64
+    assert sign_flip([1, 2, 4]) == 2 / 8 and sign_flip([-1, 2, 4]) == 4 / 8 and sign_flip([0.0, 0.0]) == 1.0
+    assert sign_flip([0.1, 0.2, -0.3]) == 1.0  # a sum that is 0 but for rounding
+
+
+def test_more_than_twelve_units_are_flipped_by_a_generator():
+    with pytest.raises(SettingsError, match="13 units have more than 4096 flips"):
+        sign_flip([1.0] * 13)
+    assert sign_flip([1.0] * 13, np.random.default_rng(0)) < 0.005  # exactly 2 / 8192
+    rng = np.random.default_rng(1)
+    drawn = sign_flip([1, -2, 6, -3, 2, 14, 0, 0, *[0] * 6], rng)
+    assert drawn == pytest.approx(0.375, abs=0.03)  # differences of 0 change nothing
+    assert drawn != sign_flip([1, -2, 6, -3, 2, 14, 0, 0, *[0] * 6], rng)
+
+
+def test_reliable_units():
+    # 2 of 3, by Clopper and Pearson 1934; 59 of 59 leave 5 % of failing units (one-sided), 0.95^59 = 0.0485.
+    assert reliable_units([19, 18, 20], [20, 20, 20]) == pytest.approx((2, 0.0943, 0.9916), abs=1e-4)
+    assert reliable_units([20] * 59, [20] * 59)[:2] == pytest.approx((59, 0.025 ** (1 / 59)))
+    assert reliable_units([9], [10], least=0.9)[0] == 1
+
+
+def test_correlation_of_trials_and_what_it_costs():
+    # (3/4, 1/4): between units 0.5, within 1.5 / 6 = 0.25: (0.5 - 0.25) / (0.5 + 3 * 0.25) = 0.2, and 1 + 3 * 0.2.
+    assert intraclass_correlation([3, 1], [4, 4]) == pytest.approx(0.2)
+    assert design_effect([3, 1], [4, 4]) == pytest.approx(1.6)
+    assert intraclass_correlation([2, 0], [2, 2]) == 1.0 and design_effect([2, 0], [2, 2]) == 2.0
+    assert intraclass_correlation([1, 1], [2, 2]) == -1.0 and design_effect([1, 1], [2, 2]) == 1.0
+    for nothing in (([5], [10]), ([1, 0], [1, 1]), ([4, 4], [4, 4])):
+        assert np.isnan(intraclass_correlation(*nothing))
+    # Our offline policies, near (results/reproduce-laptop/table1.csv): 160 trials are worth 160 / 8.2.
+    ours = ([6, 15, 9, 11, 15, 0, 17, 20], [20] * 8)
+    assert (intraclass_correlation(*ours), design_effect(*ours)) == pytest.approx((0.38, 8.24), abs=0.005)
+
+
+def test_interquartile_mean_and_its_bootstrap():
+    values = [0, 0, 0, 1, 1, 1, 1, 100]
+    assert interquartile_mean(values) == pytest.approx(3 / 4)  # of 0, 1, 1, 1
+    low, high = bootstrap_interval(values, np.random.default_rng(0), interquartile_mean)
+    assert 0 <= low < 0.75 <= high < 60
+    # Means of two draws of 0 and 1 are 0, 0.5, 1 with probabilities 1/4, 1/2, 1/4.
+    rng = np.random.default_rng(0)
+    assert bootstrap_interval([0, 1], rng) == (0.0, 1.0)
+    assert bootstrap_interval([0, 1], rng, confidence=0.4) == (0.5, 0.5)
+    with pytest.raises(SettingsError, match="bootstrap over 1 units"):
+        bootstrap_interval([1.0], rng)
 
 
 def test_moving_rate():

@@ -16,9 +16,9 @@ PACKAGE = ROOT / "src" / "lotj"
 
 LAYERS = (
     {"errors"},
-    {"experience", "geometry", "files"},
-    {"sim", "nets", "data", "runs"},
-    {"envs", "controllers", "rewards", "agents", "goals"},
+    {"experience", "spaces", "geometry", "files", "processes"},
+    {"sim", "controllers", "nets", "data", "runs"},
+    {"envs", "rewards", "agents", "goals"},
     {"robots"},
     {"training", "evaluation", "saliency", "distributed"},
     {"experiments", "report"},
@@ -28,7 +28,7 @@ LAYERS = (
 
 MUJOCO_SIDE = {"sim", "envs", "controllers", "robots"}
 TORCH_SIDE = {"nets", "rewards", "agents", "goals", "runs"}
-SHARED = {"errors", "experience", "geometry", "files"}
+SHARED = {"errors", "experience", "spaces", "geometry", "files", "processes"}
 
 FORBIDDEN = (
     {part: {"torch", "lotj.runs"} for part in MUJOCO_SIDE}

@@ -1,244 +1,333 @@
-"""What the replay buffers promise: whole trials, next frames that follow, exact proportions, balanced subsets."""
+"""What replay promises: next frames that follow, exact shares, no ground truth unless named, relabelling by hand."""
 
-from dataclasses import replace
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lotj.data.prefetch import Prefetcher
-from lotj.data.replay import MixedReplay, OfflineFeatures, OnlineBuffer, Trial, choose_transitions, first_success
-from lotj.errors import DataError
+from lotj.data.replay import Replay, Segment, Source, hindsight, join
+from lotj.data.store import DiskStore, MemoryStore
+from lotj.errors import DataError, SettingsError
+from lotj.experience import PRACTISED, Batch, Episode, Task
+from test_data import episode, fill
+
+TASKS = [Task("a", "reach"), Task("b", "reach")]
 
 
-def make_trial(number: int, steps: int, first: int, success: bool = False) -> Trial:
-    """A trial whose frame f (a running number over trials) is filled with f and has the feature f."""
-    frame = np.arange(first, first + steps + 1)
-    return Trial(
-        number=number,
-        frames=np.broadcast_to(frame[:, None, None, None], (steps + 1, 2, 2, 3)).astype(np.uint8),
-        features={"map": frame[:, None].astype(np.float16)},
-        actions=np.full((steps, 3), 0.25 * number, np.float32),
-        scores=np.zeros(steps, np.float32),
-        rewards=np.where(np.arange(steps) == steps - 1, success, False).astype(np.float32),
-        terminated=success,
-        truncated=not success,
-    )
+def trial(steps: int, first: int, success: bool = False, name: str = "a", axes: int = 2, **changes: Any) -> Episode:
+    """An episode whose frame f (a running number over episodes) shows f; an action is a quarter of its frame."""
+    frame = np.arange(first, first + steps + 1, dtype=np.float32)
+    last = np.arange(steps) == steps - 1
+    given = {
+        "observation": {"map": frame[:, None], "image": np.repeat(frame[:, None], 3, axis=1).astype(np.uint8)},
+        "action": np.repeat(frame[:-1, None] / 4, axes, axis=1),
+        "reward": (last & success).astype(np.float32),
+        "terminated": success,
+        "truncated": not success,
+        "task": name,
+        "kind": "practice",
+        "seed": first,
+        "notes": {"score": frame / 100},
+        "truth": {"position": -frame[:, None]},
+    }
+    return Episode(**(given | changes))
 
 
-def make_features(transitions: int) -> OfflineFeatures:
-    """Transition i: frame row i to row i + 1; the feature of row r in view k is 100 r + k."""
-    rows, views = transitions + 1, 2
-    return OfflineFeatures(
-        features={"map": (100 * np.arange(rows)[:, None, None] + np.arange(views)[:, None]).astype(np.float16)},
-        frame=np.arange(transitions),
-        next_frame=np.arange(transitions) + 1,
-        action=np.zeros((transitions, 3), np.float32),
-        reward=np.zeros(transitions, np.float32),
-        terminated=np.zeros(transitions, bool),
-        truncated=np.zeros(transitions, bool),
-        domain=np.zeros(transitions, np.int64),
-    )
+def memory(*episodes: Episode) -> MemoryStore:
+    store = MemoryStore(TASKS)
+    for item in episodes:
+        store.append(item)
+    return store
 
 
-def test_next_observation_follows_within_the_trial():
-    buffer = OnlineBuffer(keep_images=False)
-    buffer.append(make_trial(1, steps=3, first=0, success=True))  # frames 0 1 2 3
-    buffer.append(make_trial(2, steps=2, first=4))  # frames 4 5 6
-    batch = buffer.sample(400, np.random.default_rng(0))
-    before, after = batch.observation["map"][:, 0], batch.next_observation["map"][:, 0]
-    assert len(buffer) == 5 and buffer.trials == 2
-    assert set(before) == {0, 1, 2, 4, 5}  # 3 and 6 end their trials: nothing starts there
-    np.testing.assert_array_equal(after, before + 1)
+def seen(batch: Batch) -> np.ndarray:
+    """(B,) the frame at which each transition begins."""
+    return batch.observation["map"][:, 0]
+
+
+# Drawing
+
+
+def test_next_observation_follows_within_the_episode() -> None:
+    store = memory(trial(3, 0, success=True), trial(2, 4, name="b"))  # frames 0 1 2 3 and 4 5 6
+    batch = Replay([Source(store)], 400).sample(np.random.default_rng(0))
+    before = seen(batch)
+    assert set(before) == {0, 1, 2, 4, 5}  # 3 and 6 end their episodes: nothing starts there
+    np.testing.assert_array_equal(batch.next_observation["map"][:, 0], before + 1)
+    np.testing.assert_array_equal(batch.next_observation["image"], batch.observation["image"] + 1)
     np.testing.assert_array_equal(batch.reward, before == 2)
-    np.testing.assert_array_equal(batch.terminated, before == 2)
-    np.testing.assert_array_equal(batch.truncated, before == 5)
-    np.testing.assert_array_equal(batch.action[:, 0], np.where(before < 4, 0.25, 0.5))
-    assert (batch.domain == -1).all()
+    np.testing.assert_array_equal(batch.terminated, before == 2)  # a time limit goes on
+    np.testing.assert_array_equal(batch.action, np.repeat(before[:, None] / 4, 2, axis=1))
+    np.testing.assert_array_equal(batch.task, before >= 4)
+    assert (batch.reward.dtype, batch.terminated.dtype, batch.task.dtype) == (np.float32, bool, np.int64)
+    assert len(batch) == 400 and batch.columns == {}
 
 
-def test_images_instead_of_features_when_convolutions_learn():
-    buffer = OnlineBuffer(keep_images=True)
-    buffer.append(replace(make_trial(1, steps=3, first=7), features={}))
-    batch = buffer.sample(50, np.random.default_rng(0))
-    assert batch.observation.shape == (50, 2, 2, 3) and batch.observation.dtype == np.uint8
-    np.testing.assert_array_equal(batch.next_observation, batch.observation + 1)
+@pytest.mark.parametrize("axes", [1, 24])
+def test_any_number_of_action_axes(axes: int) -> None:
+    batch = Replay([Source(memory(trial(3, 0, axes=axes)))], 5).sample(np.random.default_rng(0))
+    assert batch.action.shape == (5, axes)
 
 
-def test_buffer_grows_past_its_first_room_without_losing_a_row():
-    buffer = OnlineBuffer(keep_images=False)
-    for number in range(300):  # 300 trials of 20 steps: 6000 transitions, far beyond the first 1024 rows
-        buffer.append(replace(make_trial(number, steps=20, first=0), actions=np.full((20, 3), number, np.float32)))
-    batch = buffer.sample(60_000, np.random.default_rng(0))
-    assert len(buffer) == 6000
-    assert set(batch.action[:, 0]) == set(range(300))
+def test_nothing_that_starts_in_success_is_drawn_and_what_enters_it_ends() -> None:
+    won = {"success": np.array([0, 1, 0, 0, 1], bool)}  # in at frame 1, out again, in at the time limit
+    store = memory(trial(4, 0, notes=won, reward=np.array([1, 0, 0, 1], np.float32)))
+    batch = Replay([Source(store)], 200).sample(np.random.default_rng(0))
+    assert set(seen(batch)) == {0, 2, 3}
+    np.testing.assert_array_equal(batch.terminated, seen(batch) != 2)
+    np.testing.assert_array_equal(batch.reward, seen(batch) != 2)
 
 
-def test_evenly_drawn():
-    buffer = OnlineBuffer(keep_images=False)
-    buffer.append(make_trial(1, steps=4, first=0))
-    counts = np.bincount(buffer.sample(40_000, np.random.default_rng(0)).observation["map"][:, 0].astype(int))
-    assert abs(counts / 40_000 - 0.25).max() < 0.01
+def test_evenly_drawn() -> None:
+    batch = Replay([Source(memory(trial(1, 0), trial(3, 2)))], 40_000).sample(np.random.default_rng(0))
+    counts = np.bincount(seen(batch).astype(int))
+    assert abs(counts[[0, 2, 3, 4]] / 40_000 - 0.25).max() < 0.01
 
 
-def test_first_success_by_hand():
-    scores = np.array([0.1, 0.6, 0.2, 0.7, 0.9])
-    assert first_success(scores, 0.5) == 1
-    assert first_success(scores, 0.5, hold_frames=2) == 4  # the .6 stands alone
-    assert first_success(scores, 0.95) == 5  # none
+def test_same_generator_same_batch() -> None:
+    replay = Replay([Source(memory(trial(9, 0)), 0.3), Source(memory(trial(9, 20)), 0.7)], 16)
+    one, other = (seen(replay.sample(np.random.default_rng(3))) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(one, seen(replay.sample(np.random.default_rng(4))))
 
 
-def test_trials_judged_anew():
-    buffer = OnlineBuffer(keep_images=False)
-    # Frames 0 1 2 3 and 4 5 6 7; the scores are those of frames 1 2 3 and 5 6 7.
-    buffer.append(replace(make_trial(1, steps=3, first=0, success=True), scores=np.array([0.1, 0.2, 0.6], np.float32)))
-    buffer.append(replace(make_trial(2, steps=3, first=4, success=True), scores=np.array([0.1, 0.7, 0.9], np.float32)))
-
-    def drawn() -> dict[int, tuple[float, bool, bool]]:
-        batch = buffer.sample(400, np.random.default_rng(0))
-        rows = zip(batch.observation["map"][:, 0], batch.reward, batch.terminated, batch.truncated, strict=True)
-        return {int(frame): (float(r), bool(t), bool(c)) for frame, r, t, c in rows}
-
-    going_on, end, limit = (0.0, False, False), (1.0, True, False), (0.0, False, True)
-    buffer.relabel(0.8, hold_frames=1)  # the first trial was no success after all
-    assert drawn() == {0: going_on, 1: going_on, 2: limit, 4: going_on, 5: going_on, 6: end}
-    buffer.relabel(0.65, hold_frames=1)  # the second was one already a step earlier: frame 6 ends it
-    assert drawn() == {0: going_on, 1: going_on, 2: limit, 4: going_on, 5: end} and len(buffer) == 5
-    buffer.relabel(0.65, hold_frames=2)
-    assert drawn() == {0: going_on, 1: going_on, 2: limit, 4: going_on, 5: going_on, 6: end} and len(buffer) == 6
+def test_a_store_is_drawn_from_while_it_grows() -> None:
+    """Practice appends and learns in turns; the room is moved several times meanwhile."""
+    store, rng = memory(), np.random.default_rng(0)
+    replay = Replay([Source(store, practised=True)], 50)
+    with pytest.raises(DataError, match="nothing to learn from: none of 0 episodes"):
+        replay.sample(rng)
+    for number in range(40):
+        store.append(trial(5, 6 * number, success=number % 2 == 0))
+        batch = replay.sample(rng)
+        before = seen(batch)
+        assert before.max() < 6 * number + 5 and (before % 6 < 5).all()
+        np.testing.assert_array_equal(batch.next_observation["map"][:, 0], before + 1)
+        np.testing.assert_array_equal(batch.terminated, (before % 6 == 4) & (before // 6 % 2 == 0))
+        assert (batch.task == PRACTISED).all()
+    assert set(seen(Replay([Source(store)], 5000).sample(rng)) // 6) == set(range(40))
 
 
-def test_trial_that_does_not_fit_is_refused():
-    buffer = OnlineBuffer(keep_images=False)
-    trial = make_trial(1, steps=3, first=0)
-    with pytest.raises(ValueError, match="3 actions do not fit"):
-        buffer.append(replace(trial, features={"map": trial.features["map"][:-1]}))
-    with pytest.raises(ValueError, match="do not fit"):
-        buffer.append(replace(trial, features={}))
-    buffer.append(trial)
-    with pytest.raises(ValueError, match=r"\['other'\] where \['map'\]"):
-        buffer.append(replace(trial, features={"other": trial.features["map"]}))
+def test_of_a_data_set_on_disk_as_of_one_in_memory(tmp_path: Path) -> None:
+    given = [episode(1, (0, 1, 0, 0), "press", True, "a"), episode(2, name="a"), episode(3, (0, 1), name="b")]
+    fill(tmp_path / "set", *given)
+    stores = DiskStore.open(tmp_path / "set"), memory(*given)
+    one, other = (
+        Replay([Source(store)], 64, ["far", "position"], ["position"]).sample(np.random.default_rng(0))
+        for store in stores
+    )
+    for name, values in vars(one).items():
+        again = getattr(other, name)
+        for mine, theirs in zip(
+            *(v.items() if isinstance(v, dict) else [("", v)] for v in (values, again)), strict=True
+        ):
+            assert mine[0] == theirs[0] and mine[1].dtype == theirs[1].dtype
+            np.testing.assert_array_equal(mine[1], theirs[1])
+
+
+# Shares
 
 
 @pytest.mark.parametrize(
-    ("batch", "fraction", "counts"), [(8, 0.75, {6}), (10, 0.25, {2, 3}), (7, 0.0, {0}), (7, 1.0, {7})]
+    ("size", "share", "counts"), [(8, 0.75, {6}), (10, 0.25, {2, 3}), (7, 0.0, {0}), (7, 1.0, {7}), (7, 1 / 3, {2, 3})]
 )
-def test_online_share_of_a_batch(batch: int, fraction: float, counts: set[int]):
-    online = OnlineBuffer(keep_images=False)
-    online.append(make_trial(1, steps=3, first=0))
-    replay = MixedReplay(online, make_features(5), batch, fraction)
-    rng = np.random.default_rng(0)
+def test_shares_are_exact_in_expectation_and_off_by_less_than_a_row(size: int, share: float, counts: set[int]) -> None:
+    sources = [Source(memory(trial(3, 0)), share, practised=True), Source(memory(trial(5, 10)), 1 - share)]
+    replay, rng = Replay(sources, size), np.random.default_rng(0)
     batches = [replay.sample(rng) for _ in range(2000)]
-    shares = [int((drawn.domain == -1).sum()) for drawn in batches]
-    assert {len(drawn) for drawn in batches} == {batch}
-    assert set(shares) == counts
-    assert abs(np.mean(shares) - batch * fraction) < 0.04  # standard error at .5 is 0.011
+    online = [int((drawn.task == PRACTISED).sum()) for drawn in batches]
+    assert {len(drawn) for drawn in batches} == {size}
+    assert set(online) == counts
+    assert abs(np.mean(online) - size * share) < 0.04  # standard error at .5 is 0.011
 
 
-def test_online_rows_come_first():
-    online = OnlineBuffer(keep_images=False)
-    online.append(make_trial(1, steps=3, first=0))
-    drawn = MixedReplay(online, make_features(5), 8, 0.5).sample(np.random.default_rng(0))
-    assert drawn.domain.tolist() == [-1] * 4 + [0] * 4
+def test_rows_come_in_the_order_of_the_sources_and_three_add_up() -> None:
+    sources = [Source(memory(trial(3, first)), share) for first, share in ((0, 0.5), (10, 0.25), (20, 0.25))]
+    drawn = seen(Replay(sources, 8).sample(np.random.default_rng(0)))
+    assert (drawn // 10).astype(int).tolist() == [0] * 4 + [1] * 2 + [2] * 2
 
 
-def test_policy_imitates_successful_trials_alone_where_asked():
-    second = replace(make_trial(2, steps=2, first=4), scores=np.array([0.0, 0.9], np.float32))
-    for only in (False, True):
-        online = OnlineBuffer(keep_images=False, imitate_successes=only)
-        online.append(make_trial(1, steps=3, first=0, success=True))
-        online.append(second)
-        mixed = MixedReplay(online, make_features(5), 400, 0.5)
-        drawn, rng = mixed.sample(np.random.default_rng(0)), np.random.default_rng(1)
-        if not only:
-            assert drawn.policy is None
-            continue
-        before = drawn.observation["map"][:200, 0]
-        np.testing.assert_array_equal(drawn.policy[:200], before < 4)  # the first trial's frames
-        assert drawn.policy[200:].all()  # prior data
-        online.relabel(0.5, hold_frames=1)  # now the second is the success
-        again = mixed.sample(rng)
-        np.testing.assert_array_equal(again.policy[:200], again.observation["map"][:200, 0] >= 4)
+def test_an_empty_source_leaves_its_share_to_the_others() -> None:
+    practised = memory()
+    sources = [Source(memory(trial(3, 0)), 0.25), Source(memory(trial(3, 10)), 0.25), Source(practised, 0.5)]
+    replay, rng = Replay(sources, 8), np.random.default_rng(0)
+    assert (seen(replay.sample(rng)) // 10).astype(int).tolist() == [0] * 4 + [1] * 4
+    practised.append(trial(2, 20))
+    assert (seen(replay.sample(rng)) // 10).astype(int).tolist() == [0] * 2 + [1] * 2 + [2] * 4
+    nothing = memory(trial(2, 0, notes={"success": np.ones(3, bool)}))  # it starts and stays in success
+    with pytest.raises(DataError, match="none of 1 episodes has a step that starts before success"):
+        Replay([Source(nothing)], 8).sample(rng)
 
 
-def test_a_trial_that_touch_has_denied_stays_no_success():
-    """Both score above the threshold; the first ended in no success when it was made. Touched, the second was one in
-    its last step, for only there it was found to sit."""
-    online = OnlineBuffer(keep_images=False)
-    scores = np.array([0.9, 0.0, 0.9], np.float32)
-    online.append(replace(make_trial(1, steps=3, first=0), scores=scores))
-    online.append(replace(make_trial(2, steps=3, first=4, success=True), scores=scores))
-    for ended_only, ends in ((False, [1.0, 5.0]), (True, [7.0])):
-        online.relabel(0.5, hold_frames=1, ended_only=ended_only)
-        drawn = online.sample(200, np.random.default_rng(0))
-        assert np.unique(drawn.next_observation["map"][drawn.terminated, 0]).tolist() == ends
+@pytest.mark.parametrize("shares", [[], [0.5], [0.5, 0.6], [-0.5, 1.5], [float("nan"), 1.0]])
+def test_shares_that_are_none_are_refused(shares: list[float]) -> None:
+    with pytest.raises(SettingsError, match="shares that add up to 1"):
+        Replay([Source(memory(trial(3, 0)), share) for share in shares], 8)
+    with pytest.raises(SettingsError, match="replay of 0 rows"):
+        Replay([Source(memory(trial(3, 0)))], 0)
 
 
-def test_a_success_that_is_denied_afterwards_is_an_end_without_reward_and_not_imitated():
-    """Frames 0 1 2 and 3 4 5 of two successes; the first was in the wrong place."""
-    online = OnlineBuffer(keep_images=False, imitate_successes=True)
-    for number in (1, 2):
-        trial = make_trial(number, steps=2, first=3 * number - 3, success=True)
-        online.append(replace(trial, scores=np.array([0.0, 0.9], np.float32)))
-    for denied, successes, rewarded, imitated in (
-        (frozenset(), 2, [2.0, 5.0], [0.0, 1.0, 3.0, 4.0]),
-        (frozenset({1}), 1, [5.0], [3.0, 4.0]),
-        (frozenset(), 2, [2.0, 5.0], [0.0, 1.0, 3.0, 4.0]),  # and back: the places were judged anew
-    ):
-        online.relabel(0.5, 1, ended_only=True, denied=denied)
-        drawn = online.sample(200, np.random.default_rng(0))
-        assert online.successes == successes and drawn.policy is not None
-        assert np.unique(drawn.next_observation["map"][drawn.terminated, 0]).tolist() == [2.0, 5.0]
-        assert np.unique(drawn.next_observation["map"][drawn.reward > 0, 0]).tolist() == rewarded
-        assert np.unique(drawn.observation["map"][drawn.policy, 0]).tolist() == imitated
+# Columns
 
 
-def test_a_lost_plug_is_an_end_without_reward_whatever_is_judged_anew():
-    """Frames 0 1 2 3 of the lost trial, 4 5 6 of one that ran out of time: only the loss is an end."""
-    online = OnlineBuffer(keep_images=False, imitate_successes=True)
-    lost = replace(make_trial(1, steps=3, first=0), terminated=True, truncated=False)
-    assert lost.lost and not make_trial(1, 3, 0).lost and not make_trial(1, 3, 0, success=True).lost
-    online.append(lost)
-    online.append(make_trial(2, steps=2, first=4))
-    for judge in (False, True):
-        if judge:
-            online.relabel(0.5, hold_frames=1)
-        drawn = online.sample(200, np.random.default_rng(0))
-        before = drawn.observation["map"][:, 0]
-        np.testing.assert_array_equal(drawn.terminated, before == 2)
-        np.testing.assert_array_equal(drawn.truncated, before == 5)
-        assert not drawn.reward.any() and drawn.policy is not None and not drawn.policy.any()
+def test_columns_come_from_the_source_or_from_notes() -> None:
+    practised = Source(memory(trial(3, 0)), 0.5, columns={"imitate": np.array([1, 0, 1, 0], bool), "weight": 2.0})
+    prior = Source(memory(trial(3, 10)), 0.5, columns={"imitate": True, "weight": np.arange(4) / 4})
+    batch = Replay([practised, prior], 400, ["imitate", "weight", "score"]).sample(np.random.default_rng(0))
+    before = seen(batch)
+    np.testing.assert_array_equal(batch.columns["imitate"], before != 1)
+    np.testing.assert_array_equal(batch.columns["weight"], np.where(before < 10, 2.0, (before - 10) / 4))
+    np.testing.assert_allclose(batch.columns["score"], before / 100, rtol=1e-6)
+    assert batch.columns.keys() == {"imitate", "weight", "score"}
 
 
-def test_offline_views_are_drawn_for_each_frame_on_its_own():
-    batch = make_features(4).sample(8000, np.random.default_rng(0))
-    row, view = np.divmod(batch.observation["map"][:, 0].astype(int), 100)
-    next_row, next_view = np.divmod(batch.next_observation["map"][:, 0].astype(int), 100)
-    np.testing.assert_array_equal(next_row, row + 1)
-    assert abs(np.bincount(2 * view + next_view) / 8000 - 0.25).max() < 0.02
+def test_a_judge_changes_rows_rewards_and_ends_afterwards() -> None:
+    """Frames 0 1 2 3 of a success; a later verdict calls it one at frame 2 already, then none at all."""
+    source = Source(memory(trial(3, 0, success=True)))
+    replay = Replay([source], 200)
+
+    def drawn() -> dict[int, tuple[float, bool]]:
+        batch = replay.sample(np.random.default_rng(0))
+        rows = zip(seen(batch), batch.reward, batch.terminated, strict=True)
+        return {int(frame): (float(reward), bool(end)) for frame, reward, end in rows}
+
+    assert drawn() == {0: (0.0, False), 1: (0.0, False), 2: (1.0, True)}
+    end = np.array([0, 1, 0, 0], bool)
+    source.rows, source.columns = np.array([0, 1]), {"reward": end, "terminated": end}
+    assert drawn() == {0: (0.0, False), 1: (1.0, True)}
+    source.rows, source.columns = np.array([0, 1, 2]), {"reward": 0, "terminated": False}
+    assert drawn() == {frame: (0.0, False) for frame in range(3)}
+    source.rows, source.columns = None, {}
+    assert drawn() == {0: (0.0, False), 1: (0.0, False), 2: (1.0, True)}
 
 
-def test_same_generator_same_batch():
-    features = make_features(50)
-    one, other = (features.sample(16, np.random.default_rng(3)) for _ in range(2))
-    np.testing.assert_array_equal(one.observation["map"], other.observation["map"])
+def test_observations_are_chosen_by_name() -> None:
+    one, other = memory(trial(3, 0)), memory(trial(3, 10, observation={"map": np.zeros((4, 1), np.float32)}))
+    batch = Replay([Source(one, 0.5), Source(other, 0.5)], 8, observation=["map"]).sample(np.random.default_rng(0))
+    assert batch.observation.keys() == batch.next_observation.keys() == {"map"}
+    with pytest.raises(DataError, match="nothing to learn observation 'image' from: a source has map, score alone"):
+        Replay([Source(one, 0.5), Source(other, 0.5)], 8)
 
 
-def test_subset_is_balanced_over_domains_and_rich_in_success():
-    domain = np.repeat([0, 1, 2], [1000, 100, 10])
-    reward = np.zeros(1110, np.float32)
-    reward[:100] = 1  # domain 0: plenty of successes; domain 1: none; domain 2: ten transitions, all successes
-    reward[-10:] = 1
-    chosen = choose_transitions(domain, reward, 120, 0.25, np.random.default_rng(0))
-    assert (np.diff(chosen) > 0).all()
-    assert np.bincount(domain[chosen]).tolist() == [40, 40, 10]
-    assert [int(reward[chosen][domain[chosen] == name].sum()) for name in range(3)] == [10, 0, 10]
+def test_a_column_that_is_nowhere_fails_at_the_door() -> None:
+    with pytest.raises(DataError, match="nothing to learn 'demo' from"):
+        Replay([Source(memory(trial(3, 0)), columns={"imitate": True})], 8, ["imitate", "demo"])
+    late = memory()
+    replay = Replay([Source(late)], 8, ["demo"])  # what it will hold is not known yet
+    late.append(trial(3, 0))
+    with pytest.raises(DataError, match="nothing to learn 'demo' from"):
+        replay.sample(np.random.default_rng(0))
 
 
-def test_subset_never_exceeds_its_size():
-    domain = np.repeat(np.arange(7), 30)
-    chosen = choose_transitions(domain, np.zeros(210), 100, 0.5, np.random.default_rng(0))
-    assert len(chosen) == 100
-    assert sorted(np.bincount(domain[chosen])) == [14] * 5 + [15] * 2
+# What only a simulator knows
+
+
+def test_ground_truth_is_in_a_batch_only_if_it_is_named(tmp_path: Path) -> None:
+    store = memory(trial(3, 0))
+    with pytest.raises(DataError, match="nothing to learn 'position' from"):
+        Replay([Source(store)], 8, ["position"])
+    batch = Replay([Source(store)], 8, ["position"], truth=["position"]).sample(np.random.default_rng(0))
+    np.testing.assert_array_equal(batch.columns["position"][:, 0], -seen(batch))
+    practised = Source(memory(trial(3, 0, truth={})), 0.5)  # a robot does not tell it
+    with pytest.raises(DataError, match="nothing to learn 'position' from"):
+        Replay([Source(store, 0.5), practised], 8, ["position"], truth=["position"])
+
+
+def test_falsified_truth_changes_no_batch_that_does_not_name_it(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "set", *(episode(seed) for seed in range(5)))
+    path = folder / "truth.tbl"
+
+    def batch(*truth: str) -> Batch:
+        store = DiskStore.open(tmp_path / "set")
+        asked = Replay([Source(store)], 64, ["far", "success", *truth], truth)
+        return asked.sample(np.random.default_rng(0))
+
+    def content(batch: Batch) -> list[bytes]:
+        groups = batch.observation, batch.next_observation, batch.columns
+        values = [v for group in groups for v in group.values()]
+        return [v.tobytes() for v in [*values, batch.action, batch.reward, batch.terminated, batch.task]]
+
+    plain, named = content(batch()), content(batch("position"))
+    path.write_bytes(bytes(len(path.read_bytes())))
+    assert content(batch()) == plain
+    assert content(batch("position")) != named  # so the file is the one that it lies in
+
+
+# Relabelling
+
+
+def reach(steps: int, first: float, goal: float, success: bool = False) -> Episode:
+    """Moves along a line, 1 a step; `achieved_goal` is where it is."""
+    where = (first + np.arange(steps + 1, dtype=np.float32))[:, None]
+    observation = {"map": where, "achieved_goal": where, "goal": np.full_like(where, goal)}
+    return trial(steps, 0, success, observation=observation)
+
+
+def touching(achieved: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.abs(achieved - goal)[:, 0] < 0.5
+
+
+def test_hindsight_by_hand() -> None:
+    """Positions 0 1 2 3 with the goal 9, never reached. From position p the goal becomes one of p + 1 to 3, each as
+    often; p + 1 is reached at once, which pays and ends."""
+    source = Source(memory(reach(3, 0, 9), reach(1, 50, 9)), relabel=[hindsight(touching, 1.0)])
+    batch = Replay([source], 40_000).sample(np.random.default_rng(0))
+    start, goal = seen(batch), batch.observation["goal"][:, 0]
+    for p, goals in ((0, [1, 2, 3]), (1, [2, 3]), (2, [3]), (50, [51])):  # never beyond the end of its episode
+        found, counts = np.unique(goal[start == p], return_counts=True)
+        assert found.tolist() == goals
+        assert abs(counts / counts.sum() - 1 / len(goals)).max() < 0.02
+    np.testing.assert_array_equal(batch.next_observation["goal"], batch.observation["goal"])
+    np.testing.assert_array_equal(batch.reward, goal == start + 1)
+    np.testing.assert_array_equal(batch.terminated, goal == start + 1)
+    assert batch.reward.dtype == np.float32
+
+
+def test_hindsight_leaves_a_share_as_it_was() -> None:
+    store = memory(reach(4, 0, 4, success=True))
+    batch = Replay([Source(store, relabel=[hindsight(touching, 0.75)])], 40_000).sample(np.random.default_rng(0))
+    start, goal = seen(batch), batch.observation["goal"][:, 0]
+    # From position 0 the goal is 4 where it is left (1/4), or drawn of 1 2 3 4 (3/4 x 1/4).
+    assert abs((goal[start == 0] == 4).mean() - 0.4375) < 0.02
+
+
+def test_hindsight_leaves_the_end_of_a_lost_episode() -> None:
+    lost = reach(2, 0, 9)
+    object.__setattr__(lost, "truncated", False)
+    object.__setattr__(lost, "terminated", True)
+    batch = Replay([Source(memory(lost), relabel=[hindsight(touching, 0.0)])], 50).sample(np.random.default_rng(0))
+    np.testing.assert_array_equal(batch.terminated, seen(batch) == 1)
+    with pytest.raises(SettingsError, match="hindsight share 1.5"):
+        hindsight(touching, 1.5)
+
+
+def test_relabellings_are_done_in_order_and_change_nothing_in_place() -> None:
+    def add(amount: float) -> Callable[[Segment, np.random.Generator], Batch]:
+        def relabel(segment: Segment, rng: np.random.Generator) -> Batch:
+            batch = segment.batch
+            reward = 2 * batch.reward + amount
+            return Batch(**(vars(batch) | {"reward": reward}))
+
+        return relabel
+
+    store = memory(trial(3, 0))
+    batch = Replay([Source(store, relabel=[add(1), add(10)])], 8).sample(np.random.default_rng(0))
+    assert set(batch.reward) == {12.0}  # 2 x (2 x 0 + 1) + 10
+    assert store.column("reward")[:3].tolist() == [0, 0, 0]
+
+
+def test_batches_join_by_name() -> None:
+    replay = Replay([Source(memory(trial(3, 0)))], 4, ["score"])
+    one, other = (replay.sample(np.random.default_rng(seed)) for seed in (0, 1))
+    both = join([one, other])
+    assert len(both) == 8
+    np.testing.assert_array_equal(seen(both), np.concatenate([seen(one), seen(other)]))
+    np.testing.assert_array_equal(both.columns["score"][4:], other.columns["score"])
 
 
 def test_prefetcher_gives_each_step_its_own_and_passes_errors_on() -> None:
@@ -253,34 +342,3 @@ def test_prefetcher_gives_each_step_its_own_and_passes_errors_on() -> None:
         ahead.get(5)
     assert ahead.get(6) == 36
     ahead.close()
-
-
-def test_ways_in_count_as_long_as_the_success_they_followed() -> None:
-    """Frames 0 to 3 are the trial's, 4 5 6 a way to its seat, 7 8 9 one that ends over it, 10 11 12 another trial's."""
-    buffer = OnlineBuffer(keep_images=False, imitate_successes=True)
-    buffer.append(replace(make_trial(1, steps=3, first=0, success=True), scores=np.array([0.1, 0.2, 0.9], np.float32)))
-    buffer.append(make_trial(1, steps=2, first=4, success=True), way_in=True)
-    buffer.append(make_trial(1, steps=2, first=7), way_in=True)
-    buffer.append(make_trial(2, steps=2, first=10))
-    assert buffer.trials == 2 and buffer.successes == 1
-
-    def drawn() -> dict[int, tuple[float, bool, bool, bool]]:
-        batch = buffer.sample(600, np.random.default_rng(0))
-        assert batch.policy is not None
-        rows = zip(
-            batch.observation["map"][:, 0], batch.reward, batch.terminated, batch.truncated, batch.policy, strict=True
-        )
-        return {int(frame): (float(r), bool(t), bool(c), bool(p)) for frame, r, t, c, p in rows}
-
-    going_on, end, cut = (0.0, False, False, True), (1.0, True, False, True), (0.0, False, True, True)
-    failed = {10: (0.0, False, False, False), 11: (0.0, False, True, False)}
-    won = {0: going_on, 1: going_on, 2: end, 4: going_on, 5: end, 7: going_on, 8: cut} | failed
-    assert drawn() == won
-    buffer.relabel(0.5, hold_frames=1)
-    assert drawn() == won
-    buffer.relabel(0.95, hold_frames=1)  # the trial was no success after all
-    assert set(drawn()) == {0, 1, 2, 10, 11} and buffer.successes == 1
-    buffer.relabel(0.5, hold_frames=1, denied=frozenset([1]))  # one in the wrong place
-    assert set(drawn()) == {0, 1, 2, 10, 11} and buffer.successes == 0
-    buffer.relabel(0.5, hold_frames=1)
-    assert drawn() == won

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,11 +14,11 @@ import numpy as np
 import pytest
 
 from lotj.errors import DataError
-from lotj.evaluation import LABELS, EvaluationResult, FilmStrip, add_evaluation, save_filmstrips
+from lotj.evaluation import LABELS, EvaluationResult, FilmStrip, add_evaluation, save_filmstrips, unit_interval
 from lotj.report import build_report
-from lotj.report.charts import NARROW, WIDE, learning_curve, small_series
+from lotj.report.charts import NARROW, WIDE, claim_map, learning_curve, outcome_kinds, small_series
 from lotj.report.files import Trials, read_run
-from lotj.report.findings import judge, percent, summary_sentences
+from lotj.report.findings import judge, pace_sentences, percent, summary_sentences
 
 HOSTILE = "<script>alert('x')</script>\"onload=alert(1)"
 
@@ -155,6 +156,7 @@ def test_full_run_shows_the_worked_out_numbers(full):
     assert "pressed beside the socket median 1.0 mm above the mouth, 6.0 mm off the axis 5" in text
     assert "partly inserted median 9.0 mm deep, 0.4 mm off the axis 2" in text
     assert "1 h 10 min in all on 2 cores, no GPU" in text and "10 min 5 s" in text  # 3600 + 605 + 44 = 4249 s
+    assert "Accuracy, left out" in text and "the threshold that the other connectors choose" in text
     assert "88 % ▾" in text and "95 % ▾" not in text and "88 % to 95 % by connector" in text
     assert "iql.expectile" in text and "lotj practice --trials 40" in text and "torch 2.13.0" in text
 
@@ -318,22 +320,158 @@ def test_percent_never_rounds_to_certainty():
     ]  # fmt: skip
 
 
+def test_one_run_is_called_one_run(full):
+    words = summary_sentences(read_run(full))[-1]
+    assert words.startswith("This is one run, one pretraining on one bench")
+    assert "Both are of this policy on this bench." in read(build_report(full)).text
+
+
+def test_what_several_units_say_is_said_over_units(tmp_path):
+    """Six units rise from 8 to 15..20 of 20, by 9.5 on average (47.5 points): p = 2 / 64. Two reach 19 of 20. What has
+    other settings, is torn, or is the same unit again is no unit of theirs; other threads are no other settings."""
+    settings = {"practice": {"trials": 100, "threads": 1}, "pretrain_run": "runs/pretrain-1"}
+    for seed, successes in enumerate((15, 16, 17, 18, 19, 20)):
+        folder = write_run(tmp_path / f"run-{seed}", domain=f"nema-5-15.duo.{seed}", **settings)
+        for name, count in (("offline", 8), ("practice", successes)):
+            add_evaluation(folder / "evaluation.json", result(name, count))
+    twice = write_run(tmp_path / "run-0-again", domain="nema-5-15.duo.0", **settings)
+    add_evaluation(twice / "evaluation.json", result("practice", 0))
+    other = write_run(tmp_path / "run-8", domain="nema-5-15.duo.8", **settings | {"practice": {"trials": 200}})
+    add_evaluation(other / "evaluation.json", result("practice", 0))
+    torn = write_run(tmp_path / "run-9", domain="nema-5-15.duo.9", **settings)
+    (torn / "evaluation.json").write_text("[")
+    settings["practice"] = {"trials": 100, "threads": 4}
+    write_run(tmp_path / "run-5", domain="nema-5-15.duo.5", **settings)
+    words = [sentence.replace("\u00a0", " ") for sentence in summary_sentences(read_run(tmp_path / "run-0"))]
+    low, high = unit_interval([15, 16, 17, 18, 19, 20], [20] * 6)
+    assert words[-2] == (
+        "Over the 6 units here with the same settings (pretrainings on benches), 105 of 120 attempts succeed after "
+        f"practice (95 % interval over units {100 * low:.0f}–{100 * high:.0f} %), at least 19 of 20 on 2 of them."
+    )
+    assert words[-1] == (
+        "Practice changes that by +48 points on average of 6 units, by more than chance explains "
+        "(sign flips, p = 0.031)."
+    )
+
+
+def test_robot_time_and_pace(tmp_path):
+    """Trial 1 has 20 motions and 5 more while the plug is taken out, trial 2 has 35 and no witness: 60 of 0.1 s. Of 20
+    attempts of 1 s if inserted and 2 s if not, 15 and 8 succeed: in ten minutes 600 * 15 / 25 = 360 and 600 * 8 / 32.
+    """
+    folder = write_run(tmp_path / "run")
+    metrics = [{"trial": t, "seed": 70 + t, "moves": n, "predicted_success": 1} for t, n in ((1, 20), (2, 35))]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
+    truth = [{"seed": 71, "steps": n, "true_success": n == 20} for n in (19, 20, 25)]
+    (folder / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth))
+    for name, count in (("offline", 8), ("practice", 15)):
+        add_evaluation(folder / "evaluation.json", result(name, count))
+    words = [sentence.replace("\u00a0", " ") for sentence in pace_sentences(read_run(folder))]
+    assert words == [
+        "In practice the robot moved for 6.0 s: 60 motions of 0.1 s, verification and recorded withdrawals included, "
+        "resets not.",
+        "A successful insertion takes 1.00 s on average.",
+        "Successes in ten minutes of motion, failures included, resets not: 360 after practice, 150 before.",
+    ]
+    expert = result("expert", 20)
+    quick = EvaluationResult(**{**vars(expert), "seconds": np.full(20, 0.5)})
+    add_evaluation(folder / "evaluation.json", quick)
+    words = [sentence.replace("\u00a0", " ") for sentence in pace_sentences(read_run(folder))]
+    assert "takes 1.00 s on average, the scripted expert’s, told where the socket is, 0.50 s." in words[1]
+    assert words[2].endswith("360 after practice, 150 before, 1200 by the expert.")
+    assert not any("hand-made strategy" in sentence for sentence in summary_sentences(read_run(folder)))
+    assert "In practice the robot moved for 6.0 s" in read(build_report(folder)).text
+    for line in metrics:
+        del line["moves"]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
+    assert not any("motions" in sentence for sentence in pace_sentences(read_run(folder)))  # trial 2 is not known
+
+
+def practised(n: int) -> Trials:
+    """Every fourth trial of n is inserted and seen, a false alarm, inserted and not seen, a failure."""
+    turn = np.arange(n) % 4
+    said, true = (turn < 2) * 1.0, (turn % 2 == 0) * 1.0
+    place = {"depth_mm": np.where(true, 20.0, 1.0), "lateral_mm": np.linspace(0.0, 9.0, n)}
+    return Trials(np.arange(1, n + 1), said, true, {"score": said}, place)
+
+
+def numbers(svg: str) -> tuple[ElementTree.Element, list[tuple[float, float]]]:
+    """A drawing, and all points of its paths and texts that stand in its own frame."""
+    root = ElementTree.fromstring(svg.replace("xlink:href", "href"))
+    moved = {use.get("href", "")[1:] for use in root.iter("use")}  # shapes, in a frame of their own
+    paths = [element.get("d", "") for element in root.iter("path") if element.get("id") not in moved]
+    points = [(float(x), float(y)) for d in paths for x, y in re.findall(r"[ML] (\S+) (\S+)", d)]
+    return root, points + [(float(use.get("x", "nan")), float(use.get("y", "nan"))) for use in root.iter("use")]
+
+
 @pytest.mark.parametrize("n", [1, 2, 19, 1000])
-def test_learning_curve_of_any_length_stays_inside_its_drawing(n):
-    ones = np.ones(n)
-    trials = Trials(np.arange(1, n + 1), ones, ones, {}, {})
-    for width in (WIDE, NARROW):
-        drawing = ElementTree.fromstring(learning_curve(trials, None, None, width))
-        for element in drawing.iter():
-            for name in {"x", "x1", "x2", "cx"} & set(element.keys()):
-                assert 0 <= float(element.get(name, "nan")) <= width
-        assert "20/20" in learning_curve(trials, None, result("practice", 20).summary(), width)
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_learning_curve_of_any_length_stays_inside_its_drawing(n, width):
+    drawing = learning_curve(practised(n), None, result("practice", 20).summary(), width)
+    root, points = numbers(drawing)
+    _, _, right, bottom = map(float, root.attrib["viewBox"].split())
+    assert right == width and len(points) > 10
+    assert all(0 <= x <= right and 0 <= y <= bottom for x, y in points)
+    assert "20/20" in [text.text for text in root.iter("text")]  # text is text
+
+
+def test_the_curve_is_where_the_rate_is():
+    """Nothing succeeds in 40 trials, then all: the last point of the true curve lies at 100 %, at the right edge."""
+    ones = np.repeat([0.0, 1.0], [40, 20])
+    root, _ = numbers(learning_curve(Trials(np.arange(1, 61), ones, ones, {}, {}), None, None, WIDE))
+    curve = next(
+        p.get("d", "") for p in root.iter("path") if "stroke: var(--true); stroke-width: 2.5" in p.get("style", "")
+    )
+    points = [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", curve)]
+    grid = [float(p.get("d", "").split()[2]) for p in root.iter("path") if "var(--grid)" in p.get("style", "")]
+    assert points[0][1] == max(grid) and points[-1] == (pytest.approx(WIDE - 8), min(grid))
+
+
+def test_each_outcome_has_a_named_row_of_its_own():
+    root, _ = numbers(learning_curve(practised(8), None, None, WIDE))
+    texts = [text.text for text in root.iter("text")]
+    assert {"inserted", "false alarm", "not seen", "failed"} <= set(texts)
+    unknown = Trials(np.arange(1, 3), np.array([1.0, 0.0]), np.full(2, np.nan), {}, {})
+    texts = [text.text for text in numbers(learning_curve(unknown, None, None, WIDE))[0].iter("text")]
+    assert "said so" in texts and "inserted" not in texts
+
+
+def test_a_page_of_20_000_trials_is_a_light_one(tmp_path):
+    """It was 13 MB."""
+    folder = write_run(tmp_path / "run")
+    long = practised(20_000)
+    write_trials(folder, long.predicted.astype(int).tolist(), long.true.astype(int).tolist(), depth_mm=[1.0] * 20_000)
+    path = build_report(folder)
+    assert path.stat().st_size < 500_000
+    assert "a tick stands for several trials" in read(path).text
+
+
+def test_long_runs_are_thinned_out():
+    long = practised(20_000)
+    assert outcome_kinds(long)[:4].tolist() == ["hit", "alarm", "miss", "fail"]
+    summary = result("practice", 20).summary()
+    drawings = [learning_curve(long, summary, summary, width) for width in (WIDE, NARROW)]
+    drawings += [claim_map(long, 20.0) or "", small_series(long, "score", "Score") or ""]
+    assert all(0 < len(drawing) < 110_000 for drawing in drawings)
+    assert "Last 400 trials: predicted 50\u00a0%, true 50\u00a0%" in drawings[0]  # of 2 %, not of 20
+    # A tick stands for 67 trials; the rows together are as many as the trials.
+    assert "10000 seated" not in drawings[2] and "5000 seated, 5000 not" in drawings[2]
+
+
+def test_colours_are_the_pages():
+    drawings = [learning_curve(practised(40), None, None, WIDE), claim_map(practised(40), 20.0) or ""]
+    for drawing in drawings:
+        assert {"var(--true)", "var(--said)", "var(--soft)"} <= set(re.findall(r"var\(--\w+\)", drawing))
+        assert not re.findall(r"#[0-9a-f]{6}\b", drawing)  # none of their own, so that dark and light are legible
+        assert "url(" not in drawing and "<style" not in drawing and "http" not in drawing
 
 
 def test_names_of_series_stay_text():
-    trials = Trials(np.arange(1, 4), np.ones(3), np.ones(3), {"loss/<b>": np.arange(3.0)}, {})
-    drawing = small_series(trials, "loss/<b>", "Loss: <b>")
-    assert drawing is not None and "<b>" not in drawing and "Loss: &lt;b&gt;" in drawing
+    trials = Trials(np.arange(1, 4), np.ones(3), np.ones(3), {"loss/$<b>$": np.arange(3.0)}, {})
+    drawing = small_series(trials, "loss/$<b>$", "Loss: $<b>$")
+    assert drawing is not None and "<b>" not in drawing and "Loss: $&lt;b&gt;$" in drawing
+    assert (
+        small_series(Trials(np.arange(1, 4), np.ones(3), np.ones(3), {"v": np.full(3, np.nan)}, {}), "v", "V") is None
+    )
 
 
 def test_truth_without_trial_numbers_is_matched_by_the_seed_of_the_start_pose(tmp_path):

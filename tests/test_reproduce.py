@@ -20,7 +20,7 @@ from lotj.data.store import EpisodeWriter
 from lotj.errors import DataError
 from lotj.experience import Domain, Episode
 from lotj.experiments import presets, reward_ablation
-from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, job_name
+from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, Unit, job_name, units
 from lotj.experiments.figures import AREA, FIGURES, keep_maps, positive
 from lotj.experiments.parts import choose_training
 from lotj.experiments.reward_ablation import choose_split
@@ -49,7 +49,7 @@ def test_paper_figures_are_those_of_its_rows() -> None:
 
 
 def test_jobs_of_a_table() -> None:
-    jobs = NEAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))
+    jobs = NEAR.jobs("laptop", Path("data"), Path("runs"), units((0, 1)))
     # Two pretrainings and the baselines; four connectors, three learners, one of them thrice.
     assert len(jobs) == 2 * (3 + 4 * 5)
     by_name = {job.name: job for job in jobs}
@@ -68,15 +68,15 @@ def test_jobs_of_a_table() -> None:
     assert ours.arguments["practice"] == practice_settings("laptop") and ours.arguments["practice"]["trials"] == 200
     assert ours.arguments["halfway"] and "halfway" not in plain.arguments
     assert first_difference(plain.arguments["practice"], practice_settings("paper")) is None  # one protocol
-    far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0, 1))}
+    far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), units((0, 1)))}
     assert "localize-spiral-search" in far["far-europlug-iql-full-paper-seed1"].arguments["controllers"]
     assert far["pretrain-full-seed0"] == by_name["pretrain-full-seed0"]  # shared
 
 
 def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> None:
     ablation = COMPARISONS["table3"]
-    jobs = {job.name: job for job in ablation.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
-    far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
+    jobs = {job.name: job for job in ablation.jobs("laptop", Path("data"), Path("runs"), units((0,)))}
+    far = {job.name: job for job in FAR.jobs("laptop", Path("data"), Path("runs"), units((0,)))}
     shared = jobs.keys() & far.keys()
     assert len(shared) == 2 + 4 and all(jobs[name] == far[name] for name in shared)
     none = jobs["pretrain-no-daib-seed0"].arguments
@@ -99,7 +99,7 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
 
 def test_the_parts_of_practice_need_no_baseline_but_for_the_papers_protocol() -> None:
     parts = COMPARISONS["parts"]
-    jobs = {job.name: job for job in parts.jobs("laptop", Path("data"), Path("runs"), seeds=(0,))}
+    jobs = {job.name: job for job in parts.jobs("laptop", Path("data"), Path("runs"), units((0,)))}
     assert len(jobs) == 3 + 4 * 20  # trainings; four connectors, twenty ways to learn
     looking = jobs["far-duplo-2x2-iql-full-look-seed0"].arguments["practice"]
     assert looking == practice_settings("laptop") | {"confirm": "look"}
@@ -114,16 +114,37 @@ def outcome(**successes: list[int]) -> dict[str, Any]:
 
 def test_table_sums_seeds_and_leaves_open_what_is_not_done() -> None:
     results = {
-        job_name("near", "europlug", "sac", 0): outcome(offline=[0, 0], practice=[0, 1]),
-        job_name("near", "europlug", "sac", 1): outcome(offline=[0, 0], practice=[1, 1]),
+        job_name("near", "europlug", "sac", units((0,))[0]): outcome(offline=[0, 0], practice=[0, 1]),
+        job_name("near", "europlug", "sac", units((1,))[0]): outcome(offline=[0, 0], practice=[1, 1]),
     }
-    table = NEAR.table(results, seeds=(0, 1))
+    table = NEAR.table(results, units((0, 1)))
     titles = [method.title for method in NEAR.methods]
     assert all(len({m.title for m in c.methods}) == len(c.methods) for c in COMPARISONS.values())  # none twice
     cell = table.rows["Europlug"][titles.index("SAC online")]
     assert cell is not None and (cell.successes, cell.n, cell.paper) == ((1, 2), (2, 2), 0)
+    assert cell.units == ("seed0.duo.0", "seed1.trio.0")
     assert table.rows["Europlug"][titles.index("LOTJ online")] is None
     assert all(cell is None for cell in table.rows["NEMA 15"])
+
+
+def test_seeds_robots_and_benches_can_be_told_apart() -> None:
+    """Two seeds, each on both robots and two benches of each: eight units of two trainings."""
+    crossed = units((0, 1), ("duo", "trio"), (0, 3))
+    assert len(set(crossed)) == 8 and set(units((0, 1))) < set(crossed)
+    assert (str(crossed[1]), crossed[1].job) == ("seed0.duo.3", "seed0-duo-3")
+    assert [unit.job for unit in units((0, 1))] == ["seed0", "seed1"]  # of the tables that there are
+    jobs = NEAR.jobs("laptop", Path("data"), Path("runs"), crossed, connectors=("europlug",))
+    assert len(jobs) == 2 * 3 + 8 * 5 and len({job.name for job in jobs}) == len(jobs)
+    by_name = {job.name: job for job in jobs}
+    other = by_name["near-europlug-iql-full-paper-seed0-trio-3"]
+    assert (other.arguments["robot"], other.arguments["bench"]) == ("trio", 3) and other.needs == ("baselines-seed0",)
+    assert "bench" not in by_name["near-europlug-iql-full-paper-seed0"].arguments
+    results = {by_name["near-europlug-sac-full-paper-seed1-duo-0"].name: outcome(offline=[0], practice=[1])}
+    cells = NEAR.table(results, crossed, ("europlug",)).rows["Europlug"]
+    (cell,) = [
+        cell for cell, method in zip(cells, NEAR.methods, strict=True) if cell and method.controller == "practice"
+    ]
+    assert cell.units == (str(Unit(1, "duo")),)
 
 
 @pytest.fixture(scope="module")
@@ -162,23 +183,36 @@ def test_held_out_connectors_have_no_close_variant_in_training(many: Path) -> No
     assert splits[0] != splits[1] and splits[0] == choose_split(many, 0)
 
 
-def test_interval_over_runs() -> None:
+def test_interval_over_units() -> None:
     # Mean 0.8, standard deviation 0.1, t of 2 degrees of freedom 4.303: 4.303 * 0.1 / sqrt 3 = 0.248.
     assert mean_interval([0.7, 0.8, 0.9]) == pytest.approx((0.8, 0.248), abs=1e-3)
-    assert mean_interval([0.7, None]) == (0.7, None)
+    assert mean_interval([0.7, None]) == mean_interval(np.array([0.7, np.nan])) == (0.7, None)
     assert mean_interval([None]) is None
 
 
-def test_reward_table_has_a_row_a_variant_and_the_paper_beside() -> None:
+def test_reward_table_is_over_splits_pairs_the_variants_and_has_the_paper_beside() -> None:
     figures = dict.fromkeys(reward_ablation.COLUMNS, 0.5) | {"kl": None}
-    results = {reward_ablation.job_name("erm", 0, seed): figures | {"accuracy": 0.7 + 0.1 * seed} for seed in (0, 1, 2)}
-    table = reward_ablation.table(results, seeds=(0, 1, 2), splits=(0,))
-    assert list(table.rows) == ["erm"]
+    del figures["probe_linear"]  # of before there were probes
+    of_split = (0.7, 0.8, 0.9)
+    results = {
+        reward_ablation.job_name(variant, split, seed): figures | {"accuracy": of_split[split] + step * seed + gain}
+        for split in (0, 1, 2)
+        for seed in (0, 1)
+        for variant, step, gain in (("erm", 0.0, 0.0), ("daib", 0.02, 0.01))
+    }
+    del results[reward_ablation.job_name("erm", 0, 1)]
+    table = reward_ablation.table(results, seeds=(0, 1), splits=(0, 1, 2))
+    assert list(table.rows) == ["daib", "erm", "daib - erm"]
     cells = dict(zip(table.columns, table.rows["erm"], strict=True))
-    assert cells["accuracy"] == pytest.approx((0.8, 0.248), abs=1e-3)
+    assert cells["accuracy"] == pytest.approx((0.8, 0.248), abs=1e-3)  # of three splits, not of five runs
     assert cells["paper"] == (0.76, None) and cells["KL of z_S, nats"] is None
+    assert cells["domain told from z_I, linear"] is None
+    # Of pairs: 0.01 in split 0, whose second run is missing, 0.02 in the others: t 4.303 * 0.00577 / sqrt 3 = 0.0143.
+    assert table.rows["daib - erm"][0] == pytest.approx((0.05 / 3, 0.0143), abs=1e-4)
     assert "erm,accuracy,0.8000,0.2484" in table.as_csv().splitlines()
     assert "0.800 \u00b1 0.248" in table.as_html()
+    alone = reward_ablation.table(results, seeds=(0, 1), splits=(1,))
+    assert alone.rows["erm"][0] == (0.8, None)  # one split has no interval
 
 
 def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,16 +229,16 @@ def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest
     assert result["accuracy"] == pytest.approx(0.5) and result["auc"] == pytest.approx(0.5)
     assert result["best_accuracy"] == pytest.approx(0.5)
     assert result["near_miss_accuracy"] is None  # there are none
-    assert result["domain_loss"] == pytest.approx(1.0, abs=0.1)  # as good as guessing one of 25
+    assert result["probe_linear"] is None  # one episode a domain: there is no other to judge a probe on
 
 
 def test_figures_need_the_trainings_that_they_compare() -> None:
     runs, names = Path("runs"), ["europlug"]
-    ablation = COMPARISONS["table3"].jobs("laptop", Path("data"), runs, seeds=(1,))
+    ablation = COMPARISONS["table3"].jobs("laptop", Path("data"), runs, units((1,)))
     jobs = FIGURES["fig3"].jobs(ablation, runs, (1,), names)
     assert [job.name for job in jobs] == ["pretrain-no-daib-seed1", "pretrain-full-seed1", "fig3-europlug-seed1"]
     assert jobs[-1].arguments["robot"] == "trio" and jobs[-1].arguments["plain"] == "runs/pretrain-no-daib-seed1"
-    jobs = FIGURES["fig4"].jobs(FAR.jobs("laptop", Path("data"), runs, seeds=(1,)), runs, (1,), names)
+    jobs = FIGURES["fig4"].jobs(FAR.jobs("laptop", Path("data"), runs, units((1,))), runs, (1,), names)
     wanted = ["full-seed1", "ours-seed1"]  # the second takes the reward model of the first
     assert [job.name for job in jobs[:2]] == [f"pretrain-{name}" for name in wanted]
     assert [job.name for job in jobs[2:]] == ["far-europlug-iql-ours-ours-seed1", "fig4-europlug-seed1"]
@@ -223,9 +257,14 @@ def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: 
     results, of = {"fig4-europlug-seed0": json.loads(json.dumps(kept))}, ((0, 1), ["europlug", "nema-5-15"])
     table = FIGURES["fig4"].table(results, *of)
     assert table.columns == ["all", "Europlug", "NEMA 15"]
-    assert table.rows["before"] == [(0.0, 0.0), (0.0, 0.0), None]
+    # The unit is the training on a bench, not its trials: of one there is no interval.
+    assert table.rows["before"] == [(0.0, None), (0.0, None), None]
     assert table.rows["after"] == [(1.0, None), (1.0, None), None]
     assert table.rows["after - before"] == [(1.0, None), (1.0, None), None]  # of trial 0 alone
+    second = {"before": [0.1, 0.3], "after": [0.5, None], AREA: [0.5, 0.5]}
+    two = results | {"fig4-europlug-seed1": {"shares": second}}
+    # Means 0 and 0.2: 0.1, standard deviation 0.1414, t of 1 degree of freedom 12.71: 12.71 * 0.1414 / sqrt 2 = 1.271.
+    assert FIGURES["fig4"].table(two, *of).rows["before"][0] == pytest.approx((0.1, 1.271), abs=1e-3)
     picture = FIGURES["fig4"].picture(results, *of)
     assert picture is not None
     height, width = image.imread(io.BytesIO(picture)).shape[:2]
@@ -243,13 +282,20 @@ def test_a_positive_is_a_seated_plug() -> None:
     assert mask.shape == (32, 32) and 0.1 < mask.mean() < 1.0
 
 
+MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
+
+
 @pytest.mark.parametrize(
     "words,line",
     [
-        (["--seeds", "0", "0"], "seeds (0, 0): none twice, none negative"),
+        (["--seeds", "0", "0"], "seeds (0, 0): at least one, none twice"),
+        (["--benches", "-1"], "benches -1: must be between 0 and"),
+        (["--robots", "duo", "duo"], "robots ('duo', 'duo'): none twice"),
+        (["--robots", "uno"], "unknown robot 'uno'; known are duo, trio"),
         (["--trials", "0"], "trials 0: must be at least 1"),
         (["--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
         (["--connectors", "europlag"], "unknown connector 'europlag'; nearest: europlug"),
+        (["--connectors", MINE], f"connectors {MINE}: must be in the catalogue; `lotj practice` takes files"),
         (["--data", "nowhere"], "nowhere holds no data set: `lotj collect --preset laptop --data nowhere` makes it"),
     ],
 )
@@ -271,8 +317,8 @@ def test_show_makes_the_table_of_what_is_done_and_does_nothing(
     words = ["reproduce", "table1", "--show", "--seeds", "0", "--connectors", "europlug", "--workers", "1"]
     assert main(words) == 2
     assert "holds nothing to show of table1 yet: leave out --show" in capsys.readouterr().err
-    for job in NEAR.jobs("laptop", data, runs, seeds=(0,), connectors=("europlug",)):
-        if job.name == job_name("near", "europlug", "sac", 0):
+    for job in NEAR.jobs("laptop", data, runs, units((0,)), connectors=("europlug",)):
+        if job.name == job_name("near", "europlug", "sac", units((0,))[0]):
             content = {"arguments": job.arguments, "result": outcome(offline=[0, 0, 0], practice=[1, 1, 0])}
             (results / f"{job.name}.json").write_text(json.dumps(content))
     assert main(words) == 0
@@ -288,8 +334,8 @@ def test_all_tables_share_their_jobs_and_those_without_a_result_are_named(
     monkeypatch.chdir(tmp_path)
     out = Path("results/reproduce-laptop")
     out.mkdir(parents=True)
-    jobs = FAR.jobs("laptop", many, Path("runs/reproduce-laptop"), seeds=(0, 1))
-    (job,) = [job for job in jobs if job.name == job_name("far", "europlug", "iql", 1)]
+    jobs = FAR.jobs("laptop", many, Path("runs/reproduce-laptop"), units((0, 1)))
+    (job,) = [job for job in jobs if job.name == job_name("far", "europlug", "iql", units((1,))[0])]
     result = outcome(**dict.fromkeys(job.arguments["controllers"], [1, 1]))
     (out / f"{job.name}.json").write_text(json.dumps({"arguments": job.arguments, "result": result}))
     assert main(["reproduce", "all", "--show", "--data", str(many)]) == 0
@@ -307,7 +353,7 @@ def test_where_all_is_done_neither_data_nor_runs_are_needed(
     monkeypatch.chdir(tmp_path)
     runs, out = Path("runs/reproduce-laptop"), Path("results/reproduce-laptop")
     out.mkdir(parents=True)
-    learning = FAR.jobs("laptop", Path("data/laptop"), runs, seeds=(0,), connectors=("europlug",))
+    learning = FAR.jobs("laptop", Path("data/laptop"), runs, units((0,)), connectors=("europlug",))
     jobs = FIGURES["fig4"].jobs(learning, runs, (0,), ("europlug",))
     for job in jobs:
         result = {"shares": {name: [0.5] for name in ("before", "after", AREA)}, "maps": str(runs / "maps.npz")}

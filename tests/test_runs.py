@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,7 +57,91 @@ def test_a_run_is_a_folder_that_describes_itself(run: Run, tmp_path: Path) -> No
 def test_two_runs_in_one_second_get_two_folders_and_last_is_the_second(tmp_path: Path) -> None:
     runs = [Run.create(tmp_path, "pretrain", {}, seed) for seed in (0, 1, 2)]
     assert len({run.path for run in runs}) == 3
-    assert find_run(tmp_path).seed == 2
+    assert find_run(tmp_path, "pretrain").seed == Run.open(tmp_path / "last").seed == 2
+
+
+def age(run: Run, year: int, **entries: object) -> None:
+    """Make it a run of another year, with changed entries of run.json."""
+    about = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(about | {"created": f"{year}-01-01T00:00:00"} | entries))
+
+
+def test_the_newest_run_is_the_one_created_last_whatever_was_touched_since(tmp_path: Path) -> None:
+    old, new = (Run.create(tmp_path, "practice", {}, seed) for seed in (1, 2))
+    age(new, 2027)
+    age(old, 2025)
+    assert find_run(tmp_path, "practice").seed == 2
+
+
+def test_the_newest_run_with_a_result_is_preferred_to_a_dead_one(tmp_path: Path) -> None:
+    good, dead = (Run.create(tmp_path, "practice", {}, seed) for seed in (1, 2))
+    assert find_run(tmp_path, "practice", "truth.jsonl").path == dead.path  # neither has it
+    (good.path / "truth.jsonl").touch()
+    assert find_run(tmp_path, "practice", "truth.jsonl").path == good.path
+    assert find_run(tmp_path, "practice").path == dead.path
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{", '{"format": 0, "kind": "practice", "seed": 1}', '{"format": 1, "seed": 1}', '{"id": 7}']
+)
+def test_what_is_no_run_of_this_format_is_passed_over(tmp_path: Path, text: str) -> None:
+    """Another tool's run.json, another format's, a damaged one."""
+    odd = tmp_path / "wandb"
+    odd.mkdir()
+    (odd / "run.json").write_text(text)
+    (odd / "config.json").write_text("{}")
+    with pytest.raises(SettingsError, match=f"no practice run here .*passed over: {odd}: "):
+        find_run(tmp_path, "practice")
+    run = Run.create(tmp_path, "practice", {}, seed=3)
+    age(run, 2020)
+    assert find_run(tmp_path, "practice").path == run.path
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "\xff"])
+def test_damaged_settings_are_no_run(run: Run, text: str) -> None:
+    (run.path / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(SettingsError, match="not a run folder"):
+        Run.open(run.path)
+
+
+def test_a_setting_is_there_and_of_its_type(run: Run) -> None:
+    assert run.setting("steps", int) == 7
+    for name, kind in (("steps", str), ("missing", str)):
+        with pytest.raises(SettingsError, match=f"config.json: {name} is .*, not a str; restore the file"):
+            run.setting(name, kind)
+
+
+def test_a_folder_named_in_the_settings_is_found_after_a_move(tmp_path: Path) -> None:
+    """Beside the run first; else where it was; else where it stood to the run's folder."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old / "runs" / "before", old / "data"):
+        folder.mkdir(parents=True)
+        (folder / "mark").touch()
+    (old / "runs" / "data").mkdir()  # of the same name, but something else
+    settings = {"of": str(old / "runs" / "before"), "data": str(old / "data")}
+    name = Run.create(old / "runs", "practice", settings, seed=0).path.name
+    run = Run.open(old / "runs" / name)
+    assert run.locate("data", "mark") == old / "data"
+    shutil.copytree(old, new)
+    run = Run.open(new / "runs" / name)
+    assert (run.locate("of", "mark"), run.locate("data", "mark")) == (new / "runs" / "before", old / "data")
+    shutil.rmtree(old)
+    assert (run.locate("of", "mark"), run.locate("data", "mark")) == (new / "runs" / "before", new / "data")
+    shutil.rmtree(new / "data")
+    with pytest.raises(SettingsError, match=f"{run.path}/config.json: data is {old}/data, which is not there; move"):
+        run.locate("data", "mark")
+
+
+def test_a_damaged_line_of_metrics_is_named(run: Run) -> None:
+    (run.path / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(CheckpointError, match="metrics.jsonl, line 2: damaged; restore the file from a copy"):
+        run.metrics()
+
+
+def test_a_run_knows_the_command_that_began_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/lib/lotj/__main__.py", "practice", "--connector", "my [v2].toml"])
+    begun = Run.create(tmp_path, "practice", {}, seed=0)
+    assert Run.open(begun.path).command == begun.command == "lotj practice --connector 'my [v2].toml'"
 
 
 def test_find_run_gives_the_newest_of_a_kind(tmp_path: Path) -> None:
@@ -65,6 +150,13 @@ def test_find_run_gives_the_newest_of_a_kind(tmp_path: Path) -> None:
     assert find_run(tmp_path, "pretrain").seed == 1
     with pytest.raises(SettingsError, match="no evaluate run here \\(there: practice, pretrain\\)"):
         find_run(tmp_path, "evaluate")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_not_every_generator_takes_leaves_no_folder(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(SettingsError, match=f"seed {seed}: must be between 0 and 4294967295"):
+        Run.create(tmp_path / "runs", "practice", {}, seed)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_opening_something_else_says_what_is_missing(tmp_path: Path) -> None:

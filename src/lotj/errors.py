@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import math
+from collections.abc import Iterable
+
+MAX_SEED = 2**32 - 1
+"""Largest seed of anything: every generator takes it, and products with it stay 64-bit numbers."""
+
 
 class LotjError(Exception):
     """Base of every error that the command line prints as one line, without a traceback.
@@ -53,5 +60,24 @@ class RobotError(LotjError):
     exit_code = 6
 
 
-class DislodgedError(RobotError):
-    """The part has slipped out of the fingers: the trial is void, the next reset grasps it anew."""
+class LostError(RobotError):
+    """The robot has noticed that its part is lost, e.g. slipped in the fingers; the next reset grasps it anew."""
+
+
+def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> SettingsError:
+    """The error for a name that does not exist, with the nearest that does; `more` replaces the list of those known."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return SettingsError(f"unknown {what} {name!r}: {hint}{more or 'known are ' + ', '.join(known)}")
+
+
+def check_number(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raises SettingsError unless `value` is finite and in [low, high]."""
+    if not (low <= value <= high and value < math.inf):  # NaN is neither
+        rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+        raise SettingsError(f"{name} {value}: must be {rule}")
+
+
+def check_seed(seed: int, name: str = "seed") -> None:
+    """Raises SettingsError for a seed that not every generator takes."""
+    check_number(name, seed, 0, MAX_SEED)

@@ -6,15 +6,20 @@ what an observation shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+
+from lotj.errors import NumericsError
 
 SUCCESS = "success"
 """Note of an episode whose frames are labelled, (T+1,) bool: the task is accomplished in this frame. A success is
 absorbing: nothing that starts in one is learnt from, however long the episode was recorded."""
+
+Observation = Mapping[str, np.ndarray]
+"""What is observed at a time: name -> array, e.g. ``image`` (V, H, W, 3) uint8 of V cameras."""
 
 PRACTISED = -1
 """`Batch.task` of what is being practised; prior data count from 0."""
@@ -108,3 +113,128 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.action)
+
+
+class Controller(Protocol):
+    """What moves: an expert, a search, a policy, the touch that verifies a success, the withdrawal after it."""
+
+    def reset(self, seed: int) -> None:
+        """Before each episode; its random numbers come from `seed`."""
+
+    def __call__(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> np.ndarray:
+        """The (A,) action. A policy looks at the observation, a scripted controller may feel `info`."""
+        ...
+
+
+class Recorder:
+    """An episode as it grows, frame by frame. Arrays are copied: environments may reuse theirs.
+
+    Args:
+        observation: name -> (...), what is observed at the start.
+        notes, truth: name -> (...), see `Episode`; every later frame must have the same names.
+    """
+
+    def __init__(
+        self,
+        observation: Mapping[str, Any],
+        notes: Mapping[str, Any] | None = None,
+        truth: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.actions: list[np.ndarray] = []
+        self.rewards: list[float] = []
+        self._groups: tuple[list[dict[str, np.ndarray]], ...] = ([], [], [])
+        self._take(observation, notes, truth)
+
+    def __len__(self) -> int:
+        """Number of steps so far."""
+        return len(self.actions)
+
+    @property
+    def first(self) -> Mapping[str, np.ndarray]:
+        """What was observed at the start."""
+        return self._groups[0][0]
+
+    @property
+    def observation(self) -> Mapping[str, np.ndarray]:
+        """What was observed last."""
+        return self._groups[0][-1]
+
+    def seen(self, name: str) -> list[np.ndarray]:
+        """One kind of observation, frame by frame."""
+        return [frame[name] for frame in self._groups[0]]
+
+    def noted(self, name: str) -> np.ndarray:
+        """(T+1, ...), one kind of note so far."""
+        return np.stack([frame[name] for frame in self._groups[1]])
+
+    def add(
+        self,
+        action: np.ndarray,
+        reward: float,
+        observation: Mapping[str, Any],
+        notes: Mapping[str, Any] | None = None,
+        truth: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Takes in a step: the (A,) action and what came of it."""
+        self.actions.append(np.array(action, np.float32))
+        self.rewards.append(float(reward))
+        self._take(observation, notes, truth)
+
+    def note(self, name: str, value: Any, frames: slice = slice(None)) -> None:
+        """Writes a note over in some frames, all by default."""
+        for frame in self._groups[1][frames]:
+            frame[name] = np.asarray(value, frame[name].dtype)
+
+    def finish(self, terminated: bool, truncated: bool, task: str, kind: str, seed: int) -> Episode:
+        """The episode; it must have a step."""
+        observation, notes, truth = (
+            {name: np.stack([frame[name] for frame in group]) for name in group[0]} for group in self._groups
+        )
+        action, reward = np.stack(self.actions), np.array(self.rewards, np.float32)
+        return Episode(observation, action, reward, terminated, truncated, task, kind, seed, notes, truth)
+
+    def _take(self, *groups: Mapping[str, Any] | None) -> None:
+        for frames, group in zip(self._groups, groups, strict=True):
+            frames.append({name: np.array(values) for name, values in (group or {}).items()})
+
+
+def rollout(
+    env: Any,
+    controller: Controller,
+    seed: int,
+    *,
+    task: str,
+    kind: str,
+    max_steps: int,
+    options: Mapping[str, Any] | None = None,
+    on_step: Callable[[Mapping[str, Any]], None] = lambda info: None,
+) -> Episode:
+    """One episode of a controller in an environment.
+
+    Args:
+        env: a `gymnasium.Env` with a mapping as observation.
+        controller: called once a step.
+        seed: of the start, and of the controller's random numbers.
+        task, kind: of the episode.
+        max_steps: it is truncated here at the latest.
+        options: passed to the environment's reset.
+        on_step: told the info of the start and of each step.
+
+    Raises:
+        NumericsError: the controller gave an action that is not finite.
+    """
+    observation, info = env.reset(seed=seed, options=dict(options) if options else None)
+    controller.reset(seed)
+    on_step(info)
+    recorder, terminated, truncated = Recorder(observation), False, False
+    while not (terminated or truncated):
+        action = np.asarray(controller(observation, info), np.float32)
+        if not np.isfinite(action).all():
+            raise NumericsError(
+                f"action {action.tolist()} of {task} (seed {seed}, step {len(recorder)}): must be finite"
+            )
+        observation, reward, terminated, truncated, info = env.step(action)
+        on_step(info)
+        recorder.add(action, reward, observation)
+        truncated = not terminated and (truncated or len(recorder) >= max_steps)
+    return recorder.finish(terminated, truncated, task, kind, seed)

@@ -1,4 +1,4 @@
-"""Plane polygons and small rotations (NumPy only). Lengths in metres, angles in radians."""
+"""Plane polygons, small rotations and views (NumPy only). Lengths in metres, angles in radians."""
 
 from __future__ import annotations
 
@@ -126,3 +126,9 @@ def quaternion(rotation_vector: np.ndarray) -> np.ndarray:
         return np.array([1.0, 0.0, 0.0, 0.0])
     axis = np.asarray(rotation_vector) / angle
     return np.concatenate([[np.cos(angle / 2)], np.sin(angle / 2) * axis])
+
+
+def mosaic(views: np.ndarray) -> np.ndarray:
+    """Views (..., V, H, W, 3), one below the other in one picture (..., V * H, W, 3); no copy is made."""
+    *leading, count, height, width, channels = views.shape
+    return views.reshape(*leading, count * height, width, channels)

@@ -92,6 +92,16 @@ class Learner:
         return self.algorithm.needs
 
     @property
+    def terms(self) -> frozenset[str]:
+        """Names of the terms of its losses, which `At.weights` may weigh."""
+        return frozenset(term for names in self.algorithm.trained.values() for term in names)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Names of the observations that it reads."""
+        return frozenset(self.front.reads(self.spec))
+
+    @property
     def encoders(self) -> dict[str, Encoder]:
         """Role -> encoder."""
         return {module.role: module for module in self.algorithm.modules() if isinstance(module, Encoder)}
@@ -195,9 +205,9 @@ class Learner:
             NumericsError: the batch, a loss or a gradient is not finite; nothing was changed.
             SettingsError: columns or weights that this algorithm does not know, actions of another shape.
         """
-        terms = {term for names in self.algorithm.trained.values() for term in names}
-        if unknown := at.weights.keys() - terms:
-            raise SettingsError(f"weight of {sorted(unknown)[0]!r}: this agent's losses are {', '.join(sorted(terms))}")
+        if unknown := at.weights.keys() - self.terms:
+            known = ", ".join(sorted(self.terms))
+            raise SettingsError(f"weight of {sorted(unknown)[0]!r}: this agent's losses are {known}")
         brought = self._bring(batch) | {"progress": torch.full((), at.progress, device=self.device)}
         seed = np.random.SeedSequence((self.seed, at.update)).generate_state(1, np.uint64)[0]
         self._generator.manual_seed(int(seed >> np.uint64(1)))
@@ -298,17 +308,22 @@ class Learner:
 
     # Features in place of perception
 
-    def on_features(self) -> Learner:
+    def on_features(self, **settings: Any) -> Learner:
         """The same agent behind what `encode` gives: networks without encoders, and their optimisers' moments.
 
         This is the paper's online phase, in which the convolutions are fixed (LOTJ section V-E).
+
+        Args:
+            settings: of its config to change from now on, those that its algorithm has.
         """
         arrays = {
             FEATURE + role: Array((encoder.size,), "float16", -math.inf, math.inf)
             for role, encoder in self.encoders.items()
         }
         spec = dataclasses.replace(self.spec, observation=arrays)
-        made = Learner(type(self.algorithm), spec, Features(), self.config, self.tasks, self.seed, self.device)
+        known = {field.name for field in dataclasses.fields(self.config)}
+        config = dataclasses.replace(self.config, **{name: v for name, v in settings.items() if name in known})
+        made = Learner(type(self.algorithm), spec, Features(), config, self.tasks, self.seed, self.device)
         made.take_heads(self)
         return made
 

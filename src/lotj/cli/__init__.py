@@ -2,24 +2,27 @@
 
 A command module has a dataclass `Command`: its docstring and those of its fields are the help, its fields the flags
 (tyro), its method `run` the work, which is to call other parts. If it has them, `default_for` makes the defaults from
-the flags (a preset, a run to resume), and `interrupted` is what Ctrl-C says. Errors that a user can cause come out as
-one line.
+the flags (a preset), and `interrupted` is what Ctrl-C says. A module may have another dataclass `Resume`, which takes
+over with ``--resume``. Errors that a user can cause come out as one line.
 """
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import importlib
+import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from lotj.errors import LotjError, SettingsError
+from lotj.errors import LotjError, SettingsError, StorageError, unknown
 
 COMMANDS = {
     "demo": "the whole job, small: collect, pretrain, practise on an unseen connector, evaluate, report",
     "connectors": "the catalogue: list it, show one connector's dimensions, draw them all",
+    "tasks": "what can be learnt: list all tasks, show one's observation, action and options",
     "collect": "record prior insertions of the training connectors with the scripted expert",
     "data": "look at recorded episodes: figures, film strips, checksums",
     "pretrain": "train the reward model and the policy on the recorded episodes",
@@ -32,7 +35,7 @@ COMMANDS = {
 """Name and one line of each command, in the order of the help."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as shells have it, and after SIGTERM and SIGHUP, which end a command likewise."""
 
 
 class Command(Protocol):
@@ -49,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``lotj``; those of the process by default.
 
     Returns:
-        The exit code: 0, that of the error, 130 after Ctrl-C, 1 after a fault of lotj itself.
+        The exit code: 0, that of the error, `INTERRUPTED`, 1 after a fault of lotj itself.
     """
     # Torch's threads wait for each other thousands of times in an update. They spin for some microseconds before they
     # sleep: not at all costs a third of the speed on two cores, for long takes others' turn where cores are short.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # A queue's time limit, `docker stop` and a closed terminal end a command like Ctrl-C, unless `nohup` forbids it.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) == signal.SIG_DFL:
+            signal.signal(name, signal.default_int_handler)
     words = list(sys.argv[1:] if arguments is None else arguments)
     interrupted = "stopped"
     try:
@@ -74,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # a file of somebody else, a broken link
+            message = f"cannot use {error.filename}: {error.strerror}; mend its permissions, or name another"
+            return _fail(message, StorageError.exit_code, error)
         kind = type(error).__name__
         return _fail(f"fault in lotj: {kind}: {error}; LOTJ_DEBUG=1 shows where, please report it", 1, error)
     return 0
@@ -83,19 +93,34 @@ def parse(words: list[str]) -> Command:
     """Turn the command line into the command's dataclass.
 
     Raises:
-        SettingsError: no such command.
+        SettingsError: no such command, or a number or flag that will not do.
         SystemExit: ``--help``, or flags that do not fit; tyro has printed what is wrong.
     """
     name, *flags = words
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown command {name!r}: {hint}`lotj --help` lists all {len(COMMANDS)}")
+        raise unknown("command", name, COMMANDS, f"`lotj --help` lists all {len(COMMANDS)}")
     import tyro
 
-    command: Any = importlib.import_module(f"lotj.cli.{name}").Command
+    module: Any = importlib.import_module(f"lotj.cli.{name}")
+    if hasattr(module, "Resume") and any(flag.partition("=")[0] == "--resume" for flag in flags):
+        return tyro.cli(module.Resume, prog=f"lotj {name} --resume", args=module.Resume.words(flags))
+    command = module.Command
     options = {"default": command.default_for(flags)} if hasattr(command, "default_for") else {}
-    return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
+    asked = tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
+    _check_numbers(asked)
+    return asked
+
+
+def _check_numbers(settings: Any, prefix: str = "--") -> None:
+    """Raises SettingsError for a number that is not finite, or below 0: no flag of any command means anything there."""
+    for field in dataclasses.fields(settings):
+        value, nameless = getattr(settings, field.name), field.name in ("settings", "what")
+        name = prefix if nameless else prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value, name if nameless else f"{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, (int, float)) and not 0 <= number < math.inf:
+                raise SettingsError(f"{name} {number}: must be finite and not negative")
 
 
 def _print_help() -> None:
@@ -123,6 +148,6 @@ def _fail(message: str, code: int, error: BaseException) -> int:
     from rich.console import Console
 
     sys.stdout.flush()
-    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
     Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
     return code

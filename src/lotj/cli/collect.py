@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -13,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lotj.cli.job import announce_renderer, flag_value
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_number
 from lotj.experiments.presets import Preset, find_preset
-from lotj.training.collect import CollectConfig
+from lotj.sim.connector import Connector, find_connector
+from lotj.training.collect import TaskCollection
+from lotj.training.collect_insertion import CollectConfig
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,15 @@ class Command:
     """The same for the validation connectors, on which thresholds are chosen."""
     training_connectors: int | None
     """How many of the training connectors to use, spread over the families; all by default."""
+    leave_out: tuple[str, ...] = ()
+    """Connectors, e.g. .toml files of your own, whose close variants are not to be trained on: that they are practised
+    on as unseen ones."""
+    tasks: tuple[str, ...] = ()
+    """Other tasks instead of connectors, e.g. fetch/reach, recorded with their scripted experts."""
+    episodes: int = 200
+    """Episodes of each of these tasks."""
     preset: str = "laptop"
-    """Size of the job: demo, laptop or paper. It sets the defaults of all other flags."""
+    """Size of the job: demo, laptop, paper or state. It sets the defaults of all other flags."""
     workers: int | None = None
     """Processes; one a core by default."""
 
@@ -58,21 +69,31 @@ class Command:
                 f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "
                 "the same, one data set holds one size"
             )
-        if self.workers is not None and self.workers < 1:
-            raise SettingsError(f"workers {self.workers}: must be at least 1")
+        for name in ("workers", "training_connectors"):
+            if getattr(self, name) is not None:
+                check_number(name.replace("_", "-"), getattr(self, name), 1)
+        left_out = [find_connector(name) for name in self.leave_out]
         console = Console()
-        announce_renderer(console)
+        tasks = None
+        if self.tasks:
+            tasks = TaskCollection(self.tasks, self.episodes, self.settings.noise, self.settings.seed)
+        else:
+            announce_renderer(console)
         preset = dataclasses.replace(
             find_preset(self.preset),
             collect=self.settings,
             collect_validation=self.validation,
             training_connectors=self.training_connectors,
+            tasks=tasks,
         )
-        collect_with_bar(preset, self.data, self.workers, console)
-        console.print(f"{self.data}: look at it with `lotj data info {self.data}`", markup=False, highlight=False)
+        collect_with_bar(preset, self.data, self.workers, console, left_out)
+        look = f"lotj data info {shlex.quote(str(self.data))}"
+        console.print(f"{self.data}: look at it with `{look}`", markup=False, highlight=False, soft_wrap=True)
 
 
-def collect_with_bar(preset: Preset, data: Path, workers: int | None, console: Console) -> None:
+def collect_with_bar(
+    preset: Preset, data: Path, workers: int | None, console: Console, left_out: Sequence[Connector] = ()
+) -> None:
     """Record a preset's episodes behind a progress bar; where there is no terminal, one line at the end."""
     from lotj.experiments.stages import collect_phase
     from lotj.training.collect import Progress as Recorded
@@ -86,13 +107,15 @@ def collect_with_bar(preset: Preset, data: Path, workers: int | None, console: C
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("collect", total=planned_episodes(preset), completed=recorded_episodes(data), note="")
+        task = bar.add_task(
+            "collect", total=planned_episodes(preset, left_out), completed=recorded_episodes(data), note=""
+        )
 
         def report(done: Recorded) -> None:
             counts["lost" if done.discarded else "success" if done.success else "other"] += 1
-            bar.update(task, advance=1, note=done.domain)
+            bar.update(task, advance=1, note=done.task)
 
-        collect_phase(preset, data, workers, report)
+        collect_phase(preset, data, workers, report, left_out)
     console.print(
         f"collected {counts.total()} episodes: {counts['success']} with success, {counts['other']} without, "
         f"{counts['lost']} discarded",
@@ -100,23 +123,18 @@ def collect_with_bar(preset: Preset, data: Path, workers: int | None, console: C
     )
 
 
-def planned_episodes(preset: Preset) -> int:
+def planned_episodes(preset: Preset, left_out: Sequence[Connector] = ()) -> int:
     """Episodes that a preset asks for, training and validation together."""
-    from lotj.experiments.parts import choose_training, of_split
-    from lotj.training.collect import plan_domains
+    from lotj.experiments.stages import collections
 
-    jobs = (
-        (choose_training(preset.training_connectors), preset.collect),
-        (of_split("validation"), preset.collect_validation),
-    )
-    return sum(len(plan_domains(names, config)) * sum(config.counts().values()) for names, config in jobs)
+    return sum(len(planned.tasks()) * len(planned.episodes()) for planned in collections(preset, left_out))
 
 
 def recorded_episodes(data: Path) -> int:
     """Episodes that a data set holds already, discarded ones too; 0 if there is none yet."""
-    from lotj.data.dataset import Dataset
+    from lotj.data import layout
 
-    if not (data / "meta.json").exists():
+    if not (data / layout.META).exists():
         return 0
-    dataset = Dataset.open(data)
-    return len(dataset) + sum(reasons.total() for reasons in dataset.discarded.values())
+    folders = [layout.task_folder(data, name) for name in layout.task_names(data)]
+    return sum(len(layout.read_index(folder / layout.INDEX).finished) for folder in folders)

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from lotj.errors import SettingsError
+from lotj.errors import check_number
 from lotj.sim.connector import Connector, Feature, catalogue, find_connector, training_connectors
 
 
@@ -52,11 +53,11 @@ class Show:
         """Print them."""
         connector = find_connector(self.name)
         console = Console(highlight=False, soft_wrap=True)
-        console.print(f"[bold]{connector.title}[/bold] ({connector.name})")
+        console.print(f"[bold]{escape(connector.title)}[/bold] ({connector.name})")
         for key, value in _facts(connector):
             console.print(f"  {key:<16}{value}", markup=False)
         for feature in connector.features:
-            console.print(f"\n[bold]{feature.name}[/bold], on the {feature.on}")
+            console.print(f"\n[bold]{escape(feature.name)}[/bold], on the {feature.on}")
             for key, value in _dimensions(feature):
                 console.print(f"  {key:<16}{value}", markup=False)
 
@@ -75,8 +76,7 @@ class Sheet:
     def run(self) -> None:
         """Render and write it."""
         for name, value in (("size", self.size), ("columns", self.columns)):
-            if not 1 <= value <= 2000:
-                raise SettingsError(f"--{name} {value}: must be between 1 and 2000")
+            check_number(f"--{name}", value, 1, 2000)
         from lotj.files import atomic_file
         from lotj.sim.gallery import contact_sheet
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lotj.errors import DataError
+from lotj.errors import DataError, check_number, check_seed
 
 DATA = Path("data/laptop")
 """Where `lotj collect` puts its episodes unless told otherwise."""
@@ -18,12 +20,12 @@ DATA = Path("data/laptop")
 
 @dataclass(frozen=True)
 class Info:
-    """Figures of a data set: episodes of each family and kind, how they ended, frames, and what was discarded."""
+    """Figures of a data set: episodes of each kind, how they ended, frames, and what was discarded."""
 
     root: tyro.conf.Positional[Path] = DATA
     """Folder of the data set."""
-    by: Literal["family", "connector", "domain"] = "family"
-    """What a row of the table stands for."""
+    by: str = "env"
+    """What the tasks of a row share: env, task, split, or an attribute such as family or connector."""
 
     def run(self) -> None:
         """Print them."""
@@ -34,28 +36,30 @@ class Info:
 
 @dataclass(frozen=True)
 class View:
-    """Film strips of some episodes as a PNG, true success with a green border; or a recording for the Rerun viewer."""
+    """Film strips of some episodes as a PNG, success with a green border; or a recording for the Rerun viewer."""
 
     root: tyro.conf.Positional[Path] = DATA
     """Folder of the data set."""
     out: Path = Path("episodes.png")
     """File to write; with the ending .rrd, a recording that `rerun <file>` plays."""
     rows: int = 12
-    """Episodes shown, of as many domains and kinds as fit."""
+    """Episodes shown, of as many tasks and kinds as fit."""
     seed: int = 0
     """Draws the episodes."""
 
     def run(self) -> None:
         """Write the file and print its name."""
+        check_number("rows", self.rows, 1)
+        check_seed(self.seed)
         import numpy as np
 
-        from lotj.data.dataset import Dataset
         from lotj.data.pictures import choose, contact_sheet, record_rerun, save_png
+        from lotj.data.store import DiskStore
 
         generator = np.random.default_rng(self.seed)
         if self.out.suffix == ".rrd":
-            dataset = Dataset.open(self.root)
-            record_rerun(dataset, choose(dataset, self.rows, generator).tolist(), self.out)
+            store = DiskStore.open(self.root)
+            record_rerun(store, choose(store, self.rows, generator).tolist(), self.out)
         else:
             save_png(contact_sheet(self.root, generator, self.rows), self.out)
         print(self.out)
@@ -72,16 +76,41 @@ class Check:
         """Print one line a problem."""
         from lotj.data.inspect import check
 
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("checking")
-            problems = check(self.root, lambda done, total: progress.update(task, completed=done, total=total))
+        with _bar("checking") as show:
+            problems = check(self.root, show)
         for problem in problems:
             print(problem)
         if problems:
             number = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
             raise DataError(f"{self.root}: {number}; each line on the standard output says what to do")
         print(f"{self.root}: whole, every episode matches its checksum")
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """Make a data set of format 2 of one of format 1, which stays as it is. Stopped, it goes on when given again."""
+
+    old: tyro.conf.Positional[Path]
+    """Folder of the data set of format 1."""
+    new: tyro.conf.Positional[Path]
+    """Folder to make."""
+
+    def run(self) -> None:
+        """Do it and print the name of the new folder."""
+        from lotj.data.upgrade import upgrade
+
+        with _bar("upgrading") as show:
+            upgrade(self.old, self.new, show)
+        print(self.new)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar while the program is watched; it is told what is done, of how much."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @dataclass(frozen=True)
@@ -92,6 +121,7 @@ class Command:
         Annotated[Info, tyro.conf.subcommand("info")]
         | Annotated[View, tyro.conf.subcommand("view")]
         | Annotated[Check, tyro.conf.subcommand("check")]
+        | Annotated[Upgrade, tyro.conf.subcommand("upgrade")]
     ]
 
     def run(self) -> None:

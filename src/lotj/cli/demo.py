@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Console
+from rich.markup import escape
 
 from lotj.cli.collect import collect_with_bar
 from lotj.cli.evaluate import evaluate_with_bar
@@ -18,7 +19,7 @@ from lotj.cli.job import (
     print_alarm,
     results_table,
 )
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_seed
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run
 
@@ -50,7 +51,8 @@ class Command:
     def run(self) -> None:
         """Do all phases in turn."""
         preset, console = find_preset(self.preset), Console()
-        check_connector(self.connector, console)
+        check_seed(self.seed)
+        part = check_connector(self.connector, console)
         check_scenario(self.scenario)
         device = find_device(self.device)
         data = self.data or Path("data") / preset.name
@@ -58,14 +60,16 @@ class Command:
         if self.resume and not (data.exists() or runs.exists()):
             raise SettingsError(f"neither {data} nor {runs} is there: nothing to resume; leave --resume out")
         announce_renderer(console)
-        from lotj.experiments.stages import practice_phase, pretrain_phase
+        from lotj.experiments.stages import practice_phase, pretrain_phase, refuse_seen
         from lotj.report import build_report
 
+        if part.split != "train":
+            refuse_seen(part, data)
         console.rule("1 of 4: collect", align="left")
-        collect_with_bar(preset, data, None, console)
+        collect_with_bar(preset, data, None, console, [part] if part.split != "train" else [])
         console.rule("2 of 4: pretrain", align="left")
         pretrained = pretrain_phase(preset, data, runs, self.seed, device, self._begun(runs, "pretrain"))
-        console.rule(f"3 of 4: practise on {self.connector}, {self.scenario}", align="left")
+        console.rule(f"3 of 4: practise on {escape(self.connector)}, {self.scenario}", align="left")
         run, practised = practice_phase(
             preset,
             pretrained,
@@ -92,5 +96,5 @@ class Command:
         except SettingsError:
             return None
         wanted = {"connector": self.connector, "scenario": self.scenario} if kind == "practice" else {}
-        same = run.seed == self.seed and all(run.config[key] == value for key, value in wanted.items())
+        same = run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items())
         return run if same else None

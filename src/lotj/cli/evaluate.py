@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lotj.cli.job import RUNS, announce_renderer, find_device, pick_run, results_table
-from lotj.errors import SettingsError
+from lotj.errors import check_number
 from lotj.evaluation import EvaluationResult
 from lotj.experiments.entrants import DEFAULT, check_entrants
 from lotj.runs import Run
@@ -29,7 +30,8 @@ class Command:
     """Trials of each controller."""
     controllers: tuple[str, ...] = DEFAULT
     """Which to evaluate: offline, practice, straight-down, random-search, spiral-search, localize, and each of the
-    three searches with localize- before its name, to start from where a model says the socket is."""
+    three searches with localize- before its name, to start from where a model says the socket is; expert, which is
+    told where it is, to compare times with."""
     spread: float = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
     device: str = "auto"
@@ -37,19 +39,19 @@ class Command:
 
     def run(self) -> None:
         """Evaluate and print the table."""
-        if self.trials < 1:
-            raise SettingsError(f"trials {self.trials}: must be at least 1")
-        if not 0.0 <= self.spread <= 2.0:
-            raise SettingsError(f"spread {self.spread}: must be between 0 and 2")
+        check_number("trials", self.trials, 1)
+        check_number("spread", self.spread, 0, 2)
         check_entrants(self.controllers)
         run = pick_run(self.run_folder, self.runs, "practice")
         console = Console()
+        console.print(f"practice: {run.path}", markup=False, highlight=False, soft_wrap=True)
         announce_renderer(console)
         device = find_device(self.device)
         console.print(
             results_table(evaluate_with_bar(run, self.trials, device, console, self.spread, self.controllers))
         )
-        console.print(f"{run.path}: make its page with `lotj report {run.path}`", markup=False, soft_wrap=True)
+        page = f"lotj report {shlex.quote(str(run.path))}"
+        console.print(f"{run.path}: make its page with `{page}`", markup=False, soft_wrap=True)
 
 
 def evaluate_with_bar(
@@ -61,7 +63,7 @@ def evaluate_with_bar(
     controllers: Sequence[str] = DEFAULT,
 ) -> list[EvaluationResult]:
     """Evaluate a practice run behind a progress bar."""
-    from lotj.experiments.stages import evaluate_phase
+    from lotj.experiments.evaluation import evaluate_phase
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, int] = {}

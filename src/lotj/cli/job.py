@@ -1,21 +1,23 @@
-"""What the commands of the job's phases share: defaults from a preset or a run, the device, and what they print."""
+"""What commands of the job's phases share: a preset's defaults, going on with a run, the device, what they print."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from typing import TYPE_CHECKING, Any
 
+import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, unknown
 from lotj.evaluation import EvaluationResult
-from lotj.experience import SCENARIOS
 from lotj.runs import Run, find_run
-from lotj.sim.connector import find_connector, training_connectors
+from lotj.sim.connector import Connector, find_connector, training_connectors
 
 if TYPE_CHECKING:
     from lotj.training.practice import PracticeResult  # torch is slow to import
@@ -23,12 +25,46 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 """Folder of all runs unless told otherwise."""
 
-FREE_ON_RESUME = ("resume", "run_folder", "runs", "device", "also")
-"""What may differ between a run and its continuation."""
+_RESULTS = {"pretrain": "agent_report.json", "practice": "checkpoints/practice.pt"}
+"""What a run of each kind holds when others can build on it."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a stopped run, with the settings that it was begun with."""
+
+    folder: tyro.conf.Positional[Path | None] = None
+    """Folder of the run; the newest under --runs by default."""
+    runs: Path = RUNS
+    """Folder of all runs."""
+    device: str = "auto"
+    """Where to compute: auto, cpu or cuda."""
+
+    @classmethod
+    def words(cls, flags: Sequence[str]) -> list[str]:
+        """The flags beside ``--resume``, as tyro takes them.
+
+        Raises:
+            SettingsError: one is a setting of the run.
+        """
+        free = ["--" + field.name for field in dataclasses.fields(cls) if field.name != "folder"]
+        words = []
+        for flag in flags:
+            name, _, value = flag.partition("=")
+            if name == "--resume":
+                words += [value] if value else []
+            elif name.startswith("--") and name not in (*free, "--help"):
+                raise SettingsError(
+                    f"{name}: a resumed run keeps the settings it was begun with; beside --resume [FOLDER] there may "
+                    f"be {', '.join(free)}; leave it out, or start a new run"
+                )
+            else:
+                words.append(flag)
+        return words
 
 
 def flag_value(flags: Sequence[str], name: str) -> str | None:
-    """The value of a flag before tyro reads them all: presets and runs set the defaults of the other flags."""
+    """The value of a flag before tyro reads them all: a preset sets the defaults of the other flags."""
     for place, flag in enumerate(flags):
         if flag == name:
             return flags[place + 1] if place + 1 < len(flags) else None
@@ -37,25 +73,14 @@ def flag_value(flags: Sequence[str], name: str) -> str | None:
     return None
 
 
-def run_to_resume(flags: Sequence[str], kind: str) -> Run | None:
-    """The run that ``--resume`` goes on with: that of ``--run-folder``, or the newest of its kind. None without it.
-
-    Raises:
-        SettingsError: there is no such run, or it is of another kind.
-    """
-    if "--resume" not in flags:
-        return None
-    return pick_run(flag_value(flags, "--run-folder"), Path(flag_value(flags, "--runs") or RUNS), kind)
-
-
-def pick_run(folder: str | Path | None, runs: Path, kind: str) -> Run:
-    """The run in `folder`, or the newest of its kind under `runs`.
+def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = False) -> Run:
+    """The run in `folder`, or the newest of its kind under `runs`: with a result that others build on, or just begun.
 
     Raises:
         SettingsError: there is no such run, or it is of another kind.
     """
     if folder is None:
-        return find_run(runs, kind)
+        return find_run(runs, kind, "" if begun else _RESULTS[kind])
     run = Run.open(Path(folder))
     if run.kind != kind:
         raise SettingsError(
@@ -64,47 +89,16 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str) -> Run:
     return run
 
 
-def begun_run(command: Any) -> Run | None:
-    """The run that a command with `resume`, `run_folder` and `of_run` goes on with; None without ``--resume``.
-
-    Raises:
-        SettingsError: the flags ask for other settings than those that the run was begun with.
-    """
-    if not command.resume:
-        if command.run_folder is not None:
-            raise SettingsError(f"run-folder {command.run_folder}: it is for --resume; leave it out or add --resume")
-        return None
-    run = Run.open(command.run_folder)
-    _refuse_changes(command, command.of_run(run), run)
-    return run
-
-
-def _refuse_changes(asked: Any, begun: Any, run: Run) -> None:
-    """Raises SettingsError where `asked` differs from `begun`: the result of a mixture would be that of neither."""
-    for field in dataclasses.fields(asked):
-        new, old = getattr(asked, field.name), getattr(begun, field.name)
-        same = new.resolve() == old.resolve() if isinstance(new, Path) and isinstance(old, Path) else new == old
-        if field.name in FREE_ON_RESUME or same:
-            continue
-        if dataclasses.is_dataclass(new):
-            _refuse_changes(new, old, run)
-        name = field.name.replace("_", "-")
-        raise SettingsError(
-            f"{run.path}: begun with {name} {old}, not {new}: leave the flag out, start a new run, "
-            "or name another run with --run-folder"
-        )
-
-
 def check_scenario(scenario: str) -> None:
     """Raises SettingsError for an unknown scenario."""
+    from lotj.envs.insertion import SCENARIOS
+
     if scenario not in SCENARIOS:
-        near = difflib.get_close_matches(scenario, SCENARIOS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown scenario {scenario!r}: {hint}known are {', '.join(SCENARIOS)}")
+        raise unknown("scenario", scenario, SCENARIOS)
 
 
-def check_connector(name: str, console: Console) -> None:
-    """Say it where practice would be on a part of the training set.
+def check_connector(name: str, console: Console) -> Connector:
+    """The connector that practice is to be on; says it where that is a part of the training set.
 
     Raises:
         SettingsError, CatalogueError: no such connector, or its file will not do.
@@ -114,6 +108,7 @@ def check_connector(name: str, console: Console) -> None:
         console.print(
             f"note: {part.name} is a training connector: its result will not be that of an unseen one", soft_wrap=True
         )
+    return part
 
 
 def find_device(name: str) -> str:
@@ -158,7 +153,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time and force."""
     context = results[0].context
     table = Table(
-        title=f"{context['connector']}, {context['scenario']}: true success of {len(results[0])} trials",
+        title=f"{escape(_title(context))}: true success of {len(results[0])} trials",
         title_justify="left",
     )
     table.add_column("controller")
@@ -175,3 +170,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
             f"{s.max_peak_force_n:.0f}",
         )
     return table
+
+
+def _title(context: Mapping[str, Any]) -> str:
+    return f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from rich.console import Console
 
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
-from lotj.cli.job import RUNS, begun_run, find_device, flag_value, run_to_resume
-from lotj.experiments.presets import find_preset
+from lotj.cli import job
+from lotj.cli.job import RUNS, find_device, flag_value, pick_run
+from lotj.errors import check_seed
+from lotj.experiments.presets import Preset, find_preset
+from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
 from lotj.training.pretrain_config import PretrainConfig
+
+PARTS: dict[str, Any] = {
+    "reward": RewardConfig,
+    "front": Pixels,
+    "iql": IQLConfig,
+    "pretrain": PretrainConfig,
+    "localizer": LocalizerConfig,
+}
+"""Settings of a pretraining."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class Command:
     """Train the success classifier (the reward) and the policy on a recorded data set.
 
     The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there.
+    `lotj pretrain --resume [FOLDER]` goes on with a stopped run, the newest by default, with its settings.
     """
 
     interrupted: ClassVar[str] = "stopped; all updates are kept: `lotj pretrain --resume` goes on"
@@ -30,61 +44,79 @@ class Command:
     data: Path
     """Folder of the data set that `lotj collect` made."""
     reward: RewardConfig
+    front: Pixels
     iql: IQLConfig
     pretrain: PretrainConfig
     localizer: LocalizerConfig
     preset: str = "laptop"
-    """Size of the job: demo, laptop or paper. It sets the defaults of all other flags."""
-    also: tuple[Literal["localizer", "state-iql", "sac"], ...] = ()
-    """Also train what baselines need: the model of where the socket is, State-IQL, SAC. With --resume, a finished
-    pretraining can be given them."""
+    """Size of the job: demo, laptop, paper or state. It sets the defaults of all other flags."""
+    also: tuple[str, ...] = ()
+    """Also train what baselines need: localizer, the model of where the plug is, and other agents by name, e.g. sac.
+    With --resume, a finished pretraining can be given them."""
+    agent: str = "iql"
+    """Who learns: iql, bc, awac, td3 or sac."""
     seed: int = 0
     """Fixes weights, batches and augmentation."""
     runs: Path = RUNS
     """Folder that the run's own folder is made in."""
     device: str = "auto"
     """Where to compute: auto, cpu or cuda."""
-    resume: bool = False
-    """Go on with a stopped run, with its settings; the result is that of an unstopped one."""
-    run_folder: Path | None = None
-    """With --resume: the run to go on with; the newest pretraining by default."""
 
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
-        """Defaults of the run that is resumed, else of the preset that the flags name."""
-        run = run_to_resume(flags, "pretrain")
-        if run is not None:
-            return cls.of_run(run)
+        """Defaults of the preset that the flags name."""
         preset = find_preset(flag_value(flags, "--preset") or cls.preset)
-        parts = (preset.reward, preset.iql, preset.pretrain, preset.localizer)
-        return cls(Path("data") / preset.name, *parts, preset.name)
-
-    @classmethod
-    def of_run(cls, run: Run) -> Self:
-        """The command that a run was begun with."""
-        config, where = run.config, str(run.path)
-        # A run from before there was one begins its localisation model with the preset's settings.
-        localizer = config.get("localizer") or dataclasses.asdict(find_preset(config["preset"]).localizer)
-        return cls(
-            data=Path(config["data"]),
-            reward=restore_settings(RewardConfig, config["reward"], where),
-            iql=restore_settings(IQLConfig, config["iql"], where),
-            pretrain=restore_settings(PretrainConfig, config["pretrain"], where),
-            localizer=restore_settings(LocalizerConfig, localizer, where),
-            preset=config["preset"],
-            seed=run.seed,
-            runs=run.path.parent,
-            run_folder=run.path,
-        )
+        return cls(Path("data") / preset.name, **{name: getattr(preset, name) for name in PARTS}, preset=preset.name)
 
     def run(self) -> None:
         """Train."""
-        from lotj.experiments.stages import pretrain_phase
-
-        begun = begun_run(self)
-        parts = {name: getattr(self, name) for name in ("reward", "iql", "pretrain", "localizer")}
+        check_seed(self.seed)
+        parts = {name: getattr(self, name) for name in PARTS}
         preset = dataclasses.replace(find_preset(self.preset), **parts)
-        device = find_device(self.device)
-        run = pretrain_phase(preset, self.data, self.runs, self.seed, device, begun, also=self.also)
-        run.close()
-        Console().print(f"{run.path}: practise with `lotj practice --connector NAME`", markup=False, highlight=False)
+        _train(preset, self.data, self.runs, self.seed, self.device, self.also, agent=self.agent)
+
+
+@dataclass(frozen=True)
+class Resume(job.Resume):
+    """Go on with a stopped pretraining, with its settings; the result is that of an unstopped one."""
+
+    interrupted: ClassVar[str] = Command.interrupted
+
+    also: tuple[str, ...] = ()
+    """Also train what baselines need, see `lotj pretrain --help`; a finished pretraining can be given it."""
+
+    def run(self) -> None:
+        """Train on."""
+        run = pick_run(self.folder, self.runs, "pretrain", begun=True)
+        parts = {
+            name: restore_settings(kind, run.setting(name, dict), str(run.path / "config.json"))
+            for name, kind in PARTS.items()
+        }
+        preset = Preset(run.setting("preset"), **parts)
+        _train(
+            preset,
+            run.locate("data", "meta.json"),
+            run.path.parent,
+            run.seed,
+            self.device,
+            self.also,
+            run,
+            run.setting("agent"),
+        )
+
+
+def _train(
+    preset: Preset,
+    data: Path,
+    runs: Path,
+    seed: int,
+    device: str,
+    also: Sequence[str],
+    begun: Run | None = None,
+    agent: str = "iql",
+) -> None:
+    from lotj.experiments.stages import pretrain_phase
+
+    run = pretrain_phase(preset, data, runs, seed, find_device(device), begun, also=also, agent=agent)
+    run.close()
+    Console().print(f"{run.path}: practise with `lotj practice --connector NAME`", markup=False, highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import tyro
 from rich.console import Console
 
 from lotj.cli.job import announce_renderer, find_device
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, check_number, check_seed
 
 TABLES = ("table1", "table2", "table3", "table4", "parts", "fig3", "fig4")
 """What there is, in the order in which ``all`` does it."""
@@ -82,7 +83,12 @@ class Command:
     data: Path | None = None
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     seeds: tuple[int, ...] = ()
-    """Training seeds; by default 0 and 1, in table4 0 to 4, in parts 0. Robots alternate with them, but for table4."""
+    """Training seeds; by default 0 and 1, in table4 0 to 4, in parts 0."""
+    robots: tuple[str, ...] = ()
+    """table1 to table3, parts: robots, each with each seed. By default they alternate with the seeds, so that neither
+    can be told from the other."""
+    benches: tuple[int, ...] = (0,)
+    """table1 to table3, parts: seeds of the connectors' benches (look and mount), each with each seed and robot."""
     connectors: tuple[str, ...] = ()
     """All but table4: connectors; by default the paper's four, in parts four of the validation connectors."""
     trials: int | None = None
@@ -122,9 +128,8 @@ class Command:
         out = self.out or Path("results") / f"reproduce-{self.preset}"
         results, data = read_results(jobs, out), self._data()
         if len(results) < len(jobs) and not self.show and not _holds_data(data):
-            raise SettingsError(
-                f"{data} holds no data set: `lotj collect --preset {self.preset} --data {data}` makes it"
-            )
+            make = f"lotj collect --preset {self.preset} --data {shlex.quote(str(data))}"
+            raise SettingsError(f"{data} holds no data set: `{make}` makes it")
         begun, finished = time.monotonic(), []
 
         def report(job: Job, state: str) -> None:
@@ -155,23 +160,32 @@ class Command:
             SettingsError, CatalogueError, DataError: something that the flags name will not do.
         """
         from lotj.experiments import reward_ablation
-        from lotj.experiments.comparisons import COMPARISONS
+        from lotj.experiments.comparisons import COMPARISONS, units
         from lotj.experiments.figures import FIGURES
         from lotj.experiments.presets import find_preset
+        from lotj.sim.arm import find_arm
         from lotj.sim.connector import find_connector
 
         preset = find_preset(self.preset)
         for name in ("trials", "evaluation_trials", "splits", "steps", "looks", "workers"):
             number = getattr(self, name)
-            if number is not None and number < 1:
-                raise SettingsError(f"{name.replace('_', '-')} {number}: must be at least 1")
+            if number is not None:
+                check_number(name.replace("_", "-"), number, 1)
         figure = FIGURES.get(self.table)
         comparison = COMPARISONS.get(figure.learning if figure else self.table)
         seeds = self.seeds or (comparison.seeds if comparison else reward_ablation.SEEDS)
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise SettingsError(f"seeds {seeds}: none twice, none negative")
+        for name, numbers in (("seeds", seeds), ("benches", self.benches)):
+            if not numbers or len(set(numbers)) < len(numbers):
+                raise SettingsError(f"{name} {numbers}: at least one, none twice")
+            for number in numbers:
+                check_seed(number, name)
+        if len(set(self.robots)) < len(self.robots):
+            raise SettingsError(f"robots {self.robots}: none twice")
         for connector in self.connectors:
-            find_connector(connector)
+            if find_connector(connector).name != connector:  # results are kept by name: a changed file would go unseen
+                raise SettingsError(f"connectors {connector}: must be in the catalogue; `lotj practice` takes files")
+        for robot in self.robots:
+            find_arm(robot)
         data = self._data()
         cores, device = os.cpu_count() or 1, find_device(self.device)
         machine = {"threads": max(1, cores // self.workers), "device": device}
@@ -186,9 +200,10 @@ class Command:
         sizes = (self.trials or comparison.trials, self.evaluation_trials)
         # While trainings run, often no more jobs than seeds are ready.
         training = {"threads": max(1, cores // min(self.workers, len(seeds))), "device": device}
-        jobs = comparison.jobs(preset.name, data, runs, seeds, *sizes, connectors, machine, training)
+        of_table = units(seeds) if figure else units(seeds, self.robots, self.benches)
+        jobs = comparison.jobs(preset.name, data, runs, of_table, *sizes, connectors, machine, training)
         if figure:
             jobs = figure.jobs(jobs, runs, seeds, connectors, machine)
             of = (seeds, connectors)
             return _Plan(jobs, lambda results: figure.table(results, *of), lambda results: figure.picture(results, *of))
-        return _Plan(jobs, lambda results: comparison.table(results, seeds, connectors))
+        return _Plan(jobs, lambda results: comparison.table(results, of_table, connectors))

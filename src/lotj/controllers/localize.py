@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from lotj.controllers import Controller
 from lotj.controllers.expert import CENTRE_WITHIN, towards
 
 Locate = Callable[[np.ndarray], np.ndarray]
-"""(N, H, W, 3) uint8 images -> (N, 3) position of the plug in the socket frame [m]."""
+"""(N, V, H, W, 3) uint8 images -> (N, 3) position of the plug in the socket frame [m]."""
 
 
 class Localize:
@@ -30,21 +31,10 @@ class Localize:
     def reset(self, seed: int) -> None:
         """Start an episode; nothing to remember."""
 
-    def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        """(3,) action from the (H, W, 3) image."""
-        position = self._locate(observation[None])[0].astype(float)
+    def __call__(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the image."""
+        position = self._locate(observation["image"][None])[0].astype(float)
         return towards(position, np.zeros(2), self._action_scale, self._contact_height)
-
-
-class Controller(Protocol):
-    """What takes over at the goal."""
-
-    def reset(self, seed: int) -> None:
-        """Start an episode."""
-
-    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        """(3,) action."""
-        ...
 
 
 class LocalizeFirst:
@@ -72,10 +62,10 @@ class LocalizeFirst:
         self._left = self._most_steps
         self._then.reset(seed)
 
-    def __call__(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        """(3,) action from the (H, W, 3) image, later the other controller's."""
+    def __call__(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the image, later the other controller's."""
         if self._left > 0:
-            error = -self._locate(observation[None])[0, :2].astype(float)
+            error = -self._locate(observation["image"][None])[0, :2].astype(float)
             if np.linalg.norm(error) >= CENTRE_WITHIN:
                 self._left -= 1
                 return np.array([*np.clip(error / self._action_scale, -1.0, 1.0), 0.0])

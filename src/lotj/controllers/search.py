@@ -52,8 +52,8 @@ class RandomSearch:
         self._touched = False
 
     def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
-        """(3,) action from the measured force in `info["wrench"]`."""
-        self._touched = self._touched or info["wrench"][2] >= CONTACT_FORCE
+        """(3,) action from the measured force in `info["force"]`."""
+        self._touched = self._touched or info["force"][2] >= CONTACT_FORCE
         if not self._touched:
             return np.array([0.0, 0.0, -1.0])
         if self._targets and np.allclose(self._at, self._targets[0]):
@@ -87,8 +87,8 @@ class SpiralSearch:
         self._angle: float | None = None
 
     def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
-        """(3,) action from the measured force in `info["wrench"]`."""
-        if self._angle is None and info["wrench"][2] < CONTACT_FORCE:
+        """(3,) action from the measured force in `info["force"]`."""
+        if self._angle is None and info["force"][2] < CONTACT_FORCE:
             return np.array([0.0, 0.0, -1.0])
         before = self._angle or 0.0
         growth = self.pitch / (2 * np.pi)

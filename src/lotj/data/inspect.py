@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -14,34 +15,26 @@ from rich.table import Table
 from rich.text import Text
 
 from lotj.data import layout
-from lotj.data.dataset import Dataset
-from lotj.errors import DataError
-from lotj.experience import KINDS, SCENARIOS
+from lotj.data.store import DiskStore
+from lotj.errors import DataError, SettingsError
+from lotj.experience import Task
 
 LEGEND = """
-domain: a connector in a robot's gripper, with one setting of camera and light
-near, far: start up to 10 mm, or 10 to 20 mm, beside the socket
-expert: scripted insertion; recover: the expert goes on after a wrong press
-press, withdraw, half: made wrong: pressed beside, pulled out, stopped half-way
-3/4: of 4 episodes, 3 ended with the plug seated; success: share of all
-steps: mean length of an episode; lost: discarded (the plug slipped)"""
+3/4: of 4 episodes, 3 ended in success; success: share of all episodes
+steps: mean length of an episode; lost: thrown away while recording"""
 """What the words of `describe` mean, in lines that fit a terminal of 80 columns."""
-
-
-Grouping = Literal["family", "connector", "domain"]
-"""What a row of figures stands for."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of one domain, or of all domains of one connector or family.
+    """Figures of the tasks that share one name, environment, split or attribute.
 
     Attributes:
-        name: of the domain, connector or family.
-        episodes: number of finished episodes, in the order of `KINDS`.
-        successes: how many of them ended in a true success, in the order of `KINDS`.
+        name: what they share.
+        episodes: number of finished episodes, in the order of the store's kinds.
+        successes: how many of them ended in success, in the order of the store's kinds.
         frames: number of frames.
-        success_frames: how many of them show a true success.
+        success_frames: how many of them show a success.
         mean_steps: mean length of an episode [steps]; NaN without episodes.
         discarded: number of episodes thrown away.
     """
@@ -56,25 +49,33 @@ class Summary:
 
     @property
     def success_rate(self) -> float:
-        """Share of all episodes that ended in a true success, in [0, 1]; NaN without episodes."""
+        """Share of all episodes that ended in success, in [0, 1]; NaN without episodes."""
         return sum(self.successes) / sum(self.episodes) if sum(self.episodes) else float("nan")
 
 
-def summarise(dataset: Dataset, by: Grouping = "domain") -> list[Summary]:
-    """Figures of each domain, connector or family, in the order in which `dataset.domains` first names it."""
-    of_domain = [domain.name if by == "domain" else getattr(domain, by) for domain in dataset.domains]
-    names = list(dict.fromkeys(of_domain))
-    group = np.array([names.index(name) for name in of_domain])
-    shape = (len(names), len(KINDS))
+def summarise(store: DiskStore, by: str = "env") -> list[Summary]:
+    """Figures of the tasks of a store, in the order in which they first show what they share.
+
+    Args:
+        store: whose tasks.
+        by: what tasks of a row share: ``task``, ``env``, ``split``, or an attribute.
+
+    Raises:
+        SettingsError: no task has such an attribute.
+    """
+    of_task = [_shared(store, task, by) for task in store.tasks]
+    names = list(dict.fromkeys(of_task))
+    group = np.array([names.index(name) for name in of_task])
+    shape = (len(names), len(store.kinds))
     episodes, successes = np.zeros(shape, int), np.zeros(shape, int)
     frames, success_frames, discarded = (np.zeros(shape[0], int) for _ in range(3))
-    table = dataset.episodes
-    groups = group[table["domain"]]
+    table, success = store.episodes, store.success
+    groups = group[table["task"]]
     np.add.at(episodes, (groups, table["kind"]), 1)
-    np.add.at(successes, (groups, table["kind"]), table["success"])
+    np.add.at(successes, (groups, table["kind"]), success[store.last_frames])
     np.add.at(frames, groups, table["n_frames"])
-    np.add.at(success_frames, groups, table["success_frames"])
-    np.add.at(discarded, group, [dataset.discarded[domain.name].total() for domain in dataset.domains])
+    np.add.at(success_frames, group[store.frame_task], success)
+    np.add.at(discarded, group, [store.discarded[task.name].total() for task in store.tasks])
     return [
         Summary(
             name=name,
@@ -89,31 +90,36 @@ def summarise(dataset: Dataset, by: Grouping = "domain") -> list[Summary]:
     ]
 
 
-def describe(root: Path, by: Grouping = "family") -> RenderableType:
+def describe(root: Path, by: str = "env") -> RenderableType:
     """What the data set at `root` holds, for the terminal: overall figures and a table with a row per `by`.
 
     Raises:
-        DataError: see `Dataset.open`.
+        DataError: see `DiskStore.open`.
+        SettingsError: see `summarise`.
     """
-    dataset = Dataset.open(root)
-    summaries = summarise(dataset, by)
+    store = DiskStore.open(root)
+    summaries = summarise(store, by)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(by, overflow="fold", vertical="bottom")
-    for title in (*KINDS, "success", "frames", "steps", "lost"):
-        short = title.replace("withdraw", "with-\ndraw").replace("recover", "re-\ncover")
+    for title in (*store.kinds, "success", "frames", "steps", "lost"):
+        half = (len(title) + 1) // 2
+        short = f"{title[:half]}-\n{title[half:]}" if title in store.kinds and len(title) > 6 else title
         table.add_column(short, justify="right", no_wrap=True)
     for summary in summaries:
         table.add_row(summary.name, *_cells(summary))
-    scenarios = np.bincount(dataset.episodes["scenario"], minlength=len(SCENARIOS))
-    size = dataset.n_frames * (dataset.image_size**2 * 3 + layout.ROW.itemsize)
+    schema = store.schema
+    size = store.n_frames * sum(kind.itemsize for kind in schema.files.values())
+    seen = ", ".join(
+        " ".join([name, " x ".join(map(str, kind.shape))]).strip() for name, kind in schema.observation.items()
+    )
     lines = [
-        f"{dataset.root}: {size / 1e9:.2f} GB, images of {dataset.image_size} x {dataset.image_size} pixels",
-        f"{len(dataset.domains)} domains: " + _counts(Counter(domain.split for domain in dataset.domains)),
-        f"{len(dataset):,} episodes: " + _counts(Counter(dict(zip(SCENARIOS, scenarios.tolist(), strict=True)))),
-        f"{dataset.n_frames:,} frames: {dataset.frame_success.mean():.1%} show the plug seated",
-        f"ended with the plug seated: {_by_kind(summaries)}",
+        f"{store.root}: {size / 1e9:.2f} GB",
+        f"actions of {schema.action} axes; observed: {seen}",
+        f"{len(store.tasks)} tasks: " + _counts(Counter(task.split for task in store.tasks)),
+        f"{len(store):,} episodes, {store.n_frames:,} frames: {store.success.mean():.1%} show a success",
+        f"ended in success: {_by_kind(store.kinds, summaries)}",
     ]
-    reasons = sum(dataset.discarded.values(), start=Counter[str]())
+    reasons = sum(store.discarded.values(), start=Counter[str]())
     if reasons:
         lines.append(f"discarded episodes: {_counts(reasons)}")
     return Group(*(Text(line) for line in lines), Text(), table, Text(LEGEND, style="dim"))
@@ -130,38 +136,58 @@ def check(root: Path, progress: Callable[[int, int], None] | None = None) -> lis
         One line per problem; empty when the data set is whole. A torn tail is no problem: it is no episode yet.
 
     Raises:
-        DataError: there is no data set of this version at `root`.
+        DataError: there is no data set of this version at `root`, or it may not be read.
     """
     root = Path(root)
-    meta = layout.read_meta(root)
+    with layout.reading(root):
+        meta, names = layout.read_meta(root), layout.task_names(root)
     problems: list[str] = []
     sound: list[tuple[Path, layout.Index]] = []
-    for name in layout.domain_names(root):
-        folder = layout.domain_folder(root, name)
+    for name in names:
+        folder = layout.task_folder(root, name)
         try:
-            layout.read_domain(folder)
-            index = layout.read_index(folder / layout.INDEX)
-            layout.check_sizes(folder, index, meta.image_size)
+            with layout.reading(folder):
+                layout.read_task(folder)
+                index = layout.read_index(folder / layout.INDEX)
+                layout.check_sizes(folder, index, meta.schema)
             sound.append((folder, index))
         except DataError as error:
             problems.append(str(error))
     done, total = 0, sum(len(index.entries) for _, index in sound)
     for folder, index in sound:
-        if not index.n_frames:
-            continue
-        with open(folder / layout.FRAMES, "rb") as frames, open(folder / layout.TABLE, "rb") as table:
-            for number, entry in enumerate(index.entries):
-                fault = layout.episode_fault(entry, frames.fileno(), table.fileno(), meta.image_size)
-                if fault:
+        try:
+            for number, entry, whole in _read_episodes(folder, index, meta.schema):
+                if not whole:
                     recent = number >= len(index.entries) - layout.SYNC_EVERY
                     problems.append(
-                        f"{folder}, episode {number} ({KINDS[entry['kind']]}, seed {entry['seed']}): {fault}; "
-                        + (layout.COLLECT_AGAIN if recent else layout.COPY_AGAIN)
+                        f"{folder}, episode {number} ({index.kinds[entry['kind']]}, seed {entry['seed']}): its records "
+                        f"do not match their checksum; {layout.COLLECT_AGAIN if recent else layout.COPY_AGAIN}"
                     )
                 done += 1
                 if progress:
                     progress(done, total)
+        except DataError as error:
+            problems.append(str(error))
     return problems
+
+
+def _read_episodes(folder: Path, index: layout.Index, schema: layout.Schema) -> Iterator[tuple[int, np.void, bool]]:
+    """Number and entry of each episode of a task, and whether its records match their checksum."""
+    with layout.reading(folder), ExitStack() as files:
+        if len(index.entries):
+            handles = {name: os.open(folder / name, os.O_RDONLY) for name in schema.files}
+            for handle in handles.values():
+                files.callback(os.close, handle)
+            for number, entry in enumerate(index.entries):
+                yield number, entry, layout.read_records(entry, handles, schema) is not None
+
+
+def _shared(store: DiskStore, task: Task, by: str) -> str:
+    own = {"task": task.name, "env": task.env, "split": task.split}
+    if by not in own and not any(by in other.attributes for other in store.tasks):
+        known = dict.fromkeys([*own, *(name for other in store.tasks for name in other.attributes)])
+        raise SettingsError(f"rows by {by!r}: no task of {store.root} has it; choose of {', '.join(known)}")
+    return str({**task.attributes, **own}.get(by, "-"))
 
 
 def _cells(summary: Summary) -> list[str]:
@@ -170,12 +196,11 @@ def _cells(summary: Summary) -> list[str]:
     return [*kinds, rate, f"{summary.frames:,}", steps, str(summary.discarded)]
 
 
-def _by_kind(summaries: list[Summary]) -> str:
-    """Successes of episodes of each kind, over all domains."""
+def _by_kind(kinds: tuple[str, ...], summaries: list[Summary]) -> str:
+    """Successes of episodes of each kind, over all rows."""
     episodes = np.sum([summary.episodes for summary in summaries], axis=0)
     successes = np.sum([summary.successes for summary in summaries], axis=0)
-    rows = zip(KINDS, successes, episodes, strict=True)
-    return ", ".join(f"{kind} {of:,} of {n:,}" for kind, of, n in rows if n)
+    return ", ".join(f"{kind} {of:,} of {n:,}" for kind, of, n in zip(kinds, successes, episodes, strict=True))
 
 
 def _counts(counter: Counter[str]) -> str:

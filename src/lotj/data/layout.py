@@ -1,17 +1,18 @@
-"""How a data set of episodes lies on disk, and how its small files are read and checked (NumPy only).
+"""How a data set of episodes lies on disk (format 2), and how its small files are read and checked (NumPy only).
 
 A data set is one folder::
 
-    <root>/meta.json                      format name, version, image size, settings it was collected with
-    <root>/domains/<name>/domain.json     the `Domain`
-    <root>/domains/<name>/frames.u8       raw uint8 images, H * W * 3 bytes each, every frame once
-    <root>/domains/<name>/frames.tbl      one `ROW` per frame
-    <root>/domains/<name>/episodes.jsonl  the index: one line per finished or discarded episode
+    <root>/meta.json                     format name, version, schema, settings it was collected with
+    <root>/tasks/<name>/task.json        the `Task`
+    <root>/tasks/<name>/rows.tbl         one record per frame: action, reward, small observations, notes
+    <root>/tasks/<name>/truth.tbl        one record per frame: what only a simulator knows (where the schema has any)
+    <root>/tasks/<name>/<name>.raw       one record per frame: a large observation, such as images
+    <root>/tasks/<name>/episodes.jsonl   the index: one line per finished or discarded episode
 
-The index decides: an episode exists when its line does. Its frames and rows are written before its line, so whatever
-lies behind the last line (a torn episode, a torn line) is ignored by readers and cut off by the next writer. That holds
-for a kill at any moment. A power cut may besides tear the last `SYNC_EVERY` episodes of a domain, which the system had
-not yet been told to bring to the disk: the next writer compares these with their checksums and drops what is torn.
+The index decides: an episode exists when its line does. Its records are written before its line, so whatever lies
+behind the last line (a torn episode, a torn line) is ignored by readers and cut off by the next writer. That holds for
+a kill at any moment. A power cut may besides tear the last `SYNC_EVERY` episodes of a task, which the system had not
+yet been told to bring to the disk: the next writer compares these with their checksums and drops what is torn.
 """
 
 from __future__ import annotations
@@ -21,42 +22,139 @@ import os
 import re
 import zlib
 from collections import Counter
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from lotj.errors import DataError
-from lotj.experience import ACTION_DIM, KINDS, SCENARIOS, STATE_DIM, Domain
+from lotj.experience import Episode, Task
 from lotj.files import atomic_write, storage_errors
 
 FORMAT = "lotj-episodes"
-VERSION = 1
-META, DOMAINS = "meta.json", "domains"
-DOMAIN, FRAMES, TABLE, INDEX = "domain.json", "frames.u8", "frames.tbl", "episodes.jsonl"
+VERSION = 2
+META, TASKS = "meta.json", "tasks"
+TASK, INDEX, ROWS, TRUTH = "task.json", "episodes.jsonl", "rows.tbl", "truth.tbl"
 
-ROW = np.dtype([("action", "<f4", (ACTION_DIM,)), ("state", "<f4", (STATE_DIM,)), ("success", "u1")])
-"""One frame in `frames.tbl`, packed. The action leads from this frame to the next one and is NaN on the last frame."""
+LARGE = 1024
+"""An observation of at least this size [bytes per frame] has a file of its own, which readers map."""
 
 ENTRY = np.dtype(
-    [("kind", "i1"), ("scenario", "i1"), ("seed", "<i8"), ("first_frame", "<i8"), ("n_frames", "<i4")]
-    + [("terminated", "?"), ("truncated", "?"), ("success", "?"), ("crc", "<u4")]
+    [("kind", "<i4"), ("seed", "<i8"), ("first_frame", "<i8"), ("n_frames", "<i4")]
+    + [("terminated", "?"), ("truncated", "?"), ("crc", "<u4")]
 )
-"""One finished episode of the index. `first_frame` counts within the domain; `success` is that of the last frame."""
+"""One finished episode of the index. `kind` indexes `Index.kinds`; `first_frame` counts within the task."""
 
 SYNC_EVERY = 16
-"""Records (episodes, discards) of a domain after which they are forced down to the disk, as they are at the end."""
+"""Records (episodes, discards) of a task after which they are forced down to the disk, as they are at the end."""
 
 MAX_FRAMES = 2**15
 """Frames that one episode may have, so that its steps are counted in 16 bits."""
 
 AGAIN = "free space and run again; finished episodes are kept"
-COPY_AGAIN = "copy the data set again, or delete this domain's folder and collect it again"
+COPY_AGAIN = "copy the data set again, or delete this task's folder and collect it again"
 COLLECT_AGAIN = "give the same `lotj collect` again, which drops episodes torn by a power cut and records them anew"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_COLUMN = re.compile(r"[a-z0-9_/-]{1,60}")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What each frame of a data set holds.
+
+    Attributes:
+        action: A, number of action axes.
+        observation, notes, truth: name -> dtype of one frame, e.g. ``np.dtype(("u1", (2, 32, 64, 3)))``; in the order
+            of the names.
+
+    Raises:
+        ValueError: no action axis; a name that is no column's, or two that lie in the same place; or
+            values other than numbers and bools.
+    """
+
+    action: int
+    observation: Mapping[str, np.dtype]
+    notes: Mapping[str, np.dtype] = field(default_factory=dict)
+    truth: Mapping[str, np.dtype] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if type(self.action) is not int or self.action < 1:
+            raise ValueError(f"actions of {self.action!r} axes: must be a whole number, at least 1")
+        for group in ("observation", "notes", "truth"):
+            columns = dict(sorted(getattr(self, group).items()))
+            for name, kind in columns.items():
+                if not _COLUMN.fullmatch(name) or name in ("action", "reward") or kind.base.kind not in "biuf":
+                    raise ValueError(f"column {name!r} of {kind}: a name of a-z 0-9 _ / -, numbers or bools")
+                if not kind.itemsize:
+                    raise ValueError(f"column {name!r} of {kind} holds nothing")
+            object.__setattr__(self, group, columns)
+        places = [name.replace("/", "-") for name in self.observation]
+        if len(set(places)) < len(places) or any(name.startswith("notes/") for name in self.observation):
+            raise ValueError(f"observations {sorted(self.observation)}: two in one place")
+
+    @classmethod
+    def of(cls, episode: Episode) -> Self:
+        """The schema of an episode and all others like it."""
+
+        def columns(group: Mapping[str, np.ndarray]) -> dict[str, np.dtype]:
+            return {name: np.dtype((values.dtype, values.shape[1:])) for name, values in sorted(group.items())}
+
+        return cls(episode.action.shape[1], *map(columns, (episode.observation, episode.notes, episode.truth)))
+
+    @cached_property
+    def files(self) -> dict[str, np.dtype]:
+        """Name of each file of records -> dtype of a record, with fields ``action``, ``reward`` and names of columns;
+        those of notes with the prefix ``notes/``."""
+        small = {name: kind for name, kind in self.observation.items() if kind.itemsize < LARGE}
+        rows: list[Any] = [("action", "<f4", (self.action,)), ("reward", "<f4")]
+        rows += [(name, kind.base, kind.shape) for name, kind in small.items()]
+        rows += [(f"notes/{name}", kind.base, kind.shape) for name, kind in self.notes.items()]
+        files = {ROWS: np.dtype(rows)}
+        if self.truth:
+            files[TRUTH] = np.dtype([(name, kind.base, kind.shape) for name, kind in self.truth.items()])
+        for name, kind in self.observation.items():
+            if name not in small:
+                files[name.replace("/", "-") + ".raw"] = np.dtype([(name, kind.base, kind.shape)])
+        return files
+
+    def pack(self, episode: Episode) -> dict[str, np.ndarray]:
+        """Name of each file -> (T+1,) records of an episode of this schema. The last action and reward are NaN."""
+        seen = {**episode.observation, **{f"notes/{name}": values for name, values in episode.notes.items()}}
+        packed = {}
+        for name, kind in self.files.items():
+            packed[name] = records = np.zeros(len(episode) + 1, kind)
+            columns = episode.truth if name == TRUTH else seen  # the same name may be in both
+            for column in kind.names or ():
+                if name == ROWS and column in ("action", "reward"):
+                    records[column][:-1], records[column][-1] = getattr(episode, column), np.nan
+                else:
+                    records[column] = columns[column]
+        return packed
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+
+        def columns(group: Mapping[str, np.dtype]) -> dict[str, Any]:
+            return {name: {"dtype": kind.base.str, "shape": list(kind.shape)} for name, kind in group.items()}
+
+        groups = {name: columns(getattr(self, name)) for name in ("observation", "notes", "truth")}
+        return {"action": self.action, **groups}
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """What `to_json` gave; ValueError, KeyError or TypeError if it is not that."""
+
+        def columns(group: Mapping[str, Any]) -> dict[str, np.dtype]:
+            return {name: np.dtype((np.dtype(c["dtype"]), tuple(c["shape"]))) for name, c in group.items()}
+
+        if not content["observation"]:
+            raise ValueError("nothing is observed")
+        return cls(content["action"], *(columns(content[name]) for name in ("observation", "notes", "truth")))
 
 
 @dataclass(frozen=True)
@@ -64,11 +162,11 @@ class Meta:
     """What `meta.json` says.
 
     Attributes:
-        image_size: height and width of every frame [pixels].
+        schema: of every frame.
         settings: what fixed how the episodes were made; a writer with other settings is refused.
     """
 
-    image_size: int
+    schema: Schema
     settings: dict[str, Any]
 
 
@@ -78,6 +176,7 @@ class Index:
 
     Attributes:
         entries: (E,) of dtype `ENTRY`, in the order of recording.
+        kinds: names of the kinds that `entries` number.
         discarded: reason -> number of episodes thrown away.
         finished: (kind, seed) of every episode, stored or discarded.
         starts: (E,) int64, where the line of each entry begins [bytes].
@@ -86,6 +185,7 @@ class Index:
     """
 
     entries: np.ndarray
+    kinds: tuple[str, ...]
     discarded: Counter[str]
     finished: set[tuple[str, int]]
     starts: np.ndarray
@@ -98,17 +198,28 @@ def storage(path: Path) -> AbstractContextManager[None]:
     return storage_errors(path, AGAIN)
 
 
-def domain_folder(root: Path, name: str) -> Path:
-    """Folder of the domain `name`.
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusal to read at `path`, or below it, into a `DataError`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot read {error.filename or path}: {error.strerror}; check its permissions and the disk"
+        ) from error
+
+
+def task_folder(root: Path, name: str) -> Path:
+    """Folder of the task `name`.
 
     Raises:
         DataError: the name cannot be a folder name.
     """
     if not _NAME.fullmatch(name):
         raise DataError(
-            f"domain name {name!r} cannot be a folder: use 1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit"
+            f"task name {name!r} cannot be a folder: use 1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit"
         )
-    return root / DOMAINS / name
+    return root / TASKS / name
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -122,7 +233,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def meta_content(meta: Meta) -> dict[str, Any]:
     """Content of `meta.json`."""
-    return {"format": FORMAT, "version": VERSION, "image_size": meta.image_size, "settings": meta.settings}
+    return {"format": FORMAT, "version": VERSION, "schema": meta.schema.to_json(), "settings": meta.settings}
 
 
 def read_meta(root: Path) -> Meta:
@@ -136,30 +247,30 @@ def read_meta(root: Path) -> Meta:
         raise DataError(f"no data set at {root}: name the folder of one, or make one with `lotj collect`")
     if not path.is_file():
         raise DataError(f"{root} is not a data set: it has no {META}; name the folder that `lotj collect` wrote")
-    content = _read_object(path)
+    content = read_object(path)
     if content.get("format") != FORMAT:
         raise DataError(f"{path}: format is {content.get('format')!r}, not {FORMAT!r}; name a folder of `lotj collect`")
     if content.get("version") != VERSION:
         raise DataError(
-            f"{path}: version is {content.get('version')!r}, this lotj reads {VERSION}; "
-            "use the lotj that wrote it, or collect again into a new folder"
+            f"{path}: version is {content.get('version')!r}, this lotj reads {VERSION}; `lotj data upgrade` turns 1 "
+            "into 2, for others use the lotj that wrote it"
         )
-    size, settings = content.get("image_size"), content.get("settings")
-    if type(size) is not int or size < 1 or not isinstance(settings, dict):
-        raise DataError(
-            f"{path}: image_size is {size!r} and settings a {type(settings).__name__}; they must be a positive "
-            "whole number and an object; restore the file from a copy"
-        )
-    return Meta(image_size=size, settings=settings)
+    try:
+        schema = Schema.from_json(content["schema"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not the schema of a data set ({error}); restore it from a copy") from error
+    if not isinstance(content.get("settings"), dict):
+        raise DataError(f"{path}: settings are not an object; restore it from a copy")
+    return Meta(schema, content["settings"])
 
 
-def domain_names(root: Path) -> list[str]:
-    """Names of the domains, sorted, without hidden entries and those where a writer was stopped at the very beginning.
+def task_names(root: Path) -> list[str]:
+    """Names of the tasks, sorted, without hidden entries and those where a writer was stopped at the very beginning.
 
     Raises:
-        DataError: `domains/` holds something that is not a domain.
+        DataError: `tasks/` holds something that is not a task.
     """
-    folder = root / DOMAINS
+    folder = root / TASKS
     if not folder.is_dir():
         return []
     names = []
@@ -167,35 +278,36 @@ def domain_names(root: Path) -> list[str]:
         if entry.name.startswith("."):
             continue
         path = Path(entry.path)
-        if (path / DOMAIN).is_file():
+        if (path / TASK).is_file():
             names.append(entry.name)
         elif not entry.is_dir() or not _only_begun(path):
-            raise DataError(f"{path} is not part of a data set: it has no {DOMAIN}; move it elsewhere")
+            raise DataError(f"{path} is not part of a data set: it has no {TASK}; move it elsewhere")
     return names
 
 
-def read_domain(folder: Path) -> Domain:
-    """Reads `domain.json`.
+def read_task(folder: Path) -> Task:
+    """Reads `task.json`.
 
     Raises:
         DataError: missing, unknown or wrongly typed entries, or another name than the folder's.
     """
-    path = folder / DOMAIN
-    content = _read_object(path)
-    expected = {field.name: int if field.name == "seed" else str for field in fields(Domain)}
+    path = folder / TASK
+    content = read_object(path)
+    expected = {"name": str, "env": str, "split": str, "attributes": dict}
     types = {key: type(value) for key, value in content.items()}
     if types != expected:
         wrong = sorted(k for k in expected.keys() | types.keys() if expected.get(k) != types.get(k))
         raise DataError(f"{path}: {', '.join(wrong)} missing, unknown or of the wrong type; restore it from a copy")
-    domain = Domain(**content)
-    if domain.name != folder.name:
-        raise DataError(f"{path}: name is {domain.name!r} but the folder is {folder.name!r}; rename the folder back")
-    return domain
+    if content["name"] != folder.name:
+        raise DataError(
+            f"{path}: name is {content['name']!r} but the folder is {folder.name!r}; rename the folder back"
+        )
+    return Task(**content)
 
 
-def domain_content(domain: Domain) -> dict[str, Any]:
-    """Content of `domain.json`."""
-    return asdict(domain)
+def task_content(task: Task) -> dict[str, Any]:
+    """Content of `task.json`."""
+    return {"name": task.name, "env": task.env, "split": task.split, "attributes": dict(task.attributes)}
 
 
 def read_index(path: Path) -> Index:
@@ -204,15 +316,12 @@ def read_index(path: Path) -> Index:
     Raises:
         DataError: a line before the last that is not a finished or discarded episode.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        data = b""
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check its permissions and the disk") from error
+    with reading(path):
+        data = path.read_bytes() if path.exists() else b""
     lines = data.split(b"\n")
     last = len(lines) - 2  # behind the last newline is nothing, or a torn line
     entries, discarded, finished, starts = [], Counter(), set(), []
+    kinds: dict[str, int] = {}
     n_frames = end = 0
     for number, line in enumerate(lines[:-1]):
         try:
@@ -221,7 +330,8 @@ def read_index(path: Path) -> Index:
             if "discarded" in item:
                 discarded[str(item["discarded"])] += 1
             else:
-                entries.append(_entry(item, len(entries), n_frames))
+                entries.append(_entry(item, kinds.get(name[0], len(kinds)), len(entries), n_frames))
+                kinds.setdefault(name[0], len(kinds))
                 n_frames += item["n_frames"]
                 starts.append(end)
             finished.add(name)
@@ -231,79 +341,99 @@ def read_index(path: Path) -> Index:
             reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise DataError(
                 f"{path}, line {number + 1}: not a record of an episode ({reason}); restore the file from a copy, "
-                "or delete this domain's folder and collect it again"
+                "or delete this task's folder and collect it again"
             ) from error
         end += len(line) + 1
-    return Index(np.array(entries, ENTRY), discarded, finished, np.array(starts, np.int64), n_frames, end)
+    return Index(np.array(entries, ENTRY), tuple(kinds), discarded, finished, np.array(starts, np.int64), n_frames, end)
 
 
-def check_sizes(folder: Path, index: Index, image_size: int, settled: bool = False) -> None:
-    """Checks that the frames and rows that the index speaks of are there.
+def check_sizes(folder: Path, index: Index, schema: Schema, settled: bool = False) -> None:
+    """Checks that the records that the index speaks of are there.
 
     Args:
-        folder: of the domain.
-        index: of the domain.
-        image_size: height and width of the frames [pixels].
+        folder: of the task.
+        index: of the task.
+        schema: of the data set.
         settled: lets the last `SYNC_EVERY` episodes be short: for the writer, which repairs them.
 
     Raises:
-        DataError: `frames.u8` or `frames.tbl` is missing or short.
+        DataError: a file of records is missing or short.
     """
     if index.n_frames == 0:
         return
     n_frames = index.n_frames
     if settled:
         n_frames = int(index.entries["first_frame"][-SYNC_EVERY]) if len(index.entries) > SYNC_EVERY else 0
-    for name, unit in ((FRAMES, image_size * image_size * 3), (TABLE, ROW.itemsize)):
-        path, need = folder / name, n_frames * unit
+    for name, kind in schema.files.items():
+        path, need = folder / name, n_frames * kind.itemsize
         if not path.is_file():
             raise DataError(f"{path} is missing: {index.n_frames} frames need it; {COPY_AGAIN}")
         held = path.stat().st_size
         if held < need:
             raise DataError(
-                f"{path} holds {held} bytes, but {n_frames} frames of {unit} bytes need {need}; "
+                f"{path} holds {held} bytes, but {n_frames} frames of {kind.itemsize} bytes need {need}; "
                 f"{COLLECT_AGAIN}; if that does not help, {COPY_AGAIN}"
             )
 
 
-def payload_crc(frames: np.ndarray, rows: np.ndarray) -> int:
-    """CRC-32 of an episode: the bytes of its uint8 frames, then those of its rows. Both must be contiguous."""
-    return zlib.crc32(rows.view(np.uint8).data, zlib.crc32(frames.reshape(-1).data))
+def payload_crc(records: Sequence[np.ndarray]) -> int:
+    """CRC-32 of an episode: the bytes of its records, file by file. They must be contiguous."""
+    crc = 0
+    for part in records:
+        crc = zlib.crc32(part.view(np.uint8).data, crc)
+    return crc
 
 
-def episode_fault(entry: np.void, frames: int, table: int, image_size: int) -> str:
-    """Reads one episode and says what is wrong with it; empty if nothing is.
+def read_records(entry: np.void, handles: Mapping[str, int], schema: Schema) -> dict[str, np.ndarray] | None:
+    """The records of one episode of an index from the open files, by name; None where they are missing or do not match
+    their checksum."""
+    first, count = int(entry["first_frame"]), int(entry["n_frames"])
+    records = {}
+    for name, kind in schema.files.items():
+        data = os.pread(handles[name], count * kind.itemsize, first * kind.itemsize)
+        if len(data) < count * kind.itemsize:
+            return None
+        records[name] = np.frombuffer(data, kind)
+    return records if payload_crc(list(records.values())) == entry["crc"] else None
 
-    Args:
-        entry: of dtype `ENTRY`.
-        frames: the open `frames.u8`.
-        table: the open `frames.tbl`.
-        image_size: height and width of the frames [pixels].
+
+def check_name(kind: Any, seed: Any) -> None:
+    """Checks kind and seed of an episode.
+
+    Raises:
+        ValueError: the kind is no name, or the seed is negative or too large.
     """
-    first, count, unit = int(entry["first_frame"]), int(entry["n_frames"]), image_size * image_size * 3
-    pixels = os.pread(frames, count * unit, first * unit)
-    rows = os.pread(table, count * ROW.itemsize, first * ROW.itemsize)
-    if len(pixels) < count * unit or len(rows) < count * ROW.itemsize:
-        return "frames or rows are missing"
-    labels = np.frombuffer(rows, ROW)
-    if payload_crc(np.frombuffer(pixels, np.uint8), labels) != entry["crc"]:
-        return "frames or rows do not match their checksum"
-    if bool(labels["success"][-1]) != entry["success"]:
-        return "the index and the last row disagree about success"
-    return ""
+    if type(kind) is not str or not _NAME.fullmatch(kind):
+        raise ValueError(f"kind {kind!r}: 1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed!r}, not a whole number in [0, 2^63)")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        DataError: it cannot be read or holds something else.
+    """
+    with reading(path):
+        text = path.read_bytes()
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); restore it from a copy") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}, not an object; restore it from a copy")
+    return content
 
 
 def _episode_name(item: dict[str, Any]) -> tuple[str, int]:
     """Kind and seed of a line of the index; ValueError, KeyError or TypeError if they are not valid."""
     kind, seed = item["kind"], item["seed"]
-    if kind not in KINDS or item["scenario"] not in SCENARIOS:
-        raise ValueError(f"kind {kind!r}, scenario {item['scenario']!r}: not in {KINDS}, {SCENARIOS}")
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed!r}, not a whole number in [0, 2^63)")
+    check_name(kind, seed)
     return kind, seed
 
 
-def _entry(item: dict[str, Any], number: int, first_frame: int) -> tuple[Any, ...]:
+def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tuple[Any, ...]:
     """One line of the index as a tuple in the order of `ENTRY`; ValueError, KeyError or TypeError if it is not one."""
     if item["id"] != number or item["first_frame"] != first_frame:
         raise ValueError(
@@ -313,35 +443,14 @@ def _entry(item: dict[str, Any], number: int, first_frame: int) -> tuple[Any, ..
         raise ValueError(f"n_frames is {item['n_frames']!r}, not a whole number in [2, {MAX_FRAMES}]")
     if type(item["crc"]) is not int or not 0 <= item["crc"] < 2**32:
         raise ValueError(f"crc is {item['crc']!r}, not a whole number in [0, 2^32)")
-    if not all(type(item[key]) is bool for key in ("terminated", "truncated", "success")):
-        raise ValueError("terminated, truncated and success must be true or false")
-    return (
-        KINDS.index(item["kind"]),
-        SCENARIOS.index(item["scenario"]),
-        item["seed"],
-        first_frame,
-        item["n_frames"],
-        item["terminated"],
-        item["truncated"],
-        item["success"],
-        item["crc"],
-    )
+    ends = item["terminated"], item["truncated"]
+    if not all(type(end) is bool for end in ends):
+        raise ValueError("terminated and truncated must be true or false")
+    return (kind, item["seed"], first_frame, item["n_frames"], *ends, item["crc"])
 
 
 def _only_begun(folder: Path) -> bool:
-    """Whether a writer was stopped in `folder` before it had written `domain.json`: there is nothing to be lost."""
-    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
-    sizes.pop(DOMAIN + ".tmp", None)
-    return sizes.keys() <= {INDEX, FRAMES, TABLE} and not any(sizes.values())
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check its permissions and the disk") from error
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}); restore it from a copy") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds a {type(content).__name__}, not an object; restore it from a copy")
-    return content
+    """Whether a writer was stopped in `folder` before it had written `task.json`: there is nothing to be lost."""
+    entries = [entry for entry in os.scandir(folder) if not entry.name.endswith(".tmp")]
+    ours = all(entry.name == INDEX or entry.name.endswith((".tbl", ".raw")) for entry in entries)
+    return ours and not any(entry.stat().st_size for entry in entries)

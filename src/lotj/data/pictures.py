@@ -8,49 +8,63 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lotj.data.dataset import Dataset
-from lotj.data.layout import storage
+from lotj.data.layout import ROWS, Schema, storage
+from lotj.data.store import DiskStore, Store
 from lotj.errors import DataError, SettingsError
-from lotj.experience import KINDS, SCENARIOS, STATE_NAMES, Domain, is_kind
+from lotj.experience import SUCCESS, Task
 
 _BACKGROUND, _INK = (24, 26, 30), (225, 228, 232)
 _SUCCESS, _PLAIN = (46, 204, 113), (70, 74, 82)
 _BORDER, _GAP, _CAPTION = 3, 4, 22  # pixels
 
 
-def film_strip(dataset: Dataset, episode: int, frames: int = 11, scale: int = 2) -> np.ndarray:
-    """One episode as a row of frames, left to right; frames of true success have a green border.
+def cameras(schema: Schema) -> list[str]:
+    """Names of the observations that are pictures: (V, H, W, 3) uint8 of V views."""
+    kinds = schema.observation.items()
+    return [name for name, kind in kinds if kind.base == np.uint8 and len(kind.shape) == 4 and kind.shape[-1] == 3]
+
+
+def film_strip(store: Store, episode: int, frames: int = 8, scale: int = 2) -> np.ndarray:
+    """One episode as a row of frames, left to right, the views of each side by side; frames of success have a green
+    border.
 
     Args:
-        dataset: where it is from.
-        episode: its number in `dataset.episodes`.
+        store: where it is from.
+        episode: its number in `store.episodes`.
         frames: at most so many, evenly spaced, the first and the last among them.
         scale: each pixel becomes scale x scale.
 
     Returns:
-        (h, w, 3) uint8, h = H * scale + 6, w = frames shown * (H * scale + 10) - 4 pixels.
+        (h, w, 3) uint8, h = H * scale + 6, w = frames shown * (V * W * scale + 10) - 4 pixels, V views of H x W pixels.
+
+    Raises:
+        DataError: nothing that is observed is a picture.
     """
-    entry = dataset.episodes[episode]
+    names = cameras(store.schema)
+    if not names:
+        raise DataError(f"no pictures among the observations {', '.join(store.schema.observation)}: nothing to show")
+    entry = store.episodes[episode]
     shown = min(frames, int(entry["n_frames"]))
-    steps = np.linspace(0, entry["n_frames"] - 1, shown).round().astype(int)
-    index = entry["first_frame"] + steps
-    side = dataset.image_size * scale + 2 * _BORDER
-    strip = np.full((side, shown * (side + _GAP) - _GAP, 3), _BACKGROUND, np.uint8)
-    for place, (image, success) in enumerate(zip(dataset.images(index), dataset.frame_success[index], strict=True)):
-        cell = strip[:, place * (side + _GAP) : place * (side + _GAP) + side]
+    index = entry["first_frame"] + np.linspace(0, entry["n_frames"] - 1, shown).round().astype(int)
+    views = store.observe(index, names[:1])[names[0]].repeat(scale, axis=2).repeat(scale, axis=3)
+    images = np.concatenate(list(views.swapaxes(0, 1)), axis=2)
+    height, width = images.shape[1] + 2 * _BORDER, images.shape[2] + 2 * _BORDER
+    strip = np.full((height, shown * (width + _GAP) - _GAP, 3), _BACKGROUND, np.uint8)
+    for place, (image, success) in enumerate(zip(images, store.success[index], strict=True)):
+        cell = strip[:, place * (width + _GAP) : place * (width + _GAP) + width]
         cell[:] = _SUCCESS if success else _PLAIN
-        cell[_BORDER:-_BORDER, _BORDER:-_BORDER] = image.repeat(scale, axis=0).repeat(scale, axis=1)
+        cell[_BORDER:-_BORDER, _BORDER:-_BORDER] = image
     return strip
 
 
-def sheet(dataset: Dataset, episodes: Sequence[int], frames: int = 11, scale: int = 2) -> np.ndarray:
+def sheet(store: Store, episodes: Sequence[int], frames: int = 8, scale: int = 2) -> np.ndarray:
     """Film strips of several episodes below each other, each with a caption.
 
     Returns:
         (h, w, 3) uint8.
     """
-    strips = [film_strip(dataset, episode, frames, scale) for episode in episodes]
-    captions = [caption(dataset, episode) for episode in episodes]
+    strips = [film_strip(store, episode, frames, scale) for episode in episodes]
+    captions = [caption(store, episode) for episode in episodes]
     font = ImageFont.load_default(13)
     width = max([strip.shape[1] for strip in strips] + [int(font.getlength(text)) for text in captions]) + 2 * _GAP
     height = sum(strip.shape[0] + _CAPTION + 2 * _GAP for strip in strips) + _GAP
@@ -63,58 +77,65 @@ def sheet(dataset: Dataset, episodes: Sequence[int], frames: int = 11, scale: in
     return np.asarray(picture)
 
 
-def caption(dataset: Dataset, episode: int) -> str:
-    """One line: domain, kind, scenario, seed, steps, how it ended, deepest plug position."""
-    entry = dataset.episodes[episode]
-    end = "success" if entry["success"] else "time limit" if entry["truncated"] else "no success"
-    return (
-        f"{dataset.domains[entry['domain']].name} | {KINDS[entry['kind']]} | {SCENARIOS[entry['scenario']]} | "
-        f"seed {entry['seed']} | {entry['n_frames'] - 1} steps | {end} | {entry['min_z'] * 1e3:.1f} mm from seated"
-    )
+def caption(store: Store, episode: int) -> str:
+    """One line: task, kind, seed, notes that hold at its start, steps, and how it ended."""
+    entry, notes = store.episodes[episode], store.schema.notes.items()
+    flags = [name for name, kind in notes if kind == np.dtype(bool) and name != SUCCESS]
+    success = store.success[entry["first_frame"] + entry["n_frames"] - 1]
+    parts = [
+        store.tasks[entry["task"]].name,
+        store.kinds[entry["kind"]],
+        f"seed {entry['seed']}",
+        *(name for name in flags if store.column(f"notes/{name}")[entry["first_frame"]]),
+        f"{entry['n_frames'] - 1} steps",
+        "success" if success else "time limit" if entry["truncated"] else "no success",
+    ]
+    return " | ".join(parts)
 
 
 def contact_sheet(
     root: Path,
     generator: np.random.Generator,
     rows: int = 12,
-    frames: int = 11,
+    frames: int = 8,
     scale: int = 2,
-    domains: Callable[[Domain], bool] | None = None,
-    kinds: Sequence[str] = KINDS,
+    tasks: Callable[[Task], bool] | None = None,
+    kinds: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Film strips of randomly chosen episodes, of as many domains and kinds as the rows allow.
+    """Film strips of randomly chosen episodes, of as many tasks and kinds as the rows allow.
 
     Args:
         root: folder of the data set.
         generator: draws the episodes.
-        rows: number of episodes.
+        rows: number of episodes, at least 1.
         frames: most frames a row.
         scale: each pixel becomes scale x scale.
-        domains: which domains to take; all by default.
-        kinds: which kinds to take, of `KINDS`.
+        tasks: which tasks to take; all by default.
+        kinds: which kinds to take; all by default.
 
     Returns:
         (h, w, 3) uint8.
 
     Raises:
-        DataError: see `Dataset.open`; or no episode of these kinds.
+        DataError: see `DiskStore.open`; or no episode of these kinds, or no pictures.
     """
-    dataset = Dataset.open(root, domains)
-    chosen = choose(dataset, rows, generator, kinds)
+    store = DiskStore.open(root, tasks)
+    chosen = choose(store, rows, generator, kinds)
     if not len(chosen):
-        raise DataError(f"{root} holds no episode of kind {', '.join(kinds)}: choose others of {', '.join(KINDS)}")
-    return sheet(dataset, chosen.tolist(), frames, scale)
+        wanted = ", ".join(kinds or ())
+        raise DataError(f"{root} holds no episode of kind {wanted}: choose others of {', '.join(store.kinds)}")
+    return sheet(store, chosen.tolist(), frames, scale)
 
 
-def choose(dataset: Dataset, count: int, generator: np.random.Generator, kinds: Sequence[str] = KINDS) -> np.ndarray:
-    """Draws up to `count` episodes: first one of each (domain, kind), then a second of each, and so on.
+def choose(store: Store, count: int, generator: np.random.Generator, kinds: Sequence[str] | None = None) -> np.ndarray:
+    """Draws up to `count` episodes: first one of each (task, kind), then a second of each, and so on.
 
     Returns:
         (at most count,) int, sorted numbers of episodes.
     """
-    table = dataset.episodes
-    order = generator.permutation(np.flatnonzero(is_kind(table["kind"], kinds)))
-    group = table["domain"][order].astype(int) * len(KINDS) + table["kind"][order]
+    table = store.episodes
+    order = generator.permutation(np.flatnonzero(store.of_kind(store.kinds if kinds is None else kinds)))
+    group = table["task"][order].astype(int) * len(store.kinds) + table["kind"][order]
     by_group = np.argsort(group, kind="stable")
     _, first = np.unique(group[by_group], return_index=True)
     turn = np.empty(len(order), int)  # how many of its group were drawn before
@@ -133,17 +154,18 @@ def save_png(image: np.ndarray, path: Path) -> None:
         Image.fromarray(image).save(path, format="PNG")
 
 
-def record_rerun(dataset: Dataset, episodes: Sequence[int], path: Path) -> None:
-    """Writes episodes as a recording (.rrd) that ``rerun <path>`` plays: image, action, state and success by step.
+def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
+    """Writes episodes as a recording (.rrd) that ``rerun <path>`` plays: by step, what each camera saw, and the numbers
+    of the other observations, actions, rewards and notes.
 
     Args:
-        dataset: where they are from.
-        episodes: numbers in `dataset.episodes`.
+        store: where they are from.
+        episodes: numbers in `store.episodes`.
         path: file to write.
 
     Raises:
         SettingsError: rerun-sdk is not installed.
-        StorageError: the folder cannot be made.
+        StorageError: the file cannot be made.
     """
     try:
         import rerun  # an extra, and a second to import: only who asks for it pays
@@ -154,20 +176,24 @@ def record_rerun(dataset: Dataset, episodes: Sequence[int], path: Path) -> None:
 
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        open(path, "wb").close()  # rerun itself fails with a traceback where it cannot
     recording = rerun.RecordingStream("lotj")
     recording.save(path)
+    pictures, small = cameras(store.schema), store.schema.files[ROWS].names or ()
     for episode in episodes:
-        entry = dataset.episodes[episode]
-        name = f"{dataset.domains[entry['domain']].name}/{KINDS[entry['kind']]}-{entry['seed']}"
+        entry = store.episodes[episode]
+        name = f"{store.tasks[entry['task']].name}/{store.kinds[entry['kind']]}-{entry['seed']}"
         index = np.arange(entry["first_frame"], entry["first_frame"] + entry["n_frames"])
-        for step, (frame, image) in enumerate(zip(index, dataset.images(index), strict=True)):
+        seen = store.observe(index, pictures)
+        numbers = {column: store.column(column)[index] for column in small}
+        for step in range(len(index)):
             recording.set_time("step", sequence=step)
-            recording.log(f"{name}/image", rerun.Image(image))
-            recording.log(f"{name}/success", rerun.Scalars(float(dataset.frame_success[frame])))
-            for column, value in zip(STATE_NAMES, dataset.frame_state[frame], strict=True):
-                recording.log(f"{name}/state/{column}", rerun.Scalars(float(value)))
-            if step < len(index) - 1:
-                for axis, value in zip("xyz", dataset.frame_action[frame], strict=True):
-                    recording.log(f"{name}/action/{axis}", rerun.Scalars(float(value)))
+            for camera, values in seen.items():
+                for view, image in enumerate(values[step]):
+                    recording.log(f"{name}/{camera}/{view}", rerun.Image(image))
+            for column, values in numbers.items():
+                for axis, value in enumerate(values[step].reshape(-1).tolist()):
+                    if not np.isnan(value):  # an episode's last frame leads to no action
+                        recording.log(f"{name}/{column}/{axis}", rerun.Scalars(float(value)))
     recording.flush()
     recording.disconnect()

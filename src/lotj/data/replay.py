@@ -1,395 +1,240 @@
-"""Replay for practice: the online buffer, the offline side, and the mixed batch of LOTJ section V-C (NumPy only).
+"""Batches for learning, drawn from stores of episodes in set shares (NumPy only).
 
-The paper keeps online and offline transitions in *separate* buffers, so that the share of online data in a batch is a
-setting and does not start at nothing: 25 % online without augmentation, 75 % offline with augmentation.
-
-With frozen convolutions an observation is not an image but the features the convolutions made of it (a mapping
-name -> vector, float16). The agent makes and reads them; here they are only stored and gathered.
+Transitions are drawn together with the episode that they are from, so that what is drawn can be relabelled: by
+hindsight, by a proposed goal, by a judge's later verdict.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from lotj.data.dataset import Dataset
-from lotj.experience import ACTION_DIM, Batch
-
-PRACTISED = -1
-"""`Batch.domain` of the transitions of the domain being practised: these are the ones that are not augmented."""
-
-Observation = np.ndarray | dict[str, np.ndarray]
+from lotj.data.store import Store
+from lotj.errors import DataError, SettingsError
+from lotj.experience import PRACTISED, Batch
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One practice trial of T steps, T+1 frames, labelled by the reward model alone.
+class Segment:
+    """B transitions of a store and the episodes that they are from; what a relabelling reads and changes.
 
     Attributes:
-        number: counts from 1.
-        frames: (T+1, H, W, 3) uint8. Kept so that the trial can be labelled again or looked at.
-        features: name -> (T+1, ...) float16, the frozen convolutions' features of `frames`; empty when images are used.
-        actions: (T, 3) float32 in [-1, 1].
-        scores: (T,) float32, the reward model's probability for frames 1 to T.
-        rewards: (T,) float32, 1 where the prediction counted as success, else 0.
-        terminated: the trial ended because the prediction said success, were it in the wrong place, or because the plug
-            was lost.
-        truncated: the trial ended by its step limit (the last state still bootstraps).
+        store: where they are from.
+        frame: (B,) int64, the frame at which each begins; the step leads to ``frame + 1``.
+        last: (B,) int64, last frame of its episode.
+        batch: what is learnt from, so far.
     """
 
-    number: int
-    frames: np.ndarray
-    features: dict[str, np.ndarray]
-    actions: np.ndarray
-    scores: np.ndarray
-    rewards: np.ndarray
-    terminated: bool
-    truncated: bool
-
-    def __len__(self) -> int:
-        """Number of steps T."""
-        return len(self.actions)
-
-    @property
-    def lost(self) -> bool:
-        """Whether its last step was an end without reward: the plug dislodged, or seated in the wrong place."""
-        return self.terminated and not self.rewards.any()
-
-
-def first_success(scores: np.ndarray, threshold: float, hold_frames: int = 1) -> int:
-    """The step at which a trial was a success by the reward model's word.
-
-    Args:
-        scores: (T,) of the frames after each step.
-        threshold: score from which a frame counts.
-        hold_frames: how many frames in a row must count.
-
-    Returns:
-        Index of the last of the first `hold_frames` in a row that count; T if there are none.
-    """
-    held = 0
-    for step, counts in enumerate(scores >= threshold):
-        held = held + 1 if counts else 0
-        if held >= hold_frames:
-            return step
-    return len(scores)
-
-
-class TransitionSource(Protocol):
-    """Anything that a mixed batch can draw transitions from."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """`count` transitions, drawn evenly with replacement."""
-        ...
-
-
-class _Rows:
-    """An array that grows at its end at constant cost per row (the room doubles when it is used up)."""
-
-    def __init__(self) -> None:
-        self._room: np.ndarray | None = None
-        self._count = 0
-
-    def append(self, rows: np.ndarray) -> None:
-        needed = self._count + len(rows)
-        if self._room is None or needed > len(self._room):
-            room = np.empty((max(2 * needed, 1024), *rows.shape[1:]), rows.dtype)
-            if self._room is not None:
-                room[: self._count] = self._room[: self._count]
-            self._room = room
-        self._room[self._count : needed] = rows
-        self._count = needed
-
-    def replace(self, rows: np.ndarray) -> None:
-        """Overwrites all rows with as many others."""
-        if self._room is not None:
-            self._room[: self._count] = rows
-
-    def take(self, index: np.ndarray) -> np.ndarray:
-        if self._room is None:
-            raise IndexError("take from rows that hold nothing")
-        return self._room[index]
-
-
-class OnlineBuffer:
-    """Transitions of the finished practice trials. A trial enters whole, at its end, or never.
-
-    Args:
-        keep_images: hold frames instead of features, for an agent whose convolutions go on learning.
-        imitate_successes: the policy is to learn from trials that ended in success alone.
-    """
-
-    def __init__(self, keep_images: bool, imitate_successes: bool = False) -> None:
-        self._keep_images = keep_images
-        self._imitate_successes = imitate_successes
-        self._observations: dict[str, _Rows] = {}
-        self._frame = _Rows()
-        self._action = _Rows()
-        self._outcome = _Rows()
-        self._numbers: list[int] = []
-        self._denied: frozenset[int] = frozenset()  # numbers of trials whose success was denied afterwards
-        self._scores: list[np.ndarray] = []
-        self._way_in: list[bool] = []  # of each, whether it is no trial of its own but a way in seen after the last one
-        self._ended: list[bool] = []  # of each trial, whether it ended in success
-        self._lost: list[bool] = []  # of each trial, whether it ended without reward
-        self._won = np.zeros(0, bool)  # of each transition, whether its trial ended in success
-        self._drawn = np.zeros(0, np.int64)  # transitions that may be drawn
-        self._frames = 0
-        self._transitions = 0
-        self.trials = 0
-
-    def __len__(self) -> int:
-        """Number of transitions that may be drawn."""
-        return len(self._drawn)
-
-    @property
-    def successes(self) -> int:
-        """How many trials ended in success when they were made, but for those denied since."""
-        trials = zip(self._numbers, self._ended, self._way_in, strict=True)
-        return sum(ended and not way_in and number not in self._denied for number, ended, way_in in trials)
-
-    def append(self, trial: Trial, way_in: bool = False) -> None:
-        """Adds a finished trial.
-
-        Args:
-            trial: to add.
-            way_in: it is no trial of its own but a way in that was seen after the success of the last trial added, and
-                counts as long as that success does.
-
-        Raises:
-            ValueError: its arrays disagree in length, or its observations have other names than those held.
-        """
-        steps = len(trial)
-        rows = {"image": trial.frames} if self._keep_images else trial.features
-        lengths = {len(values) for values in rows.values()}
-        if not steps or lengths != {steps + 1} or {len(trial.scores), len(trial.rewards)} != {steps}:
-            raise ValueError(f"trial {trial.number}: {steps} actions do not fit {sorted(lengths)} observations")
-        if self._observations and set(rows) != set(self._observations):
-            raise ValueError(f"observations {sorted(rows)} where {sorted(self._observations)} are held")
-        for name, values in rows.items():
-            self._observations.setdefault(name, _Rows()).append(values)
-        self._frame.append(self._frames + np.arange(steps))
-        self._action.append(trial.actions.reshape(steps, ACTION_DIM).astype(np.float32))
-        last = np.arange(steps) == steps - 1
-        outcome = np.stack([trial.rewards, last & trial.terminated, last & trial.truncated], axis=1)
-        self._outcome.append(outcome.astype(np.float32))
-        self._way_in.append(way_in)
-        self._numbers.append(trial.number)
-        self._scores.append(trial.scores)
-        self._ended.append(trial.terminated and not trial.lost)
-        self._lost.append(trial.lost)
-        self._won = np.append(self._won, np.full(steps, way_in or bool(trial.rewards.max() > 0)))
-        self._drawn = np.append(self._drawn, self._transitions + np.arange(steps))
-        self._frames += steps + 1
-        self._transitions += steps
-        self.trials += not way_in
-
-    def relabel(
-        self, threshold: float, hold_frames: int, ended_only: bool = False, denied: frozenset[int] = frozenset()
-    ) -> None:
-        """Judge all trials anew by their scores: reward and end at the first success, and nothing after it is drawn.
-        What was lost stays the end that it was, and so does what was found to be a success by more than its score.
-
-        Args:
-            threshold, hold_frames: see `first_success`.
-            ended_only: a trial that did not end in success when it was made is none now, and one that did ends where it
-                ended or is none.
-            denied: numbers of trials that are none, whatever their scores: their end is one without reward.
-        """
-        self._denied = denied
-        outcome = np.zeros((self._transitions, 3), np.float32)
-        drawn, start, won = [], 0, False
-        trials = zip(self._numbers, self._scores, self._way_in, self._ended, self._lost, strict=True)
-        for number, scores, way_in, ended, lost in trials:
-            steps = len(scores)
-            if way_in:  # it counts as long as the trial before it is won, and ends as it ended
-                self._won[start : start + steps] = won
-                outcome[start + steps - 1] = [1.0, 1.0, 0.0] if ended else [0.0, 0.0, 1.0]
-                drawn.append(np.arange(start, start + steps * won))
-                start += steps
-                continue
-            lost = lost or number in denied
-            judged = not lost and (ended or not ended_only)
-            success = first_success(scores, threshold, hold_frames) if judged else steps
-            won = success < steps
-            last = start + (success if won and not ended_only else steps - 1)
-            self._won[start : start + steps] = won
-            outcome[last] = [1.0, 1.0, 0.0] if won else [0.0, lost, not lost]
-            drawn.append(np.arange(start, last + 1))
-            start += steps
-        self._outcome.replace(outcome)
-        self._drawn = np.concatenate([np.zeros(0, np.int64), *drawn])
-
-    def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """`count` transitions of the practised domain, drawn evenly with replacement."""
-        index = self._drawn[rng.integers(len(self._drawn), size=count)]
-        frame, outcome = self._frame.take(index), self._outcome.take(index)
-        return Batch(
-            observation=self._observe(frame),
-            action=self._action.take(index),
-            reward=outcome[:, 0],
-            terminated=outcome[:, 1] > 0,
-            truncated=outcome[:, 2] > 0,
-            next_observation=self._observe(frame + 1),
-            domain=np.full(count, PRACTISED, np.int64),
-            policy=self._won[index] if self._imitate_successes else None,
-        )
-
-    def _observe(self, frame: np.ndarray) -> Observation:
-        if self._keep_images:
-            return self._observations["image"].take(frame)
-        return {name: rows.take(frame) for name, rows in self._observations.items()}
-
-
-@dataclass(frozen=True)
-class OfflineFeatures:
-    """Frozen-convolution features of M offline transitions, K augmented views of each of their U frames.
-
-    Attributes:
-        features: name -> (U, K, ...) float16.
-        frame: (M,) row of the frame before the step; `next_frame`: (M,) row of the frame after it.
-        action, reward, terminated, truncated, domain: as in `Batch`, M rows each.
-    """
-
-    features: dict[str, np.ndarray]
+    store: Store
     frame: np.ndarray
-    next_frame: np.ndarray
-    action: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    domain: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of transitions M."""
-        return len(self.action)
-
-    def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """`count` transitions, drawn evenly; the view of each frame is drawn anew, for both frames on their own."""
-        index = rng.integers(len(self), size=count)
-        return Batch(
-            observation=self._observe(self.frame[index], rng),
-            action=self.action[index],
-            reward=self.reward[index],
-            terminated=self.terminated[index],
-            truncated=self.truncated[index],
-            next_observation=self._observe(self.next_frame[index], rng),
-            domain=self.domain[index],
-        )
-
-    def _observe(self, frame: np.ndarray, rng: np.random.Generator) -> Observation:
-        views = next(iter(self.features.values())).shape[1]
-        view = rng.integers(views, size=len(frame))
-        return {name: values[frame, view] for name, values in self.features.items()}
+    last: np.ndarray
+    batch: Batch
 
 
-class OfflineImages:
-    """Offline transitions as raw images, read from the data set's memory maps when they are drawn.
+Relabel = Callable[[Segment, np.random.Generator], Batch]
+"""Makes another batch of a segment's. It changes nothing in place."""
+
+
+@dataclass
+class Source:
+    """Transitions of one store, and what share of each batch they make.
+
+    Attributes:
+        store: holds them.
+        share: of a batch, in [0, 1]; the shares of all sources of a replay add up to 1.
+        rows: (M,) int64, the frames at which the transitions begin; all by default, those that come later included.
+        columns: name -> (F, ...) or a single value, in place of what the store says of ``reward`` and ``terminated``,
+            and whatever else an agent asks for.
+        practised: it is of the task being practised, not of prior data.
+        relabel: what is done to the transitions drawn, in this order.
+    """
+
+    store: Store
+    share: float = 1.0
+    rows: np.ndarray | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    practised: bool = False
+    relabel: Sequence[Relabel] = ()
+
+
+class Replay:
+    """Draws batches from several sources, evenly and with replacement within each.
+
+    How many rows a source gives is its share of the batch, rounded up or down at random so that it is exact in
+    expectation. Rows come in the order of the sources.
 
     Args:
-        dataset: an open data set.
+        sources: where from. Sources without a transition are passed over, and the others take their share.
+        size: B, rows of a batch.
+        columns: what the agent asks for besides, from the sources' columns, notes or truth.
+        truth: those of `columns` that may be taken from what only a simulator knows. Practice has none.
+        observation: names of what is observed; default: all that the sources' stores hold, which must be the same.
 
     Raises:
-        DataError: the data set holds no transition.
+        SettingsError: shares that do not add up to 1.
+        DataError: a column or observation that a source does not have.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._transitions = dataset.transitions()
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        size: int,
+        columns: Collection[str] = (),
+        truth: Collection[str] = (),
+        observation: Collection[str] | None = None,
+    ) -> None:
+        shares = [source.share for source in sources]
+        if size < 1 or not shares or min(shares) < 0 or not abs(sum(shares) - 1.0) <= 1e-9:
+            raise SettingsError(
+                f"replay of {size} rows from shares {shares}: at least 1 row, and shares that add up to 1"
+            )
+        self.sources, self.size = sources, size
+        self._columns, self._truth = tuple(columns), frozenset(truth)
+        self._observation = None if observation is None else tuple(observation)
+        self._cache: dict[int, tuple[tuple[int, np.ndarray | None], _Rows]] = {}
+        for number in range(len(sources)):
+            self._rows(number)
 
-    def __len__(self) -> int:
-        """Number of transitions."""
-        return len(self._transitions)
+    def sample(self, rng: np.random.Generator) -> Batch:
+        """One batch.
 
-    def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """`count` transitions, drawn evenly with replacement."""
-        index = rng.integers(len(self), size=count)
-        held = self._transitions
-        return Batch(
-            observation=self._dataset.images(held.frame[index]),
-            action=held.action[index],
-            reward=held.reward[index],
-            terminated=held.terminated[index],
-            truncated=held.truncated[index],
-            next_observation=self._dataset.images(held.frame[index] + 1),
-            domain=held.domain[index],
+        Raises:
+            DataError: no source holds a transition; or, where a store has grown, see above.
+        """
+        rows = [self._rows(number) for number in range(len(self.sources))]
+        live = [n for n, source in enumerate(self.sources) if source.share and len(rows[n].starts)]
+        if not live:
+            held = sum(len(source.store) for source in self.sources)
+            raise DataError(f"nothing to learn from: none of {held} episodes has a step that starts before success")
+        shares = np.array([self.sources[n].share for n in live])
+        edges = np.floor(np.cumsum(shares / shares.sum()) * self.size + rng.random()).astype(int)
+        edges[-1] = self.size
+        counts = np.diff(edges, prepend=0).tolist()
+        return join([self._draw(n, rows[n], count, rng) for n, count in zip(live, counts, strict=True) if count])
+
+    def _rows(self, number: int) -> _Rows:
+        """What may be drawn of a source; made anew where its store has grown or its rows are others."""
+        source = self.sources[number]
+        held = len(source.store), source.rows
+        known = self._cache.get(number)
+        if known is None or known[0][0] != held[0] or known[0][1] is not held[1]:
+            if held[0]:
+                self._check(source)
+            known = self._cache[number] = held, _Rows.of(source)
+        return known[1]
+
+    def _check(self, source: Source) -> None:
+        """Whether a source has all that is asked for."""
+        schema = source.store.schema
+        if self._observation is None:
+            self._observation = tuple(schema.observation)
+        lacking = [f"observation {name!r}" for name in self._observation if name not in schema.observation]
+        true = self._truth & schema.truth.keys()
+        lacking += [repr(n) for n in self._columns if n not in {*source.columns, *schema.notes, *true}]
+        if lacking:
+            known = ", ".join([*schema.observation, *source.columns, *schema.notes])
+            raise DataError(f"nothing to learn {lacking[0]} from: a source has {known} alone; ask for these, or add it")
+
+    def _draw(self, number: int, rows: _Rows, count: int, rng: np.random.Generator) -> Batch:
+        source = self.sources[number]
+        store = source.store
+        frame = rows.starts[rng.integers(len(rows.starts), size=count)]
+        both = store.observe(np.concatenate([frame, frame + 1]), self._observation)
+        batch = Batch(
+            observation={name: values[:count] for name, values in both.items()},
+            action=store.column("action")[frame],
+            reward=_taken(source.columns, "reward", frame, lambda: store.column("reward")[frame]).astype(np.float32),
+            terminated=_taken(source.columns, "terminated", frame, lambda: rows.terminated[frame]).astype(bool),
+            next_observation={name: values[count:] for name, values in both.items()},
+            task=np.full(count, PRACTISED, np.int64) if source.practised else rows.task[frame],
+            columns={
+                name: _taken(source.columns, name, frame, lambda n=name: self._known(store, n, frame))
+                for name in self._columns
+            },
         )
+        for relabel in source.relabel:
+            batch = relabel(Segment(store, frame, rows.last[frame], batch), rng)
+        return batch
+
+    def _known(self, store: Store, name: str, frame: np.ndarray) -> np.ndarray:
+        if name in self._truth and name in store.schema.truth:
+            return store.truth(name)[frame]
+        return store.column(f"notes/{name}")[frame]
 
 
 @dataclass(frozen=True)
-class MixedReplay:
-    """Batches of online and offline transitions in a set proportion (LOTJ section V-C).
+class _Rows:
+    """What a source's store says of each frame, kept until the store has grown."""
 
-    The number of online rows in a batch is ``batch_size * online_fraction``; where that is not whole, it is rounded
-    up with the probability of its fractional part, so the share is exact in expectation and off by less than one row
-    in any batch. Online rows come first.
+    starts: np.ndarray
+    terminated: np.ndarray
+    task: np.ndarray
+    last: np.ndarray
 
-    Attributes:
-        batch_size: rows of a batch.
-        online_fraction: share of online rows, in [0, 1].
-    """
-
-    online: TransitionSource
-    offline: TransitionSource
-    batch_size: int
-    online_fraction: float
-
-    def sample(self, rng: np.random.Generator) -> Batch:
-        """One batch."""
-        wanted = self.batch_size * self.online_fraction
-        count = int(wanted) + int(rng.random() < wanted % 1)
-        parts = [(self.online, count), (self.offline, self.batch_size - count)]
-        return _join([source.sample(rows, rng) for source, rows in parts if rows])
+    @classmethod
+    def of(cls, source: Source) -> _Rows:
+        store = source.store
+        if not len(store):
+            none = np.zeros(0, np.int64)
+            return cls(none, none.astype(bool), none, none)
+        starts = store.starts() if source.rows is None else source.rows
+        return cls(starts, store.terminated(), store.frame_task, store.of_frames(store.last_frames))
 
 
-def _join(batches: list[Batch]) -> Batch:
-    """One batch of several, without positions: what practice learns from has none."""
+def _taken(columns: Mapping[str, Any], name: str, frame: np.ndarray, otherwise: Callable[[], np.ndarray]) -> np.ndarray:
+    """(B, ...) of a source's own column, or else of what its store says."""
+    if name not in columns:
+        return otherwise()
+    values = np.asarray(columns[name])
+    return values[frame] if values.ndim else np.full(len(frame), values)
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """One batch of several with the same names, in their order."""
     if len(batches) == 1:
         return batches[0]
-    fields = {name: [getattr(batch, name) for batch in batches] for name in Batch.__dataclass_fields__}
-    del fields["position"]
-    if any(rows is not None for rows in fields["policy"]):
-        fields["policy"] = [np.ones(len(b), bool) if b.policy is None else b.policy for b in batches]
-    else:
-        del fields["policy"]
-    return Batch(**{name: _join_values(values) for name, values in fields.items()})
+
+    def joined(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], Mapping):
+            return {name: np.concatenate([value[name] for value in values]) for name in values[0]}
+        return np.concatenate(values)
+
+    return Batch(**{name: joined([getattr(batch, name) for batch in batches]) for name in Batch.__dataclass_fields__})
 
 
-def _join_values(values: list[Any]) -> Any:
-    if isinstance(values[0], dict):
-        return {name: np.concatenate([value[name] for value in values]) for name in values[0]}
-    return np.concatenate(values)
-
-
-def choose_transitions(
-    domain: np.ndarray, reward: np.ndarray, count: int, success_share: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Draws a subset of transitions, balanced over domains, with a set share of successes.
+def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: float = 0.8) -> Relabel:
+    """Hindsight relabelling, strategy *future* (Andrychowicz et al. 2017): the goal becomes what was achieved later in
+    the same episode. The reward of every transition follows from its goal, whatever the environment paid: one that pays
+    a success once would say of the same state that it is worth 1 and nothing. The observation must hold ``goal`` and
+    ``achieved_goal``.
 
     Args:
-        domain: (M,) domain of each transition.
-        reward: (M,) 1 for success, else 0.
-        count: how many to draw; every domain gives the same number (one with too few gives all it has).
-        success_share: share of each domain's draw that leads to success, as far as it has them.
-        rng: source of randomness.
+        reward: (B, G) achieved goals after the step and (B, G) goals -> (B,) reward, above 0 where the goal is reached,
+            which ends the task.
+        share: of the transitions that get another goal; the paper's 4 of 5.
 
-    Returns:
-        Sorted indices into the M transitions, at most `count`.
+    Raises:
+        SettingsError: a share outside [0, 1].
     """
-    chosen = []
-    domains = np.unique(domain)
-    quotas = np.full(len(domains), count // len(domains))
-    quotas[rng.permutation(len(domains))[: count % len(domains)]] += 1
-    for name, quota in zip(domains, quotas, strict=True):
-        mine = domain == name
-        success = rng.permutation(np.flatnonzero(mine & (reward > 0)))
-        other = rng.permutation(np.flatnonzero(mine & (reward <= 0)))
-        successes = min(len(success), round(quota * success_share))
-        others = min(len(other), quota - successes)
-        successes = min(len(success), quota - others)
-        chosen += [success[:successes], other[:others]]
-    return np.sort(np.concatenate(chosen))
+    if not 0 <= share <= 1:
+        raise SettingsError(f"hindsight share {share}: must be in [0, 1]")
+
+    def relabel(segment: Segment, rng: np.random.Generator) -> Batch:
+        batch, count = segment.batch, len(segment.frame)
+        later = segment.frame + 1 + rng.integers(segment.last - segment.frame)
+        achieved = segment.store.observe(later, ["achieved_goal"])["achieved_goal"]
+        chosen = rng.random(count) < share
+        goal = np.where(chosen[:, None], achieved, batch.observation["goal"])
+        gained = np.asarray(reward(batch.next_observation["achieved_goal"], goal), np.float32)
+        return replace(
+            batch,
+            observation={**batch.observation, "goal": goal},
+            next_observation={**batch.next_observation, "goal": goal},
+            reward=gained,
+            terminated=(gained > 0) | batch.terminated,
+        )
+
+    return relabel

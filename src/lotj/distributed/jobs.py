@@ -27,7 +27,8 @@ class Job:
         arguments: what JSON can hold; they are kept beside the result, and a result of others is not taken for this
             job's.
         needs: names of jobs of the same list whose results must be there first.
-        machine: further arguments, of how and not of what (threads): a result of others is taken all the same.
+        machine: further arguments, of how and not of what (threads, device): kept beside the result, for they change
+            its roundings; but a result of others is taken all the same.
         leaves: a folder that the jobs which need this one read, besides its result.
     """
 
@@ -105,7 +106,7 @@ def _run(
             pool.start(job.name, job.work, {**job.arguments, **job.machine})
         name, result = pool.wait()
         job = running.pop(name)
-        content = {"job": name, "arguments": dict(job.arguments), "result": result}
+        content = {"job": name, "arguments": dict(job.arguments), "machine": dict(job.machine), "result": result}
         atomic_write(_path(job, folder), json.dumps(content, indent=1).encode() + b"\n")
         results[name] = _read(job, folder)
         report(job, "done")

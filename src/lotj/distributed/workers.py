@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
-import multiprocessing as mp
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping
-from multiprocessing import connection
 from typing import Any, Protocol, Self
 
 from lotj.errors import LotjError, SettingsError
+from lotj.processes import worker_pool
 
 PLACES = ("here", "processes", "ray")
 
@@ -86,19 +83,15 @@ class Processes:
 
     def __init__(self, count: int) -> None:
         self.size = count
-        self._pool = futures.ProcessPoolExecutor(
-            count, mp_context=mp.get_context("spawn"), initializer=_belong_to_parent
-        )
+        self._context = worker_pool(count)
         self._running: dict[futures.Future[Any], str] = {}
 
     def __enter__(self) -> Self:
+        self._pool = self._context.__enter__()
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:  # lost jobs are done again; nobody waits for them
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, *raised: Any) -> None:
+        self._context.__exit__(*raised)  # lost jobs are done again; nobody waits for them
 
     def start(self, name: str, work: Work, arguments: Mapping[str, Any]) -> None:
         """Hand the job to a process."""
@@ -168,19 +161,3 @@ class _Named:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, LotjError):
             raise type(error)(f"job {self._name}: {error}") from error
-
-
-def _belong_to_parent() -> None:
-    """Ctrl-C reaches the parent, which ends the workers; where it is killed, they end by themselves.
-
-    Otherwise they would go on with their jobs, beside the processes that do them again.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = mp.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)  # at once: what is half done is done again

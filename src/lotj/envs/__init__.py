@@ -2,9 +2,9 @@
 
 import gymnasium
 
-from lotj.envs.insertion import InsertionEnv, make_domain
+from lotj.envs.insertion import InsertionEnv, insertion_task
 
-__all__ = ["InsertionEnv", "make_domain"]
+__all__ = ["InsertionEnv", "insertion_task"]
 
 if "lotj/Insertion-v0" not in gymnasium.registry:
     # No max_episode_steps: the environment itself reports its time limit as `truncated`.

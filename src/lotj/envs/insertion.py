@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from lotj.controllers.expert import Expert
+from lotj.envs.base import Family, check_whole, observation_names
 from lotj.errors import SettingsError
-from lotj.experience import SCENARIOS, STATE_DIM, Domain
+from lotj.experience import Task
+from lotj.geometry import mosaic
 from lotj.sim.arm import find_arm
-from lotj.sim.bench import RATE_HZ, STEP_LIMIT, Bench, Reading
-from lotj.sim.connector import find_connector
+from lotj.sim.bench import RATE_HZ, STEP_LIMIT, WORKSPACE, Bench, Reading
+from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.look import draw_look
+from lotj.sim.scene import CAMERAS
 
 NEAR_BOX = 10e-3
 """`near`: each of x and y within this of the socket axis [m] (LOTJ section VI-A)."""
@@ -21,23 +25,41 @@ NEAR_BOX = 10e-3
 FAR_RING = (10e-3, 20e-3)
 """`far`: the larger of |x| and |y| lies between these [m] (LOTJ section VI-A)."""
 
-START_HEIGHT = (4e-3, 10e-3)
-"""Gap between plug and socket at the start [m]."""
+START_SPREAD = 3e-3
+"""A trial starts within this of where the socket is estimated to be, along x and y [m]: the arm goes to the same place
+each time, and a little variation shows the policy more than one picture of it."""
 
-OBSERVATIONS = ("image", "state", "both")
+HEIGHT_ERROR = 5e-3
+"""The estimate is up to this much too high or too low [m]: a hand guided there by eye, or a part of unknown height."""
+
+START_HEIGHT = (7e-3, 9e-3)
+"""Gap between plug and socket at the start, if the estimate held [m]; in truth it is 2 to 14 mm, so that a plug never
+starts inside, tilted by up to 3 degrees as it may be."""
+
+SCENARIOS = ("near", "far")
+"""`near`: start within +-10 mm of the socket axis; `far`: start in the 10-20 mm box (LOTJ, section VI-A)."""
+
+STATE = ("x", "y", "z", "vx", "vy", "vz", "fx", "fy", "fz")
+"""Entries of the observation ``state``, all measured by the robot: place [m], velocity [m/s] and contact force [N] of
+the hand along the axes of the bench; see `lotj.sim.bench.Reading`. Nothing in it knows the true socket."""
 
 
-def start_offset(rng: np.random.Generator, scenario: str) -> np.ndarray:
-    """Draw a start (x, y) from the socket axis, uniform over the scenario's area [m]."""
-    if scenario == "near":
-        return rng.uniform(-NEAR_BOX, NEAR_BOX, 2)
+def draw_error(rng: np.random.Generator, scenario: str) -> np.ndarray:
+    """Draw how wrong the socket's place is estimated (3,) [m], such that all starts lie in the scenario's area."""
+    low, high = (FAR_RING[0] + START_SPREAD, FAR_RING[1]) if scenario == "far" else (0.0, NEAR_BOX)
+    high -= START_SPREAD
     while True:
-        offset = rng.uniform(-FAR_RING[1], FAR_RING[1], 2)
-        if np.max(np.abs(offset)) >= FAR_RING[0]:
-            return offset
+        error = rng.uniform(-high, high, 2)
+        if np.max(np.abs(error)) >= low:
+            return np.array([*error, rng.uniform(-HEIGHT_ERROR, HEIGHT_ERROR)])
 
 
-def make_domain(connector: str, robot: str = "duo", seed: int = 0) -> Domain:
+def draw_start(rng: np.random.Generator, error: np.ndarray) -> tuple[np.ndarray, float]:
+    """Draw a start about the estimate: (2,) from the true socket axis, and the true gap between plug and socket [m]."""
+    return error[:2] + rng.uniform(-START_SPREAD, START_SPREAD, 2), float(error[2] + rng.uniform(*START_HEIGHT))
+
+
+def insertion_task(connector: str, robot: str = "duo", seed: int = 0) -> Task:
     """Describe the domain of a connector, robot and seed.
 
     Raises:
@@ -45,26 +67,35 @@ def make_domain(connector: str, robot: str = "duo", seed: int = 0) -> Domain:
     """
     part = find_connector(connector)
     find_arm(robot)
-    return Domain(f"{part.name}.{robot}.{seed}", connector, part.family, robot, seed, part.split)
+    about = {"connector": connector, "family": part.family, "robot": robot, "seed": seed}
+    return Task(f"{part.name}.{robot}.{seed}", f"insertion/{part.name}", part.split, about)
 
 
 class InsertionEnv(gym.Env):
-    """Plug one connector in, from the images of two wrist cameras, one view above the other.
+    """Plug one connector in, from the images of two wrist cameras.
 
     Action: Box(-1, 1, (3,)), relative motion of the hand along x, y, z; 1 is 6 mm (60 mm/s at 10 Hz). The robot
     enforces step, workspace and force limits itself.
-    Observation: uint8 image (S, S, 3); or `state` float32 (6,), see `experience.STATE_NAMES`; or a dict of both.
-    Reward: 1 when seated, else 0. `terminated` on true success; `truncated` after `max_steps`, or at once when the plug
-    is dislodged from the fingers (`info["dislodged"]`).
+    Observation: a dict of what is asked for: ``image``, (2, S/2, S, 3) uint8, a view for each camera; ``state``, (9,)
+    float32, see `STATE`.
+    Reward: 1 on the first step of an episode that ends seated, else 0. `terminated` on true success, or when the plug
+    is dislodged from the fingers; `truncated` after `max_steps`.
+    Info: what a robot knows: ``force`` (3,) [N]; ``grip`` (2,), slip [m] and tilt [rad] of the plug in the fingers,
+    which a robot feels blurred and late, see `lotj.robots.simulated`. What only a simulator knows: ``is_success``;
+    ``dislodged``, also as ``lost``, as every task calls it; ``position`` (3,) of the plug in the socket frame,
+    ``depth``, ``lateral`` [m]; ``peak_force`` [N].
 
     Args:
         connector: catalogue name or path of a TOML file.
         robot: ``duo`` or ``trio``.
         domain_seed: fixes clamp and grasp pose, camera, lights, materials, background and clutter.
         scenario: ``near`` or ``far``.
-        image_size: side of the image [pixels].
-        observation: ``image``, ``state`` or ``both``.
+        image_size: S [pixels], even.
+        observation: names of what is observed: ``image``, ``state``, or both in a tuple.
         max_steps: time limit.
+        estimate_seed: where the socket is believed to be, off by up to 20 mm sideways and 5 mm in height; workspace,
+            starts and ``state`` are centred on it. A number draws it once (a robot that practises), None anew for each
+            episode, from the episode's seed (collection, evaluation: starts all around).
         end_on_success: false lets an episode go on after success (near-miss collection, and practice, which must not
             learn the truth from the end of an episode).
 
@@ -82,37 +113,67 @@ class InsertionEnv(gym.Env):
         domain_seed: int = 0,
         scenario: str = "far",
         image_size: int = 64,
-        observation: str = "image",
+        observation: str | Sequence[str] = "image",
         max_steps: int = 20,
         end_on_success: bool = True,
+        estimate_seed: int | None = None,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        _check_settings(scenario, image_size, observation, max_steps, domain_seed)
+        names = observation_names(observation)
+        for name, text in (("connector", connector), ("robot", robot), ("scenario", scenario)):
+            if not isinstance(text, str):
+                raise SettingsError(f"{name} = {text!r}: must be a text")
+        check_whole("image_size", image_size, 16, 1024)
+        check_whole("max_steps", max_steps, 1)
+        check_whole("domain_seed", domain_seed, 0)
+        if estimate_seed is not None:
+            check_whole("estimate_seed", estimate_seed, 0)
+        if scenario not in SCENARIOS:
+            raise SettingsError(f"unknown scenario {scenario!r}; known are {', '.join(SCENARIOS)}")
+        if image_size % 2:
+            raise SettingsError(f"image_size = {image_size}: must be even, for two views share it")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise SettingsError(f"render_mode = {render_mode!r}: must be rgb_array or None; there is no window")
         part = find_connector(connector)
-        self.domain = make_domain(connector, robot, domain_seed)
+        self.task = insertion_task(connector, robot, domain_seed)
         self.scenario = scenario
-        self.observation = observation
         self.max_steps = max_steps
         self.end_on_success = end_on_success
+        self.estimate_seed = estimate_seed
         self.render_mode = render_mode
         self.bench = Bench(part, find_arm(robot), draw_look(part, domain_seed), image_size)
-        image = gym.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        state = gym.spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32)
-        spaces = {"image": image, "state": state, "both": gym.spaces.Dict({"image": image, "state": state})}
-        self.observation_space = spaces[observation]
+        spaces = {
+            "image": gym.spaces.Box(0, 255, (len(CAMERAS), image_size // 2, image_size, 3), np.uint8),
+            "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),
+        }
+        self.observation_space = gym.spaces.Dict({name: spaces[name] for name in names})
+        self._observed = names
         self.action_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
         self._steps = 0
+        self._paid = False
         self._reading: Reading | None = None
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode. `options` may hold ``offset`` (2,) [m] and ``height`` [m] instead of a drawn start."""
+        """Start an episode.
+
+        Args:
+            seed: fixes estimate, start and light; those are all that differs between episodes.
+            options: ``offset`` (2,) from the socket axis [m] and ``height``, the gap to the socket [m], instead of a
+                drawn start; ``regrasp``: hold the plug otherwise from now on, as a robot that has lost it does.
+
+        Raises:
+            SettingsError: an option is unknown, or no start within the workspace.
+        """
         super().reset(seed=seed)
         options = options or {}
-        offset = start_offset(self.np_random, self.scenario)
-        height = self.np_random.uniform(*START_HEIGHT)
-        offset, height = np.asarray(options.get("offset", offset)), float(options.get("height", height))
+        drawn = self.np_random if self.estimate_seed is None else np.random.default_rng(self.estimate_seed)
+        error = draw_error(drawn, self.scenario)
+        offset, height = _start(options, *draw_start(self.np_random, error), error)
+        if options.get("regrasp"):
+            self.bench.regrasp(self.np_random)
         self._steps = 0
-        self._reading = self.bench.reset(offset, height, self.np_random)
+        self._reading = self.bench.reset(offset, height, self.np_random, error)
+        self._paid = self._reading.success
         return self._observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -133,51 +194,77 @@ class InsertionEnv(gym.Env):
     def _after(self, reading: Reading) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self._reading = reading
         self._steps += 1
-        terminated = self._reading.success and self.end_on_success
-        truncated = not terminated and (self._steps >= self.max_steps or self._reading.dislodged)
-        return self._observe(), float(self._reading.success), terminated, truncated, self._info()
+        reward = float(reading.success and not self._paid)
+        self._paid = self._paid or reading.success
+        terminated = reading.dislodged or (reading.success and self.end_on_success)
+        truncated = not terminated and self._steps >= self.max_steps
+        return self._observe(), reward, terminated, truncated, self._info()
 
     def render(self) -> np.ndarray:
         """The wrist cameras' two views at 256 pixels, (256, 256, 3) uint8."""
-        return self.bench.render(size=256)
+        return mosaic(self.bench.render(size=256))
 
     def close(self) -> None:
         """Free the renderer."""
         self.bench.close()
 
-    def state(self) -> np.ndarray:
-        """(6,) float32: position in the socket frame [m] and contact force [N]."""
+    def position(self) -> np.ndarray:
+        """(3,) true plug origin in the socket frame [m], for collectors; z = 0 when seated."""
         assert self._reading is not None
-        return np.concatenate([self._reading.position, self._reading.force]).astype(np.float32)
+        return self._reading.position.copy()
 
-    def _observe(self) -> Any:
-        if self.observation == "state":
-            return self.state()
-        image = self.bench.render()
-        return image if self.observation == "image" else {"image": image, "state": self.state()}
+    def _observe(self) -> dict[str, np.ndarray]:
+        reading = self._reading
+        assert reading is not None
+        state = np.concatenate([reading.hand, reading.velocity, reading.force]).astype(np.float32)
+        return {name: self.bench.render() if name == "image" else state for name in self._observed}
 
     def _info(self) -> dict[str, Any]:
         reading = self._reading
         assert reading is not None
         return {
+            "force": reading.force.copy(),
+            "grip": np.array([reading.slip, reading.tilt]),
             "is_success": reading.success,
+            "dislodged": reading.dislodged,
+            "lost": reading.dislodged,
+            "position": reading.position.copy(),
             "depth": float(self.bench.connector.insertion_depth - reading.position[2]),
             "lateral": float(np.linalg.norm(reading.position[:2])),
-            "position": reading.position.copy(),
-            "wrench": reading.force.copy(),
             "peak_force": reading.peak_force,
-            "dislodged": reading.dislodged,
         }
 
 
-def _check_settings(scenario: str, image_size: int, observation: str, max_steps: int, seed: int) -> None:
-    if scenario not in SCENARIOS:
-        raise SettingsError(f"unknown scenario {scenario!r}; known are {', '.join(SCENARIOS)}")
-    if observation not in OBSERVATIONS:
-        raise SettingsError(f"unknown observation {observation!r}; known are {', '.join(OBSERVATIONS)}")
-    if not 16 <= image_size <= 1024 or image_size % 2:
-        raise SettingsError(f"image_size = {image_size}: must be even (two views share it), 16 to 1024 pixels")
-    if max_steps < 1:
-        raise SettingsError(f"max_steps = {max_steps}: must be at least 1")
-    if seed < 0:
-        raise SettingsError(f"domain_seed = {seed}: must not be negative")
+def _start(
+    options: Mapping[str, Any], offset: np.ndarray, height: float, error: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The start that the options of a reset ask for, else the drawn one."""
+    known = ("offset", "height", "regrasp")
+    for name in options:
+        if name not in known:
+            raise SettingsError(f"reset option {name!r} is unknown; known are {', '.join(known)}")
+    try:
+        offset = np.array(options.get("offset", offset), float)
+        height = float(options.get("height", height))
+    except (TypeError, ValueError):
+        raise SettingsError(f"reset options {dict(options)}: offset must be 2 numbers, height one") from None
+    if offset.shape != (2,) or not (np.abs(offset - error[:2]) <= WORKSPACE[:2]).all():  # NaN is refused, too
+        raise SettingsError(
+            f"reset option offset = {offset.tolist()}: must be 2 numbers [m] within the workspace, "
+            f"{1e3 * WORKSPACE[0]:g} mm about the estimated place {np.round(error[:2], 4).tolist()}"
+        )
+    if not 0.0 <= height <= WORKSPACE[2] - HEIGHT_ERROR:
+        raise SettingsError(
+            f"reset option height = {height:g}: must be a gap from 0 to {WORKSPACE[2] - HEIGHT_ERROR:g} m"
+        )
+    return offset, height
+
+
+FAMILY = Family(
+    name="insertion",
+    title="a robot plugs a connector in, seen by two wrist cameras; `lotj connectors list` has their dimensions",
+    members={part.name: part.title for part in catalogue().values()},
+    make=InsertionEnv,
+    expert=lambda env: Expert(np.random.default_rng(0), env.action_scale, env.bench.contact_height, noise=0.0),
+    others="FILE.toml",
+)

@@ -5,22 +5,38 @@ from __future__ import annotations
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
 from lotj.evaluation.results import LABELS, EvaluationResult, Summary, add_evaluation, read_evaluations
 from lotj.evaluation.rollout import Controller, evaluate
-from lotj.evaluation.statistics import Aggregate, aggregate, barnard, moving_rate, wilson
+from lotj.evaluation.statistics import (
+    barnard,
+    bootstrap_interval,
+    design_effect,
+    interquartile_mean,
+    intraclass_correlation,
+    moving_rate,
+    reliable_units,
+    sign_flip,
+    unit_interval,
+    wilson,
+)
 
 __all__ = [
     "LABELS",
-    "Aggregate",
     "Controller",
     "EvaluationResult",
     "FilmStrip",
     "Summary",
     "add_evaluation",
-    "aggregate",
     "barnard",
+    "bootstrap_interval",
+    "design_effect",
     "evaluate",
+    "interquartile_mean",
+    "intraclass_correlation",
     "load_filmstrips",
     "moving_rate",
     "read_evaluations",
+    "reliable_units",
     "save_filmstrips",
+    "sign_flip",
+    "unit_interval",
     "wilson",
 ]

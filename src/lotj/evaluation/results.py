@@ -19,6 +19,7 @@ LABELS = {
     "straight-down": "Straight down",
     "random-search": "Random search",
     "spiral-search": "Spiral search",
+    "expert": "Scripted expert, told where the socket is",
     "localize": "Localize",
     "localize-straight-down": "Localize, then straight down",
     "localize-random-search": "Localize, then random search",

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 
-from lotj.errors import NumericsError, SettingsError
+from lotj.controllers import Controller
+from lotj.errors import SettingsError
 from lotj.evaluation.results import EvaluationResult
-
-
-class Controller(Protocol):
-    """Anything that inserts: a learnt policy (looks at the observation) or a hand-made one (feels `info`)."""
-
-    def reset(self, seed: int) -> None:
-        """Before each trial; its random numbers come from `seed`."""
-
-    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        """The action, (3,) in [-1, 1]."""
-        ...
+from lotj.experience import rollout
 
 
 def evaluate(
@@ -42,8 +33,7 @@ def evaluate(
     Paired comparison: give every controller the same seeds and it starts from the same poses.
 
     Args:
-        env: ``reset(seed=, options=)``; `info` of each step has ``is_success``, ``peak_force`` [N] and ``dislodged``.
-            Its frames are its observation, or ``observation["image"]``.
+        env: observes a mapping; `info` of each step has ``is_success`` and may have ``peak_force`` [N], ``dislodged``.
         controller: called once a step.
         seeds: at least one, all different.
         name: key in `evaluation.json`.
@@ -52,7 +42,7 @@ def evaluate(
         context: kept with the result (connector, scenario, domain).
         max_steps: a trial ends here at the latest.
         rate_hz: steps a second on the robot.
-        film_seeds: trials whose frames are kept.
+        film_seeds: trials whose images, (T+1, V, H, W, 3) uint8, are kept.
         on_trial: called with (trial, success) after each trial, for a progress bar.
 
     Raises:
@@ -64,57 +54,34 @@ def evaluate(
     rows: list[tuple[bool, int, float, bool]] = []
     films: dict[int, np.ndarray] = {}
     for trial, seed in enumerate(seeds):
-        frames: list[np.ndarray] | None = [] if seed in film_seeds else None
-        rows.append(_trial(env, controller, int(seed), options, max_steps, frames))
-        if frames is not None:
-            films[int(seed)] = np.stack(frames)
+        infos: list[Mapping[str, Any]] = []
+        episode = rollout(
+            env,
+            controller,
+            int(seed),
+            task=name,
+            kind="evaluation",
+            max_steps=max_steps,
+            options=options,
+            on_step=infos.append,
+        )
+        success, dislodged = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "dislodged"))
+        force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])
+        rows.append((success, len(episode), force, dislodged))
+        if seed in film_seeds:
+            films[int(seed)] = episode.observation["image"]
         if on_trial is not None:
-            on_trial(trial, rows[-1][0])
-    success, steps, peak_force, dislodged = (np.array(column) for column in zip(*rows, strict=True))
+            on_trial(trial, success)
+    succeeded, steps, peak_force, lost = (np.array(column) for column in zip(*rows, strict=True))
     return EvaluationResult(
         name=name,
         label=label,
         seed=np.array(seeds, np.int64),
-        success=success,
+        success=succeeded,
         steps=steps,
         seconds=steps / rate_hz,
         peak_force_n=peak_force,
-        dislodged=dislodged,
+        dislodged=lost,
         context=dict(context or {}),
         films=films,
     )
-
-
-def _trial(
-    env: gymnasium.Env,
-    controller: Controller,
-    seed: int,
-    options: dict[str, Any] | None,
-    max_steps: int,
-    frames: list[np.ndarray] | None,
-) -> tuple[bool, int, float, bool]:
-    """One trial: (true success, steps, peak force [N], dislodged). Appends its frames to `frames` if given."""
-    observation, info = env.reset(seed=seed, options=options)
-    controller.reset(seed)
-    peak_force, success, dislodged, step = 0.0, False, False, 0
-    if frames is not None:
-        frames.append(_image(observation))
-    while step < max_steps:
-        action = np.asarray(controller(observation, info), np.float32)
-        if not np.isfinite(action).all():
-            raise NumericsError(f"action {action.tolist()} in evaluation (seed {seed}, step {step}): must be finite")
-        observation, _, terminated, truncated, info = env.step(action)
-        step += 1
-        peak_force = max(peak_force, float(info["peak_force"]))
-        success = success or bool(info["is_success"])
-        dislodged = dislodged or bool(info["dislodged"])
-        if frames is not None:
-            frames.append(_image(observation))
-        if terminated or truncated:
-            break
-    return success, step, peak_force, dislodged
-
-
-def _image(observation: Any) -> np.ndarray:
-    """Camera frame (H, W, 3) uint8 of an observation, copied: environments may reuse their buffer."""
-    return np.array(observation["image"] if isinstance(observation, dict) else observation, np.uint8)

@@ -1,14 +1,25 @@
-"""Success counts: intervals, tests and sums over seeds. Pure functions over numbers and arrays."""
+"""How sure a success rate is. Pure functions over numbers and arrays.
+
+Trials of one policy on one bench are no independent evidence for a method: on our own results they agree with a
+correlation of 0.24 to 0.38, so that 160 trials of 8 policies are worth about 20. **The unit is the (pretraining, bench)
+pair.** `wilson` and `barnard` count trials and are for one unit alone. Whatever is said of a method is said over units:
+`unit_interval`, `sign_flip`, `reliable_units`, and `bootstrap_interval` for figures that are no counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
+from scipy.special import betaln
 
 from lotj.errors import SettingsError
+
+EXACT_FLIPS = 2**12
+"""Up to this many ways to set the signs, `sign_flip` tries all; of more it draws as many."""
+
+_GRID_RATES, _GRID_CORRELATIONS = 500, 50
 
 
 def _check_counts(successes: int, n: int) -> None:
@@ -17,7 +28,8 @@ def _check_counts(successes: int, n: int) -> None:
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a success rate.
+    """Wilson score interval of a success rate **within one unit**: how often this policy inserts on this bench. It
+    takes trials for independent, so over several units it is too narrow: `unit_interval` is for these.
 
     Args:
         successes: number of successes, 0..n.
@@ -41,6 +53,9 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
 def barnard(successes_a: int, n_a: int, successes_b: int, n_b: int) -> float:
     """Two-sided p-value of Barnard's exact test (pooled) that two success rates are equal; the paper's test.
 
+    **Within one unit**: it tells one policy from another on one bench. It says nothing of two methods, for trials that
+    share a policy are no independent evidence: `sign_flip` over units is for these.
+
     Args:
         successes_a: successes of the first group of `n_a` trials.
         n_a: size of the first group, at least 1.
@@ -63,49 +78,159 @@ def barnard(successes_a: int, n_a: int, successes_b: int, n_b: int) -> float:
     return float(stats.barnard_exact(table, n=64).pvalue)
 
 
-@dataclass(frozen=True)
-class Aggregate:
-    """One condition over several seeds.
+def unit_interval(successes: Sequence[int], n: Sequence[int], confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean success rate of units like these, by the beta-binomial model.
 
-    Attributes:
-        seeds: number of seeds (runs) S.
-        successes: over all seeds.
-        n: trials over all seeds.
-        rate: mean of the seeds' own rates (every run counts the same).
-        low: lower end of the Wilson 95 % interval of the pooled counts. It knows trial noise only.
-        high: upper end of the same.
-        seed_rates: (S,) rate of each seed, for the spread between runs, which the interval does not hold.
-    """
-
-    seeds: int
-    successes: int
-    n: int
-    rate: float
-    low: float
-    high: float
-    seed_rates: tuple[float, ...]
-
-
-def aggregate(successes: Sequence[int], n: Sequence[int]) -> Aggregate:
-    """Sums one condition over seeds.
+    Each unit has a rate of its own, drawn from a beta distribution (Skellam 1948; Williams 1975); its mean and the
+    correlation of two trials of a unit are unknown, both uniform in [0, 1]. The interval is the highest-density one
+    of the mean. Chosen over the usual two because units are few and often all succeed, where those fail. In simulation
+    (2 to 16 units of 20 trials, mean 0.5 to 0.98, correlation 0.05 to 0.7) it holds the truth in 88 % of cases or more;
+    Student's t over units in as few as 6 %, the bootstrap over units in 2 %.
 
     Args:
-        successes: (S,) successes of each seed.
-        n: (S,) trials of each seed, each at least 1.
+        successes: (U,) successes of each unit.
+        n: (U,) trials of each unit, each at least 1.
+        confidence: in (0, 1).
+
+    Returns:
+        (low, high), each in [0, 1]. Of one unit it is very wide: one run says little of others.
 
     Raises:
-        SettingsError: no seeds, different lengths, an empty seed, or impossible counts.
+        SettingsError: no units, different lengths, an empty unit, or impossible counts.
     """
+    k, trials = _units(successes, n)
+    rates = (np.arange(_GRID_RATES) + 0.5) / _GRID_RATES
+    spread = _GRID_CORRELATIONS / (np.arange(_GRID_CORRELATIONS) + 0.5) - 1.0  # 1 / correlation - 1 = a + b
+    a, b = rates[:, None] * spread, (1.0 - rates[:, None]) * spread
+    likelihood = np.sum([betaln(x + a, m - x + b) - betaln(a, b) for x, m in zip(k, trials, strict=True)], axis=0)
+    density = np.exp(likelihood - likelihood.max()).sum(1)
+    order = np.argsort(-density, kind="stable")
+    mass = np.cumsum(density[order]) / density.sum()
+    kept = rates[order[: np.searchsorted(mass, confidence) + 1]]
+    half = 0.5 / _GRID_RATES
+    return max(float(kept.min()) - half, 0.0), min(float(kept.max()) + half, 1.0)
+
+
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray,
+    rng: np.random.Generator,
+    statistic: Callable[..., np.ndarray] = np.mean,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+) -> tuple[float, float]:
+    """Percentile interval by drawing whole units with replacement (Efron 1979; Agarwal et al. 2021, rliable).
+
+    For figures of units that are no counts, such as `interquartile_mean`. With fewer than about ten units it is too
+    narrow; of counts `unit_interval` is the one to print.
+
+    Args:
+        values: (U,) one figure a unit, at least 2.
+        rng: draws the units.
+        statistic: of (..., U) values along ``axis=-1``.
+        confidence: in (0, 1).
+        resamples: how often.
+
+    Raises:
+        SettingsError: fewer than 2 units.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        raise SettingsError(f"a bootstrap over {len(values)} units: need at least 2, or call it a single run")
+    drawn = statistic(values[rng.integers(0, len(values), (resamples, len(values)))], axis=-1)
+    low, high = np.quantile(drawn, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    return float(low), float(high)
+
+
+def interquartile_mean(values: Sequence[float] | np.ndarray, axis: int = -1) -> np.ndarray:
+    """Mean without the lowest and highest quarter of the values along `axis` (Agarwal et al. 2021)."""
+    return stats.trim_mean(np.asarray(values, np.float64), 0.25, axis=axis)
+
+
+def sign_flip(differences: Sequence[float] | np.ndarray, rng: np.random.Generator | None = None) -> float:
+    """Two-sided p-value that two methods are equal, from their differences on shared units (Fisher 1935).
+
+    If they are equal, each difference may as well have the other sign; p is the share of such flips whose sum is at
+    least as far from 0. Exact up to `EXACT_FLIPS` flips (12 units), otherwise from as many drawn ones, with the
+    observed one among them (Phipson and Smyth 2010). With fewer than 6 units p cannot fall below 0.05.
+
+    Args:
+        differences: (U,) of the two methods' rates on each unit that both have.
+        rng: draws the flips of more than 12 units.
+
+    Returns:
+        p in (0, 1]; 1 without units.
+
+    Raises:
+        SettingsError: more than 12 units and no `rng`.
+    """
+    d = np.asarray(differences, np.float64)
+    if 2 ** len(d) <= EXACT_FLIPS:
+        signs = 1.0 - 2.0 * (np.arange(2 ** len(d))[:, None] >> np.arange(len(d)) & 1)
+    elif rng is None:
+        raise SettingsError(
+            f"{len(d)} units have more than {EXACT_FLIPS} flips of signs: give a generator to draw some"
+        )
+    else:
+        signs = rng.choice([-1.0, 1.0], (EXACT_FLIPS, len(d)))
+        signs[0] = 1.0
+    return float(np.mean(np.abs(signs @ d) >= abs(d.sum()) - 1e-9))
+
+
+def reliable_units(successes: Sequence[int], n: Sequence[int], least: float = 0.95) -> tuple[int, float, float]:
+    """On how many units at least `least` of the trials succeed (by default 19 of 20), with the Clopper-Pearson 95 %
+    interval of their share: 59 of 59 are needed for "at most 5 % of units fail" (one-sided).
+
+    Returns:
+        (units, low, high).
+
+    Raises:
+        SettingsError: as `unit_interval`.
+    """
+    k, trials = _units(successes, n)
+    good = int((k >= least * trials - 1e-9).sum())
+    interval = stats.binomtest(good, len(k)).proportion_ci(0.95, method="exact")
+    return good, float(interval.low), float(interval.high)
+
+
+def intraclass_correlation(successes: Sequence[int], n: Sequence[int]) -> float:
+    """Correlation of two trials of the same unit, by the analysis of variance (Fleiss 1981; Ridout et al. 1999).
+
+    Returns:
+        At most 1; 0 or less where units differ no more than chance makes them. NaN of one unit, of units of one trial
+        each, or where all trials end alike.
+
+    Raises:
+        SettingsError: as `unit_interval`.
+    """
+    k, trials = _units(successes, n)
+    units, total = len(k), int(trials.sum())
+    if units < 2 or total == units or k.sum() in (0, total):
+        return float("nan")
+    between = float((trials * (k / trials - k.sum() / total) ** 2).sum()) / (units - 1)
+    within = float((k * (trials - k) / trials).sum()) / (total - units)
+    size = (total - float((trials**2).sum()) / total) / (units - 1)
+    return (between - within) / (between + (size - 1.0) * within)
+
+
+def design_effect(successes: Sequence[int], n: Sequence[int]) -> float:
+    """By how much the trials are worth less than independent ones: 1 + (trials a unit - 1) correlation (Kish 1965).
+
+    Returns:
+        At least 1; NaN where the correlation is.
+    """
+    correlation = np.maximum(intraclass_correlation(successes, n), 0.0)
+    return float(1.0 + (np.mean(n) - 1.0) * correlation)
+
+
+def _units(successes: Sequence[int], n: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Checked counts, (U,) int64 each."""
     if len(successes) == 0 or len(successes) != len(n):
         raise SettingsError(f"{len(successes)} success counts for {len(n)} trial counts: need as many, at least 1")
     for k, trials in zip(successes, n, strict=True):
         _check_counts(k, trials)
         if trials == 0:
-            raise SettingsError("a seed with 0 trials cannot be averaged: leave it out or evaluate it")
-    rates = tuple(int(k) / int(trials) for k, trials in zip(successes, n, strict=True))
-    total, trials = int(sum(successes)), int(sum(n))
-    low, high = wilson(total, trials)
-    return Aggregate(len(rates), total, trials, float(np.mean(rates)), low, high, rates)
+            raise SettingsError("a unit with 0 trials has no rate: leave it out or evaluate it")
+    return np.asarray(successes, np.int64), np.asarray(n, np.int64)
 
 
 def moving_rate(outcomes: np.ndarray, window: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,43 @@ VALIDATION = ("as-3112", "d-sub-da-15", "dc-4-0x1-7", "duplo-2x2")
 """Four of the validation connectors: slow to start, short of its seat, beside its socket, a brick."""
 
 ROBOTS = ("duo", "trio")
-"""Robot of each pretraining seed, in turn."""
+"""Robot of each pretraining seed, in turn, where no robots are named: so are the tables of the paper."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one count of a table is of, and what intervals and tests are over: a pretraining on a bench.
+
+    Attributes:
+        seed: of pretraining and practice.
+        robot: of the bench.
+        bench: its look and mount, the seed of the connector's domain.
+    """
+
+    seed: int
+    robot: str
+    bench: int = 0
+
+    @property
+    def job(self) -> str:
+        """How a job's name ends; short for the units of the paper's tables."""
+        if (self.robot, self.bench) == (ROBOTS[self.seed % len(ROBOTS)], 0):
+            return f"seed{self.seed}"
+        return f"seed{self.seed}-{self.robot}-{self.bench}"
+
+    def __str__(self) -> str:
+        return f"seed{self.seed}.{self.robot}.{self.bench}"
+
+
+def units(seeds: Sequence[int], robots: Sequence[str] = (), benches: Sequence[int] = (0,)) -> tuple[Unit, ...]:
+    """Each seed on each robot and bench; without robots, each on one of `ROBOTS` in turn, which cannot be told from the
+    seed."""
+    return tuple(
+        Unit(seed, robot, bench)
+        for seed in seeds
+        for robot in robots or (ROBOTS[seed % len(ROBOTS)],)
+        for bench in benches
+    )
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -193,7 +230,7 @@ class Comparison:
         preset: str,
         data: Path,
         runs: Path,
-        seeds: Sequence[int],
+        units: Sequence[Unit],
         trials: int = 200,
         evaluation_trials: int = 20,
         connectors: Sequence[str] = (),
@@ -206,7 +243,7 @@ class Comparison:
             preset: its name.
             data: folder of the data set.
             runs: where each job gets a folder.
-            seeds: of the trainings.
+            units: pretrainings and benches.
             trials: of practice.
             evaluation_trials: of each evaluation.
             connectors: those practised on, if not the table's own.
@@ -217,26 +254,29 @@ class Comparison:
         training_machine = training_machine or machine
         learners = list(dict.fromkeys((method.agent, method.variant, method.practice) for method in self.methods))
         jobs = []
-        for seed in seeds:
+        for seed in dict.fromkeys(unit.seed for unit in units):
             variants = dict.fromkeys(variant for _, variant, _ in learners)
             trainings = [job for v in variants for job in _trainings(v, seed, preset, data, runs, training_machine)]
             practising = []
             for connector in connectors or self.connectors:
-                for agent, variant, practice in learners:
-                    name = job_name(self.scenario, connector, agent, seed, variant, practice)
+                of_seed = [unit for unit in units if unit.seed == seed]
+                for unit, (agent, variant, practice) in itertools.product(of_seed, learners):
+                    name = job_name(self.scenario, connector, agent, unit, variant, practice)
                     arguments: dict[str, Any] = {
                         "preset": preset,
                         "pretrained": str(runs / pretrain_name(variant, seed)),
                         "folder": str(runs / name),
                         "connector": connector,
                         "scenario": self.scenario,
-                        "robot": ROBOTS[seed % len(ROBOTS)],
+                        "robot": unit.robot,
                         "seed": seed,
                         "agent": agent,
                         "practice": practice_settings(preset, trials=trials, **PRACTICES[practice]),
                         "controllers": _controllers(self.scenario, agent, variant, practice),
                         "evaluation_trials": evaluation_trials,
                     }
+                    if unit.bench:
+                        arguments["bench"] = unit.bench
                     if (agent, HALFWAY, practice) in {(m.agent, m.controller, m.practice) for m in self.methods}:
                         arguments["halfway"] = True
                     needs = (_trained(arguments, variant, seed),)
@@ -246,16 +286,18 @@ class Comparison:
             jobs += [job for job in trainings if job.name in needed] + practising
         return jobs
 
-    def table(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str] = ()) -> SuccessTable:
+    def table(self, results: Mapping[str, Any], units: Sequence[Unit], connectors: Sequence[str] = ()) -> SuccessTable:
         """The table of what is done; cells without a result are empty."""
         rows = {}
         for connector in connectors or self.connectors:
-            cells = [_cell(self.scenario, connector, method, results, seeds) for method in self.methods]
+            cells = [_cell(self.scenario, connector, method, results, units) for method in self.methods]
             rows[CONNECTORS.get(connector, connector)] = cells
         beside = "; in brackets the paper's of 20" if any(method.paper for method in self.methods) else ""
         notes = (
-            f"Successes of all trials of {len(seeds)} pretraining seeds, Wilson 95 % interval{beside}. Best, and what "
-            "Barnard's exact test at 5 % does not tell from it, are marked (*, bold).",
+            f"Successes of all trials; 95 % interval of the mean over units, beta-binomial{beside}. A unit is a "
+            f"pretraining on a bench: {', '.join(map(str, units))}, of each connector. Marked (*, bold): the best, and "
+            "what sign flips over shared units at 5 % do not tell from it (not corrected for the number of methods). "
+            "Without a mark: cannot tell, as ever with fewer than 6 units.",
         )
         return SuccessTable(self.title, [method.title for method in self.methods], rows, notes)
 
@@ -271,10 +313,10 @@ def baselines_name(seed: int) -> str:
 
 
 def job_name(
-    scenario: str, connector: str, agent: str, seed: int, variant: str = "full", practice: str = "paper"
+    scenario: str, connector: str, agent: str, unit: Unit, variant: str = "full", practice: str = "paper"
 ) -> str:
     """Name of a practice job."""
-    return f"{scenario}-{connector}-{agent}-{variant}-{practice}-seed{seed}"
+    return f"{scenario}-{connector}-{agent}-{variant}-{practice}-{unit.job}"
 
 
 def _trainings(variant: str, seed: int, preset: str, data: Path, runs: Path, machine: Mapping[str, Any]) -> list[Job]:
@@ -306,15 +348,18 @@ def _trained(arguments: Mapping[str, Any], variant: str, seed: int) -> str:
 
 
 def _cell(
-    scenario: str, connector: str, method: Method, results: Mapping[str, Any], seeds: Sequence[int]
+    scenario: str, connector: str, method: Method, results: Mapping[str, Any], units: Sequence[Unit]
 ) -> Cell | None:
-    of = (method.variant, method.practice)
-    done = [results.get(job_name(scenario, connector, method.agent, seed, *of)) for seed in seeds]
-    outcomes = [result["evaluations"][method.controller]["success"] for result in done if result is not None]
+    names = {unit: job_name(scenario, connector, method.agent, unit, method.variant, method.practice) for unit in units}
+    outcomes = {
+        str(unit): results[name]["evaluations"][method.controller]["success"]
+        for unit, name in names.items()
+        if results.get(name) is not None
+    }
     if not outcomes:
         return None
     paper = dict(zip(CONNECTORS, method.paper, strict=True)).get(connector) if method.paper else None
-    return Cell(tuple(sum(o) for o in outcomes), tuple(len(o) for o in outcomes), paper)
+    return Cell(tuple(outcomes), tuple(map(sum, outcomes.values())), tuple(map(len, outcomes.values())), paper)
 
 
 COMPARISONS = {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from lotj.controllers.expert import Expert
 from lotj.controllers.localize import Localize, LocalizeFirst, Locate
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.insertion import NEAR_BOX, InsertionEnv
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, unknown
 from lotj.evaluation import LABELS, Controller
 
 POLICIES = ("offline", "practice")
@@ -24,13 +26,11 @@ def check_entrants(names: Sequence[str]) -> None:
         raise SettingsError(f"controllers: none is named; known are {', '.join(LABELS)}")
     for name in names:
         if name not in LABELS:
-            near = difflib.get_close_matches(name, LABELS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise SettingsError(f"unknown controller {name!r}: {hint}known are {', '.join(LABELS)}")
+            raise unknown("controller", name, LABELS)
 
 
 def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Controller:
-    """A hand-made baseline for the part and the robot of an environment.
+    """A hand-made baseline for the part and the robot of an environment; the expert is told the truth, to compare with.
 
     Args:
         name: one of `LABELS`, but no policy.
@@ -41,6 +41,8 @@ def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Cont
         return Localize(locate(), env.action_scale, env.bench.contact_height)
     if name.startswith("localize-"):
         return LocalizeFirst(locate(), baseline(name.removeprefix("localize-"), env, locate), env.action_scale)
+    if name == "expert":
+        return Expert(np.random.default_rng(), env.action_scale, env.bench.contact_height, noise=0.0)
     if name == "straight-down":
         return StraightDown()
     if name == "random-search":

@@ -20,12 +20,19 @@ from lotj.distributed import Job
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
 from lotj.evaluation import Controller
-from lotj.experiments.comparisons import CONNECTORS, ROBOTS, job_name, pretrain_name
-from lotj.experiments.stages import FIRST_EVALUATION_SEED, PolicyController, practised_agent
+from lotj.experiments.comparisons import CONNECTORS, job_name, pretrain_name, units
+from lotj.experiments.stages import (
+    FIRST_EVALUATION_SEED,
+    PolicyController,
+    bench_of,
+    practised_agent,
+    pretraining_of,
+)
 from lotj.experiments.tables import FigureTable, mean_interval
 from lotj.files import atomic_write
+from lotj.geometry import mosaic
 from lotj.nets.encoder import to_tensor
-from lotj.runs import Run, find_run
+from lotj.runs import find_run
 from lotj.saliency.gradcam import gradcam
 from lotj.saliency.overlay import overlay, share_inside
 from lotj.saliency.rows import draw_rows
@@ -97,10 +104,9 @@ def policy_maps_job(
     """
     torch.set_num_threads(threads)
     run = find_run(Path(practised), "practice")
-    before = load_agent(Run.open(Path(run.config["pretrain_run"])), device)
+    before = load_agent(pretraining_of(run), device)
     agents = {"before": before, "after": practised_agent(run, device)}
-    place = [run.config[key] for key in ("connector", "robot", "domain_seed", "scenario")]
-    env = InsertionEnv(*place, image_size=agents["after"].image_size)
+    env = InsertionEnv(*bench_of(run), image_size=agents["after"].image_size)
     try:
         seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trajectories)
         seen = [trajectory(env, PolicyController(agents["after"]), seed) for seed in seeds]
@@ -137,11 +143,11 @@ def trajectory(env: InsertionEnv, controller: Controller, seed: int) -> tuple[np
     """Images (T+1, S, S, 3), masks of plug and socket (T+1, S, S) and true success of one trial."""
     observation, info = env.reset(seed=seed)
     controller.reset(seed)
-    frames, masks, over = [observation], [env.bench.parts_mask()], False
+    frames, masks, over = [mosaic(observation["image"])], [np.concatenate(env.bench.parts_mask())], False
     while not over:
-        observation, _, terminated, truncated, info = env.step(controller(observation, info))
-        frames.append(observation)
-        masks.append(env.bench.parts_mask())
+        observation, _, terminated, truncated, info = env.step(controller(frames[-1], info))
+        frames.append(mosaic(observation["image"]))
+        masks.append(np.concatenate(env.bench.parts_mask()))
         over = terminated or truncated
     return np.stack(frames), np.stack(masks), bool(info["is_success"])
 
@@ -181,7 +187,7 @@ class SaliencyFigure(ABC):
         title: for people.
         rows: maps that are compared, as their jobs name them.
         learning: what must be trained first, for its jobs: `Comparison.jobs` of which table.
-        unit: what the shares are means over.
+        unit: what the share of a training on a bench is a mean over.
     """
 
     name: str
@@ -230,12 +236,13 @@ class SaliencyFigure(ABC):
         for share in (share for of_connector in shares.values() for share in of_connector):
             share[difference] = _difference(share[first], share[second])
         for row in (first, second, difference, AREA):
-            of_each = [[value for share in shares[name] for value in share[row]] for name in connectors]
+            of_each = [[_mean(np.array(share[row], float)) for share in shares[name]] for name in connectors]
             rows[row] = [mean_interval([value for values in of_each for value in values]), *map(mean_interval, of_each)]
         columns = ["all", *(CONNECTORS.get(name, name) for name in connectors)]
         notes = (
-            f"Share of Grad-CAM's heat on plug and socket; mean over {self.unit}, with Student's 95 % interval over "
-            "them; the difference is that of the same pictures. A map without preference scores the area.",
+            f"Share of Grad-CAM's heat on plug and socket; mean over {self.unit} of each training and bench, with "
+            "Student's 95 % interval over these units (of one there is none); the difference is that of the same "
+            "pictures. A map without preference scores the area.",
         )
         return FigureTable(f"{self.title}: share of the heat on plug and socket", columns, rows, notes)
 
@@ -278,7 +285,7 @@ class RewardFigure(SaliencyFigure):
         name = self._job_name(connector, seed)
         full, plain = needs = tuple(pretrain_name(variant, seed) for variant in ("full", "no-daib"))
         arguments = {"folder": str(runs / name), "full": str(runs / full), "plain": str(runs / plain)}
-        arguments |= {"connector": connector, "robot": ROBOTS[seed % len(ROBOTS)], "looks": LOOKS}
+        arguments |= {"connector": connector, "robot": units((seed,))[0].robot, "looks": LOOKS}
         return Job(name, reward_maps_job, arguments, needs, machine)
 
     def _drawn(self, groups: np.ndarray) -> np.ndarray:
@@ -289,7 +296,10 @@ class PolicyFigure(SaliencyFigure):
     """Of a policy before and after practice, on trials."""
 
     def _job(self, runs: Path, seed: int, connector: str, machine: Mapping[str, Any]) -> Job:
-        name, practised = self._job_name(connector, seed), job_name("far", connector, "iql", seed, "ours", "ours")
+        name, practised = (
+            self._job_name(connector, seed),
+            job_name("far", connector, "iql", units((seed,))[0], "ours", "ours"),
+        )
         arguments = {"folder": str(runs / name), "practised": str(runs / practised), "trajectories": TRAJECTORIES}
         return Job(name, policy_maps_job, arguments, (practised,), machine)
 

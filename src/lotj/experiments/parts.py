@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from lotj.sim.connector import Connector, catalogue, training_connectors
 
 
-def choose_training(count: int | None, test: Connector | None = None) -> tuple[str, ...]:
+def choose_training(count: int | None, left_out: Sequence[Connector] = ()) -> tuple[str, ...]:
     """Names of training connectors, spread over the families: one of each in turn until `count` is reached.
 
     Args:
         count: how many; None for all.
-        test: a connector of one's own, whose close variants are left out too.
+        left_out: connectors, e.g. of one's own, that are left out with their close variants.
     """
     families: dict[str, list[str]] = defaultdict(list)
-    for part in training_connectors(test):
+    for part in training_connectors(*left_out):
         families[part.family].append(part.name)
     chosen: list[str] = []
     depth = 0

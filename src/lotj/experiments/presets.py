@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
-from lotj.errors import SettingsError
+from lotj.errors import unknown
+from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
-from lotj.training.collect import CollectConfig
+from lotj.training.collect import TaskCollection
+from lotj.training.collect_insertion import CollectConfig
+from lotj.training.features import FeatureConfig
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.practice_features import FeatureConfig
 from lotj.training.pretrain_config import PretrainConfig
 
 
@@ -26,8 +28,10 @@ class Preset:
         collect: collection from the training connectors.
         collect_validation: collection from the validation connectors, on which thresholds are chosen.
         training_connectors: how many of the training connectors to use; None for all.
-        reward, iql, pretrain, localizer, practice: settings of those parts.
+        reward, front, iql, pretrain, localizer, practice: settings of those parts; what other agents than IQL have in
+            common with it is taken from there.
         evaluation_trials: trials per evaluation.
+        tasks: collection from other tasks instead of connectors.
     """
 
     name: str
@@ -43,24 +47,25 @@ class Preset:
     )
     training_connectors: int | None = None
     reward: RewardConfig = field(default_factory=RewardConfig)
+    front: Pixels = field(default_factory=Pixels)
     iql: IQLConfig = field(default_factory=IQLConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
     practice: PracticeConfig = field(default_factory=PracticeConfig)
     evaluation_trials: int = 20
+    tasks: TaskCollection | None = None
 
 
 PAPER_PRACTICE: dict[str, Any] = {
     "online_fraction": 0.25,
     "hold_frames": 1,
     "calibrate": False,
-    "confirm": "look",
+    "verify": "score",
     "withdrawals": 0,
-    "bold_failures": 0,
+    "boost": False,
     "one_place": False,
     "imitate": "all",
     "q_gradient_weight": 0.0,
-    "dislodged": "discard",
 }
 """Practice as in the paper (LOTJ section V-C), where our defaults are others."""
 
@@ -77,16 +82,17 @@ def as_in_paper(preset: Preset) -> Preset:
 def _paper() -> Preset:
     """The paper's protocol where it is stated: 50 connectors on 2 robots, 70,000 episodes, no near misses, ResNet-18 at
     96 px, plain IQL with DAIB, a quarter of online data. For a machine with a GPU."""
-    encoder = EncoderConfig(image_size=96, width=64, stages=4, norm="batch")
+    encoder = EncoderConfig(width=64, stages=4, norm="batch")
     preset = Preset(
         name="paper",
         training_connectors=50,
         collect=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=700, near_miss_share=0.0),
         collect_validation=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=40),
         reward=RewardConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
+        front=Pixels.paper(),
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
-        localizer=LocalizerConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
+        localizer=LocalizerConfig(front=Pixels(encoder, 0), steps=20_000, batch=256, lr=3e-4),
         practice=PracticeConfig(**PAPER_PRACTICE),
     )
     return as_in_paper(preset)
@@ -105,7 +111,36 @@ def _demo() -> Preset:
     )
 
 
-PRESETS = {preset.name: preset for preset in (_demo(), Preset(name="laptop"), _paper())}
+def _state() -> Preset:
+    """Tasks with states and goals instead of images (Fetch, mazes), from nothing or from their experts' episodes."""
+    return Preset(
+        name="state",
+        tasks=TaskCollection(("fetch/reach",)),
+        iql=IQLConfig(
+            bottleneck=BottleneckConfig(variant="erm"),
+            hidden=(256, 256),
+            critic_projection=0,
+            critic_hidden=256,
+            discount=0.95,
+            ema=0.05,
+            position_weight=0.0,
+        ),
+        pretrain=PretrainConfig(steps=3000, batch=256, policy_kinds=None, policy_share=None, aside_share=None),
+        practice=PracticeConfig(
+            trials=400,
+            updates_per_step=1,
+            warmup_trials=10,
+            exploration_noise=0.2,
+            boost=False,
+            imitate="all",
+            online_fraction=0.5,
+            save_every=20,
+            threads=1,
+        ),
+    )
+
+
+PRESETS = {preset.name: preset for preset in (_demo(), Preset(name="laptop"), _paper(), _state())}
 
 
 def find_preset(name: str) -> Preset:
@@ -115,7 +150,5 @@ def find_preset(name: str) -> Preset:
         SettingsError: there is none of that name.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SettingsError(f"unknown preset {name!r}: {hint}known are {', '.join(PRESETS)}")
+        raise unknown("preset", name, PRESETS)
     return PRESETS[name]

@@ -1,101 +1,120 @@
-"""The four phases of the whole job as functions: collect, pretrain, practise, evaluate (LOTJ section V-A)."""
+"""The phases of the whole job as functions: collect, pretrain, practise (LOTJ section V-A); `evaluate` is beside."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
-import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from lotj.agents.iql import IQL
-from lotj.agents.sac import SAC, SACConfig
-from lotj.data.dataset import Dataset
-from lotj.envs.insertion import InsertionEnv, make_domain
-from lotj.errors import CheckpointError, SettingsError
-from lotj.evaluation import (
-    LABELS,
-    Controller,
-    EvaluationResult,
-    FilmStrip,
-    add_evaluation,
-    evaluate,
-    load_filmstrips,
-    save_filmstrips,
-)
-from lotj.experiments.entrants import DEFAULT, POLICIES, baseline, check_entrants
+from lotj.agents import Learner, find_agent
+from lotj.agents.base import AgentConfig
+from lotj.data import layout
+from lotj.data.replay import Relabel, Source, hindsight
+from lotj.data.store import DiskStore
+from lotj.envs.base import spec_of
+from lotj.envs.insertion import InsertionEnv, insertion_task
+from lotj.envs.registry import make_task
+from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
+from lotj.experience import Task
 from lotj.experiments.parts import choose_training, of_split
-from lotj.experiments.presets import PRESETS, Preset
-from lotj.nets.encoder import to_tensor
-from lotj.rewards.model import RewardModel
+from lotj.experiments.presets import Preset
+from lotj.nets.front import Vector
 from lotj.robots.simulated import SimulatedRobot
-from lotj.runs import Run, atomic_write, changed_flags
-from lotj.saliency.gradcam import gradcam
-from lotj.sim.bench import RATE_HZ
-from lotj.sim.connector import find_connector
-from lotj.training.collect import Progress, collect
-from lotj.training.localize import load_localizer, pretrain_localizer
+from lotj.runs import Run, atomic_write, typed_command
+from lotj.sim.connector import Connector, connector_text, find_connector
+from lotj.training.collect import Progress, TaskCollection, collect
+from lotj.training.collect_insertion import InsertionCollection
+from lotj.training.features import imitated, prepare_features
+from lotj.training.localize import pretrain_localizer
 from lotj.training.practice import CHECKPOINT, PracticeResult, practice
-from lotj.training.pretrain import (
-    find_agent,
-    load_agent,
-    load_reward,
-    pretrain,
-    pretrain_sac,
-    pretrain_state_iql,
-    take_over,
-)
+from lotj.training.pretrain import load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
+from lotj.training.prior import sources
+from lotj.training.rewarded import Rewarded
+from lotj.training.self_judged import SelfJudged
 
-_WHEN = {"offline": "before", "practice": "after"}
-"""Film strip of each learned policy."""
+INSERTION = "insertion/"
+"""Beginning of the names of tasks in which a robot judges itself."""
 
-FIRST_EVALUATION_SEED = 10_000
-"""Evaluation starts from poses of these seeds on; practice draws its own from another stream."""
-
-
-class PolicyController:
-    """The learnt policy as a controller, from the image and nothing else.
-
-    Args:
-        agent: acts.
-        spread: share of the policy's standard deviation that its actions have; 0 takes the mean action. An image does
-            not tell all (how high the plug stands, what it hides): a policy without memory that never varies its action
-            stays stuck where it once is, a varying one comes free.
-    """
-
-    def __init__(self, agent: IQL | SAC, spread: float = 1.0) -> None:
-        self._agent = agent
-        self._spread = spread
-        self._generator = torch.Generator()
-
-    def reset(self, seed: int) -> None:
-        """Start a trial; its random numbers depend on nothing else."""
-        self._generator.manual_seed(seed)
-
-    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        """(3,) action in [-1, 1]."""
-        return self._agent.act(observation[None], self._spread, self._generator)[0]
+PART = "connector.toml"
+"""In a practice run: the connector that it practises on, as it was then."""
 
 
 def collect_phase(
-    preset: Preset, data: Path, workers: int | None = None, report: Callable[[Progress], None] = lambda progress: None
+    preset: Preset,
+    data: Path,
+    workers: int | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    left_out: Sequence[Connector] = (),
 ) -> None:
-    """Record the training and validation connectors of a preset into `data`; goes on where it was stopped."""
-    workers = workers or os.cpu_count() or 1
-    collect(data, choose_training(preset.training_connectors), preset.collect, workers, report)
-    collect(data, of_split("validation"), preset.collect_validation, workers, report)
+    """Record a preset's prior data into `data`; goes on where it was stopped."""
+    for collection in collections(preset, left_out):
+        collect(data, collection, workers or os.cpu_count() or 1, report)
 
 
-def open_split(data: Path, split: str) -> Dataset:
-    """The domains of one split of a data set."""
-    return Dataset.open(data, domains=lambda domain: domain.split == split)
+def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[InsertionCollection | TaskCollection]:
+    """What a preset collects: its own tasks, or the training and the validation connectors."""
+    if preset.tasks is not None:
+        return [preset.tasks]
+    return [
+        InsertionCollection(choose_training(preset.training_connectors, left_out), preset.collect),
+        InsertionCollection(of_split("validation"), preset.collect_validation),
+    ]
+
+
+def open_split(data: Path, split: str) -> DiskStore:
+    """The tasks of one split of a data set.
+
+    Raises:
+        DataError: no data set, or none of its tasks is of this split.
+    """
+    splits: list[str] = []
+
+    def chosen(task: Task) -> bool:
+        splits.append(task.split)
+        return task.split == split
+
+    try:
+        return DiskStore.open(data, chosen)
+    except DataError:
+        if splits and split not in splits:
+            raise DataError(f"{data} holds no {split} tasks: `lotj collect` records both kinds") from None
+        raise
+
+
+def _check_data(train: DiskStore, validation: DiskStore) -> None:
+    """Before the first update, what the reward's training would stumble over at its end.
+
+    Raises:
+        DataError: only successes, or none, among the frames of one split.
+    """
+    for split, store in (("training", train), ("validation", validation)):
+        successes = int(store.success.sum())
+        if not 0 < successes < store.n_frames:
+            raise DataError(
+                f"{store.root}: {successes} of the {store.n_frames} frames of {split} connectors show success, the "
+                "reward needs both kinds: collect more"
+            )
+
+
+def agent_settings(preset: Preset, name: str) -> AgentConfig:
+    """A preset's settings of an agent: its own for IQL, and of these what others have, too."""
+    kind = find_agent(name).CONFIG
+    known = {field.name for field in dataclasses.fields(kind)}
+    return kind(
+        **{
+            field.name: getattr(preset.iql, field.name)
+            for field in dataclasses.fields(preset.iql)
+            if field.name in known
+        }
+    )
 
 
 def pretrain_phase(
@@ -108,8 +127,9 @@ def pretrain_phase(
     live: bool = True,
     also: Sequence[str] = (),
     taken: Mapping[str, Run] | None = None,
+    agent: str = "iql",
 ) -> Run:
-    """Train reward model and agent on a recorded data set.
+    """Train on a recorded data set: a reward model where it shows a robot that is to judge itself, and an agent.
 
     Args:
         preset: settings.
@@ -119,30 +139,54 @@ def pretrain_phase(
         device: where to compute.
         resume: the run to go on with.
         live: show progress.
-        also: what else to train: ``localizer``, ``state-iql``, ``sac``.
+        also: what else to train: ``localizer``, or further agents by name.
         taken: trainings that another run has done with the same settings and data, see `take_over`.
+        agent: who learns.
     """
-    train, validation = open_split(data, "train"), open_split(data, "validation")
-    parts = ("reward", "iql", "pretrain", "localizer")
-    settings = {"preset": preset.name, "data": str(data)} | {name: asdict(getattr(preset, name)) for name in parts}
+    check_seed(seed)
+    train = open_split(data, "train")
+    judged = all(task.env.startswith(INSERTION) for task in train.tasks)
+    validation = open_split(data, "validation") if judged else None
+    if validation is not None:
+        _check_data(train, validation)
+    parts = ("reward", "front", "iql", "pretrain", "localizer")
+    settings: dict[str, Any] = {name: _plain(asdict(getattr(preset, name))) for name in parts}
+    settings |= {"preset": preset.name, "data": str(data.resolve()), "agent": agent}
     run = resume or Run.create(runs, "pretrain", settings, seed)
     for training, other in (taken or {}).items():
         take_over(run, other, training)
-    begun = resume is not None or bool(taken)
     started = time.perf_counter()
-    pretrain(train, validation, preset.reward, preset.iql, preset.pretrain, run, device, resume=begun, live=live)
-    _add_timing(run, "pretrain", time.perf_counter() - started)
-    started = time.perf_counter()
-    if {"localizer", "state-iql"} & set(also):
+    if validation is not None:
+        pretrain_reward(train, validation, preset.reward, preset.pretrain, run, device, live)
+    front, observation = preset.front, ("image",)
+    relabel: list[Relabel] = []
+    if not judged:
+        front, observation, relabel = _of_task(train.tasks[0].env)
+    for name in dict.fromkeys((agent, *(name for name in also if name != "localizer"))):
+        pretrain_agent(
+            name, train, validation, front, agent_settings(preset, name), preset.pretrain, run, device, live,
+            relabel, observation,
+        )  # fmt: skip
+    add_timing(run, "pretrain", time.perf_counter() - started)
+    if "localizer" in also and validation is not None:
+        started = time.perf_counter()
         often = (preset.pretrain.log_every, preset.pretrain.save_minutes)
-        localizer = pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
-        if "state-iql" in also:
-            pretrain_state_iql(train, validation, localizer, preset.iql, preset.pretrain, run, live)
-    if "sac" in also:
-        pretrain_sac(train, validation, SACConfig.of(preset.iql), preset.pretrain, run, device, live)
-    if also:
-        _add_timing(run, "baselines", time.perf_counter() - started)
+        pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
+        add_timing(run, "localizer", time.perf_counter() - started)
     return run
+
+
+def _of_task(name: str) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
+    """What an agent sees of a registered task, what must be recorded for it, and how its transitions are relabelled."""
+    env = make_task(name)
+    try:
+        shown = spec_of(env).observation
+        seen = tuple(array for array in ("state", "goal") if array in shown)
+        if "achieved_goal" not in shown:
+            return Vector(seen), seen, []
+        return Vector(seen), (*seen, "achieved_goal"), [hindsight(env.get_wrapper_attr("compute_reward"))]
+    finally:
+        env.close()
 
 
 def practice_phase(
@@ -159,21 +203,40 @@ def practice_phase(
     live: bool = True,
     agent: str = "iql",
     until: int | None = None,
+    all_around: bool = False,
 ) -> tuple[Run, PracticeResult]:
-    """Practise on one connector with the reward model as the only judge; `agent` is one of `AGENTS`, `until` the trial
-    to stop after, if not the last."""
-    part, domain = find_connector(connector), make_domain(connector, robot, domain_seed)
-    train = open_split(Path(pretrained.config["data"]), "train")
+    """Practise on one connector with the robot as its own judge.
+
+    Args:
+        preset: settings.
+        pretrained: reward model, agent, and where the prior data are.
+        runs: where a new run's folder is made.
+        connector, scenario, robot, domain_seed: the bench.
+        seed: of a new run; it also draws how wrong the socket's place is estimated.
+        device: where to compute.
+        resume: the run to go on with.
+        live: show progress.
+        agent: who practises.
+        until: the trial to stop after, if not the last.
+        all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
+    """
+    check_seed(seed)
+    check_seed(domain_seed, "domain_seed")
+    source = part_of(resume) if resume else connector
+    part, task = find_connector(source), insertion_task(source, robot, domain_seed)
+    train = open_split(pretrained.locate("data", "meta.json"), "train")
     if part.split != "train":
-        _refuse_seen(connector, train)
+        _refuse_seen(part, train.tasks)
     settings = {
+        "task": task.env,
         "connector": connector,
         "connector_title": part.title,
         "family": part.family,
         "scenario": scenario,
         "robot": robot,
-        "domain": domain.name,
+        "domain": task.name,
         "domain_seed": domain_seed,
+        "all_around": all_around,
         "agent": agent,
         "preset": preset.name,
         "trials": preset.practice.trials,
@@ -182,171 +245,144 @@ def practice_phase(
         "pretrain_seed": pretrained.seed,
         "practice": _plain(asdict(preset.practice)),
         "commands": [
-            *_pretrain_commands(pretrained),
-            f"lotj practice --preset {preset.name} --connector {shlex.quote(connector)} --scenario {scenario} "
-            f"--robot {robot} --domain-seed {domain_seed} --seed {seed} --agent {agent}"
-            + _flags(preset.name, {"practice": preset.practice}, named=False),
+            *dict.fromkeys((pretrained.command, typed_command())),
             "lotj evaluate runs/last",
             "lotj report runs/last",
         ],
     }
-    reward, learner = load_reward(pretrained, device), load_agent(pretrained, device, agent)
+    reward, encoders = load_reward(pretrained, device), load_agent(pretrained, device, agent)
+    image_size = encoders.spec.observation["image"].shape[2]
+    estimate = None if all_around else seed
+    names = ("image", "state")
+    env = InsertionEnv(source, robot, domain_seed, scenario, image_size, names, 20, False, estimate)
     run = resume or Run.create(runs, "practice", settings, seed)
+    if not resume:
+        atomic_write(run.path / PART, connector_text(connector))
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
-    env = InsertionEnv(connector, robot, domain_seed, scenario, reward.image_size, end_on_success=False)
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
-    started = time.perf_counter()
+    config, started = preset.practice, time.perf_counter()
     try:
-        resumed = resume is not None
-        result = practice(machine, learner, reward, train, preset.practice, run, live, resumed, until)
+        prior = prepare_features(train, encoders, config.features, live)
+        learner = encoders.on_features(
+            advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight
+        )
+        offline = Source(prior, 1.0 - config.online_fraction, columns={"imitate": imitated(prior)})
+        practitioner = SelfJudged(machine, encoders, learner, reward, config, run.seed)
+        result = practice(
+            practitioner, learner, [offline], config, run, task.name, live=live, resume=resume is not None, until=until
+        )
     finally:
         machine.close()
-    _add_timing(run, "practice", time.perf_counter() - started)
+    add_timing(run, "practice", time.perf_counter() - started)
     return run, result
 
 
-def _refuse_seen(connector: str, train: Dataset) -> None:
-    variants = _variants(connector)
-    seen = [d.connector for d in train.domains if variants & _variants(d.connector)]
-    if seen:
-        raise SettingsError(
-            f"{connector}: {seen[0]!r} in the training data is a close variant of it, so the result would not be "
-            "that of an unseen connector; collect without it"
-        )
-
-
-def _pretrain_commands(run: Run) -> list[str]:
-    """The commands that make a pretraining run again. What the data set was collected with beside its preset's settings
-    is not known."""
-    config = run.config
-    parts = {name: config[name] for name in ("reward", "iql", "pretrain", "localizer") if name in config}
-    data = f"--preset {config['preset']} --data {shlex.quote(config['data'])}"
-    return [f"lotj collect {data}", f"lotj pretrain {data} --seed {run.seed}{_flags(config['preset'], parts)}"]
-
-
-def _flags(preset: str, parts: Mapping[str, Any], named: bool = True) -> str:
-    """The flags that ask for settings other than a preset's; none for a preset that only a program knows.
-
-    Args:
-        preset: its name.
-        parts: name of a part in `Preset` -> its settings.
-        named: whether the flags bear the part's name.
-    """
-    usual = PRESETS.get(preset)
-    words = [
-        word
-        for name, settings in parts.items()
-        if usual is not None
-        for word in changed_flags(settings, getattr(usual, name), f"{name}." if named else "")
-    ]
-    return "".join(f" {shlex.quote(word)}" for word in words)
-
-
-def evaluate_phase(
-    run: Run,
-    trials: int = 20,
+def practise_task_phase(
+    preset: Preset,
+    name: str,
+    runs: Path,
+    agent: str,
+    pretrained: Run | None = None,
+    seed: int = 0,
     device: str = "cpu",
-    on_trial: Callable[[str], None] = lambda name: None,
-    spread: float = 1.0,
-    controllers: Sequence[str] = DEFAULT,
-) -> list[EvaluationResult]:
-    """True success of learned policies and hand-made baselines, all from the same start poses.
-
-    Args:
-        run: of practice.
-        trials: of each.
-        device: where to compute.
-        on_trial: told the name after each trial.
-        spread: of the learned policies, see `PolicyController`.
-        controllers: which, see `lotj.experiments.entrants`.
-
-    Raises:
-        SettingsError: an unknown controller.
-        CheckpointError: a model that one of them needs is missing.
-    """
-    check_entrants(controllers)
-    settings, pretrained = run.config, Run.open(Path(run.config["pretrain_run"]))
-    reward = load_reward(pretrained, device)
-    agents = {name: _policy(name, run, pretrained, device) for name in POLICIES if name in controllers}
-    env = InsertionEnv(
-        settings["connector"], settings["robot"], settings["domain_seed"], settings["scenario"], reward.image_size
-    )
-    seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    context = {key: settings[key] for key in ("connector", "scenario", "robot", "domain")} | {"spread": spread}
-    started, results = time.perf_counter(), []
+    resume: Run | None = None,
+    live: bool = True,
+) -> tuple[Run, PracticeResult]:
+    """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data."""
+    check_seed(seed)
+    env = make_task(name)
+    front, observation, relabel = _of_task(name)
+    settings = {
+        "task": name,
+        "agent": agent,
+        "preset": preset.name,
+        "trials": preset.practice.trials,
+        "pretrain_run": str(pretrained.path) if pretrained else "",
+        "practice": _plain(asdict(preset.practice)),
+        "commands": [
+            *dict.fromkeys((*([pretrained.command] if pretrained else []), typed_command())),
+            "lotj evaluate runs/last",
+            "lotj report runs/last",
+        ],
+    }
+    spec = spec_of(env)
+    config = replace(preset.practice, max_steps=spec.max_steps)
+    prior: list[Source] = []
+    if pretrained is None:
+        seen = {array: spec.observation[array] for array in front.names}
+        learner = Learner(
+            find_agent(agent), replace(spec, observation=seen), front, agent_settings(preset, agent), 1, seed, device
+        )
+        config = replace(config, online_fraction=1.0)
+    else:
+        learner = load_agent(pretrained, device, agent)
+        train = open_split(pretrained.locate("data", "meta.json"), "train")
+        prior = [
+            replace(source, share=source.share * (1.0 - config.online_fraction))
+            for source in sources(train, preset.pretrain, relabel)
+        ]
+    run = resume or Run.create(runs, "practice", settings, seed)
+    started = time.perf_counter()
     try:
-        entrants: dict[str, Controller] = {
-            name: PolicyController(agents[name], spread)
-            if name in agents
-            else baseline(name, env, lambda: load_localizer(pretrained, device).locate)
-            for name in controllers
-        }
-        for name, controller in entrants.items():
-            result = evaluate(
-                env,
-                controller,
-                seeds,
-                name=name,
-                label=LABELS[name],
-                context=context,
-                rate_hz=RATE_HZ,
-                film_seeds=seeds[:3] if name in agents else (),
-                on_trial=lambda trial, success, name=name: on_trial(name),
-            )
-            add_evaluation(run.path / "evaluation.json", result)
-            results.append(result)
+        result = practice(
+            Rewarded(env, spec.max_steps, run.seed), learner, prior, config, run, name.replace("/", "."), relabel,
+            live=live, resume=resume is not None,
+        )  # fmt: skip
     finally:
         env.close()
-    _add_films(run, {_WHEN[r.name]: _film(r, agents[r.name], reward) for r in results if r.films})
-    _add_timing(run, "evaluate", time.perf_counter() - started)
-    return results
+    add_timing(run, "practice", time.perf_counter() - started)
+    return run, result
 
 
-def _add_films(run: Run, films: Mapping[str, FilmStrip]) -> None:
-    """Beside those that the run has."""
-    if films:
-        path = run.path / "filmstrips.npz"
-        save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | dict(films))
+def pretraining_of(run: Run) -> Run:
+    """The pretraining that a practice run has begun from, also where both have been moved."""
+    return Run.open(run.locate("pretrain_run", "run.json"))
 
 
-def _policy(name: str, run: Run, pretrained: Run, device: str) -> IQL | SAC:
-    """The agent of one of `POLICIES`."""
-    return load_agent(pretrained, device, _agent_of(run)) if name == "offline" else practised_agent(run, device)
-
-
-def practised_agent(run: Run, device: str = "cpu") -> IQL | SAC:
-    """The agent after the last finished trial of a practice run.
+def practised_agent(run: Run, device: str = "cpu") -> Learner:
+    """The agent after the last saved trial of a practice run, with the encoders of its pretraining.
 
     Raises:
         CheckpointError: the run holds no finished trial.
     """
     if not run.has(CHECKPOINT):
         raise CheckpointError(f"{run.path} holds no finished trial: practise first, with `lotj practice`")
-    return find_agent(_agent_of(run))[1].restore(run.load(CHECKPOINT, device)["agent"], device)
+    state = run.load(CHECKPOINT, device)["agent"]
+    learner = Learner.load(state, device)
+    if learner.front.learns:
+        return learner
+    whole = load_agent(pretraining_of(run), device, run.setting("agent"))
+    whole.take_heads(learner)
+    return whole
 
 
-def _agent_of(run: Run) -> str:
-    """Name of the agent that practised; runs from before there was a choice do not say."""
-    return run.config.get("agent", "iql")
+def part_of(run: Run) -> str:
+    """The connector of a practice run, for `find_connector`: the run's copy, whatever has become of the file since."""
+    copy = run.path / PART
+    return str(copy) if copy.exists() else run.setting("connector")
 
 
-def _film(result: EvaluationResult, agent: IQL | SAC, reward: RewardModel) -> FilmStrip:
-    """One evaluation trial with the reward's scores and Grad-CAM of reward and policy (its Y action)."""
-    seed = min(result.films)
-    frames = result.films[seed]
-    images = to_tensor(frames, reward.device)
-    classifier, actor = reward.classifier, agent.actor
-    with torch.enable_grad():
-        reward_heat = gradcam(classifier, classifier.encoder.saliency_stage, images, lambda logit: logit)
-        policy_heat = gradcam(actor, actor.encoder.resnet.saliency_stage, images, lambda mean: mean[:, 1])
-    return FilmStrip(
-        frames=frames,
-        scores=reward.score(frames),
-        reward_heat=reward_heat,
-        policy_heat=policy_heat,
-        success=bool(result.success[list(result.seed).index(seed)]),
-        seed=seed,
-    )
+def bench_of(run: Run) -> tuple[str, str, int, str]:
+    """Connector, robot, seed of the domain and scenario of a practice run, as `InsertionEnv` takes them."""
+    return part_of(run), run.setting("robot"), run.setting("domain_seed", int), run.setting("scenario")
+
+
+def refuse_seen(part: Connector, data: Path) -> None:
+    """Raises SettingsError where `data`, if there is any yet, holds training connectors that are variants of `part`."""
+    if (data / layout.META).exists():
+        tasks = [layout.read_task(layout.task_folder(data, name)) for name in layout.task_names(data)]
+        _refuse_seen(part, [task for task in tasks if task.split == "train"])
+
+
+def _refuse_seen(part: Connector, trained_on: Iterable[Task]) -> None:
+    variants = {part.name, part.variant_of} - {""}
+    for name in sorted({task.attributes["connector"] for task in trained_on}):
+        seen = find_connector(name)
+        if variants & {seen.name, seen.variant_of}:
+            raise SettingsError(
+                f"{part.name}: {name!r} in the training data is a close variant of it, so the result would not be that "
+                "of an unseen connector; collect into another folder, with `lotj collect --leave-out`"
+            )
 
 
 def with_practice(preset: Preset, **changes: Any) -> Preset:
@@ -354,22 +390,22 @@ def with_practice(preset: Preset, **changes: Any) -> Preset:
     return replace(preset, practice=replace(preset.practice, **changes))
 
 
-def _variants(connector: str) -> set[str]:
-    part = find_connector(connector)
-    return {part.name, part.variant_of} - {""}
-
-
 def _plain(value: Any) -> Any:
     """Settings as JSON values: paths as text."""
     return json.loads(json.dumps(value, default=str))
 
 
-def _add_timing(run: Run, phase: str, seconds: float) -> None:
+def add_timing(run: Run, phase: str, seconds: float) -> None:
     """Add to the run's timings.json, which also names the machine."""
     path = run.path / "timings.json"
-    timings: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"seconds": {}}
-    timings["machine"] = (
-        f"{os.cpu_count()} cores, {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}"
-    )
-    timings["seconds"][phase] = round(timings["seconds"].get(phase, 0.0) + seconds, 1)
+    try:
+        timings = json.loads(path.read_text(encoding="utf-8"))
+        before = timings["seconds"]
+    except FileNotFoundError:
+        timings, before = {}, {}
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{path}: damaged; remove it or restore it from a copy") from None
+    gpu = "GPU" if torch.cuda.is_available() else "no GPU"
+    machine = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.machine()}, {gpu}"
+    timings |= {"machine": machine, "seconds": before | {phase: round(before.get(phase, 0.0) + seconds, 1)}}
     atomic_write(path, json.dumps(timings, indent=2).encode())

@@ -86,6 +86,7 @@ def practice_job(
     controllers: Sequence[str],
     evaluation_trials: int,
     halfway: bool = False,
+    bench: int = 0,
     threads: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -100,6 +101,7 @@ def practice_job(
         controllers: which to evaluate, see `lotj.experiments.entrants`.
         evaluation_trials: of each controller.
         halfway: evaluate the policy also after half of the trials, as the controller `HALFWAY`.
+        bench: the seed of the connector's domain.
         threads: processor threads of the learner.
         device: where it computes.
 
@@ -116,7 +118,7 @@ def practice_job(
     other = begun and first_difference(begun.config["practice"], practice)
     if begun and other:
         raise SettingsError(f"{begun.path} was begun with {other}: remove it, and the job begins anew")
-    of = (settings, find_run(Path(pretrained), "pretrain"), Path(folder), connector, scenario, robot)
+    of = (settings, find_run(Path(pretrained), "pretrain"), Path(folder), connector, scenario, robot, bench)
     how: dict[str, Any] = {"seed": seed, "device": device, "live": False, "agent": agent}
     evaluations: dict[str, Any] = {}
     if halfway:

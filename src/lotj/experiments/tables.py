@@ -1,4 +1,4 @@
-"""Tables of success counts as the paper prints them: seeds summed up, the best of each row marked, the paper beside."""
+"""Tables of success counts as the paper prints them: units summed up, the best of each row marked, the paper beside."""
 
 from __future__ import annotations
 
@@ -7,39 +7,64 @@ import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from rich.table import Table
 from scipy import stats
 
 from lotj.errors import SettingsError
-from lotj.evaluation import Aggregate, aggregate, barnard, wilson
+from lotj.evaluation import sign_flip, unit_interval
 
 SIGNIFICANCE = 0.05
-"""Methods whose difference to the best has a larger p-value are marked as best, too."""
+"""A method whose difference to the best, over the units that both have, has a smaller p-value is worse."""
 
 PAPER_N = 20
 """Trials of each of the paper's cells."""
 
+ALL = "all"
+"""The row of all connectors together."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one connector.
+    """One method on one connector, or on all.
 
     Attributes:
-        successes: of each seed.
-        n: trials of each seed.
-        paper: the paper's successes of `PAPER_N`; None where it has none.
+        units: what each count is of, a pretraining on a bench, e.g. ``seed0.duo.0``; methods are paired by them.
+        successes: of each unit.
+        n: trials of each unit.
+        paper: the paper's successes; None where it has none.
+        paper_n: of how many.
     """
 
+    units: tuple[str, ...]
     successes: tuple[int, ...]
     n: tuple[int, ...]
     paper: int | None = None
+    paper_n: int = PAPER_N
 
     @property
-    def total(self) -> Aggregate:
-        """All seeds together."""
-        return aggregate(self.successes, self.n)
+    def rates(self) -> dict[str, float]:
+        """Unit -> rate of success."""
+        return {unit: k / n for unit, k, n in zip(self.units, self.successes, self.n, strict=True)}
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """`unit_interval`; None of a single unit."""
+        return unit_interval(self.successes, self.n) if len(self.units) > 1 else None
+
+    @property
+    def paper_words(self) -> str:
+        """e.g. ``15``, of more than one of the paper's cells ``65/80``; empty where it has none."""
+        count = "" if self.paper is None else str(self.paper)
+        return f"{count}/{self.paper_n}" if count and self.paper_n != PAPER_N else count
+
+    def p_against(self, other: Cell) -> float:
+        """`sign_flip` over the units that both have; 1 where they share none."""
+        ours, theirs = self.rates, other.rates
+        differences = [ours[unit] - theirs[unit] for unit in ours if unit in theirs]
+        return sign_flip(differences, np.random.default_rng(0))
 
 
 @dataclass(frozen=True)
@@ -63,24 +88,32 @@ class SuccessTable:
             if len(cells) != len(self.columns):
                 raise SettingsError(f"table row {name!r}: {len(cells)} cells for {len(self.columns)} columns")
 
-    def best(self, row: str) -> list[bool]:
-        """Which methods of a row are best: that of the highest rate, and those that Barnard's exact test does not tell
-        from it (LOTJ, table I). None is, where nothing has succeeded."""
-        totals = [cell.total if cell else None for cell in self.rows[row]]
-        known = [total for total in totals if total]
-        top = max(known, key=lambda total: total.successes / total.n, default=None)
-        if top is None or top.successes == 0:
-            return [False] * len(totals)
-        return [
-            total is not None and barnard(top.successes, top.n, total.successes, total.n) >= SIGNIFICANCE
-            for total in totals
-        ]
+    @cached_property
+    def shown(self) -> dict[str, Sequence[Cell | None]]:
+        """The rows and, of more than one, `ALL`: there are units enough to tell methods apart, if anywhere."""
+        if len(self.rows) < 2:
+            return dict(self.rows)
+        columns = zip(*self.rows.values(), strict=True)
+        return {**self.rows, ALL: [_pooled(dict(zip(self.rows, column, strict=True))) for column in columns]}
+
+    def verdicts(self, row: str) -> list[tuple[str, float | None]]:
+        """What can be said of each method of a row of `shown`, and its p-value against the best of them.
+
+        Returns:
+            ``best``; ``cannot tell`` from the best; ``worse``; empty where it is not measured. Where none is worse, or
+            nothing has succeeded, all are ``cannot tell``: so it is always with fewer than 6 units.
+        """
+        cells = self.shown[row]
+        top = max((cell for cell in cells if cell), key=lambda cell: np.mean([*cell.rates.values()]), default=None)
+        ps = [None if cell is None or top is None or cell is top else top.p_against(cell) for cell in cells]
+        told = any(p is not None and p < SIGNIFICANCE for p in ps)
+        return [("" if cell is None else _verdict(p, told), p) for cell, p in zip(cells, ps, strict=True)]
 
     def as_text(self) -> Table:
-        """For 80 columns: counts of all seeds, in brackets the paper's of 20, 95 % interval; best marked."""
+        """For 80 columns: counts of all units, in brackets the paper's, 95 % interval over units; best marked."""
         table = Table(title=self.title, title_justify="left", caption="\n".join(self.notes), caption_justify="left")
         table.add_column("method")
-        for name in self.rows:
+        for name in self.shown:
             table.add_column(name, justify="right")
         for title, cells in self._by_method().items():
             words = [_words(cell).replace(" (", "\n(") for cell, _ in cells]
@@ -89,18 +122,20 @@ class SuccessTable:
         return table
 
     def as_csv(self) -> str:
-        """One line a connector and method: counts of each seed and of all, interval, the paper's count."""
+        """One line a connector and method: counts of all and of each unit, interval, verdict, the paper's count."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("connector", "method", "successes", "n", "low", "high", "by_seed", "best", "paper_of_20"))
-        for name, cells in self.rows.items():
-            for title, cell, mark in zip(self.columns, cells, self.best(name), strict=True):
+        writer.writerow(
+            ("connector", "method", "successes", "n", "low", "high", "units", "by_unit", "verdict", "p", "paper")
+        )
+        for name, cells in self.shown.items():
+            for title, cell, (verdict, p) in zip(self.columns, cells, self.verdicts(name), strict=True):
                 if cell is None:
                     continue
-                total = cell.total
-                by_seed = " ".join(f"{k}/{n}" for k, n in zip(cell.successes, cell.n, strict=True))
-                numbers = (total.successes, total.n, f"{total.low:.3f}", f"{total.high:.3f}", by_seed)
-                writer.writerow((name, title, *numbers, int(mark), "" if cell.paper is None else cell.paper))
+                by_unit = " ".join(f"{u}={k}/{n}" for u, k, n in zip(cell.units, cell.successes, cell.n, strict=True))
+                ends = [f"{end:.3f}" for end in cell.interval or unit_interval(cell.successes, cell.n)]
+                numbers = (sum(cell.successes), sum(cell.n), *ends, len(cell.units), by_unit)
+                writer.writerow((name, title, *numbers, verdict, "" if p is None else f"{p:.4f}", cell.paper_words))
         return out.getvalue()
 
     def as_html(self) -> str:
@@ -109,12 +144,15 @@ class SuccessTable:
             title: [f"<strong>{_words(cell)}</strong>" if best else _words(cell) for cell, best in cells]
             for title, cells in self._by_method().items()
         }
-        return _html(self.title, list(self.rows), rows, self.notes)
+        return _html(self.title, list(self.shown), rows, self.notes)
 
     def _by_method(self) -> dict[str, list[tuple[Cell | None, bool]]]:
-        """Method -> for each connector its cell, and whether it is a best one there."""
-        marks = [self.best(name) for name in self.rows]
-        cells = list(self.rows.values())
+        """Method -> for each connector its cell, and whether it is marked there: the best, or not told from it."""
+        marks = []
+        for name in self.shown:
+            verdicts = [verdict for verdict, _ in self.verdicts(name)]
+            marks.append(["best" in verdicts and verdict in ("best", "cannot tell") for verdict in verdicts])
+        cells = list(self.shown.values())
         return {
             title: [(row[k], mark[k]) for row, mark in zip(cells, marks, strict=True)]
             for k, title in enumerate(self.columns)
@@ -165,9 +203,11 @@ class FigureTable:
         return _html(self.title, self.columns, rows, self.notes)
 
 
-def mean_interval(values: Sequence[float | None]) -> tuple[float, float | None] | None:
-    """Mean and half width of its 95 % interval; None where a variant lacks the figure, no width of one value."""
-    known = np.array([value for value in values if value is not None], float)
+def mean_interval(values: Sequence[float | None] | np.ndarray) -> tuple[float, float | None] | None:
+    """Mean over units and half width of Student's 95 % interval; None where a variant lacks the figure, no width of one
+    value. None and NaN are left out."""
+    known = np.array(values, float)
+    known = known[np.isfinite(known)]
     if not len(known):
         return None
     if len(known) == 1:
@@ -176,17 +216,39 @@ def mean_interval(values: Sequence[float | None]) -> tuple[float, float | None] 
     return float(known.mean()), float(width)
 
 
-def count_words(successes: int, n: int, paper: str = "", mark: str = "") -> str:
-    """Of n, the paper's in brackets if it has any, Wilson's 95 % interval; e.g. ``**9**/10 [19] (60-98 %)``.
+def count_words(successes: int, n: int, interval: tuple[float, float] | None, paper: str = "", mark: str = "") -> str:
+    """Of n, the paper's in brackets if it has any, the interval over units; e.g. ``**9**/10 [19] (60-98 %)``.
 
     Args:
         successes, n: counts.
+        interval: ends, in [0, 1]; None of a single unit, which is called one run.
         paper: its own, as it is to be shown.
         mark: to the left and right of the successes.
     """
-    low, high = wilson(successes, n)
-    beside = f" [{paper}]" if paper else ""
-    return f"{mark}{successes}{mark}/{n}{beside} ({100 * low:.0f}-{100 * high:.0f} %)"
+    ends = "one run" if interval is None else f"{100 * interval[0]:.0f}-{100 * interval[1]:.0f} %"
+    return f"{mark}{successes}{mark}/{n}{f' [{paper}]' if paper else ''} ({ends})"
+
+
+def _pooled(cells: Mapping[str, Cell | None]) -> Cell | None:
+    """A method's cells of all connectors as one; the paper's count is of those that are measured."""
+    known = {name: cell for name, cell in cells.items() if cell is not None}
+    if not known:
+        return None
+    papers = [cell for cell in known.values() if cell.paper is not None]
+    return Cell(
+        tuple(f"{name.replace(' ', '-')}.{unit}" for name, cell in known.items() for unit in cell.units),
+        tuple(k for cell in known.values() for k in cell.successes),
+        tuple(n for cell in known.values() for n in cell.n),
+        sum(cell.paper or 0 for cell in papers) if papers else None,
+        sum(cell.paper_n for cell in papers),
+    )
+
+
+def _verdict(p: float | None, told: bool) -> str:
+    """Of a method with this p-value against the best (None: the best itself); `told`: any is worse than that."""
+    if not told:
+        return "cannot tell"
+    return "best" if p is None else "worse" if p < SIGNIFICANCE else "cannot tell"
 
 
 def _figure(cell: tuple[float, float | None] | None) -> str:
@@ -212,4 +274,4 @@ def _words(cell: Cell | None) -> str:
     """e.g. ``31/40 [15] (62-88 %)``."""
     if cell is None:
         return "-"
-    return count_words(cell.total.successes, cell.total.n, "" if cell.paper is None else str(cell.paper))
+    return count_words(sum(cell.successes), sum(cell.n), cell.interval, cell.paper_words)

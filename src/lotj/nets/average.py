@@ -8,15 +8,14 @@ from torch import nn
 
 @torch.no_grad()
 def follow(slow: nn.Module, fast: nn.Module, rate: float) -> None:
-    """slow <- (1 - rate) slow + rate fast, for parameters and statistics alike; counts are copied.
+    """slow <- (1 - rate) slow + rate fast; buffers, which are statistics of what was seen, are copied.
 
     Args:
         slow, fast: alike modules on one device.
         rate: in [0, 1]; 0 leaves `slow` as it is, 1 copies.
     """
-    mine, other = ([*module.parameters(), *module.buffers()] for module in (slow, fast))
-    for copy, source in zip(mine, other, strict=True):
-        if copy.is_floating_point():
-            copy.lerp_(source, rate)
-        else:
+    for copy, source in zip(slow.parameters(), fast.parameters(), strict=True):
+        copy.lerp_(source, rate)
+    if rate:
+        for copy, source in zip(slow.buffers(), fast.buffers(), strict=True):
             copy.copy_(source)

@@ -49,6 +49,10 @@ class Front(Checked, ABC):
             SettingsError: this front cannot see what the environment shows.
         """
 
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """Names of the observations that are read."""
+        return tuple(name for name in spec.observation if name.startswith(FEATURE))
+
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
         """Augmented, as training on prior data wants it; what is practised is left as it is (LOTJ section V-C).
 
@@ -82,6 +86,10 @@ class Pixels(Front):
     def paper(cls) -> Pixels:
         """LOTJ's: ResNet-18."""
         return cls(EncoderConfig(width=64, stages=4), feature_channels=0)
+
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """See `Front.reads`."""
+        return ("image",)
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """``image`` as (B, V, 3, H, W) float32 in [0, 1], channels-last in memory."""
@@ -140,6 +148,10 @@ class Vector(Front):
     names: tuple[str, ...] = ("state",)
     """Which, in this order."""
 
+    def reads(self, spec: Spec) -> tuple[str, ...]:
+        """See `Front.reads`."""
+        return self.names
+
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """(B, ...) float32 each."""
         return {
@@ -153,27 +165,47 @@ class Vector(Front):
 
 
 class VectorEncoder(Encoder):
-    """Named vectors to one. Nothing in it is learnt."""
-
-    _middle: Tensor
-    _reach: Tensor
+    """Named vectors to one, each entry with the mean and the deviation that it had in training so far taken out (as in
+    hindsight experience replay, Andrychowicz et al. 2017); what has bounds is scaled to [-1, 1] instead."""
 
     def __init__(self, role: str, arrays: Mapping[str, Array]) -> None:
-        sizes = [math.prod(array.shape) for array in arrays.values()]
-        super().__init__(role, sum(sizes))
+        sizes = torch.tensor([math.prod(array.shape) for array in arrays.values()])
+        super().__init__(role, int(sizes.sum()))
         self.names = tuple(arrays)
         bounded = [math.isfinite(array.low) and math.isfinite(array.high) for array in arrays.values()]
         places = [
             ((a.low + a.high) / 2, (a.high - a.low) / 2 or 1.0) if b else (0.0, 1.0)
             for a, b in zip(arrays.values(), bounded, strict=True)
         ]
-        middle, reach = torch.tensor(places).repeat_interleave(torch.tensor(sizes), 0).T.contiguous()
-        self.register_buffer("_middle", middle, persistent=False)
-        self.register_buffer("_reach", reach, persistent=False)
+        middle, reach = torch.tensor(places).repeat_interleave(sizes, 0).T
+        self.bounded = nn.Buffer(torch.tensor(bounded).repeat_interleave(sizes), persistent=False)
+        self.middle, self.reach = nn.Buffer(middle.contiguous()), nn.Buffer(reach.contiguous())
+        # Sums over all rows so far: their number, and of each entry and its square.
+        self.rows = nn.Buffer(torch.zeros((), dtype=torch.float64))
+        self.sums = nn.Buffer(torch.zeros(2, self.size, dtype=torch.float64))
 
     def forward(self, seen: Seen) -> Tensor:
         """(B, size)."""
-        return (torch.cat([seen[name].flatten(1) for name in self.names], 1) - self._middle) / self._reach
+        vector = torch.cat([seen[name].flatten(1) for name in self.names], 1)
+        if self.training and torch.is_grad_enabled():
+            self._look(vector.detach().double())
+        return ((vector - self.middle) / self.reach).clamp(-LARGEST, LARGEST)
+
+    def _look(self, vector: Tensor) -> None:
+        """Takes a batch into the mean and deviation of what has no bounds."""
+        self.rows += len(vector)
+        self.sums += torch.stack([vector.sum(0), vector.square().sum(0)])
+        mean, square = self.sums / self.rows
+        deviation = (square - mean.square()).clamp_min(SMALLEST**2).sqrt()
+        for mine, new in ((self.middle, mean), (self.reach, deviation)):
+            mine.copy_(torch.where(self.bounded, mine, new.float()))
+
+
+LARGEST = 10.0
+"""Deviations from the mean at which a normalised entry is cut off."""
+
+SMALLEST = 1e-3
+"""Least deviation that an entry is divided by, in its own unit."""
 
 
 @dataclass(frozen=True)

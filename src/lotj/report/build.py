@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -15,12 +16,13 @@ from lotj.evaluation import LABELS, FilmStrip, barnard
 from lotj.report import charts
 from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, Trials, number, read_run
 from lotj.report.findings import (
-    LEARNT,
     ORDER,
+    duration,
     interval_words,
     judge,
     ordered,
     p_words,
+    pace_sentences,
     percent,
     place_words,
     summary_sentences,
@@ -34,6 +36,7 @@ HELD_OUT = {
     "frames": ("Frames", "count"),
     "accuracy": ("Accuracy", "accuracy"),
     "near_miss_accuracy": ("Accuracy, near misses", "accuracy"),
+    "accuracy_left_out": ("Accuracy, left out", "accuracy"),
     "auc": ("AUC", "auc"),
     "precision": ("Precision", "rate"),
     "expert": ("expert", "rate"),
@@ -140,7 +143,7 @@ def _date(created: Any) -> str:
 
 def _remedies(run: RunFiles) -> dict[str, tuple[str, str, str]]:
     """What makes a missing file, by file name: words, command, words."""
-    folder, connector = run.folder.name, run.config.get("connector", "CONNECTOR")
+    folder, connector = shlex.quote(run.folder.name), shlex.quote(str(run.config.get("connector", "CONNECTOR")))
     practise = f"lotj practice --connector {connector}"
     evaluate = ("Make it with", f"lotj evaluate {folder}", "and build the report again.")
     return {
@@ -186,7 +189,7 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
     trials = run.trials
     if trials is None:
         empty = {"curve": None, "series": [], "judgement": None, "late": None, "map": None}
-        return {**empty, "truth_known": False, "evaluated_here": False, "window": charts.WINDOW}
+        return {**empty, "truth_known": False, "window": charts.WINDOW, "most": charts.MOST}
     summaries = {result.name: result.summary() for result in run.evaluations}
     titles = {"value": "Value", "score": "Reward score at the end", "steps": "Steps", "seconds": "Seconds (wall clock)"}
     names = [name for name in trials.series if name.startswith("loss/")]
@@ -199,8 +202,8 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
         },
         "series": [chart for chart in drawn if chart],
         "truth_known": bool(np.isfinite(trials.true).any()),
-        "evaluated_here": any(name in summaries for name in LEARNT),
-        "window": charts.WINDOW,
+        "window": charts.window(trials),
+        "most": charts.MOST,
         "judgement": judge(trials),
         "late": judge(_last_quarter(trials)) if len(trials) >= 40 else None,
         "map": charts.claim_map(trials, run.insertion_depth_mm),
@@ -280,17 +283,6 @@ def _time_part(run: RunFiles) -> dict[str, Any]:
     times = {name: number(value) for name, value in (recorded if isinstance(recorded, dict) else {}).items()}
     times = {name: value for name, value in times.items() if math.isfinite(value) and value >= 0}
     longest = max(times.values(), default=0.0) or 1.0
-    phases = [
-        {"name": name, "share": 100 * value / longest, "words": _duration(value)} for name, value in times.items()
-    ]
-    return {"phases": phases, "total": _duration(sum(times.values())), "machine": run.timings.get("machine")}
-
-
-def _duration(seconds: float) -> str:
-    """A length of time for people: 12 s, 7 min 5 s, 1 h 3 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    phases = [{"name": name, "share": 100 * value / longest, "words": duration(value)} for name, value in times.items()]
+    total, machine = duration(sum(times.values())), run.timings.get("machine")
+    return {"pace": pace_sentences(run), "phases": phases, "total": total, "machine": machine}

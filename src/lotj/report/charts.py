@@ -1,185 +1,136 @@
-"""Charts as inline SVG. Colours come from the page's style sheet (classes), so that they follow light and dark.
-
-The learning curve is drawn twice, for a wide and a narrow page, so that letters keep their size on a phone.
+"""Charts as inline SVG, drawn by matplotlib. Text stays text, and colours are the style sheet's, so that they follow
+light and dark. The learning curve is drawn twice, for a wide and a narrow page, so that letters keep their size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import io
+import math
+import re
 from functools import cache
+from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lotj.evaluation import Summary, moving_rate, wilson
 from lotj.report.files import Trials
-from lotj.report.findings import BESIDE_MM, SPACE, percent
+from lotj.report.findings import BESIDE_MM, percent
 
 WINDOW = 20
-"""Trials in the moving success rate."""
+"""Trials in the moving success rate, of runs of up to 1,000."""
 
 WIDE, NARROW = 940, 350
 """Widths of the drawings [px]."""
 
+MOST = 300
+"""Points of a line, ticks of a row, marks of a kind: a page of 20,000 trials stays as light as one of 300."""
+
+OUTCOMES = {
+    "hit": ("inserted", "true"),
+    "alarm": ("false alarm", "said"),
+    "miss": ("not seen", "true"),
+    "fail": ("failed", "soft"),
+    "said": ("said so", "said"),
+    "unsaid": ("did not", "soft"),
+}
+"""What a trial was -> its row's words, its colour."""
+
+_INKS = ("paper", "ink", "soft", "fill", "grid", "true", "said")
+_INK = {name: f"#00000{place}" for place, name in enumerate(_INKS, 1)}  # stand for the style sheet's, see `_svg`
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lotj",
+    "text.parse_math": False,
+    "path.simplify": False,
+    "font.size": 13,
+    "legend.frameon": False,
+    "legend.borderpad": 0,
+    "axes.edgecolor": _INK["soft"],
+    "axes.axisbelow": True,
+    "grid.color": _INK["grid"],
+    **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _INK["soft"]),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 0),
+}
 _wilson = cache(wilson)  # a moving window meets the same few counts again and again
 
 
-@dataclass(frozen=True)
-class Plane:
-    """The part of a drawing where data lies: maps values to pixels.
-
-    Attributes:
-        x_range: values at the left and right edge.
-        y_range: values at the bottom and top edge (bottom may be the greater one).
-        box: left, top, right, bottom [px].
-    """
-
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    box: tuple[float, float, float, float]
-
-    def x(self, value: float) -> float:
-        """Pixel column of a value."""
-        (low, high), (left, _, right, _) = self.x_range, self.box
-        return round(left + (value - low) / (high - low) * (right - left), 1)
-
-    def y(self, value: float) -> float:
-        """Pixel row of a value."""
-        (low, high), (_, top, _, bottom) = self.y_range, self.box
-        return round(bottom - (value - low) / (high - low) * (bottom - top), 1)
-
-
-class Drawing:
-    """An SVG picture under construction; names and words are escaped by the XML writer.
-
-    Args:
-        width: [px].
-        height: [px].
-        words: what it shows, for people who cannot see it.
-    """
-
-    def __init__(self, width: int, height: int, words: str) -> None:
-        self.width, self.height = width, height
-        box = {"viewBox": f"0 0 {width} {height}", "role": "img", "aria-label": words}
-        self._root = ElementTree.Element("svg", box)
-        self._into = self._root
-
-    def add(self, tag: str, kind: str = "", words: str = "", **attributes: object) -> None:
-        """Put an element in the current group; `kind` is its class."""
-        named = {name.replace("_", "-"): str(value) for name, value in attributes.items()}
-        element = ElementTree.SubElement(self._into, tag, {"class": kind, **named} if kind else named)
-        element.text = words or None
-
-    def group(self, kind: str) -> None:
-        """What follows belongs to a new group."""
-        self._into = ElementTree.SubElement(self._root, "g", {"class": kind})
-
-    def write(self, x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> None:
-        """Put words at a point."""
-        self.add("text", kind, words, x=round(x, 1), y=round(y, 1), text_anchor=anchor)
-
-    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str = "") -> None:
-        """Put a straight line."""
-        self.add("line", kind, x1=x1, y1=y1, x2=x2, y2=y2)
-
-    def path(self, plane: Plane, points: Iterable[tuple[float, float]], kind: str, closed: bool = False) -> None:
-        """Put a line through data points; fewer than two make none."""
-        places = [f"{plane.x(float(x))} {plane.y(float(y))}" for x, y in points]
-        if len(places) > 1:
-            self.add("path", kind, d="M" + "L".join(places) + ("Z" if closed else ""))
-
-    def __str__(self) -> str:
-        return ElementTree.tostring(self._root, encoding="unicode")
+def window(trials: Trials) -> int:
+    """Trials in the moving success rate: more in a long run, whose curve would be all noise."""
+    return max(WINDOW, len(trials) // 50)
 
 
 def learning_curve(trials: Trials, offline: Summary | None, practised: Summary | None, width: int) -> str:
     """Moving success rate by trial, predicted and true, between the evaluations before and after.
 
-    Below it, one tick a trial: what the robot believed and what was true.
+    Below it, a row for each outcome with one tick a trial, of long runs one for several with the share as its height.
 
     Args:
         trials: at least one.
-        offline: evaluation before practice, drawn at trial 0.
-        practised: evaluation after practice, drawn at the last trial.
+        offline: evaluation before practice, drawn left of the first trial.
+        practised: evaluation after practice, drawn right of the last trial.
         width: `WIDE` or `NARROW`.
     """
-    height = 300 if width == NARROW else 340
-    last = max(int(trials.trial[-1]), 2)
-    # Beside the curves stand the evaluations, before on the left, after on the right.
-    before, after = 44 if offline else 0, 36 if practised else 0
-    plane = Plane((0.0, float(last)), (0.0, 1.0), (46 + before, 24, width - 8 - after, height - 60))
-    drawing = Drawing(width, height, _curve_words(trials))
-    _percent_grid(drawing, plane, 46, width - 2)
-    _trial_axis(drawing, plane, last, 4 if width == NARROW else 8)
+    with mpl.rc_context(_STYLE):
+        figure = _figure(width, 400 if width == NARROW else 420)
+        top = 0.82 if width == NARROW else 0.9
+        curves = figure.add_axes((76 / width, 0.32, 1 - 84 / width, top - 0.32))
+        rows = figure.add_axes((76 / width, 0.12, 1 - 84 / width, 0.15), sharex=curves)
+        last, beside = max(float(trials.trial[-1]), 2.0), 0.13 if width == NARROW else 0.06
+        curves.set(
+            xlim=(-2 * beside * last if offline else 0.0, last * (1 + 2 * beside * bool(practised))), ylim=(0, 1)
+        )
+        curves.grid(axis="y")
+        curves.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="\u00a0%"))
+        curves.tick_params(labelbottom=False)
+        _rates(curves, trials)
+        for summary, x, name in ((offline, -beside * last, "before"), (practised, last * (1 + beside), "after")):
+            if summary:
+                _whisker(curves, x, summary, name)
+        handles, names = curves.get_legend_handles_labels()
+        known = dict(zip(names, handles, strict=True))  # both evaluations are one line of it
+        columns = 1 if width == NARROW else 3
+        curves.legend(known.values(), known, loc="lower left", bbox_to_anchor=(0, 1.04), ncols=columns, borderaxespad=0)
+        _outcome_rows(rows, trials, figure.get_size_inches()[0] * 72 - 84)
+        return _svg(figure, _curve_words(trials))
+
+
+def _rates(axes: Axes, trials: Trials) -> None:
+    """The moving rates, and the Wilson 95 % band of one: two over one another would only be grey."""
     # A rate over a handful of trials is noise: the curves begin once half a window has passed.
-    begin = min(WINDOW // 2, len(trials) // 2)
-    shown = "true" if np.isfinite(trials.true).any() else "predicted"
-    for outcomes, kind in ((trials.true, "true"), (trials.predicted, "predicted")):
-        if kind == shown:  # two bands over one another would only be grey
-            _band(drawing, plane, trials.trial, outcomes, begin, kind)
-        rate = moving_rate(outcomes, WINDOW)
-        drawing.path(plane, _known(trials.trial[begin:], rate[begin:]), f"line {kind}")
-    _ticks(drawing, plane, trials, plane.box[3] + 10)
-    for summary, x, name in ((offline, 64, "before"), (practised, width - 20, "after")):
-        if summary:
-            _whisker(drawing, plane, x, summary, name)
-    return str(drawing)
+    over = window(trials)
+    at = _thinned(np.arange(min(over // 2, len(trials) // 2), len(trials)))
+    banded = "true" if np.isfinite(trials.true).any() else "said"
+    for outcomes, ink, words, line in (
+        (trials.true, "true", "true success", "-"),
+        (trials.predicted, "said", "success as the robot saw it", (0, (3, 2))),
+    ):
+        rate = moving_rate(outcomes, over)[at]
+        if not np.isfinite(rate).any():
+            continue
+        if ink == banded:
+            recent = [outcomes[max(0, k - over + 1) : k + 1] for k in at]
+            ends = [_wilson(int(np.nansum(values)), int(np.isfinite(values).sum())) for values in recent]
+            low, high = np.transpose(ends)
+            axes.fill_between(trials.trial[at], low, high, color=_INK[ink], alpha=0.13, linewidth=0)
+        axes.plot(trials.trial[at], rate, color=_INK[ink], linewidth=2.5, linestyle=line, label=words)
 
 
-def _curve_words(trials: Trials) -> str:
-    said = moving_rate(trials.predicted, WINDOW)[-1]
-    true = moving_rate(trials.true, WINDOW)[-1]
-    words = f"Success rate by practice trial, {len(trials)} trials. Last {WINDOW} trials: predicted {percent(said)}"
-    return words + (f", true {percent(true)}." if np.isfinite(true) else "; true success not recorded.")
-
-
-def _known(xs: np.ndarray, ys: np.ndarray) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if np.isfinite(y)]
-
-
-def _percent_grid(drawing: Drawing, plane: Plane, left: float, right: float) -> None:
-    for rate in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = plane.y(rate)
-        drawing.line(left, y, right, y, "grid")
-        drawing.write(left - 8, y + 4, f"{100 * rate:.0f}{' %' if rate == 1 else ''}", "end")
-
-
-def _trial_axis(drawing: Drawing, plane: Plane, last: int, many: int) -> None:
-    """Trial numbers, below the ticks; the last one says what they count."""
-    step, row = _round_step(last / many), plane.box[3] + 54
-    for place in range(0, last, step):
-        if plane.box[2] - plane.x(place) > 80:  # room for the last one's words
-            drawing.write(plane.x(place), row, str(place), "middle")
-    drawing.write(plane.box[2], row, f"trial{SPACE}{last}", "end")
-
-
-def _round_step(rough: float) -> int:
-    """The smallest of 1, 2, 5, 10, 20, 50, ... that is not below `rough`."""
-    scale = 10 ** int(np.floor(np.log10(max(rough, 1.0))))
-    return int(next(factor * scale for factor in (1, 2, 5, 10) if factor * scale >= rough))
-
-
-def _band(drawing: Drawing, plane: Plane, trial: np.ndarray, outcomes: np.ndarray, begin: int, kind: str) -> None:
-    """Wilson 95 % band of the moving rate."""
-    ends = []
-    for index in range(begin, len(trial)):
-        recent = outcomes[max(0, index - WINDOW + 1) : index + 1]
-        recent = recent[np.isfinite(recent)]
-        if len(recent):
-            ends.append((float(trial[index]), *_wilson(int(recent.sum()), len(recent))))
-    points = [(x, high) for x, _, high in ends] + [(x, low) for x, low, _ in reversed(ends)]
-    drawing.path(plane, points, f"band {kind}", closed=True)
-
-
-def _whisker(drawing: Drawing, plane: Plane, x: float, summary: Summary, name: str) -> None:
-    """An evaluation with its interval at pixel column `x`."""
-    y = plane.y(summary.successes / summary.n)
-    drawing.group("whisker")
-    drawing.line(x, plane.y(summary.low), x, plane.y(summary.high))
-    drawing.add("circle", cx=x, cy=y, r=5)
-    drawing.write(x, plane.y(summary.high) - 6, f"{summary.successes}/{summary.n}", "middle", "count")
-    drawing.write(x, plane.box[3] + 18, name, "middle")
+def _whisker(axes: Axes, x: float, summary: Summary, name: str) -> None:
+    """An evaluation with its interval."""
+    axes.plot([x, x], [summary.low, summary.high], color=_INK["ink"], linewidth=2)
+    style = {"markerfacecolor": _INK["paper"], "markeredgecolor": _INK["ink"], "markeredgewidth": 2.5, "markersize": 10}
+    rate = summary.successes / summary.n
+    axes.plot([x], [rate], "o", label="evaluation, without exploration", clip_on=False, **style)
+    place = {"textcoords": "offset points", "ha": "center", "annotation_clip": False}
+    count = {"xy": (x, summary.high), "xytext": (0, 6), "color": _INK["ink"], "weight": "bold"}
+    axes.annotate(f"{summary.successes}/{summary.n}", **count, **place)
+    axes.annotate(name, xy=(x, 0), xytext=(0, -16), **place)
 
 
 def outcome_kinds(trials: Trials) -> np.ndarray:
@@ -197,15 +148,30 @@ def outcome_kinds(trials: Trials) -> np.ndarray:
     )
 
 
-def _ticks(drawing: Drawing, plane: Plane, trials: Trials, top: float) -> None:
-    """One upright tick a trial; a false alarm hangs below the rest, so that colour is not the only sign."""
-    width = round(min(max((plane.box[2] - plane.box[0]) / plane.x_range[1] - 0.3, 0.6), 12.0), 1)
-    spans = {"hit": (0, 16), "alarm": (9, 18), "miss": (8, 8), "fail": (13, 3), "said": (0, 16), "unsaid": (13, 3)}
-    drawing.group("ticks")
-    for trial, kind in zip(trials.trial, outcome_kinds(trials), strict=True):
-        offset, height = spans[str(kind)]
-        x = round(plane.x(float(trial)) - width / 2, 1)
-        drawing.add("rect", str(kind), x=x, y=top + offset, width=width, height=height)
+def _outcome_rows(axes: Axes, trials: Trials, width: float) -> None:
+    """A row for each outcome, named, so that colour is not the only sign; each a single path."""
+    kinds, each = outcome_kinds(trials), math.ceil(len(trials) / MOST)
+    shown = [kind for kind in OUTCOMES if (kinds == kind).any()]
+    starts = np.arange(0, len(trials), each)
+    middle = trials.trial[np.minimum(starts + each // 2, len(trials) - 1)].astype(float)
+    for row, kind in enumerate(reversed(shown)):
+        share = np.add.reduceat(kinds == kind, starts) / np.diff(np.append(starts, len(trials)))
+        some = share > 0
+        ticks = np.stack([np.full(some.sum(), float(row)), row + 0.85 * share[some], np.full(some.sum(), np.nan)], 1)
+        thick = min(max(0.7 * width / len(starts), 0.6), 8.0)
+        ink = _INK[OUTCOMES[kind][1]]
+        axes.plot(np.repeat(middle[some], 3), ticks.ravel(), color=ink, linewidth=thick, solid_capstyle="butt")
+    axes.set(ylim=(0, len(shown)), yticks=np.arange(len(shown)) + 0.45, xlabel="trial")
+    axes.set_yticklabels([OUTCOMES[kind][0] for kind in reversed(shown)], fontsize=12)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= trials.trial[-1]])
+
+
+def _curve_words(trials: Trials) -> str:
+    over = window(trials)
+    said, true = moving_rate(trials.predicted, over)[-1], moving_rate(trials.true, over)[-1]
+    words = f"Success rate by practice trial, {len(trials)} trials. Last {over} trials: predicted {percent(said)}"
+    return words + (f", true {percent(true)}." if np.isfinite(true) else "; true success not recorded.")
 
 
 def claim_map(trials: Trials, insertion_depth_mm: float) -> str | None:
@@ -228,35 +194,24 @@ def claim_map(trials: Trials, insertion_depth_mm: float) -> str | None:
     seated = insertion_depth_mm if np.isfinite(insertion_depth_mm) else 0.0
     deepest = max(seated, float(min(depth.max(), 60.0)), 2.0) * 1.08
     highest = float(np.clip(depth.min() - 1.0, -30.0, -4.0))
-    plane = Plane((0.0, right), (deepest, highest), (78, 12, NARROW - 12, 258))
-    words = f"Where the plug was when the reward said success: {int(true.sum())} seated, {int((~true).sum())} not."
-    drawing = Drawing(NARROW, 300, words)
-    _map_frame(drawing, plane, insertion_depth_mm)
-    for good in (True, False):  # false alarms on top
-        for x, y in zip(np.minimum(lateral[true == good], right), depth[true == good], strict=True):
-            cx, cy = plane.x(float(x)), plane.y(float(np.clip(y, highest, deepest)))
-            if good:
-                drawing.add("circle", "hit", cx=cx, cy=cy, r=4)
-            else:  # a cross, so that colour is not the only sign
-                drawing.add("path", "alarm", d=f"M{cx - 3.5:.1f} {cy - 3.5:.1f}l7 7m0 -7l-7 7")
-    return str(drawing)
-
-
-def _map_frame(drawing: Drawing, plane: Plane, seated: float) -> None:
-    left, _, right, bottom = plane.box
-    mouth = plane.y(0.0)
-    socket = round(plane.x(min(BESIDE_MM, plane.x_range[1])) - left, 1)
-    drawing.add("rect", "socket", x=left, y=mouth, width=socket, height=round(bottom - mouth, 1))
-    for depth, name, kind in ((0.0, "mouth", "rule"), (seated, "seated", "rule dashed")):
-        if np.isfinite(depth):
-            y = plane.y(depth)
-            drawing.line(left, y, right, y, kind)
-            drawing.write(left - 6, y + 4, f"{name} {depth:g}", "end")
-    for place in range(0, int(plane.x_range[1]) + 1, _round_step(plane.x_range[1] / 5)):
-        drawing.write(plane.x(place), bottom + 16, str(place), "middle")
-    drawing.write((left + right) / 2, bottom + 36, "Distance from the socket’s axis (mm)", "middle")
-    middle = round((plane.box[1] + bottom) / 2)
-    drawing.add("text", "", "Depth (mm)", transform=f"translate(12 {middle}) rotate(-90)", text_anchor="middle")
+    with mpl.rc_context(_STYLE):
+        figure = _figure(NARROW, 330)
+        axes = figure.add_axes((0.2, 0.17, 0.76, 0.73))
+        axes.fill_between([0, min(BESIDE_MM, right)], 0, deepest, color=_INK["fill"], linewidth=0)
+        for place, name, line in ((0.0, "mouth", "-"), (insertion_depth_mm, "seated", "--")):
+            if np.isfinite(place):
+                axes.axhline(place, color=_INK["soft"], linewidth=1, linestyle=line)
+                axes.annotate(name, (right, place), (-2, 3), textcoords="offset points", ha="right")
+        for good, words, mark in ((True, "inserted", "o"), (False, "false alarm", "x")):  # false alarms on top
+            at = _thinned(np.flatnonzero(true == good))
+            where = np.minimum(lateral[at], right), np.clip(depth[at], highest, deepest)
+            style = {"color": _INK["true" if good else "said"], "alpha": 0.45 if good else 1.0, "markersize": 7}
+            axes.plot(*where, mark, label=words, clip_on=False, **style)
+        axes.set(xlim=(0, right), ylim=(deepest, highest))
+        axes.set(xlabel="Distance from the socket’s axis (mm)", ylabel="Depth (mm)")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=2, borderaxespad=0)
+        seen = f"{int(true.sum())} seated, {int((~true).sum())} not"
+        return _svg(figure, f"Where the plug was when the reward said success: {seen}.")
 
 
 def small_series(trials: Trials, name: str, title: str) -> str | None:
@@ -268,19 +223,57 @@ def small_series(trials: Trials, name: str, title: str) -> str | None:
     low, high = (float(value) for value in np.percentile(values[known], [1, 99]))
     if high - low < 1e-12:
         low, high = low - 0.5, high + 0.5
-    plane = Plane((0.0, max(float(trials.trial[-1]), 2.0)), (low, high), (54, 24, 222, 108))
-    recent = [values[max(0, end - WINDOW) : end] for end in range(1, len(values) + 1)]
-    smooth = np.array([np.nanmean(part) if np.isfinite(part).any() else np.nan for part in recent])
-    ends = smooth[np.isfinite(smooth)]
-    drawing = Drawing(230, 130, f"{title} by trial, from {ends[0]:.3g} to {ends[-1]:.3g} (mean of {WINDOW}).")
-    drawing.write(0, 12, title, kind="title")
-    for value in (high, low):
-        drawing.line(plane.box[0], plane.y(value), plane.box[2], plane.y(value), "grid")
-        drawing.write(plane.box[0] - 6, plane.y(value) + 4, f"{value:.2g}", "end")
-    drawing.write(plane.box[2], plane.box[3] + 16, f"trial {int(trials.trial[-1])}", "end")
-    drawing.write(plane.box[0], plane.box[3] + 16, "0")
-    drawing.path(plane, _known(trials.trial, np.clip(smooth, low, high)), "line neutral")
-    drawing.group("dots")
-    for x, y in zip(trials.trial[known], np.clip(values[known], low, high), strict=True):
-        drawing.add("circle", cx=plane.x(float(x)), cy=plane.y(float(y)), r=1.2)
-    return str(drawing)
+    over = window(trials)
+    mean = moving_rate(values, over)
+    at, dots = (_thinned(np.flatnonzero(some))[:: 1 + more] for some, more in ((np.isfinite(mean), 0), (known, 1)))
+    with mpl.rc_context(_STYLE | {"font.size": 11.5}):
+        figure = _figure(230, 130)
+        axes = figure.add_axes((0.24, 0.16, 0.72, 0.62))
+        axes.plot(
+            trials.trial[dots], np.clip(values[dots], low, high), ".", color=_INK["soft"], alpha=0.35, markersize=3
+        )
+        axes.plot(trials.trial[at], np.clip(mean[at], low, high), color=_INK["true"], linewidth=1.8)
+        axes.set(xticks=[0, trials.trial[-1]], yticks=[low, high], xlim=(0, max(float(trials.trial[-1]), 2.0)))
+        axes.set_xticklabels(["0", f"trial {int(trials.trial[-1])}"], ha="right")
+        axes.set_yticklabels([f"{low:.2g}", f"{high:.2g}"])
+        axes.grid(axis="y")
+        figure.text(0, 0.9, title, color=_INK["ink"], fontsize=13)
+        ends = mean[at]
+        return _svg(figure, f"{title} by trial, from {ends[0]:.3g} to {ends[-1]:.3g} (mean of {over}).")
+
+
+def _figure(width: int, height: int) -> Figure:
+    """Of a size in pixels; an SVG has 72 to the inch."""
+    return Figure((width / 72, height / 72), facecolor="none")
+
+
+def _thinned(index: np.ndarray) -> np.ndarray:
+    """At most `MOST` of (n,) places, evenly spread, with the first and the last."""
+    return index[np.unique(np.linspace(0, len(index) - 1, min(MOST, len(index))).round().astype(int))]
+
+
+def _svg(figure: Figure, words: str) -> str:
+    """A drawing as an element of a page: no size, names or style of its own, nothing that refers to the outside.
+
+    Args:
+        figure: drawn in the colours of `_INK`, which become those of the style sheet.
+        words: what it shows, for people who cannot see it.
+    """
+    for axes in figure.axes:
+        axes.patch.set_visible(False)
+    out = io.StringIO()
+    figure.savefig(out, format="svg")
+    root = ElementTree.fromstring(out.getvalue())
+    used = {value for element in root.iter() for name, value in element.items() if name.endswith("href")}
+    for element in root.iter():
+        for child in list(element):
+            if child.tag.rpartition("}")[2] in ("metadata", "style", "clipPath"):
+                element.remove(child)
+        element.tag = element.tag.rpartition("}")[2]
+        for name, value in list(element.items()):
+            del element.attrib[name]
+            if name != "clip-path" and (name != "id" or f"#{value}" in used):  # pages have several drawings
+                element.set(re.sub(r"^\{.*xlink\}", "xlink:", name), value)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": words}
+    text = ElementTree.tostring(root, encoding="unicode")
+    return re.sub(r"#00000(\d)\b", lambda found: f"var(--{_INKS[int(found[1]) - 1]})", text)

@@ -63,24 +63,30 @@ class RunFiles:
         folder: of the run.
         config: `config.json` with kind, seed and created of `run.json`.
         trials: None without `metrics.jsonl`.
+        moves: motions of the robot in practice, verification included, withdrawals where the truth counts them; NaN if
+            not recorded.
         insertion_depth_mm: depth of a seated plug; NaN if not recorded.
         evaluations: possibly empty.
         films: name -> strip, possibly empty.
         reward: held-out figures, possibly empty.
         timings: possibly empty.
         versions: possibly empty.
+        alike: this run and those beside it of the same settings and scenario: unit -> controller -> result. A unit is a
+            pretraining on a bench; of several runs of one the latest counts.
         absent: file name -> why it is not here: ``missing`` or what is wrong with it.
     """
 
     folder: Path
     config: dict[str, Any]
     trials: Trials | None
+    moves: float
     insertion_depth_mm: float
     evaluations: list[EvaluationResult]
     films: dict[str, FilmStrip]
     reward: dict[str, Any]
     timings: dict[str, Any]
     versions: dict[str, Any]
+    alike: dict[str, dict[str, EvaluationResult]]
     absent: dict[str, str] = field(default_factory=dict)
 
 
@@ -115,18 +121,52 @@ def read_run(folder: Path) -> RunFiles:
         absent.setdefault(METRICS, "it holds no trials yet")
     elif not matched:
         absent.setdefault(TRUTH, "its lines cannot be matched with the trials (they share no trial number and no seed)")
+    evaluations = optional(EVALUATION, read_evaluations, [])
     return RunFiles(
         folder=folder,
         config={**config, **optional("run.json", _read_object, {})},
         trials=_align(metrics, matched) if metrics else None,
+        moves=_moves(metrics, truth),
         insertion_depth_mm=_first(number(line.get("insertion_depth_mm")) for line in [config, *truth]),
-        evaluations=optional(EVALUATION, read_evaluations, []),
+        evaluations=evaluations,
         films=optional(FILMS, load_filmstrips, {}),
         reward=optional(REWARD, _read_object, {}),
         timings=optional(TIMINGS, _read_object, {}),
         versions=optional(VERSIONS, _read_object, {}),
+        alike={_unit(config): {result.name: result for result in evaluations}} | _alike(folder, config),
         absent=absent,
     )
+
+
+def _unit(config: dict[str, Any]) -> str:
+    """A pretraining and a bench."""
+    return f"{config.get('domain', config.get('connector'))}, pretraining {config.get('pretrain_run')}"
+
+
+def _alike(folder: Path, config: dict[str, Any]) -> dict[str, dict[str, EvaluationResult]]:
+    """Evaluations of the other runs beside `folder` that differ from it in nothing but their unit and seed."""
+
+    def settings(config: dict[str, Any]) -> list[Any]:
+        practice = config.get("practice")
+        practice = {k: v for k, v in practice.items() if k != "threads"} if isinstance(practice, dict) else practice
+        return [practice, *(config.get(name) for name in ("scenario", "preset", "agent"))]
+
+    found = {}
+    for other in sorted(path.parent for path in folder.resolve().parent.glob(f"*/{EVALUATION}")):
+        try:
+            theirs = _read_object(other / "config.json")
+            if settings(theirs) == settings(config) and _unit(theirs) != _unit(config):
+                found[_unit(theirs)] = {result.name: result for result in read_evaluations(other / EVALUATION)}
+        except DataError:
+            continue  # torn, or no run of practice
+    return found
+
+
+def _moves(metrics: dict[int, dict[str, Any]], truth: list[dict[str, Any]]) -> float:
+    """Motions of all trials: the truth's last count of a start pose goes on while the plug is taken out."""
+    counted = {line.get("seed"): number(line.get("steps")) for line in truth}
+    each = [np.fmax(number(line.get("moves")), counted.get(line.get("seed"), math.nan)) for line in metrics.values()]
+    return float(np.sum(each)) if each else math.nan
 
 
 def number(value: Any) -> float:

@@ -6,11 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lotj.evaluation import EvaluationResult, Summary, barnard, wilson
+from lotj.evaluation import EvaluationResult, Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.report.files import RunFiles, Trials
 
 ORDER = ("offline", "practice", "straight-down", "spiral-search")
 """Evaluations in the order of the table; others follow."""
+
+EXPERT = "expert"
+"""The scripted expert: no baseline, for it is told where the socket is, but a measure of speed."""
+
+MOVE_SECONDS = 0.1
+"""Length of one motion of the robot [s]."""
+
+RELIABLE = 0.95
+"""Share of trials from which on a unit counts as reliable: 19 of 20."""
 
 LEARNT = ("offline", "practice")
 """The evaluations of a learnt policy; all others are hand-made baselines."""
@@ -118,10 +127,12 @@ def percent(rate: float) -> str:
 
 def interval_words(successes: int, n: int, noun: str) -> str:
     """A count with its interval, e.g. 17 of 20 attempts (95 % interval 64–95 %)."""
-    low, high = wilson(successes, n)
-    # As in `percent`, an end that is not certainty does not read as one.
-    ends = f"{max(round(100 * low), low > 0)}–{min(round(100 * high), 99 + (high >= 1))}"
-    return f"{successes} of {n} {noun} (95{SPACE}%{SPACE}interval{SPACE}{ends}{SPACE}%)"
+    return f"{successes} of {n} {noun} (95{SPACE}%{SPACE}interval{SPACE}{percent_range(*wilson(successes, n))})"
+
+
+def percent_range(low: float, high: float) -> str:
+    """As in `percent`, an end that is not certainty does not read as one."""
+    return f"{max(round(100 * low), low > 0)}–{min(round(100 * high), 99 + (high >= 1))}{SPACE}%"
 
 
 def summary_sentences(run: RunFiles) -> list[str]:
@@ -152,12 +163,74 @@ def summary_sentences(run: RunFiles) -> list[str]:
     else:
         sentences.append("Nothing has been practised or evaluated in this run yet.")
     sentences += _against_baselines(run, after)
+    sentences += _over_units(run) if after else []
     if run.trials and run.trials.series["alarm"][-1:].tolist() == [1.0]:
         sentences.append(
             "Alarm: what looked seated often slid on a push in the last trials, or lay elsewhere. Do not trust its own "
             "verdict on this part."
         )
     return sentences
+
+
+def _over_units(run: RunFiles) -> list[str]:
+    """What this run, and those beside it that are like it, say of the method: the unit is a pretraining on a bench."""
+    units = [{name: result.summary() for name, result in results.items()} for results in run.alike.values()]
+    units = [unit for unit in units if "practice" in unit]
+    if len(units) < 2:
+        return [
+            "This is one run, one pretraining on one bench: the intervals say how sure this policy is here, not how "
+            "the method does elsewhere."
+        ]
+    counts = [unit["practice"].successes for unit in units], [unit["practice"].n for unit in units]
+    good, *_ = reliable_units(*counts, RELIABLE)
+    sentences = [
+        f"Over the {len(units)} units here with the same settings (pretrainings on benches), {sum(counts[0])} of "
+        f"{sum(counts[1])} attempts succeed after practice (95{SPACE}%{SPACE}interval over units "
+        f"{percent_range(*unit_interval(*counts))}), at least 19 of 20 on {good} of them."
+    ]
+    both = [(unit["practice"], unit["offline"]) for unit in units if "offline" in unit]
+    if both:
+        gains = [now.successes / now.n - was.successes / was.n for now, was in both]
+        p = sign_flip(gains, np.random.default_rng(0))
+        told = "by more than chance explains" if p < 0.05 else "which cannot be told from chance"
+        sentences.append(
+            f"Practice changes that by {100 * np.mean(gains):+.0f}{SPACE}points on average of {len(both)} units, "
+            f"{told} (sign flips, {p_words(p)})."
+        )
+    return sentences
+
+
+def pace_sentences(run: RunFiles) -> list[str]:
+    """How long the robot itself was busy, and how fast it inserts; what is not recorded is left out."""
+    sentences, by_name = [], {result.name: result.summary() for result in run.evaluations}
+    if np.isfinite(run.moves):
+        sentences.append(
+            f"In practice the robot moved for {duration(MOVE_SECONDS * run.moves)}: {run.moves:,.0f} motions of "
+            f"{MOVE_SECONDS:g}{SPACE}s, verification and recorded withdrawals included, resets not."
+        )
+    after, expert = by_name.get("practice"), by_name.get(EXPERT)
+    if after and after.mean_seconds_success is not None:
+        beside = expert.mean_seconds_success if expert else None
+        told = f", the scripted expert’s, told where the socket is, {beside:.2f}{SPACE}s" if beside is not None else ""
+        sentences.append(f"A successful insertion takes {after.mean_seconds_success:.2f}{SPACE}s on average{told}.")
+    rates = [
+        f"{600 * summary.successes / (summary.n * summary.mean_seconds):.0f} {words}"
+        for name, words in (("practice", "after practice"), ("offline", "before"), (EXPERT, "by the expert"))
+        if (summary := by_name.get(name)) and summary.mean_seconds > 0
+    ]
+    if rates:
+        sentences.append(f"Successes in ten minutes of motion, failures included, resets not: {', '.join(rates)}.")
+    return sentences
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: 12 s, 7 min 5 s, 1 h 3 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _change(before: Summary, after: Summary) -> str:
@@ -184,7 +257,7 @@ def place_words(depth_mm: float, lateral_mm: float) -> str | None:
 
 
 def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
-    made = [(result, result.summary()) for result in run.evaluations if result.name not in LEARNT]
+    made = [(result, result.summary()) for result in run.evaluations if result.name not in (*LEARNT, EXPERT)]
     if not made or after is None:
         return []
     best, summary = max(made, key=lambda pair: pair[1].successes / pair[1].n)

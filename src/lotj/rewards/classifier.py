@@ -3,61 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from lotj.errors import SettingsError
 from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, Code
-from lotj.nets.encoder import EncoderConfig, ResNetEncoder
+from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import PixelEncoder, Pixels
 from lotj.nets.heads import mlp
+from lotj.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 
 
 @dataclass(frozen=True)
-class RewardConfig:
+class RewardConfig(Checked):
     """How the success classifier is made and trained. The default is the laptop preset."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    """The image encoder."""
+    """The image encoder, which all views pass through."""
     bottleneck: BottleneckConfig = field(default_factory=BottleneckConfig)
     """The representation between encoder and head, and the method's variants."""
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.5, rotation=8.0, zoom=0.1))
     """Changes of the training images. Unlike an action, success is the same in a mirror."""
-    hidden: tuple[int, ...] = (256,)
+    hidden: Annotated[tuple[int, ...], COUNT] = (256,)
     """Hidden layers of the head."""
-    steps: int = 3000
+    steps: Annotated[int, COUNT] = 3000
     """Updates."""
-    batch: int = 128
+    batch: Annotated[int, COUNT] = 128
     """Frames per update, half of them successes."""
-    lr: float = 1e-3
+    lr: Annotated[float, POSITIVE] = 1e-3
     """Learning rate of AdamW after the warm-up; falls to 0 along a cosine."""
-    warmup: int = 100
+    warmup: Annotated[int, NOT_NEGATIVE] = 100
     """Updates over which the learning rate rises from 0."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight decay of AdamW."""
-    label_smoothing: float = 0.0
-    """Labels become this / 2 and 1 - this / 2."""
-    ema: float = 0.995
-    """Decay of the running average of the weights, which is what is kept; 0 keeps the last weights."""
-    near_miss_share: float = 0.5
-    """Share of near misses among the frames that are no success, where a domain has them."""
-    almost_share: float | None = None
-    """Share of plugs a few millimetres short of their seat among the near misses; None draws near misses evenly, which
-    makes it a quarter. A half is no better (lab notes)."""
-    min_precision: float = 0.98
-    """The threshold is chosen so that, on validation domains, at least this share of predicted successes is true when
+    ema: Annotated[float, INSIDE] = 0.995
+    """Decay of the running average of the weights, which is what is kept."""
+    near_miss_share: Annotated[float, SHARE] = 0.5
+    """Share of near misses among the frames that are no success, where a task has them."""
+    near_miss_kinds: tuple[str, ...] = ("press", "withdraw", "half")
+    """Kinds of episodes that were recorded as near misses."""
+    min_precision: Annotated[float, SHARE] = 0.98
+    """The threshold is chosen so that, on validation tasks, at least this share of predicted successes is true when
     successes are as frequent as near misses, and as frequent as other frames."""
 
     def __post_init__(self) -> None:
-        if self.batch < 2 or self.batch % 2:
-            raise SettingsError(f"reward batch {self.batch}: must be even and at least 2, half of it are successes")
-        if self.steps < 1:
-            raise SettingsError(f"reward steps {self.steps}: must be at least 1")
-        if not 0.0 <= self.label_smoothing < 1.0 or not 0.0 <= self.ema < 1.0:
-            raise SettingsError(
-                f"label_smoothing {self.label_smoothing}, ema {self.ema}: both must be at least 0 and below 1"
-            )
+        super().__post_init__()
+        if self.batch % 2:
+            self._refuse("batch", "must be even, half of it are successes")
+
+    @property
+    def front(self) -> Pixels:
+        """What brings, changes and encodes the images. Whole feature maps are read."""
+        return Pixels(self.encoder, feature_channels=0, augment=self.augment)
 
 
 class SuccessClassifier(nn.Module):
@@ -65,20 +64,25 @@ class SuccessClassifier(nn.Module):
 
     Args:
         config: its settings.
-        domains: number of training domains, for the adversary.
+        shape: (V, H, W, 3) of one observation ``image``.
+        tasks: number of training tasks, for the adversary.
+
+    Attributes:
+        shape: the same.
     """
 
-    def __init__(self, config: RewardConfig, domains: int) -> None:
+    def __init__(self, config: RewardConfig, shape: tuple[int, ...], tasks: int) -> None:
         super().__init__()
-        self.encoder = ResNetEncoder(config.encoder)
-        self.bottleneck = Bottleneck(self.encoder.feature_size, domains, config.bottleneck)
+        self.shape = shape
+        self.encoder = PixelEncoder("reward", shape[0], shape[1:3], config.front)
+        self.bottleneck = Bottleneck(self.encoder.size, tasks, config.bottleneck)
         self.head = mlp(self.bottleneck.code_size, config.hidden, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logit with the mean code: the same images give the same answer.
 
         Args:
-            images: (B, 3, H, W) float in [0, 1].
+            images: (B, V, 3, H, W) float in [0, 1].
 
         Returns:
             (B,) float32.
@@ -86,8 +90,8 @@ class SuccessClassifier(nn.Module):
         return self.judge(self.encode(images, sample=False).z)
 
     def encode(self, images: Tensor, sample: bool, generator: torch.Generator | None = None) -> Code:
-        """The code of (B, 3, H, W) images in [0, 1]; `sample` draws z_S, with `generator`."""
-        return self.bottleneck(self.encoder(images).flatten(1), sample, generator)
+        """The code of (B, V, 3, H, W) images in [0, 1]; `sample` draws z_S, with `generator`."""
+        return self.bottleneck(self.encoder({"image": images}), sample, generator)
 
     def judge(self, z: Tensor) -> Tensor:
         """Codes (B, code_size) to logits (B,), in float32: 8 bits of a bf16 logit are too coarse for a threshold."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lotj.data.dataset import Dataset
-from lotj.experience import KINDS, NEAR_MISSES, STATE_NAMES, is_kind
-from lotj.nets.encoder import to_tensor
+from lotj.data.store import Store
+from lotj.nets.heads import mlp
 from lotj.nets.precision import autocast
 from lotj.rewards.classifier import SuccessClassifier
 from lotj.rewards.model import BATCH, RewardModel
-from lotj.rewards.sampling import BalancedSampler
-from lotj.rewards.threshold import area_under_curve
+from lotj.rewards.sampling import BalancedSampler, heights
+from lotj.rewards.threshold import area_under_curve, choose_threshold
+
+PROBE_FRAMES = 40
+"""Frames drawn of each training domain for the probes, half of them successes."""
+
+_PROBE_UPDATES = 1000
 
 DEPTH_EDGES_M = (0.0005, 0.001, 0.002, 0.004, 0.008)
 """Borders of the depth bins [m above seated]."""
@@ -30,16 +35,18 @@ class FrameScores:
     Attributes:
         score: (N,) float32 in [0, 1].
         success: (N,) bool, true success.
-        kind: (N,) int8, index into `lotj.experience.KINDS`.
-        domain: (N,) int64, index into `Dataset.domains`.
-        connector: (N,) str.
+        kind: (N,) str, kind of the episode.
+        near: (N,) bool, whether it was recorded as a near miss.
+        task: (N,) int64, index into `Store.tasks`.
+        connector: (N,) str; name of the environment where a task has no connector.
         z: (N,) float32, plug height above seated [m]; NaN where unknown.
     """
 
     score: np.ndarray
     success: np.ndarray
     kind: np.ndarray
-    domain: np.ndarray
+    near: np.ndarray
+    task: np.ndarray
     connector: np.ndarray
     z: np.ndarray
 
@@ -48,44 +55,52 @@ class FrameScores:
         return FrameScores(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
 
 
-def score_frames(model: RewardModel, dataset: Dataset, index: np.ndarray | None = None) -> FrameScores:
-    """Scores the frames `index` of a data set, all by default."""
-    index = np.arange(len(dataset.frame_success)) if index is None else index
-    parts = [model.score(dataset.images(index[k : k + BATCH])) for k in range(0, len(index), BATCH)]
-    domain = dataset.frame_domain[index].astype(np.int64)
+def score_frames(model: RewardModel, store: Store, index: np.ndarray | None = None) -> FrameScores:
+    """Scores the frames `index` of a store, all by default."""
+    index = np.arange(store.n_frames) if index is None else index
+    chunks = (index[k : k + BATCH] for k in range(0, len(index), BATCH))
+    parts = [model.score(store.observe(chunk, ["image"])["image"]) for chunk in chunks]
+    task, kind = store.frame_task[index], store.of_frames(np.array(store.kinds)[store.episodes["kind"]])[index]
     return FrameScores(
         score=np.concatenate([np.zeros(0, np.float32), *parts]),
-        success=dataset.frame_success[index],
-        kind=dataset.frame_kind[index],
-        domain=domain,
-        connector=np.array([d.connector for d in dataset.domains])[domain],
-        z=dataset.frame_state[index, STATE_NAMES.index("z")],
+        success=store.success[index],
+        kind=kind,
+        near=np.isin(kind, model.config.near_miss_kinds),
+        task=task,
+        connector=np.array([t.attributes.get("connector", t.env) for t in store.tasks])[task],
+        z=heights(store)[index],
     )
 
 
-def held_out_report(model: RewardModel, dataset: Dataset, frames: FrameScores | None = None) -> dict[str, Any]:
+def held_out_report(model: RewardModel, store: Store, frames: FrameScores | None = None) -> dict[str, Any]:
     """Figures on held-out connectors, ready for JSON; what cannot be said (a label is missing) is None.
 
     ``connectors`` maps each connector to its figures and ``overall`` to their mean over connectors (as in the paper's
     Table IV; counts are summed). The figures: ``accuracy`` (successes and other frames of the expert equally frequent,
-    as in the paper), ``near_miss_accuracy`` (the same with near misses), ``recall``, ``precision`` and
+    as in the paper), ``near_miss_accuracy`` (the same with near misses), ``accuracy_left_out`` and
+    ``near_miss_accuracy_left_out`` (the same at the threshold that the *other* connectors choose: where the model's
+    own threshold was chosen on this data set, the first two flatter it), ``recall``, ``precision`` and
     ``near_miss_precision`` (at equal frequencies, against all other frames and against near misses), ``auc``,
     ``near_miss_auc``, ``false_positive_rate`` by kind, ``successes`` and ``others``. ``depth`` says how often frames
     that are no success are taken for one, by their height above seated.
 
     Args:
         model: with its threshold.
-        dataset: validation domains.
+        store: validation tasks.
         frames: its frames' scores, if already computed by `score_frames`.
     """
-    frames = score_frames(model, dataset) if frames is None else frames
-    connectors = {
-        str(name): _figures(frames.where(frames.connector == name), model.threshold)
-        for name in np.unique(frames.connector)
-    }
+    frames = score_frames(model, store) if frames is None else frames
+    connectors = {}
+    for name in np.unique(frames.connector):
+        ours = frames.where(frames.connector == name)
+        left_out = _left_out(ours, frames.where(frames.connector != name), model.config.min_precision)
+        connectors[str(name)] = _figures(ours, model.threshold) | left_out
     figures = list(connectors.values())
     means = {key: _mean([one[key] for one in figures]) for key in figures[0] if key != "false_positive_rate"}
-    rates = {kind: _mean([one["false_positive_rate"][kind] for one in figures]) for kind in KINDS}
+    rates = {
+        str(kind): _mean([one["false_positive_rate"].get(str(kind)) for one in figures])
+        for kind in np.unique(frames.kind)
+    }
     counts = {key: sum(one[key] for one in figures) for key in ("successes", "others")}
     return {
         "variant": model.config.bottleneck.variant,
@@ -97,36 +112,31 @@ def held_out_report(model: RewardModel, dataset: Dataset, frames: FrameScores | 
 
 
 def bottleneck_report(
-    model: RewardModel, train: Dataset, validation: Dataset, seed: int, count: int = 2048
+    model: RewardModel, train: Store, validation: Store, seed: int, count: int = 2048
 ) -> dict[str, Any]:
     """Whether the bottleneck does what it says (LOTJ, section V-D), from balanced samples.
 
-    ``domain_loss`` [nats] of the adversary on training domains: near ``domain_loss_of_guessing`` = ln n it has nothing
-    to go by. ``kl`` [nats]: 0 means that z_S is not used. ``auc``, and what it falls to when z_I
-    (``auc_without_invariant``) or z_S (``auc_without_specific``) is silenced, that is replaced by its mean: a z_I that
-    has degenerated leaves no trace.
+    ``probe_linear``, ``probe_two_layers``: how often a fresh classifier tells the training domain from the frozen z_I,
+    see `domain_probe`, beside ``probe_chance``; of every variant with a z_I, so that the bottleneck's can be held
+    against ERM's. The adversary's own loss is no evidence: against reversed gradients it stands at chance whether
+    or not z_I is free of the domain (Elazar and Goldberg 2018). ``kl`` [nats]: 0 means that z_S is not used. ``auc``,
+    and what it falls to when z_I (``auc_without_invariant``) or z_S (``auc_without_specific``) is silenced, that is
+    replaced by its mean: a z_I that has degenerated leaves no trace.
 
     Args:
         model: a reward model.
-        train: the domains it was trained on, in the same order.
-        validation: validation domains.
-        seed: of the samples.
-        count: frames of each.
+        train: the tasks it was trained on, in the same order.
+        validation: validation tasks.
+        seed: of the samples and probes.
+        count: frames of the validation tasks.
     """
     classifier, config = model.classifier, model.config.bottleneck
     out: dict[str, Any] = {"variant": config.variant}
-    if classifier.bottleneck.adversary is not None:
-        index = BalancedSampler(train, 0.5).draw(count, np.random.default_rng([seed, 0]))
-        code = _codes(classifier, train, index, model.device)
-        domain = torch.from_numpy(train.frame_domain[index].astype(np.int64)).to(model.device)
-        with torch.no_grad():
-            logits = classifier.bottleneck.adversary(code["invariant"])
-            out["domain_loss"] = float(F.cross_entropy(logits, domain))
-            out["domain_accuracy"] = float((logits.argmax(1) == domain).float().mean())
-        out["domain_loss_of_guessing"] = math.log(len(train.domains))
-    index = BalancedSampler(validation, 0.5).draw(count, np.random.default_rng([seed, 1]))
-    code = _codes(classifier, validation, index, model.device)
-    success = validation.frame_success[index]
+    if config.has_invariant:
+        out |= _probes(model, train, seed)
+    index = _sampler(model, validation).draw(count, np.random.default_rng([seed, 1]))
+    code = _codes(model, validation, index)
+    success = validation.success[index]
     parts = {"invariant": code["invariant"], "specific": code["specific"]}
     out["auc"] = _auc_of(classifier, parts, success)
     if config.has_invariant:
@@ -137,15 +147,75 @@ def bottleneck_report(
     return out
 
 
+def domain_probe(
+    codes: torch.Tensor, domains: np.ndarray, held_out: np.ndarray, hidden: Sequence[int], seed: int
+) -> float | None:
+    """How well a fresh classifier tells domains from frozen codes, on codes that it was not trained on.
+
+    A lower bound: what it does not find may still be there.
+
+    Args:
+        codes: (N, D) float.
+        domains: (N,) int, the labels.
+        held_out: (N,) bool, which codes it is judged on; it is trained on the others.
+        hidden: its hidden layers; none for a linear one.
+        seed: of its first weights and batches.
+
+    Returns:
+        Share told rightly, mean over the domains that have codes of both sorts; of K such domains 1 / K is chance.
+        None without any.
+    """
+    both = np.intersect1d(domains[held_out], domains[~held_out])
+    if not len(both):
+        return None
+    used = np.isin(domains, both)
+    label = torch.from_numpy(np.searchsorted(both, domains[used])).to(codes.device)
+    judged = torch.from_numpy(held_out[used]).to(codes.device)
+    codes = codes[torch.from_numpy(used).to(codes.device)].float()
+    (std, mean), told_from = torch.std_mean(codes[~judged], 0), torch.nonzero(~judged)[:, 0]
+    codes = (codes - mean) / (std + 1e-6)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        probe = mlp(codes.shape[1], hidden, len(both)).to(codes.device)
+        optimizer = torch.optim.AdamW(probe.parameters(), 3e-3, weight_decay=1e-2)
+        for _ in range(_PROBE_UPDATES):
+            rows = told_from[torch.randint(len(told_from), (256,)).to(codes.device)]
+            optimizer.zero_grad()
+            F.cross_entropy(probe(codes[rows]), label[rows]).backward()
+            optimizer.step()
+    with torch.no_grad():
+        right = (probe(codes[judged]).argmax(1) == label[judged]).double().cpu().numpy()
+    of = label[judged].cpu().numpy()
+    return float(np.mean(np.bincount(of, right) / np.bincount(of)))
+
+
+def _probes(model: RewardModel, train: Store, seed: int) -> dict[str, Any]:
+    """Trained on every second episode of each training task, judged on the others."""
+    draws = PROBE_FRAMES * len(train.tasks)
+    index = np.unique(_sampler(model, train).draw(draws, np.random.default_rng([seed, 0])))
+    code = _codes(model, train, index)["invariant"]
+    domains, episodes = train.frame_task[index], train.frame_episode[index]
+    first = np.searchsorted(train.episodes["task"], domains)  # episodes are ordered by task
+    held_out = (episodes - first) % 2 == 1
+    accuracy = {
+        name: domain_probe(code, domains, held_out, hidden, seed)
+        for name, hidden in (("probe_linear", ()), ("probe_two_layers", (256,)))
+    }
+    both = np.intersect1d(domains[held_out], domains[~held_out])
+    return {**accuracy, "probe_chance": 1.0 / len(both) if len(both) else None}
+
+
+def _sampler(model: RewardModel, store: Store) -> BalancedSampler:
+    return BalancedSampler(store, 0.5, model.config.near_miss_kinds)
+
+
 @torch.no_grad()
-def _codes(
-    classifier: SuccessClassifier, dataset: Dataset, index: np.ndarray, device: torch.device
-) -> dict[str, torch.Tensor]:
+def _codes(model: RewardModel, store: Store, index: np.ndarray) -> dict[str, torch.Tensor]:
     parts = []
     for first in range(0, len(index), BATCH):
-        images = to_tensor(dataset.images(index[first : first + BATCH]), device)
-        with autocast(device):
-            parts.append(classifier.encode(images, sample=False))
+        seen = model.config.front.bring(store.observe(index[first : first + BATCH], ["image"]), model.device)
+        with autocast(model.device):
+            parts.append(model.classifier.encode(seen["image"], sample=False))
     return {
         "invariant": torch.cat([part.invariant for part in parts]),
         "specific": torch.cat([part.specific_mean for part in parts]),
@@ -164,10 +234,11 @@ def _auc_of(classifier: SuccessClassifier, parts: dict[str, torch.Tensor], succe
 
 
 def _figures(frames: FrameScores, threshold: float) -> dict[str, Any]:
-    predicted, near = frames.score >= threshold, is_kind(frames.kind, NEAR_MISSES) & ~frames.success
-    expert = is_kind(frames.kind, ["expert"]) & ~frames.success
+    predicted, near = frames.score >= threshold, frames.near & ~frames.success
+    expert = (frames.kind == "expert") & ~frames.success
     recall = _rate(predicted[frames.success])
-    rates = {kind: _rate(predicted[~frames.success & (frames.kind == k)]) for k, kind in enumerate(KINDS)}
+    kinds = np.unique(frames.kind)
+    rates = {str(kind): _rate(predicted[~frames.success & (frames.kind == kind)]) for kind in kinds}
     wrong, near_wrong = _rate(predicted[expert if expert.any() else near]), _rate(predicted[near])
     hard = frames.where(frames.success | near)
     return {
@@ -182,6 +253,16 @@ def _figures(frames: FrameScores, threshold: float) -> dict[str, Any]:
         "successes": int(frames.success.sum()),
         "others": int((~frames.success).sum()),
     }
+
+
+def _left_out(ours: FrameScores, others: FrameScores, min_precision: float) -> dict[str, float | None]:
+    """Accuracies of a connector at the threshold that the others choose; None where these lack a label."""
+    accuracies = ("accuracy", "near_miss_accuracy")
+    if others.success.all() or not others.success.any():
+        return {f"{name}_left_out": None for name in accuracies}
+    threshold = choose_threshold(others.score, others.success, others.near, others.task, min_precision)
+    figures = _figures(ours, threshold)
+    return {f"{name}_left_out": figures[name] for name in accuracies}
 
 
 def _by_depth(frames: FrameScores, threshold: float) -> list[dict[str, Any]]:

@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from lotj.errors import CheckpointError
+from lotj.errors import CheckpointError, SettingsError
 from lotj.files import atomic_file
-from lotj.nets.augment import AugmentConfig
-from lotj.nets.bottleneck import BottleneckConfig
-from lotj.nets.encoder import EncoderConfig, to_tensor
 from lotj.nets.precision import autocast, check_finite
 from lotj.rewards.classifier import RewardConfig, SuccessClassifier
+from lotj.runs.settings import restore_settings
 
 FORMAT = "lotj-reward"
-VERSION = 1
+VERSION = 2
 BATCH = 256
-"""Images scored at once."""
+"""Frames scored at once."""
 
 
 class RewardModel:
@@ -31,7 +29,7 @@ class RewardModel:
     Args:
         classifier: trained; put into evaluation mode and moved to `device`.
         config: what it was made with.
-        threshold: predicted success from this score on, chosen on validation domains.
+        threshold: predicted success from this score on, chosen on validation tasks.
         report: held-out figures, kept with it (see `lotj.rewards.held_out`).
         device: where to compute.
     """
@@ -51,34 +49,40 @@ class RewardModel:
         self.device = torch.device(device)
 
     @property
-    def image_size(self) -> int:
-        """Side of the images it was trained on [pixels]."""
-        return self.config.encoder.image_size
+    def shape(self) -> tuple[int, ...]:
+        """(V, H, W, 3) of the observations ``image`` that it was trained on."""
+        return self.classifier.shape
 
     @torch.no_grad()
     def score(self, images: np.ndarray) -> np.ndarray:
         """Predicted probability of success; the same images give the same scores.
 
         Args:
-            images: (N, H, W, 3) uint8 of `image_size`.
+            images: (N, V, H, W, 3) uint8 of `shape`.
 
         Returns:
             (N,) float32 in [0, 1].
 
         Raises:
-            CheckpointError: images of another size.
+            CheckpointError: images of another shape.
             NumericsError: a score that is not finite.
         """
+        if images.shape[1:] != self.shape:
+            raise CheckpointError(
+                f"images of shape {images.shape[1:]}: this reward model was trained on {self.shape}; use cameras of "
+                "that number and size, or pretrain again"
+            )
         parts = [np.zeros(0, np.float32)]
         for first in range(0, len(images), BATCH):
-            some = to_tensor(images[first : first + BATCH], self.device)
-            with autocast(self.device, images=len(some)):
+            part = np.ascontiguousarray(images[first : first + BATCH])  # torch takes no mirrored views
+            some = self.config.front.bring({"image": part}, self.device)["image"]
+            with autocast(self.device, images=len(some) * self.shape[0]):
                 logits = self.classifier(some)
             parts.append(torch.sigmoid(check_finite("reward score", logits)).cpu().numpy())
         return np.concatenate(parts)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """(N,) bool, whether each of the (N, H, W, 3) uint8 images is a success at the threshold."""
+        """(N,) bool, whether each of the (N, V, H, W, 3) uint8 images is a success at the threshold."""
         return self.score(images) >= self.threshold
 
     def save(self, path: Path) -> None:
@@ -91,8 +95,8 @@ class RewardModel:
             "format": FORMAT,
             "version": VERSION,
             "config": asdict(self.config),
-            "image_size": self.image_size,
-            "domains": self.classifier.bottleneck.domains,
+            "shape": self.shape,
+            "tasks": self.classifier.bottleneck.domains,
             "threshold": self.threshold,
             "report": self.report,
             "weights": {name: value.cpu() for name, value in self.classifier.state_dict().items()},
@@ -101,28 +105,18 @@ class RewardModel:
             torch.save(content, file)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | str = "cpu", image_size: int | None = None) -> RewardModel:
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> RewardModel:
         """Read what `save` wrote.
 
-        Args:
-            path: the file.
-            device: where to compute.
-            image_size: of the camera it is meant for [pixels]; None accepts any.
-
         Raises:
-            CheckpointError: missing, torn or foreign file, another version, or made for another image size.
+            CheckpointError: missing, torn or foreign file, or another version.
         """
         content = _read(Path(path))
-        if image_size is not None and content["image_size"] != image_size:
-            raise CheckpointError(
-                f"{path} was trained on {content['image_size']} px images, not {image_size} px: "
-                f"use a camera of {content['image_size']} px or pretrain again"
-            )
         try:
-            config = _config(content["config"])
-            classifier = SuccessClassifier(config, content["domains"])
+            config = restore_settings(RewardConfig, content["config"], str(path))
+            classifier = SuccessClassifier(config, content["shape"], content["tasks"])
             classifier.load_state_dict(content["weights"])
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, RuntimeError, SettingsError) as error:
             raise CheckpointError(f"{path} does not fit this program ({_brief(error)}): pretrain again") from error
         return cls(classifier, config, content["threshold"], content["report"], device)
 
@@ -139,15 +133,6 @@ def _read(path: Path) -> dict[str, Any]:
     if content["version"] != VERSION:
         raise CheckpointError(f"{path} has version {content['version']}, this program reads {VERSION}: pretrain again")
     return content
-
-
-def _config(content: dict[str, Any]) -> RewardConfig:
-    parts = {
-        "encoder": EncoderConfig(**content["encoder"]),
-        "bottleneck": BottleneckConfig(**content["bottleneck"]),
-        "augment": AugmentConfig(**content["augment"]),
-    }
-    return RewardConfig(**{**content, **parts})
 
 
 def _brief(error: Exception) -> str:

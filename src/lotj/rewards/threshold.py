@@ -14,7 +14,6 @@ from scipy.special import expit, logit
 from scipy.stats import rankdata
 
 from lotj.errors import DataError
-from lotj.experience import NEAR_MISSES, is_kind
 
 _EDGE = 1e-7
 
@@ -111,7 +110,7 @@ def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.
 def choose_threshold(
     scores: np.ndarray,
     labels: np.ndarray,
-    kinds: np.ndarray,
+    near: np.ndarray,
     domains: np.ndarray,
     min_precision: float = 0.98,
 ) -> float:
@@ -124,14 +123,14 @@ def choose_threshold(
     Args:
         scores: (N,) in [0, 1].
         labels: (N,) bool, true success.
-        kinds: (N,) index into `lotj.experience.KINDS`; `NEAR_MISSES` says which are near misses.
+        near: (N,) bool, frames of episodes that were recorded as near misses.
         domains: (N,) integer.
         min_precision: see above.
 
     Raises:
         DataError: if there is no success or no other frame.
     """
-    cuts = curve(scores, labels, is_kind(kinds, NEAR_MISSES), domains)
+    cuts = curve(scores, labels, near, domains)
     goal = cuts.accuracy
     allowed = (cuts.precision >= min_precision) & (cuts.recall >= LEAST_RECALL)
     if not allowed.any():

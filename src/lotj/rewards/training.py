@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,18 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lotj.data.dataset import Dataset
 from lotj.data.prefetch import Prefetcher
-from lotj.errors import CheckpointError, SettingsError
-from lotj.nets.augment import Augment
-from lotj.nets.encoder import to_tensor
+from lotj.data.store import Store
+from lotj.errors import CheckpointError, DataError
+from lotj.nets.average import follow
 from lotj.nets.precision import autocast, check_finite
 from lotj.nets.recording import Recording
 from lotj.nets.schedule import warmup_cosine
 from lotj.rewards.classifier import RewardConfig, SuccessClassifier
 from lotj.rewards.held_out import held_out_report, score_frames
 from lotj.rewards.model import RewardModel
-from lotj.rewards.sampling import BalancedSampler, LabelledBatch
+from lotj.rewards.sampling import BalancedSampler
 from lotj.rewards.threshold import choose_threshold
 
 LARGEST_GRADIENT = 10.0
@@ -37,36 +37,40 @@ class RewardTrainer:
     thread.
 
     Args:
-        dataset: training domains only; the adversary tells these apart.
+        train: training tasks only, observed by ``image`` (V, H, W, 3); the adversary tells these apart.
+        validation: validation tasks, on which the threshold is chosen.
         config: its settings.
         seed: fixes initial weights, batches, augmentation and codes.
         device: where to compute.
 
     Attributes:
         step_count: updates done.
+        classifier: so far, in evaluation mode: the running average of the weights.
 
     Raises:
-        SettingsError: the data set has another image size than the encoder.
-        DataError: no domain has both successes and other frames.
+        DataError: no training task has both successes and other frames, the validation tasks lack one of these, or
+            they show other images.
     """
 
-    def __init__(self, dataset: Dataset, config: RewardConfig, seed: int, device: torch.device | str = "cpu") -> None:
-        if dataset.image_size != config.encoder.image_size:
-            raise SettingsError(
-                f"encoder image size {config.encoder.image_size}: {dataset.root} holds {dataset.image_size} px images; "
-                f"set it to {dataset.image_size}"
-            )
+    def __init__(
+        self,
+        train: Store,
+        validation: Store,
+        config: RewardConfig,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.config, self.seed, self.device = config, seed, torch.device(device)
-        self.dataset = dataset
+        self.train, self.validation = train, validation
         self.step_count = 0
+        shape = _check(train, validation)
+        self._sampler = BalancedSampler(train, config.near_miss_share, config.near_miss_kinds)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._online = SuccessClassifier(config, len(dataset.domains)).to(self.device).train()
-            self._average = SuccessClassifier(config, len(dataset.domains)).to(self.device).eval()
-        self._average.load_state_dict(self._online.state_dict())
-        self._augment = Augment(config.augment).to(self.device)
-        self._sampler = BalancedSampler(dataset, config.near_miss_share, config.almost_share)
-        self._trained, self._averaged = list(self._online.parameters()), list(self._average.parameters())
+            self._online = SuccessClassifier(config, shape, len(train.tasks)).to(self.device).train()
+        self.classifier = copy.deepcopy(self._online).eval()
+        self._success, self._task = train.success, train.frame_task
+        self._trained = list(self._online.parameters())
         self._optimiser = torch.optim.AdamW(self._trained, config.lr, weight_decay=config.weight_decay)
         self._generator = torch.Generator(self.device)
         cuda = self.device.type == "cuda"
@@ -93,11 +97,6 @@ class RewardTrainer:
         """Whether all updates are done."""
         return self.step_count >= self.config.steps
 
-    @property
-    def classifier(self) -> SuccessClassifier:
-        """The classifier so far, in evaluation mode: the running average of the weights, or the last ones without."""
-        return self._average if self.config.ema else self._online
-
     def step(self) -> dict[str, float]:
         """One update.
 
@@ -111,9 +110,9 @@ class RewardTrainer:
         batch = self._batches.get(self.step_count)
         self._generator.manual_seed(_torch_seed(self.seed, self.step_count))
         brought = {
-            "images": to_tensor(batch.images, self.device),
-            "success": torch.from_numpy(batch.success).to(self.device, torch.float32),
-            "domain": torch.from_numpy(batch.domain).to(self.device),
+            **self.config.front.bring(batch, self.device),
+            "success": torch.from_numpy(batch["success"]).to(self.device, torch.float32),
+            "task": torch.from_numpy(batch["task"]).to(self.device),
             "progress": torch.full((), self.progress, device=self.device),
         }
         self._online.train()
@@ -126,18 +125,20 @@ class RewardTrainer:
             group["lr"] = lr
         self._optimiser.step()
         self.step_count += 1
-        self._follow()
+        # Early on the average is shorter, or it would remember the initial weights.
+        decay = min(self.config.ema, (1.0 + self.step_count) / (10.0 + self.step_count))
+        follow(self.classifier, self._online, 1.0 - decay)
         return {**figures, "lr": lr}
 
     def _gradients(self, brought: Mapping[str, Tensor]) -> tuple[tuple[str, ...], Tensor]:
         """Leave the clipped gradients behind; names and numbers of the update. It must not wait, see `Recording`."""
-        images, success = self._augment(brought["images"], self._generator), brought["success"]
+        images = self.config.front.change({"image": brought["image"]}, None, self._generator)["image"]
+        success = brought["success"]
         with autocast(self.device):
             code = self._online.encode(images, sample=True, generator=self._generator)
             logits = self._online.judge(code.z)
-            penalty, terms = self._online.bottleneck.penalty(code, brought["domain"], brought["progress"])
-        smooth = self.config.label_smoothing
-        success_loss = F.binary_cross_entropy_with_logits(logits, success * (1.0 - smooth) + smooth / 2.0)
+            penalty, terms = self._online.bottleneck.penalty(code, brought["task"], brought["progress"])
+        success_loss = F.binary_cross_entropy_with_logits(logits, success)
         loss = success_loss + penalty
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -146,19 +147,14 @@ class RewardTrainer:
         named = {"loss": loss, "success_loss": success_loss, **terms, "accuracy": accuracy, "gradient_norm": norm}
         return tuple(named), torch.stack([number.detach().float() for number in named.values()])
 
-    def model(self, validation: Dataset) -> RewardModel:
-        """The reward model so far, with its threshold chosen and its figures taken on validation domains.
-
-        Raises:
-            CheckpointError: other image size than the training data's.
-            DataError: validation data without successes or without other frames.
-        """
+    def model(self) -> RewardModel:
+        """The reward model so far, with its threshold chosen and its figures taken on the validation tasks."""
         model = RewardModel(self.classifier, self.config, 0.5, device=self.device)
-        frames = score_frames(model, validation)
+        frames = score_frames(model, self.validation)
         model.threshold = choose_threshold(
-            frames.score, frames.success, frames.kind, frames.domain, self.config.min_precision
+            frames.score, frames.success, frames.near, frames.task, self.config.min_precision
         )
-        model.report = held_out_report(model, validation, frames)
+        model.report = held_out_report(model, self.validation, frames)
         return model
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,9 +163,9 @@ class RewardTrainer:
             "step": self.step_count,
             "seed": self.seed,
             "config": asdict(self.config),
-            "domains": [domain.name for domain in self.dataset.domains],
+            "tasks": [task.name for task in self.train.tasks],
             "online": self._online.state_dict(),
-            "average": self._average.state_dict(),
+            "average": self.classifier.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
 
@@ -177,9 +173,9 @@ class RewardTrainer:
         """Go on from where `state_dict` was taken.
 
         Raises:
-            CheckpointError: it was taken with another seed, configuration or set of domains.
+            CheckpointError: it was taken with another seed, configuration or set of tasks.
         """
-        mine = {"seed": self.seed, "config": asdict(self.config), "domains": [d.name for d in self.dataset.domains]}
+        mine = {"seed": self.seed, "config": asdict(self.config), "tasks": [task.name for task in self.train.tasks]}
         for name, value in mine.items():
             if state[name] != value:
                 raise CheckpointError(
@@ -187,33 +183,19 @@ class RewardTrainer:
                     "started with, or start a new run"
                 )
         self._online.load_state_dict(state["online"])
-        self._average.load_state_dict(state["average"])
+        self.classifier.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.step_count = state["step"]
 
-    def _load(self, step: int) -> LabelledBatch:
+    def _load(self, step: int) -> dict[str, np.ndarray]:
         index = self._sampler.draw(self.config.batch, np.random.default_rng([self.seed, step]))
-        return LabelledBatch(
-            self.dataset.images(index),
-            self.dataset.frame_success[index],
-            self.dataset.frame_domain[index].astype(np.int64),
-        )
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the running average. Early on it is shorter, or it would remember the initial weights."""
-        if not self.config.ema:
-            return
-        decay = min(self.config.ema, (1.0 + self.step_count) / (10.0 + self.step_count))
-        for mean, value in zip(self._averaged, self._trained, strict=True):
-            mean.lerp_(value, 1.0 - decay)
-        for mean, value in zip(self._average.buffers(), self._online.buffers(), strict=True):
-            mean.copy_(value)
+        seen = self.train.observe(index, ["image"])
+        return {**seen, "success": self._success[index], "task": self._task[index]}
 
 
 def train_reward(
-    train: Dataset,
-    validation: Dataset,
+    train: Store,
+    validation: Store,
     config: RewardConfig,
     seed: int,
     device: torch.device | str = "cpu",
@@ -223,22 +205,35 @@ def train_reward(
     """Train to the end and choose the threshold.
 
     Args:
-        train: training domains.
-        validation: validation domains, none of them in `train`.
-        config: its settings.
-        seed: fixes everything random.
-        device: where to compute.
+        train, validation, config, seed, device: see `RewardTrainer`.
         on_step: called after each update with the trainer and its named floats: log, save, show.
         resume: a `RewardTrainer.state_dict` to go on from.
     """
-    with RewardTrainer(train, config, seed, device) as trainer:
+    with RewardTrainer(train, validation, config, seed, device) as trainer:
         if resume is not None:
             trainer.load_state_dict(resume)
         while not trainer.done:
             terms = trainer.step()
             if on_step is not None:
                 on_step(trainer, terms)
-        return trainer.model(validation)
+        return trainer.model()
+
+
+def _check(train: Store, validation: Store) -> tuple[int, ...]:
+    """What both show, (V, H, W, 3), before hours are spent on them."""
+    success = validation.success
+    if not success.any() or success.all():
+        raise DataError(
+            f"the validation tasks have {int(success.sum())} successes of {len(success)} frames, and the threshold "
+            "needs both sorts: collect validation episodes of both"
+        )
+    shown, other = (store.schema.observation.get("image", np.dtype("u1")).shape for store in (train, validation))
+    if not shown or shown != other:
+        raise DataError(
+            f"images of the training tasks are {shown}, of the validation tasks {other}: both must be observed by the "
+            "same cameras; collect them alike"
+        )
+    return shown
 
 
 def _torch_seed(seed: int, step: int) -> int:

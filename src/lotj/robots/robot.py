@@ -1,50 +1,106 @@
-"""The boundary to a machine. A practising learner sees a robot through these calls only: images in, motions out."""
+"""The boundary to a machine. A practising learner sees a robot through it only: observations in, motions out."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
+
+from lotj.errors import LostError, SettingsError
+from lotj.experience import Observation
+from lotj.spaces import Spec
 
 
 class Robot(Protocol):
     """What practice needs of a machine. Workspace, speed and force limits are enforced behind this boundary.
 
     Attributes:
-        image_size: side of the square camera image [pixels].
+        spec: what it observes and how it is moved.
         action_scale: metres of an action of 1.
-        rate_hz: policy steps per second.
     """
 
-    image_size: int
+    spec: Spec
     action_scale: float
-    rate_hz: float
 
-    def reset(self, seed: int) -> np.ndarray:
-        """Move to a start pose drawn from `seed`; returns the image (H, W, 3) uint8."""
+    def reset(self, seed: int) -> Observation:
+        """Move to a start pose drawn from `seed`; returns what is observed there, e.g. ``image`` (V, H, W, 3) uint8."""
         ...
 
-    def observe(self) -> np.ndarray:
-        """The current image (H, W, 3) uint8."""
-        ...
-
-    def move(self, delta: np.ndarray) -> np.ndarray:
-        """Execute one step `delta` (3,) in [-1, 1]; returns the next image.
+    def move(self, action: np.ndarray) -> Observation:
+        """Execute one step, (A,) in [-1, 1]; returns what is observed next.
 
         Raises:
-            DislodgedError: the part was lost; the trial is void, the next one can begin.
+            LostError: the robot has noticed that its part is lost; the next `reset` grasps it anew.
             RobotError: the robot refuses.
         """
         ...
 
-    def relax(self) -> np.ndarray:
-        """Press against nothing any more: hold still where the hand is measured to be; returns the next image.
+    def relax(self) -> Observation:
+        """Press against nothing any more: hold still where the hand is measured to be.
 
         Raises:
-            DislodgedError: as of `move`.
+            LostError: as of `move`.
         """
         ...
 
     def close(self) -> None:
         """Release the machine."""
         ...
+
+
+class RobotEnv(gym.Env[Any, np.ndarray]):
+    """A robot as an environment. It knows of no success: reward is 0, and only the loss of the part terminates an
+    episode (``info["lost"]``). What came after a loss nobody has seen: the last observation stands for it.
+
+    Args:
+        robot: is closed with the environment.
+    """
+
+    def __init__(self, robot: Robot) -> None:
+        self.robot = robot
+        self.spec_of_robot = robot.spec
+        self.action_scale = robot.action_scale
+        spaces = {
+            name: gym.spaces.Box(array.low, array.high, array.shape, np.dtype(array.dtype).type)
+            for name, array in robot.spec.observation.items()
+        }
+        self.observation_space = gym.spaces.Dict(spaces)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, robot.spec.action, np.float32)
+        self._last: Observation | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode from a pose drawn from `seed`; a robot takes no options.
+
+        Raises:
+            SettingsError: options were given.
+        """
+        super().reset(seed=seed)
+        if options:
+            raise SettingsError(f"reset options {sorted(options)}: a robot takes none")
+        start = int(self.np_random.integers(2**31)) if seed is None else seed
+        self._last = self.robot.reset(start)
+        return self._last, {"lost": False}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Move the robot by (A,) in [-1, 1]."""
+        return self._after(lambda: self.robot.move(np.asarray(action, np.float32)))
+
+    def relax(self) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """See `Robot.relax`."""
+        return self._after(self.robot.relax)
+
+    def _after(self, motion: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        if self._last is None:
+            raise gym.error.ResetNeeded("call reset() first: the robot stands nowhere")
+        try:
+            self._last = motion()
+        except LostError:
+            return self._last, 0.0, True, False, {"lost": True}
+        return self._last, 0.0, False, False, {"lost": False}
+
+    def close(self) -> None:
+        """Release the robot."""
+        self.robot.close()

@@ -8,13 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from lotj.envs.base import spec_of
 from lotj.envs.insertion import InsertionEnv
-from lotj.errors import DislodgedError, RobotError
-from lotj.sim.bench import RATE_HZ
+from lotj.errors import LostError, RobotError
+from lotj.experience import Observation
+from lotj.sim.bench import SLIP_LIMIT, TILT_LIMIT
+
+GRIP_NOISE = (0.4e-3, np.deg2rad(1.0))
+"""Standard deviation of the gripper's reading of slip [m] and tilt [rad] of the part: the order of a tactile finger."""
+
+GRIP_DELAY = (1, 2)
+"""The reading is that of so many steps ago, at 10 Hz; which one changes from step to step."""
 
 
 class SimulatedRobot:
-    """Gives images and takes motions. Ground truth goes one way: to a side file that no learner opens.
+    """Observes and takes motions. Ground truth goes one way: to a side file that no learner opens.
+
+    That the part was lost it knows from its gripper alone, whose reading is blurred and late: there are false alarms,
+    and losses that it does not notice. After an alarm the part is grasped anew, and sits otherwise in the fingers.
 
     Args:
         env: the bench; its episodes must not end on true success (`end_on_success=False`), or their length would tell.
@@ -29,49 +40,49 @@ class SimulatedRobot:
             )
         self._env = env
         self._truth_file = truth_file
-        self._image: np.ndarray | None = None
         self._trial: dict[str, Any] | None = None
-        self.image_size = env.bench.image_size
+        self.spec = spec_of(env)
+        self._grips: list[np.ndarray] = []
+        self._rng = np.random.default_rng(0)
+        self._alarm = False
         self.action_scale = env.action_scale
-        self.rate_hz = RATE_HZ
 
-    def reset(self, seed: int) -> np.ndarray:
+    def reset(self, seed: int) -> Observation:
         """See `Robot.reset`."""
-        image, info = self._env.reset(seed=seed)
-        self._image = image
+        # Between trials the reading has the time to settle.
+        lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1]))
+        observation, info = self._env.reset(seed=seed, options={"regrasp": lost})
+        self._rng, self._grips, self._alarm = np.random.default_rng([seed, 1]), [info["grip"]], False
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "peak_force_n": 0.0}
         self._witness(info)
-        return image
+        return observation
 
-    def observe(self) -> np.ndarray:
-        """See `Robot.observe`."""
-        if self._image is None:
-            raise RobotError("observe() before reset(): the robot stands nowhere; call reset(seed) first")
-        return self._image
-
-    def move(self, delta: np.ndarray) -> np.ndarray:
+    def move(self, action: np.ndarray) -> Observation:
         """See `Robot.move`."""
         if self._trial is None:
             raise RobotError("move() before reset(): the robot stands nowhere; call reset(seed) first")
-        return self._moved(*self._env.step(delta))
+        return self._moved(*self._env.step(action))
 
-    def relax(self) -> np.ndarray:
+    def relax(self) -> Observation:
         """See `Robot.relax`."""
         if self._trial is None:
             raise RobotError("relax() before reset(): the robot stands nowhere; call reset(seed) first")
         return self._moved(*self._env.relax())
 
-    def _moved(self, image: np.ndarray, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> np.ndarray:
+    def _moved(self, observation: Any, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> Observation:
         assert self._trial is not None
-        self._image = image
+        self._grips.append(info["grip"])
+        late = self._rng.integers(GRIP_DELAY[0], GRIP_DELAY[1], endpoint=True)
+        self._alarm = self._reads_a_loss(self._grips[max(0, len(self._grips) - 1 - late)])
         self._trial["steps"] += 1
         self._witness(info)
         self._write_truth()
-        if info["dislodged"]:
-            raise DislodgedError(
-                "the plug was dislodged from the fingers: the trial is void, the plug must be grasped anew"
-            )
-        return image
+        if self._alarm:
+            raise LostError("the gripper feels that the plug was dislodged: it must be grasped anew")
+        return observation
+
+    def _reads_a_loss(self, grip: np.ndarray) -> bool:
+        return bool((grip + self._rng.normal(0.0, GRIP_NOISE) > (SLIP_LIMIT, TILT_LIMIT)).any())
 
     def close(self) -> None:
         """See `Robot.close`."""
@@ -87,6 +98,7 @@ class SimulatedRobot:
             "lateral_mm": round(1e3 * info["lateral"], 3),
             "peak_force_n": round(max(self._trial["peak_force_n"], info["peak_force"]), 3),
             "dislodged": bool(info["dislodged"]),
+            "alarm": self._alarm,
         }
 
     def _write_truth(self) -> None:

@@ -2,7 +2,7 @@
 
 from lotj.files import atomic_write
 from lotj.runs.metrics import plain
-from lotj.runs.run import Run, find_run
-from lotj.runs.settings import changed_flags, first_difference, restore_settings
+from lotj.runs.run import Run, find_run, typed_command
+from lotj.runs.settings import first_difference, restore_settings
 
-__all__ = ["Run", "atomic_write", "changed_flags", "find_run", "first_difference", "plain", "restore_settings"]
+__all__ = ["Run", "atomic_write", "find_run", "first_difference", "plain", "restore_settings", "typed_command"]

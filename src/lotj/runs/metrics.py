@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lotj.errors import CheckpointError
 from lotj.files import atomic_write, storage_errors
 
 
@@ -26,11 +27,21 @@ def plain(value: Any) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a JSON-lines file, oldest first; empty if there is no such file."""
+    """All complete lines of a JSON-lines file, oldest first; empty if there is no such file.
+
+    Raises:
+        CheckpointError: a line before the last is damaged.
+    """
     if not path.exists():
         return []
-    complete = path.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in complete.splitlines() if line.strip()]
+    lines = path.read_bytes().rpartition(b"\n")[0].splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append({**json.loads(line)})
+        except (ValueError, TypeError):
+            raise CheckpointError(f"{path}, line {number}: damaged; restore the file from a copy") from None
+    return records
 
 
 class LineWriter:

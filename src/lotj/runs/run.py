@@ -1,7 +1,7 @@
 """One run is one folder.
 
     <root>/<kind>-<date>-<time>/
-        run.json          kind, seed, time of creation, format number
+        run.json          kind, seed, time of creation, command, folder of all runs, format number
         config.json       the settings, as given
         versions.json     software and processor
         metrics.jsonl     one JSON object a line: step, time and the scalars (other streams beside it)
@@ -18,6 +18,8 @@ import dataclasses
 import json
 import os
 import pickle
+import shlex
+import sys
 import time
 import zipfile
 from datetime import datetime
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy._core import multiarray
 
-from lotj.errors import CheckpointError, SettingsError
+from lotj.errors import CheckpointError, SettingsError, check_seed
 from lotj.files import atomic_file, atomic_write, storage_errors
 from lotj.runs.claim import claim, release
 from lotj.runs.metrics import LineWriter, plain, read_lines
@@ -49,8 +51,10 @@ class Run:
 
     Attributes:
         path: the folder.
-        kind: what ran: ``collect``, ``pretrain``, ``practice``, ``evaluate``, ``demo``.
+        kind: what ran: ``pretrain`` or ``practice``.
         seed: seed of every random number in the run.
+        created: when.
+        command: the command line that began it; "" if it is not recorded.
         config: the settings as plain JSON values.
     """
 
@@ -58,7 +62,10 @@ class Run:
         self.path = path
         self.kind: str = about["kind"]
         self.seed: int = about["seed"]
+        self.created = _moment(about.get("created"))
+        self.command = str(about.get("command", ""))
         self.config = config
+        self._root = about.get("root")
         self._streams: dict[str, LineWriter] = {}
         self._boards: dict[str, SummaryWriter] = {}
         self._purges: dict[str, int] = {}
@@ -74,11 +81,14 @@ class Run:
             seed: seed of the run.
 
         Raises:
+            SettingsError: a seed that not every generator takes.
             StorageError: the folder cannot be written or the disk is full.
         """
+        check_seed(seed)
         path = _new_folder(Path(root), kind)
         settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
-        about = {"format": FORMAT, "kind": kind, "seed": seed, "created": datetime.now().isoformat(timespec="seconds")}
+        about = {"format": FORMAT, "kind": kind, "seed": seed, "created": datetime.now().isoformat()}
+        about |= {"command": typed_command(), "root": str(path.parent)}
         _write_json(path / "config.json", settings)
         _write_json(path / "versions.json", versions())
         _write_json(path / "run.json", about)  # last: a folder with this file is a whole run
@@ -94,10 +104,13 @@ class Run:
         """
         path = Path(path).resolve()
         try:
-            about = json.loads((path / "run.json").read_text())
-            config = json.loads((path / "config.json").read_text())
-        except (OSError, json.JSONDecodeError):
-            raise SettingsError(f"{path}: not a run folder (no readable run.json and config.json in it)") from None
+            about = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            known = isinstance(config, dict) and type(about["kind"]) is str and type(about["seed"]) is int
+        except (OSError, ValueError, TypeError, KeyError):
+            known = False
+        if not known:
+            raise SettingsError(f"{path}: not a run folder (no readable run.json and config.json in it)")
         if about.get("format") != FORMAT:
             raise SettingsError(f"{path}: run of format {about.get('format')!r}, this lotj reads format {FORMAT}")
         return cls(path, about, config)
@@ -115,6 +128,40 @@ class Run:
         self._streams.clear()
         self._boards.clear()
         release(self.path)
+
+    def setting(self, name: str, kind: type = str) -> Any:
+        """A setting that must be there.
+
+        Raises:
+            SettingsError: it is missing, or of another type.
+        """
+        value = self.config.get(name)
+        if type(value) is not kind:
+            raise SettingsError(
+                f"{self.path / 'config.json'}: {name} is {value!r}, not a {kind.__name__}; restore the file from a copy"
+            )
+        return value
+
+    def locate(self, name: str, holds: str) -> Path:
+        """The folder that a setting names: beside the run, where it was, or where it stood to the run; runs are moved.
+
+        Args:
+            name: of the setting.
+            holds: a file that tells it from other folders.
+
+        Raises:
+            SettingsError: it is in none of these places.
+        """
+        recorded = Path(self.setting(name))
+        places = [self.path.parent / recorded.name, recorded]
+        if isinstance(self._root, str):
+            places.append((self.path.parent / os.path.relpath(recorded, self._root)).resolve())
+        for place in places:
+            if (place / holds).is_file():
+                return place
+        raise SettingsError(
+            f"{self.path / 'config.json'}: {name} is {recorded}, which is not there; move or link it to {places[0]}"
+        )
 
     def log(self, step: int, scalars: dict[str, Any], stream: str = "metrics") -> None:
         """Append one line to ``<stream>.jsonl`` and the numbers in it to TensorBoard (as ``<stream>/<name>``).
@@ -226,23 +273,44 @@ class Run:
         return self._boards[stream]
 
 
-def find_run(root: Path, kind: str | None = None) -> Run:
-    """The newest run under `root`: the one ``last`` points to, or the newest of one kind.
+def find_run(root: Path, kind: str, result: str = "") -> Run:
+    """The newest run of a kind under `root`; what is no run of this format is passed over.
+
+    Args:
+        root: folder of the runs.
+        kind: which.
+        result: a file that is wanted of it: runs without are passed over, too, unless none has it.
 
     Raises:
         SettingsError: there is none; the message says which kinds there are.
     """
-    root = Path(root)
-    if kind is None and (root / "last").exists():
-        return Run.open(root / "last")
-    runs = [Run.open(found.parent) for found in root.glob("*/run.json") if found.parent.name != "last"]
-    chosen = [run for run in runs if kind in (None, run.kind)]
+    root, runs, odd = Path(root), [], []
+    for found in root.glob("*/run.json"):
+        try:
+            runs += [Run.open(found.parent)] if found.parent.name != "last" else []
+        except SettingsError as error:
+            odd.append(str(error))
+    chosen = [run for run in runs if run.kind == kind]
     if not chosen:
         there = ", ".join(sorted({run.kind for run in runs})) or "nothing"
-        raise SettingsError(
-            f"{root}: no {kind or 'whole'} run here (there: {there}); give the folder of one, or make one"
-        )
-    return max(chosen, key=lambda run: (run.path / "run.json").stat().st_mtime_ns)
+        passed = f"; passed over: {odd[0]}" if odd else ""
+        raise SettingsError(f"{root}: no {kind} run here (there: {there}); give the folder of one, or make one{passed}")
+    whole = [run for run in chosen if (run.path / result).exists()]
+    return max(whole or chosen, key=lambda run: (run.created, run.path.name))
+
+
+def typed_command() -> str:
+    """The command line of this process, as it can be given to a shell."""
+    program = Path(sys.argv[0])
+    return shlex.join([program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]])
+
+
+def _moment(text: Any) -> datetime:
+    """A recorded time; the oldest there is, if it cannot be read."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except (TypeError, ValueError):
+        return datetime.min
 
 
 def _new_folder(root: Path, kind: str) -> Path:
@@ -266,6 +334,8 @@ def _write_json(path: Path, value: Any) -> None:
 
 def _point(link: Path, target: Path) -> None:
     """Point the symbolic link at `target`, in one step."""
+    if link.is_dir() and not link.is_symlink():  # copies of runs may have a folder for it, which nobody may delete
+        return
     temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     with storage_errors(link):
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Settings as text: back from the JSON that `Run.create` wrote, and as the flags that ask for them."""
+"""Settings as JSON values: back from what `Run.create` wrote, and compared."""
 
 from __future__ import annotations
 
@@ -26,39 +26,13 @@ def restore_settings(kind: type[Config], values: Mapping[str, Any], where: str) 
     """
     hints = typing.get_type_hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if names != values.keys():
-        other = sorted(names ^ values.keys())[0]
+    if names != (values.keys() if isinstance(values, Mapping) else set()):
+        other = sorted(names ^ {*values})[0] if isinstance(values, Mapping) else kind.__name__
         raise SettingsError(f"{where}: setting {other!r} is not in both the run and this lotj; start a new run")
-    return kind(**{name: _restore(hints[name], value, where) for name, value in values.items()})
-
-
-def changed_flags(settings: Any, default: Any, prefix: str = "") -> list[str]:
-    """The words of a command line that ask for `settings` where `default` would be taken (tyro's flags).
-
-    Args:
-        settings: a (nested) settings dataclass of numbers, texts, switches, tuples and None, or its JSON values; of
-            these, settings that `default` does not have (of another version) are left out.
-        default: another of the same class.
-        prefix: name of the settings on the command line with a dot, e.g. ``reward.``; "" where they have none.
-
-    Returns:
-        e.g. ``["--reward.steps", "500", "--reward.augment.no-enabled"]``; empty where nothing differs.
-    """
-    values, usual = (item if isinstance(item, Mapping) else dataclasses.asdict(item) for item in (settings, default))
-    words: list[str] = []
-    for field in (name for name in usual if name in values):
-        value, name = values[field], field.replace("_", "-")
-        if isinstance(value, Mapping):
-            words += changed_flags(value, usual[field], f"{prefix}{name}.")
-            continue
-        several = isinstance(value, (tuple, list))
-        if str(tuple(value) if several else value) == str(usual[field]):  # JSON holds paths as text
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{prefix}{name if value else f'no-{name}'}")
-        else:
-            words += [f"--{prefix}{name}", *map(str, value if several else [value])]
-    return words
+    try:
+        return kind(**{name: _restore(hints[name], value, where) for name, value in values.items()})
+    except TypeError as error:
+        raise SettingsError(f"{where}: {kind.__name__} is damaged ({error}); restore it from a copy") from None
 
 
 def first_difference(values: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str | None:

@@ -30,20 +30,20 @@ def gradcam(
         model: called with images; run in evaluation mode and in full precision, left as it was found.
         layer: convolutional part of `model` whose output (B, C, h, w) is looked at; an encoder's last stage but one
             (6x6 at 96 px) is what the paper takes. Its output must not be changed in place afterwards.
-        images: (N, 3, H, W) float32, as `model` wants them, on its device.
+        images: (N, V, 3, H, W) float32 of V cameras, as `model` wants them, on its device.
         scalar: picks (B,) from what `model` returns for B images.
         batch: images at once.
 
     Returns:
-        (N, H, W) float32 in [0, 1], bilinearly upsampled; each map is scaled by its own maximum, and is all zero where
-        nothing in the layer pushes the scalar up.
+        (N, V, H, W) float32 in [0, 1], bilinearly upsampled; the maps of one image are scaled by their common maximum,
+        and are all zero where nothing in the layer pushes the scalar up.
 
     Raises:
-        ValueError: `images` or the layer's output is not 4-dimensional, or `scalar` does not give one number an image.
+        ValueError: `images` or the layer's output has other dimensions, or `scalar` does not give one number an image.
         NumericsError: a heat map is not finite.
     """
-    if images.ndim != 4:
-        raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
+    if images.ndim != 5:
+        raise ValueError(f"images must be (N, V, 3, H, W), not {tuple(images.shape)}")
     method = LayerGradCam(lambda x: _one_each(scalar(model(x)), len(x)), layer)
     was_training = {module: module.training for module in model.modules()}
     model.eval()
@@ -54,7 +54,7 @@ def gradcam(
     finally:
         for module, training in was_training.items():
             module.training = training
-    return torch.cat(maps).cpu().numpy() if maps else np.zeros((0, *images.shape[2:]), np.float32)
+    return torch.cat(maps).cpu().numpy() if maps else np.zeros((0, images.shape[1], *images.shape[3:]), np.float32)
 
 
 def _one_each(values: Tensor, n: int) -> Tensor:
@@ -64,13 +64,13 @@ def _one_each(values: Tensor, n: int) -> Tensor:
 
 
 def _maps(method: LayerGradCam, images: Tensor) -> Tensor:
-    """(B, 3, H, W) images to (B, H, W) maps in [0, 1]."""
+    """(B, V, 3, H, W) images to (B, V, H, W) maps in [0, 1]; the layer sees the views as (B V, ...)."""
     heat = method.attribute(images, relu_attributions=True)
     if not isinstance(heat, Tensor) or heat.ndim != 4:
-        raise ValueError("the layer's output must be one tensor (B, C, h, w): give a convolutional layer")
-    size = (int(images.shape[2]), int(images.shape[3]))
-    heat = LayerAttribution.interpolate(heat.detach(), size, "bilinear").squeeze(1)
+        raise ValueError("the layer's output must be one tensor (B V, C, h, w): give a convolutional layer")
+    size = (int(images.shape[3]), int(images.shape[4]))
+    heat = LayerAttribution.interpolate(heat.detach(), size, "bilinear").squeeze(1).unflatten(0, images.shape[:2])
     if not torch.isfinite(heat).all():
         raise NumericsError("Grad-CAM is not finite: check the network's weights and the images")
-    peak = heat.amax(dim=(1, 2), keepdim=True)
+    peak = heat.amax(dim=(1, 2, 3), keepdim=True)
     return torch.where(peak > 0, heat / peak.clamp_min(torch.finfo(heat.dtype).tiny), torch.zeros_like(heat))

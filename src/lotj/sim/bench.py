@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
-from lotj.errors import RendererError
+from lotj.geometry import quaternion
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
+from lotj.sim.drawing import Drawing
 from lotj.sim.look import Look
-from lotj.sim.renderer import NO_RENDERER, choose_renderer
 from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene
 
 RATE_HZ = 10.0
@@ -24,8 +26,16 @@ LEASH = 4e-3
 """The commanded point never leads the measured hand by more than this before a new step is added [m]: pressing force
 stays bounded by stiffness x (leash + step), and a blocked hand does not wind up."""
 
-WORKSPACE = (0.035, 0.035, 0.060)
-"""Half width in x and y, and height in z, of the box around the nominal socket in which the hand may move [m]."""
+WORKSPACE = (0.040, 0.040, 0.060)
+"""Half width in x and y, and height above first contact in z, of the box around the socket's estimated place in which
+the hand may move [m]: 20 mm beyond a socket that is 20 mm off."""
+
+FLOOR = 0.015
+"""Depth of that box below the seat [m]: enough to press with full force where the seat is 5 mm lower than estimated."""
+
+REGRASP = (0.5e-3, np.deg2rad(0.5))
+"""A plug that is grasped anew sits up to this far [m] and this much turned [rad] from how the domain holds it, along
+and about each axis: what is left after the same fixture has handed it over again."""
 
 SLIP_LIMIT = 3e-3
 """The plug counts as dislodged beyond this slip in the fingers [m] ..."""
@@ -39,18 +49,26 @@ _BLOCKS = 5
 
 @dataclass(frozen=True)
 class Reading:
-    """Ground truth after one policy step (labels and evaluation; never shown to a practising learner).
+    """What is measured after one policy step, and what is true (labels and evaluation; no learner sees that).
 
     Attributes:
-        position: (3,) plug origin in the socket frame [m]; z = 0 when seated.
-        force: (3,) contact force on the plug in the socket frame at the end of the step [N].
-        peak_force: largest norm of the contact force during the step [N].
-        dislodged: the plug slipped or tilted beyond the limits.
-        success: seated.
+        hand: (3,) place of the hand, along the axes of the bench, from where it stands with the plug seated if the
+            estimate of the socket's place holds [m].
+        velocity: (3,) of the hand [m/s].
+        force: (3,) contact force on plug and fingers at the end of the step, along the axes of the bench [N].
+        slip, tilt: of the plug in the fingers [m], [rad]; a gripper feels them blurred and late.
+        position: truth: (3,) plug origin in the socket frame [m]; z = 0 when seated.
+        peak_force: truth: largest norm of the contact force during the step [N].
+        dislodged: truth: the plug slipped or tilted beyond the limits.
+        success: truth: seated.
     """
 
-    position: np.ndarray
+    hand: np.ndarray
+    velocity: np.ndarray
     force: np.ndarray
+    slip: float
+    tilt: float
+    position: np.ndarray
     peak_force: float
     dislodged: bool
     success: bool
@@ -78,6 +96,7 @@ class Bench:
         self._hand_dof = [model.joint(f"hand-{a}").dofadr[0] for a in "xyz"]
         self._slip = model.joint("slip").qposadr[0]
         self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xyz"]
+        self._plug = model.body("plug").id
         self._plug_site = model.site("plug").id
         self._socket_site = model.site("socket").id
         self._retention = model.tendon("retention").id
@@ -87,20 +106,28 @@ class Bench:
         }
         self._command = np.zeros(3)
         self._origin = np.asarray(look.clamp_shift, float)
-        self._renderer: mujoco.Renderer | None = None
+        self._estimate = self._origin
+        self._drawings: dict[int, Drawing] = {}  # one for each size
         depth = connector.insertion_depth
         self.seated_within = float(np.clip(0.1 * depth, 0.4e-3, 1.0e-3))
         """Remaining travel that still counts as seated [m]."""
         self.lateral_within = max(f.clearance for f in connector.features if not f.visual) + 1.0e-3
         """Lateral error up to which a seated plug counts as inserted [m]; a guard, the geometry decides."""
 
-    def reset(self, offset: np.ndarray, height: float, light: np.random.Generator | None = None) -> Reading:
+    def reset(
+        self,
+        offset: np.ndarray,
+        height: float,
+        light: np.random.Generator | None = None,
+        error: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
+    ) -> Reading:
         """Put the plug above the socket, at rest.
 
         Args:
             offset: (2,) of the plug origin from the socket axis [m].
             height: of the lowest point of the plug above the highest point of the socket [m].
             light: if given, varies the lamp a little, as daylight does between episodes.
+            error: (3,) by which the socket's place is estimated wrong [m]; the workspace is centred on the estimate.
         """
         mujoco.mj_resetData(self.model, self.data)
         self.model.tendon_frictionloss[self._retention] = 0.0
@@ -108,11 +135,18 @@ class Bench:
             self._vary_light(light)
         target = self._origin + np.array([offset[0], offset[1], self.contact_height + height])
         start = target - np.asarray(self.look.grasp_shift)
+        self._estimate = self._origin - np.asarray(self.look.grasp_shift) + np.asarray(error, float)
         self.data.qpos[self._hand] = start
         self._command = start.copy()
         self.data.ctrl[:] = start
         mujoco.mj_forward(self.model, self.data)
         return self._read(0.0)
+
+    def regrasp(self, rng: np.random.Generator, scale: float = 1.0) -> None:
+        """Hold the plug a little otherwise from now on; `scale` multiplies `REGRASP`."""
+        shift, turn = (scale * most * rng.uniform(-1.0, 1.0, 3) for most in REGRASP)
+        self.model.body_pos[self._plug] = np.asarray(self.look.grasp_shift) + shift
+        self.model.body_quat[self._plug] = quaternion(np.asarray(self.look.grasp_tilt) + turn)
 
     @property
     def contact_height(self) -> float:
@@ -136,8 +170,7 @@ class Bench:
         delta = np.clip(np.asarray(delta, float), -STEP_LIMIT, STEP_LIMIT)
         hand = self.data.qpos[self._hand]
         start = np.clip(self._command, hand - LEASH, hand + LEASH)
-        low, high = self._origin - np.array(WORKSPACE), self._origin + np.array(WORKSPACE)
-        low[2] = self._origin[2] - 0.010
+        low, high = self._estimate - np.array([*WORKSPACE[:2], FLOOR]), self._estimate + np.array(WORKSPACE)
         high[2] += self.contact_height
         goal = np.clip(start + delta, low, high)
         peak = 0.0
@@ -165,13 +198,12 @@ class Bench:
         return float(np.linalg.norm(self._position()[:2]))
 
     def _force(self) -> np.ndarray:
-        """Force of socket, clamp and bench on plug and fingers in the socket frame [N] (3,).
+        """Force of socket, clamp and bench on plug and fingers [N] (3,).
 
         The hand's three sliding joints carry all that touches it, so their constraint forces are the sum of all
         contacts plus the friction of the seat.
         """
-        force = self.data.qfrc_constraint[self._hand_dof]
-        return self.data.site_xmat[self._socket_site].reshape(3, 3).T @ force
+        return self.data.qfrc_constraint[self._hand_dof].copy()
 
     def penetration(self) -> float:
         """Deepest overlap of any contact [m]."""
@@ -179,64 +211,47 @@ class Bench:
 
     def _read(self, peak: float) -> Reading:
         position = self._position()
-        slip = abs(self.data.qpos[self._slip])
+        slip = float(abs(self.data.qpos[self._slip]))
         tilt = float(np.max(np.abs(self.data.qpos[self._tilt])))
         dislodged = bool(slip > SLIP_LIMIT or tilt > TILT_LIMIT)
         seated = position[2] < self.seated_within and np.linalg.norm(position[:2]) < self.lateral_within
         force = self._force()
         peak = max(peak, float(np.linalg.norm(force)))
-        return Reading(position, force, peak, dislodged, bool(seated and not dislodged))
+        hand = self.data.qpos[self._hand] - self._estimate
+        velocity = self.data.qvel[self._hand_dof].copy()
+        success = bool(seated and not dislodged)
+        return Reading(hand, velocity, force, slip, tilt, position, peak, dislodged, success)
 
     def render(self, size: int | None = None) -> np.ndarray:
-        """What the wrist cameras see, one view above the other, (S, S, 3) uint8."""
-        renderer = self._renderer_of(size or self.image_size)
-        image = np.empty((renderer.width, renderer.width, 3), np.uint8)
-        for camera, view in zip(CAMERAS, np.split(image, 2), strict=True):
-            renderer.update_scene(self.data, camera)
-            renderer.render(out=view)
-        return image
+        """What the two wrist cameras see, (2, S/2, S, 3) uint8.
+
+        Args:
+            size: S [pixels], even; None for `image_size`.
+
+        Raises:
+            RendererError: there is no renderer.
+        """
+        return self._drawing(size or self.image_size)(self.data, CAMERAS)
 
     def parts_mask(self) -> np.ndarray:
-        """Which pixels of `render` show plug or socket, (S, S) bool; ground truth, to measure where a network looks."""
-        renderer, model = self._renderer_of(self.image_size), self.model
+        """Which pixels of `render` show plug or socket, (2, S/2, S) bool; ground truth, to measure where a network
+        looks."""
+        model = self.model
         names = [model.geom(geom).name.split("-")[0] for geom in range(model.ngeom)]
         shown = np.array([*(name in ("plug", "socket") for name in names), False])  # the last: no geom, -1
-        mask = np.empty((renderer.width, renderer.width), bool)
-        renderer.enable_segmentation_rendering()
-        try:
-            for camera, view in zip(CAMERAS, np.split(mask, 2), strict=True):
-                renderer.update_scene(self.data, camera)
-                objects, kinds = np.moveaxis(renderer.render(), 2, 0)
-                view[:] = shown[np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, objects, -1)]
-        finally:
-            renderer.disable_segmentation_rendering()
-        return mask
+        return shown[self._drawing(self.image_size).geoms(self.data, CAMERAS)]
 
-    def _renderer_of(self, size: int) -> mujoco.Renderer:
-        if self._renderer is None or self._renderer.width != size:
-            self.close()
-            self._renderer = open_renderer(self.model, size, size // 2)
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
-        return self._renderer
+    def _drawing(self, size: int) -> Drawing:
+        if size not in self._drawings:
+            self._drawings[size] = Drawing(self.model, size, size // 2, len(CAMERAS))
+        return self._drawings[size]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the OpenGL contexts, which cannot be copied and are made anew when they are needed."""
+        return self.__dict__ | {"_drawings": {}}
 
     def close(self) -> None:
-        """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-
-
-def open_renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
-    """An off-screen renderer of pictures of that many pixels.
-
-    Raises:
-        RendererError: there is none on this machine.
-    """
-    if choose_renderer() == "disable":
-        raise RendererError(NO_RENDERER)
-    try:
-        return mujoco.Renderer(model, height, width)
-    except Exception as error:  # EGL and OSMesa bindings raise whatever they like when a driver is missing
-        raise RendererError(f"{NO_RENDERER} (MUJOCO_GL={choose_renderer()}: {error})") from None
+        """Free the OpenGL contexts."""
+        for drawing in self._drawings.values():
+            drawing.close()
+        self._drawings.clear()

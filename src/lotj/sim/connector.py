@@ -15,6 +15,7 @@ import difflib
 import math
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lotj import geometry
 from lotj.errors import CatalogueError, SettingsError
 
 SHAPES = ("rect", "round", "polygon")
@@ -121,6 +125,10 @@ class Connector:
         return min(f.clearance for f in self.features if not f.visual)
 
 
+def _within(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
 class _Table:
     """One TOML table, read key by key so that an error can name file, field, value and rule."""
 
@@ -141,6 +149,8 @@ class _Table:
         value = self.table.get(key, default)
         if not isinstance(value, str) or (default is None and not value.strip()):
             raise self.fail(key, "must be a text" + (f", one of {', '.join(among)}" if among else ""))
+        if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in value):
+            raise self.fail(key, "must be one line, without control characters")
         if among and value not in among:
             raise self.fail(key, f"must be one of {', '.join(among)}")
         return value
@@ -155,10 +165,8 @@ class _Table:
     def number(self, key: str, low: float, high: float, default: float | None = None, scale: float = 1.0) -> float:
         self.read.add(key)
         value = self.table.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not _within(value, low, high):
             raise self.fail(key, f"must be a number between {low:g} and {high:g}")
-        if not low <= value <= high:
-            raise self.fail(key, f"must be between {low:g} and {high:g}")
         return value * scale
 
     def pair(
@@ -172,10 +180,7 @@ class _Table:
     ) -> tuple[float, ...]:
         self.read.add(key)
         value = self.table.get(key, default)
-        good = isinstance(value, (list, tuple)) and len(value) == n
-        if not good or not all(
-            isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high for v in value
-        ):
+        if not isinstance(value, (list, tuple)) or len(value) != n or not all(_within(v, low, high) for v in value):
             raise self.fail(key, f"must be {n} numbers between {low:g} and {high:g}")
         return tuple(v * scale for v in value)
 
@@ -187,7 +192,9 @@ class _Table:
             )
 
 
-def _feature(where: str, table: Mapping[str, Any]) -> Feature:
+def _feature(where: str, table: Any) -> Feature:
+    if not isinstance(table, Mapping):
+        raise CatalogueError(f"{where} = {table!r}: must be a table, headed [[feature]]")
     t = _Table(where, table)
     name = t.text("name")
     t.where = f"{where} {name!r}"
@@ -221,7 +228,7 @@ def _feature(where: str, table: Mapping[str, Any]) -> Feature:
         source=t.text("source", ""),
     )
     t.close()
-    half = min(feature.size) / 2
+    half = min([*feature.size, 2 * _largest_inset(points)]) / 2
     if feature.chamfer >= min(half, length):
         raise t.fail("chamfer_mm", f"must be below half the width and the length ({min(half, length) / _MM:g} mm)")
     if feature.wall >= half:
@@ -232,20 +239,36 @@ def _feature(where: str, table: Mapping[str, Any]) -> Feature:
 def _polygon(t: _Table) -> tuple[tuple[float, float], ...]:
     raw = t.table.get("points_mm")
     t.read.add("points_mm")
-    rule = "must be at least 3 corners [x, y] of a convex polygon, counter-clockwise"
+    rule = "must be at least 3 corners [x, y] within 80 mm, of a convex polygon, counter-clockwise"
     if not isinstance(raw, list) or len(raw) < 3:
         raise t.fail("points_mm", rule)
-    points = []
-    for p in raw:
-        if not isinstance(p, list) or len(p) != 2 or not all(isinstance(v, (int, float)) for v in p):
+    if not all(isinstance(p, list) and len(p) == 2 and all(_within(v, -80, 80) for v in p) for p in raw):
+        raise t.fail("points_mm", rule)
+    points = [(x * _MM, y * _MM) for x, y in raw]
+    edges = [(bx - ax, by - ay) for (ax, ay), (bx, by) in zip(points, [*points[1:], points[0]], strict=True)]
+    turned = 0.0
+    for (ax, ay), (bx, by) in zip(edges, [*edges[1:], edges[0]], strict=True):
+        turn = math.atan2(ax * by - ay * bx, ax * bx + ay * by)
+        if not 0 < turn < math.pi:
             raise t.fail("points_mm", rule)
-        points.append((p[0] * _MM, p[1] * _MM))
-    n = len(points)
-    for i in range(n):
-        (ax, ay), (bx, by), (cx, cy) = points[i], points[(i + 1) % n], points[(i + 2) % n]
-        if (bx - ax) * (cy - by) - (by - ay) * (cx - bx) <= 0:
-            raise t.fail("points_mm", rule)
+        turned += turn
+    if turned > 3 * math.pi:  # a star turns left at each corner, too, but more than once round
+        raise t.fail("points_mm", rule)
+    area = geometry.area(np.array(points))
+    if area < 0.05 * _MM * sum(math.hypot(*edge) for edge in edges):  # a square's of 0.2 mm, or a strip's of 0.1 mm
+        raise t.fail("points_mm", "must enclose more: at least 0.2 mm are to be wide")
     return tuple(points)
+
+
+def _largest_inset(points: tuple[tuple[float, float], ...]) -> float:
+    """How far the edges of a convex polygon can move inwards until one has no length [m]; infinite for no polygon."""
+    if not points:
+        return math.inf
+    corners, step = np.array(points), 1e-6
+    edge, moved = (np.roll(p, -1, axis=0) - p for p in (corners, geometry.offset(corners, -step)))
+    length = np.linalg.norm(edge, axis=1)
+    shorter = length - np.sum(edge * moved, axis=1) / length
+    return float(step * np.min(length / np.maximum(shorter, 1e-12)))
 
 
 def parse_connector(table: Mapping[str, Any], where: str) -> Connector:
@@ -326,10 +349,12 @@ def load_connector_file(path: Path) -> Connector:
         CatalogueError: the file is missing, is not TOML, or breaks a rule; one line naming it.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CatalogueError(f"{path}: no such file; give a catalogue name or the path of a connector TOML") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CatalogueError(f"{path}: cannot be read ({error.strerror}); give the path of a connector TOML") from None
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of too many digits, nested too deep
         raise CatalogueError(f"{path}: not a valid TOML file: {error}") from None
     return parse_connector(table, str(path))
 
@@ -348,18 +373,29 @@ def catalogue() -> Mapping[str, Connector]:
     return found
 
 
+def _own_file(name: str) -> Path | None:
+    """The path that `name` is, if it ends in ``.toml`` or has a slash; None for a name of the catalogue."""
+    return Path(name) if name.strip().lower().endswith(".toml") or "/" in name else None
+
+
+def connector_text(name: str) -> bytes:
+    """The TOML of a connector that `find_connector` has found."""
+    return (_own_file(name) or resources.files("lotj.sim") / "catalogue" / f"{name}.toml").read_bytes()
+
+
 def find_connector(name: str) -> Connector:
-    """A connector by catalogue name, or from a file if `name` ends in ``.toml``.
+    """A connector by catalogue name, or from a file if `name` ends in ``.toml`` or has a slash.
 
     Raises:
         SettingsError: unknown name; the message lists the nearest ones.
         CatalogueError: the file breaks a rule.
     """
-    if name.endswith(".toml"):
-        return load_connector_file(Path(name))
+    path = _own_file(name)
+    if path is not None:
+        return load_connector_file(path)
     known = catalogue()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)[:3]
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.3) or list(known)[:3]
         raise SettingsError(
             f"unknown connector {name!r}; nearest: {', '.join(near)} (`lotj connectors list` shows all {len(known)}, "
             "a .toml file adds your own)"
@@ -367,10 +403,9 @@ def find_connector(name: str) -> Connector:
     return known[name]
 
 
-def training_connectors(test: Connector | None = None) -> tuple[Connector, ...]:
-    """The training split, without close variants of any test or validation connector nor of `test`."""
+def training_connectors(*left_out: Connector) -> tuple[Connector, ...]:
+    """The training split, without close variants of any test or validation connector nor of those left out."""
     known = catalogue().values()
     held = {c.variant_of or c.name for c in known if c.split != "train"}
-    if test is not None:
-        held.add(test.variant_of or test.name)
+    held |= {c.variant_of or c.name for c in left_out}
     return tuple(c for c in known if c.split == "train" and (c.variant_of or c.name) not in held)

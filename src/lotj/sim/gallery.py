@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lotj.sim.arm import ARMS, Arm
-from lotj.sim.bench import Bench, open_renderer
+from lotj.sim.bench import Bench
 from lotj.sim.connector import Connector
+from lotj.sim.drawing import Drawing
 from lotj.sim.look import CameraMount, Look
 
 _GAP = 8e-3
@@ -56,7 +57,6 @@ def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth:
     for name in ("palm", *(f"finger-{i}" for i in range(arm.fingers))):
         bench.model.geom(name).rgba[3] = 0.0
         bench.model.geom(name).matid[:] = -1
-    bench.model.vis.global_.offwidth = bench.model.vis.global_.offheight = max(pixels, 64)
     bench.model.vis.quality.offsamples = 4
     camera = mujoco.MjvCamera()
     top = bench.contact_height + _GAP + connector.body_gap + connector.body_height
@@ -64,12 +64,11 @@ def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth:
     camera.lookat[:] = [0.0, 0.0, 0.5 * (top - 0.4 * connector.housing_height)]
     camera.distance = 1.75 * max(widest, top + 0.4 * connector.housing_height)
     camera.azimuth, camera.elevation = azimuth, -28.0
-    renderer = open_renderer(bench.model, pixels, pixels)
+    drawing = Drawing(bench.model, pixels, pixels)
     try:
-        renderer.update_scene(bench.data, camera)
-        return renderer.render()
+        return drawing(bench.data, [camera])[0]
     finally:
-        renderer.close()
+        drawing.close()
 
 
 def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:

@@ -105,7 +105,7 @@ class LiveView:
     def note(self, text: str) -> None:
         """Prints a line that stays, above the table."""
         if self._shown:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _refresh(self) -> None:
         self._refreshed = time.monotonic()
@@ -159,4 +159,4 @@ class LiveView:
         table.add_row("scores", sparkline(self._rows))
         for name, value in self._figures().items():
             table.add_row(name, Text(value))
-        return Panel(table, title=self._title, title_align="left", expand=False)
+        return Panel(table, title=Text(self._title), title_align="left", expand=False)

@@ -1,6 +1,6 @@
 """What a pretrained agent is worth before it moves a robot: its values against returns, its actions against the truth.
 
-Prior data comes with ground truth (`Dataset.frame_state`), so this is allowed there; practice has none.
+Prior data come with ground truth, so this is allowed there; practice has none.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lotj.data.dataset import Dataset
-from lotj.experience import KINDS
-
-ASIDE_M = 0.002
-"""Further from the socket axis than this, the expert moves sideways [m]."""
+from lotj.data.store import DiskStore
+from lotj.training.prior import ASIDE_M
 
 FEWEST = 12
 """Frames of a domain below which nothing is said about it."""
@@ -25,32 +22,32 @@ class ValuedPolicy(Protocol):
     """What is asked of an agent."""
 
     def act(self, observation: Any) -> np.ndarray:
-        """(B, 3) mean actions in [-1, 1] for (B, H, W, 3) uint8 images."""
+        """(B, A) mean actions in [-1, 1] for name -> (B, ...) observations."""
         ...
 
     def value(self, observation: Any) -> np.ndarray:
-        """(B,) values of the same images, comparable with `returns`."""
+        """(B,) values of the same, comparable with `returns`."""
         ...
 
 
-def returns(dataset: Dataset, discount: float) -> np.ndarray:
+def returns(data: DiskStore, discount: float) -> np.ndarray:
     """Discounted return of each frame along its own episode, for a reward of 1 on reaching success.
 
     Args:
-        dataset: F frames.
+        data: F frames.
         discount: gamma.
 
     Returns:
         (F,) float32: gamma^(n-1) where n > 0 steps remain until the first success frame; NaN on and after it, and in
         episodes without (their time limit cut the return off).
     """
-    number = np.arange(dataset.n_frames)
-    first = np.full(len(dataset), np.iinfo(np.int64).max)
-    success = np.flatnonzero(dataset.frame_success)
-    np.minimum.at(first, dataset.frame_episode[success], success)
-    first = first[dataset.frame_episode]
+    number, episode = np.arange(data.n_frames), data.frame_episode
+    first = np.full(len(data), np.iinfo(np.int64).max)
+    success = np.flatnonzero(data.success)
+    np.minimum.at(first, episode[success], success)
+    first = first[episode]
     known = (first < np.iinfo(np.int64).max) & (number < first)
-    out = np.full(dataset.n_frames, np.nan, np.float32)
+    out = np.full(data.n_frames, np.nan, np.float32)
     out[known] = discount ** (first[known] - number[known] - 1.0)
     return out
 
@@ -69,11 +66,11 @@ def motion_of_action(action: np.ndarray, moved: np.ndarray) -> np.ndarray:
 
 
 def policy_report(
-    agent: ValuedPolicy, dataset: Dataset, discount: float, frames_per_domain: int, rng: np.random.Generator
+    agent: ValuedPolicy, data: DiskStore, discount: float, frames_per_task: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Figures of an agent on a data set, ready for JSON; what cannot be said is None.
 
-    ``connectors`` maps each connector to its figures and ``overall`` to their mean over connectors:
+    ``tasks`` maps each environment to its figures and ``overall`` to their mean over these:
 
     - ``value_error``, ``value_bias``: mean of |V - G| and of V - G over the expert's frames before a success, G its
       discounted return; ``value_correlation`` of the two. V is an upper expectile, so a small positive bias is right.
@@ -84,30 +81,35 @@ def policy_report(
 
     Args:
         agent: acts and values.
-        dataset: episodes with ground truth.
+        data: episodes with ground truth.
         discount: the agent's gamma.
-        frames_per_domain: at most so many frames of the expert, and of the pressing ones, are looked at.
+        frames_per_task: at most so many frames of the expert, and of the pressing ones, are looked at.
         rng: draws them.
     """
-    target, usable = returns(dataset, discount), ~np.isnan(dataset.frame_action[:, 0]) & ~dataset.frame_success
+    target, usable = returns(data, discount), ~np.isnan(data.column("action")[:, 0]) & ~data.success
+    of_task, expert_frames, pressed = (
+        data.frame_task,
+        *(data.of_frames(data.of_kind([kind])) for kind in ("expert", "press")),
+    )
     rows: dict[str, list[dict[str, float | None]]] = {}
-    for number, domain in enumerate(dataset.domains):
-        here = usable & (dataset.frame_domain == number)
-        expert = np.flatnonzero(here & (dataset.frame_kind == KINDS.index("expert")))
-        press = np.flatnonzero(here & (dataset.frame_kind == KINDS.index("press")))
+    for number, task in enumerate(data.tasks):
+        here = usable & (of_task == number)
+        expert, press = np.flatnonzero(here & expert_frames), np.flatnonzero(here & pressed)
         if len(expert) >= FEWEST:
-            drawn = [np.sort(rng.permutation(index)[:frames_per_domain]) for index in (expert, press)]
-            row = _values(agent, dataset, target, *drawn) | _directions(agent, dataset, expert, drawn[0])
-            rows.setdefault(domain.connector, []).append(row)
-    connectors = {name: _mean(found) for name, found in sorted(rows.items())}
-    return {"overall": _mean(list(connectors.values())), "connectors": connectors}
+            drawn = [np.sort(rng.permutation(index)[:frames_per_task]) for index in (expert, press)]
+            row = _values(agent, data, target, *drawn)
+            if "position" in data.schema.truth:
+                row |= _directions(agent, data, expert, drawn[0])
+            rows.setdefault(task.env, []).append(row)
+    tasks = {name: _mean(found) for name, found in sorted(rows.items())}
+    return {"overall": _mean(list(tasks.values())), "tasks": tasks}
 
 
 def _values(
-    agent: ValuedPolicy, dataset: Dataset, target: np.ndarray, expert: np.ndarray, press: np.ndarray
+    agent: ValuedPolicy, data: DiskStore, target: np.ndarray, expert: np.ndarray, press: np.ndarray
 ) -> dict[str, float | None]:
     known = expert[~np.isnan(target[expert])]
-    value, pressed = _ask(agent.value, dataset, known), _ask(agent.value, dataset, press)
+    value, pressed = _ask(agent.value, data, known), _ask(agent.value, data, press)
     error = value - target[known]
     varied = len(known) >= FEWEST and value.std() > 0 and target[known].std() > 0
     return {
@@ -118,15 +120,13 @@ def _values(
     }
 
 
-def _directions(
-    agent: ValuedPolicy, dataset: Dataset, expert: np.ndarray, drawn: np.ndarray
-) -> dict[str, float | None]:
-    place = dataset.frame_state[:, :2].astype(np.float64)
+def _directions(agent: ValuedPolicy, data: DiskStore, expert: np.ndarray, drawn: np.ndarray) -> dict[str, float | None]:
+    place = data.truth("position")[:, :2].astype(np.float64)
     free = expert[np.linalg.norm(place[expert], axis=1) > ASIDE_M]
     if len(free) < FEWEST:
         return {"angle_deg": None, "lateral_error_mm": None}
-    motion = motion_of_action(dataset.frame_action[free], place[free + 1] - place[free])
-    step = _ask(agent.act, dataset, drawn) @ motion.T
+    motion = motion_of_action(data.column("action")[free], place[free + 1] - place[free])
+    step = _ask(agent.act, data, drawn) @ motion.T
     off = np.linalg.norm(place[drawn], axis=1)
     aside = (off > ASIDE_M) & (np.linalg.norm(step, axis=1) > 0)
     cosine = -(step * place[drawn]).sum(1)[aside] / (np.linalg.norm(step[aside], axis=1) * off[aside])
@@ -138,8 +138,8 @@ def _directions(
     }
 
 
-def _ask(question: Any, dataset: Dataset, index: np.ndarray) -> np.ndarray:
-    parts = [question(dataset.images(index[k : k + _CHUNK])) for k in range(0, len(index), _CHUNK)]
+def _ask(question: Any, data: DiskStore, index: np.ndarray) -> np.ndarray:
+    parts = [question(data.observe(index[k : k + _CHUNK])) for k in range(0, len(index), _CHUNK)]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 

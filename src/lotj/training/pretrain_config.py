@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lotj.errors import SettingsError
-from lotj.experience import KINDS
 from lotj.nets.schedule import warmup_cosine
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How the agent is trained on prior data. Networks and losses are set in `IQLConfig`."""
+    """How the agent is trained on prior data. Networks and losses are the agent's settings."""
 
     steps: int = 6000
     """Updates of the agent. Not a time: only a number of updates can be resumed exactly."""
     batch: int = 128
     """Transitions in a batch."""
-    policy_kinds: tuple[str, ...] = ("expert", "recover")
-    """Kinds of episodes that the policy learns from; the critics learn from all. Where a plug is held half inserted or
-    withdrawn, or pressed beside the socket, most actions are not worth imitating, and with a small advantage scale
-    they would be."""
+    policy_kinds: tuple[str, ...] | None = ("expert", "recover")
+    """Kinds of episodes that the policy imitates, None for all; the critics learn from all. Where a plug is held half
+    inserted or withdrawn, or pressed beside the socket, most actions are not worth imitating, and with a small
+    advantage scale they would be."""
     policy_share: float | None = 0.6
     """Share of these kinds in a batch, where the data hold others too; None draws all transitions evenly. The near
     misses' episodes are long: evenly, a third of a batch would be left for the policy."""
@@ -30,10 +29,6 @@ class PretrainConfig:
     and nearer that is to go down."""
     lr: float = 1e-3
     """Largest learning rate (IQL: 3e-4, for a million updates)."""
-    advantage_scale: float = 20.0
-    """Multiplies the advantage in the exponent of equation 3; practice has `IQLConfig`'s. At 100 an eighth of the rows
-    carries all weight, and the policy of a short training does not learn to see (lab notes); an expert's data need
-    less."""
     warmup: int = 100
     """Updates over which the learning rate rises from 0."""
     cosine: bool = True
@@ -47,9 +42,8 @@ class PretrainConfig:
         for name in ("steps", "batch", "log_every"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be at least 1")
-        for name in ("lr", "advantage_scale"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be above 0")
+        if not self.lr > 0:
+            raise SettingsError(f"pretrain lr {self.lr}: must be above 0")
         if self.warmup < 0 or self.save_minutes < 0:
             raise SettingsError(
                 f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
@@ -58,9 +52,6 @@ class PretrainConfig:
             share = getattr(self, name)
             if share is not None and not 0 < share <= 1:
                 raise SettingsError(f"pretrain {name} {share}: must be above 0 and at most 1")
-        unknown = set(self.policy_kinds) - set(KINDS)
-        if unknown or not self.policy_kinds:
-            raise SettingsError(f"pretrain policy_kinds {self.policy_kinds}: must be some of {', '.join(KINDS)}")
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of update `step` (from 0)."""

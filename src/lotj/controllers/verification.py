@@ -39,8 +39,8 @@ _SIDEWAYS = (0.4, 0.5)
 
 
 def picture_change(before: np.ndarray, after: np.ndarray) -> float:
-    """Share of the pixels of two (H, W, 3) uint8 pictures that differ visibly."""
-    return float((np.abs(after.astype(np.int16) - before).max(2) > _LEVELS).mean())
+    """Share of the pixels of two (..., 3) uint8 pictures that differ visibly."""
+    return float((np.abs(after.astype(np.int16) - before).max(-1) > _LEVELS).mean())
 
 
 class FreeMotion:

@@ -17,7 +17,7 @@ from lotj.runs import Run
 
 
 class StopRequest:
-    """Ctrl-C or a termination signal, kept until the running update is done; a second Ctrl-C stops at once.
+    """Ctrl-C, a termination signal or a hangup, kept until the running update is done; a second Ctrl-C stops at once.
 
     Attributes:
         made: whether there was one.
@@ -29,8 +29,9 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            for name in (signal.SIGINT, signal.SIGTERM):
-                self._before[name] = signal.signal(name, self._take)
+            for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(name) != signal.SIG_IGN:  # as `nohup` has it
+                    self._before[name] = signal.signal(name, self._take)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lotj.training.practice_threshold import clipped_logit
+from lotj.rewards.calibration import clipped_logit
 
 SAME_PLACE = 0.32
 """Mean difference up to which a picture shows a place [standard deviations of a picture's channel]. On the validation
@@ -54,7 +54,7 @@ class Places:
         self._places: list[_Place] = []
 
     def see(self, trial: int, frame: np.ndarray, score: float) -> None:
-        """Take in a trial that ended in success: its number, last (H, W, 3) uint8 frame and that frame's score."""
+        """Take in a trial that ended in success: its number, last (V, H, W, 3) uint8 frame and that frame's score."""
         picture = _picture(frame)
         place = self._find(picture)
         if place is None:
@@ -66,7 +66,7 @@ class Places:
         self._merge(place)
 
     def elsewhere(self, frame: np.ndarray) -> bool:
-        """Whether the (H, W, 3) uint8 frame shows a known place that is not the socket's."""
+        """Whether the (V, H, W, 3) uint8 frame shows a known place that is not the socket's."""
         place = self._find(_picture(frame))
         return place is not None and place in self._wrong()
 
@@ -104,6 +104,7 @@ class Places:
 
 
 def _picture(frame: np.ndarray) -> np.ndarray:
-    """The frame without what the lamp adds: mean 0 and deviation 1 in each channel."""
+    """The frame without what the lamp adds: mean 0 and deviation 1 in each channel of all views together."""
     picture = frame.astype(np.float32)
-    return (picture - picture.mean((0, 1))) / (picture.std((0, 1)) + _FLAT)
+    axes = tuple(range(picture.ndim - 1))
+    return (picture - picture.mean(axes)) / (picture.std(axes) + _FLAT)

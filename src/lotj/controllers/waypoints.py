@@ -1,0 +1,68 @@
+"""The scripted expert of a maze: the shortest way through its cells, and a spring and damper towards the next one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+STIFFNESS = 10.0
+"""Action per metre of error."""
+
+DAMPING = 1.0
+"""Action against a metre a second."""
+
+STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+
+
+class Waypoints:
+    """Goes from the middle of one cell to the middle of the next along a shortest way, at last to the goal.
+
+    Args:
+        walls: (R, C) bool, true where a cell of 1 m is wall; the border is. Row 0 is at the top (largest y), and the
+            middle of the maze is the origin.
+    """
+
+    def __init__(self, walls: np.ndarray) -> None:
+        self.walls = walls
+        self._towards: tuple[int, int] | None = None
+        self._next: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def reset(self, seed: int) -> None:
+        """Start an episode; nothing to remember."""
+
+    def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
+        """(2,) action from "state" (4,) position [m] and velocity [m/s], and "goal" (2,) [m]."""
+        position, velocity = observation["state"][:2], observation["state"][2:]
+        goal = observation["goal"]
+        last = self.cell(goal)
+        if last != self._towards:
+            self._towards, self._next = last, self._ways(last)
+        cell = self._next.get(self.cell(position), last)
+        target = goal if cell == last else self.middle(cell)
+        return np.clip(STIFFNESS * (target - position) - DAMPING * velocity, -1.0, 1.0)
+
+    def cell(self, position: np.ndarray) -> tuple[int, int]:
+        """(row, column) of a position (2,) [m]."""
+        rows, columns = self.walls.shape
+        return int(np.floor(rows / 2 - position[1])), int(np.floor(position[0] + columns / 2))
+
+    def middle(self, cell: tuple[int, int]) -> np.ndarray:
+        """(2,) position of the middle of a cell [m]."""
+        rows, columns = self.walls.shape
+        return np.array([cell[1] + 0.5 - columns / 2, rows / 2 - cell[0] - 0.5])
+
+    def _ways(self, last: tuple[int, int]) -> dict[tuple[int, int], tuple[int, int]]:
+        """Cell -> the next one on a shortest way to `last`, by breadth first search from there."""
+        following = {last: last}
+        reached = deque([last])
+        while reached:
+            row, column = here = reached.popleft()
+            for down, right in STEPS:
+                cell = (row + down, column + right)
+                if cell not in following and not self.walls[cell]:
+                    following[cell] = here
+                    reached.append(cell)
+        return following

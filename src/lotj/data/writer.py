@@ -1,0 +1,323 @@
+"""Recording episodes so that a kill at any moment costs at most the one being written."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lotj.data import layout
+from lotj.errors import DataError, NumericsError
+from lotj.experience import Episode, Task
+from lotj.files import storage_error, sync_folder
+
+_log = logging.getLogger(__name__)
+
+
+class _Held(NamedTuple):
+    """How much of a task is acknowledged: episodes, frames, and bytes of the index."""
+
+    episodes: int
+    frames: int
+    end: int
+
+
+class EpisodeWriter:
+    """Appends the episodes of one task to a data set: makes the data set, or goes on where an earlier writer stopped.
+
+    An episode is *acknowledged* when `append` returns. From then on it survives a kill: the order (records, index line)
+    makes every torn state look like "the episode is not there". A power cut costs at most the last `sync_every` records
+    of a task: so often, and at the end, all is forced down to the disk (each time would be slower by up to 40 % on a
+    busy disk). Several processes may write one data set, each its own task.
+
+    Args:
+        root: folder of the data set; made if it is missing.
+        task: the task that this writer records.
+        schema: what each frame holds.
+        settings: what fixes how an episode of a given kind and seed comes out (JSON values). Stored when the data set
+            is made; a later writer with others is refused, so that no data set is a mixture. None: not compared.
+        sync_every: records after which all is forced down to the disk, at most `layout.SYNC_EVERY`.
+
+    Attributes:
+        finished: (kind, seed) of the episodes that are stored or discarded already: skip these to resume.
+
+    Raises:
+        DataError: `root` is something else than a data set of this version, schema, settings and task, it is damaged,
+            or another writer has this task open.
+        StorageError: the folder cannot be written.
+    """
+
+    finished: set[tuple[str, int]]
+
+    def __init__(
+        self,
+        root: Path,
+        task: Task,
+        schema: layout.Schema,
+        settings: dict[str, Any] | None = None,
+        sync_every: int = layout.SYNC_EVERY,
+    ) -> None:
+        if not 1 <= sync_every <= layout.SYNC_EVERY:
+            raise ValueError(f"sync_every {sync_every}: must be in [1, {layout.SYNC_EVERY}], which readers rely on")
+        self.root, self.task, self.schema, self._sync_every = Path(root), task, schema, sync_every
+        self.folder = layout.task_folder(self.root, task.name)
+        self._files = schema.files
+        self._handles: dict[str, int] = {}
+        try:
+            with layout.storage(self.folder):
+                _open_root(self.root, schema, settings)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock()
+                self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, episode: Episode) -> None:
+        """Stores one finished episode.
+
+        Raises:
+            NumericsError: a number that is not finite.
+            ValueError: the episode is of another task or schema, its kind or seed cannot be, or it is stored already.
+            StorageError: the disk is full or failing; the data set holds what it held before.
+        """
+        self._admit(episode)
+        records = self.schema.pack(episode)
+        self._commit(
+            {
+                "id": self._held.episodes,
+                "kind": episode.kind,
+                "seed": int(episode.seed),
+                "first_frame": self._held.frames,
+                "n_frames": len(episode) + 1,
+                "terminated": bool(episode.terminated),
+                "truncated": bool(episode.truncated),
+                "crc": layout.payload_crc(list(records.values())),
+            },
+            records,
+        )
+
+    def discard(self, kind: str, seed: int, reason: str) -> None:
+        """Notes that an episode was thrown away (e.g. ``lost``), so that it is counted and not tried again.
+
+        Raises:
+            ValueError: kind or seed cannot be, or the episode is stored or discarded already.
+            StorageError: see `append`.
+        """
+        self._admit_name(kind, seed)
+        self._commit({"discarded": reason, "kind": kind, "seed": int(seed)})
+
+    def rewind(self, seed: int) -> None:
+        """Forgets the first episode or discard whose seed is larger, and all that was recorded after it: where seeds
+        number trials, those that a killed sitting has recorded but not learnt from.
+
+        Raises:
+            ValueError: the writer is closed.
+            StorageError: the disk is failing.
+        """
+        self._admit_open()
+        held = _Held(0, 0, 0)
+        for line in os.pread(self._handles[layout.INDEX], self._held.end, 0).splitlines(keepends=True):
+            item = json.loads(line)
+            if item["seed"] > seed:
+                break
+            stored = "discarded" not in item
+            frames = item["n_frames"] if stored else 0
+            held = _Held(held.episodes + stored, held.frames + frames, held.end + len(line))
+        if held != self._held:
+            self._held, self._torn = held, True
+            with layout.storage(self.folder):
+                self._cut()
+                self._sync()
+            self.finished = layout.read_index(self.folder / layout.INDEX).finished
+
+    def close(self) -> None:
+        """Brings everything down to the disk and lets go of the task. Safe to call twice.
+
+        Raises:
+            StorageError: the disk is full or failing.
+        """
+        try:
+            with layout.storage(self.folder):
+                if self._torn:
+                    self._cut()
+                if self._unsynced:
+                    self._sync()
+        finally:
+            self._torn, self._unsynced = False, 0
+            while self._handles:
+                os.close(self._handles.popitem()[1])
+
+    def __enter__(self) -> EpisodeWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Opening
+
+    _torn = False  # whether bytes behind the acknowledged ones may have been written
+    _unsynced = 0  # records since the last fsync
+
+    def _lock(self) -> None:
+        """Opens the index and locks it: the lock goes with the process, however it ends."""
+        handle = os.open(self.folder / layout.INDEX, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise DataError(
+                f"{self.folder} is being written by another process: wait for it, stop it, or use another folder"
+            ) from error
+        self._handles[layout.INDEX] = handle
+
+    def _open(self) -> None:
+        """Reads what is there, cuts a torn tail, and opens the files of records for appending."""
+        if (self.folder / layout.TASK).exists():
+            found = layout.read_task(self.folder)
+            if layout.task_content(found) != json.loads(json.dumps(layout.task_content(self.task))):
+                raise DataError(
+                    f"{self.folder / layout.TASK} describes {found}, not {self.task}: collect into another folder"
+                )
+        index = layout.read_index(self.folder / layout.INDEX)
+        layout.check_sizes(self.folder, index, self.schema, settled=True)
+        for name in self._files:
+            self._handles[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+        index = self._without_torn(index)
+        self.finished = index.finished
+        self._held = _Held(len(index.entries), index.n_frames, index.end)
+        self._cut()
+        if not (self.folder / layout.TASK).exists():  # last: from now on readers see the task
+            layout.write_json(self.folder / layout.TASK, layout.task_content(self.task))
+            for folder in (self.folder.parent, self.root):
+                sync_folder(folder)
+
+    def _without_torn(self, index: layout.Index) -> layout.Index:
+        """The index up to the first of the last episodes that a power cut has torn."""
+        for number in range(max(0, len(index.entries) - layout.SYNC_EVERY), len(index.entries)):
+            if layout.read_records(index.entries[number], self._handles, self.schema) is None:
+                lost = len(index.entries) - number
+                _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, lost)
+                os.ftruncate(self._handles[layout.INDEX], int(index.starts[number]))
+                return layout.read_index(self.folder / layout.INDEX)
+        return index
+
+    # Writing
+
+    def _admit(self, episode: Episode) -> None:
+        if episode.task != self.task.name:
+            raise ValueError(f"episode of task {episode.task!r} given to the writer of {self.task.name!r}")
+        if layout.Schema.of(episode) != self.schema:
+            raise ValueError(f"an episode with {layout.Schema.of(episode)}, this data set holds {self.schema}")
+        if len(episode) >= layout.MAX_FRAMES:
+            raise ValueError(f"an episode has 2 to {layout.MAX_FRAMES} frames, not {len(episode) + 1}")
+        self._admit_name(episode.kind, episode.seed)
+        own = {"action": episode.action, "reward": episode.reward}
+        groups = (own, episode.observation, episode.notes, episode.truth)
+        for name, values in (item for group in groups for item in group.items()):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise NumericsError(
+                    f"{name} of {episode.kind} episode {episode.seed} of {episode.task} is not finite everywhere: "
+                    "nothing was stored; report the task and the seed"
+                )
+
+    def _admit_open(self) -> None:
+        if layout.INDEX not in self._handles:
+            raise ValueError(f"the writer of {self.task.name} is closed")
+
+    def _admit_name(self, kind: str, seed: int) -> None:
+        self._admit_open()
+        layout.check_name(kind, int(seed))
+        if (kind, seed) in self.finished:
+            raise ValueError(f"{kind} episode {seed} of {self.task.name} is stored or discarded already")
+
+    def _commit(self, line: dict[str, Any], records: dict[str, np.ndarray] | None = None) -> None:
+        """Writes payload, then the index line. The one place where bytes are written."""
+        text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        held, frames = self._held, line.get("n_frames", 0)
+        path = self.folder
+        try:
+            if self._torn:  # an earlier append was interrupted (Ctrl-C, full disk)
+                self._cut()
+            self._torn = True
+            for name, part in (records or {}).items():
+                path = self.folder / name
+                _write(self._handles[name], part.view(np.uint8).data, held.frames * part.itemsize)
+            path = self.folder / layout.INDEX
+            _write(self._handles[layout.INDEX], memoryview(text), held.end)
+            if self._unsynced + 1 >= self._sync_every:
+                self._sync()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # else the next append, or the next writer, cuts it
+                self._cut()
+            raise storage_error(path, error, layout.AGAIN) from error
+        # One assignment: a Ctrl-C leaves the writer either before this episode or behind it.
+        self._held = _Held(held.episodes + bool(records), held.frames + frames, held.end + len(text))
+        self._torn = False
+        self._unsynced = 0 if self._unsynced + 1 >= self._sync_every else self._unsynced + 1
+        self.finished.add((line["kind"], line["seed"]))
+
+    def _sync(self) -> None:
+        for handle in self._handles.values():
+            os.fsync(handle)
+
+    def _cut(self) -> None:
+        """Cuts everything behind the acknowledged episodes, the index first: it decides what exists."""
+        os.ftruncate(self._handles[layout.INDEX], self._held.end)
+        for name, kind in self._files.items():
+            os.ftruncate(self._handles[name], self._held.frames * kind.itemsize)
+        self._torn = False
+
+
+def _write(handle: int, data: memoryview, offset: int) -> None:
+    while data:
+        done = os.pwrite(handle, data, offset)
+        data, offset = data[done:], offset + done
+
+
+def _open_root(root: Path, schema: layout.Schema, settings: dict[str, Any] | None) -> None:
+    """Makes the data set, or checks that the one at `root` is the one meant. Parallel writers take turns here."""
+    root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        wanted = json.loads(json.dumps(settings))
+        if not (root / layout.META).exists():
+            others = sorted(entry.name for entry in os.scandir(root) if not entry.name.endswith(".tmp"))
+            if others:
+                raise DataError(f"{root} is not a data set but holds {others[0]!r}: name a new or empty folder")
+            layout.write_json(root / layout.META, layout.meta_content(layout.Meta(schema, wanted or {})))
+        meta = layout.read_meta(root)
+    finally:
+        os.close(handle)
+    if meta.schema != schema:
+        raise DataError(
+            f"{root} holds frames of {_difference(meta.schema, schema)}: observe the same, or collect into a new folder"
+        )
+    if wanted is not None and wanted != meta.settings:
+        key = next(k for k in sorted(wanted.keys() | meta.settings.keys()) if wanted.get(k) != meta.settings.get(k))
+        raise DataError(
+            f"{root} was collected with {key} = {meta.settings.get(key)!r}, not {wanted.get(key)!r}: "
+            "use the same settings, or collect into a new folder"
+        )
+
+
+def _difference(held: layout.Schema, wanted: layout.Schema) -> str:
+    """The first thing in which two schemas differ, in words."""
+    if held.action != wanted.action:
+        return f"{held.action} action axes, not {wanted.action}"
+    for group in ("observation", "notes", "truth"):
+        mine, other = getattr(held, group), getattr(wanted, group)
+        for name in sorted(mine.keys() | other.keys()):
+            if mine.get(name) != other.get(name):
+                return f"{name!r} {mine.get(name, 'missing')}, not {other.get(name, 'missing')}"
+    return "the same"

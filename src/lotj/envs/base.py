@@ -1,0 +1,223 @@
+"""What every environment is, the family of tasks it belongs to, and the goal-conditioned ones of gymnasium-robotics.
+
+The contract, which `tests/test_tasks.py` holds against every registered task: the observation is a ``Dict``, with
+"state", "image" (V, H, W, 3) of V cameras, "goal" and "achieved_goal" as far as the task has them; actions lie in
+[-1, 1]; ``info["is_success"]`` is the simulator's own word; a success pays 1, once; `terminated` says that the task has
+ended, by success or because its part is lost, `truncated` that the time is up, never both; equal seeds, equal episodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+
+from lotj.controllers import Controller
+from lotj.errors import SettingsError
+from lotj.sim.drawing import Drawing
+from lotj.spaces import Spec
+
+OBSERVATIONS = ("image", "state")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Tasks that one class makes: ``fetch/reach``, ``fetch/push``, ... An environment's module calls its own `FAMILY`.
+
+    Attributes:
+        name: before the slash.
+        title: one line for people.
+        members: after the slash -> one line for people.
+        make: called with the member and options by name; its signature says which options there are.
+        expert: the scripted expert of an environment that `make` has made.
+        others: what else may stand after the slash, e.g. "file.toml"; `make` then judges a member that is not listed.
+    """
+
+    name: str
+    title: str
+    members: Mapping[str, str]
+    make: Callable[..., gym.Env]
+    expert: Callable[[Any], Controller]
+    others: str = ""
+
+    def options(self) -> dict[str, Any]:
+        """Option -> default."""
+        _, *given = inspect.signature(self.make).parameters.values()
+        return {parameter.name: parameter.default for parameter in given if parameter.name != "render_mode"}
+
+
+def spec_of(env: gym.Env) -> Spec:
+    """What an environment, wrapped or not, shows and takes."""
+    max_steps = env.get_wrapper_attr("max_steps")
+    return Spec.from_spaces(env.observation_space, env.action_space, env.metadata["render_fps"], max_steps)
+
+
+class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
+    """A goal-conditioned environment of gymnasium-robotics, made to follow our contract.
+
+    Action: Box(-1, 1, (A,)), theirs.
+    Observation: float32 "goal" and "achieved_goal" (G,); "state" (S,), their "observation"; "image" (1, H, H, 3) uint8.
+    Reward: 1 in the step in which the goal is first reached, else 0. Theirs is 0 as long as the goal is reached and -1
+    elsewhere (Fetch), or 1 and 0 (mazes). With `end_on_success` it is always `compute_reward` of the observation;
+    without, that stays 1 at the goal, and a learner that wants it paid at every step there relabels with it.
+    `terminated` on success and when the object is lost; `truncated` after `max_steps`.
+
+    Args:
+        inner: theirs, not wrapped.
+        within: the goal is reached within this of it [m].
+        rate_hz: steps a second.
+        camera: of the pictures.
+        observation: names of what is observed beside the goals: ``image``, ``state``, or both in a tuple.
+        image_size: side of the image [pixels].
+        max_steps: time limit.
+        end_on_success: false lets an episode go on to the time limit, as in the papers on hindsight.
+
+    Raises:
+        SettingsError: a name or number that is not allowed.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}
+    render_mode = "rgb_array"
+
+    def __init__(
+        self,
+        inner: Any,
+        within: float,
+        rate_hz: float,
+        camera: mujoco.MjvCamera,
+        observation: str | Sequence[str],
+        image_size: int,
+        max_steps: int,
+        end_on_success: bool,
+    ) -> None:
+        shown = observation_names(observation)
+        check_whole("image_size", image_size, 16, 1024)
+        check_whole("max_steps", max_steps, 1)
+        self.inner, self.within, self.max_steps, self.end_on_success = inner, within, max_steps, end_on_success
+        self.metadata = {**self.metadata, "render_fps": rate_hz}
+        self._image_size = image_size if "image" in shown else None
+        self._theirs = {"goal": "desired_goal", "achieved_goal": "achieved_goal"}  # our name -> theirs
+        if "state" in shown:
+            self._theirs["state"] = "observation"
+        self._camera = camera
+        self._drawings: dict[int, Drawing] = {}  # by size
+        self._steps: int | None = None  # none before the first reset
+        self._paid = False
+        self.action_space = gym.spaces.Box(-1.0, 1.0, inner.action_space.shape, np.float32)
+        shapes = {name: inner.observation_space[key].shape for name, key in self._theirs.items()}
+        boxes: dict[str, gym.Space] = {
+            name: gym.spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in shapes.items()
+        }
+        if self._image_size:
+            boxes["image"] = gym.spaces.Box(0, 255, (1, image_size, image_size, 3), np.uint8)
+        self.observation_space = gym.spaces.Dict(boxes)
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode; `options` are theirs."""
+        super().reset(seed=seed)
+        theirs, _ = self.inner.reset(seed=seed, options=options)
+        self._steps, self._paid = 0, False
+        observation = self._observe(theirs)
+        return observation, self._info(observation)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Act: (A,) in [-1, 1]; what lies outside is clipped."""
+        if self._steps is None:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        action = np.asarray(action, float)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise SettingsError(
+                f"action {action!r}: must be finite numbers in [-1, 1] of shape {self.action_space.shape}"
+            )
+        theirs, *_ = self.inner.step(np.clip(action, -1.0, 1.0))
+        self._steps += 1
+        observation = self._observe(theirs)
+        info = self._info(observation)
+        reward = float(info["is_success"] and not self._paid)
+        self._paid = self._paid or info["is_success"]
+        terminated = info["lost"] or (info["is_success"] and self.end_on_success)
+        return observation, reward, terminated, not terminated and self._steps >= self.max_steps, info
+
+    def compute_reward(self, achieved_goal: np.ndarray, goal: np.ndarray, info: Any = None) -> np.ndarray:
+        """(...) float32: 1 where (..., G) `achieved_goal` has reached (..., G) `goal`, else 0; for hindsight."""
+        return (np.linalg.norm(achieved_goal - goal, axis=-1) <= self.within).astype(np.float32)
+
+    def lost(self, achieved_goal: np.ndarray) -> bool:
+        """Whether the object is where the robot cannot reach it again."""
+        return False
+
+    def render(self) -> np.ndarray:
+        """(256, 256, 3) uint8."""
+        return self._picture(256)[0]
+
+    def close(self) -> None:
+        """Free the renderers."""
+        for drawing in self._drawings.values():
+            drawing.close()
+        self._drawings.clear()
+        self.inner.close()
+
+    def _observe(self, theirs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        observation = {name: theirs[key].astype(np.float32) for name, key in self._theirs.items()}
+        if self._image_size:
+            observation["image"] = self._picture(self._image_size)
+        return observation
+
+    def _info(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        achieved = observation["achieved_goal"]
+        return {"is_success": bool(self.compute_reward(achieved, observation["goal"])), "lost": self.lost(achieved)}
+
+    def _picture(self, size: int) -> np.ndarray:
+        """(1, size, size, 3) uint8."""
+        if size not in self._drawings:
+            self.inner.model.vis.quality.offsamples = 0  # with 4 samples a pixel a small picture takes 3 times as long
+            self._drawings[size] = Drawing(self.inner.model, size, size)
+        self._place_goal()
+        return self._drawings[size](self.inner.data, [self._camera])
+
+    def _place_goal(self) -> None:
+        """Show the goal where it is, without a step of physics: pictures must not change what follows."""
+
+
+def gymnasium_robotics(module: str) -> Any:
+    """A module of that package, which prints news of Adroit to stderr when it is first imported: without those."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return importlib.import_module(f"gymnasium_robotics.{module}")
+
+
+def free_camera(lookat: tuple[float, float, float], distance: float, azimuth: float, elevation: float) -> Any:
+    """A camera that looks at a point [m] from a distance [m]; angles in degrees, as MuJoCo has them."""
+    camera = mujoco.MjvCamera()
+    camera.lookat[:] = lookat
+    camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
+    return camera
+
+
+def observation_names(observation: str | Sequence[str]) -> tuple[str, ...]:
+    """The setting `observation`, one name or several, as names.
+
+    Raises:
+        SettingsError: one that is not known, or none.
+    """
+    names = (observation,) if isinstance(observation, str) else tuple(observation)
+    if not names or len(set(names)) < len(names) or not set(names) <= set(OBSERVATIONS):
+        raise SettingsError(f"observation = {observation!r}: must be some of {', '.join(OBSERVATIONS)}, each once")
+    return names
+
+
+def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
+    """Raises SettingsError unless a setting is a whole number within the limits."""
+    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        raise SettingsError(f"{name} = {value!r}: must be a whole number {limits}")

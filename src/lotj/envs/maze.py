@@ -1,0 +1,85 @@
+"""The point mazes of gymnasium-robotics, after D4RL (Fu et al. 2020, arXiv:2004.07219)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lotj.controllers.waypoints import Waypoints
+from lotj.envs.base import Family, GoalEnv, free_camera, gymnasium_robotics
+from lotj.errors import SettingsError
+
+WITHIN = 0.45
+"""The goal is reached within this of it [m]; a cell of the maze is 1 m wide."""
+
+MEMBERS = {
+    "umaze": "once round a wall, 7 free cells",
+    "medium": "6 x 6 cells with 26 free",
+    "large": "7 x 10 cells with 46 free",
+}
+
+STEPS = {"umaze": 300, "medium": 600, "large": 800}
+"""Time limits of theirs."""
+
+
+class MazeEnv(GoalEnv):
+    """A ball is pushed through a maze to a goal.
+
+    Action: (2,) force along x and y; 100 Hz.
+    Observation: "state" (4,): position [m] and velocity [m/s]; "goal" and "achieved_goal": position (2,) [m].
+    Origin at the middle of the maze, y upwards. Start and goal are drawn from the free cells, apart from each other;
+    ``reset(options={"goal_cell": (row, column), "reset_cell": (row, column)})`` says which, up to 0.25 m.
+
+    Args:
+        maze: a name in `MEMBERS`.
+        max_steps: time limit; 300, 600 and 800 unless given. For the others see `GoalEnv`.
+    """
+
+    def __init__(
+        self,
+        maze: str = "umaze",
+        observation: str | Sequence[str] = "state",
+        image_size: int = 64,
+        max_steps: int | None = None,
+        end_on_success: bool = True,
+    ) -> None:
+        inner = _theirs(maze)
+        self.walls = np.array([[cell == 1 for cell in row] for row in inner.maze.maze_map])
+        camera = free_camera((0.0, 0.0, 0.0), 1.25 * max(self.walls.shape), azimuth=90.0, elevation=-90.0)
+        steps = STEPS[maze] if max_steps is None else max_steps
+        super().__init__(inner, WITHIN, 100.0, camera, observation, image_size, steps, end_on_success)
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode.
+
+        Raises:
+            SettingsError: a cell that is a wall or outside.
+        """
+        cells = {name: (options or {}).get(name) for name in ("goal_cell", "reset_cell")}
+        for name, cell in cells.items():
+            if cell is not None and tuple(cell) not in zip(*np.nonzero(~self.walls), strict=True):
+                rows, columns = self.walls.shape
+                raise SettingsError(f"{name} {cell}: must be (row, column) of a free cell of {rows} x {columns}")
+        return super().reset(seed=seed, options=cells)
+
+
+def _theirs(maze: str) -> Any:
+    maps = gymnasium_robotics("envs.maze.maps")
+    cells = {"umaze": maps.U_MAZE, "medium": maps.MEDIUM_MAZE, "large": maps.LARGE_MAZE}[maze]
+    inner = gymnasium_robotics("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
+    Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # each one leaves its scene in the folder for temporary files
+    return inner
+
+
+FAMILY = Family(
+    name="maze",
+    title="a ball finds its way through a maze to a goal (gymnasium-robotics)",
+    members=MEMBERS,
+    make=MazeEnv,
+    expert=lambda env: Waypoints(env.walls),
+)

@@ -1,0 +1,199 @@
+"""Whether a trial was a success, said by the robot itself: parts that are put together, none of which knows the truth.
+
+A trial is recorded as it was, motions of the verification included. Judges look at its notes and say afterwards, and
+again after every further trial, how much of it is learnt from and whether its end earned the reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from lotj.experience import Episode
+from lotj.rewards.calibration import Threshold
+from lotj.rewards.places import Places
+
+SCORE, CLAIM, TOUCH, LOST = "score", "claim", "touch", "lost"
+"""Notes of a practised episode, frame by frame: the reward model's score; whether the robot took the frame for a
+success; what a verification was to it (see below); whether the part was lost with the step to it."""
+
+NONE, PRESS_MOVED, PUSH_MOVED, STOOD = 0, 1, 2, 3
+"""`TOUCH`: no verification; the part gave way to the press, or to the push, that led to this frame; it stood."""
+
+
+class RewardModel(Protocol):
+    """What is asked of a reward model."""
+
+    threshold: float
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """(N,) probability of success of (N, V, H, W, 3) uint8 images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of an episode.
+
+    Attributes:
+        steps: how many of its steps are learnt from, from the first on.
+        success: the last of these earned the reward and ended the task.
+        denied: why what was taken for a success is none; empty otherwise.
+    """
+
+    steps: int
+    success: bool
+    denied: str = ""
+
+
+class Judge(Protocol):
+    """A part of the self-reward. Episodes are known by the number of their trial."""
+
+    def see(self, number: int, episode: Episode) -> None:
+        """Takes in a finished trial."""
+        ...
+
+    def verdict(self, number: int, episode: Episode) -> Verdict:
+        """What it says of a trial that it has seen, by all that it has seen by now."""
+        ...
+
+
+class All:
+    """A success is what every part takes for one, at the earliest end that a part names.
+
+    Args:
+        parts: the judges.
+    """
+
+    def __init__(self, *parts: Judge) -> None:
+        self.parts = parts
+
+    def see(self, number: int, episode: Episode) -> None:
+        """See `Judge.see`."""
+        for part in self.parts:
+            part.see(number, episode)
+
+    def verdict(self, number: int, episode: Episode) -> Verdict:
+        """See `Judge.verdict`."""
+        verdicts = [part.verdict(number, episode) for part in self.parts]
+        denied = next((verdict.denied for verdict in verdicts if verdict.denied), "")
+        success = all(verdict.success for verdict in verdicts)
+        steps = min(verdict.steps for verdict in verdicts if verdict.success or not success)
+        return Verdict(steps, success, denied)
+
+
+class Score:
+    """Frames that score at least a threshold, so many of them in a row.
+
+    Args:
+        threshold: follows from the scores that it has seen.
+        hold_frames: how many frames in a row must count.
+        at_claim: a success ends where the robot took it for one, which `Claimed` is to be asked besides; otherwise at
+            the first frames that count.
+    """
+
+    def __init__(self, threshold: Threshold, hold_frames: int, at_claim: bool) -> None:
+        self.threshold, self.hold_frames, self._at_claim = threshold, hold_frames, at_claim
+
+    def likely(self, scores: Sequence[float] | np.ndarray) -> bool:
+        """Whether the last of the (T+1,) valid scores of a running trial completes a success."""
+        return first_success(np.asarray(scores)[1:], self.threshold.value, self.hold_frames) == len(scores) - 2
+
+    def see(self, number: int, episode: Episode) -> None:
+        """See `Judge.see`. What was lost tells nothing of scores."""
+        if not episode.notes[LOST][-1]:
+            self.threshold.see(valid_scores(episode.notes)[1:])
+
+    def verdict(self, number: int, episode: Episode) -> Verdict:
+        """See `Judge.verdict`."""
+        end = claimed_step(episode)
+        scores = valid_scores(episode.notes)[1 : end + 1]
+        success = first_success(scores, self.threshold.value, self.hold_frames)
+        if success == len(scores) or episode.notes[LOST][-1]:
+            return Verdict(end, False)
+        return Verdict(end if self._at_claim else success + 1, True)
+
+
+class Claimed:
+    """What the robot itself took for a success, at the time and after its verification: nobody has touched the rest."""
+
+    def see(self, number: int, episode: Episode) -> None:
+        """See `Judge.see`."""
+
+    def verdict(self, number: int, episode: Episode) -> Verdict:
+        """See `Judge.verdict`."""
+        return Verdict(claimed_step(episode), bool(episode.notes[CLAIM].any()))
+
+
+class OnePlace:
+    """The socket stands still, so successes are alike: those that end elsewhere than the likeliest place are denied.
+
+    Args:
+        picture: of an observation's frame, what is compared, (H, W, 3) uint8.
+    """
+
+    def __init__(self, picture: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> None:
+        self._picture = picture
+        self._places = Places()
+        self._elsewhere: set[int] = set()  # trials that ended in a place then known to be another
+
+    def see(self, number: int, episode: Episode) -> None:
+        """See `Judge.see`."""
+        if episode.notes[CLAIM].any():
+            end = claimed_step(episode)
+            picture = self._picture({name: values[end] for name, values in episode.observation.items()})
+            if self._places.elsewhere(picture):
+                self._elsewhere.add(number)
+            else:
+                self._places.see(number, picture, float(episode.notes[SCORE][end]))
+
+    def elsewhere(self, observation: Mapping[str, np.ndarray]) -> bool:
+        """Whether an observation shows a known place that is not the likeliest."""
+        return self._places.elsewhere(self._picture(observation))
+
+    def verdict(self, number: int, episode: Episode) -> Verdict:
+        """See `Judge.verdict`."""
+        end = claimed_step(episode)
+        if number in self._places.denied | self._elsewhere:
+            return Verdict(end, False, "another place")
+        return Verdict(end, True)
+
+
+def claimed_step(episode: Episode) -> int:
+    """How many steps a trial has up to what the robot took for a success; all of them where it took nothing for one."""
+    claim = episode.notes[CLAIM]
+    return int(np.argmax(claim)) if claim.any() else len(episode)
+
+
+def valid_scores(notes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(T+1,) scores, 0 where a later verification has shown that they mean nothing: none of the frames before a press
+    or push that moved the part was a success; a press may have brought it home, a push has not."""
+    scores, touch = np.array(notes[SCORE], np.float32), notes[TOUCH]
+    pressed, pushed = np.flatnonzero(touch == PRESS_MOVED), np.flatnonzero(touch == PUSH_MOVED)
+    if len(pressed):
+        scores[: pressed[-1]] = 0.0
+    if len(pushed):
+        scores[: pushed[-1] + 1] = 0.0
+    return scores
+
+
+def first_success(scores: np.ndarray, threshold: float, hold_frames: int = 1) -> int:
+    """The step at which a trial was a success by the reward model's word.
+
+    Args:
+        scores: (T,) of the frames after each step.
+        threshold: score from which a frame counts.
+        hold_frames: how many frames in a row must count.
+
+    Returns:
+        Index of the last of the first `hold_frames` in a row that count; T if there are none.
+    """
+    held = 0
+    for step, counts in enumerate(scores >= threshold):
+        held = held + 1 if counts else 0
+        if held >= hold_frames:
+            return step
+    return len(scores)

@@ -1,0 +1,115 @@
+"""One trial of a robot that judges itself: the policy moves until its picture looks like success, then it is verified.
+
+Everything that the robot does is recorded, with notes (`lotj.rewards.judge`); what of it is learnt from is decided
+afterwards, by the judge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, gives_way, picture_change
+from lotj.errors import NumericsError
+from lotj.experience import Observation, Recorder
+from lotj.rewards.judge import CLAIM, LOST, NONE, PRESS_MOVED, PUSH_MOVED, SCORE, STOOD, TOUCH, valid_scores
+from lotj.robots.robot import RobotEnv
+
+
+@dataclass
+class Attempt:
+    """Makes trials.
+
+    Attributes:
+        env: the robot.
+        observe: what is recorded of an observation, e.g. with the features that the policy reads.
+        score: of an observation, a probability.
+        likely: whether the last of the (T+1,) valid scores so far completes what looks like success.
+        verify: press and push before a success is believed.
+        max_steps: of the policy.
+        free: how much the picture changes in free motion; None reads the running trial alone.
+    """
+
+    env: RobotEnv
+    observe: Callable[[Observation], Observation]
+    score: Callable[[Observation], float]
+    likely: Callable[[np.ndarray], bool]
+    verify: bool
+    max_steps: int
+    free: FreeMotion
+
+    def run(self, seed: int, act: Callable[[Observation], np.ndarray]) -> Recorder:
+        """One trial from the pose of `seed`.
+
+        Args:
+            seed: of the start.
+            act: the (A,) action for what is recorded of an observation.
+
+        Raises:
+            NumericsError: a score or an action that is not finite.
+        """
+        observation, _ = self.env.reset(seed=seed)
+        trial = Recorder(self.observe(observation), self._notes(observation))
+        while len(trial) < self.max_steps:
+            if self._step(trial, act(trial.observation)):
+                return trial
+            if not self.likely(self._valid(trial)):
+                continue
+            if self.verify and self._free_motion(trial) is not None:
+                if self._verified(trial) or trial.noted(LOST)[-1]:
+                    return trial
+            else:  # before any free motion was seen a touch has nothing to compare with: the score's word stands
+                trial.note(CLAIM, True, slice(-1, None))
+                return trial
+        return trial
+
+    def _step(self, trial: Recorder, action: np.ndarray, touch: int = NONE) -> bool:
+        """Moves and records; whether the part was lost."""
+        observation, _, _, _, info = self.env.step(action)
+        lost = bool(info["lost"])
+        trial.add(action, 0.0, self.observe(observation), self._notes(observation, touch, lost))
+        return lost
+
+    def _verified(self, trial: Recorder) -> bool:
+        """Presses and pushes. The press that the part has stood is the end of the trial, so that the policy learns to
+        press home what looks seated; the pushes are recorded only. Where the part moves the trial goes on."""
+        typical, before = self._free_motion(trial), len(trial)
+        assert typical is not None
+        for motion in (PRESS, *PUSHES):
+            last = trial.observation["image"]
+            if self._step(trial, np.array(motion, np.float32), STOOD):
+                return False
+            if gives_way(picture_change(last, trial.observation["image"]), motion, typical):
+                trial.note(TOUCH, NONE, slice(before + 1, None))
+                trial.note(TOUCH, PRESS_MOVED if motion == PRESS else PUSH_MOVED, slice(-1, None))
+                return False
+        trial.note(CLAIM, True, slice(before + 1, before + 2))
+        return True
+
+    def _free_motion(self, trial: Recorder) -> float | None:
+        """What the trials so far show; before they show any, the running one."""
+        if self.free.typical is not None:
+            return self.free.typical
+        running = FreeMotion()
+        running.see(trial.seen("image"), trial.actions)
+        return running.typical
+
+    def _valid(self, trial: Recorder) -> np.ndarray:
+        return valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})
+
+    def _notes(self, observation: Observation, touch: int = NONE, lost: bool = False) -> Mapping[str, np.ndarray]:
+        score = 0.0 if lost else self.score(observation)
+        if not math.isfinite(score):
+            raise NumericsError(
+                f"reward score {score}: must be a probability; finished trials are saved, mend the reward model, "
+                "then --resume"
+            )
+        return {
+            SCORE: np.float32(score),
+            CLAIM: np.bool_(False),
+            TOUCH: np.uint8(touch),
+            LOST: np.bool_(lost),
+        }

@@ -1,0 +1,193 @@
+"""Prior insertions: the paper's scripted expert and, as a setting, its near misses (LOTJ section IV)."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lotj.controllers.expert import Expert, Partial, Press
+from lotj.envs.insertion import SCENARIOS, InsertionEnv, insertion_task
+from lotj.errors import SettingsError, check_number, check_seed
+from lotj.experience import SUCCESS, Episode, Observation, Recorder, Task
+from lotj.sim.arm import find_arm
+from lotj.training.collect import Record
+
+KINDS = ("expert", "press", "withdraw", "half", "recover")
+"""How an episode came about. `expert`: the paper's scripted expert (section IV). `recover`: the same expert taking over
+where a `press` has left the plug. The near misses: `press`, a wrong calibration by 1-30 mm and pressing there;
+`withdraw`, inserted and pulled out again; `half`, held at a partial depth."""
+
+RECOVERED_MISTAKE = (1e-3, 15e-3)
+"""Range of the wrong calibration that the expert is shown to recover from [m]."""
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What to collect. Counts are per domain."""
+
+    image_size: int = 64
+    """Width of each camera's view, which is half as high [pixels]."""
+    robots: tuple[str, ...] = ("duo", "trio")
+    """Robots to collect with; see `robots_per_connector`."""
+    robots_per_connector: int = 1
+    """1: connectors alternate between the robots; 2: every connector on both."""
+    looks_per_connector: int = 1
+    """Domains (draws of mount, camera, light, materials, clutter) per connector and robot."""
+    expert_episodes: int = 120
+    """Episodes of the paper's expert."""
+    near_miss_share: float = 0.4
+    """Near misses as a share of all episodes; 0 in the paper. Half of them press beside, the rest half insert or
+    insert and withdraw."""
+    recover_episodes: int = 0
+    """Episodes in which the expert takes over from a plug that was pressed beside the socket, or dragged there: its own
+    start well above, so that it never shows the way back. None in the paper."""
+    max_steps: int = 20
+    """Time limit of an episode [steps]."""
+    noise: float = 0.2
+    """Probability of a random action of the expert."""
+    seed: int = 0
+    """Shifts every domain and episode seed."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_number("image_size", self.image_size, 16, 1024)
+        for name in ("expert_episodes", "looks_per_connector", "max_steps"):
+            check_number(name, getattr(self, name), 1)
+        for name, most in (("recover_episodes", math.inf), ("noise", 1), ("near_miss_share", 0.95)):
+            check_number(name, getattr(self, name), 0, most)
+        for robot in self.robots:
+            find_arm(robot)
+        if len(set(self.robots)) < len(self.robots):
+            raise SettingsError(f"robots = {' '.join(self.robots)}: each must be named once")
+        if not 1 <= self.robots_per_connector <= len(self.robots):
+            raise SettingsError(
+                f"robots_per_connector = {self.robots_per_connector}: must be 1 to {len(self.robots)}, since robots = "
+                f"{' '.join(self.robots)}"
+            )
+
+    def counts(self) -> dict[str, int]:
+        """Episodes of each kind per domain."""
+        misses = round(self.expert_episodes * self.near_miss_share / (1.0 - self.near_miss_share))
+        press, half = round(0.5 * misses), round(0.25 * misses)
+        near_misses = {"press": press, "half": half, "withdraw": misses - press - half}
+        return {"expert": self.expert_episodes, **near_misses, "recover": self.recover_episodes}
+
+
+@dataclass(frozen=True)
+class InsertionCollection:
+    """Insertions of some connectors, a task for each domain; see `lotj.training.collect.Collection`.
+
+    Attributes:
+        connectors: catalogue names or TOML paths.
+        config: how many of what.
+    """
+
+    connectors: tuple[str, ...]
+    config: CollectConfig
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Collection`."""
+        return {"noise": self.config.noise, "max_steps": self.config.max_steps}
+
+    def tasks(self) -> Sequence[Task]:
+        """See `Collection`."""
+        config = self.config
+        return [
+            insertion_task(connector, config.robots[(i + k) % len(config.robots)], config.seed * 1000 + look)
+            for i, connector in enumerate(self.connectors)
+            for k in range(config.robots_per_connector)
+            for look in range(config.looks_per_connector)
+        ]
+
+    def episodes(self) -> Sequence[tuple[str, int]]:
+        """See `Collection`."""
+        first = self.config.seed * 1_000_000
+        return [(kind, first + number) for kind, count in self.config.counts().items() for number in range(count)]
+
+    @contextmanager
+    def open(self, task: Task) -> Iterator[Record]:
+        """See `Collection`."""
+        about, config = task.attributes, self.config
+        env = InsertionEnv(
+            about["connector"],
+            about["robot"],
+            about["seed"],
+            image_size=config.image_size,
+            observation=("image", "state"),
+            max_steps=config.max_steps,
+            end_on_success=False,
+        )
+        try:
+            yield lambda kind, seed: record_insertion(env, task, kind, seed, config)
+        finally:
+            env.close()
+
+
+def record_insertion(env: InsertionEnv, task: Task, kind: str, seed: int, config: CollectConfig) -> tuple[Episode, str]:
+    """Roll out one scripted episode. Start, mistakes and noise are drawn from task, kind and seed: were it the seed
+    alone, all tasks would hold the same few. Scenarios take turns.
+
+    Returns:
+        the episode, and ``lost`` where the plug was (the episode is then not to be used).
+    """
+    drawn = np.random.SeedSequence([zlib.crc32(task.name.encode()), KINDS.index(kind), seed])
+    start, way = (int(number) for number in drawn.generate_state(2))
+    controller = _controller(env, kind, config)
+    controller.reset(way)
+    env.scenario = SCENARIOS[seed % len(SCENARIOS)]
+    observation, info = env.reset(seed=start)
+    if kind == "recover":
+        observation, info = _press_beside(env, observation, info, way)
+    recorder = Recorder(observation, _notes(env, info), _truth(info))
+    goes_on = kind in ("withdraw", "half")
+    lost = False
+    while len(recorder) < config.max_steps and not lost:
+        before = info["is_success"]
+        action = np.asarray(controller(observation, info), np.float32)
+        observation, _, _, _, info = env.step(action)
+        lost = bool(info["dislodged"])
+        recorder.add(action, info["is_success"] and not before, observation, _notes(env, info), _truth(info))
+        if info["is_success"] and not goes_on:
+            break
+    terminated = bool(info["is_success"]) and not goes_on
+    return recorder.finish(terminated, not terminated, task.name, kind, seed), "lost" if lost else ""
+
+
+def _notes(env: InsertionEnv, info: Mapping[str, Any]) -> dict[str, Any]:
+    return {SUCCESS: bool(info["is_success"]), "far": env.scenario == "far"}
+
+
+def _truth(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a frame: plug origin in the socket frame [m] (z = 0 when seated, positive outside) and contact force [N]."""
+    return {"position": np.asarray(info["position"], np.float32), "force": np.asarray(info["force"], np.float32)}
+
+
+def _press_beside(
+    env: InsertionEnv, observation: Observation, info: Mapping[str, Any], seed: int
+) -> tuple[Observation, Mapping[str, Any]]:
+    """What is seen after some steps of a wrong calibration, which are not recorded."""
+    rng = np.random.default_rng([seed, 1])
+    wrong = Press(rng, env.action_scale, env.bench.contact_height, RECOVERED_MISTAKE)
+    wrong.reset(int(rng.integers(2**32)))
+    for _ in range(rng.integers(3, 11)):
+        if info["is_success"] or info["dislodged"]:
+            break
+        observation, _, _, _, info = env.step(np.asarray(wrong(observation, info), np.float32))
+    return observation, info
+
+
+def _controller(env: InsertionEnv, kind: str, config: CollectConfig) -> Expert | Press | Partial:
+    rng = np.random.default_rng(0)  # replaced by reset(seed)
+    common = (rng, env.action_scale, env.bench.contact_height)
+    if kind in ("expert", "recover"):
+        return Expert(*common, noise=config.noise)
+    if kind == "press":
+        return Press(*common)
+    return Partial(*common, insertion_depth=env.bench.connector.insertion_depth, full=kind == "withdraw")

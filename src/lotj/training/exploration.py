@@ -1,0 +1,59 @@
+"""What a practising robot does other than its policy says, so that something succeeds at all.
+
+Until a part has been inserted, nothing tells the policy how it goes wrong there. A policy that was cloned from other
+parts errs on the side of too little: where it cannot tell which way to go, its mean action is near the mean of all. On
+unseen parts it inserts more often with its sideways action multiplied (lab notes). The exploration boost does that
+where trials fail, with more pressure and noise, and fades as successes come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lotj.experience import Observation
+
+BOOST_FAILURES, BOOST_SUCCESSES = 3, 10
+"""Trials in a row without predicted success from which the boost is full, and successes in all from which there is
+none; in between in proportion. Where the policy as it is inserts, it is to be left alone: boosted it moves past."""
+
+SIDEWAYS, PRESS, NOISE = 3.0, 0.3, 0.2
+"""Of the full boost: factor of the mean action sideways, what is added downwards, and to the noise's deviation."""
+
+
+@dataclass
+class Exploration:
+    """Noise around the policy's own spread, and the boost.
+
+    Attributes:
+        act: (A,) action of a spread, in standard deviations of the policy, for an observation.
+        noise: standard deviation of Gaussian noise added to an action.
+        boost: in [0, 1].
+        rng: random numbers of the trial.
+    """
+
+    act: Callable[[Observation, float, np.random.Generator], np.ndarray]
+    noise: float
+    boost: float
+    rng: np.random.Generator
+
+    def __call__(self, observation: Observation) -> np.ndarray:
+        """The (A,) action in [-1, 1] to be tried."""
+        action, noise = self.act(observation, 1.0, self.rng), self.noise
+        if self.boost:
+            mean = self.act(observation, 0.0, self.rng)
+            more = np.array([*((SIDEWAYS - 1) * mean[:2]), -PRESS])
+            action, noise = action + self.boost * more, noise + self.boost * NOISE
+        return np.clip(action + self.rng.normal(0.0, noise, action.shape), -1.0, 1.0).astype(np.float32)
+
+
+def boost(successes: int, failures: int) -> float:
+    """How much of the boost, in [0, 1].
+
+    Args:
+        successes: predicted so far, without those denied since.
+        failures: last trials in a row that ended without one, lost ones included.
+    """
+    return max(0.0, 1 - successes / BOOST_SUCCESSES) * min(1.0, failures / BOOST_FAILURES)

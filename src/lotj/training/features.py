@@ -1,0 +1,192 @@
+"""Prior data for practice, as features: the frozen encoders see a subset of it once, not at every update."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from rich.progress import track
+
+from lotj.data.store import DiskStore, MemoryStore, Store
+from lotj.errors import SettingsError
+from lotj.experience import Episode, Observation, Task
+from lotj.files import atomic_file, storage_errors
+
+CACHE_VERSION = 2
+PROBE_FRAMES = 16
+CHUNK = 256
+"""Transitions encoded at once."""
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Which transitions of the prior data practice keeps, as features of the frozen encoders."""
+
+    transitions: int = 10_000
+    """How many, balanced over tasks. About 16 kB of memory each and view at laptop size."""
+    views: int = 2
+    """Augmented views of each."""
+    success_share: float = 0.25
+    """Share of transitions that lead to success, as far as a task has them (in the data it is about 0.15)."""
+    kinds: tuple[str, ...] = ("expert", "press", "recover")
+    """Kinds of episodes that they are of; values are learnt from all of these."""
+    imitated_kinds: tuple[str, ...] = ("expert", "recover")
+    """Kinds that the policy imitates, as in pretraining: what was pressed beside the socket is no example."""
+    cache: Path | None = Path(".cache/features")
+    """Folder where features are kept for the next practice with the same agent and data; None keeps nothing."""
+
+    def __post_init__(self) -> None:
+        if self.transitions < 1 or self.views < 1:
+            raise SettingsError(f"practice features: {self.transitions} transitions, {self.views} views; at least 1")
+        if not 0 <= self.success_share <= 1:
+            raise SettingsError(f"practice features success_share {self.success_share}: must be in [0, 1]")
+        if not set(self.imitated_kinds) <= set(self.kinds):
+            raise SettingsError(f"practice features imitated_kinds {self.imitated_kinds}: must be some of {self.kinds}")
+
+
+class Encoder(Protocol):
+    """What is asked of an agent here."""
+
+    def encode(
+        self, observation: Observation, augment: bool = False, rng: np.random.Generator | None = None
+    ) -> dict[str, np.ndarray]:
+        """``feature/<role>`` -> (B, D) float16 of a batch of observations."""
+        ...
+
+
+def prepare_features(data: DiskStore, agent: Encoder, config: FeatureConfig, live: bool) -> MemoryStore:
+    """Augmented features of a subset of a data set's transitions, from the cache if they are there: a store of
+    episodes of one step, of kind ``imitated`` or ``other``.
+
+    The subset and the views depend on the data, the agent's encoders and the settings only, not on a run's seed, so
+    that every practice with this agent and data finds the same file.
+
+    Args:
+        data: prior data of other tasks.
+        agent: its encoders are frozen.
+        config: settings.
+        live: show progress.
+
+    Raises:
+        DataError: the data hold no episode of these kinds.
+        StorageError: the cache cannot be written.
+    """
+    data = data.subset(data.of_kind(config.kinds))
+    key = _key(data, agent, config)
+    path = None if config.cache is None else config.cache / f"{key}.npz"
+    columns = None if path is None else _read(path)
+    if columns is None:
+        columns = _compute(data, agent, config, int(key[:8], 16), live)
+        if path is not None:
+            _write(path, columns)
+    return as_store(columns, data.tasks)
+
+
+def as_store(columns: dict[str, np.ndarray], tasks: tuple[Task, ...]) -> MemoryStore:
+    """The store of transitions that lie in columns: ``action`` (M, A), ``reward``, ``terminated``, ``task``,
+    ``imitate`` (M,), and features (M, 2, D) of the frames before and after each step."""
+    store = MemoryStore(tasks)
+    features = [name for name in columns if name.startswith("feature/")]
+    for row in range(len(columns["action"])):
+        ended = bool(columns["terminated"][row])
+        store.append(
+            Episode(
+                observation={name: columns[name][row] for name in features},
+                action=columns["action"][row : row + 1],
+                reward=columns["reward"][row : row + 1],
+                terminated=ended,
+                truncated=not ended,
+                task=tasks[columns["task"][row]].name,
+                kind="imitated" if columns["imitate"][row] else "other",
+                seed=row,
+            )
+        )
+    return store
+
+
+def imitated(store: Store) -> np.ndarray:
+    """(F,) bool, which frames of such a store the policy imitates."""
+    return store.of_frames(store.of_kind(["imitated"]))
+
+
+def choose_transitions(
+    task: np.ndarray, reward: np.ndarray, count: int, success_share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws a subset of transitions, balanced over tasks, with a set share of successes.
+
+    Args:
+        task: (M,) task of each transition.
+        reward: (M,) above 0 for success.
+        count: how many to draw; every task gives the same number (one with too few gives all it has).
+        success_share: share of each task's draw that leads to success, as far as it has them.
+        rng: source of randomness.
+
+    Returns:
+        Sorted indices into the M transitions, at most `count`.
+    """
+    chosen = []
+    tasks = np.unique(task)
+    quotas = np.full(len(tasks), count // len(tasks))
+    quotas[rng.permutation(len(tasks))[: count % len(tasks)]] += 1
+    for name, quota in zip(tasks, quotas, strict=True):
+        mine = task == name
+        success = rng.permutation(np.flatnonzero(mine & (reward > 0)))
+        other = rng.permutation(np.flatnonzero(mine & (reward <= 0)))
+        successes = min(len(success), round(quota * success_share))
+        others = min(len(other), quota - successes)
+        successes = min(len(success), quota - others)
+        chosen += [success[:successes], other[:others]]
+    return np.sort(np.concatenate(chosen))
+
+
+def _key(data: DiskStore, agent: Encoder, config: FeatureConfig) -> str:
+    """Names the features by all that they depend on; the agent by what its encoders make of some frames."""
+    settings = (config.transitions, config.views, config.success_share, config.imitated_kinds)
+    digest = hashlib.sha256(f"{CACHE_VERSION} {settings} {data.kinds}".encode())
+    digest.update("\n".join(task.name for task in data.tasks).encode())
+    digest.update(data.episodes.tobytes())
+    probe = data.observe(np.linspace(0, data.n_frames - 1, PROBE_FRAMES).astype(np.int64))
+    for augment in (False, True):
+        for name, values in sorted(agent.encode(probe, augment, np.random.default_rng(0)).items()):
+            digest.update(name.encode() + values.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _compute(data: DiskStore, agent: Encoder, config: FeatureConfig, seed: int, live: bool) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    starts, task, reward = data.starts(), data.frame_task, data.column("reward")
+    chosen = starts[choose_transitions(task[starts], reward[starts], config.transitions, config.success_share, rng)]
+    chosen = np.tile(chosen, config.views)
+    features: dict[str, list[np.ndarray]] = {}
+    for start in track(range(0, len(chosen), CHUNK), "Encoding prior data", disable=not live, transient=True):
+        frame = chosen[start : start + CHUNK]
+        seen = agent.encode(data.observe(np.concatenate([frame, frame + 1])), True, rng)
+        for name, values in seen.items():
+            features.setdefault(name, []).append(np.stack(np.split(values, 2), axis=1))
+    return {name: np.concatenate(parts) for name, parts in features.items()} | {
+        "action": data.column("action")[chosen],
+        "reward": reward[chosen],
+        "terminated": data.terminated()[chosen],
+        "task": task[chosen],
+        "imitate": data.of_frames(data.of_kind(config.imitated_kinds))[chosen],
+    }
+
+
+def _write(path: Path, columns: dict[str, np.ndarray]) -> None:
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        np.savez(file, allow_pickle=False, **columns)
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    """The cached features; None if there are none, or the file is damaged (they are then made again)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None

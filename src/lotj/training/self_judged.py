@@ -1,0 +1,140 @@
+"""A robot that practises by itself: it says with a learned reward and its own touch what was a success.
+
+Ground truth has no way in: a `Robot` has none to give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lotj.agents import Learner
+from lotj.controllers.verification import FreeMotion, alarming
+from lotj.controllers.withdrawal import withdraw
+from lotj.experience import Episode, Observation
+from lotj.rewards.calibration import Threshold
+from lotj.rewards.judge import CLAIM, LOST, PUSH_MOVED, SCORE, TOUCH, All, Claimed, OnePlace, RewardModel, Score
+from lotj.rewards.judge import claimed_step as end_of
+from lotj.robots.robot import Robot, RobotEnv
+from lotj.training.attempt import Attempt
+from lotj.training.exploration import Exploration
+from lotj.training.practice import Attempted, generator, trial_seed
+from lotj.training.practice_config import PracticeConfig
+from lotj.training.trials import PRACTICE, REVERSED, Trials
+
+LEAST_THRESHOLD = 0.1
+"""Lowest threshold where it is calibrated. Lower than one that must do for all parts: it is the raising that keeps
+false positives away, and on some parts even a plain success scores little."""
+
+QUANTILE, MARGIN = 0.95, {"touch": 2.5, "score": 1.0}
+"""A calibrated threshold lies this far [logits] below this quantile of the trials' best scores. A touch finds out most
+of what a wide margin lets through."""
+
+
+class SelfJudged:
+    """See `lotj.training.practice.Practitioner`.
+
+    Args:
+        robot: gives observations, takes motions. The caller closes it.
+        encoders: the pretrained agent whose features the practising learner reads.
+        learner: practises; asked for the value of a start.
+        reward_model: judges images.
+        config: settings.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        encoders: Learner,
+        learner: Learner,
+        reward_model: RewardModel,
+        config: PracticeConfig,
+        seed: int,
+    ) -> None:
+        self._encoders, self._learner, self._model = encoders, learner, reward_model
+        self._config, self._seed = config, seed
+        self._free = FreeMotion()
+        self._touched = config.verify == "touch"
+        least = min(reward_model.threshold, LEAST_THRESHOLD) if config.calibrate else reward_model.threshold
+        margin = MARGIN[config.verify] if config.calibrate else None
+        self._score = Score(Threshold(least, QUANTILE, margin), config.hold_frames, at_claim=self._touched)
+        self._place = OnePlace(lambda observation: observation["image"])
+        self.judge = All(
+            self._score, *([Claimed()] if self._touched else []), *([self._place] if config.one_place else [])
+        )
+        self._attempt = Attempt(
+            RobotEnv(robot),
+            self._observe,
+            self._scored,
+            self._score.likely,
+            self._touched,
+            config.max_steps,
+            self._free,
+        )
+
+    def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
+        """See `Practitioner`."""
+        threshold = self._score.threshold.value
+        recorder = self._attempt.run(trial_seed(self._seed, number), act)
+        value = float(self._learner.value(_batch(recorder.first))[0])
+        lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
+        trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
+        elsewhere = claimed and self._config.one_place and self._place.elsewhere(_frame(trial, end_of(trial)))
+        after: list[Episode] = []
+        if claimed and not elsewhere and trials.successes < self._config.withdrawals:
+            after = self._withdrawn(trial)
+        row = {
+            "moves": len(trial) + sum(len(episode) for episode in after),
+            "threshold": threshold,
+            "boost": act.boost,
+            "value": value,
+            "score": float(trial.notes[SCORE][end_of(trial)]),
+            "denied_pushes": int((trial.notes[TOUCH] == PUSH_MOVED).sum()),
+        }
+        return Attempted([trial, *after], row, lost)
+
+    def see(self, episode: Episode) -> None:
+        """See `Practitioner`."""
+        if episode.kind != PRACTICE:
+            return
+        if not episode.notes[LOST][-1]:
+            self._free.see(episode.observation["image"], episode.action)
+        self.judge.see(episode.seed, episode)
+
+    def figures(self, row: Mapping[str, float], rows: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+        """See `Practitioner`."""
+        denied = [int(r["denied_pushes"] + r["denied_place"]) for r in (*rows, row) if not r["lost"]]
+        return {"alarm": int(alarming(denied))}
+
+    def _withdrawn(self, trial: Episode) -> list[Episode]:
+        """Takes the plug out after one of the first successes; returns the insertions that this shows."""
+        end = max(0, end_of(trial) - self._touched - (self._config.hold_frames - 1))
+        notes = {name: np.zeros((), values.dtype) for name, values in trial.notes.items()}
+        return withdraw(
+            self._attempt.env,
+            max(0.0, -float(trial.action[:end, 2].sum())),
+            generator(self._seed, trial.seed, "withdrawal"),
+            self._observe,
+            lambda observation: notes,
+            lambda k: {"task": trial.task, "kind": f"{REVERSED}-{k}", "seed": trial.seed},
+        )
+
+    def _observe(self, observation: Observation) -> Observation:
+        """What is seen, and the features that the learner reads."""
+        return {
+            **observation,
+            **{name: values[0] for name, values in self._encoders.encode(_batch(observation)).items()},
+        }
+
+    def _scored(self, observation: Observation) -> float:
+        return float(self._model.score(observation["image"][None])[0])
+
+
+def _batch(observation: Observation) -> Observation:
+    return {name: values[None] for name, values in observation.items()}
+
+
+def _frame(episode: Episode, number: int) -> Observation:
+    return {name: values[number] for name, values in episode.observation.items()}

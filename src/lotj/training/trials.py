@@ -1,0 +1,142 @@
+"""What has been practised: every episode on disk and in memory, and what of it is learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lotj.data.layout import META, Schema, read_meta
+from lotj.data.replay import Source
+from lotj.data.store import DiskStore, MemoryStore
+from lotj.data.writer import EpisodeWriter
+from lotj.experience import Episode, Task
+from lotj.rewards.judge import LOST, STOOD, TOUCH, Judge, Verdict
+
+PRACTICE = "practice"
+"""Kind of an episode that is a trial; others, of the same number, show what followed from it."""
+
+REVERSED = "reversed"
+"""Kind of an extraction seen backwards, an insertion that counts as long as the success of its trial does. The k-th of
+a trial is ``reversed-<k>``."""
+
+
+class Trials:
+    """The episodes of a practice run, in ``<run>/trials``. Each is known by the number of its trial, from 1.
+
+    Args:
+        folder: of the data set.
+        task: what is practised.
+        learned: names of the observations that learners read; others stay on the disk.
+        imitate_successes: the policy imitates only trials that ended in success.
+
+    Attributes:
+        episodes: trials and what followed from them, in order; their `seed` is the number of the trial.
+        store: what learners draw from; `source` says which of it.
+    """
+
+    def __init__(self, folder: Path, task: Task, learned: Sequence[str], imitate_successes: bool) -> None:
+        self.folder, self.task = folder, task
+        self.episodes: list[Episode] = []
+        self.store = MemoryStore([task])
+        self._learned, self._imitate_successes = tuple(learned), imitate_successes
+        self._writer: EpisodeWriter | None = None
+        self._verdicts: dict[int, Verdict] = {}
+
+    def restore(self, last: int) -> None:
+        """Takes up what a run has recorded, up to trial `last`; what a killed sitting has recorded after it is dropped.
+
+        Raises:
+            DataError: the files are damaged.
+        """
+        if not (self.folder / META).exists():
+            return
+        self._writer = EpisodeWriter(self.folder, self.task, read_meta(self.folder).schema, sync_every=1)
+        self._writer.rewind(last)
+        if last:
+            store = DiskStore.open(self.folder)
+            for number in range(len(store)):
+                self._take_in(store.episode(number))
+
+    def append(self, episodes: Sequence[Episode]) -> None:
+        """Adds a finished trial and what followed from it, first to the disk.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        for episode in episodes:
+            if self._writer is None:
+                self._writer = EpisodeWriter(self.folder, self.task, Schema.of(episode), sync_every=1)
+            self._writer.append(episode)
+            self._take_in(episode)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def __len__(self) -> int:
+        """Number of trials."""
+        return sum(episode.kind == PRACTICE for episode in self.episodes)
+
+    @property
+    def successes(self) -> int:
+        """Trials that count as successes by the last verdicts."""
+        return sum(verdict.success for verdict in self._verdicts.values())
+
+    def verdict(self, number: int) -> Verdict:
+        """The last verdict on a trial."""
+        return self._verdicts[number]
+
+    def judge(self, judge: Judge | None, source: Source) -> None:
+        """Judges all trials anew and tells the source what may be drawn, with which reward and end.
+
+        Args:
+            judge: None where the environment itself rewards: its word stands.
+            source: of `store`; its rows and columns are set.
+        """
+        frames = self.store.n_frames
+        reward, ended, won = np.zeros(frames, np.float32), np.zeros(frames, bool), np.zeros(frames, bool)
+        rows: list[np.ndarray] = []
+        first = 0
+        for episode in self.episodes:
+            steps, success, terminated = len(episode), bool(episode.reward.any()), episode.terminated
+            if episode.kind != PRACTICE:
+                steps *= self._verdicts[episode.seed].success
+                success = steps > 0
+            elif judge is not None:
+                verdict = _unless_lost(episode, judge.verdict(episode.seed, episode))
+                self._verdicts[episode.seed] = verdict
+                steps, success = verdict.steps, verdict.success
+                terminated = success or bool(verdict.denied) or (episode.terminated and steps == len(episode))
+            else:
+                self._verdicts[episode.seed] = Verdict(steps, success)
+            if steps:
+                last = first + steps - 1
+                reward[first : last + 1] = episode.reward[:steps]
+                if judge is not None and episode.kind == PRACTICE:
+                    reward[first : last + 1] = 0.0
+                    reward[last] = success
+                ended[last] = terminated
+                won[first : last + 1] = success
+                rows.append(np.arange(first, last + 1))
+            first += len(episode) + 1
+        source.rows = np.concatenate([np.zeros(0, np.int64), *rows])
+        imitate = won if self._imitate_successes else np.ones(frames, bool)
+        source.columns = {**source.columns, "reward": reward, "terminated": ended, "imitate": imitate}
+
+    def _take_in(self, episode: Episode) -> None:
+        self.episodes.append(episode)
+        seen: Mapping[str, np.ndarray] = {name: episode.observation[name] for name in self._learned}
+        self.store.append(replace(episode, observation=seen, notes={}, truth={}))
+
+
+def _unless_lost(episode: Episode, verdict: Verdict) -> Verdict:
+    """The verdict; but where the verification itself has lost the part, the policy is not to blame, and the trial ends
+    before it, cut off."""
+    if LOST not in episode.notes or not episode.notes[LOST][-1] or episode.notes[TOUCH][-1] != STOOD:
+        return verdict
+    touched = episode.notes[TOUCH] == STOOD
+    return Verdict(max(1, len(episode) - int(np.argmin(touched[::-1]))), False)

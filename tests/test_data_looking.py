@@ -1,0 +1,146 @@
+"""What `lotj data` shows: figures, film strips, recordings."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from lotj.data.inspect import LEGEND, describe, summarise
+from lotj.data.pictures import caption, choose, contact_sheet, film_strip, record_rerun, save_png
+from lotj.data.store import DiskStore
+from lotj.data.writer import EpisodeWriter
+from lotj.errors import DataError, SettingsError, StorageError
+from lotj.experience import Episode, Task
+from test_data import SCHEMA, episode, fill, task
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "set"
+
+
+def show(root: Path, by: str) -> list[str]:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(describe(root, by))
+    return console.export_text().splitlines()
+
+
+def test_summary_and_description(root: Path) -> None:
+    fill(root, episode(1, name="a"), episode(2, (0, 0), truncated=True, name="a"), episode(3, (0, 1), "half", name="a"))
+    with EpisodeWriter(root, task("b"), SCHEMA) as writer:
+        writer.discard("expert", 1, "slipped")
+    first, second = summarise(DiskStore.open(root), "task")
+    assert (first.episodes, first.successes) == ((2, 1), (1, 1))  # expert, half
+    assert (first.frames, first.success_frames, first.discarded) == (7, 2, 0)
+    assert first.mean_steps == pytest.approx(4 / 3) and first.success_rate == pytest.approx(2 / 3)
+    assert (second.frames, second.discarded) == (0, 1)
+    assert np.isnan(second.success_rate) and np.isnan(second.mean_steps)
+    lines = show(root, "task")
+    assert lines[0].endswith(": 0.00 GB") and lines[1] == "actions of 4 axes; observed: image 2 x 10 x 20 x 3, state 3"
+    assert "3 episodes, 7 frames: 28.6% show a success" in lines
+    assert "ended in success: expert 1 of 2, half 1 of 1" in lines and "discarded episodes: 1 slipped" in lines
+    assert all(line in lines for line in LEGEND.splitlines())  # not wrapped at 80 columns
+    row = next(line for line in lines if line.startswith("a "))
+    assert row.split() == ["a", "1/2", "1/1", "67%", "7", "1.3", "0"]
+
+
+def test_rows_stand_for_what_tasks_share(root: Path) -> None:
+    fill(root, episode(1, name="a"), episode(2, (0, 0), truncated=True, name="a"), of=task("a", family="pegs"))
+    fill(root, episode(3, name="b"), of=task("b", "test", family="pegs"))
+    fill(root, episode(4, name="c"), of=Task("c", "fetch/push"))
+    store = DiskStore.open(root)
+    pegs, other = summarise(store, "family")
+    assert (pegs.name, pegs.episodes, pegs.successes, pegs.frames) == ("pegs", (3,), (2,), 3 + 2 + 3)
+    assert other.name == "-" and other.frames == 3
+    assert pegs.mean_steps == pytest.approx(5 / 3)
+    assert [row.name for row in summarise(store)] == ["insertion/peg", "fetch/push"]
+    assert [row.name for row in summarise(store, "split")] == ["train", "test"]
+    assert [row.name for row in summarise(store, "task")] == ["a", "b", "c"]
+    with pytest.raises(
+        SettingsError, match="rows by 'colour': no task .* choose of task, env, split, robot, seed, fam"
+    ):
+        describe(root, "colour")
+
+
+def test_long_names_of_kinds_are_folded(root: Path) -> None:
+    fill(root, episode(1, kind="withdraw"), episode(1, kind="press"))
+    lines = show(root, "env")
+    head = next(number for number, line in enumerate(lines) if line.startswith("env"))
+    assert lines[head - 1].split() == ["with-"] and lines[head].split()[:3] == ["env", "draw", "press"]
+
+
+def test_film_strip_shows_first_and_last_and_marks_success(root: Path) -> None:
+    fill(root, episode(1, (0, 0, 0, 0, 1)))  # pixels 10 11 12 13 14, in the second view one more
+    strip = film_strip(DiskStore.open(root), 0, frames=3, scale=2)
+    # A cell is 2 views of 10 x 20 pixels doubled and a border of 3: 26 x 86; the gap is 4: three cells take 3 * 90 - 4.
+    assert strip.shape == (26, 266, 3) and strip.dtype == np.uint8
+    assert strip[12, [5, 60, 95, 150, 185, 240], 0].tolist() == [10, 11, 12, 13, 14, 15]
+    assert strip[0, [0, 90, 180]].tolist() == [[70, 74, 82], [70, 74, 82], [46, 204, 113]]
+
+
+def test_captions_say_what_is_known(root: Path) -> None:
+    fill(root, episode(1), episode(2, (0, 0), "press", True), episode(3, (0, 0)))
+    store = DiskStore.open(root)
+    assert [caption(store, number) for number in range(3)] == [
+        "peg.0 | expert | seed 1 | far | 2 steps | success",
+        "peg.0 | press | seed 2 | far | 1 steps | time limit",
+        "peg.0 | expert | seed 3 | far | 1 steps | no success",
+    ]
+
+
+def test_contact_sheet_is_a_png_with_a_row_an_episode(root: Path, tmp_path: Path) -> None:
+    fill(root, episode(1), episode(2), episode(3, kind="press"))
+    image = contact_sheet(root, np.random.default_rng(0), rows=2)
+    assert image.shape[0] == 2 * (26 + 22 + 8) + 4
+    save_png(image, tmp_path / "view" / "sheet.png")
+    assert (np.asarray(Image.open(tmp_path / "view" / "sheet.png")) == image).all()
+    assert (image == contact_sheet(root, np.random.default_rng(0), rows=2)).all()
+    with pytest.raises(DataError, match="holds no episode of kind withdraw: choose others of expert, press"):
+        contact_sheet(root, np.random.default_rng(0), kinds=["withdraw"])
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write"):
+        save_png(image, tmp_path / "file" / "sheet.png")
+
+
+def test_data_without_pictures_says_so(root: Path) -> None:
+    state = {"state": np.zeros((2, 3), np.float32)}
+    fill(root, Episode(**(vars(episode(1, (0, 1))) | {"observation": state})))
+    with pytest.raises(DataError, match="no pictures among the observations state"):
+        contact_sheet(root, np.random.default_rng(0))
+
+
+def test_choice_takes_each_task_and_kind_before_a_second(root: Path) -> None:
+    experts = [episode(seed, name="a") for seed in range(6)]
+    fill(root, *experts, episode(1, kind="press", name="a"), episode(1, name="b"))
+    store = DiskStore.open(root)
+    for seed in range(5):
+        chosen = choose(store, 3, np.random.default_rng(seed))
+        assert chosen[1:].tolist() == [6, 7] and chosen[0] < 6
+    assert choose(store, 99, np.random.default_rng(0)).tolist() == list(range(8))
+
+
+def test_recording_for_the_viewer(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rerun")
+    fill(root, episode(1))
+    record_rerun(DiskStore.open(root), [0], tmp_path / "view" / "episodes.rrd")
+    content = (tmp_path / "view" / "episodes.rrd").read_bytes()
+    assert content[:3] == b"RRF"
+    for entity in ("image/1", "state/2", "action/3", "reward/0", "notes/far/0"):
+        assert f"/peg.0/expert-1/{entity}".encode() in content.replace(b"\\", b""), entity
+    assert b"position" not in content  # the truth is not what the robot saw
+    (tmp_path / "folder.rrd").mkdir()
+    with pytest.raises(StorageError, match=r"cannot write .*folder.rrd: .*; choose another folder"):
+        record_rerun(DiskStore.open(root), [0], tmp_path / "folder.rrd")
+
+
+def test_a_recording_says_what_it_needs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    fill(root, episode(1))
+    with pytest.raises(SettingsError, match=r"needs rerun-sdk.*pip install 'lotj\[export\]', or write a .png"):
+        record_rerun(DiskStore.open(root), [0], tmp_path / "x.rrd")

@@ -1,0 +1,548 @@
+"""What every registered task must do, and the tasks, experts and wrappers by numbers worked out by hand.
+
+A new environment is tested by being registered; only how to lose its part, if it has one, is written here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import lotj.envs
+from lotj.cli import main
+from lotj.controllers.fetch import PickAndPlace, Push, Reach, Slide
+from lotj.controllers.waypoints import Waypoints
+from lotj.envs.base import spec_of
+from lotj.envs.fetch import FetchEnv
+from lotj.envs.maze import MazeEnv
+from lotj.envs.registry import expert_of, families, find_task, make_task, task_names
+from lotj.envs.wrappers import GoalReward, History, ResidualAction
+from lotj.errors import DataError, LotjError, SettingsError
+from lotj.sim.arm import ARMS
+from lotj.sim.connector import catalogue
+from lotj.spaces import Array, Spec
+
+GOAL_TASKS = [name for name in task_names() if not name.startswith("insertion/")]
+PARTS = {part.family: part.name for part in reversed(list(catalogue().values()))}  # the first of each family
+INSERTIONS = [f"insertion/{PARTS[family]}" for family in sorted(PARTS)]
+ROBOTS = sorted(ARMS)
+NAMES = ("state", "image", "goal", "achieved_goal")
+
+
+def make(name: str, **options: Any) -> Any:
+    """A registered task; connectors, one of each family, alternate between the robots, and their pictures are small."""
+    if name in INSERTIONS:
+        robot = ROBOTS[INSERTIONS.index(name) % len(ROBOTS)]
+        options = {"robot": robot, "image_size": 32, "observation": ("image", "state"), **options}
+    return make_task(name, **options)
+
+
+def play(env: Any, seed: int, controller: Any = None) -> tuple[list[dict], list[float], bool, bool, dict]:
+    """One episode, of random actions unless told otherwise: observations, rewards, terminated, truncated, last info."""
+    rng = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed)
+    if controller is not None:
+        controller.reset(seed)
+    seen, rewards, terminated, truncated = [observation], [], False, False
+    while not (terminated or truncated):
+        action = rng.uniform(-1, 1, env.action_space.shape) if controller is None else controller(observation, info)
+        observation, reward, terminated, truncated, info = env.step(action.astype(np.float32))
+        seen.append(observation)
+        rewards.append(float(reward))
+    return seen, rewards, terminated, truncated, info
+
+
+def until_success(name: str, env: Any) -> list[tuple[list[dict], list[float], bool, bool, dict]]:
+    """Episodes of the expert up to one that pays before its last step or ends in success; `slide` succeeds rarely."""
+    expert, episodes = expert_of(name, env), []
+    for seed in range(30 if name == "fetch/slide" else 3):
+        episodes.append(play(env, seed, expert))
+        if sum(episodes[-1][1]) > 0:
+            return episodes
+    raise AssertionError(f"the expert never succeeds in {len(episodes)} episodes")
+
+
+def same(first: list[dict], second: list[dict]) -> bool:
+    """Bit for bit."""
+    return len(first) == len(second) and all(
+        a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+# ---- the contract ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*(Box observation space|alternative render modes).*:UserWarning")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *GOAL_TASKS,
+        *INSERTIONS[: len(ROBOTS)],
+        *(pytest.param(name, marks=pytest.mark.slow) for name in INSERTIONS[len(ROBOTS) :]),
+    ],
+)
+class TestContract:
+    def test_spaces_are_named_arrays_and_hold_what_is_observed(self, name: str) -> None:
+        env = make(name, max_steps=5)
+        check_env(env, skip_render_check=False)
+        spec = spec_of(env)
+        assert set(spec.observation) <= set(NAMES) and spec.max_steps == 5 and spec.rate_hz > 0
+        assert ("goal" in spec.observation) == ("achieved_goal" in spec.observation)
+        for observation in play(env, seed=1)[0]:
+            assert observation.keys() == spec.observation.keys()
+            assert all(array.holds(observation[key]) for key, array in spec.observation.items())
+        picture = env.render()
+        assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.std() > 1
+        env.close()
+
+    def test_images_have_an_axis_of_cameras(self, name: str) -> None:
+        env = make(name, observation="image")
+        image = spec_of(env).observation["image"]
+        assert len(image.shape) == 4 and image == Array((*image.shape[:3], 3), "uint8", 0, 255)
+        assert "state" not in env.observation_space.spaces
+        env.close()
+
+    def test_equal_seeds_are_equal_whatever_came_before(self, name: str) -> None:
+        first, second = (make(name, observation="state", max_steps=8) for _ in range(2))
+        episode = play(first, seed=7)
+        assert not same(episode[0], play(first, seed=8)[0])
+        again, elsewhere = play(first, seed=7), play(second, seed=7)
+        assert same(episode[0], again[0]) and same(episode[0], elsewhere[0]) and episode[1] == elsewhere[1]
+        first.close()
+        second.close()
+
+    def test_the_time_limit_truncates_and_does_not_terminate(self, name: str) -> None:
+        env = make(name, observation="state", max_steps=3)
+        episodes = [play(env, seed) for seed in range(4)]
+        assert all(terminated != truncated for _, _, terminated, truncated, _ in episodes)
+        cut = [(len(rewards), sum(rewards)) for _, rewards, _, truncated, _ in episodes if truncated]
+        assert cut and set(cut) == {(3, 0.0)}
+        env.close()
+
+    def test_a_success_terminates_and_pays_once(self, name: str) -> None:
+        env = make(name, observation="state")
+        for _, rewards, terminated, truncated, info in until_success(name, env):
+            assert isinstance(info["is_success"], bool) and not (terminated and truncated)
+            assert rewards == [0.0] * (len(rewards) - 1) + [float(info["is_success"])]
+            assert terminated == (info["is_success"] or info["lost"])
+        env.close()
+
+    def test_a_success_on_the_last_step_is_no_truncation(self, name: str) -> None:
+        env = make(name, observation="state")
+        episodes = until_success(name, env)
+        env.max_steps = len(episodes[-1][1])
+        _, rewards, terminated, truncated, _ = play(env, len(episodes) - 1, expert_of(name, env))
+        assert (len(rewards), terminated, truncated) == (env.max_steps, True, False)
+        env.close()
+
+    def test_an_episode_may_go_on_after_success_which_still_pays_once(self, name: str) -> None:
+        env = make(name, observation="state", end_on_success=False)
+        for _, rewards, terminated, _, info in until_success(name, env):
+            assert sum(rewards) in (0.0, 1.0) and set(rewards) <= {0.0, 1.0}
+            assert terminated == info["lost"] and (terminated or len(rewards) == env.max_steps)
+        env.close()
+
+    def test_a_lost_part_terminates_and_pays_nothing(self, name: str) -> None:
+        lose = LOSE.get(name, LOSE.get(name.partition("/")[0]))
+        if lose is None:
+            pytest.skip("nothing to lose")
+        env = make(name, observation="state")
+        for seed in range(5):  # not one in which the goal is where the part starts
+            if not env.reset(seed=seed)[1]["is_success"]:
+                break
+        steps = lose(env)
+        assert all(step[2:4] == (False, False) for step in steps[:-1])
+        _, reward, terminated, truncated, info = steps[-1]
+        assert info["lost"] and terminated and not truncated and reward == 0.0 and not info["is_success"]
+        env.close()
+
+    def test_bad_actions_are_refused_in_one_line(self, name: str) -> None:
+        env = make(name, observation="state")
+        with pytest.raises(gym.error.ResetNeeded):
+            env.step(np.zeros(env.action_space.shape))
+        env.reset(seed=0)
+        for action in (np.full(env.action_space.shape, np.nan), np.zeros(17)):
+            with pytest.raises(SettingsError) as caught:
+                env.step(action)
+            assert "finite" in str(caught.value) and "\n" not in str(caught.value)
+        env.close()
+
+
+def push_with_a_weak_grip(env: Any) -> list[tuple]:
+    env.bench.model.dof_frictionloss[env.bench.model.joint("slip").dofadr[0]] = 5.0  # 5 N against 30 N
+    env.reset(seed=0, options={"offset": (0.008, 0.004), "height": 0.004})
+    steps = []
+    while not steps or not (steps[-1][2] or steps[-1][3]):
+        steps.append(env.step(np.array([0.0, 0.0, -1.0])))
+    return steps
+
+
+def drop_from_the_table(env: Any) -> list[tuple]:
+    env.inner.data.joint("object0:joint").qpos[:3] = (1.3, 1.4, 0.3)  # the table's top is at 0.4, its edge at y = 1.1
+    return [env.step(np.zeros(4))]
+
+
+LOSE: Mapping[str, Callable[[Any], list[tuple]]] = {
+    "insertion": push_with_a_weak_grip,
+    **{f"fetch/{task}": drop_from_the_table for task in ("push", "slide", "pick-and-place")},
+}
+"""Task or family -> the steps in which its part is lost."""
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_names_lead_to_environments() -> None:
+    assert {"fetch/reach", "fetch/push", "fetch/slide", "fetch/pick-and-place"} < set(task_names())
+    assert {"maze/umaze", "maze/medium", "maze/large", "insertion/usb-b"} < set(task_names())
+    env = make_task("insertion/usb-b", robot="trio", domain_seed=3, scenario="near")
+    assert env.domain.name == "usb-b.trio.3" and env.scenario == "near"  # type: ignore[attr-defined]
+    env.close()
+
+
+@pytest.mark.parametrize(
+    "name,options,words",
+    [
+        ("fetch/puhs", {}, ("'fetch/puhs'", "did you mean 'fetch/push'?", "lotj tasks")),
+        ("fetsh/reach", {}, ("did you mean 'fetch/reach'?",)),
+        ("fetch", {}, ("unknown task 'fetch'",)),
+        ("fetch/", {}, ("unknown task 'fetch/'",)),
+        ("insertion/", {}, ("unknown task 'insertion/'",)),
+        ("insertion/usb-bb", {}, ("'usb-bb'", "usb-b")),
+        ("insertion/mine.toml", {}, ("mine.toml", "no such file")),
+        ("fetch/push", {"max_step": 9}, ("'max_step' of fetch/push", "did you mean 'max_steps'?", "end_on_success")),
+        ("fetch/push", {"robot": "duo"}, ("unknown option 'robot'",)),
+        ("fetch/push", {"observation": "sound"}, ("'sound'", "image, state")),
+        ("fetch/push", {"observation": ()}, ("()", "some of image, state")),
+        ("maze/umaze", {"image_size": 8}, ("8", "16 to 1024")),
+        ("maze/umaze", {"max_steps": "9"}, ("'9'", "whole number")),
+        ("maze/umaze", {"max_steps": 0}, ("0", "at least 1")),
+    ],
+)
+def test_bad_names_and_options_are_named_in_one_line(name: str, options: dict, words: tuple[str, ...]) -> None:
+    with pytest.raises(LotjError) as caught:
+        make_task(name, **options)
+    assert "\n" not in str(caught.value) and all(word in str(caught.value) for word in words)
+
+
+def test_a_module_with_a_family_is_registered_by_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Path(lotj.envs.__path__[0], "maze.py").read_text().replace('name="maze"', 'name="labyrinth"')
+    (tmp_path / "labyrinth.py").write_text(text)
+    monkeypatch.setattr(lotj.envs, "__path__", [*lotj.envs.__path__, str(tmp_path)])
+    families.cache_clear()
+    try:
+        env = make_task("labyrinth/umaze")
+        assert type(expert_of("labyrinth/umaze", env)) is Waypoints and "labyrinth/large" in task_names()
+    finally:
+        families.cache_clear()
+        sys.modules.pop("lotj.envs.labyrinth", None)
+        del lotj.envs.labyrinth  # type: ignore[attr-defined]
+
+
+def test_tasks_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in GOAL_TASKS) and "insertion/NAME or FILE.toml" in listed
+    [push] = [line.split() for line in listed.splitlines() if line.startswith("fetch/push")]
+    assert " ".join(push) == "fetch/push achieved_goal 3, goal 3, state 25 4 50 25 Hz Push"
+    assert main(["tasks", "show", "maze/large"]) == 0
+    shown = capsys.readouterr().out
+    assert "800 steps at 100 Hz" in shown and "4 float32, unbounded" in shown and "end_on_success  True" in shown
+    assert main(["tasks", "show", "maze/larg"]) == 2
+    assert capsys.readouterr().err == "unknown task 'maze/larg': did you mean 'maze/large'? `lotj tasks` lists all\n"
+
+
+# ---- what an environment shows and takes ----------------------------------------------------------------------------
+
+
+def test_a_spec_from_spaces_by_hand_and_through_a_file(tmp_path: Path) -> None:
+    state = gym.spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, 2], np.float32))
+    observation = gym.spaces.Dict({"state": state, "image": gym.spaces.Box(0, 255, (2, 8, 8, 3), np.uint8)})
+    spec = Spec.from_spaces(observation, gym.spaces.Box(-1, 1, (3,)), 10, 20)
+    arrays = {"state": Array((2,), "float32", -np.inf, 2.0), "image": Array((2, 8, 8, 3), "uint8", 0.0, 255.0)}
+    assert spec == Spec(arrays, (3,), 10.0, 20)
+    text = json.dumps(spec.to_json(), allow_nan=False)
+    assert '"low": null' in text and Spec.from_json(json.loads(text)) == spec == Spec.from_json(spec.to_json())
+    assert arrays["state"].holds(np.array([-9, 2], np.float32))
+    for value in (np.array([0, 2.1], np.float32), np.array([0, 0]), np.zeros(3, np.float32), np.full(2, np.nan, "f")):
+        assert not arrays["state"].holds(value)
+
+
+def test_other_spaces_and_other_files_are_refused() -> None:
+    box, action = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (3,))
+    with pytest.raises(SettingsError, match="Dict of Box"):
+        Spec.from_spaces(box, action, 10, 20)
+    with pytest.raises(SettingsError, match="Dict of Box"):
+        Spec.from_spaces(gym.spaces.Dict({"choice": gym.spaces.Discrete(3)}), action, 10, 20)
+    for bad in (gym.spaces.Discrete(4), gym.spaces.Box(-2, 2, (3,))):
+        with pytest.raises(SettingsError, match="RescaleAction"):
+            Spec.from_spaces(gym.spaces.Dict({"state": box}), bad, 10, 20)
+    good = Spec.from_spaces(gym.spaces.Dict({"state": box}), action, 10, 20).to_json()
+    for change in ({"observation": 3}, {"action": None}, {"observation": {"state": {"shape": [3]}}}):
+        with pytest.raises(DataError):
+            Spec.from_json({**good, **change})
+    with pytest.raises(DataError):
+        Spec.from_json({})
+
+
+# ---- gymnasium-robotics ---------------------------------------------------------------------------------------------
+
+
+def test_rewards_for_hindsight_by_hand() -> None:
+    """A Fetch goal is reached within 50 mm: 49 mm beside it, 30 and 40 mm along two axes (50 mm) rounded up, 51 mm."""
+    env = FetchEnv("push")
+    offsets = np.array([[0.049, 0, 0], [0.0301, 0.0401, 0], [0, 0, 0.051]])
+    goal = np.array([1.3, 0.7, 0.4])
+    rewards = env.compute_reward(goal + offsets, np.broadcast_to(goal, (3, 3)))
+    assert rewards.tolist() == [1.0, 0.0, 0.0] and rewards.dtype == np.float32
+    assert env.compute_reward(np.zeros((4, 7, 3)), np.zeros((4, 7, 3)), {}).shape == (4, 7)
+
+
+@pytest.mark.parametrize("name", ["fetch/push", "maze/umaze"])
+def test_a_paid_reward_is_that_of_hindsight_until_the_goal_is_reached(name: str) -> None:
+    env = make(name, end_on_success=False)
+    seen, rewards, *_ = play(env, 2, expert_of(name, env))
+    computed = [float(env.compute_reward(o["achieved_goal"], o["goal"])) for o in seen[1:]]
+    first = computed.index(1.0)
+    assert sum(computed) > 1 and rewards == [float(step == first) for step in range(len(computed))]
+
+
+@pytest.mark.parametrize("name", ["fetch/pick-and-place", "maze/medium"])
+def test_pictures_change_nothing(name: str) -> None:
+    blind, seeing = make(name, max_steps=12), make(name, max_steps=12, observation=("image", "state"))
+    episode, filmed = play(blind, 5)[0], play(seeing, 5)[0]
+    assert same(episode, [{key: o[key] for key in ("state", "goal", "achieved_goal")} for o in filmed])
+    seeing.close()
+
+
+def test_a_picture_shows_a_fetch_goal_where_it_is() -> None:
+    """The goal is a red ball; 0.2 m higher it is drawn higher."""
+
+    def row_of_red() -> float:
+        red, green, blue = np.moveaxis(env.render().astype(int), -1, 0)
+        return float(np.nonzero((red > 100) & (green < 40) & (blue < 40))[0].mean())
+
+    env = FetchEnv("pick-and-place")
+    env.reset(seed=5)
+    low = row_of_red()
+    env.inner.goal[2] += 0.2
+    assert low - row_of_red() > 10
+    env.close()
+
+
+def test_a_maze_starts_where_it_is_told_to() -> None:
+    """5 x 5 cells of 1 m, the middle one at the origin: cell (1, 1) is at (-1, 1), (3, 1) at (-1, -1)."""
+    env = MazeEnv("umaze")
+    observation, _ = env.reset(seed=0, options={"reset_cell": (1, 1), "goal_cell": [3, 1]})
+    assert np.abs(observation["achieved_goal"] - [-1, 1]).max() <= 0.25
+    assert np.abs(observation["goal"] - [-1, -1]).max() <= 0.25
+    for cell in ((2, 1), (9, 9), (-1, 1)):
+        with pytest.raises(SettingsError, match="5 x 5"):
+            env.reset(options={"goal_cell": cell})
+
+
+def test_mujoco_still_needs_plain_numbers_for_joints() -> None:
+    """When this fails, MuJoCo compares its names with NumPy's numbers again: take the detour out of `envs/fetch.py`."""
+    assert mujoco.mjtJoint.mjJNT_HINGE != np.int32(3)
+    FetchEnv("reach")
+    assert mujoco.mjtJoint.mjJNT_HINGE != np.int32(3)  # and nobody else's MuJoCo was changed
+
+
+@pytest.mark.parametrize("name", ["fetch/reach", "maze/umaze"])
+def test_making_a_task_says_nothing_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    code = f"from lotj.envs.registry import make_task; make_task({name!r})"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and not list(tmp_path.iterdir())
+
+
+# ---- experts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name,least,most",
+    [
+        ("fetch/reach", 0.95, 1.0),
+        ("fetch/push", 0.95, 1.0),
+        ("fetch/pick-and-place", 0.95, 1.0),
+        ("fetch/slide", 0.1, 0.5),  # poor on purpose
+        ("maze/umaze", 0.95, 1.0),
+        ("maze/medium", 0.95, 1.0),
+        ("maze/large", 0.95, 1.0),
+    ],
+)
+def test_experts_succeed_as_often_as_they_say(name: str, least: float, most: float) -> None:
+    env = make_task(name)
+    expert = expert_of(name, env)
+    share = np.mean([play(env, seed, expert)[4]["is_success"] for seed in range(200)])
+    assert least <= share <= most, f"{share:.3f}"
+
+
+def fetch_state(gripper: tuple, thing: tuple = (0.0, 0.0, 0.0), fingers: float = 0.1) -> np.ndarray:
+    """ "state" of a Fetch task at rest."""
+    state = np.zeros(25)
+    state[:3], state[3:6], state[6:9], state[9:11] = gripper, thing, np.subtract(thing, gripper), fingers / 2
+    return state
+
+
+def act(expert: Any, state: np.ndarray, goal: tuple) -> list[float]:
+    return expert({"state": state, "goal": np.array(goal)}, {}).round(6).tolist()
+
+
+def test_a_reach_goes_half_of_the_error_in_a_step() -> None:
+    """40 mm in x are 0.8 of the 5 cm of a full action: half is 0.4; 300 mm in z are more than an action can do."""
+    assert act(Reach(), fetch_state((1.0, 0.5, 0.5)), (1.04, 0.5, 0.2)) == [0.4, 0.0, -1.0, -1.0]
+
+
+def test_a_block_is_approached_from_above_taken_and_carried() -> None:
+    expert, block, goal = PickAndPlace(), (1.3, 0.7, 0.42), (1.3, 0.75, 0.5)
+    assert act(expert, fetch_state((1.3, 0.65, 0.48), block), goal) == [0.0, 0.5, 0.2, 1.0]  # to 80 mm above it, open
+    assert act(expert, fetch_state((1.3, 0.705, 0.45), block), goal) == [0.0, -0.05, -0.3, 1.0]  # down
+    assert act(expert, fetch_state((1.3, 0.7, 0.425), block), goal) == [0.0, 0.0, -0.05, -1.0]  # between: close
+    assert act(expert, fetch_state((1.3, 0.7, 0.425), block, 0.05), goal) == [0.0, 0.5, 0.8, -1.0]  # held: to the goal
+
+
+def test_a_block_is_pushed_from_behind_and_slower_near_the_goal() -> None:
+    expert, block = Push(), (1.3, 0.7, 0.42)
+    behind = fetch_state((1.3, 0.64, 0.42), block)
+    assert act(expert, behind, (1.3, 0.95, 0.42)) == [0.0, 1.0, 0.0, -1.0]
+    assert act(expert, behind, (1.3, 0.8, 0.42)) == [0.0, 0.6, 0.0, -1.0]  # 6 x 100 mm
+    # From the far side: over the block at 80 mm to 70 mm behind it, 0.13 m away in y.
+    assert act(expert, fetch_state((1.3, 0.76, 0.42), block), (1.3, 0.8, 0.42)) == [0.0, -1.0, 0.8, -1.0]
+
+
+def test_a_shove_is_as_the_root_of_the_distance_and_lets_go() -> None:
+    """A goal 250 mm ahead: 1.2 x 0.5 = 0.6; once the puck has gone 61 mm the gripper rises."""
+    expert, puck, goal = Slide(), (1.3, 0.7, 0.42), (1.55, 0.7, 0.42)
+    expert.reset(0)
+    assert act(expert, fetch_state((1.2, 0.7, 0.44), puck), goal) == [0.0, 0.0, -0.2, -1.0]  # down, 100 mm behind
+    assert act(expert, fetch_state((1.2, 0.7, 0.43), puck), goal) == [0.6, 0.0, 0.0, -1.0]
+    assert act(expert, fetch_state((1.3, 0.7, 0.43), (1.361, 0.7, 0.42)), goal) == [0.0, 0.0, 0.5, -1.0]
+
+
+def test_a_way_through_a_maze_by_hand() -> None:
+    """3 free cells in an L: (1, 1), (2, 1), (2, 2). 4 x 4 cells: (1, 1) has its middle at (-0.5, 0.5)."""
+    walls = np.ones((4, 4), bool)
+    walls[1, 1] = walls[2, 1] = walls[2, 2] = False
+    expert = Waypoints(walls)
+    assert expert.middle((1, 1)).tolist() == [-0.5, 0.5] and expert.cell(np.array([-0.9, 0.1])) == (1, 1)
+
+    def force(position: tuple, velocity: tuple, goal: tuple) -> list[float]:
+        state = np.array([*position, *velocity])
+        return expert({"state": state, "goal": np.array(goal)}, {}).round(6).tolist()
+
+    # From (1, 1) down to the middle of (2, 1) at (-0.5, -0.5): 10 x -0.06 and clipped, damped by 0.2.
+    assert force((-0.44, 0.5), (0.2, 0.0), (0.5, -0.45)) == [-0.8, -1.0]
+    assert force((0.45, -0.5), (0.0, 0.0), (0.5, -0.45)) == [0.5, 0.5]  # in the goal's cell: to the goal itself
+    assert force((0.5, -0.5), (0.0, 0.0), (-0.5, 0.5)) == [-1.0, 0.0]  # another goal, the other way
+
+
+# ---- wrappers -------------------------------------------------------------------------------------------------------
+
+
+class Line(gym.Env[dict[str, Any], np.ndarray]):
+    """A number that actions are added to."""
+
+    observation_space = gym.spaces.Dict({"state": gym.spaces.Box(-9, 9, (2,), np.float32)})
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.at = 0.0
+        return self._look(), {"at": 0.0}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        self.at += float(action[0])
+        return self._look(), -1.0, self.at >= 1.5, False, {"at": self.at}
+
+    def _look(self) -> dict[str, Any]:
+        return {"state": np.array([self.at, -self.at], np.float32)}
+
+
+class Homing:
+    """Goes back to zero: the action is -info["at"]; remembers its seed."""
+
+    def reset(self, seed: int) -> None:
+        self.seed = seed
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        assert observation["state"][0] == np.float32(info["at"])
+        return np.array([-info["at"]])
+
+
+def test_a_residual_action_is_added_to_the_controllers_and_the_sum_clipped() -> None:
+    """Scale 0.5: 0 + 0.5 x 1 = 0.5; then -0.5 + 0.5 x 0.6 = -0.2, at 0.3; then -0.3 - 0.5 = -0.8, at -0.5."""
+    base = Homing()
+    env = ResidualAction(Line(), base, scale=0.5)
+    env.reset(seed=3)
+    assert base.seed == 3
+    at = [env.step(np.array([action]))[4]["at"] for action in (1.0, 0.6, -1.0)]
+    np.testing.assert_allclose(at, [0.5, 0.3, -0.5])
+    strong = ResidualAction(Line(), base, scale=4.0)
+    strong.reset(seed=0)
+    assert strong.step(np.array([1.0]))[4]["at"] == 1.0  # 4 is clipped to 1
+    strong.reset()
+    drawn = base.seed  # from the environment's generator, which seed 0 has set
+    strong.reset(seed=0)
+    strong.reset()
+    assert base.seed == drawn
+    with pytest.raises(SettingsError, match="above 0"):
+        ResidualAction(Line(), base, scale=0.0)
+
+
+def test_a_history_holds_the_last_steps_the_oldest_first() -> None:
+    env = History(Line(), 3)
+    assert env.observation_space["state"] == gym.spaces.Box(-9, 9, (6,), np.float32)  # type: ignore[index]
+    assert env.reset(seed=0)[0]["state"].tolist() == [0, 0] * 3
+    assert env.step(np.array([0.5]))[0]["state"].tolist() == [0, 0, 0, 0, 0.5, -0.5]
+    env.step(np.array([0.25]))
+    assert env.step(np.array([0.25]))[0]["state"].tolist() == [0.5, -0.5, 0.75, -0.75, 1.0, -1.0]
+    assert env.reset(seed=0)[0]["state"].tolist() == [0, 0] * 3
+    with pytest.raises(SettingsError, match="'image' is not observed; known are state"):
+        History(Line(), 3, ["image"])
+    with pytest.raises(SettingsError, match="at least 1"):
+        History(Line(), 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*(Box observation space|unwrapped version).*:UserWarning")
+def test_a_history_of_images_has_more_views_and_leaves_goals_alone() -> None:
+    env = History(make_task("maze/umaze", observation="image", image_size=16), 2, ["image"])
+    check_env(env, skip_render_check=True)
+    spec = spec_of(env)
+    assert spec.observation["image"].shape == (2, 16, 16, 3) and spec.observation["goal"].shape == (2,)
+    assert spec.max_steps == 300
+    env.close()
+
+
+def test_a_goal_of_ones_own_gives_the_reward() -> None:
+    """The goal is the start + 1.5 drawn once; the reward is minus the distance, not the environment's -1."""
+    env = GoalReward(
+        Line(),
+        propose=lambda observation, rng: observation["state"][:1] + 1.5 + 0 * rng.random(),
+        reward=lambda observation, goal: -abs(float(observation["state"][0] - goal[0])),
+        space=gym.spaces.Box(-9, 9, (1,), np.float32),
+    )
+    observation, _ = env.reset(seed=0)
+    assert observation["goal"].tolist() == [1.5] and env.observation_space.contains(observation)
+    observation, reward, terminated, _, _ = env.step(np.array([1.0]))
+    assert (observation["goal"].tolist(), reward, terminated) == ([1.5], -0.5, False)
+    assert env.step(np.array([0.5]))[1:3] == (0.0, True)
+
+
+def test_wrapped_tasks_keep_their_expert() -> None:
+    env = History(make_task("fetch/reach"), 2)
+    assert isinstance(expert_of("fetch/reach", env), Reach) and find_task("fetch/reach")[0].name == "fetch"
+    env.close()
