@@ -23,6 +23,8 @@ TASKS = 3
 OFF = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
 PIXELS = Pixels(EncoderConfig(width=8, stages=1), feature_channels=4, augment=OFF, half_precision=False)
 GOAL = Vector(("state", "goal"))
+BOUNDED = Vector(("goal",))
+"""Sees the same before and in an update: what has bounds is not normalised by what was seen."""
 FRONTS = {"image": PIXELS, "state": Vector(), "goal": GOAL}
 IMAGE = Array((2, 8, 16, 3), "uint8", 0, 255)
 

@@ -243,7 +243,7 @@ def test_a_slow_copy_follows_at_its_rate() -> None:
         fast.running_mean.fill_(4.0)  # type: ignore[union-attr]
         fast.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
     follow(slow, fast, 0.25)
-    assert (slow.weight.item(), slow.running_mean.item()) == (0.25, 1.0)  # type: ignore[union-attr]
+    assert (slow.weight.item(), slow.running_mean.item()) == (0.25, 4.0)  # type: ignore[union-attr]
     follow(slow, fast, 0.25)
     assert slow.weight.item() == 0.4375  # .25 + .25 * .75
     assert slow.num_batches_tracked.item() == 7  # type: ignore[union-attr]
@@ -308,9 +308,21 @@ def test_views_are_augmented_each_by_itself_and_only_rows_of_prior_data() -> Non
 
 def test_vectors_lie_side_by_side_scaled_by_their_bounds() -> None:
     front = Vector(("goal", "state"))
+    encoder = front.encoder(SPEC, "policy").eval()
+    seen = front.bring({"state": np.array([[5.0, 6.0, 70.0]]), "goal": np.array([[0.0, 3.0]])}, "cpu")
+    assert encoder.size == 5 and encoder(seen).tolist() == [[-1.0, 0.5, 5.0, 6.0, 10.0]]  # cut off at 10
+
+
+def test_vectors_without_bounds_lose_the_mean_and_deviation_they_had_in_training() -> None:
+    front = Vector(("goal", "state"))
     encoder = front.encoder(SPEC, "policy")
-    seen = front.bring({"state": np.array([[5.0, 6.0, 7.0]]), "goal": np.array([[0.0, 3.0]])}, "cpu")
-    assert encoder.size == 5 and encoder(seen).tolist() == [[-1.0, 0.5, 5.0, 6.0, 7.0]]
+    batches = [np.array([[0.0, 1.0, 7.0], [4.0, 1.0, 7.0]]), np.array([[0.0, 1.0, 7.0], [4.0, 3.0, 7.0]])]
+    for state in batches:
+        encoder(front.bring({"state": state, "goal": np.zeros((2, 2))}, "cpu"))
+    seen = front.bring({"state": np.array([[4.0, 1.5, 7.0]]), "goal": np.array([[0.0, 3.0]])}, "cpu")
+    # Means 2, 1.5 and 7, the first deviation 2; the goal has bounds, which stay.
+    assert encoder.eval()(seen)[0].tolist() == pytest.approx([-1.0, 0.5, 1.0, 0.0, 0.0])
+    assert encoder(seen)[0, 2].item() == pytest.approx(1.0)  # what is only acted on is not counted
 
 
 def test_fronts_refuse_what_they_cannot_see() -> None:

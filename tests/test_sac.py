@@ -16,7 +16,7 @@ from lotj.agents.sac import SACConfig, SquashedGaussian
 from lotj.errors import SettingsError
 from lotj.experience import PRACTISED, Batch
 from lotj.spaces import Array, Spec
-from small_agents import PIXELS, config_of, learner_of, make_batch, noise_of, train
+from small_agents import BOUNDED, PIXELS, config_of, learner_of, make_batch, noise_of, train
 
 
 def test_density_of_the_squashed_gaussian_is_torchs() -> None:
@@ -40,7 +40,7 @@ def test_density_by_hand_at_the_middle() -> None:
 
 
 def test_losses_are_those_of_an_independent_computation() -> None:
-    learner = learner_of("sac", seed=3)
+    learner = learner_of("sac", BOUNDED, seed=3)
     train(learner, 4, rows=16)
     batch, generator = make_batch(16, seed=9), noise_of(3, update=4)
     next_noise, noise = (torch.empty(16, 3).normal_(generator=generator) for _ in range(2))

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from lotj.agents import At
-from small_agents import learner_of, make_batch, noise_of, same, train, weights
+from small_agents import BOUNDED, learner_of, make_batch, noise_of, same, train, weights
 
 
 def test_losses_are_those_of_an_independent_computation() -> None:
-    learner = learner_of("td3", seed=3, target_noise=0.4, target_noise_clip=0.5)
+    learner = learner_of("td3", BOUNDED, seed=3, target_noise=0.4, target_noise_clip=0.5)
     train(learner, 4, rows=16)
     batch = make_batch(16, seed=9)
     noise = (0.4 * torch.empty(16, 3).normal_(generator=noise_of(3, update=4))).clamp(-0.5, 0.5)

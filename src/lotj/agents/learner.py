@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from lotj.agents.base import AgentConfig, Algorithm, At
@@ -80,7 +79,7 @@ class Learner:
             for name, parameters in self._trained.items()
         }
         # Gathered once: to walk through the modules takes a tenth of an update on features.
-        self._modal = [m for m in self.algorithm.modules() if isinstance(m, _BatchNorm | _DropoutNd)]
+        self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
         self._statistics = list(self.algorithm.buffers())
         self._generator = torch.Generator(self.device)
         self._recorded: Recording[tuple[tuple[str, ...], Tensor, Gradients]] | None = None
