@@ -13,7 +13,6 @@ from lotj.errors import DataError, NumericsError, SettingsError
 from lotj.evaluation import (
     FilmStrip,
     add_evaluation,
-    aggregate,
     barnard,
     bootstrap_interval,
     design_effect,
@@ -118,19 +117,11 @@ def test_barnard_of_equals_and_of_nothing():
         barnard(0, 0, 5, 20)
 
 
-def test_aggregate_counts_every_unit_the_same_and_takes_the_interval_over_them():
-    both = aggregate([15, 2], [20, 5])
-    assert (both.units, both.successes, both.n) == (2, 17, 25)
-    assert both.rate == pytest.approx((0.75 + 0.4) / 2)
-    assert both.unit_rates == (0.75, 0.4)
-    assert (both.low, both.high) == unit_interval([15, 2], [20, 5])
-
-
 BAD_COUNTS = [([], []), ([1], [2, 3]), ([0], [0]), ([5], [4])]
 
 
 @pytest.mark.parametrize(("successes", "n"), BAD_COUNTS)
-@pytest.mark.parametrize("of", [aggregate, unit_interval, reliable_units, intraclass_correlation, design_effect])
+@pytest.mark.parametrize("of", [unit_interval, reliable_units, intraclass_correlation, design_effect])
 def test_impossible_counts_of_units(of, successes, n):
     with pytest.raises(SettingsError):
         of(successes, n)

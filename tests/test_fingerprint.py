@@ -15,20 +15,24 @@ import numpy as np
 import pytest
 import torch
 
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.iql import IQLConfig
+from lotj.data.replay import Source
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.stages import open_split
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
-from lotj.training.collect import CollectConfig, collect
+from lotj.training.collect import collect
+from lotj.training.collect_insertion import CollectConfig, InsertionCollection
+from lotj.training.features import FeatureConfig, imitated, prepare_features
 from lotj.training.practice import practice
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.practice_features import FeatureConfig
-from lotj.training.pretrain import pretrain
+from lotj.training.pretrain import pretrain_agent, pretrain_reward
 from lotj.training.pretrain_config import PretrainConfig
+from lotj.training.self_judged import SelfJudged
 
 RECORDED = Path(__file__).parent / "fingerprints" / "chain.csv"
 TOLERANCE = 0.02
@@ -40,28 +44,36 @@ def fingerprint(folder: Path) -> dict[str, float]:
     torch.set_num_threads(1)
     found: dict[str, float] = {}
     settings = CollectConfig(image_size=32, expert_episodes=2, near_miss_share=0.5, recover_episodes=1)
-    collect(folder / "data", ("usb-a", "peg-round-8", "duplo-2x2"), settings, workers=1)
+    collect(folder / "data", InsertionCollection(("usb-a", "peg-round-8", "duplo-2x2"), settings), workers=1)
     train, validation = (open_split(folder / "data", split) for split in ("train", "validation"))
     for name, data in (("train", train), ("validation", validation)):
         found[f"{name} episodes"], found[f"{name} frames"] = len(data), data.n_frames
-        found[f"{name} successes"] = int(data.frame_success.sum())
-        found[f"{name} actions"] = float(np.nanmean(np.abs(data.frame_action)))
-        found[f"{name} positions"] = float(np.abs(data.frame_state[:, :3]).mean())
-        found[f"{name} pixels"] = float(data.images(np.arange(data.n_frames)).mean())
-    encoder = EncoderConfig(image_size=32, width=8, stages=1)
+        found[f"{name} successes"] = int(data.success.sum())
+        found[f"{name} actions"] = float(np.nanmean(np.abs(data.column("action"))))
+        found[f"{name} rewards"] = float(np.nansum(data.column("reward")))
+        found[f"{name} states"] = float(np.abs(data.column("state")).mean())
+        found[f"{name} positions"] = float(np.abs(data.truth("position")).mean())
+        found[f"{name} pixels"] = float(data.observe(np.arange(data.n_frames), ["image"])["image"].mean())
+    encoder = EncoderConfig(width=8, stages=1)
     bottleneck = BottleneckConfig(invariant_dim=16, specific_dim=4, domain_hidden=(8,))
     reward = RewardConfig(encoder=encoder, bottleneck=bottleneck, steps=6, batch=16, warmup=2)
-    iql = IQLConfig(encoder=encoder, bottleneck=bottleneck, half_precision=False)
+    front, iql = Pixels(encoder, half_precision=False), IQLConfig(bottleneck=bottleneck)
     run = Run.create(folder / "runs", "pretrain", {}, seed=0)
     config = PretrainConfig(steps=6, batch=16, warmup=2, log_every=6)
-    model, agent = pretrain(train, validation, reward, iql, config, run, live=False)
+    model = pretrain_reward(train, validation, reward, config, run, live=False)
+    agent = pretrain_agent("iql", train, validation, front, iql, config, run, live=False, observation=["image"])
     found |= {f"reward {name}": value for name, value in run.metrics("reward")[-1].items()}
-    found |= {f"agent {name}": value for name, value in run.metrics("agent")[-1].items()}
+    found |= {f"agent {name}": value for name, value in run.metrics("iql")[-1].items()}
     run = Run.create(folder / "runs", "practice", {}, seed=0)
-    robot = SimulatedRobot(InsertionEnv("usb-b", image_size=32, end_on_success=False))
+    env = InsertionEnv("usb-b", image_size=32, observation=("image", "state"), end_on_success=False, estimate_seed=0)
     features = FeatureConfig(transitions=64, views=1, cache=None)
-    settings = PracticeConfig(trials=4, max_steps=6, batch_size=16, warmup_trials=1, features=features, threads=1)
-    practice(robot, agent, model, train, settings, run, live=False)
+    practising = PracticeConfig(trials=4, max_steps=6, batch_size=16, warmup_trials=1, features=features, threads=1)
+    prior = prepare_features(train, agent, features, live=False)
+    learner = agent.on_features(advantage_scale=100.0, q_gradient_weight=100.0)
+    robot = SimulatedRobot(env)
+    judged = SelfJudged(robot, agent, learner, model, practising, run.seed)
+    offline = Source(prior, 1 - practising.online_fraction, columns={"imitate": imitated(prior)})
+    practice(judged, learner, [offline], practising, run, live=False)
     robot.close()
     for row in run.metrics():
         found |= {f"trial {row['trial']} {name}": value for name, value in row.items()}

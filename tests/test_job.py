@@ -12,8 +12,10 @@ import pytest
 from lotj.agents.iql import IQL
 from lotj.agents.iql_config import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
+from lotj.envs.insertion import InsertionEnv
 from lotj.errors import CheckpointError, SettingsError
-from lotj.experiments.entrants import check_entrants
+from lotj.evaluation import LABELS, evaluate
+from lotj.experiments.entrants import baseline, check_entrants
 from lotj.experiments.presets import PRESETS, Preset, find_preset
 from lotj.experiments.stages import (
     PolicyController,
@@ -125,6 +127,17 @@ def test_controllers_are_checked_by_name() -> None:
         check_entrants(["offline", "random"])
     with pytest.raises(SettingsError, match="none is named"):
         check_entrants([])
+
+
+def test_the_expert_inserts_from_every_start() -> None:
+    """It is told where the socket is: what a policy's seconds are held against."""
+    env = InsertionEnv("peg-round-12", "duo", 0, "far", 32)
+    try:
+        expert = baseline("expert", env, lambda: pytest.fail("it needs no localisation"))
+        found = evaluate(env, expert, range(3), name="expert", label=LABELS["expert"])
+    finally:
+        env.close()
+    assert found.success.all() and 0.5 < found.seconds.mean() < 2.0  # of at most 20 steps of 0.1 s
 
 
 def test_presets_are_found_by_name() -> None:

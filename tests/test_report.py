@@ -327,8 +327,8 @@ def test_one_run_is_called_one_run(full):
 
 
 def test_what_several_units_say_is_said_over_units(tmp_path):
-    """Six units rise from 8 to 15..20 of 20, by 9.5 on average (47.5 points): p = 2 / 64. Two reach 19 of 20. What has other
-    settings, is torn, or is the same unit again is no unit of theirs."""
+    """Six units rise from 8 to 15..20 of 20, by 9.5 on average (47.5 points): p = 2 / 64. Two reach 19 of 20. What has
+    other settings, is torn, or is the same unit again is no unit of theirs; other threads are no other settings."""
     settings = {"practice": {"trials": 100, "threads": 1}, "pretrain_run": "runs/pretrain-1"}
     for seed, successes in enumerate((15, 16, 17, 18, 19, 20)):
         folder = write_run(tmp_path / f"run-{seed}", domain=f"nema-5-15.duo.{seed}", **settings)
@@ -340,24 +340,24 @@ def test_what_several_units_say_is_said_over_units(tmp_path):
     add_evaluation(other / "evaluation.json", result("practice", 0))
     torn = write_run(tmp_path / "run-9", domain="nema-5-15.duo.9", **settings)
     (torn / "evaluation.json").write_text("[")
-    faster = write_run(
-        tmp_path / "run-5", domain="nema-5-15.duo.5", **settings | {"practice": {"trials": 100, "threads": 4}}
-    )
+    settings["practice"] = {"trials": 100, "threads": 4}
+    write_run(tmp_path / "run-5", domain="nema-5-15.duo.5", **settings)
     words = [sentence.replace("\u00a0", " ") for sentence in summary_sentences(read_run(tmp_path / "run-0"))]
     low, high = unit_interval([15, 16, 17, 18, 19, 20], [20] * 6)
-    assert faster.name == "run-5"  # other threads are no other settings
     assert words[-2] == (
         "Over the 6 units here with the same settings (pretrainings on benches), 105 of 120 attempts succeed after "
         f"practice (95 % interval over units {100 * low:.0f}–{100 * high:.0f} %), at least 19 of 20 on 2 of them."
     )
     assert words[-1] == (
-        "Practice changes that by +48 points on average of 6 units, by more than chance explains (sign flips, p = 0.031)."
+        "Practice changes that by +48 points on average of 6 units, by more than chance explains "
+        "(sign flips, p = 0.031)."
     )
 
 
 def test_robot_time_and_pace(tmp_path):
     """Trial 1 has 20 motions and 5 more while the plug is taken out, trial 2 has 35 and no witness: 60 of 0.1 s. Of 20
-    attempts of 1 s if inserted and 2 s if not, 15 and 8 succeed: 15 in 25 s are 360 in ten minutes, 8 in 32 s are 150."""
+    attempts of 1 s if inserted and 2 s if not, 15 and 8 succeed: in ten minutes 600 * 15 / 25 = 360 and 600 * 8 / 32.
+    """
     folder = write_run(tmp_path / "run")
     metrics = [{"trial": t, "seed": 70 + t, "moves": n, "predicted_success": 1} for t, n in ((1, 20), (2, 35))]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
@@ -367,7 +367,8 @@ def test_robot_time_and_pace(tmp_path):
         add_evaluation(folder / "evaluation.json", result(name, count))
     words = [sentence.replace("\u00a0", " ") for sentence in pace_sentences(read_run(folder))]
     assert words == [
-        "In practice the robot moved for 6.0 s: 60 motions of 0.1 s, verification and recorded withdrawals included, resets not.",
+        "In practice the robot moved for 6.0 s: 60 motions of 0.1 s, verification and recorded withdrawals included, "
+        "resets not.",
         "A successful insertion takes 1.00 s on average.",
         "Successes in ten minutes of motion, failures included, resets not: 360 after practice, 150 before.",
     ]

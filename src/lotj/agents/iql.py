@@ -33,8 +33,8 @@ class IQLConfig(GaussianConfig, CriticConfig):
     expectile: Annotated[float, INSIDE] = 0.7
     """tau of equation 2."""
     advantage_scale: Annotated[float, POSITIVE] = 20.0
-    """Multiplies the advantage in the exponent of equation 3, in pretraining; practice has its own. At 100 an eighth of the
-    rows carries all weight, and the policy of a short training does not learn to see (lab notes)."""
+    """Multiplies the advantage in the exponent of equation 3, in pretraining; practice has its own. At 100 an eighth of
+    the rows carries all weight, and the policy of a short training does not learn to see (lab notes)."""
     weight_clip: Annotated[float, POSITIVE] = 100.0
     """Largest weight in equation 3."""
     q_gradient_weight: Annotated[float, NOT_NEGATIVE] = 0.0

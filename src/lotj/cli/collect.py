@@ -18,7 +18,8 @@ from lotj.cli.job import announce_renderer, flag_value
 from lotj.errors import SettingsError, check_number
 from lotj.experiments.presets import Preset, find_preset
 from lotj.sim.connector import Connector, find_connector
-from lotj.training.collect import CollectConfig
+from lotj.training.collect import TaskCollection
+from lotj.training.collect_insertion import CollectConfig
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ class Command:
     leave_out: tuple[str, ...] = ()
     """Connectors, e.g. .toml files of your own, whose close variants are not to be trained on: that they are practised
     on as unseen ones."""
+    tasks: tuple[str, ...] = ()
+    """Other tasks instead of connectors, e.g. fetch/reach, recorded with their scripted experts."""
+    episodes: int = 200
+    """Episodes of each of these tasks."""
     preset: str = "laptop"
-    """Size of the job: demo, laptop or paper. It sets the defaults of all other flags."""
+    """Size of the job: demo, laptop, paper or state. It sets the defaults of all other flags."""
     workers: int | None = None
     """Processes; one a core by default."""
 
@@ -69,12 +74,17 @@ class Command:
                 check_number(name.replace("_", "-"), getattr(self, name), 1)
         left_out = [find_connector(name) for name in self.leave_out]
         console = Console()
-        announce_renderer(console)
+        tasks = None
+        if self.tasks:
+            tasks = TaskCollection(self.tasks, self.episodes, self.settings.noise, self.settings.seed)
+        else:
+            announce_renderer(console)
         preset = dataclasses.replace(
             find_preset(self.preset),
             collect=self.settings,
             collect_validation=self.validation,
             training_connectors=self.training_connectors,
+            tasks=tasks,
         )
         collect_with_bar(preset, self.data, self.workers, console, left_out)
         look = f"lotj data info {shlex.quote(str(self.data))}"
@@ -103,7 +113,7 @@ def collect_with_bar(
 
         def report(done: Recorded) -> None:
             counts["lost" if done.discarded else "success" if done.success else "other"] += 1
-            bar.update(task, advance=1, note=done.domain)
+            bar.update(task, advance=1, note=done.task)
 
         collect_phase(preset, data, workers, report, left_out)
     console.print(
@@ -115,14 +125,9 @@ def collect_with_bar(
 
 def planned_episodes(preset: Preset, left_out: Sequence[Connector] = ()) -> int:
     """Episodes that a preset asks for, training and validation together."""
-    from lotj.experiments.parts import choose_training, of_split
-    from lotj.training.collect import plan_domains
+    from lotj.experiments.stages import collections
 
-    jobs = (
-        (choose_training(preset.training_connectors, left_out), preset.collect),
-        (of_split("validation"), preset.collect_validation),
-    )
-    return sum(len(plan_domains(names, config)) * sum(config.counts().values()) for names, config in jobs)
+    return sum(len(planned.tasks()) * len(planned.episodes()) for planned in collections(preset, left_out))
 
 
 def recorded_episodes(data: Path) -> int:
@@ -131,5 +136,5 @@ def recorded_episodes(data: Path) -> int:
 
     if not (data / layout.META).exists():
         return 0
-    folders = [layout.domain_folder(data, name) for name in layout.domain_names(data)]
+    folders = [layout.task_folder(data, name) for name in layout.task_names(data)]
     return sum(len(layout.read_index(folder / layout.INDEX).finished) for folder in folders)

@@ -63,7 +63,7 @@ def evaluate_with_bar(
     controllers: Sequence[str] = DEFAULT,
 ) -> list[EvaluationResult]:
     """Evaluate a practice run behind a progress bar."""
-    from lotj.experiments.stages import evaluate_phase
+    from lotj.experiments.evaluation import evaluate_phase
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, int] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
@@ -15,7 +16,6 @@ from rich.table import Table
 
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation import EvaluationResult
-from lotj.experience import SCENARIOS
 from lotj.runs import Run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
 
@@ -91,6 +91,8 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
 
 def check_scenario(scenario: str) -> None:
     """Raises SettingsError for an unknown scenario."""
+    from lotj.envs.insertion import SCENARIOS
+
     if scenario not in SCENARIOS:
         raise unknown("scenario", scenario, SCENARIOS)
 
@@ -151,7 +153,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time and force."""
     context = results[0].context
     table = Table(
-        title=f"{escape(context['connector'])}, {context['scenario']}: true success of {len(results[0])} trials",
+        title=f"{escape(_title(context))}: true success of {len(results[0])} trials",
         title_justify="left",
     )
     table.add_column("controller")
@@ -168,3 +170,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
             f"{s.max_peak_force_n:.0f}",
         )
     return table
+
+
+def _title(context: Mapping[str, Any]) -> str:
+    return f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import tyro
 from rich.console import Console
@@ -30,16 +30,19 @@ from lotj.training.practice_config import PracticeConfig
 
 @dataclass(frozen=True)
 class Command:
-    """Practise on one connector that was not in the training data; the learned reward is the only judge.
+    """Practise on one connector that was not in the training data, with the robot as its own judge; or on another task,
+    whose environment rewards.
 
     `lotj practice --resume [FOLDER]` goes on with a stopped run, the newest by default, with its settings.
     """
 
     interrupted: ClassVar[str] = "stopped; all finished trials are kept: `lotj practice --resume` goes on"
 
-    connector: str
-    """Catalogue name, or the path of a .toml file of your own."""
     settings: Annotated[PracticeConfig, tyro.conf.arg(name="")]
+    connector: str | None = None
+    """Catalogue name, or the path of a .toml file of your own."""
+    task: str | None = None
+    """Another task instead, e.g. fetch/reach (`lotj tasks`); from a pretraining only if --pretrained names it."""
     scenario: str = "far"
     """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside)."""
     robot: str = "duo"
@@ -50,11 +53,14 @@ class Command:
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
     """Run folder of the pretraining; the newest under --runs by default."""
-    agent: Literal["iql", "state-iql", "sac"] = "iql"
-    """Who practises: iql; or a baseline that `lotj pretrain --also` has trained: state-iql, which sees where a
-    localisation model says the plug is, or sac."""
+    agent: str = "iql"
+    """Who practises: iql, or another that `lotj pretrain --also` has trained; on another task any of `lotj tasks`."""
+    all_around: bool = False
+    """Estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper; otherwise the
+    estimate of the run stays as wrong as it is."""
     preset: str = "laptop"
-    """Sets the defaults of the other flags: demo, laptop or paper; by default that of the pretraining."""
+    """Sets the defaults of the other flags: demo, laptop, paper or state; by default that of the pretraining, or state
+    for another task."""
     runs: Path = RUNS
     """Folder that the run's own folder is made in."""
     device: str = "auto"
@@ -63,20 +69,47 @@ class Command:
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
         """Defaults of the preset that the flags or the pretraining name."""
-        preset = find_preset(flag_value(flags, "--preset") or _preset_of_pretraining(flags) or cls.preset)
-        return cls(tyro.MISSING, preset.practice, preset=preset.name)
+        usual = "state" if flag_value(flags, "--task") else _preset_of_pretraining(flags) or cls.preset
+        preset = find_preset(flag_value(flags, "--preset") or usual)
+        return cls(preset.practice, preset=preset.name)
 
     def run(self) -> None:
         """Practise."""
         check_seed(self.seed)
         check_seed(self.domain_seed, "domain-seed")
         console = Console()
-        check_connector(self.connector, console)
+        preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
+        task = self.task or ""
+        if task and not task.startswith("insertion/"):
+            self._practise_task(preset, task, console)
+            return
+        connector = self.connector or task.removeprefix("insertion/")
+        if not connector:
+            raise SettingsError(
+                "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
+            )
+        check_connector(connector, console)
         check_scenario(self.scenario)
         pretrained = pick_run(self.pretrained, self.runs, "pretrain")
-        preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
-        names = ("connector", "scenario", "robot", "domain_seed", "seed", "agent")
-        _practise(preset, pretrained, self.runs, self.device, console, **{name: getattr(self, name) for name in names})
+        names = ("scenario", "robot", "domain_seed", "seed", "agent", "all_around")
+        bench = {name: getattr(self, name) for name in names}
+        _practise(preset, pretrained, self.runs, self.device, console, connector=connector, **bench)
+
+    def _practise_task(self, preset: Preset, task: str, console: Console) -> None:
+        from lotj.experiments.stages import practise_task_phase
+
+        pretrained = pick_run(self.pretrained, self.runs, "pretrain") if self.pretrained else None
+        device = find_device(self.device)
+        agent = self.agent if pretrained or self.agent != "iql" else "td3"  # without data nothing can be imitated
+        run, result = practise_task_phase(preset, task, self.runs, agent, pretrained, self.seed, device)
+        run.close()
+        console.print(
+            f"{result.trials} trials, {result.predicted_successes} successes\n{run.path}: count successes with "
+            f"`lotj evaluate {shlex.quote(str(run.path))}`",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +126,7 @@ class Resume(job.Resume):
         pretrained = Run.open(run.locate("pretrain_run", "run.json"))
         bench: dict[str, Any] = {name: run.setting(name) for name in ("connector", "scenario", "robot", "agent")}
         bench |= {"domain_seed": run.setting("domain_seed", int), "seed": run.seed}
+        bench |= {"all_around": run.setting("all_around", bool)}
         preset = Preset(run.setting("preset"), practice=practice)
         _practise(preset, pretrained, run.path.parent, self.device, Console(), **bench, resume=run)
 
@@ -108,7 +142,7 @@ def _practise(preset: Preset, pretrained: Run, runs: Path, device: str, console:
     print_alarm(result, console)
     console.print(
         f"{result.trials} trials, {result.predicted_successes} of them successes by the learned reward, "
-        f"{result.discarded} ended by a dislodged plug\n"
+        f"{result.lost} ended by a lost plug\n"
         f"{run.path}: count true successes with `lotj evaluate {shlex.quote(str(run.path))}`",
         markup=False,
         highlight=False,

@@ -6,30 +6,29 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from rich.console import Console
 
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.cli import job
 from lotj.cli.job import RUNS, find_device, flag_value, pick_run
 from lotj.errors import check_seed
 from lotj.experiments.presets import Preset, find_preset
+from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
 from lotj.training.pretrain_config import PretrainConfig
 
 PARTS: dict[str, Any] = {
     "reward": RewardConfig,
+    "front": Pixels,
     "iql": IQLConfig,
     "pretrain": PretrainConfig,
     "localizer": LocalizerConfig,
 }
 """Settings of a pretraining."""
-
-Extra = Literal["localizer", "state-iql", "sac"]
-"""What can be trained besides."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,17 @@ class Command:
     data: Path
     """Folder of the data set that `lotj collect` made."""
     reward: RewardConfig
+    front: Pixels
     iql: IQLConfig
     pretrain: PretrainConfig
     localizer: LocalizerConfig
     preset: str = "laptop"
-    """Size of the job: demo, laptop or paper. It sets the defaults of all other flags."""
-    also: tuple[Extra, ...] = ()
-    """Also train what baselines need: the model of where the socket is, State-IQL, SAC. With --resume, a finished
-    pretraining can be given them."""
+    """Size of the job: demo, laptop, paper or state. It sets the defaults of all other flags."""
+    also: tuple[str, ...] = ()
+    """Also train what baselines need: localizer, the model of where the plug is, and other agents by name, e.g. sac.
+    With --resume, a finished pretraining can be given them."""
+    agent: str = "iql"
+    """Who learns: iql, bc, awac, td3 or sac."""
     seed: int = 0
     """Fixes weights, batches and augmentation."""
     runs: Path = RUNS
@@ -71,7 +73,7 @@ class Command:
         check_seed(self.seed)
         parts = {name: getattr(self, name) for name in PARTS}
         preset = dataclasses.replace(find_preset(self.preset), **parts)
-        _train(preset, self.data, self.runs, self.seed, self.device, self.also)
+        _train(preset, self.data, self.runs, self.seed, self.device, self.also, agent=self.agent)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Resume(job.Resume):
 
     interrupted: ClassVar[str] = Command.interrupted
 
-    also: tuple[Extra, ...] = ()
+    also: tuple[str, ...] = ()
     """Also train what baselines need, see `lotj pretrain --help`; a finished pretraining can be given it."""
 
     def run(self) -> None:
@@ -91,14 +93,30 @@ class Resume(job.Resume):
             for name, kind in PARTS.items()
         }
         preset = Preset(run.setting("preset"), **parts)
-        _train(preset, run.locate("data", "meta.json"), run.path.parent, run.seed, self.device, self.also, run)
+        _train(
+            preset,
+            run.locate("data", "meta.json"),
+            run.path.parent,
+            run.seed,
+            self.device,
+            self.also,
+            run,
+            run.setting("agent"),
+        )
 
 
 def _train(
-    preset: Preset, data: Path, runs: Path, seed: int, device: str, also: Sequence[str], begun: Run | None = None
+    preset: Preset,
+    data: Path,
+    runs: Path,
+    seed: int,
+    device: str,
+    also: Sequence[str],
+    begun: Run | None = None,
+    agent: str = "iql",
 ) -> None:
     from lotj.experiments.stages import pretrain_phase
 
-    run = pretrain_phase(preset, data, runs, seed, find_device(device), begun, also=also)
+    run = pretrain_phase(preset, data, runs, seed, find_device(device), begun, also=also, agent=agent)
     run.close()
     Console().print(f"{run.path}: practise with `lotj practice --connector NAME`", markup=False, highlight=False)

@@ -8,7 +8,10 @@ ended, by success or because its part is lost, `truncated` that the time is up, 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import inspect
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -184,6 +187,12 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
 
     def _place_goal(self) -> None:
         """Show the goal where it is, without a step of physics: pictures must not change what follows."""
+
+
+def gymnasium_robotics(module: str) -> Any:
+    """A module of that package, which prints news of Adroit to stderr when it is first imported: without those."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return importlib.import_module(f"gymnasium_robotics.{module}")
 
 
 def free_camera(lookat: tuple[float, float, float], distance: float, azimuth: float, elevation: float) -> Any:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +10,7 @@ import mujoco
 import numpy as np
 
 from lotj.controllers.fetch import EXPERTS
-from lotj.envs.base import Family, GoalEnv, free_camera
+from lotj.envs.base import Family, GoalEnv, free_camera, gymnasium_robotics
 
 WITHIN = 0.05
 """The goal is reached within this of it [m]."""
@@ -66,10 +63,8 @@ class FetchEnv(GoalEnv):
 
 
 def _theirs(task: str) -> Any:
-    # On import the package prints news of Adroit to stderr.
-    with contextlib.redirect_stderr(io.StringIO()):
-        module = importlib.import_module(f"gymnasium_robotics.envs.fetch.{task.replace('-', '_')}")
-        tools: Any = importlib.import_module("gymnasium_robotics.utils.mujoco_utils")
+    module = gymnasium_robotics(f"envs.fetch.{task.replace('-', '_')}")
+    tools = gymnasium_robotics("utils.mujoco_utils")
     # MuJoCo 4: `mjtJoint.mjJNT_HINGE == np.int32(3)` is False, and `joint_type in (mjJNT_HINGE, mjJNT_SLIDE)` in these
     # tools asks just that of the model's array, so every Fetch fails an assertion. They get the names as plain numbers.
     joints = {name: int(value) for name, value in mujoco.mjtJoint.__members__.items()}

@@ -81,8 +81,9 @@ class InsertionEnv(gym.Env):
     Reward: 1 on the first step of an episode that ends seated, else 0. `terminated` on true success, or when the plug
     is dislodged from the fingers; `truncated` after `max_steps`.
     Info: what a robot knows: ``force`` (3,) [N]; ``grip`` (2,), slip [m] and tilt [rad] of the plug in the fingers,
-    which a robot feels blurred and late, see `lotj.robots.simulated`. What only a simulator knows: ``is_success``,
-    ``dislodged`` and ``lost`` (the same, as every task calls it), ``position`` (3,) of the plug in the socket frame, ``depth``, ``lateral`` [m], ``peak_force`` [N].
+    which a robot feels blurred and late, see `lotj.robots.simulated`. What only a simulator knows: ``is_success``;
+    ``dislodged``, also as ``lost``, as every task calls it; ``position`` (3,) of the plug in the socket frame,
+    ``depth``, ``lateral`` [m]; ``peak_force`` [N].
 
     Args:
         connector: catalogue name or path of a TOML file.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, GoalEnv, free_camera
+from lotj.envs.base import Family, GoalEnv, free_camera, gymnasium_robotics
 from lotj.errors import SettingsError
 
 WITHIN = 0.45
@@ -71,11 +69,9 @@ class MazeEnv(GoalEnv):
 
 
 def _theirs(maze: str) -> Any:
-    with contextlib.redirect_stderr(io.StringIO()):  # on import the package prints news of Adroit
-        from gymnasium_robotics.envs.maze import maps
-        from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
-    names = {"umaze": "U_MAZE", "medium": "MEDIUM_MAZE", "large": "LARGE_MAZE"}
-    inner = PointMazeEnv(getattr(maps, names[maze]), continuing_task=False)
+    maps = gymnasium_robotics("envs.maze.maps")
+    cells = {"umaze": maps.U_MAZE, "medium": maps.MEDIUM_MAZE, "large": maps.LARGE_MAZE}[maze]
+    inner = gymnasium_robotics("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
     Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # each one leaves its scene in the folder for temporary files
     return inner
 

@@ -6,8 +6,6 @@ from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrip
 from lotj.evaluation.results import LABELS, EvaluationResult, Summary, add_evaluation, read_evaluations
 from lotj.evaluation.rollout import Controller, evaluate
 from lotj.evaluation.statistics import (
-    Aggregate,
-    aggregate,
     barnard,
     bootstrap_interval,
     design_effect,
@@ -22,13 +20,11 @@ from lotj.evaluation.statistics import (
 
 __all__ = [
     "LABELS",
-    "Aggregate",
     "Controller",
     "EvaluationResult",
     "FilmStrip",
     "Summary",
     "add_evaluation",
-    "aggregate",
     "barnard",
     "bootstrap_interval",
     "design_effect",

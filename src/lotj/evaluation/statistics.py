@@ -9,7 +9,6 @@ pair.** `wilson` and `barnard` count trials and are for one unit alone. Whatever
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -219,7 +218,8 @@ def design_effect(successes: Sequence[int], n: Sequence[int]) -> float:
     Returns:
         At least 1; NaN where the correlation is.
     """
-    return float(1.0 + (np.mean(n) - 1.0) * np.maximum(intraclass_correlation(successes, n), 0.0))
+    correlation = np.maximum(intraclass_correlation(successes, n), 0.0)
+    return float(1.0 + (np.mean(n) - 1.0) * correlation)
 
 
 def _units(successes: Sequence[int], n: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -231,46 +231,6 @@ def _units(successes: Sequence[int], n: Sequence[int]) -> tuple[np.ndarray, np.n
         if trials == 0:
             raise SettingsError("a unit with 0 trials has no rate: leave it out or evaluate it")
     return np.asarray(successes, np.int64), np.asarray(n, np.int64)
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """One condition over several units.
-
-    Attributes:
-        units: number of units U.
-        successes: over all units.
-        n: trials over all units.
-        rate: mean of the units' own rates (every unit counts the same).
-        low: lower end of `unit_interval`.
-        high: upper end of the same.
-        unit_rates: (U,) rate of each unit.
-    """
-
-    units: int
-    successes: int
-    n: int
-    rate: float
-    low: float
-    high: float
-    unit_rates: tuple[float, ...]
-
-
-def aggregate(successes: Sequence[int], n: Sequence[int]) -> Aggregate:
-    """Sums one condition over units.
-
-    Args:
-        successes: (U,) successes of each unit.
-        n: (U,) trials of each unit, each at least 1.
-
-    Raises:
-        SettingsError: as `unit_interval`.
-    """
-    k, trials = _units(successes, n)
-    rates = tuple(float(rate) for rate in k / trials)
-    return Aggregate(
-        len(k), int(k.sum()), int(trials.sum()), float(np.mean(rates)), *unit_interval(successes, n), rates
-    )
 
 
 def moving_rate(outcomes: np.ndarray, window: int) -> np.ndarray:

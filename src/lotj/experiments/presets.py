@@ -92,7 +92,7 @@ def _paper() -> Preset:
         front=Pixels.paper(),
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
-        localizer=LocalizerConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
+        localizer=LocalizerConfig(front=Pixels(encoder, 0), steps=20_000, batch=256, lr=3e-4),
         practice=PracticeConfig(**PAPER_PRACTICE),
     )
     return as_in_paper(preset)

@@ -203,9 +203,23 @@ def practice_phase(
     live: bool = True,
     agent: str = "iql",
     until: int | None = None,
+    all_around: bool = False,
 ) -> tuple[Run, PracticeResult]:
-    """Practise on one connector with the robot as its own judge; `agent` is who practises, `until` the trial to stop
-    after, if not the last."""
+    """Practise on one connector with the robot as its own judge.
+
+    Args:
+        preset: settings.
+        pretrained: reward model, agent, and where the prior data are.
+        runs: where a new run's folder is made.
+        connector, scenario, robot, domain_seed: the bench.
+        seed: of a new run; it also draws how wrong the socket's place is estimated.
+        device: where to compute.
+        resume: the run to go on with.
+        live: show progress.
+        agent: who practises.
+        until: the trial to stop after, if not the last.
+        all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
+    """
     check_seed(seed)
     check_seed(domain_seed, "domain_seed")
     source = part_of(resume) if resume else connector
@@ -222,6 +236,7 @@ def practice_phase(
         "robot": robot,
         "domain": task.name,
         "domain_seed": domain_seed,
+        "all_around": all_around,
         "agent": agent,
         "preset": preset.name,
         "trials": preset.practice.trials,
@@ -237,7 +252,9 @@ def practice_phase(
     }
     reward, encoders = load_reward(pretrained, device), load_agent(pretrained, device, agent)
     image_size = encoders.spec.observation["image"].shape[2]
-    env = InsertionEnv(source, robot, domain_seed, scenario, image_size, ("image", "state"), end_on_success=False)
+    estimate = None if all_around else seed
+    names = ("image", "state")
+    env = InsertionEnv(source, robot, domain_seed, scenario, image_size, names, 20, False, estimate)
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
         atomic_write(run.path / PART, connector_text(connector))

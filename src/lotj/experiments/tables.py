@@ -14,7 +14,7 @@ from rich.table import Table
 from scipy import stats
 
 from lotj.errors import SettingsError
-from lotj.evaluation import Aggregate, aggregate, sign_flip
+from lotj.evaluation import sign_flip, unit_interval
 
 SIGNIFICANCE = 0.05
 """A method whose difference to the best, over the units that both have, has a smaller p-value is worse."""
@@ -44,10 +44,15 @@ class Cell:
     paper: int | None = None
     paper_n: int = PAPER_N
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Unit -> rate of success."""
+        return {unit: k / n for unit, k, n in zip(self.units, self.successes, self.n, strict=True)}
+
     @cached_property
-    def total(self) -> Aggregate:
-        """All units together."""
-        return aggregate(self.successes, self.n)
+    def interval(self) -> tuple[float, float] | None:
+        """`unit_interval`; None of a single unit."""
+        return unit_interval(self.successes, self.n) if len(self.units) > 1 else None
 
     @property
     def paper_words(self) -> str:
@@ -57,7 +62,7 @@ class Cell:
 
     def p_against(self, other: Cell) -> float:
         """`sign_flip` over the units that both have; 1 where they share none."""
-        ours, theirs = (dict(zip(cell.units, cell.total.unit_rates, strict=True)) for cell in (self, other))
+        ours, theirs = self.rates, other.rates
         differences = [ours[unit] - theirs[unit] for unit in ours if unit in theirs]
         return sign_flip(differences, np.random.default_rng(0))
 
@@ -99,7 +104,7 @@ class SuccessTable:
             nothing has succeeded, all are ``cannot tell``: so it is always with fewer than 6 units.
         """
         cells = self.shown[row]
-        top = max((cell for cell in cells if cell), key=lambda cell: cell.total.rate, default=None)
+        top = max((cell for cell in cells if cell), key=lambda cell: np.mean([*cell.rates.values()]), default=None)
         ps = [None if cell is None or top is None or cell is top else top.p_against(cell) for cell in cells]
         told = any(p is not None and p < SIGNIFICANCE for p in ps)
         return [("" if cell is None else _verdict(p, told), p) for cell, p in zip(cells, ps, strict=True)]
@@ -127,9 +132,9 @@ class SuccessTable:
             for title, cell, (verdict, p) in zip(self.columns, cells, self.verdicts(name), strict=True):
                 if cell is None:
                     continue
-                total = cell.total
                 by_unit = " ".join(f"{u}={k}/{n}" for u, k, n in zip(cell.units, cell.successes, cell.n, strict=True))
-                numbers = (total.successes, total.n, f"{total.low:.3f}", f"{total.high:.3f}", total.units, by_unit)
+                ends = [f"{end:.3f}" for end in cell.interval or unit_interval(cell.successes, cell.n)]
+                numbers = (sum(cell.successes), sum(cell.n), *ends, len(cell.units), by_unit)
                 writer.writerow((name, title, *numbers, verdict, "" if p is None else f"{p:.4f}", cell.paper_words))
         return out.getvalue()
 
@@ -269,5 +274,4 @@ def _words(cell: Cell | None) -> str:
     """e.g. ``31/40 [15] (62-88 %)``."""
     if cell is None:
         return "-"
-    total = cell.total
-    return count_words(total.successes, total.n, (total.low, total.high) if total.units > 1 else None, cell.paper_words)
+    return count_words(sum(cell.successes), sum(cell.n), cell.interval, cell.paper_words)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lotj.evaluation import EvaluationResult, Summary, aggregate, barnard, reliable_units, sign_flip, wilson
+from lotj.evaluation import EvaluationResult, Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.report.files import RunFiles, Trials
 
 ORDER = ("offline", "practice", "straight-down", "spiral-search")
@@ -182,11 +182,11 @@ def _over_units(run: RunFiles) -> list[str]:
             "the method does elsewhere."
         ]
     counts = [unit["practice"].successes for unit in units], [unit["practice"].n for unit in units]
-    whole, (good, *_) = aggregate(*counts), reliable_units(*counts, RELIABLE)
+    good, *_ = reliable_units(*counts, RELIABLE)
     sentences = [
-        f"Over the {len(units)} units here with the same settings (pretrainings on benches), {whole.successes} of "
-        f"{whole.n} attempts succeed after practice (95{SPACE}%{SPACE}interval over units "
-        f"{percent_range(whole.low, whole.high)}), at least 19 of 20 on {good} of them."
+        f"Over the {len(units)} units here with the same settings (pretrainings on benches), {sum(counts[0])} of "
+        f"{sum(counts[1])} attempts succeed after practice (95{SPACE}%{SPACE}interval over units "
+        f"{percent_range(*unit_interval(*counts))}), at least 19 of 20 on {good} of them."
     ]
     both = [(unit["practice"], unit["offline"]) for unit in units if "offline" in unit]
     if both:

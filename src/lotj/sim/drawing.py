@@ -45,6 +45,7 @@ class Drawing:
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int, views: int = 1) -> None:
         self._gl: Any = None
+        self._context: Any = None
         _refuse_after_fork()
         self._model, self._shape = model, (views, height, width)
         self._scene, self._option = mujoco.MjvScene(model, maxgeom=2 * model.ngeom + 100), mujoco.MjvOption()
@@ -107,7 +108,8 @@ class Drawing:
         context, self._gl = self._gl, None
         if context is not None and not (_process["forked from one that has"] or sys.is_finalizing()):
             context.make_current()
-            self._context.free()
+            if self._context is not None:  # stopped while it was made
+                self._context.free()
             context.free()
 
     __del__ = close

@@ -9,23 +9,23 @@ import numpy as np
 import torch
 
 from lotj.agents.localizer import Localizer, LocalizerConfig
-from lotj.data.dataset import Dataset
 from lotj.data.prefetch import Prefetcher
-from lotj.errors import CheckpointError, SettingsError
-from lotj.experience import KINDS
+from lotj.data.store import DiskStore
+from lotj.errors import CheckpointError
 from lotj.runs import Run
-from lotj.training.pretrain_loop import Loop
+from lotj.training.loop import Loop
+from lotj.training.pretrain import spec_of_data
 
 LOCALIZER = "localizer"
 """Checkpoint of the localisation model, and its stream of metrics."""
 
 REPORT_FRAMES = 200
-"""Frames a connector that the report looks at."""
+"""Frames an environment that the report looks at."""
 
 
 def pretrain_localizer(
-    train: Dataset,
-    validation: Dataset,
+    train: DiskStore,
+    validation: DiskStore,
     config: LocalizerConfig,
     run: Run,
     log_every: int = 50,
@@ -36,8 +36,8 @@ def pretrain_localizer(
     """Train it, from the run's checkpoint if that has one. Batch k is drawn from (seed of the run, k).
 
     Args:
-        train: training domains; frames of all kinds of episodes are used.
-        validation: validation domains, on which the errors are taken.
+        train: training tasks; frames of all kinds of episodes are used.
+        validation: validation tasks, on which the errors are taken.
         config: settings.
         run: where everything goes.
         log_every: updates whose mean makes one line of metrics.
@@ -46,20 +46,15 @@ def pretrain_localizer(
         live: show progress.
 
     Raises:
-        SettingsError: the data set has another image size than the model.
         CheckpointError: the run's was begun with other settings.
         KeyboardInterrupt: Ctrl-C; the last update is saved.
     """
-    if train.image_size != config.encoder.image_size:
-        raise SettingsError(
-            f"localizer image size {config.encoder.image_size}: {train.root} holds {train.image_size} px images; "
-            f"set it to {train.image_size}"
-        )
-    localizer = _begun(config, run, device) if run.has(LOCALIZER) else Localizer(config, run.seed, device)
+    spec = spec_of_data(train.schema, ("image",))
+    localizer = _begun(config, run, device) if run.has(LOCALIZER) else Localizer(config, spec, run.seed, device)
 
     def load(step: int) -> tuple[np.ndarray, np.ndarray]:
         frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=config.batch)
-        return train.images(frames), train.frame_state[frames, :3]
+        return train.observe(frames, ["image"])["image"], train.truth("position")[frames]
 
     def save() -> None:
         run.save(LOCALIZER, localizer.state_dict())
@@ -71,7 +66,7 @@ def pretrain_localizer(
     finally:
         batches.close()
     for name, figures in localizer_report(localizer, validation, np.random.default_rng([run.seed, 1])).items():
-        run.log(localizer.updates, {"connector": name, **figures}, f"{LOCALIZER}-validation")
+        run.log(localizer.updates, {"task": name, **figures}, f"{LOCALIZER}-validation")
     return localizer
 
 
@@ -101,22 +96,22 @@ def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
 
 
 def localizer_report(
-    localizer: Localizer, dataset: Dataset, rng: np.random.Generator
+    localizer: Localizer, data: DiskStore, rng: np.random.Generator
 ) -> Mapping[str, Mapping[str, float]]:
-    """How far off it is, for each connector, on frames of the expert's episodes.
+    """How far off it is, for each environment, on frames of the expert's episodes.
 
     Returns:
-        connector -> ``lateral_mm`` and ``lateral_mm_90`` (median and 90 % quantile of the error beside the axis),
+        environment -> ``lateral_mm`` and ``lateral_mm_90`` (median and 90 % quantile of the error beside the axis),
         ``height_mm`` (median error along it), ``lateral_mm_blind`` (median error of the best constant), ``frames``.
     """
-    expert = np.flatnonzero(dataset.frame_kind == KINDS.index("expert"))
-    names = np.array([domain.connector for domain in dataset.domains])[dataset.frame_domain[expert]]
+    expert = np.flatnonzero(data.of_frames(data.of_kind(["expert"])))
+    names = np.array([task.env for task in data.tasks])[data.frame_task[expert]]
     found: dict[str, dict[str, float]] = {}
     for name in np.unique(names):
         frames = expert[names == name]
         frames = np.sort(rng.permutation(frames)[:REPORT_FRAMES])
-        true = dataset.frame_state[frames, :3]
-        error = localizer.locate(dataset.images(frames)) - true
+        true = data.truth("position")[frames]
+        error = localizer.locate(data.observe(frames, ["image"])["image"]) - true
         lateral = np.linalg.norm(error[:, :2], axis=1)
         found[str(name)] = {
             "lateral_mm": 1e3 * float(np.median(lateral)),
