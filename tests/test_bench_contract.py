@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lotj.controllers.expert import Expert
-from lotj.envs.insertion import start_offset
+from lotj.envs.insertion import draw_error, draw_start
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import STEP_LIMIT, Bench
 from lotj.sim.connector import catalogue
@@ -28,7 +28,9 @@ def drive(bench: Bench, controller: Expert, seed: int, steps: int = 20) -> tuple
     """One episode from `far`: (success, deepest penetration [m])."""
     rng = np.random.default_rng(seed)
     controller.reset(seed)
-    reading = bench.reset(start_offset(rng, "far"), rng.uniform(4e-3, 10e-3))
+    error = draw_error(rng, "far")
+    reading = bench.reset(*draw_start(rng, error), error=error)
+    assert bench.data.ncon == 0  # never starts inside
     deepest = 0.0
     for _ in range(steps):
         action = controller(None, {"position": reading.position})

@@ -20,9 +20,10 @@ import lotj.envs  # noqa: F401  (registers lotj/Insertion-v0)
 from lotj.controllers.expert import Expert, towards
 from lotj.controllers.localize import Localize, LocalizeFirst
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
-from lotj.envs.insertion import InsertionEnv, start_offset
-from lotj.errors import LotjError, RobotError, SettingsError
+from lotj.envs.insertion import InsertionEnv, draw_error, draw_start
+from lotj.errors import DislodgedError, LotjError, RobotError, SettingsError
 from lotj.robots.simulated import SimulatedRobot
+from lotj.sim.bench import TILT_LIMIT
 from lotj.sim.connector import find_connector
 from lotj.sim.look import draw_look
 from lotj.sim.scene import CAMERAS, _corners
@@ -201,7 +202,7 @@ def test_parts_of_one_family_do_not_share_their_looks() -> None:
 
 def test_action_of_one_moves_six_millimetres() -> None:
     env = InsertionEnv(observation="state")
-    env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.02})
+    first, _ = env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.02})
     start = env.position()
     for _ in range(3):
         observation, *_ = env.step(np.array([1.0, -0.5, 0.0]))
@@ -209,7 +210,8 @@ def test_action_of_one_moves_six_millimetres() -> None:
     np.testing.assert_allclose(env.position() - start, [18e-3, -9e-3, 0.0], atol=1e-3)
     # At the end of a step the hand lags by some tenths of a millimetre, and still moves a little.
     place, velocity, force = np.split(observation["state"], 3)
-    np.testing.assert_allclose(place, [18e-3, -9e-3, 0.02 + env.bench.contact_height], atol=1e-3)
+    moved = place - first["state"][:3]
+    np.testing.assert_allclose(moved, [18e-3, -9e-3, 0.0], atol=1e-3)
     assert np.abs(velocity).max() < 0.06 and np.abs(force).max() < 0.1
     env.close()
 
@@ -281,9 +283,75 @@ def test_the_last_step_allowed_ends_in_success_or_in_a_cut_never_in_both() -> No
 @pytest.mark.parametrize("scenario,low,high", [("near", 0.0, 10e-3), ("far", 10e-3, 20e-3)])
 def test_start_lies_in_its_scenario(scenario: str, low: float, high: float) -> None:
     rng = np.random.default_rng(0)
-    largest = np.array([np.abs(start_offset(rng, scenario)).max() for _ in range(500)])
+    errors = np.array([draw_error(rng, scenario) for _ in range(2000)])
+    starts, gaps = (np.array(column) for column in zip(*(draw_start(rng, error) for error in errors), strict=True))
+    largest = np.abs(starts).max(1)
     assert low <= largest.min() and largest.max() <= high
     assert largest.max() - largest.min() > 0.9 * (high - low)
+    assert np.abs(starts - errors[:, :2]).max() <= 3e-3
+    # Height: wrong by up to 5 mm, 7 to 9 mm above the estimate.
+    assert 4.9e-3 < np.abs(errors[:, 2]).max() <= 5e-3 and 2e-3 <= gaps.min() < gaps.max() <= 14e-3
+
+
+def test_an_estimate_is_drawn_once_or_for_each_episode() -> None:
+    """The hand starts within 3 mm of the estimate either way; where the socket truly is then stays or changes."""
+    truths = {}
+    for estimate_seed in (None, 4):
+        env = InsertionEnv(observation="state", estimate_seed=estimate_seed, domain_seed=2)
+        starts = []
+        for seed in range(20):
+            observation, info = env.reset(seed=seed)
+            place = observation["state"][:3] - [0.0, 0.0, env.bench.contact_height]
+            assert np.abs(place[:2]).max() <= 3.001e-3 and 6.99e-3 <= place[2] <= 9.01e-3
+            starts.append(info["position"][:2])
+        truths[estimate_seed] = np.ptp(starts, axis=0)
+        env.close()
+    # The socket frame is turned by up to 1.5 degrees against the bench: half a millimetre at 20 mm.
+    assert truths[None].min() > 20e-3 and truths[4].max() < 6.6e-3
+
+
+@pytest.mark.parametrize("corner", [(1, 1), (-1, 1), (1, -1), (-1, -1)])
+def test_a_socket_20_mm_off_and_5_mm_lower_than_estimated_is_within_reach(corner: tuple[int, int]) -> None:
+    env = InsertionEnv("nema-5-15", observation="state", max_steps=60)
+    error = np.array([20e-3 * corner[0], 20e-3 * corner[1], 5e-3])
+    reading = env.bench.reset(error[:2], 10e-3, error=error)
+    for _ in range(25):
+        action = towards(reading.position, np.zeros(2), env.action_scale, env.bench.contact_height)
+        reading = env.bench.move(action * env.action_scale)
+    assert reading.success
+    # 40 mm about the estimate: 20 mm beyond the socket.
+    env.bench.reset(error[:2], 10e-3, error=error)
+    for _ in range(20):
+        reading = env.bench.move(-np.array([*corner, 0]) * env.action_scale)
+    np.testing.assert_allclose(reading.hand[:2], -40e-3 * np.array(corner), atol=1e-3)
+    np.testing.assert_allclose(reading.position[:2], -20e-3 * np.array(corner), atol=2e-3)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"ofset": (0, 0)}, ("'ofset'", "offset, height")),
+        ({"offset": (np.nan, 0)}, ("offset", "nan", "2 numbers")),
+        ({"offset": (1.0, 0)}, ("offset", "[1.0, 0.0]", "workspace")),
+        ({"offset": (0, 0, 0)}, ("offset", "2 numbers")),
+        ({"offset": 0.0}, ("offset", "2 numbers")),
+        ({"offset": "left"}, ("offset", "left")),
+        ({"height": np.inf}, ("height", "inf")),
+        ({"height": -0.02}, ("height", "-0.02", "0 to 0.055")),
+        ({"height": 0.3}, ("height", "0.3")),
+    ],
+)
+def test_bad_options_of_a_reset_are_named_in_one_line(options: dict, words: tuple[str, ...]) -> None:
+    env = InsertionEnv(observation="state")
+    env.reset(seed=0)
+    before = env.bench.data.qpos.copy()
+    with pytest.raises(SettingsError) as caught:
+        env.reset(seed=0, options=options)
+    message = str(caught.value)
+    assert "\n" not in message and all(word in message for word in words)
+    np.testing.assert_array_equal(env.bench.data.qpos, before)
+    env.close()
 
 
 @pytest.mark.parametrize(
@@ -416,6 +484,40 @@ def test_relaxed_the_hand_presses_no_more() -> None:
     np.testing.assert_allclose(relaxed[1], pressed[1], atol=1e-3)
     np.testing.assert_array_equal(image, robot.observe())
     robot.close()
+
+
+def test_a_loss_is_known_from_the_gripper_alone_late_and_grasped_anew(tmp_path: Path) -> None:
+    """A slip of 6 mm is past the limit of 3 mm by more than seven deviations of the reading: always noticed."""
+    env = InsertionEnv("usb-b", image_size=32, scenario="near", end_on_success=False)
+    robot = SimulatedRobot(env, tmp_path / "truth.jsonl")
+    slip, plug = env.bench.model.joint("slip").qposadr[0], env.bench._plug
+    delays, grasps = [], [env.bench.model.body_pos[plug].copy()]
+    for seed in range(8):
+        robot.reset(seed)
+        env.bench.data.qpos[slip] = -6e-3  # the fingers give way in mid-air
+        with pytest.raises(DislodgedError):
+            for step in range(4):
+                late = step
+                robot.move(np.zeros(3))
+        delays.append(late)
+        robot.reset(100 + seed)
+        grasps.append(env.bench.model.body_pos[plug].copy())
+    truth = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
+    assert truth[0]["dislodged"] and not truth[0]["alarm"]  # true at once, felt later
+    assert set(delays) == {1, 2}
+    grasps = np.array(grasps)
+    assert (np.abs(np.diff(grasps, axis=0)).max(1) > 1e-5).all() and np.abs(grasps - grasps[0]).max() <= 0.5e-3
+    robot.close()
+
+
+def test_a_tilt_that_springs_back_may_pass_unnoticed_and_a_firm_grip_may_alarm() -> None:
+    """At the limit half of the readings are alarms; at half the limit of tilt, 4.5 deviations below, none is."""
+    robot = SimulatedRobot(InsertionEnv("usb-b", image_size=32, end_on_success=False))
+    at = {
+        share: np.mean([robot._reads_a_loss(np.array([0.0, share * TILT_LIMIT])) for _ in range(4000)])
+        for share in (0.5, 1.0)
+    }
+    assert at[0.5] < 1e-3 and at[1.0] == pytest.approx(0.5, abs=0.04)
 
 
 def test_robot_refuses_an_environment_that_ends_on_truth() -> None:

@@ -14,7 +14,7 @@ from lotj.errors import SettingsError
 from lotj.experience import SCENARIOS, Domain
 from lotj.geometry import mosaic
 from lotj.sim.arm import find_arm
-from lotj.sim.bench import RATE_HZ, STEP_LIMIT, Bench, Reading
+from lotj.sim.bench import RATE_HZ, STEP_LIMIT, WORKSPACE, Bench, Reading
 from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.look import draw_look
 from lotj.sim.scene import CAMERAS
@@ -25,22 +25,35 @@ NEAR_BOX = 10e-3
 FAR_RING = (10e-3, 20e-3)
 """`far`: the larger of |x| and |y| lies between these [m] (LOTJ section VI-A)."""
 
-START_HEIGHT = (4e-3, 10e-3)
-"""Gap between plug and socket at the start [m]."""
+START_SPREAD = 3e-3
+"""A trial starts within this of where the socket is estimated to be, along x and y [m]: the arm goes to the same place
+each time, and a little variation shows the policy more than one picture of it."""
+
+HEIGHT_ERROR = 5e-3
+"""The estimate is up to this much too high or too low [m]: a hand guided there by eye, or a part of unknown height."""
+
+START_HEIGHT = (7e-3, 9e-3)
+"""Gap between plug and socket at the start, if the estimate held [m]; in truth it is 2 to 14 mm, so that a plug never
+starts inside, tilted by up to 3 degrees as it may be."""
 
 STATE = ("x", "y", "z", "vx", "vy", "vz", "fx", "fy", "fz")
 """Entries of the observation ``state``, all measured by the robot: place [m], velocity [m/s] and contact force [N] of
 the hand along the axes of the bench; see `lotj.sim.bench.Reading`. Nothing in it knows the true socket."""
 
 
-def start_offset(rng: np.random.Generator, scenario: str) -> np.ndarray:
-    """Draw a start (x, y) from the socket axis, uniform over the scenario's area [m]."""
-    if scenario == "near":
-        return rng.uniform(-NEAR_BOX, NEAR_BOX, 2)
+def draw_error(rng: np.random.Generator, scenario: str) -> np.ndarray:
+    """Draw how wrong the socket's place is estimated (3,) [m], such that all starts lie in the scenario's area."""
+    low, high = (FAR_RING[0] + START_SPREAD, FAR_RING[1]) if scenario == "far" else (0.0, NEAR_BOX)
+    high -= START_SPREAD
     while True:
-        offset = rng.uniform(-FAR_RING[1], FAR_RING[1], 2)
-        if np.max(np.abs(offset)) >= FAR_RING[0]:
-            return offset
+        error = rng.uniform(-high, high, 2)
+        if np.max(np.abs(error)) >= low:
+            return np.array([*error, rng.uniform(-HEIGHT_ERROR, HEIGHT_ERROR)])
+
+
+def draw_start(rng: np.random.Generator, error: np.ndarray) -> tuple[np.ndarray, float]:
+    """Draw a start about the estimate: (2,) from the true socket axis, and the true gap between plug and socket [m]."""
+    return error[:2] + rng.uniform(-START_SPREAD, START_SPREAD, 2), float(error[2] + rng.uniform(*START_HEIGHT))
 
 
 def make_domain(connector: str, robot: str = "duo", seed: int = 0) -> Domain:
@@ -63,8 +76,9 @@ class InsertionEnv(gym.Env):
     float32, see `STATE`.
     Reward: 1 on the first step of an episode that ends seated, else 0. `terminated` on true success, or when the plug
     is dislodged from the fingers; `truncated` after `max_steps`.
-    Info: what a robot knows: ``force`` (3,) [N]. What only a simulator knows: ``is_success``, ``dislodged``,
-    ``lost`` (the same, as every task calls it), ``position`` (3,) of the plug in the socket frame [m], ``depth``,
+    Info: what a robot knows: ``force`` (3,) [N]; ``grip`` (2,), slip [m] and tilt [rad] of the plug in the fingers,
+    which a robot feels blurred and late, see `lotj.robots.simulated`. What only a simulator knows: ``is_success``,
+    ``dislodged``, the same as ``lost`` in every task, ``position`` (3,) of the plug in the socket frame, ``depth``,
     ``lateral`` [m], ``peak_force`` [N].
 
     Args:
@@ -75,6 +89,9 @@ class InsertionEnv(gym.Env):
         image_size: S [pixels], even.
         observation: names of what is observed: ``image``, ``state``, or both in a tuple.
         max_steps: time limit.
+        estimate_seed: where the socket is believed to be, off by up to 20 mm sideways and 5 mm in height; workspace,
+            starts and ``state`` are centred on it. A number draws it once (a robot that practises), None anew for each
+            episode, from the episode's seed (collection, evaluation: starts all around).
         end_on_success: false lets an episode go on after success (near-miss collection, and practice, which must not
             learn the truth from the end of an episode).
 
@@ -95,6 +112,7 @@ class InsertionEnv(gym.Env):
         observation: str | Sequence[str] = "image",
         max_steps: int = 20,
         end_on_success: bool = True,
+        estimate_seed: int | None = None,
         render_mode: str | None = "rgb_array",
     ) -> None:
         names = observation_names(observation)
@@ -104,6 +122,8 @@ class InsertionEnv(gym.Env):
         check_whole("image_size", image_size, 16, 1024)
         check_whole("max_steps", max_steps, 1)
         check_whole("domain_seed", domain_seed, 0)
+        if estimate_seed is not None:
+            check_whole("estimate_seed", estimate_seed, 0)
         if scenario not in SCENARIOS:
             raise SettingsError(f"unknown scenario {scenario!r}; known are {', '.join(SCENARIOS)}")
         if image_size % 2:
@@ -115,6 +135,7 @@ class InsertionEnv(gym.Env):
         self.scenario = scenario
         self.max_steps = max_steps
         self.end_on_success = end_on_success
+        self.estimate_seed = estimate_seed
         self.render_mode = render_mode
         self.bench = Bench(part, find_arm(robot), draw_look(part, domain_seed), image_size)
         spaces = {
@@ -129,14 +150,25 @@ class InsertionEnv(gym.Env):
         self._reading: Reading | None = None
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode. `options` may hold ``offset`` (2,) [m] and ``height`` [m] instead of a drawn start."""
+        """Start an episode.
+
+        Args:
+            seed: fixes estimate, start and light; those are all that differs between episodes.
+            options: ``offset`` (2,) from the socket axis [m] and ``height``, the gap to the socket [m], instead of a
+                drawn start; ``regrasp``: hold the plug otherwise from now on, as a robot that has lost it does.
+
+        Raises:
+            SettingsError: an option is unknown, or no start within the workspace.
+        """
         super().reset(seed=seed)
         options = options or {}
-        offset = start_offset(self.np_random, self.scenario)
-        height = self.np_random.uniform(*START_HEIGHT)
-        offset, height = np.asarray(options.get("offset", offset)), float(options.get("height", height))
+        drawn = self.np_random if self.estimate_seed is None else np.random.default_rng(self.estimate_seed)
+        error = draw_error(drawn, self.scenario)
+        offset, height = _start(options, *draw_start(self.np_random, error), error)
+        if options.get("regrasp"):
+            self.bench.regrasp(self.np_random)
         self._steps = 0
-        self._reading = self.bench.reset(offset, height, self.np_random)
+        self._reading = self.bench.reset(offset, height, self.np_random, error)
         self._paid = self._reading.success
         return self._observe(), self._info()
 
@@ -188,6 +220,7 @@ class InsertionEnv(gym.Env):
         assert reading is not None
         return {
             "force": reading.force.copy(),
+            "grip": np.array([reading.slip, reading.tilt]),
             "is_success": reading.success,
             "dislodged": reading.dislodged,
             "lost": reading.dislodged,
@@ -196,6 +229,31 @@ class InsertionEnv(gym.Env):
             "lateral": float(np.linalg.norm(reading.position[:2])),
             "peak_force": reading.peak_force,
         }
+
+
+def _start(
+    options: Mapping[str, Any], offset: np.ndarray, height: float, error: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The start that the options of a reset ask for, else the drawn one."""
+    known = ("offset", "height", "regrasp")
+    for name in options:
+        if name not in known:
+            raise SettingsError(f"reset option {name!r} is unknown; known are {', '.join(known)}")
+    try:
+        offset = np.array(options.get("offset", offset), float)
+        height = float(options.get("height", height))
+    except (TypeError, ValueError):
+        raise SettingsError(f"reset options {dict(options)}: offset must be 2 numbers, height one") from None
+    if offset.shape != (2,) or not (np.abs(offset - error[:2]) <= WORKSPACE[:2]).all():  # NaN is refused, too
+        raise SettingsError(
+            f"reset option offset = {offset.tolist()}: must be 2 numbers [m] within the workspace, "
+            f"{1e3 * WORKSPACE[0]:g} mm about the estimated place {np.round(error[:2], 4).tolist()}"
+        )
+    if not 0.0 <= height <= WORKSPACE[2] - HEIGHT_ERROR:
+        raise SettingsError(
+            f"reset option height = {height:g}: must be a gap from 0 to {WORKSPACE[2] - HEIGHT_ERROR:g} m"
+        )
+    return offset, height
 
 
 FAMILY = Family(

@@ -6,43 +6,63 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DislodgedError, RobotError
 from lotj.geometry import mosaic
-from lotj.sim.bench import RATE_HZ
+from lotj.sim.bench import RATE_HZ, SLIP_LIMIT, TILT_LIMIT
+
+GRIP_NOISE = (0.4e-3, np.deg2rad(1.0))
+"""Standard deviation of the gripper's reading of slip [m] and tilt [rad] of the part: the order of a tactile finger."""
+
+GRIP_DELAY = (1, 2)
+"""The reading is that of so many steps ago, at 10 Hz; which one changes from step to step."""
 
 
 class SimulatedRobot:
     """Gives images and takes motions. Ground truth goes one way: to a side file that no learner opens.
 
+    That the part was lost it knows from its gripper alone, whose reading is blurred and late: there are false alarms,
+    and losses that it does not notice. After an alarm the part is grasped anew, and sits otherwise in the fingers.
+
     Args:
-        env: the bench; its episodes must not end on true success (`end_on_success=False`), or their length would tell.
+        env: the bench, wrapped or not (`lotj.envs.disturbances`); its episodes must not end on true success
+            (`end_on_success=False`), or their length would tell.
         truth_file: one JSON line after every move: is the plug in, how deep, how far beside. The last line of a seed is
             that of its trial, even where a kill ended it. None: not recorded.
     """
 
-    def __init__(self, env: InsertionEnv, truth_file: Path | None = None) -> None:
-        if env.end_on_success:
+    def __init__(self, env: gym.Env, truth_file: Path | None = None) -> None:
+        bare = env.unwrapped
+        assert isinstance(bare, InsertionEnv)
+        if bare.end_on_success:
             raise RobotError(
                 "this environment ends on true success, which would tell the learner: use end_on_success=False"
             )
-        self._env = env
+        self._env: Any = env
+        self._bare = bare
         self._truth_file = truth_file
         self._image: np.ndarray | None = None
         self._trial: dict[str, Any] | None = None
-        self.image_size = env.bench.image_size
-        self.action_scale = env.action_scale
+        self._grips: list[np.ndarray] = []
+        self._rng = np.random.default_rng(0)
+        self._alarm = False
+        self.image_size = bare.bench.image_size
+        self.action_scale = bare.action_scale
         self.rate_hz = RATE_HZ
 
     def reset(self, seed: int) -> np.ndarray:
         """See `Robot.reset`."""
-        observation, info = self._env.reset(seed=seed)
-        image = self._image = mosaic(observation["image"])
+        # Between trials the reading has the time to settle.
+        lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1]))
+        observation, info = self._env.reset(seed=seed, options={"regrasp": lost})
+        self._rng, self._grips, self._alarm = np.random.default_rng([seed, 1]), [info["grip"]], False
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "peak_force_n": 0.0}
         self._witness(info)
-        return image
+        self._image = mosaic(observation["image"])
+        return self._image
 
     def observe(self) -> np.ndarray:
         """See `Robot.observe`."""
@@ -64,15 +84,21 @@ class SimulatedRobot:
 
     def _moved(self, observation: Any, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> np.ndarray:
         assert self._trial is not None
-        image = self._image = mosaic(observation["image"])
+        self._image = mosaic(observation["image"])
+        self._grips.append(info["grip"])
+        late = self._rng.integers(GRIP_DELAY[0], GRIP_DELAY[1], endpoint=True)
+        self._alarm = self._reads_a_loss(self._grips[max(0, len(self._grips) - 1 - late)])
         self._trial["steps"] += 1
         self._witness(info)
         self._write_truth()
-        if info["dislodged"]:
+        if self._alarm:
             raise DislodgedError(
-                "the plug was dislodged from the fingers: the trial is void, the plug must be grasped anew"
+                "the gripper feels that the plug was dislodged: the trial is void, the plug must be grasped anew"
             )
-        return image
+        return self._image
+
+    def _reads_a_loss(self, grip: np.ndarray) -> bool:
+        return bool((grip + self._rng.normal(0.0, GRIP_NOISE) > (SLIP_LIMIT, TILT_LIMIT)).any())
 
     def close(self) -> None:
         """See `Robot.close`."""
@@ -84,10 +110,11 @@ class SimulatedRobot:
             "true_success": bool(info["is_success"]),
             "ever_success": bool(self._trial.get("ever_success", False) or info["is_success"]),
             "depth_mm": round(1e3 * info["depth"], 3),
-            "insertion_depth_mm": round(1e3 * self._env.bench.connector.insertion_depth, 3),
+            "insertion_depth_mm": round(1e3 * self._bare.bench.connector.insertion_depth, 3),
             "lateral_mm": round(1e3 * info["lateral"], 3),
             "peak_force_n": round(max(self._trial["peak_force_n"], info["peak_force"]), 3),
             "dislodged": bool(info["dislodged"]),
+            "alarm": self._alarm,
         }
 
     def _write_truth(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from lotj.geometry import quaternion
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
 from lotj.sim.drawing import Drawing
@@ -24,8 +26,16 @@ LEASH = 4e-3
 """The commanded point never leads the measured hand by more than this before a new step is added [m]: pressing force
 stays bounded by stiffness x (leash + step), and a blocked hand does not wind up."""
 
-WORKSPACE = (0.035, 0.035, 0.060)
-"""Half width in x and y, and height in z, of the box around the nominal socket in which the hand may move [m]."""
+WORKSPACE = (0.040, 0.040, 0.060)
+"""Half width in x and y, and height above first contact in z, of the box around the socket's estimated place in which
+the hand may move [m]: 20 mm beyond a socket that is 20 mm off."""
+
+FLOOR = 0.015
+"""Depth of that box below the seat [m]: enough to press with full force where the seat is 5 mm lower than estimated."""
+
+REGRASP = (0.5e-3, np.deg2rad(0.5))
+"""A plug that is grasped anew sits up to this far [m] and this much turned [rad] from how the domain holds it, along
+and about each axis: what is left after the same fixture has handed it over again."""
 
 SLIP_LIMIT = 3e-3
 """The plug counts as dislodged beyond this slip in the fingers [m] ..."""
@@ -86,15 +96,17 @@ class Bench:
         self._hand_dof = [model.joint(f"hand-{a}").dofadr[0] for a in "xyz"]
         self._slip = model.joint("slip").qposadr[0]
         self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xyz"]
+        self._plug = model.body("plug").id
         self._plug_site = model.site("plug").id
         self._socket_site = model.site("socket").id
         self._retention = model.tendon("retention").id
         self._lamp = model.light("lamp").id
-        self._base_light = {
+        self.base_light = {
             name: getattr(model, name)[self._lamp].copy() for name in ("light_diffuse", "light_ambient", "light_dir")
         }
         self._command = np.zeros(3)
         self._origin = np.asarray(look.clamp_shift, float)
+        self._estimate = self._origin
         self._drawings: dict[int, Drawing] = {}  # one for each size
         depth = connector.insertion_depth
         self.seated_within = float(np.clip(0.1 * depth, 0.4e-3, 1.0e-3))
@@ -102,13 +114,20 @@ class Bench:
         self.lateral_within = max(f.clearance for f in connector.features if not f.visual) + 1.0e-3
         """Lateral error up to which a seated plug counts as inserted [m]; a guard, the geometry decides."""
 
-    def reset(self, offset: np.ndarray, height: float, light: np.random.Generator | None = None) -> Reading:
+    def reset(
+        self,
+        offset: np.ndarray,
+        height: float,
+        light: np.random.Generator | None = None,
+        error: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
+    ) -> Reading:
         """Put the plug above the socket, at rest.
 
         Args:
             offset: (2,) of the plug origin from the socket axis [m].
             height: of the lowest point of the plug above the highest point of the socket [m].
             light: if given, varies the lamp a little, as daylight does between episodes.
+            error: (3,) by which the socket's place is estimated wrong [m]; the workspace is centred on the estimate.
         """
         mujoco.mj_resetData(self.model, self.data)
         self.model.tendon_frictionloss[self._retention] = 0.0
@@ -116,11 +135,23 @@ class Bench:
             self._vary_light(light)
         target = self._origin + np.array([offset[0], offset[1], self.contact_height + height])
         start = target - np.asarray(self.look.grasp_shift)
+        self._estimate = self._origin - np.asarray(self.look.grasp_shift) + np.asarray(error, float)
         self.data.qpos[self._hand] = start
         self._command = start.copy()
         self.data.ctrl[:] = start
         mujoco.mj_forward(self.model, self.data)
         return self._read(0.0)
+
+    def move_socket(self, shift: np.ndarray) -> None:
+        """From the next reset on, socket and clamp stand `shift` (3,) [m] from where the domain has them."""
+        self._origin = np.asarray(self.look.clamp_shift) + shift
+        self.model.body("socket").pos[:] = self._origin
+
+    def regrasp(self, rng: np.random.Generator, scale: float = 1.0) -> None:
+        """Hold the plug a little otherwise from now on; `scale` multiplies `REGRASP`."""
+        shift, turn = (scale * most * rng.uniform(-1.0, 1.0, 3) for most in REGRASP)
+        self.model.body_pos[self._plug] = np.asarray(self.look.grasp_shift) + shift
+        self.model.body_quat[self._plug] = quaternion(np.asarray(self.look.grasp_tilt) + turn)
 
     @property
     def contact_height(self) -> float:
@@ -131,9 +162,9 @@ class Bench:
 
     def _vary_light(self, rng: np.random.Generator) -> None:
         level = rng.uniform(0.88, 1.12)
-        self.model.light_diffuse[self._lamp] = self._base_light["light_diffuse"] * level
-        self.model.light_ambient[self._lamp] = self._base_light["light_ambient"] * rng.uniform(0.92, 1.08)
-        direction = self._base_light["light_dir"] + rng.uniform(-0.06, 0.06, 3)
+        self.model.light_diffuse[self._lamp] = self.base_light["light_diffuse"] * level
+        self.model.light_ambient[self._lamp] = self.base_light["light_ambient"] * rng.uniform(0.92, 1.08)
+        direction = self.base_light["light_dir"] + rng.uniform(-0.06, 0.06, 3)
         self.model.light_dir[self._lamp] = direction / np.linalg.norm(direction)
 
     def move(self, delta: np.ndarray) -> Reading:
@@ -144,8 +175,7 @@ class Bench:
         delta = np.clip(np.asarray(delta, float), -STEP_LIMIT, STEP_LIMIT)
         hand = self.data.qpos[self._hand]
         start = np.clip(self._command, hand - LEASH, hand + LEASH)
-        low, high = self._origin - np.array(WORKSPACE), self._origin + np.array(WORKSPACE)
-        low[2] = self._origin[2] - 0.010
+        low, high = self._estimate - np.array([*WORKSPACE[:2], FLOOR]), self._estimate + np.array(WORKSPACE)
         high[2] += self.contact_height
         goal = np.clip(start + delta, low, high)
         peak = 0.0
@@ -192,7 +222,7 @@ class Bench:
         seated = position[2] < self.seated_within and np.linalg.norm(position[:2]) < self.lateral_within
         force = self._force()
         peak = max(peak, float(np.linalg.norm(force)))
-        hand = self.data.qpos[self._hand] + np.asarray(self.look.grasp_shift) - self._origin
+        hand = self.data.qpos[self._hand] - self._estimate
         velocity = self.data.qvel[self._hand_dof].copy()
         success = bool(seated and not dislodged)
         return Reading(hand, velocity, force, slip, tilt, position, peak, dislodged, success)
