@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from lotj.agents.base import AgentConfig, Algorithm, At
 from lotj.errors import CheckpointError, NumericsError, SettingsError
@@ -63,7 +64,8 @@ class Learner:
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.spec, self.front, self.config, self.tasks, self.seed = spec, front, config, tasks, seed
+        self.spec, self.front, self.tasks, self.seed = spec, front, tasks, seed
+        self.config: Any = config
         self.device = torch.device(device)
         self.updates = 0
         with torch.random.fork_rng(devices=[]):
@@ -76,6 +78,9 @@ class Learner:
             name: torch.optim.Adam(parameters.values(), config.lr, fused=True)
             for name, parameters in self._trained.items()
         }
+        # Gathered once: to walk through the modules takes a tenth of an update on features.
+        self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
+        self._statistics = list(self.algorithm.buffers())
         self._generator = torch.Generator(self.device)
         self._recorded: Recording[tuple[tuple[str, ...], Tensor, Gradients]] | None = None
         self.record(self.device.type == "cuda")
@@ -205,8 +210,9 @@ class Learner:
         brought = self._bring(batch) | {"progress": torch.full((), at.progress, device=self.device)}
         seed = np.random.SeedSequence((self.seed, at.update)).generate_state(1, np.uint64)[0]
         self._generator.manual_seed(int(seed >> np.uint64(1)))
-        statistics = [(buffer, buffer.clone()) for buffer in self.algorithm.buffers()]
-        self.algorithm.train()
+        statistics = [buffer.clone() for buffer in self._statistics]
+        for module in self._modal:
+            module.train()
         try:
             # Where some rows are practised their number, and with it the work, changes from batch to batch.
             recorded = None if "prior" in brought else self._recorded
@@ -219,11 +225,12 @@ class Learner:
                 if not math.isfinite(value):
                     raise NumericsError(f"{name} of update {at.update} is {value}; lower the learning rate")
         except NumericsError:
-            for buffer, before in statistics:
+            for buffer, before in zip(self._statistics, statistics, strict=True):
                 buffer.copy_(before)
             raise
         finally:
-            self.algorithm.eval()
+            for module in self._modal:
+                module.eval()
         self._step(gradients, self.config.lr if at.lr is None else at.lr)
         return numbers
 
@@ -284,7 +291,8 @@ class Learner:
             gradients[name] = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
             numbers[f"gradient_norm_{name}"] = _clip(gradients[name], self.config.gradient_clip)
         named = {f"loss_{name}": term for name, term in terms.items()} | numbers
-        return tuple(named), torch.stack([number.detach() for number in named.values()]), gradients
+        stacked = torch.stack([number.detach() for number in named.values()]) if named else torch.zeros(0)
+        return tuple(named), stacked, gradients
 
     def _step(self, gradients: Gradients, lr: float) -> None:
         for name, found in gradients.items():
@@ -294,7 +302,7 @@ class Learner:
             self._optimisers[name].step()
             self._optimisers[name].zero_grad(set_to_none=True)
         for name, slow in self.target.items():
-            follow(slow, self.algorithm.get_submodule(name), self.config.ema)  # type: ignore[attr-defined]
+            follow(slow, self.algorithm.get_submodule(name), self.config.ema)
         self.updates += 1
 
     # Features in place of perception
