@@ -61,7 +61,7 @@ class RobotError(LotjError):
 
 
 class DislodgedError(RobotError):
-    """The part has slipped out of the fingers: the trial is void, the next reset grasps it anew."""
+    """The part has slipped out of the fingers: that ends the trial, the next reset grasps it anew."""
 
 
 def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> SettingsError:
