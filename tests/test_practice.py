@@ -29,7 +29,7 @@ from lotj.training.practice import finished_trials, practice, trial_seed
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.practice_features import FeatureConfig, prepare_features
 from lotj.training.practice_threshold import Threshold
-from lotj.training.practice_trials import load_trial, trial_path
+from lotj.training.practice_trials import UpdateMeans, load_trial, trial_path
 from toy_world import SIZE, ColourReward, ToyRobot, collect, make_agent, make_config, practise_in_a_child, true_success
 
 
@@ -69,6 +69,15 @@ def assert_same(one: Any, other: Any) -> None:
         assert torch.equal(one, other)
     else:
         assert one == other
+
+
+def test_the_mean_of_a_loss_is_over_the_updates_that_name_it() -> None:
+    """A batch without an imitated row has no loss of the policy: of 1, nothing and 3 the mean is 2."""
+    means = UpdateMeans()
+    for numbers in ({"loss_policy": 1.0, "v_mean": 3.0}, {"v_mean": 0.0}, {"loss_policy": 3.0, "v_mean": 0.0}):
+        means.add(numbers)
+    means.seconds = 1.5
+    assert means.row() == {"updates": 3, "updates_per_second": 2.0, "loss/policy": 2.0, "agent/v_mean": 1.0}
 
 
 def test_practice_improves_true_success_on_a_correct_reward(prior: Dataset, cache: Path, tmp_path: Path):
@@ -557,7 +566,7 @@ def test_plain_lines_where_there_is_no_terminal():
     assert len(lines) == 30
     start = "trial 30/40  predicted success 52% of the last 25  score 1.000 (success from 0.600)  value 0.50"
     assert lines[-1].startswith(start)  # 13 of 25
-    assert "q 0.0123" in lines[-1] and "discarded 1 (plug dislodged)" in lines[-1]
+    assert "q 0.0123" in lines[-1] and "lost 1 (plug dislodged)" in lines[-1]
 
 
 def test_live_table_in_a_terminal():

@@ -119,4 +119,6 @@ def _train(
 
     run = pretrain_phase(preset, data, runs, seed, find_device(device), begun, also=also, agent=agent)
     run.close()
-    Console().print(f"{run.path}: practise with `lotj practice --connector NAME`", markup=False, highlight=False)
+    Console().print(
+        f"{run.path}: practise with `lotj practice --connector NAME`", markup=False, highlight=False, soft_wrap=True
+    )

@@ -141,9 +141,9 @@ class LiveView:
         figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
         if row.get("alarm"):
             figures["alarm"] = "what looks seated often is not: do not trust the self-reward on this part"
-        discarded = sum(int(past.get("discarded", 0)) for past in self._rows)
-        if discarded:
-            figures["discarded"] = f"{discarded} (plug dislodged)"
+        lost = sum(int(past.get("discarded", 0)) for past in self._rows)
+        if lost:
+            figures["lost"] = f"{lost} (plug dislodged)"
         return figures
 
     def _line(self) -> str:
