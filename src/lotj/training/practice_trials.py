@@ -158,7 +158,7 @@ def load_trial(run_path: Path, number: int, way: int = 0) -> Trial:
             terminated=bool(arrays["terminated"]),
             truncated=bool(arrays["truncated"]),
         )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"trial {number} cannot be read from {path} ({error}): the run cannot be resumed, start a new one"
         ) from error
