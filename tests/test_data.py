@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -91,6 +93,14 @@ def test_three_frames_come_back_bit_for_bit(root: Path) -> None:
     assert (folder / "frames.tbl").stat().st_size == 3 * 37
     assert dataset.images(np.array([2, 0]))[:, 0, 0, 0].tolist() == [72, 70]
     assert (len(dataset), dataset.n_frames, dataset.image_size, dataset.domains) == (1, 3, SIZE, (domain(),))
+
+
+def test_a_data_set_goes_to_another_process(root: Path) -> None:
+    """As a data loader's workers get it (spawn, forkserver), or as a copy."""
+    fill(root, episode(7), episode(8))
+    for there in (pickle.loads(pickle.dumps(Dataset.open(root))), copy.deepcopy(Dataset.open(root))):
+        assert_same(there, 0, episode(7))
+        assert_same(there.subset(np.array([False, True])), 0, episode(8))
 
 
 def test_columns_of_two_domains(root: Path) -> None:

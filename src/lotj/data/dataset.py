@@ -219,6 +219,7 @@ class _FrameMaps:
     """The frame files of the domains, mapped read-only."""
 
     def __init__(self, folders: list[Path], counts: list[int], image_size: int) -> None:
+        self._of = (folders, counts, image_size)
         self._shape = (image_size, image_size, 3)
         self._maps: list[mmap.mmap | None] = []
         self._frames: list[np.ndarray] = []
@@ -233,6 +234,9 @@ class _FrameMaps:
                 frames = np.frombuffer(mapped, np.uint8).reshape(count, *self._shape)
             self._maps.append(mapped)
             self._frames.append(frames)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # in another process, or a copy: mapped anew
+        return _FrameMaps, self._of
 
     def gather(self, domain: np.ndarray, row: np.ndarray) -> np.ndarray:
         """(N,) domain numbers and rows in their files -> (N, H, W, 3) uint8, read in the order of the files."""
