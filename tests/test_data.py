@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,14 @@ def test_three_frames_come_back_bit_for_bit(root: Path) -> None:
     assert (folder / "frames.tbl").stat().st_size == 3 * 37
     assert dataset.images(np.array([2, 0]))[:, 0, 0, 0].tolist() == [72, 70]
     assert (len(dataset), dataset.n_frames, dataset.image_size, dataset.domains) == (1, 3, SIZE, (domain(),))
+
+
+def test_square_brackets_in_a_family_are_shown_as_they_are(root: Path) -> None:
+    with EpisodeWriter(root, replace(domain(), family="odd [/x]"), SIZE) as writer:
+        writer.append(episode(7))
+    console = Console(width=120, file=io.StringIO())
+    console.print(describe(root))
+    assert isinstance(console.file, io.StringIO) and "odd [/x]" in console.file.getvalue()
 
 
 def test_a_data_set_goes_to_another_process(root: Path) -> None:

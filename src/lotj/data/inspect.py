@@ -103,7 +103,7 @@ def describe(root: Path, by: Grouping = "family") -> RenderableType:
         short = title.replace("withdraw", "with-\ndraw").replace("recover", "re-\ncover")
         table.add_column(short, justify="right", no_wrap=True)
     for summary in summaries:
-        table.add_row(summary.name, *_cells(summary))
+        table.add_row(Text(summary.name), *_cells(summary))
     scenarios = np.bincount(dataset.episodes["scenario"], minlength=len(SCENARIOS))
     size = dataset.n_frames * (dataset.image_size**2 * 3 + layout.ROW.itemsize)
     lines = [
