@@ -452,10 +452,11 @@ def test_a_run_is_not_overwritten(prior: Dataset, cache: Path, tmp_path: Path):
         practice(ToyRobot(), make_agent(), ColourReward(), prior, config, run, live=False)
 
 
-def test_a_damaged_trial_is_named(prior: Dataset, cache: Path, tmp_path: Path):
+@pytest.mark.parametrize("content", [b"PK", b""])
+def test_a_damaged_trial_is_named(prior: Dataset, cache: Path, tmp_path: Path, content: bytes):
     run = new_run(tmp_path)
     practice(ToyRobot(), make_agent(), ColourReward(), prior, make_config(cache, trials=1), run, live=False)
-    trial_path(run.path, 1).write_bytes(b"PK")
+    trial_path(run.path, 1).write_bytes(content)
     with pytest.raises(CheckpointError, match="trial 1 cannot be read"):
         practice(ToyRobot(), make_agent(), ColourReward(), prior, make_config(cache, trials=2), run, False, resume=True)
 
