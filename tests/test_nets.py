@@ -192,6 +192,10 @@ def test_check_finite_names_what_is_wrong() -> None:
     check_finite("loss", torch.ones(3))
     with pytest.raises(NumericsError, match=r"critic loss: 2 of 3 values"):
         check_finite("critic loss", torch.tensor([1.0, math.nan, math.inf]))
+    with pytest.raises(NumericsError, match="2 of 2 values"):
+        check_finite("critic loss", torch.tensor([-math.inf, math.inf]))
+    large = torch.full((4,), 3e38)  # their sum is beyond what a float holds, they are not
+    assert check_finite("large", large) is large
 
 
 def test_mlp_sizes() -> None:

@@ -74,10 +74,9 @@ class Learner:
         followed = {name: self.algorithm.get_submodule(name) for name in kind.followed}
         self.target = {name: copy.deepcopy(module).requires_grad_(False) for name, module in followed.items()}
         self._trained = {name: dict(self.algorithm.get_submodule(name).named_parameters()) for name in kind.trained}
-        self._optimisers = {
-            name: torch.optim.Adam(parameters.values(), config.lr, fused=True)
-            for name, parameters in self._trained.items()
-        }
+        self._parameters = {f"{m}.{name}": p for m, own in self._trained.items() for name, p in own.items()}
+        # One for all modules: Adam looks at each parameter alone, and leaves one without a gradient as it is.
+        self._optimiser = torch.optim.Adam(self._parameters.values(), config.lr, fused=True)
         # Gathered once: to walk through the modules takes a tenth of an update on features.
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
         self._statistics = list(self.algorithm.buffers())
@@ -298,9 +297,9 @@ class Learner:
         for name, found in gradients.items():
             for parameter, gradient in zip(self._trained[name].values(), found, strict=True):
                 parameter.grad = gradient
-            self._optimisers[name].param_groups[0]["lr"] = lr
-            self._optimisers[name].step()
-            self._optimisers[name].zero_grad(set_to_none=True)
+        self._optimiser.param_groups[0]["lr"] = lr
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
         for name, slow in self.target.items():
             follow(slow, self.algorithm.get_submodule(name), self.config.ema)
         self.updates += 1
@@ -357,10 +356,9 @@ class Learner:
                 for name, module in self._modules().items()
             },
             "moments": {
-                f"{module}.{name}": {key: value.clone() for key, value in self._optimisers[module].state[p].items()}
-                for module, parameters in self._trained.items()
-                for name, p in parameters.items()
-                if p in self._optimisers[module].state
+                name: {key: value.clone() for key, value in self._optimiser.state[parameter].items()}
+                for name, parameter in self._parameters.items()
+                if parameter in self._optimiser.state
             },
         }
 
@@ -416,10 +414,9 @@ class Learner:
         return made
 
     def _take_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        for module, optimiser in self._optimisers.items():
-            own = (moments.get(f"{module}.{name}", {}) for name in self._trained[module])
-            known = {i: {key: value.clone() for key, value in found.items()} for i, found in enumerate(own) if found}
-            optimiser.load_state_dict({"state": known, "param_groups": optimiser.state_dict()["param_groups"]})
+        found = {number: moments[name] for number, name in enumerate(self._parameters) if name in moments}
+        state = {number: {key: value.clone() for key, value in own.items()} for number, own in found.items()}
+        self._optimiser.load_state_dict({"state": state, "param_groups": self._optimiser.state_dict()["param_groups"]})
 
 
 def agent_name(kind: type[Algorithm]) -> str:
