@@ -86,7 +86,7 @@ class InsertionEnv(gym.Env):
         domain_seed: fixes clamp and grasp pose, camera, lights, materials, background and clutter.
         scenario: ``near`` or ``far``.
         image_size: S [pixels], even.
-        observation: names of what is observed: ``image``, ``state``, or both in a tuple.
+        observation: names of what is observed: ``image``, ``state``, or both in a list or tuple.
         max_steps: time limit.
         estimate_seed: where the socket is believed to be, off by up to 20 mm sideways and 5 mm in height; workspace,
             starts and ``state`` are centred on it. A number draws it once (a robot that practises), None anew for each
@@ -114,7 +114,7 @@ class InsertionEnv(gym.Env):
         estimate_seed: int | None = None,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        names = (observation,) if isinstance(observation, str) else tuple(observation)
+        names = (observation,) if isinstance(observation, str) else observation
         for name, text in (("connector", connector), ("robot", robot), ("scenario", scenario)):
             if not isinstance(text, str):
                 raise SettingsError(f"{name} = {text!r}: must be a text")
@@ -125,7 +125,8 @@ class InsertionEnv(gym.Env):
             _check_whole("estimate_seed", estimate_seed, 0)
         if scenario not in SCENARIOS:
             raise SettingsError(f"unknown scenario {scenario!r}; known are {', '.join(SCENARIOS)}")
-        if not names or len(set(names)) < len(names) or not set(names) <= set(OBSERVATIONS):
+        some = isinstance(names, (list, tuple)) and len(names) > 0
+        if not some or any(name not in OBSERVATIONS or names.count(name) > 1 for name in names):
             raise SettingsError(f"observation = {observation!r}: must be some of {', '.join(OBSERVATIONS)}, each once")
         if image_size % 2:
             raise SettingsError(f"image_size = {image_size}: must be even, for two views share it")
@@ -144,7 +145,7 @@ class InsertionEnv(gym.Env):
             "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),
         }
         self.observation_space = gym.spaces.Dict({name: spaces[name] for name in names})
-        self._observed = names
+        self._observed = tuple(names)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
         self._steps = 0
         self._paid = False

@@ -32,7 +32,7 @@ class Robot(Protocol):
         """Execute one step `delta` (3,) in [-1, 1]; returns the next image.
 
         Raises:
-            DislodgedError: the part was lost; the trial is void, the next one can begin.
+            DislodgedError: the part was lost, as far as the robot can tell; the next `reset` grasps it anew.
             RobotError: the robot refuses.
         """
         ...

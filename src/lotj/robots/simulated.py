@@ -92,9 +92,7 @@ class SimulatedRobot:
         self._witness(info)
         self._write_truth()
         if self._alarm:
-            raise DislodgedError(
-                "the gripper feels that the plug was dislodged: the trial is void, the plug must be grasped anew"
-            )
+            raise DislodgedError("the gripper feels that the plug was dislodged: it must be grasped anew")
         return self._image
 
     def _reads_a_loss(self, grip: np.ndarray) -> bool:
