@@ -91,7 +91,7 @@ class InsertionEnv(gym.Env):
         domain_seed: fixes clamp and grasp pose, camera, lights, materials, background and clutter.
         scenario: ``near`` or ``far``.
         image_size: S [pixels], even.
-        observation: names of what is observed: ``image``, ``state``, or both in a tuple.
+        observation: names of what is observed: ``image``, ``state``, or both in a list or tuple.
         max_steps: time limit.
         estimate_seed: where the socket is believed to be, off by up to 20 mm sideways and 5 mm in height; workspace,
             starts and ``state`` are centred on it. A number draws it once (a robot that practises), None anew for each
@@ -147,7 +147,7 @@ class InsertionEnv(gym.Env):
             "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),
         }
         self.observation_space = gym.spaces.Dict({name: spaces[name] for name in names})
-        self._observed = names
+        self._observed = tuple(names)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
         self._steps = 0
         self._paid = False
