@@ -2,17 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from lotj.experience import Controller
 
-import numpy as np
-
-
-class Controller(Protocol):
-    """What chooses actions: from the observation, as a policy does, or from what `info` holds."""
-
-    def reset(self, seed: int) -> None:
-        """Start an episode; its random numbers come from `seed`."""
-
-    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        """The action, (A,) in [-1, 1]."""
-        ...
+__all__ = ["Controller"]

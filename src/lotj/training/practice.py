@@ -44,7 +44,7 @@ class Attempted:
 
     Attributes:
         episodes: the trial, and what followed from it.
-        row: its line of figures, with ``moves``, all motions of the robot.
+        row: its line of figures, with ``moves``, the robot's motions until it ended, its verification included.
         lost: it ended because the part was lost.
     """
 

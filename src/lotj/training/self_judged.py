@@ -19,6 +19,7 @@ from lotj.rewards.judge import claimed_step as end_of
 from lotj.robots.robot import Robot, RobotEnv
 from lotj.training.attempt import Attempt
 from lotj.training.exploration import Exploration
+from lotj.training.features import Encoder
 from lotj.training.practice import Attempted, generator, trial_seed
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.trials import PRACTICE, REVERSED, Trials
@@ -37,7 +38,7 @@ class SelfJudged:
 
     Args:
         robot: gives observations, takes motions. The caller closes it.
-        encoders: the pretrained agent whose features the practising learner reads.
+        encoders: the pretrained agent whose features the practising learner reads, or what else stands before it.
         learner: practises; asked for the value of a start.
         reward_model: judges images.
         config: settings.
@@ -47,7 +48,7 @@ class SelfJudged:
     def __init__(
         self,
         robot: Robot,
-        encoders: Learner,
+        encoders: Encoder,
         learner: Learner,
         reward_model: RewardModel,
         config: PracticeConfig,
@@ -86,7 +87,7 @@ class SelfJudged:
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
         row = {
-            "moves": len(trial) + sum(len(episode) for episode in after),
+            "moves": len(trial),
             "threshold": threshold,
             "boost": act.boost,
             "value": value,
