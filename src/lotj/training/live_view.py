@@ -129,7 +129,9 @@ class LiveView:
         row = self._rows[-1] if self._rows else {}
         elapsed, remaining = self._times()
         figures = {
-            "predicted success": f"{success_rate(self._rows):.0%} of the last {min(WINDOW, len(self._rows))}",
+            "predicted success"
+            if "threshold" in row
+            else "success": f"{success_rate(self._rows):.0%} of the last {min(WINDOW, len(self._rows))}",
             "score": f"{row.get('score', 0.0):.3f}",
         }
         if "threshold" in row:
@@ -141,9 +143,9 @@ class LiveView:
         figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
         if row.get("alarm"):
             figures["alarm"] = "what looks seated often is not: do not trust the self-reward on this part"
-        discarded = sum(int(past.get("discarded", 0)) for past in self._rows)
-        if discarded:
-            figures["discarded"] = f"{discarded} (plug dislodged)"
+        lost = sum(int(past.get("lost", 0)) for past in self._rows)
+        if lost:
+            figures["lost"] = f"{lost} trials ended as the part was lost"
         return figures
 
     def _line(self) -> str:
