@@ -36,23 +36,20 @@ class Checked:
     when it is made. Of a tuple each entry is held against the interval."""
 
     def __post_init__(self) -> None:
-        """Hold every setting against its range.
-
-        Raises:
-            SettingsError: the first that is outside; the message says its name, its value and the range.
-        """
+        """Raises SettingsError of the first setting that is outside: its name, its value and the range."""
         for name, hint in _hints(type(self)).items():
             value: Any = getattr(self, name)
             entries = value if isinstance(value, tuple) else (value,)
-            for rule in hint.__metadata__ if get_origin(hint) is Annotated else ():
-                if isinstance(rule, Interval) and any(entry not in rule for entry in entries):
-                    self._refuse(name, f"must be {rule}")
+            broken = [
+                str(rule)
+                for rule in (hint.__metadata__ if get_origin(hint) is Annotated else ())
+                if isinstance(rule, Interval) and any(entry not in rule for entry in entries)
+            ]
             if get_origin(hint) is Literal and value not in get_args(hint):
-                self._refuse(name, f"must be one of {', '.join(map(str, get_args(hint)))}")
-
-    def _refuse(self, name: str, rule: str) -> None:
-        what = type(self).__name__.removesuffix("Config").lower()
-        raise SettingsError(f"{what} {name} {getattr(self, name)!r}: {rule}")
+                broken = [f"one of {', '.join(map(str, get_args(hint)))}"]
+            if broken:
+                what = type(self).__name__.removesuffix("Config").lower()
+                raise SettingsError(f"{what} {name} {value!r}: must be {broken[0]}")
 
 
 @cache

@@ -14,14 +14,8 @@ from lotj.errors import DataError, SettingsError
 
 @dataclass(frozen=True)
 class Array:
-    """One named array of an observation.
-
-    Attributes:
-        shape: of one observation, e.g. (2, 64, 64, 3) for two cameras.
-        dtype: NumPy's name, e.g. ``uint8``.
-        low: no element is below; -inf where there is no bound.
-        high: no element is above.
-    """
+    """One named array of an observation: its shape, NumPy's name of its dtype, and the bounds of its elements, infinite
+    where there are none."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -82,11 +76,7 @@ class Spec:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Spec:
-        """What `to_json` wrote, as it is or through a file.
-
-        Raises:
-            DataError: it is not that.
-        """
+        """What `to_json` wrote, as it is or through a file; DataError if it is not that."""
         try:
             arrays = {name: _array(**entry) for name, entry in written["observation"].items()}
             rate_hz, max_steps = float(written["rate_hz"]), int(written["max_steps"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lotj.distributed.workers import Workers, find_workers
-from lotj.errors import DataError, SettingsError
-from lotj.files import atomic_write, storage_errors
+from lotj.distributed import workers as places
+from lotj.errors import DataError, LotjError, SettingsError
+from lotj.files import storage_errors, write_json
 from lotj.runs import first_difference
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -24,8 +25,7 @@ class Job:
     Attributes:
         name: unique in its list, fit for a file's name.
         work: a function that other processes can import; called with `arguments`, returns what JSON can hold.
-        arguments: what JSON can hold; they are kept beside the result, and a result of others is not taken for this
-            job's.
+        arguments: JSON values, kept beside the result: one of other arguments is not taken for this job's.
         needs: names of jobs of the same list whose results must be there first.
         machine: further arguments, of how and not of what (threads, device): kept beside the result, for they change
             its roundings; but a result of others is taken all the same.
@@ -70,16 +70,15 @@ def run_jobs(
     _check(jobs)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    results = {job.name: _read(job, folder) for job in jobs if _path(job, folder).exists()}
+    results = read_results(jobs, folder)
     for job in jobs:
         if job.name in results:
             report(job, "skipped")
     left = [job for job in jobs if job.name not in results]
-    if not left:
-        return results
-    _check_leavings(left, jobs, results, folder)
-    with find_workers(on, workers) as pool:
-        _run(left, pool, folder, results, report)
+    if left:
+        _check_leavings(left, jobs, results, folder)
+        with places.workers(on, workers) as (size, start):
+            _run(left, size, start, folder, results, report)
     return results
 
 
@@ -93,22 +92,30 @@ def read_results(jobs: Sequence[Job], folder: Path) -> dict[str, Any]:
 
 
 def _run(
-    left: list[Job], pool: Workers, folder: Path, results: dict[str, Any], report: Callable[[Job, str], None]
+    left: list[Job],
+    size: int,
+    start: places.Start,
+    folder: Path,
+    results: dict[str, Any],
+    report: Callable[[Job, str], None],
 ) -> None:
-    running: dict[str, Job] = {}
+    running: dict[Future, Job] = {}
     while left or running:
-        for job in [job for job in left if all(name in results for name in job.needs)]:
-            if len(running) >= pool.size:
-                break
+        ready = [job for job in left if all(name in results for name in job.needs)]
+        for job in ready[: size - len(running)]:
             left.remove(job)
-            running[job.name] = job
             report(job, "started")
-            pool.start(job.name, job.work, {**job.arguments, **job.machine})
-        name, result = pool.wait()
-        job = running.pop(name)
-        content = {"job": name, "arguments": dict(job.arguments), "machine": dict(job.machine), "result": result}
-        atomic_write(_path(job, folder), json.dumps(content, indent=1).encode() + b"\n")
-        results[name] = _read(job, folder)
+            running[start(job.work, {**job.arguments, **job.machine})] = job
+        future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+        job = running.pop(future)
+        try:
+            result = future.result()
+        except LotjError as error:
+            own = getattr(error, "cause", error)  # Ray raises one of a class that it makes, which holds the job's
+            raise type(own)(f"job {job.name}: {own}") from error
+        content = {"job": job.name, "arguments": dict(job.arguments), "machine": dict(job.machine), "result": result}
+        write_json(_path(job, folder), content)
+        results[job.name] = _read(job, folder)
         report(job, "done")
 
 
