@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lotj.data.layout import ROWS, Schema, storage
-from lotj.data.store import DiskStore, Store
+from lotj.data.layout import AGAIN, ROWS, Schema
+from lotj.data.store import Store
 from lotj.errors import DataError, SettingsError
-from lotj.experience import SUCCESS, Task
+from lotj.experience import SUCCESS
+from lotj.files import storage_errors
 
 _BACKGROUND, _INK = (24, 26, 30), (225, 228, 232)
 _SUCCESS, _PLAIN = (46, 204, 113), (70, 74, 82)
@@ -25,14 +26,8 @@ def cameras(schema: Schema) -> list[str]:
 
 
 def film_strip(store: Store, episode: int, frames: int = 8, scale: int = 2) -> np.ndarray:
-    """One episode as a row of frames, left to right, the views of each side by side; frames of success have a green
-    border.
-
-    Args:
-        store: where it is from.
-        episode: its number in `store.episodes`.
-        frames: at most so many, evenly spaced, the first and the last among them.
-        scale: each pixel becomes scale x scale.
+    """One episode of a store as a row of at most so many frames, evenly spaced, the first and the last among them: the
+    views of each side by side, every pixel enlarged by `scale`; frames of success have a green border.
 
     Returns:
         (h, w, 3) uint8, h = H * scale + 6, w = frames shown * (V * W * scale + 10) - 4 pixels, V views of H x W pixels.
@@ -57,13 +52,10 @@ def film_strip(store: Store, episode: int, frames: int = 8, scale: int = 2) -> n
     return strip
 
 
-def sheet(store: Store, episodes: Sequence[int], frames: int = 8, scale: int = 2) -> np.ndarray:
-    """Film strips of several episodes below each other, each with a caption.
-
-    Returns:
-        (h, w, 3) uint8.
-    """
-    strips = [film_strip(store, episode, frames, scale) for episode in episodes]
+def contact_sheet(store: Store, episodes: Sequence[int]) -> np.ndarray:
+    """Film strips of several episodes below each other, each with a caption: (h, w, 3) uint8. Errors as of
+    `film_strip`."""
+    strips = [film_strip(store, episode) for episode in episodes]
     captions = [caption(store, episode) for episode in episodes]
     font = ImageFont.load_default(13)
     width = max([strip.shape[1] for strip in strips] + [int(font.getlength(text)) for text in captions]) + 2 * _GAP
@@ -93,48 +85,11 @@ def caption(store: Store, episode: int) -> str:
     return " | ".join(parts)
 
 
-def contact_sheet(
-    root: Path,
-    generator: np.random.Generator,
-    rows: int = 12,
-    frames: int = 8,
-    scale: int = 2,
-    tasks: Callable[[Task], bool] | None = None,
-    kinds: Sequence[str] | None = None,
-) -> np.ndarray:
-    """Film strips of randomly chosen episodes, of as many tasks and kinds as the rows allow.
-
-    Args:
-        root: folder of the data set.
-        generator: draws the episodes.
-        rows: number of episodes, at least 1.
-        frames: most frames a row.
-        scale: each pixel becomes scale x scale.
-        tasks: which tasks to take; all by default.
-        kinds: which kinds to take; all by default.
-
-    Returns:
-        (h, w, 3) uint8.
-
-    Raises:
-        DataError: see `DiskStore.open`; or no episode of these kinds, or no pictures.
-    """
-    store = DiskStore.open(root, tasks)
-    chosen = choose(store, rows, generator, kinds)
-    if not len(chosen):
-        wanted = ", ".join(kinds or ())
-        raise DataError(f"{root} holds no episode of kind {wanted}: choose others of {', '.join(store.kinds)}")
-    return sheet(store, chosen.tolist(), frames, scale)
-
-
-def choose(store: Store, count: int, generator: np.random.Generator, kinds: Sequence[str] | None = None) -> np.ndarray:
-    """Draws up to `count` episodes: first one of each (task, kind), then a second of each, and so on.
-
-    Returns:
-        (at most count,) int, sorted numbers of episodes.
-    """
+def choose(store: Store, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws up to `count` episodes, first one of each (task, kind), then a second of each, and so on: their numbers,
+    sorted."""
     table = store.episodes
-    order = generator.permutation(np.flatnonzero(store.of_kind(store.kinds if kinds is None else kinds)))
+    order = generator.permutation(len(table))
     group = table["task"][order].astype(int) * len(store.kinds) + table["kind"][order]
     by_group = np.argsort(group, kind="stable")
     _, first = np.unique(group[by_group], return_index=True)
@@ -144,12 +99,8 @@ def choose(store: Store, count: int, generator: np.random.Generator, kinds: Sequ
 
 
 def save_png(image: np.ndarray, path: Path) -> None:
-    """Writes an (h, w, 3) uint8 image.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    with storage(path):
+    """Writes an (h, w, 3) uint8 image; StorageError if the disk is full or the folder cannot be written."""
+    with storage_errors(path, AGAIN):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path, format="PNG")
 
@@ -157,11 +108,6 @@ def save_png(image: np.ndarray, path: Path) -> None:
 def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
     """Writes episodes as a recording (.rrd) that ``rerun <path>`` plays: by step, what each camera saw, and the numbers
     of the other observations, actions, rewards and notes.
-
-    Args:
-        store: where they are from.
-        episodes: numbers in `store.episodes`.
-        path: file to write.
 
     Raises:
         SettingsError: rerun-sdk is not installed.
@@ -174,7 +120,7 @@ def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
             f"{path.name} needs rerun-sdk, which is not installed: pip install 'lotj[export]', or write a .png"
         ) from error
 
-    with storage(path):
+    with storage_errors(path, AGAIN):
         path.parent.mkdir(parents=True, exist_ok=True)
         open(path, "wb").close()  # rerun itself fails with a traceback where it cannot
     recording = rerun.RecordingStream("lotj")

@@ -45,33 +45,19 @@ class Store:
 
     def column(self, name: str) -> np.ndarray:
         """(F, ...) of ``action`` or ``reward`` (NaN on the last frame of an episode), a small observation, or a note
-        with its prefix ``notes/``.
-
-        Raises:
-            KeyError: there is none of that name.
-        """
+        with its prefix ``notes/``; KeyError if there is none of that name."""
         raise NotImplementedError
 
     def truth(self, name: str) -> np.ndarray:
-        """(F, ...) of what only a simulator knows.
-
-        Raises:
-            DataError: this store holds no such thing.
-        """
+        """(F, ...) of what only a simulator knows; DataError if this store holds no such thing."""
         raise NotImplementedError
 
     def observe(self, frames: np.ndarray, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Copies observations.
+        """Copies observations, all by default: name -> (N, ...).
 
         Args:
-            frames: (N,) whole numbers in [0, F), in any order, with or without repetition.
-            names: which; default: all.
-
-        Returns:
-            name -> (N, ...), in the order of `frames`.
-
-        Raises:
-            IndexError: a number outside [0, F).
+            frames: (N,) whole numbers in [0, F), in any order, with or without repetition; IndexError for others.
+            names: which.
         """
         frames = np.asarray(frames)
         if frames.ndim != 1 or (len(frames) and not np.issubdtype(frames.dtype, np.integer)):
@@ -124,11 +110,6 @@ class Store:
         return self.of_frames(self.episodes["task"].astype(np.int64))
 
     @property
-    def frame_step(self) -> np.ndarray:
-        """(F,) int64, 0 for the first frame of an episode."""
-        return np.arange(self.n_frames) - self.of_frames(self.episodes["first_frame"])
-
-    @property
     def last_frames(self) -> np.ndarray:
         """(E,) int64, number of the last frame of each episode."""
         return self.episodes["first_frame"] + self.episodes["n_frames"] - 1
@@ -168,8 +149,7 @@ class DiskStore(Store):
     maps the same episodes anew.
 
     Attributes:
-        root: folder of the data set.
-        settings: what the data set was collected with.
+        root, settings: folder of the data set, and what it was collected with.
         discarded: task name -> reason -> number of episodes thrown away.
     """
 
@@ -183,28 +163,31 @@ class DiskStore(Store):
         self._held = [len(index.entries) for index in indices] if held is None else held
         self._mask: np.ndarray | None = None
         self.discarded = {task.name: index.discarded for task, index in zip(tasks, indices, strict=True)}
-        parts = [self._entries(task, index, n) for task, index, n in zip(tasks, indices, self._held, strict=True)]
-        kinds = [index.kinds[: part["kind"].max(initial=-1) + 1] for index, part in zip(indices, parts, strict=True)]
-        self.kinds = tuple(dict.fromkeys(kind for names in kinds for kind in names))
+        for task, index, count in zip(tasks, indices, self._held, strict=True):
+            if count > len(index.entries):
+                raise DataError(
+                    f"{root}: {task.name} holds {len(index.entries)} episodes, no longer {count}: it was cut back "
+                    "since it was opened; open it again"
+                )
+        parts = [index.entries[:count] for index, count in zip(indices, self._held, strict=True)]
+        named = [index.kinds[kind] for index, part in zip(indices, parts, strict=True) for kind in part["kind"]]
+        self.kinds = tuple(dict.fromkeys(named))
         self.episodes = np.zeros(sum(self._held), EPISODE)
         for name in ("seed", "n_frames", "terminated", "truncated"):
             self.episodes[name] = np.concatenate([part[name] for part in parts])
         self.episodes["task"] = np.repeat(np.arange(len(tasks)), self._held)
-        numbers = [np.array([self.kinds.index(kind) for kind in names], int) for names in kinds]
-        self.episodes["kind"] = np.concatenate([n[part["kind"]] for n, part in zip(numbers, parts, strict=True)])
+        self.episodes["kind"] = [self.kinds.index(kind) for kind in named]
         self.episodes = _numbered(self.episodes)
-        counts = np.bincount(self.episodes["task"], self.episodes["n_frames"], len(tasks)).astype(int).tolist()
-        small = (layout.ROWS, layout.TRUTH)
-        self._tables = {
-            name: np.concatenate([_read(folder / name, kind, n) for folder, n in zip(folders, counts, strict=True)])
-            for name, kind in meta.schema.files.items()
-            if name in small
-        }
-        self._maps = {
-            (kind.names or ("",))[0]: _Maps([folder / name for folder in folders], counts, kind)
-            for name, kind in meta.schema.files.items()
-            if name not in small
-        }
+        counts = [int(part["n_frames"].sum()) for part in parts]
+        self._tables: dict[str, np.ndarray] = {}
+        self._maps: dict[str, _Maps] = {}
+        for name, kind in meta.schema.files.items():
+            files = [(folder / name, count) for folder, count in zip(folders, counts, strict=True)]
+            if name in (layout.ROWS, layout.TRUTH):
+                whole = [np.fromfile(path, kind, count) for path, count in files if count]
+                self._tables[name] = np.concatenate([np.empty(0, kind), *whole])
+            else:
+                self._maps[(kind.names or ("",))[0]] = _Maps(files, kind)
         self._place: tuple[np.ndarray, np.ndarray] = (  # task and row in its file of each frame
             np.repeat(np.arange(len(counts)), counts),
             np.concatenate([np.arange(count) for count in counts]),
@@ -212,12 +195,8 @@ class DiskStore(Store):
 
     @classmethod
     def open(cls, root: Path | str, tasks: Callable[[Task], bool] | None = None, split: str | None = None) -> Self:
-        """Opens the data set at `root`.
-
-        Args:
-            root: its folder.
-            tasks: which tasks to take; all by default.
-            split: take tasks of this split alone: ``train``, ``validation`` or ``test``.
+        """Opens the data set at `root`, or those of its `tasks` that are of a `split` (``train``, ``validation`` or
+        ``test``).
 
         Raises:
             DataError: not a data set of this version, not to be read, damaged, or without a finished episode in the
@@ -240,15 +219,8 @@ class DiskStore(Store):
         return store
 
     def subset(self, episodes: np.ndarray) -> Self:
-        """The store of some of the episodes. `tasks` and `kinds` stay, so that their numbers keep their meaning.
-
-        Args:
-            episodes: (E,) bool, which to keep, e.g. ``store.of_kind(["expert"])``.
-
-        Raises:
-            DataError: none is kept.
-            ValueError: not one bool per episode.
-        """
+        """The store of the `episodes` chosen, (E,) bool, e.g. ``store.of_kind(["expert"])``; DataError if none is.
+        `tasks` and `kinds` stay, so that their numbers keep their meaning."""
         mask = np.asarray(episodes)
         if mask.shape != self.episodes.shape or mask.dtype != bool:
             raise ValueError(f"the choice must be bool ({len(self)},), not {mask.dtype} {mask.shape}")
@@ -273,14 +245,6 @@ class DiskStore(Store):
             return super()._gather(name, frames)
         task, row = self._place
         return self._maps[name].gather(task[frames], row[frames])
-
-    def _entries(self, task: Task, index: layout.Index, held: int) -> np.ndarray:
-        if held > len(index.entries):
-            raise DataError(
-                f"{self.root}: {task.name} holds {len(index.entries)} episodes, no longer {held}: it was cut back "
-                "since it was opened; open it again"
-            )
-        return index.entries[:held]
 
     def _keep(self, mask: np.ndarray) -> None:
         frames = self.of_frames(mask)
@@ -315,16 +279,12 @@ class MemoryStore(Store):
         self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
         self._columns: dict[str, _Rows] = {}
         self._truth: dict[str, _Rows] = {}
-        self._rows = _Rows()
+        self._rows, self._count = _Rows(), 0
         self.schema = layout.Schema(1, {})
 
     def append(self, episode: Episode) -> None:
-        """Adds an episode.
-
-        Raises:
-            ValueError: it holds other columns than those before it.
-            KeyError: of a task that the store does not have.
-        """
+        """Adds an episode; ValueError if it holds other columns than those before it, KeyError if it is of a task that
+        the store does not have."""
         schema, task = layout.Schema.of(episode), self._numbers[episode.task]
         if not len(self):
             self.schema, self._columns, self._truth = schema, {}, {}
@@ -343,55 +303,51 @@ class MemoryStore(Store):
         row["task"], row["kind"] = task, self.kinds.index(episode.kind)
         row["seed"], row["n_frames"], row["first_frame"] = episode.seed, len(episode) + 1, start
         row["terminated"], row["truncated"] = episode.terminated, episode.truncated
-        self._rows.write(len(self), row)  # last: an append that is interrupted leaves no episode behind
+        self._rows.write(self._count, row)
+        self._count += 1  # last: an append that is interrupted leaves no episode behind
 
     @property
     def episodes(self) -> np.ndarray:  # type: ignore[override]  # noqa: D102
-        return self._rows.upto(self._rows.count) if self._rows.count else np.zeros(0, EPISODE)
+        return self._rows.room[: self._count] if self._count else np.zeros(0, EPISODE)
 
     def column(self, name: str) -> np.ndarray:  # noqa: D102
-        return self._columns[name].upto(self.n_frames)
+        return self._columns[name].room[: self.n_frames]
 
     def truth(self, name: str) -> np.ndarray:  # noqa: D102
         if name not in self._truth:
             raise DataError(f"these episodes have no true {name!r}: a robot does not tell it")
-        return self._truth[name].upto(self.n_frames)
+        return self._truth[name].room[: self.n_frames]
 
 
 class _Rows:
     """An array that grows at its end at constant cost per row (the room doubles when it is used up)."""
 
     def __init__(self) -> None:
-        self._room = np.empty(0)
-        self.count = 0
-
-    def upto(self, count: int) -> np.ndarray:
-        return self._room[:count]
+        self.room = np.empty(0)
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Puts rows behind the first `start`."""
         needed = start + len(rows)
-        if needed > len(self._room):
+        if needed > len(self.room):
             room = np.empty((max(2 * needed, 64), *rows.shape[1:]), rows.dtype)
             if start:
-                room[:start] = self._room[:start]
-            self._room = room
-        self._room[start:needed] = rows
-        self.count = needed
+                room[:start] = self.room[:start]
+            self.room = room
+        self.room[start:needed] = rows
 
 
 class _Maps:
-    """The files of one large observation, mapped read-only, one file a task."""
+    """The files of one large observation, (path, frames) a task, mapped read-only."""
 
-    def __init__(self, files: Sequence[Path], counts: Sequence[int], kind: np.dtype) -> None:
+    def __init__(self, files: Sequence[tuple[Path, int]], kind: np.dtype) -> None:
         self._kind = kind[0]
         self._maps: list[mmap.mmap | None] = []
         self._frames: list[np.ndarray] = []
         self._read = 0  # bytes since the pages were last given back
-        for path, count in zip(files, counts, strict=True):
+        for path, count in files:
             mapped, frames = None, np.empty((0, *self._kind.shape), self._kind.base)
             if count:
-                with layout.reading(path), open(path, "rb") as file:
+                with open(path, "rb") as file:
                     mapped = mmap.mmap(file.fileno(), count * kind.itemsize, access=mmap.ACCESS_READ)
                 mapped.madvise(mmap.MADV_RANDOM)  # else each frame drags in its surroundings, megabytes at times
                 frames = np.frombuffer(mapped, self._kind.base).reshape(count, *self._kind.shape)
@@ -415,11 +371,6 @@ class _Maps:
             for mapped in filter(None, self._maps):
                 mapped.madvise(mmap.MADV_DONTNEED)  # the file cache keeps them; this process no longer counts them
         return out
-
-
-def _read(path: Path, kind: np.dtype, count: int) -> np.ndarray:
-    with layout.reading(path):
-        return np.fromfile(path, kind, count) if count else np.empty(0, kind)
 
 
 def _numbered(episodes: np.ndarray) -> np.ndarray:
