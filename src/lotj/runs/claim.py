@@ -13,13 +13,8 @@ _claimed: dict[Path, int] = {}
 
 
 def claim(folder: Path) -> None:
-    """Claim a run folder for this process, until it releases it or ends, however that may be.
-
-    The lock is on the folder's ``run.json``. On a file system that knows no locks nothing is claimed.
-
-    Raises:
-        SettingsError: another process writes to it.
-    """
+    """Claim a run folder for this process, until it releases it or ends, however that may be; SettingsError if another
+    process has. The lock is on the folder's ``run.json``; a file system that knows no locks lets everybody in."""
     if folder in _claimed:
         return
     descriptor = os.open(folder / "run.json", os.O_RDONLY)
