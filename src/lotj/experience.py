@@ -92,11 +92,9 @@ class Batch:
     """B transitions. Arrays are NumPy as a `Replay` gives them; the learner makes tensors of them.
 
     Attributes:
-        observation: name -> (B, ...).
-        action: (B, A) float32.
-        reward: (B,) float32.
+        observation, next_observation: name -> (B, ...).
+        action, reward: (B, A) and (B,) float32.
         terminated: (B,) bool; only these cut the bootstrap.
-        next_observation: name -> (B, ...).
         task: (B,) int64, which task of the prior data; `PRACTISED` for the one being practised.
         columns: name -> (B, ...), what an agent asks for besides: ``imitate``, ``demo``, ``weight``, ``position`` ...
     """
@@ -207,10 +205,9 @@ def rollout(
     """One episode of a controller in a `gymnasium.Env` with a mapping as observation.
 
     Args:
-        env, controller: who plays; the controller is called once a step.
+        env, controller: who plays.
         seed: of the start, and of the controller's random numbers.
-        task, kind: of the episode.
-        max_steps: it is truncated here at the latest.
+        task, kind, max_steps: of the episode, which is truncated there at the latest.
         options: passed to the environment's reset.
         on_step: told the info of the start and of each step.
 

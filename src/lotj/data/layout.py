@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -52,6 +52,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _COLUMN = re.compile(r"[a-z0-9_/-]{1,60}")
 
 
+_GROUPS = ("observation", "notes", "truth")
+
+
 @dataclass(frozen=True)
 class Schema:
     """What each frame of a data set holds; ValueError for what could not be written or read back.
@@ -70,7 +73,7 @@ class Schema:
     def __post_init__(self) -> None:
         if type(self.action) is not int or self.action < 1:
             raise ValueError(f"actions of {self.action!r} axes: must be a whole number, at least 1")
-        for group in ("observation", "notes", "truth"):
+        for group in _GROUPS:
             columns = dict(sorted(getattr(self, group).items()))
             for name, kind in columns.items():
                 named = _COLUMN.fullmatch(name) and name not in ("action", "reward")
@@ -84,11 +87,9 @@ class Schema:
     @classmethod
     def of(cls, episode: Episode) -> Self:
         """The schema of an episode and all others like it."""
-
-        def columns(group: Mapping[str, np.ndarray]) -> dict[str, np.dtype]:
-            return {name: np.dtype((values.dtype, values.shape[1:])) for name, values in sorted(group.items())}
-
-        return cls(episode.action.shape[1], *map(columns, (episode.observation, episode.notes, episode.truth)))
+        groups = (getattr(episode, group).items() for group in _GROUPS)
+        columns = ({name: np.dtype((values.dtype, values.shape[1:])) for name, values in group} for group in groups)
+        return cls(episode.action.shape[1], *columns)
 
     @cached_property
     def files(self) -> dict[str, np.dtype]:
@@ -119,27 +120,24 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-
-        def columns(group: Mapping[str, np.dtype]) -> dict[str, Any]:
-            return {name: {"dtype": kind.base.str, "shape": list(kind.shape)} for name, kind in group.items()}
-
-        groups = {name: columns(getattr(self, name)) for name in ("observation", "notes", "truth")}
-        return {"action": self.action, **groups}
+        written: dict[str, Any] = {"action": self.action}
+        for group in _GROUPS:
+            columns = getattr(self, group).items()
+            written[group] = {name: {"dtype": kind.base.str, "shape": list(kind.shape)} for name, kind in columns}
+        return written
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
         """What `to_json` gave; ValueError, KeyError or TypeError if it is not that."""
 
-        def columns(group: Mapping[str, Any]) -> dict[str, np.dtype]:
-            return {name: np.dtype((np.dtype(c["dtype"]), tuple(c["shape"]))) for name, c in group.items()}
-
         if not content["observation"]:
             raise ValueError("nothing is observed")
-        return cls(content["action"], *(columns(content[name]) for name in ("observation", "notes", "truth")))
+        groups = (content[group].items() for group in _GROUPS)
+        columns = ({name: np.dtype((np.dtype(c["dtype"]), tuple(c["shape"]))) for name, c in group} for group in groups)
+        return cls(content["action"], *columns)
 
 
-@dataclass(frozen=True)
-class Meta:
+class Meta(NamedTuple):
     """What `meta.json` says: the schema of every frame, and the settings that fixed how the episodes were made."""
 
     schema: Schema
@@ -214,11 +212,8 @@ def read_meta(root: Path) -> Meta:
 
 
 def task_names(root: Path) -> list[str]:
-    """Names of the tasks, sorted, without hidden entries and those where a writer was stopped at the very beginning.
-
-    Raises:
-        DataError: `tasks/` holds something that is not a task.
-    """
+    """Names of the tasks, sorted, without hidden entries and those where a writer was stopped at the very beginning;
+    DataError if something else is among them."""
     folder, names = root / TASKS, []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith("."):
@@ -247,11 +242,8 @@ def read_task(folder: Path) -> Task:
 
 
 def read_index(path: Path) -> Index:
-    """Reads an `episodes.jsonl`; a missing file is an empty index, a torn last line is ignored.
-
-    Raises:
-        DataError: a line before the last that is not a finished or discarded episode.
-    """
+    """Reads an `episodes.jsonl`; a missing file is an empty index, a torn last line is ignored; DataError for a line
+    before it that is not a finished or discarded episode."""
     with reading(path):
         data = path.read_bytes() if path.exists() else b""
     lines = data.split(b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,17 +45,14 @@ def film_strip(store: Store, episode: int, frames: int = 8, scale: int = 2) -> n
     views = store.observe(index, names[:1])[names[0]].repeat(scale, axis=2).repeat(scale, axis=3)
     images = np.concatenate(list(views.swapaxes(0, 1)), axis=2)
     height, width = images.shape[1] + 2 * _BORDER, images.shape[2] + 2 * _BORDER
-    strip = np.full((height, shown * (width + _GAP) - _GAP, 3), _BACKGROUND, np.uint8)
-    for place, (image, success) in enumerate(zip(images, store.success[index], strict=True)):
-        cell = strip[:, place * (width + _GAP) : place * (width + _GAP) + width]
-        cell[:] = _SUCCESS if success else _PLAIN
-        cell[_BORDER:-_BORDER, _BORDER:-_BORDER] = image
-    return strip
+    cells = np.full((shown, height, width + _GAP, 3), _BACKGROUND, np.uint8)
+    cells[:, :, :width] = np.where(store.success[index, None], _SUCCESS, _PLAIN)[:, None, None]
+    cells[:, _BORDER:-_BORDER, _BORDER : width - _BORDER] = images
+    return np.concatenate(list(cells), axis=1)[:, :-_GAP]
 
 
 def contact_sheet(store: Store, episodes: Sequence[int]) -> np.ndarray:
-    """Film strips of several episodes below each other, each with a caption: (h, w, 3) uint8. Errors as of
-    `film_strip`."""
+    """Film strips of several episodes below each other, each with a caption: (h, w, 3) uint8."""
     strips = [film_strip(store, episode) for episode in episodes]
     captions = [caption(store, episode) for episode in episodes]
     font = ImageFont.load_default(13)
@@ -88,13 +86,10 @@ def caption(store: Store, episode: int) -> str:
 def choose(store: Store, count: int, generator: np.random.Generator) -> np.ndarray:
     """Draws up to `count` episodes, first one of each (task, kind), then a second of each, and so on: their numbers,
     sorted."""
-    table = store.episodes
-    order = generator.permutation(len(table))
-    group = table["task"][order].astype(int) * len(store.kinds) + table["kind"][order]
-    by_group = np.argsort(group, kind="stable")
-    _, first = np.unique(group[by_group], return_index=True)
-    turn = np.empty(len(order), int)  # how many of its group were drawn before
-    turn[by_group] = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+    order, drawn, turn = generator.permutation(len(store)), Counter(), []
+    for group in store.episodes[["task", "kind"]][order].tolist():
+        turn.append(drawn[group])
+        drawn[group] += 1
     return np.sort(order[np.argsort(turn, kind="stable")[:count]])
 
 
@@ -126,20 +121,18 @@ def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
     recording = rerun.RecordingStream("lotj")
     recording.save(path)
     pictures, small = cameras(store.schema), store.schema.files[ROWS].names or ()
-    for episode in episodes:
-        entry = store.episodes[episode]
-        name = f"{store.tasks[entry['task']].name}/{store.kinds[entry['kind']]}-{entry['seed']}"
-        index = np.arange(entry["first_frame"], entry["first_frame"] + entry["n_frames"])
-        seen = store.observe(index, pictures)
-        numbers = {column: store.column(column)[index] for column in small}
-        for step in range(len(index)):
+    for episode in map(store.episode, episodes):
+        name = f"{episode.task}/{episode.kind}-{episode.seed}"
+        numbers = {"action": episode.action, "reward": episode.reward}
+        numbers |= {column: values for column, values in episode.observation.items() if column in small}
+        numbers |= {f"notes/{note}": values for note, values in episode.notes.items()}
+        for step in range(len(episode) + 1):
             recording.set_time("step", sequence=step)
-            for camera, values in seen.items():
-                for view, image in enumerate(values[step]):
+            for camera in pictures:
+                for view, image in enumerate(episode.observation[camera][step]):
                     recording.log(f"{name}/{camera}/{view}", rerun.Image(image))
             for column, values in numbers.items():
-                for axis, value in enumerate(values[step].reshape(-1).tolist()):
-                    if not np.isnan(value):  # an episode's last frame leads to no action
-                        recording.log(f"{name}/{column}/{axis}", rerun.Scalars(float(value)))
+                for axis, value in enumerate(values[step : step + 1].ravel().tolist()):  # no action of the last frame
+                    recording.log(f"{name}/{column}/{axis}", rerun.Scalars(float(value)))
     recording.flush()
     recording.disconnect()

@@ -87,7 +87,7 @@ class Replay:
         self.sources, self.size = sources, size
         self._columns, self._truth = tuple(columns), frozenset(truth)
         self._observation = None if observation is None else tuple(observation)
-        self._cache: dict[int, tuple[tuple[int, np.ndarray | None], _Rows]] = {}
+        self._cache: dict[int, _Rows] = {}
         for number in range(len(sources)):
             self._rows(number)
 
@@ -106,14 +106,12 @@ class Replay:
 
     def _rows(self, number: int) -> _Rows:
         """What may be drawn of a source; made anew where its store has grown or its rows are others."""
-        source = self.sources[number]
-        held = len(source.store), source.rows
-        known = self._cache.get(number)
-        if known is None or known[0][0] != held[0] or known[0][1] is not held[1]:
-            if held[0]:
+        source, known = self.sources[number], self._cache.get(number)
+        if known is None or known.episodes != len(source.store) or known.given is not source.rows:
+            if len(source.store):
                 self._check(source)
-            known = self._cache[number] = held, _Rows.of(source)
-        return known[1]
+            known = self._cache[number] = _Rows.of(source)
+        return known
 
     def _check(self, source: Source) -> None:
         """Whether a source has all that is asked for."""
@@ -160,8 +158,10 @@ class Replay:
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a source's store says of each frame, kept until the store has grown."""
+    """What a source's store says of each frame, kept until it has grown or the source is `given` other rows."""
 
+    episodes: int
+    given: np.ndarray | None
     starts: np.ndarray
     terminated: np.ndarray
     task: np.ndarray
@@ -169,12 +169,11 @@ class _Rows:
 
     @classmethod
     def of(cls, source: Source) -> _Rows:
-        store = source.store
+        store, given = source.store, source.rows
         if not len(store):
-            none = np.zeros(0, np.int64)
-            return cls(none, none.astype(bool), none, none)
-        starts = store.starts() if source.rows is None else source.rows
-        return cls(starts, store.terminated(), store.frame_task, store.of_frames(store.last_frames))
+            return cls(0, given, *(np.zeros(0, kind) for kind in (np.int64, bool, np.int64, np.int64)))
+        starts, last = store.starts() if given is None else given, store.of_frames(store.last_frames)
+        return cls(len(store), given, starts, store.terminated(), store.frame_task, last)
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -33,8 +33,7 @@ class Store:
 
     Attributes:
         schema: what each frame holds.
-        tasks: the tasks that `episodes["task"]` indexes.
-        kinds: the kinds that `episodes["kind"]` indexes.
+        tasks, kinds: what ``episodes["task"]`` and ``episodes["kind"]`` index.
         episodes: (E,) of dtype `EPISODE`.
     """
 
@@ -46,10 +45,21 @@ class Store:
     def column(self, name: str) -> np.ndarray:
         """(F, ...) of ``action`` or ``reward`` (NaN on the last frame of an episode), a small observation, or a note
         with its prefix ``notes/``; KeyError if there is none of that name."""
-        raise NotImplementedError
+        file = next(
+            (file for file, kind in self.schema.files.items() if file != layout.TRUTH and name in (kind.names or ())),
+            "",
+        )
+        return self._records(file)[name]
 
     def truth(self, name: str) -> np.ndarray:
         """(F, ...) of what only a simulator knows; DataError if this store holds no such thing."""
+        if name not in self.schema.truth:
+            known = ", ".join(self.schema.truth) or "nothing"
+            raise DataError(f"episodes with no true {name!r} (they have {known}): choose another setting, or others")
+        return self._records(layout.TRUTH)[name]
+
+    def _records(self, file: str) -> np.ndarray:
+        """(F,) what a file of the schema holds, or would."""
         raise NotImplementedError
 
     def observe(self, frames: np.ndarray, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
@@ -163,13 +173,13 @@ class DiskStore(Store):
         self._held = [len(index.entries) for index in indices] if held is None else held
         self._mask: np.ndarray | None = None
         self.discarded = {task.name: index.discarded for task, index in zip(tasks, indices, strict=True)}
-        for task, index, count in zip(tasks, indices, self._held, strict=True):
-            if count > len(index.entries):
-                raise DataError(
-                    f"{root}: {task.name} holds {len(index.entries)} episodes, no longer {count}: it was cut back "
-                    "since it was opened; open it again"
-                )
         parts = [index.entries[:count] for index, count in zip(indices, self._held, strict=True)]
+        for task, part, count in zip(tasks, parts, self._held, strict=True):
+            if count > len(part):
+                raise DataError(
+                    f"{root}: {task.name} holds {len(part)} episodes, no longer {count}: it was cut back since it was "
+                    "opened; open it again"
+                )
         named = [index.kinds[kind] for index, part in zip(indices, parts, strict=True) for kind in part["kind"]]
         self.kinds = tuple(dict.fromkeys(named))
         self.episodes = np.zeros(sum(self._held), EPISODE)
@@ -188,10 +198,8 @@ class DiskStore(Store):
                 self._tables[name] = np.concatenate([np.empty(0, kind), *whole])
             else:
                 self._maps[(kind.names or ("",))[0]] = _Maps(files, kind)
-        self._place: tuple[np.ndarray, np.ndarray] = (  # task and row in its file of each frame
-            np.repeat(np.arange(len(counts)), counts),
-            np.concatenate([np.arange(count) for count in counts]),
-        )
+        rows = np.concatenate([np.arange(count) for count in counts])
+        self._place = np.repeat(np.arange(len(counts)), counts), rows  # task and row in its file of each frame
 
     @classmethod
     def open(cls, root: Path | str, tasks: Callable[[Task], bool] | None = None, split: str | None = None) -> Self:
@@ -231,14 +239,8 @@ class DiskStore(Store):
         part._keep(mask)
         return part
 
-    def column(self, name: str) -> np.ndarray:  # noqa: D102
-        return self._tables[layout.ROWS][name]
-
-    def truth(self, name: str) -> np.ndarray:  # noqa: D102
-        if name not in self.schema.truth:
-            known = ", ".join(self.schema.truth) or "nothing"
-            raise DataError(f"{self.root} has no true {name!r} (it has {known}): choose another setting, or collect it")
-        return self._tables[layout.TRUTH][name]
+    def _records(self, file: str) -> np.ndarray:
+        return self._tables[file]
 
     def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
         if name not in self._maps:
@@ -267,19 +269,14 @@ class DiskStore(Store):
 
 
 class MemoryStore(Store):
-    """A store that grows, in memory: episodes of practice, or features made of another store's frames.
-
-    Args:
-        tasks: those that its episodes name.
-    """
+    """A store that grows, in memory: episodes of some tasks, of practice, or features of another store's frames."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tuple(tasks)
         self.kinds = ()
         self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
-        self._columns: dict[str, _Rows] = {}
-        self._truth: dict[str, _Rows] = {}
-        self._rows, self._count = _Rows(), 0
+        self._files: dict[str, _Rows] = {}
+        self._rows, self._count = _Rows(EPISODE), 0
         self.schema = layout.Schema(1, {})
 
     def append(self, episode: Episode) -> None:
@@ -287,18 +284,14 @@ class MemoryStore(Store):
         the store does not have."""
         schema, task = layout.Schema.of(episode), self._numbers[episode.task]
         if not len(self):
-            self.schema, self._columns, self._truth = schema, {}, {}
+            self.schema, self._files = schema, {name: _Rows(kind) for name, kind in schema.files.items()}
         elif schema != self.schema:
             raise ValueError(f"an episode with {schema} where {self.schema} is held")
         if episode.kind not in self.kinds:
             self.kinds = (*self.kinds, episode.kind)
         start = self.n_frames
-        last = np.full((1, schema.action), np.nan, np.float32)
-        columns = {"action": np.concatenate([episode.action, last]), "reward": np.append(episode.reward, last[:, :1])}
-        columns |= dict(episode.observation) | {f"notes/{name}": values for name, values in episode.notes.items()}
-        for rows, values in ((self._columns, columns), (self._truth, episode.truth)):
-            for name, part in values.items():
-                rows.setdefault(name, _Rows()).write(start, part)
+        for name, records in schema.pack(episode).items():
+            self._files[name].write(start, records)
         row = np.zeros(1, EPISODE)
         row["task"], row["kind"] = task, self.kinds.index(episode.kind)
         row["seed"], row["n_frames"], row["first_frame"] = episode.seed, len(episode) + 1, start
@@ -308,30 +301,24 @@ class MemoryStore(Store):
 
     @property
     def episodes(self) -> np.ndarray:  # type: ignore[override]  # noqa: D102
-        return self._rows.room[: self._count] if self._count else np.zeros(0, EPISODE)
+        return self._rows.room[: self._count]
 
-    def column(self, name: str) -> np.ndarray:  # noqa: D102
-        return self._columns[name].room[: self.n_frames]
-
-    def truth(self, name: str) -> np.ndarray:  # noqa: D102
-        if name not in self._truth:
-            raise DataError(f"these episodes have no true {name!r}: a robot does not tell it")
-        return self._truth[name].room[: self.n_frames]
+    def _records(self, file: str) -> np.ndarray:
+        return self._files[file].room[: self.n_frames]
 
 
 class _Rows:
-    """An array that grows at its end at constant cost per row (the room doubles when it is used up)."""
+    """Records that grow at their end at constant cost each (the room doubles when it is used up)."""
 
-    def __init__(self) -> None:
-        self.room = np.empty(0)
+    def __init__(self, kind: np.dtype) -> None:
+        self.room = np.empty(0, kind)
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Puts rows behind the first `start`."""
         needed = start + len(rows)
         if needed > len(self.room):
-            room = np.empty((max(2 * needed, 64), *rows.shape[1:]), rows.dtype)
-            if start:
-                room[:start] = self.room[:start]
+            room = np.empty(max(2 * needed, 64), self.room.dtype)
+            room[:start] = self.room[:start]
             self.room = room
         self.room[start:needed] = rows
 
@@ -341,18 +328,14 @@ class _Maps:
 
     def __init__(self, files: Sequence[tuple[Path, int]], kind: np.dtype) -> None:
         self._kind = kind[0]
-        self._maps: list[mmap.mmap | None] = []
-        self._frames: list[np.ndarray] = []
+        self._maps: dict[int, tuple[mmap.mmap, np.ndarray]] = {}  # task -> its file, and the frames in it
         self._read = 0  # bytes since the pages were last given back
-        for path, count in files:
-            mapped, frames = None, np.empty((0, *self._kind.shape), self._kind.base)
+        for task, (path, count) in enumerate(files):
             if count:
                 with open(path, "rb") as file:
                     mapped = mmap.mmap(file.fileno(), count * kind.itemsize, access=mmap.ACCESS_READ)
                 mapped.madvise(mmap.MADV_RANDOM)  # else each frame drags in its surroundings, megabytes at times
-                frames = np.frombuffer(mapped, self._kind.base).reshape(count, *self._kind.shape)
-            self._maps.append(mapped)
-            self._frames.append(frames)
+                self._maps[task] = mapped, np.frombuffer(mapped, self._kind.base).reshape(count, *self._kind.shape)
 
     def gather(self, task: np.ndarray, row: np.ndarray) -> np.ndarray:
         """(N,) numbers of tasks and rows in their files -> (N, ...), read in the order of the files."""
@@ -362,13 +345,13 @@ class _Maps:
         size = self._kind.itemsize
         for t, r in zip(tasks, rows, strict=True):  # the disk may fetch them all at once
             start = r * size // mmap.PAGESIZE * mmap.PAGESIZE
-            self._maps[t].madvise(mmap.MADV_WILLNEED, start, (r + 1) * size - start)  # type: ignore[union-attr]
+            self._maps[t][0].madvise(mmap.MADV_WILLNEED, start, (r + 1) * size - start)
         for place, t, r in zip(places, tasks, rows, strict=True):
-            out[place] = self._frames[t][r]
+            out[place] = self._maps[t][1][r]
         self._read += out.nbytes
         if self._read > _RESIDENT:
             self._read = 0
-            for mapped in filter(None, self._maps):
+            for mapped, _ in self._maps.values():
                 mapped.madvise(mmap.MADV_DONTNEED)  # the file cache keeps them; this process no longer counts them
         return out
 

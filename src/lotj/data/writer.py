@@ -111,27 +111,17 @@ class EpisodeWriter:
 
     def rewind(self, seed: int) -> None:
         """Forgets the first episode or discard whose seed is larger, and all that was recorded after it: where seeds
-        number trials, those that a killed sitting has recorded but not learnt from.
-
-        Raises:
-            ValueError: the writer is closed.
-            StorageError: the disk is failing.
-        """
+        number trials, those that a killed sitting has recorded but not learnt from; StorageError as of `append`."""
         self._admit_open()
-        held = _Held(0, 0, 0)
+        end = 0
         for line in os.pread(self._handles[layout.INDEX], self._held.end, 0).splitlines(keepends=True):
-            item = json.loads(line)
-            if item["seed"] > seed:
+            if json.loads(line)["seed"] > seed:
                 break
-            stored = "discarded" not in item
-            frames = item["n_frames"] if stored else 0
-            held = _Held(held.episodes + stored, held.frames + frames, held.end + len(line))
-        if held != self._held:
-            self._held, self._torn = held, True
+            end += len(line)
+        if end < self._held.end:
             with storage_errors(self.folder, layout.AGAIN):
-                self._cut()
+                self._take_up(end)
                 self._sync()
-            self.finished = layout.read_index(self.folder / layout.INDEX).finished
 
     def close(self) -> None:
         """Brings everything down to the disk and lets go of the task; StorageError if the disk is full or failing."""
@@ -175,24 +165,24 @@ class EpisodeWriter:
         layout.check_sizes(self.folder, index, self.schema, settled=True)
         for name in self.schema.files:
             self._handles[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-        index = self._without_torn(index)
-        self.finished = index.finished
-        self._held = _Held(len(index.entries), index.n_frames, index.end)
-        self._cut()
+        entries = index.entries
+        recent = range(max(0, len(entries) - layout.SYNC_EVERY), len(entries))
+        torn = [n for n in recent if layout.read_records(entries[n], self._handles, self.schema) is None]
+        if torn:
+            _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, len(entries) - torn[0])
+        self._take_up(int(index.starts[torn[0]]) if torn else index.end)
         if not path.exists():  # last: from now on readers see the task
             write_json(path, asdict(self.task), layout.AGAIN)
             for folder in (self.folder.parent, self.root):
                 sync_folder(folder)
 
-    def _without_torn(self, index: layout.Index) -> layout.Index:
-        """The index up to the first of the last episodes that a power cut has torn."""
-        for number in range(max(0, len(index.entries) - layout.SYNC_EVERY), len(index.entries)):
-            if layout.read_records(index.entries[number], self._handles, self.schema) is None:
-                lost = len(index.entries) - number
-                _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, lost)
-                os.ftruncate(self._handles[layout.INDEX], int(index.starts[number]))
-                return layout.read_index(self.folder / layout.INDEX)
-        return index
+    def _take_up(self, end: int) -> None:
+        """Goes on behind the first lines of the index, so many bytes, and cuts what follows."""
+        os.ftruncate(self._handles[layout.INDEX], end)
+        index = layout.read_index(self.folder / layout.INDEX)
+        self.finished = index.finished
+        self._held = _Held(len(index.entries), index.n_frames, index.end)
+        self._cut()
 
     def _admit(self, episode: Episode) -> None:
         if episode.task != self.task.name:
@@ -234,7 +224,7 @@ class EpisodeWriter:
                 for name, part in (records or {}).items():
                     self._write(name, part.view(np.uint8).data, held.frames * part.itemsize)
                 self._write(layout.INDEX, memoryview(text), held.end)
-                if self._unsynced + 1 >= self._sync_every:
+                if self._unsynced + 1 == self._sync_every:
                     self._sync()
         except StorageError:
             with suppress(OSError):  # else the next append, or the next writer, cuts it
@@ -243,7 +233,7 @@ class EpisodeWriter:
         # One assignment: a Ctrl-C leaves the writer either before this episode or behind it.
         self._held = _Held(held.episodes + bool(records), held.frames + frames, held.end + len(text))
         self._torn = False
-        self._unsynced = 0 if self._unsynced + 1 >= self._sync_every else self._unsynced + 1
+        self._unsynced = (self._unsynced + 1) % self._sync_every
         self.finished.add((line["kind"], line["seed"]))
 
     def _write(self, name: str, data: memoryview, offset: int) -> None:

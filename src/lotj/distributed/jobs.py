@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lotj.distributed import workers as places
+from lotj.distributed.workers import find_workers
 from lotj.errors import DataError, LotjError, SettingsError
 from lotj.files import storage_errors, write_json
 from lotj.runs import first_difference
@@ -71,56 +71,46 @@ def run_jobs(
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     results = read_results(jobs, folder)
+    left = [job for job in jobs if job.name not in results]
     for job in jobs:
         if job.name in results:
             report(job, "skipped")
-    left = [job for job in jobs if job.name not in results]
-    if left:
-        _check_leavings(left, jobs, results, folder)
-        with places.workers(on, workers) as (size, start):
-            _run(left, size, start, folder, results, report)
+            _check_leavings(job, left, folder)
+    if not left:
+        return results
+    running: dict[Future, Job] = {}
+    with find_workers(on, workers) as (size, start):
+        while left or running:
+            ready = [job for job in left if results.keys() >= set(job.needs)]
+            for job in ready[: size - len(running)]:
+                left.remove(job)
+                report(job, "started")
+                running[start(job.work, {**job.arguments, **job.machine})] = job
+            future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+            job = running.pop(future)
+            _write(job, future, folder)
+            results[job.name] = _read(job, folder)
+            report(job, "done")
     return results
 
 
 def read_results(jobs: Sequence[Job], folder: Path) -> dict[str, Any]:
-    """Name -> result, of the jobs that are done.
-
-    Raises:
-        DataError: a result file is no result, or of other arguments.
-    """
+    """Name -> result, of the jobs that are done; DataError for a file that is no result, or of other arguments."""
     return {job.name: _read(job, folder) for job in jobs if _path(job, folder).exists()}
-
-
-def _run(
-    left: list[Job],
-    size: int,
-    start: places.Start,
-    folder: Path,
-    results: dict[str, Any],
-    report: Callable[[Job, str], None],
-) -> None:
-    running: dict[Future, Job] = {}
-    while left or running:
-        ready = [job for job in left if all(name in results for name in job.needs)]
-        for job in ready[: size - len(running)]:
-            left.remove(job)
-            report(job, "started")
-            running[start(job.work, {**job.arguments, **job.machine})] = job
-        future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
-        job = running.pop(future)
-        try:
-            result = future.result()
-        except LotjError as error:
-            own = getattr(error, "cause", error)  # Ray raises one of a class that it makes, which holds the job's
-            raise type(own)(f"job {job.name}: {own}") from error
-        content = {"job": job.name, "arguments": dict(job.arguments), "machine": dict(job.machine), "result": result}
-        write_json(_path(job, folder), content)
-        results[job.name] = _read(job, folder)
-        report(job, "done")
 
 
 def _path(job: Job, folder: Path) -> Path:
     return folder / f"{job.name}.json"
+
+
+def _write(job: Job, ended: Future, folder: Path) -> None:
+    try:
+        result = ended.result()
+    except LotjError as error:
+        own = getattr(error, "cause", error)  # Ray raises one of a class that it makes, which holds the job's
+        raise type(own)(f"job {job.name}: {own}") from error
+    content = {"job": job.name, "arguments": dict(job.arguments), "machine": dict(job.machine), "result": result}
+    write_json(_path(job, folder), content)
 
 
 def _read(job: Job, folder: Path) -> Any:
@@ -137,15 +127,14 @@ def _read(job: Job, folder: Path) -> Any:
     return result
 
 
-def _check_leavings(left: Sequence[Job], jobs: Sequence[Job], results: Mapping[str, Any], folder: Path) -> None:
+def _check_leavings(done: Job, left: Sequence[Job], folder: Path) -> None:
     """Results travel, for instance with a repository; what their jobs have left beside them may not."""
-    needed = {need: job for job in left for need in job.needs}
-    for job in jobs:
-        if job.name in needed and job.name in results and job.leaves is not None and not job.leaves.exists():
-            raise SettingsError(
-                f"job {needed[job.name].name} needs {job.leaves}, which is not there, though {job.name} is done "
-                f"according to {folder}: choose another folder for the results, and all is done anew"
-            )
+    needing = [job.name for job in left if done.name in job.needs]
+    if needing and done.leaves is not None and not done.leaves.exists():
+        raise SettingsError(
+            f"job {needing[-1]} needs {done.leaves}, which is not there, though {done.name} is done according to "
+            f"{folder}: choose another folder for the results, and all is done anew"
+        )
 
 
 def _check(jobs: Sequence[Job]) -> None:

@@ -18,7 +18,7 @@ Start = Callable[[Callable[..., Any], Mapping[str, Any]], Future]
 
 
 @contextmanager
-def workers(on: str, count: int) -> Iterator[tuple[int, Start]]:
+def find_workers(on: str, count: int) -> Iterator[tuple[int, Start]]:
     """How many jobs a place takes at a time, and what begins one; leaving the context ends whatever still runs.
 
     Raises:
