@@ -33,7 +33,7 @@ def evaluate(
     Paired comparison: give every controller the same seeds and it starts from the same poses.
 
     Args:
-        env: observes a mapping; `info` of each step has ``is_success`` and may have ``peak_force`` [N], ``dislodged``.
+        env: observes a mapping; `info` of each step has ``is_success`` and may have ``peak_force`` [N], ``lost``.
         controller: called once a step.
         seeds: at least one, all different.
         name: key in `evaluation.json`.
@@ -65,14 +65,14 @@ def evaluate(
             options=options,
             on_step=infos.append,
         )
-        success, dislodged = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "dislodged"))
+        success, lost = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "lost"))
         force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])
-        rows.append((success, len(episode), force, dislodged))
+        rows.append((success, len(episode), force, lost))
         if seed in film_seeds:
             films[int(seed)] = episode.observation["image"]
         if on_trial is not None:
             on_trial(trial, success)
-    succeeded, steps, peak_force, lost = (np.array(column) for column in zip(*rows, strict=True))
+    succeeded, steps, peak_force, dislodged = (np.array(column) for column in zip(*rows, strict=True))
     return EvaluationResult(
         name=name,
         label=label,
@@ -81,7 +81,7 @@ def evaluate(
         steps=steps,
         seconds=steps / rate_hz,
         peak_force_n=peak_force,
-        dislodged=lost,
+        dislodged=dislodged,
         context=dict(context or {}),
         films=films,
     )
