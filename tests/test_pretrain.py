@@ -381,7 +381,7 @@ def test_localizer_stopped_and_resumed_equals_never_stopped(data, tmp_path):
 
 def test_localizer_refuses_what_cannot_work(data, tmp_path):
     run = Run.create(tmp_path, "pretrain", {}, seed=0)
-    with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume --run-folder .* --also localizer"):
+    with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume .* --also localizer"):
         load_localizer(run)
     with pytest.raises(SettingsError, match="localizer image size 32: .* holds 16 px"):
         localize(data, run, encoder=replace(ENCODER, image_size=32))

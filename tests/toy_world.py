@@ -1,24 +1,35 @@
-"""A small world to practise in: a red dot is to be moved onto a green field. The truth stays in the robot."""
+"""Two small worlds to practise in, and agents for them. In the first a robot judges itself: a red dot is to be moved
+onto a green field, and the truth stays in the robot. In the second an environment rewards."""
 
 from __future__ import annotations
 
+import math
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 
+from lotj.agents import Learner
 from lotj.agents.iql import IQL, IQLConfig
-from lotj.data.dataset import Dataset
-from lotj.data.store import EpisodeWriter
-from lotj.errors import DislodgedError
-from lotj.experience import STATE_DIM, Domain, Episode
-from lotj.nets.bottleneck import BottleneckConfig, Variant
+from lotj.agents.td3 import TD3, TD3Config
+from lotj.data.layout import Schema
+from lotj.data.replay import Source
+from lotj.data.store import DiskStore
+from lotj.data.writer import EpisodeWriter
+from lotj.errors import LostError
+from lotj.experience import SUCCESS, Episode, Recorder, Task
+from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Pixels, Vector
 from lotj.runs import Run
-from lotj.training.practice import practice
+from lotj.spaces import Array, Spec
+from lotj.training.features import FeatureConfig, imitated, prepare_features
+from lotj.training.practice import PracticeResult, practice
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.practice_features import FeatureConfig
+from lotj.training.self_judged import SelfJudged
 
 SIZE = 16
 """Side of the image [pixels]."""
@@ -27,9 +38,10 @@ STEP = 4.0
 REACH = 2.5
 """The dot is home within this distance of the field's centre [pixels]."""
 TARGETS = {"left": (4.0, 8.0), "right": (11.0, 5.0)}
-"""Domains of the prior data: where the green field is (x, y)."""
+"""Tasks of the prior data: where the green field is (x, y)."""
 UNSEEN = (8.0, 11.0)
-"""The field of the domain that is practised."""
+"""The field of the task that is practised."""
+SPEC = Spec({"image": Array((1, SIZE, SIZE, 3), "uint8", 0, 255)}, (3,), 10.0, 20)
 
 
 def draw(dot: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -45,38 +57,40 @@ def draw(dot: np.ndarray, target: np.ndarray) -> np.ndarray:
 class ToyRobot:
     """Moves the dot. It keeps the truth of each trial in `truth`, flipped if `lie`: nobody else may notice."""
 
+    spec: ClassVar[Spec] = SPEC
+    action_scale: ClassVar[float] = 20e-3  # so that ways out are no longer than the picture
     target: tuple[float, float] = UNSEEN
     lie: bool = False
     latches: bool = False  # a dot that is home stays there
-    dislodges: frozenset[int] = frozenset()  # resets (from 1) whose trial loses its part at the third step
+    loses: frozenset[int] = frozenset()  # resets (from 1) whose trial loses its part at the third step
     truth: list[bool] = field(default_factory=list)
-    image_size: int = SIZE
-    action_scale: float = 20e-3  # so that ways out are no longer than the picture
-    rate_hz: float = 10.0
     resets: int = 0
     steps: int = 0
 
-    def reset(self, seed: int) -> np.ndarray:
+    def reset(self, seed: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
         self.dot = rng.uniform(1, SIZE - 2, 2)
         self.resets, self.steps = self.resets + 1, 0
         self.truth.append(self.lie)
         return self.observe()
 
-    def observe(self) -> np.ndarray:
+    def observe(self) -> dict[str, np.ndarray]:
+        return {"image": self.picture()[None]}
+
+    def picture(self) -> np.ndarray:
         return draw(self.dot, np.array(self.target))
 
-    def move(self, delta: np.ndarray) -> np.ndarray:
-        assert delta.shape == (3,) and np.abs(delta).max() <= 1
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        assert action.shape == (3,) and np.abs(action).max() <= 1
         self.steps += 1
-        if self.steps == 3 and self.resets in self.dislodges:
-            raise DislodgedError("dislodged: the dot fell off")
+        if self.steps == 3 and self.resets in self.loses:
+            raise LostError("the dot fell off")
         if not (self.latches and np.hypot(*(self.dot - self.target)) < REACH):
-            self.dot = np.clip(self.dot + STEP * delta[:2], 1, SIZE - 2)
+            self.dot = np.clip(self.dot + STEP * action[:2], 1, SIZE - 2)
         self.truth[-1] = bool(np.hypot(*(self.dot - self.target)) < REACH) != self.lie
         return self.observe()
 
-    def relax(self) -> np.ndarray:
+    def relax(self) -> dict[str, np.ndarray]:
         return self.observe()
 
     def close(self) -> None:
@@ -84,10 +98,12 @@ class ToyRobot:
 
 
 class ColourReward:
-    """A reward model that is right: it finds both discs by their colours."""
+    """A reward model that is right: it finds both discs by their colours. With `wrong` it says the contrary."""
 
-    image_size = SIZE
     threshold = 0.5
+
+    def __init__(self, wrong: bool = False) -> None:
+        self._sign = -1 if wrong else 1
 
     def score(self, images: np.ndarray) -> np.ndarray:
         y, x = np.mgrid[:SIZE, :SIZE]
@@ -95,69 +111,104 @@ class ColourReward:
         weight = images.reshape(len(images), -1, 3)[..., :2].astype(np.float64)
         centres = np.einsum("pn,inc->icp", grid, weight) / weight.sum(1)[..., None]
         distance = np.hypot(*(centres[:, 0] - centres[:, 1]).T)
-        return (1 / (1 + np.exp(6 * (distance - REACH)))).astype(np.float32)
+        return (1 / (1 + np.exp(6 * self._sign * (distance - REACH)))).astype(np.float32)
 
 
-def make_agent(seed: int = 0, variant: Variant = "daib") -> IQL:
+class ListedReward:
+    """A reward model that says the listed scores one after another, the start's included, then another for good."""
+
+    threshold = 0.5
+
+    def __init__(self, *scores: float, then: float = 0.0) -> None:
+        self.scores, self.then = iter(scores), then
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        return np.array([next(self.scores, self.then) for _ in images], np.float32)
+
+
+def make_agent(seed: int = 0, bottleneck: BottleneckConfig | None = None) -> Learner:
     """A small agent that knows nothing."""
     config = IQLConfig(
-        encoder=EncoderConfig(image_size=SIZE, width=8, stages=1),
-        bottleneck=BottleneckConfig(variant, invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
+        bottleneck=bottleneck or BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
         hidden=(64,),
         critic_projection=32,
         critic_hidden=64,
         discount=0.9,
         lr=3e-3,
-        advantage_scale=50.0,
         ema=0.05,
         initial_std=0.6,
         std_range=(0.25, 1.0),
-        half_precision=False,
+        position_weight=0.0,
     )
-    return IQL(config, domains=len(TARGETS), seed=seed)
+    front = Pixels(EncoderConfig(width=8, stages=1), feature_channels=0, half_precision=False)
+    return Learner(IQL, SPEC, front, config, len(TARGETS), seed)
 
 
-def collect(root: Path, episodes: int = 40) -> Dataset:
-    """Prior data: random walks in the two known domains, truly labelled."""
+def collect(root: Path, episodes: int = 40) -> DiskStore:
+    """Prior data: random walks in the two known tasks, truly labelled."""
     for number, (name, target) in enumerate(TARGETS.items()):
-        with EpisodeWriter(root, Domain(name, name, "toy", "toy", number, "train"), SIZE) as writer:
-            for seed in range(episodes):
-                writer.append(walk(name, target, 1000 * number + seed))
-    return Dataset.open(root)
+        walks = [walk(name, target, 1000 * number + seed) for seed in range(episodes)]
+        with EpisodeWriter(root, Task(name, "toy"), Schema.of(walks[0])) as writer:
+            for episode in walks:
+                writer.append(episode)
+    return DiskStore.open(root)
 
 
-def walk(domain: str, target: tuple[float, float], seed: int, steps: int = 10) -> Episode:
-    """One random walk."""
+def walk(task: str, target: tuple[float, float], seed: int, steps: int = 10) -> Episode:
+    """One random walk. Every third is said to be one that presses beside."""
     robot, rng = ToyRobot(target), np.random.default_rng(seed)
-    frames, actions, success = [robot.reset(seed)], [], [False]
-    while len(actions) < steps and not success[-1]:
-        actions.append(rng.uniform(-1, 1, 3).astype(np.float32))
-        frames.append(robot.move(actions[-1]))
-        success.append(robot.truth[-1])
-    state = np.zeros((len(frames), STATE_DIM), np.float32)
-    done = success[-1]
-    return Episode(
-        np.stack(frames), np.stack(actions), np.array(success), state, done, not done, domain, "far", "expert", seed
-    )
+    recorder, done = Recorder(robot.reset(seed), {SUCCESS: False}), False
+    while len(recorder) < steps and not done:
+        action = rng.uniform(-1, 1, 3).astype(np.float32)
+        seen, done = robot.move(action), robot.truth[-1]
+        recorder.add(action, done, seen, {SUCCESS: done})
+    return recorder.finish(done, not done, task, "expert" if seed % 3 else "press", seed)
 
 
-def make_config(cache: Path | None, **settings: object) -> PracticeConfig:
+def make_config(cache: Path | None, **settings: Any) -> PracticeConfig:
     """Small practice settings."""
     features = FeatureConfig(transitions=400, views=1, cache=cache)
     small = {"trials": 5, "max_steps": 6, "batch_size": 32, "updates_per_step": 1, "warmup_trials": 1, "threads": 1}
     # Nothing holds the dot where it is home, and home is everywhere within reach.
-    small |= {"confirm": "look", "imitate": "all", "one_place": False, "withdrawals": 0, "bold_failures": 0}
-    small |= {"q_gradient_weight": 0.0}  # these agents are not pretrained: their Q knows nothing yet
+    small |= {"verify": "score", "imitate": "all", "one_place": False, "withdrawals": 0, "boost": False}
+    small |= {"q_gradient_weight": 0.0, "advantage_scale": 50.0}  # these agents are not pretrained: Q knows nothing yet
     return PracticeConfig(**(small | {"features": features} | settings))  # type: ignore[arg-type]
 
 
-def true_success(agent: IQL, trials: int = 30, max_steps: int = 8) -> float:
+def practise(
+    robot: Any,
+    reward: Any,
+    prior: DiskStore,
+    config: PracticeConfig,
+    run: Run,
+    agent: Learner | None = None,
+    **more: Any,
+) -> PracticeResult:
+    """Practice as `lotj.experiments.stages` composes it; the agent has learnt then."""
+    agent = agent or make_agent()
+    features = prepare_features(prior, agent, config.features, live=False)
+    learner = agent.on_features(advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight)
+    offline = Source(features, 1 - config.online_fraction, columns={"imitate": imitated(features)})
+    judged = SelfJudged(robot, agent, learner, reward, config, run.seed)
+    result = practice(judged, learner, [offline], config, run, live=False, **more)
+    agent.take_heads(learner)
+    return result
+
+
+def trials_of(run: Run) -> dict[tuple[str, int], Episode]:
+    """Kind and number -> episode, of all that a run has recorded."""
+    store = DiskStore.open(run.path / "trials")
+    episodes = [store.episode(number) for number in range(len(store))]
+    return {(episode.kind, episode.seed): episode for episode in episodes}
+
+
+def true_success(agent: Learner, trials: int = 30, max_steps: int = 8) -> float:
     """Share of trials that the agent's mean policy really ends at home, for the tests alone."""
     robot, wins = ToyRobot(), 0
     for seed in range(trials):
-        image = robot.reset(10_000 + seed)
+        seen = robot.reset(10_000 + seed)
         for _ in range(max_steps):
-            image = robot.move(agent.act(image[None])[0])
+            seen = robot.move(agent.act({"image": seen["image"][None]})[0])
             if robot.truth[-1]:
                 break
         wins += robot.truth[-1]
@@ -171,7 +222,7 @@ def practise_in_a_child(data: Path, path: Path, config: PracticeConfig, killed_a
     """
 
     class Noted(ToyRobot):
-        def reset(self, seed: int) -> np.ndarray:
+        def reset(self, seed: int) -> dict[str, np.ndarray]:
             with open(path / "starts", "a") as file:
                 file.write(f"{seed}\n")
             return super().reset(seed)
@@ -179,4 +230,41 @@ def practise_in_a_child(data: Path, path: Path, config: PracticeConfig, killed_a
     if killed_after is not None:
         # The kernel ends a process at SIGPROF as at SIGKILL: nothing is caught, closed or flushed.
         signal.setitimer(signal.ITIMER_PROF, killed_after)
-    practice(Noted(), make_agent(), ColourReward(), Dataset.open(data), config, Run.open(path), False, resume=True)
+    practise(Noted(), ColourReward(), DiskStore.open(data), config, Run.open(path), resume=True)
+
+
+class PointEnv(gym.Env):
+    """A point in [-1, 1]^2 is to go to a goal; 0.2 a step, reached within 0.15. Beyond the edge it falls off: lost."""
+
+    observation_space = gym.spaces.Dict(
+        {name: gym.spaces.Box(-np.inf, np.inf, (2,), np.float32) for name in ("state", "goal", "achieved_goal")}
+    )
+    action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.at, self.goal = self.np_random.uniform(-0.8, 0.8, (2, 2)).astype(np.float32)
+        return self._seen(), {"lost": False}
+
+    def step(self, action: np.ndarray) -> Any:
+        self.at = (self.at + 0.2 * np.asarray(action, np.float32)).astype(np.float32)
+        lost = bool(np.abs(self.at).max() > 1)
+        won = not lost and bool(reached(self.at, self.goal))
+        return self._seen(), float(won), won or lost, False, {"lost": lost}
+
+    def _seen(self) -> dict[str, np.ndarray]:
+        return {"state": self.at, "goal": self.goal, "achieved_goal": self.at}
+
+
+def reached(achieved: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """(...) 1 where the goal is reached."""
+    return (np.linalg.norm(achieved - goal, axis=-1) <= 0.15).astype(np.float32)
+
+
+def make_td3(seed: int = 0, **settings: Any) -> Learner:
+    """For `PointEnv`."""
+    arrays = {name: Array((2,), "float32", -math.inf, math.inf) for name in ("state", "goal")}
+    small = {"hidden": (32, 32), "critic_projection": 0, "critic_hidden": 32, "discount": 0.9, "ema": 0.05}
+    small |= {"target_bounds": (0.0, 1.0), "lr": 3e-3}
+    spec, front = Spec(arrays, (2,), 10.0, 15), Vector(("state", "goal"))
+    return Learner(TD3, spec, front, TD3Config(**(small | settings)), 1, seed)

@@ -139,7 +139,7 @@ def announce_renderer(console: Console) -> None:
     """
     from lotj.sim.renderer import renderer_info
 
-    console.print(f"renderer: {renderer_info()}", markup=False, highlight=False)
+    console.print(f"renderer: {renderer_info()}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_alarm(result: PracticeResult, console: Console) -> None:

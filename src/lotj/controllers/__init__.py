@@ -1,7 +1,5 @@
 """What acts without learning: scripted experts, searches, and controllers that a learned model guides."""
 
-from __future__ import annotations
-
 from lotj.experience import Controller
 
 __all__ = ["Controller"]

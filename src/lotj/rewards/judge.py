@@ -57,7 +57,8 @@ class Judge(Protocol):
         ...
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        """What it says of a trial that it has seen, by all that it has seen by now."""
+        """What it says of a trial that it has seen, by all that it has seen by now; by the trial's notes, for images
+        are no longer at hand."""
         ...
 
 
@@ -81,8 +82,7 @@ class All:
         verdicts = [part.verdict(number, episode) for part in self.parts]
         denied = next((verdict.denied for verdict in verdicts if verdict.denied), "")
         success = all(verdict.success for verdict in verdicts)
-        steps = min(verdict.steps for verdict in verdicts if verdict.success or not success)
-        return Verdict(steps, success, denied)
+        return Verdict(min(verdict.steps for verdict in verdicts), success, denied)
 
 
 class Score:
@@ -99,8 +99,9 @@ class Score:
         self.threshold, self.hold_frames, self._at_claim = threshold, hold_frames, at_claim
 
     def likely(self, scores: Sequence[float] | np.ndarray) -> bool:
-        """Whether the last of the (T+1,) valid scores of a running trial completes a success."""
-        return first_success(np.asarray(scores)[1:], self.threshold.value, self.hold_frames) == len(scores) - 2
+        """Whether the last of the (T+1,) valid scores of a running trial say success."""
+        held = np.asarray(scores)[1:][-self.hold_frames :]
+        return len(held) == self.hold_frames and bool((held >= self.threshold.value).all())
 
     def see(self, number: int, episode: Episode) -> None:
         """See `Judge.see`. What was lost tells nothing of scores."""
@@ -132,7 +133,7 @@ class OnePlace:
     """The socket stands still, so successes are alike: those that end elsewhere than the likeliest place are denied.
 
     Args:
-        picture: of an observation's frame, what is compared, (H, W, 3) uint8.
+        picture: of what is observed in a frame, what is compared, (V, H, W, 3) uint8.
     """
 
     def __init__(self, picture: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from lotj.errors import LostError, SettingsError
+from lotj.errors import LostError, NumericsError, SettingsError
 from lotj.experience import Observation
 from lotj.spaces import Spec
 
@@ -85,8 +85,15 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
         return self._last, {"lost": False}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Move the robot by (A,) in [-1, 1]."""
-        return self._after(lambda: self.robot.move(np.asarray(action, np.float32)))
+        """Move the robot by (A,) in [-1, 1].
+
+        Raises:
+            NumericsError: an action that is not finite; the robot has not moved.
+        """
+        action = np.asarray(action, np.float32)
+        if not np.isfinite(action).all():
+            raise NumericsError(f"action {action.tolist()}: must be finite; the robot has not moved")
+        return self._after(lambda: self.robot.move(action))
 
     def relax(self) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """See `Robot.relax`."""

@@ -8,8 +8,9 @@ where trials fail, with more pressure and noise, and fades as successes come.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ SIDEWAYS, PRESS, NOISE = 3.0, 0.3, 0.2
 
 @dataclass
 class Exploration:
-    """Noise around the policy's own spread, and the boost.
+    """Noise around the policy's own spread, and the boost; a `lotj.experience.Controller`.
 
     Attributes:
         act: (A,) action of a spread, in standard deviations of the policy, for an observation.
@@ -39,7 +40,10 @@ class Exploration:
     boost: float
     rng: np.random.Generator
 
-    def __call__(self, observation: Observation) -> np.ndarray:
+    def reset(self, seed: int) -> None:
+        """Nothing: there is one for each trial."""
+
+    def __call__(self, observation: Observation, info: Mapping[str, Any] | None = None) -> np.ndarray:
         """The (A,) action in [-1, 1] to be tried."""
         action, noise = self.act(observation, 1.0, self.rng), self.noise
         if self.boost:

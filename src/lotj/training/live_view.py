@@ -18,7 +18,6 @@ WINDOW = 25
 
 SPARK_TRIALS = 50
 SPARKS = "▁▂▃▄▅▆▇█"
-REFRESH_SECONDS = 0.2
 
 
 def clock(seconds: float) -> str:
@@ -69,8 +68,6 @@ class LiveView:
         self._shown = shown
         self._console = console or Console()
         self._started = time.monotonic()
-        self._refreshed = 0.0
-        self._status = ""
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -84,21 +81,13 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._status = ""
-            self._live.refresh()
             self._live.stop()
-
-    def status(self, text: str) -> None:
-        """Says what goes on within a trial. Only a terminal shows it, a few times a second."""
-        self._status = text
-        if self._live is not None and time.monotonic() - self._refreshed > REFRESH_SECONDS:
-            self._refresh()
 
     def trial(self, row: dict[str, float]) -> None:
         """Takes in the row of a finished trial."""
         self._rows.append(row)
         if self._live is not None:
-            self._refresh()
+            self._live.refresh()
         elif self._shown:
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
@@ -106,11 +95,6 @@ class LiveView:
         """Prints a line that stays, above the table."""
         if self._shown:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _refresh(self) -> None:
-        self._refreshed = time.monotonic()
-        if self._live is not None:
-            self._live.refresh()
 
     def _times(self) -> tuple[float, float]:
         """Seconds gone by in this sitting and seconds still to go at this pace."""
@@ -143,9 +127,8 @@ class LiveView:
         figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
         if row.get("alarm"):
             figures["alarm"] = "what looks seated often is not: do not trust the self-reward on this part"
-        lost = sum(int(past.get("lost", 0)) for past in self._rows)
-        if lost:
-            figures["lost"] = f"{lost} trials ended as the part was lost"
+        if lost := sum(row["lost"] for row in self._rows):
+            figures["lost"] = f"{lost} (the part, in a trial)"
         return figures
 
     def _line(self) -> str:
@@ -156,7 +139,7 @@ class LiveView:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
         table.add_column()
-        table.add_row("trial", Text(f"{len(self._rows)}/{self._trials}  {self._status}"))
+        table.add_row("trial", Text(f"{len(self._rows)}/{self._trials}"))
         table.add_row("", ProgressBar(total=self._trials, completed=len(self._rows), width=SPARK_TRIALS))
         table.add_row("scores", sparkline(self._rows))
         for name, value in self._figures().items():

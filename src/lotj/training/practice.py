@@ -18,7 +18,7 @@ import torch
 
 from lotj.agents import At, Learner
 from lotj.data.replay import Relabel, Replay, Source
-from lotj.errors import CheckpointError, RobotError
+from lotj.errors import CheckpointError, RobotError, SettingsError
 from lotj.experience import Episode, Observation, Task
 from lotj.rewards.judge import Judge
 from lotj.runs import Run
@@ -44,8 +44,8 @@ class Attempted:
 
     Attributes:
         episodes: the trial, and what followed from it.
-        row: its line of figures, with ``moves``, the robot's motions until it ended, its verification included.
-        lost: it ended because the part was lost.
+        row: its line of figures, with ``moves``, the motions of the robot up to the trial's end.
+        lost: the robot has lost its part and grasps it anew.
     """
 
     episodes: Sequence[Episode]
@@ -135,12 +135,18 @@ def practice(
 
     Raises:
         RobotError: the robot refused a command, or its part was lost `MAX_LOST` times in a row.
-        NumericsError: a score or a loss is not finite. All finished trials are saved.
+        NumericsError: a score or a loss is not finite.
+        SettingsError: the exploration boost for other actions than motions along three axes.
         CheckpointError: the run holds practice already and `resume` is False, or its files are damaged.
         StorageError: the disk is full.
-        KeyboardInterrupt: Ctrl-C. All finished trials are saved.
+        KeyboardInterrupt: Ctrl-C.
+
+    Whatever ends it, the trials finished are saved; of those since the last checkpoint only if it did not come in the
+    updates.
     """
     torch.set_num_threads(config.threads)
+    if config.boost and learner.spec.action != (3,):
+        raise SettingsError(f"practice boost with actions of shape {learner.spec.action}: it moves along three axes")
     if run.has(CHECKPOINT) and not resume:
         raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials: give --resume or start a new run")
     sitting = _Sitting(practitioner, learner, prior, config, run, task, relabel)
@@ -151,7 +157,7 @@ def practice(
             for number in range(done + 1, min(config.trials, until or config.trials) + 1):
                 sitting.trial(number)
     finally:
-        sitting.trials.close()
+        sitting.close()
     rows = run.metrics()
     return PracticeResult(
         trials=len(rows),
@@ -182,6 +188,7 @@ class _Sitting:
         columns = sorted({"imitate"} & learner.needs)
         self._replay = Replay([self._online, *prior], config.batch_size, columns, observation=seen)
         self._rows: list[dict[str, Any]] = []
+        self._unsaved = 0  # the last trial, where the learner is as after it and no checkpoint holds it
         self.view = LiveView(str(run.path), config.trials, shown=False)
 
     def restore(self) -> int:
@@ -193,8 +200,7 @@ class _Sitting:
             self._learner.restore(state["agent"])
         self._run.rewind(done)
         self._rows = self._run.metrics()
-        self.trials.restore(done)
-        for episode in self.trials.episodes:
+        for episode in self.trials.restore(done):
             self._practitioner.see(episode)
         self.trials.judge(self._practitioner.judge, self._online)
         return done
@@ -213,19 +219,30 @@ class _Sitting:
         row |= {"predicted_success": int(verdict.success), "denied_place": int(verdict.denied == "another place")}
         row |= attempted.row
         row |= self._practitioner.figures(row, self._rows)
-        row |= self._learn(len(attempted.episodes[0]), number)
+        self._unsaved = 0
+        row |= self._learn(verdict.steps, number)
         row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._rows.append(row)
-        if number % config.save_every == 0 or number == config.trials or attempted.lost:
-            self.save(number)
+        self._unsaved = number
+        if number % config.save_every == 0:
+            self.save()
         self.view.trial(row)
         if attempted.lost:
             self._report_loss(number)
 
-    def save(self, number: int) -> None:
-        """A checkpoint after trial `number`."""
-        self._run.save(CHECKPOINT, {"trial": number, "agent": self._learner.state()})
+    def save(self) -> None:
+        """A checkpoint of the trials finished, unless there is one."""
+        number, self._unsaved = self._unsaved, 0
+        if number:
+            self._run.save(CHECKPOINT, {"trial": number, "agent": self._learner.state()})
+
+    def close(self) -> None:
+        """Saves what is finished, and lets go of the files."""
+        try:
+            self.save()
+        finally:
+            self.trials.close()
 
     def _exploration(self, number: int) -> Exploration:
         config = self._config

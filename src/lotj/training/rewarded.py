@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from lotj.experience import Episode, Observation, rollout
+from lotj.experience import Episode, rollout
 from lotj.training.exploration import Exploration
 from lotj.training.practice import Attempted, trial_seed
 from lotj.training.trials import PRACTICE, Trials
@@ -15,7 +16,8 @@ class Rewarded:
     """See `lotj.training.practice.Practitioner`.
 
     Args:
-        env: a `gymnasium.Env` with a mapping as observation; its rewards and ends are taken for true.
+        env: a `gymnasium.Env` with a mapping as observation; its rewards and ends are taken for true, and a lost part
+            is an end like any other.
         max_steps: of a trial.
         seed: of the run.
     """
@@ -27,22 +29,16 @@ class Rewarded:
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         """See `Practitioner`."""
-        lost: list[bool] = []
         episode = rollout(
             self._env,
-            _Acting(act),
+            act,
             trial_seed(self._seed, number),
             task=trials.task.name,
             kind=PRACTICE,
             max_steps=self._max_steps,
-            on_step=lambda info: lost.append(bool(info.get("lost", False))),
         )
-        # The store names an episode of practice by its trial.
-        named = Episode(
-            episode.observation, episode.action, episode.reward, episode.terminated, episode.truncated,
-            episode.task, episode.kind, number,
-        )  # fmt: skip
-        return Attempted([named], {"moves": len(episode), "score": float(episode.reward.sum())}, lost[-1])
+        named = replace(episode, seed=number)  # the store names an episode of practice by its trial
+        return Attempted([named], {"moves": len(episode), "score": float(episode.reward.sum())}, lost=False)
 
     def see(self, episode: Episode) -> None:
         """See `Practitioner`."""
@@ -50,14 +46,3 @@ class Rewarded:
     def figures(self, row: Mapping[str, float], rows: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
         """See `Practitioner`."""
         return {}
-
-
-class _Acting:
-    def __init__(self, act: Exploration) -> None:
-        self._act = act
-
-    def reset(self, seed: int) -> None:
-        pass
-
-    def __call__(self, observation: Observation, info: Mapping[str, Any]) -> Any:
-        return self._act(observation)

@@ -12,11 +12,13 @@ import numpy as np
 from lotj.agents import Learner
 from lotj.controllers.verification import FreeMotion, alarming
 from lotj.controllers.withdrawal import withdraw
+from lotj.errors import CheckpointError
 from lotj.experience import Episode, Observation
 from lotj.rewards.calibration import Threshold
-from lotj.rewards.judge import CLAIM, LOST, PUSH_MOVED, SCORE, TOUCH, All, Claimed, OnePlace, RewardModel, Score
+from lotj.rewards.judge import CLAIM, LOST, PUSH_MOVED, SCORE, STOOD, TOUCH, All, Claimed, OnePlace, RewardModel, Score
 from lotj.rewards.judge import claimed_step as end_of
 from lotj.robots.robot import Robot, RobotEnv
+from lotj.spaces import Spec
 from lotj.training.attempt import Attempt
 from lotj.training.exploration import Exploration
 from lotj.training.features import Encoder
@@ -43,6 +45,9 @@ class SelfJudged:
         reward_model: judges images.
         config: settings.
         seed: of the run.
+
+    Raises:
+        CheckpointError: the robot shows or does other things than the agent was made for.
     """
 
     def __init__(
@@ -54,23 +59,22 @@ class SelfJudged:
         config: PracticeConfig,
         seed: int,
     ) -> None:
+        _check_cameras(robot.spec, encoders.spec)
         self._encoders, self._learner, self._model = encoders, learner, reward_model
         self._config, self._seed = config, seed
         self._free = FreeMotion()
-        self._touched = config.verify == "touch"
+        touched = config.verify == "touch"
         least = min(reward_model.threshold, LEAST_THRESHOLD) if config.calibrate else reward_model.threshold
         margin = MARGIN[config.verify] if config.calibrate else None
-        self._score = Score(Threshold(least, QUANTILE, margin), config.hold_frames, at_claim=self._touched)
+        self._score = Score(Threshold(least, QUANTILE, margin), config.hold_frames, at_claim=touched)
         self._place = OnePlace(lambda observation: observation["image"])
-        self.judge = All(
-            self._score, *([Claimed()] if self._touched else []), *([self._place] if config.one_place else [])
-        )
+        self.judge = All(self._score, *([Claimed()] if touched else []), *([self._place] if config.one_place else []))
         self._attempt = Attempt(
             RobotEnv(robot),
             self._observe,
             self._scored,
             self._score.likely,
-            self._touched,
+            touched,
             config.max_steps,
             self._free,
         )
@@ -111,7 +115,8 @@ class SelfJudged:
 
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
-        end = max(0, end_of(trial) - self._touched - (self._config.hold_frames - 1))
+        pressed = trial.notes[TOUCH][end_of(trial)] == STOOD
+        end = max(0, end_of(trial) - pressed - (self._config.hold_frames - 1))
         notes = {name: np.zeros((), values.dtype) for name, values in trial.notes.items()}
         return withdraw(
             self._attempt.env,
@@ -131,6 +136,17 @@ class SelfJudged:
 
     def _scored(self, observation: Observation) -> float:
         return float(self._model.score(observation["image"][None])[0])
+
+
+def _check_cameras(robot: Spec, agent: Spec) -> None:
+    for name, made_for in {**agent.observation, "action": agent.action}.items():
+        here = robot.action if name == "action" else robot.observation.get(name)
+        shapes = [getattr(array, "shape", array) for array in (here, made_for)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"the robot has {name} of shape {shapes[0]}, the agent was made for {shapes[1]}: use cameras of that "
+                "number and size, or choose another pretraining run"
+            )
 
 
 def _batch(observation: Observation) -> Observation:

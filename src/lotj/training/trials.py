@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from lotj.data.layout import META, Schema, read_meta
 from lotj.data.replay import Source
 from lotj.data.store import DiskStore, MemoryStore
 from lotj.data.writer import EpisodeWriter
+from lotj.errors import CheckpointError
 from lotj.experience import Episode, Task
 from lotj.rewards.judge import LOST, STOOD, TOUCH, Judge, Verdict
 
@@ -33,7 +34,8 @@ class Trials:
         imitate_successes: the policy imitates only trials that ended in success.
 
     Attributes:
-        episodes: trials and what followed from them, in order; their `seed` is the number of the trial.
+        episodes: trials and what followed from them, in order, with what is learnt from of their observations; their
+            `seed` is the number of the trial.
         store: what learners draw from; `source` says which of it.
     """
 
@@ -45,20 +47,29 @@ class Trials:
         self._writer: EpisodeWriter | None = None
         self._verdicts: dict[int, Verdict] = {}
 
-    def restore(self, last: int) -> None:
+    def restore(self, last: int) -> Iterator[Episode]:
         """Takes up what a run has recorded, up to trial `last`; what a killed sitting has recorded after it is dropped.
+
+        Yields:
+            Each episode as it was recorded.
 
         Raises:
             DataError: the files are damaged.
+            CheckpointError: trials are missing.
         """
-        if not (self.folder / META).exists():
-            return
-        self._writer = EpisodeWriter(self.folder, self.task, read_meta(self.folder).schema, sync_every=1)
-        self._writer.rewind(last)
-        if last:
-            store = DiskStore.open(self.folder)
-            for number in range(len(store)):
-                self._take_in(store.episode(number))
+        if (self.folder / META).exists():
+            self._writer = EpisodeWriter(self.folder, self.task, read_meta(self.folder).schema, sync_every=1)
+            self._writer.rewind(last)
+            if self._writer.finished:
+                store = DiskStore.open(self.folder)
+                for number in range(len(store)):
+                    episode = store.episode(number)
+                    self._take_in(episode)
+                    yield episode
+        if len(self) < last:
+            raise CheckpointError(
+                f"{self.folder} holds {len(self)} of {last} trials: restore it from a copy, or start a new run"
+            )
 
     def append(self, episodes: Sequence[Episode]) -> None:
         """Adds a finished trial and what followed from it, first to the disk.
@@ -102,7 +113,7 @@ class Trials:
         rows: list[np.ndarray] = []
         first = 0
         for episode in self.episodes:
-            steps, success, terminated = len(episode), bool(episode.reward.any()), episode.terminated
+            steps, success, terminated = len(episode), bool((episode.reward > 0).any()), episode.terminated
             if episode.kind != PRACTICE:
                 steps *= self._verdicts[episode.seed].success
                 success = steps > 0
@@ -110,7 +121,8 @@ class Trials:
                 verdict = _unless_lost(episode, judge.verdict(episode.seed, episode))
                 self._verdicts[episode.seed] = verdict
                 steps, success = verdict.steps, verdict.success
-                terminated = success or bool(verdict.denied) or (episode.terminated and steps == len(episode))
+                # What the robot took for a success and no longer does was cut off there: more might have followed.
+                terminated = success or bool(verdict.denied) or (_lost(episode) and steps == len(episode))
             else:
                 self._verdicts[episode.seed] = Verdict(steps, success)
             if steps:
@@ -128,15 +140,19 @@ class Trials:
         source.columns = {**source.columns, "reward": reward, "terminated": ended, "imitate": imitate}
 
     def _take_in(self, episode: Episode) -> None:
-        self.episodes.append(episode)
-        seen: Mapping[str, np.ndarray] = {name: episode.observation[name] for name in self._learned}
-        self.store.append(replace(episode, observation=seen, notes={}, truth={}))
+        learned = replace(episode, observation={name: episode.observation[name] for name in self._learned}, truth={})
+        self.episodes.append(learned)
+        self.store.append(replace(learned, notes={}))
+
+
+def _lost(episode: Episode) -> bool:
+    return bool(episode.notes[LOST][-1])
 
 
 def _unless_lost(episode: Episode, verdict: Verdict) -> Verdict:
     """The verdict; but where the verification itself has lost the part, the policy is not to blame, and the trial ends
     before it, cut off."""
-    if LOST not in episode.notes or not episode.notes[LOST][-1] or episode.notes[TOUCH][-1] != STOOD:
+    if not _lost(episode) or episode.notes[TOUCH][-1] != STOOD:
         return verdict
     touched = episode.notes[TOUCH] == STOOD
-    return Verdict(max(1, len(episode) - int(np.argmin(touched[::-1]))), False)
+    return Verdict(len(episode) - int(np.argmin(touched[::-1])), False)
