@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ PACKAGE = ROOT / "src" / "lotj"
 
 LAYERS = (
     {"errors"},
-    {"experience", "spaces", "ranges", "geometry", "files", "processes"},
-    {"sim", "controllers", "nets", "data", "runs"},
-    {"envs", "rewards", "agents", "goals"},
+    {"files", "spaces", "ranges", "experience", "geometry", "processes"},
+    {"data", "runs"},
+    {"sim", "controllers", "nets"},
+    {"agents", "rewards", "goals"},
+    {"envs"},
     {"robots"},
     {"training", "evaluation", "saliency", "distributed"},
     {"experiments", "report"},
@@ -26,16 +29,25 @@ LAYERS = (
 )
 """Read from the bottom up. A part imports lower layers only, and no other part of its own layer."""
 
-MUJOCO_SIDE = {"sim", "envs", "controllers", "robots"}
-TORCH_SIDE = {"nets", "rewards", "agents", "goals", "runs"}
-SHARED = {"errors", "experience", "spaces", "ranges", "geometry", "files", "processes"}
+NUMPY_ALONE = ("errors", "files", "spaces", "ranges", "experience", "geometry", "processes", "data", "controllers")
+
+SIDES = {
+    "NumPy alone": ((*NUMPY_ALONE, "runs", "evaluation", "distributed", "report"), {"torch", "mujoco", "gymnasium"}),
+    "MuJoCo": (("sim", "envs", "robots", "controllers"), {"torch"}),
+    "torch": (("nets", "agents", "rewards", "saliency", "data"), {"mujoco", "gymnasium"}),
+}
+"""Parts, and what must not be loaded when all their modules are imported. Parts that are not there yet are left out.
+A run loads torch when it keeps a checkpoint, not before."""
 
 FORBIDDEN = (
-    {part: {"torch", "lotj.runs"} for part in MUJOCO_SIDE}
-    | {part: {"mujoco", "gymnasium"} for part in TORCH_SIDE}
-    | {part: {"torch", "mujoco", "gymnasium"} for part in SHARED | {"data", "report"}}
+    {part: {"torch", "lotj.runs"} for part in SIDES["MuJoCo"][0]}
+    | {part: {"mujoco", "gymnasium"} for part in (*SIDES["torch"][0], "runs", "goals")}
+    | {part: {"torch", "mujoco", "gymnasium"} for part in NUMPY_ALONE}
 )
-"""What a part must not import whatever its layer. Data is shared by both sides; the report reads run folders only."""
+"""What a part must not even import later, within a function."""
+
+BRINGS = {"captum": "torch", "gymnasium_robotics": "mujoco"}
+"""What packages of others load."""
 
 VAGUE = {"utils", "util", "common", "misc", "helpers", "helper", "base_utils"}
 """Names that say nothing; a function lives with the noun it serves."""
@@ -79,8 +91,63 @@ def faults(package: Path) -> list[str]:
     return found
 
 
+def meetings(package: Path) -> list[str]:
+    """Parts below training in which MuJoCo and torch meet, through whatever they import, at once or later."""
+    reached: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        part = path.relative_to(package).parts[0].removesuffix(".py")
+        for name in imports(path):
+            first, *rest = name.split(".")
+            target = f"lotj.{rest[0]}" if first == "lotj" and rest else BRINGS.get(first, first)
+            reached.setdefault(part, set()).add(target)
+    for _ in LAYERS:
+        for names in reached.values():
+            names |= {n for name in list(names) for n in reached.get(name.removeprefix("lotj."), ()) if "lotj." in name}
+    below = [part for part, level in LEVEL.items() if level < LEVEL["training"]]
+    return [part for part in sorted(below) if {"torch", "mujoco"} <= reached.get(part, set())]
+
+
+def loaded(modules: list[str]) -> set[str]:
+    """Packages that are there when these modules have been imported, in a process of its own."""
+    code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True)
+    return {name for name in done.stdout.split() if "." not in name}
+
+
+def modules_of(parts: Iterable[str]) -> list[str]:
+    """Dotted names of all modules of parts."""
+    paths = [path for part in parts for path in (PACKAGE / f"{part}.py", *(PACKAGE / part).rglob("*.py"))]
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths if path.exists()]
+    return [name.removesuffix(".__init__") for name in names]
+
+
 def test_every_import_goes_down_and_keeps_to_its_side() -> None:
     assert faults(PACKAGE) == []
+
+
+def test_mujoco_and_torch_do_not_meet_below_training(tmp_path: Path) -> None:
+    assert meetings(PACKAGE) == []
+    for path, text in (
+        ("data/a.py", "from lotj.nets import b"),
+        ("nets/b.py", "def f():\n    import captum"),
+        ("robots/c.py", "from lotj.data import a\nimport mujoco"),
+        ("training/d.py", "import torch, mujoco"),
+    ):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert meetings(tmp_path) == ["robots"]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_no_side_loads_what_is_the_others(side: str) -> None:
+    parts, banned = SIDES[side]
+    found = loaded(modules_of(parts))
+    assert "lotj" in found and not found & banned
+
+
+def test_what_is_loaded_is_seen() -> None:
+    assert {"torch", "captum"} <= loaded(["lotj.saliency.gradcam"])
+    assert {"mujoco", "gymnasium"} <= loaded(["lotj.envs.insertion"])
 
 
 @pytest.mark.parametrize(
@@ -94,6 +161,9 @@ def test_every_import_goes_down_and_keeps_to_its_side() -> None:
         ("agents/bad.py", "from lotj.rewards import RewardModel"),
         ("data/bad.py", "from lotj.training.practice import practice"),
         ("errors.py", "import lotj.geometry"),
+        ("agents/bad.py", "from lotj.envs.base import spec_of"),
+        ("controllers/bad.py", "from lotj.sim.arm import ARMS"),
+        ("data/bad.py", "from lotj.runs import Run"),
         ("nets/bad.py", "from . import encoder"),
         ("nets/utils.py", ""),
         ("things/bad.py", ""),
@@ -127,7 +197,8 @@ def test_every_package_that_is_imported_is_declared() -> None:
     used = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for name in imports(path) if not name.startswith(".")}
     used -= {"lotj", "__future__", *sys.stdlib_module_names}
     assert used - declared == set(), "imported but not declared in pyproject.toml"
-    assert declared - used == {"tensorboard"}, "declared but never imported (torch imports tensorboard itself)"
+    unseen = {"tensorboard", "gymnasium_robotics"}  # torch imports the one itself, envs/base.py the other by its name
+    assert declared - used <= unseen, "declared but never imported"
 
 
 def test_every_dependency_is_pinned() -> None:
