@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -207,3 +209,84 @@ def test_every_dependency_is_pinned() -> None:
     stated = [*project["dependencies"], *(n for names in project["optional-dependencies"].values() for n in names)]
     names = {re.split(r"[<>=\[ ]", line)[0].lower() for line in stated} - {"lotj"}
     assert names <= pins
+
+
+AGENT = '''
+from lotj.agents.td3 import TD3
+
+class Mine(TD3):
+    """Another agent."""
+'''
+
+ENVIRONMENT = '''
+import gymnasium as gym
+import numpy as np
+from lotj.envs.base import Family
+
+class Line(gym.Env):
+    """A point is moved to 0."""
+    metadata = {"render_fps": 10}
+    observation_space = gym.spaces.Dict({"state": gym.spaces.Box(-9, 9, (1,), np.float32)})
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, length="short", max_steps=8):
+        self.max_steps = max_steps
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.steps = float(self.np_random.uniform(1, 3)), 0
+        return self.seen(), {"is_success": False, "lost": False}
+
+    def step(self, action):
+        self.x, self.steps = self.x + float(action[0]), self.steps + 1
+        done = abs(self.x) < 0.5
+        return self.seen(), float(done), done, not done and self.steps >= self.max_steps, {
+            "is_success": done, "lost": False}
+
+    def seen(self):
+        return {"state": np.array([self.x], np.float32)}
+
+class Expert:
+    def reset(self, seed):
+        pass
+
+    def __call__(self, observation, info):
+        return np.clip(-observation["state"], -1, 1)
+
+FAMILY = Family("line", "a point on a line", {"short": "from 1 to 3 away"}, Line, lambda env: Expert())
+'''
+
+CHAIN = """
+import sys
+from lotj.cli import main
+small = ["--iql.hidden", "8", "--iql.critic-hidden", "8", "--pretrain.steps", "4", "--pretrain.batch", "8"]
+for words in (
+    ["tasks", "show", "line/short"],
+    ["collect", "--tasks", "line/short", "--episodes", "3", "--workers", "1"],
+    ["pretrain", "--preset", "state", "--agent", "mine", *small],
+    ["practice", "--task", "line/short", "--pretrained", "runs/last", "--trials", "3", "--warmup-trials", "1"],
+    ["evaluate", "--trials", "2"],
+    ["report"],
+):
+    assert main(words) == 0, words
+"""
+
+
+def test_an_agent_and_an_environment_are_one_file_each_and_a_test(tmp_path: Path) -> None:
+    """In a copy of the package to which these two are added, and nothing else, every command of a job takes them."""
+    shutil.copytree(PACKAGE, tmp_path / "lotj", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "lotj" / "agents" / "mine.py").write_text(AGENT)
+    (tmp_path / "lotj" / "envs" / "line.py").write_text(ENVIRONMENT)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "LOTJ_DEBUG": "1"}
+    words = [sys.executable, "-c", CHAIN]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "from 1 to 3 away" in done.stdout and "3 episodes: 3 with success" in done.stdout
+    page = (tmp_path / "runs" / "last" / "report.html").read_text()
+    assert "line/short" in page and "mine" in page
+
+
+@pytest.mark.xfail(strict=True, reason="the second edition's tasks and agents came in before the old code went out")
+def test_the_package_stays_small() -> None:
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py"))
+    assert lines <= 16_500, f"{lines} lines in src/: see what can go"
