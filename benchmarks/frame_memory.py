@@ -20,50 +20,44 @@ import numpy as np
 from command import memory
 from side_by_side import report
 
-from lotj.data.dataset import Dataset
-from lotj.data.store import EpisodeWriter
-from lotj.experience import STATE_DIM, Domain, Episode
-from lotj.experiments.presets import find_preset
-from lotj.training.pretrain_batches import TransitionBatches
+from lotj.data.layout import Schema
+from lotj.data.replay import Replay, Source
+from lotj.data.store import DiskStore
+from lotj.data.writer import EpisodeWriter
+from lotj.experience import Episode, Task
 
 STEPS = 12
 """Steps of an episode, as in the collected data."""
-DOMAINS = 10
+TASKS = 10
+IMAGE_SIZE, BATCH = 96, 256
+"""Of the paper preset."""
 
 
-def record(root: Path, episodes: int, image_size: int) -> None:
+def record(root: Path, episodes: int) -> None:
     """A data set of so many episodes of noise."""
     rng = np.random.default_rng(0)
-    success = np.arange(STEPS + 1) == STEPS
-    for number in range(DOMAINS):
-        domain = Domain(f"noise.duo.{number}", "noise", "noise", "duo", number, "train")
-        with EpisodeWriter(root, domain, image_size) as writer:
-            for seed in range(episodes // DOMAINS):
-                writer.append(
-                    Episode(
-                        frames=rng.integers(0, 256, (STEPS + 1, image_size, image_size, 3), dtype=np.uint8),
-                        actions=rng.uniform(-1, 1, (STEPS, 3)).astype(np.float32),
-                        success=success,
-                        state=np.zeros((STEPS + 1, STATE_DIM), np.float32),
-                        terminated=True,
-                        truncated=False,
-                        domain=domain.name,
-                        scenario="far",
-                        kind="expert",
-                        seed=seed,
-                    )
-                )
+    for number in range(TASKS):
+        task, writer = Task(f"noise.{number}", "noise"), None
+        for seed in range(episodes // TASKS):
+            shape = (STEPS + 1, 2, IMAGE_SIZE // 2, IMAGE_SIZE, 3)
+            image = rng.integers(0, 256, shape, dtype=np.uint8)
+            action = rng.uniform(-1, 1, (STEPS, 3)).astype(np.float32)
+            reward = (np.arange(STEPS) == STEPS - 1).astype(np.float32)
+            episode = Episode({"image": image}, action, reward, True, False, task.name, "expert", seed)
+            writer = writer or EpisodeWriter(root, task, Schema.of(episode))
+            writer.append(episode)
+        if writer is not None:
+            writer.close()
 
 
 def draw(root: Path, batches: int, answer: mp.Queue) -> None:
-    """Draw batches of the paper preset; answers seconds, and memory before and at its peak."""
+    """Draw batches; answers seconds, and memory before and at its peak."""
     os.setsid()  # `memory` counts a session's processes
     before = memory(os.getsid(0))
-    dataset = Dataset.open(root)
-    source = TransitionBatches(dataset, find_preset("paper").pretrain, 0)
+    replay = Replay([Source(DiskStore.open(root))], BATCH)
     started, peak = time.perf_counter(), before
     for step in range(batches):
-        source.load(step)
+        replay.sample(np.random.default_rng(step))
         peak = {name: max(value, peak[name]) for name, value in memory(os.getsid(0)).items()}
     answer.put((time.perf_counter() - started, before, peak))
 
@@ -75,20 +69,20 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=300)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    preset, context, rows = find_preset("paper"), mp.get_context("spawn"), []
+    context, rows = mp.get_context("spawn"), []
     for episodes in options.episodes:
         with tempfile.TemporaryDirectory() as folder:
-            record(Path(folder) / "data", episodes, preset.collect.image_size)
+            record(Path(folder) / "data", episodes)
             answer = context.Queue()
             process = context.Process(target=draw, args=(Path(folder) / "data", options.batches, answer))
             process.start()
             seconds, before, peak = answer.get()
             process.join()
-        frames = episodes // DOMAINS * DOMAINS * (STEPS + 1)
+        frames = episodes // TASKS * TASKS * (STEPS + 1)
         rows.append(
             {
                 "episodes": episodes,
-                "frames_gb": round(frames * preset.collect.image_size**2 * 3 / 1e9, 2),
+                "frames_gb": round(frames * IMAGE_SIZE**2 * 3 / 1e9, 2),
                 "batches_per_second": round(options.batches / seconds, 1),
                 "own_gb_before": round(before["without_files"], 3),
                 "own_gb_peak": round(peak["without_files"], 3),
@@ -97,8 +91,8 @@ def main() -> None:
         )
     figures = {
         "command": f"python benchmarks/frame_memory.py --batches {options.batches}",
-        "batch": preset.pretrain.batch,
-        "image_size": preset.collect.image_size,
+        "batch": BATCH,
+        "image_size": IMAGE_SIZE,
         "rows": rows,
     }
     report(figures, options.out)

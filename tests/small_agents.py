@@ -23,6 +23,8 @@ TASKS = 3
 OFF = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
 PIXELS = Pixels(EncoderConfig(width=8, stages=1), feature_channels=4, augment=OFF, half_precision=False)
 GOAL = Vector(("state", "goal"))
+BOUNDED = Vector(("goal",))
+"""Sees the same before and in an update: what has bounds is not normalised by what was seen."""
 FRONTS = {"image": PIXELS, "state": Vector(), "goal": GOAL}
 IMAGE = Array((2, 8, 16, 3), "uint8", 0, 255)
 
@@ -85,6 +87,12 @@ def same(one: Any, other: Any) -> bool:
 def weights(learner: Learner, module: str) -> dict[str, torch.Tensor]:
     """Copies of a submodule's parameters."""
     return {n: p.detach().clone() for n, p in learner.algorithm.get_submodule(module).named_parameters()}
+
+
+def noise_of(seed: int, update: int) -> torch.Generator:
+    """The random numbers that an update draws, where its front draws none."""
+    number = np.random.SeedSequence((seed, update)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(number >> np.uint64(1)))
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:

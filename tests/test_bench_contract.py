@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lotj.controllers.expert import Expert
-from lotj.envs.insertion import draw_error, draw_start
+from lotj.envs.insertion import draw_start
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import STEP_LIMIT, Bench
 from lotj.sim.connector import catalogue
@@ -28,8 +28,8 @@ def drive(bench: Bench, controller: Expert, seed: int, steps: int = 20) -> tuple
     """One episode from `far`: (success, deepest penetration [m])."""
     rng = np.random.default_rng(seed)
     controller.reset(seed)
-    error = draw_error(rng, "far")
-    reading = bench.reset(*draw_start(rng, error), error=error)
+    offset, height, error = draw_start(rng, "far")
+    reading = bench.reset(offset, height, error=error)
     assert bench.data.ncon == 0  # never starts inside
     deepest = 0.0
     for _ in range(steps):

@@ -20,7 +20,7 @@ import lotj.envs  # noqa: F401  (registers lotj/Insertion-v0)
 from lotj.controllers.expert import Expert, towards
 from lotj.controllers.localize import Localize, LocalizeFirst
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
-from lotj.envs.insertion import InsertionEnv, draw_error, draw_start
+from lotj.envs.insertion import InsertionEnv, draw_start
 from lotj.errors import DislodgedError, LotjError, RobotError, SettingsError
 from lotj.robots.simulated import SimulatedRobot
 from lotj.sim.bench import TILT_LIMIT
@@ -280,15 +280,19 @@ def test_the_last_step_allowed_ends_in_success_or_in_a_cut_never_in_both() -> No
     env.close()
 
 
+@pytest.mark.parametrize("once", [False, True])
 @pytest.mark.parametrize("scenario,low,high", [("near", 0.0, 10e-3), ("far", 10e-3, 20e-3)])
-def test_start_lies_in_its_scenario(scenario: str, low: float, high: float) -> None:
+def test_start_lies_in_its_scenario(scenario: str, low: float, high: float, once: bool) -> None:
     rng = np.random.default_rng(0)
-    errors = np.array([draw_error(rng, scenario) for _ in range(2000)])
-    starts, gaps = (np.array(column) for column in zip(*(draw_start(rng, error) for error in errors), strict=True))
+    draws = [draw_start(rng, scenario, seed if once else None) for seed in range(2000)]
+    starts, gaps, errors = (np.array(column) for column in zip(*draws, strict=True))
     largest = np.abs(starts).max(1)
     assert low <= largest.min() and largest.max() <= high
     assert largest.max() - largest.min() > 0.9 * (high - low)
-    assert np.abs(starts - errors[:, :2]).max() <= 3e-3
+    if not once:  # evenly: in a square, the share within half of its side is a quarter of the area
+        area, middle = high**2 - low**2, (low + high) / 2
+        assert np.mean(largest < middle) == pytest.approx((middle**2 - low**2) / area, abs=0.03)
+    assert np.abs(starts - errors[:, :2]).max() <= 3e-3 + 1e-12
     # Height: wrong by up to 5 mm, 7 to 9 mm above the estimate.
     assert 4.9e-3 < np.abs(errors[:, 2]).max() <= 5e-3 and 2e-3 <= gaps.min() < gaps.max() <= 14e-3
 
@@ -364,6 +368,9 @@ def test_bad_options_of_a_reset_are_named_in_one_line(options: dict, words: tupl
         ({"image_size": 65}, ("65", "even")),
         ({"observation": "sound"}, ("sound", "image")),
         ({"observation": ()}, ("image", "state")),
+        ({"observation": None}, ("None", "image")),
+        ({"observation": ("image", ["state"])}, ("['state']", "each once")),
+        ({"estimate_seed": -1}, ("estimate_seed", "-1")),
         ({"observation": ("state", "state")}, ("state", "once")),
         ({"image_size": 64.0}, ("image_size", "64.0", "whole")),
         ({"image_size": "64"}, ("image_size", "'64'", "whole")),

@@ -89,6 +89,15 @@ def test_a_failure_names_the_job_and_keeps_what_is_done(tmp_path: Path, on: str)
     assert (tmp_path / "log").read_text().split() == ["4", "5"]
 
 
+def test_what_a_result_was_made_with_stands_beside_it_and_is_not_asked_for_again(tmp_path: Path) -> None:
+    """Threads and device change the last bits, which can decide a short training: they are to be known."""
+    jobs = [Job("a", sleep, {"seconds": 0.0}), Job("b", sleep, machine={"seconds": 0.0})]
+    run_jobs(jobs, tmp_path)
+    kept = [json.loads((tmp_path / f"{name}.json").read_text())["machine"] for name in "ab"]
+    assert kept == [{}, {"seconds": 0.0}]
+    assert read_results([Job("b", sleep, machine={"seconds": 9.0})], tmp_path) == {"b": {}}
+
+
 def test_ctrl_c_ends_the_workers_and_the_list_goes_on_later(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from test_jobs import *\n"

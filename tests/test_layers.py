@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "lotj"
 
 LAYERS = (
     {"errors"},
-    {"experience", "spaces", "geometry", "files", "processes"},
+    {"experience", "spaces", "ranges", "geometry", "files", "processes"},
     {"sim", "controllers", "nets", "data", "runs"},
     {"envs", "rewards", "agents", "goals"},
     {"robots"},
@@ -28,7 +28,7 @@ LAYERS = (
 
 MUJOCO_SIDE = {"sim", "envs", "controllers", "robots"}
 TORCH_SIDE = {"nets", "rewards", "agents", "goals", "runs"}
-SHARED = {"errors", "experience", "spaces", "geometry", "files", "processes"}
+SHARED = {"errors", "experience", "spaces", "ranges", "geometry", "files", "processes"}
 
 FORBIDDEN = (
     {part: {"torch", "lotj.runs"} for part in MUJOCO_SIDE}

@@ -13,19 +13,23 @@ import torch.nn.functional as F
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.nets import norm as norm_module
 from lotj.nets.augment import Augment, AugmentConfig
+from lotj.nets.average import follow
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, adversarial_ramp, gaussian_kl, reverse_gradient
 from lotj.nets.compiled import group_norm_library
 from lotj.nets.encoder import EncoderConfig, ResNetEncoder, to_tensor
-from lotj.nets.heads import mlp
+from lotj.nets.front import Pixels, Vector
+from lotj.nets.heads import Ensemble, GaussianHead, mlp
 from lotj.nets.norm import GroupNorm, standardise
 from lotj.nets.precision import autocast, check_finite, fast_dtype
 from lotj.nets.schedule import warmup_cosine
+from lotj.ranges import COUNT, INSIDE, POSITIVE, SHARE
+from lotj.spaces import Array, Spec
 
 PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
 
 
-def random_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
+def random_images(count: int, height: int, width: int | None = None, seed: int = 0) -> torch.Tensor:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, height, width or height, 3), np.uint8)
     return to_tensor(pixels, "cpu")
 
 
@@ -50,40 +54,46 @@ def test_to_tensor_refuses_other_layouts(bad: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "shape"),
+    ("config", "size", "shape"),
     [
-        (EncoderConfig(), (128, 4, 4)),  # laptop: 64 px / 16
-        (EncoderConfig(image_size=96, width=64, stages=4), (512, 3, 3)),  # paper: 96 px / 32
-        (EncoderConfig(image_size=32, width=8, stages=1, norm="batch"), (8, 8, 8)),
+        (EncoderConfig(), (64, 64), (128, 4, 4)),  # laptop: 64 px / 16
+        (EncoderConfig(), (32, 64), (128, 2, 4)),  # a view of half the height
+        (EncoderConfig(width=64, stages=4), (96, 96), (512, 3, 3)),  # paper: 96 px / 32
+        (EncoderConfig(width=8, stages=1, norm="batch"), (30, 17), (8, 8, 5)),  # what is left over counts
     ],
 )
-def test_encoder_shapes(config: EncoderConfig, shape: tuple[int, int, int]) -> None:
-    encoder = ResNetEncoder(config)
+def test_encoder_shapes(config: EncoderConfig, size: tuple[int, int], shape: tuple[int, int, int]) -> None:
+    encoder = ResNetEncoder(config, size)
     assert encoder.feature_shape == shape
     assert encoder.feature_size == math.prod(shape)
     with torch.no_grad():
-        assert encoder(random_images(2, config.image_size)).shape == (2, *shape)
+        assert encoder(random_images(2, *size)).shape == (2, *shape)
 
 
 def test_paper_encoder_is_resnet_18_without_its_classifier() -> None:
     # torchvision's resnet18 has 11,689,512 parameters, 513,000 of them in the last linear layer.
-    encoder = ResNetEncoder(EncoderConfig(image_size=96, width=64, stages=4, norm="batch"))
+    encoder = ResNetEncoder(EncoderConfig(width=64, stages=4, norm="batch"), (96, 96))
     assert sum(p.numel() for p in encoder.parameters()) == 11_689_512 - 513_000
 
 
 def test_encoder_refuses_another_image_size() -> None:
     with pytest.raises(CheckpointError, match="64, 64"):
-        ResNetEncoder(EncoderConfig(width=8, stages=1))(random_images(1, 96))
+        ResNetEncoder(EncoderConfig(width=8, stages=1), (64, 64))(random_images(1, 96))
 
 
-@pytest.mark.parametrize("bad", [{"stages": 5}, {"width": 12}, {"image_size": 8, "stages": 3}])
+@pytest.mark.parametrize("bad", [{"stages": 5}, {"width": 12}, {"width": 0}, {"norm": "layer"}])
 def test_encoder_refuses_impossible_settings(bad: dict[str, int]) -> None:
-    with pytest.raises(SettingsError):
+    with pytest.raises(SettingsError, match=f"encoder {next(iter(bad))} .*: must be"):
         EncoderConfig(**bad)  # type: ignore[arg-type]
 
 
+def test_encoder_refuses_images_that_are_too_small_for_its_stages() -> None:
+    with pytest.raises(SettingsError, match="images of 64 x 8 pixels: 3 stages need at least 16 a side"):
+        ResNetEncoder(EncoderConfig(), (64, 8))
+
+
 def test_standardised_encoder_does_not_see_the_lamp() -> None:
-    encoder = ResNetEncoder(EncoderConfig(image_size=32, width=8, stages=2)).eval()
+    encoder = ResNetEncoder(EncoderConfig(width=8, stages=2), (32, 32)).eval()
     images = random_images(4, 32)
     with torch.no_grad():
         bright, dim = encoder(images), encoder(0.5 * images + 0.1)
@@ -100,9 +110,10 @@ def test_standardise_by_hand() -> None:
     assert torch.allclose(out[:, :, 1], torch.tensor(-0.2 / 0.22), atol=1e-5)
 
 
-@pytest.mark.parametrize(("compiled", "relu"), [(True, False), (True, True), (False, False)])
+@pytest.mark.parametrize(("compiled", "relu"), [(True, False), (True, True), (False, False), (False, True)])
+@pytest.mark.parametrize(("mean", "std"), [(1.0, 2.0), (10.0, 1.0), (30.0, 1.0)])
 def test_bf16_group_norm_equals_torchs_forward_and_backward(
-    compiled: bool, relu: bool, monkeypatch: pytest.MonkeyPatch
+    compiled: bool, relu: bool, mean: float, std: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if compiled and group_norm_library() is None:
         pytest.skip("no C compiler here")
@@ -113,7 +124,7 @@ def test_bf16_group_norm_equals_torchs_forward_and_backward(
     with torch.no_grad():
         norm.weight.uniform_(0.5, 2.0)
         norm.bias.uniform_(-1.0, 1.0)
-    x = (2.0 * torch.randn(4, 32, 9, 7) + 1.0).bfloat16()
+    x = (std * torch.randn(4, 32, 9, 7) + mean).bfloat16()
     weights = torch.randn(4, 32, 9, 7)
     got: dict[str, list[torch.Tensor]] = {}
     for name, kind in (("exact", torch.float32), ("fast", torch.bfloat16)):
@@ -157,7 +168,7 @@ def test_a_library_is_built_once_and_not_where_it_is_not_wanted(
 
 
 def test_group_norm_of_an_image_does_not_depend_on_its_batch() -> None:
-    encoder = ResNetEncoder(EncoderConfig(image_size=32, width=8, stages=2)).train()
+    encoder = ResNetEncoder(EncoderConfig(width=8, stages=2), (32, 32)).train()
     images = random_images(8, 32)
     with torch.no_grad():
         assert torch.allclose(encoder(images)[:2], encoder(images[:2]), atol=1e-5)
@@ -181,11 +192,164 @@ def test_check_finite_names_what_is_wrong() -> None:
     check_finite("loss", torch.ones(3))
     with pytest.raises(NumericsError, match=r"critic loss: 2 of 3 values"):
         check_finite("critic loss", torch.tensor([1.0, math.nan, math.inf]))
+    with pytest.raises(NumericsError, match="2 of 2 values"):
+        check_finite("critic loss", torch.tensor([-math.inf, math.inf]))
+    large = torch.full((4,), 3e38)  # their sum is beyond what a float holds, they are not
+    assert check_finite("large", large) is large
 
 
 def test_mlp_sizes() -> None:
     assert [tuple(p.shape) for p in mlp(4, [8, 6], 2).parameters()] == [(8, 4), (8,), (6, 8), (6,), (2, 6), (2,)]
     assert len(mlp(4, [], 2)) == 1
+
+
+# --- heads and slow copies
+
+
+def test_an_ensemble_is_as_many_functions_side_by_side() -> None:
+    for projection in (0, 6):
+        torch.manual_seed(0)
+        head = Ensemble(5, 2, members=3, projection=projection, hidden=4, layer_norm=True)
+        features, action = torch.randn(7, 5), torch.randn(7, 2)
+        values = head(features, action)
+        assert values.shape == (3, 7)
+        with torch.no_grad():
+            head.last.bias[1] += 1.0
+        change = head(features, action) - values
+        assert torch.allclose(change, torch.tensor([0.0, 1.0, 0.0])[:, None].expand(3, 7), atol=1e-6)
+        assert torch.equal(head.judge(head.read(features), action), head(features, action))
+
+
+def test_an_ensemble_by_hand() -> None:
+    head = Ensemble(1, 1, members=1, projection=0, hidden=1, layer_norm=False)
+    for parameter in head.parameters():
+        torch.nn.init.ones_(parameter)
+    # first: 2 + 1, action: 3 + 1, so 7; second: 7 + 1; last: 8 + 1
+    assert head(torch.tensor([[2.0]]), torch.tensor([[3.0]])).item() == 9.0
+
+
+def test_spread_of_a_gaussian_head_starts_where_it_is_told_and_keeps_its_limits() -> None:
+    head = GaussianHead(3, (4,), 24, 0.4, (0.05, 1.0))
+    mean, log_std = head(torch.randn(5, 3))
+    assert mean.shape == (5, 24) and (mean.abs() < 1).all()
+    assert torch.allclose(log_std.exp(), torch.full((24,), 0.4))
+    with torch.no_grad():
+        head.spread[:12], head.spread[12:] = -50.0, 50.0
+    std = head(torch.randn(5, 3))[1].exp()
+    assert std.min().item() == pytest.approx(0.05) and std.max().item() == pytest.approx(1.0)
+
+
+def test_a_slow_copy_follows_at_its_rate() -> None:
+    slow, fast = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+    with torch.no_grad():
+        slow.weight.fill_(0.0)
+        fast.weight.fill_(1.0)
+        fast.running_mean.fill_(4.0)  # type: ignore[union-attr]
+        fast.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
+    follow(slow, fast, 0.25)
+    assert (slow.weight.item(), slow.running_mean.item()) == (0.25, 4.0)  # type: ignore[union-attr]
+    follow(slow, fast, 0.25)
+    assert slow.weight.item() == 0.4375  # .25 + .25 * .75
+    assert slow.num_batches_tracked.item() == 7  # type: ignore[union-attr]
+
+
+# --- fronts
+
+
+SPEC = Spec(
+    {
+        "image": Array((2, 8, 16, 3), "uint8", 0, 255),
+        "state": Array((3,), "float32", -math.inf, math.inf),
+        "goal": Array((2,), "float32", 0.0, 4.0),
+    },
+    (2,),
+    10.0,
+    20,
+)
+SMALL = Pixels(EncoderConfig(width=8, stages=1), feature_channels=4, half_precision=False)
+
+
+def two_views(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    return {"image": np.random.default_rng(seed).integers(0, 256, (rows, 2, 8, 16, 3), np.uint8)}
+
+
+def test_views_share_their_weights_and_their_features_lie_side_by_side() -> None:
+    encoder = SMALL.encoder(SPEC, "policy")
+    seen = SMALL.bring(two_views(3), "cpu")
+    assert seen["image"].shape == (3, 2, 3, 8, 16) and encoder.size == 2 * 4 * 2 * 4
+    features = encoder(seen)
+    assert features.shape == (3, 64) and features.dtype == torch.float32
+    swapped = encoder({"image": seen["image"].flip(1)})
+    assert torch.allclose(swapped, torch.cat([features[:, 32:], features[:, :32]], 1), atol=1e-5)
+
+
+def test_pixels_come_to_their_places() -> None:
+    images = two_views(2)
+    seen = SMALL.bring(images, "cpu")["image"]
+    assert seen[1, 0, 2, 5, 7].item() == pytest.approx(images["image"][1, 0, 5, 7, 2] / 255)
+    assert seen.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_no_view_holds_pixels_of_another_after_augmentation() -> None:
+    """A white view and a black one: whatever is shifted, turned or zoomed, none becomes mixed (review A5)."""
+    images = np.zeros((64, 2, 8, 16, 3), np.uint8)
+    images[:, 0] = 255
+    geometry = AugmentConfig(**{**PLAIN.__dict__, "shift": 16, "rotation": 30.0, "zoom": 0.3, "flip": 0.5})
+    front = Pixels(augment=geometry)
+    out = front.change(front.bring({"image": images}, "cpu"), None, generator())["image"]
+    assert out[:, 0].min() > 0.999 and out[:, 1].max() < 0.001
+
+
+def test_views_are_augmented_each_by_itself_and_only_rows_of_prior_data() -> None:
+    images = two_views(6)
+    images["image"][:, 1] = images["image"][:, 0]
+    seen = SMALL.bring(images, "cpu")
+    prior = torch.tensor([True, False, True, False, True, False])
+    out = SMALL.change(seen, prior, generator())["image"]
+    assert torch.equal(out[~prior], seen["image"][~prior])
+    assert all(not torch.allclose(out[row, 0], out[row, 1], atol=0.02) for row in range(0, 6, 2))
+
+
+def test_vectors_lie_side_by_side_scaled_by_their_bounds() -> None:
+    front = Vector(("goal", "state"))
+    encoder = front.encoder(SPEC, "policy").eval()
+    seen = front.bring({"state": np.array([[5.0, 6.0, 70.0]]), "goal": np.array([[0.0, 3.0]])}, "cpu")
+    assert encoder.size == 5 and encoder(seen).tolist() == [[-1.0, 0.5, 5.0, 6.0, 10.0]]  # cut off at 10
+
+
+def test_vectors_without_bounds_lose_the_mean_and_deviation_they_had_in_training() -> None:
+    front = Vector(("goal", "state"))
+    encoder = front.encoder(SPEC, "policy")
+    batches = [np.array([[0.0, 1.0, 7.0], [4.0, 1.0, 7.0]]), np.array([[0.0, 1.0, 7.0], [4.0, 3.0, 7.0]])]
+    for state in batches:
+        encoder(front.bring({"state": state, "goal": np.zeros((2, 2))}, "cpu"))
+    seen = front.bring({"state": np.array([[4.0, 1.5, 7.0]]), "goal": np.array([[0.0, 3.0]])}, "cpu")
+    # Means 2, 1.5 and 7, the first deviation 2; the goal has bounds, which stay.
+    assert encoder.eval()(seen)[0].tolist() == pytest.approx([-1.0, 0.5, 1.0, 0.0, 0.0])
+    assert encoder(seen)[0, 2].item() == pytest.approx(1.0)  # what is only acted on is not counted
+
+
+def test_fronts_refuse_what_they_cannot_see() -> None:
+    with pytest.raises(SettingsError, match="goal, image, state: it must have 'depth'"):
+        Vector(("depth",)).encoder(SPEC, "policy")
+    with pytest.raises(SettingsError, match=r"must be \(B, V, H, W, 3\)"):
+        SMALL.bring({"image": np.zeros((2, 8, 8, 3), np.uint8)}, "cpu")
+    flat = Spec({"image": Array((8, 8, 3), "uint8", 0, 255)}, (2,), 10.0, 20)
+    with pytest.raises(SettingsError, match=r"uint8 \(V, H, W, 3\)"):
+        SMALL.encoder(flat, "policy")
+    with pytest.raises(SettingsError, match="pixels feature_channels -1: must be at least 0"):
+        Pixels(feature_channels=-1)
+
+
+# --- ranges of settings
+
+
+def test_an_interval_says_what_it_holds() -> None:
+    assert 0 in SHARE and 1 in SHARE and 1.5 not in SHARE and math.nan not in SHARE
+    assert 0 not in POSITIVE and 1e9 in POSITIVE
+    assert [str(interval) for interval in (SHARE, POSITIVE, COUNT, INSIDE)] == [
+        "between 0 and 1", "above 0", "at least 1", "strictly between 0 and 1"
+    ]  # fmt: skip
 
 
 # --- augmentation
@@ -194,13 +358,12 @@ def test_mlp_sizes() -> None:
 def test_augmentation_with_nothing_switched_on_changes_nothing() -> None:
     images = random_images(4, 16)
     assert torch.allclose(Augment(PLAIN)(images, generator()), images, atol=1e-5)
-    assert Augment(AugmentConfig(enabled=False))(images) is images
 
 
 def test_augmentation_is_repeatable_stays_in_range_and_leaves_its_input() -> None:
     images = random_images(8, 32)
     before = images.clone()
-    augment = Augment(AugmentConfig(blur=0.5, cutout=0.5))
+    augment = Augment(AugmentConfig())
     first, again = augment(images, generator(3)), augment(images, generator(3))
     assert torch.equal(first, again)
     assert torch.equal(images, before)
@@ -383,7 +546,7 @@ def test_bottleneck_refuses_impossible_settings(bad: dict[str, object]) -> None:
 @pytest.mark.gpu
 def test_everything_runs_on_cuda_as_on_the_cpu() -> None:
     torch.manual_seed(0)
-    encoder, bottleneck = ResNetEncoder(EncoderConfig(width=8)), Bottleneck(32 * 16, 4, BottleneckConfig())
+    encoder, bottleneck = ResNetEncoder(EncoderConfig(width=8), (64, 64)), Bottleneck(32 * 16, 4, BottleneckConfig())
     images = random_images(4, 64)
     with torch.no_grad():
         here = bottleneck(encoder(images).flatten(1), sample=False).z

@@ -107,8 +107,8 @@ def full(tmp_path: Path) -> Path:
     )
     for name, successes in (("spiral-search", 6), ("offline", 8), ("straight-down", 0), ("practice", 15)):
         add_evaluation(folder / "evaluation.json", result(name, successes))
-    frames = np.random.default_rng(0).integers(0, 255, (13, 16, 16, 3), dtype=np.uint8)
-    heat = np.random.default_rng(1).random((13, 16, 16))
+    frames = np.random.default_rng(0).integers(0, 255, (13, 2, 8, 16, 3), dtype=np.uint8)
+    heat = np.random.default_rng(1).random((13, 2, 8, 16))
     strip = FilmStrip(frames, np.linspace(0, 1, 13), heat, heat, False, 1003)
     save_filmstrips(folder / "filmstrips.npz", {"before": strip, "after": FilmStrip(frames[:5], success=True)})
     rates = {"expert": 0.004, "press": 0.03, "withdraw": 0.06, "half": None}
@@ -262,7 +262,7 @@ def test_hostile_names_stay_text(tmp_path):
     add_evaluation(folder / "evaluation.json", EvaluationResult(**{**vars(result(HOSTILE, 3)), "label": HOSTILE}))
     (folder / "reward_report.json").write_text(json.dumps({"connectors": {HOSTILE: {"successes": 1}}}))
     (folder / "timings.json").write_text(json.dumps({"machine": HOSTILE, "seconds": {HOSTILE: 1.0}}))
-    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    frames = np.zeros((2, 1, 8, 8, 3), np.uint8)
     save_filmstrips(folder / "filmstrips.npz", {"<b onload=x>": FilmStrip(frames)})
     html = build_report(folder).read_text(encoding="utf-8")
     page = Page(html)
@@ -367,7 +367,7 @@ def test_robot_time_and_pace(tmp_path):
         add_evaluation(folder / "evaluation.json", result(name, count))
     words = [sentence.replace("\u00a0", " ") for sentence in pace_sentences(read_run(folder))]
     assert words == [
-        "In practice the robot moved for 6.0 s: 60 motions of 0.1 s, verification and recorded withdrawals included, "
+        "In practice the robot moved for 6.0 s: 60 motions of 0.1 s, verification and extractions included, "
         "resets not.",
         "A successful insertion takes 1.00 s on average.",
         "Successes in ten minutes of motion, failures included, resets not: 360 after practice, 150 before.",
@@ -384,6 +384,51 @@ def test_robot_time_and_pace(tmp_path):
         del line["moves"]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
     assert not any("motions" in sentence for sentence in pace_sentences(read_run(folder)))  # trial 2 is not known
+
+
+def of_a_task(folder: Path, seed: int = 3, task: str = "fetch/reach", successes: int = 3, **config: object) -> Path:
+    """Practice of four trials, the first failed, and an evaluation of four."""
+    settings = {"task": task, "agent": "td3", "rate_hz": 25.0, "preset": "state", "pretrain_run": "", "trials": 4}
+    write_run(folder)
+    (folder / "run.json").write_text(json.dumps({"kind": "practice", "seed": seed}))
+    (folder / "config.json").write_text(json.dumps(settings | config))
+    lines = [
+        {"trial": t, "seed": 70 + t, "moves": 10, "steps": 10, "predicted_success": int(t > 1), "score": float(t > 1)}
+        for t in range(1, 5)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name, count in (("practice", successes), ("expert", 4)):
+        calm = EvaluationResult(**{**vars(result(name, count, 4)), "peak_force_n": np.zeros(4)})
+        add_evaluation(folder / "evaluation.json", calm)
+    return folder
+
+
+def test_where_the_environment_rewards_nothing_is_said_of_connectors_or_of_trust(tmp_path):
+    """Its word is the truth: three of four trials succeed. 40 motions at 25 Hz take 1.6 s."""
+    folder = of_a_task(tmp_path / "run")
+    page = read(build_report(folder))
+    for words in ("fetch/reach", "from nothing", "the agent succeeded in 3 of 4 attempts", "This is one run:"):
+        assert words in page.text
+    text = page.text.replace("\u00a0", " ")
+    assert "In practice the robot moved for 1.6 s: 40 motions of 0.04 s, resets not included." in text
+    for word in ("onnector", "nsert", "plug", "socket", "own eyes", "bench", "force", "straight down", "truth.jsonl"):
+        assert word not in page.text, word
+    read_back = read_run(folder).trials
+    assert read_back is not None and not read_back.judged and judge(read_back) is None
+    np.testing.assert_array_equal(read_back.true, [0, 1, 1, 1])
+    texts = [text.text for text in numbers(learning_curve(read_back, None, None, WIDE))[0].iter("text")]
+    assert {"succeeded", "failed", "success"} <= set(texts) and "success as the robot saw it" not in texts
+
+
+def test_units_of_such_a_task_are_its_seeds(tmp_path):
+    """Not other tasks or agents, nor a second run of a seed."""
+    folder = of_a_task(tmp_path / "run-0", seed=0)
+    of_a_task(tmp_path / "run-1", seed=1, successes=4)
+    of_a_task(tmp_path / "run-1b", seed=1, successes=2)
+    of_a_task(tmp_path / "push", seed=2, task="fetch/push")
+    of_a_task(tmp_path / "sac", seed=3, agent="sac")
+    words = [sentence.replace("\u00a0", " ") for sentence in summary_sentences(read_run(folder))]
+    assert "Over the 2 units here with the same settings (seeds), 5 of 8 attempts succeed after practice" in words[-1]
 
 
 def practised(n: int) -> Trials:
@@ -429,10 +474,10 @@ def test_the_curve_is_where_the_rate_is():
 def test_each_outcome_has_a_named_row_of_its_own():
     root, _ = numbers(learning_curve(practised(8), None, None, WIDE))
     texts = [text.text for text in root.iter("text")]
-    assert {"inserted", "false alarm", "not seen", "failed"} <= set(texts)
+    assert {"succeeded", "false alarm", "not seen", "failed"} <= set(texts)
     unknown = Trials(np.arange(1, 3), np.array([1.0, 0.0]), np.full(2, np.nan), {}, {})
     texts = [text.text for text in numbers(learning_curve(unknown, None, None, WIDE))[0].iter("text")]
-    assert "said so" in texts and "inserted" not in texts
+    assert "said so" in texts and "succeeded" not in texts
 
 
 def test_a_page_of_20_000_trials_is_a_light_one(tmp_path):

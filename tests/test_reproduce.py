@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 from dataclasses import replace
@@ -139,6 +140,8 @@ def test_seeds_robots_and_benches_can_be_told_apart() -> None:
     other = by_name["near-europlug-iql-full-paper-seed0-trio-3"]
     assert (other.arguments["robot"], other.arguments["bench"]) == ("trio", 3) and other.needs == ("baselines-seed0",)
     assert "bench" not in by_name["near-europlug-iql-full-paper-seed0"].arguments
+    for job in jobs:
+        inspect.signature(job.work).bind(**job.arguments)  # each takes what it is given
     results = {by_name["near-europlug-sac-full-paper-seed1-duo-0"].name: outcome(offline=[0], practice=[1])}
     cells = NEAR.table(results, crossed, ("europlug",)).rows["Europlug"]
     (cell,) = [

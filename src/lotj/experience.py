@@ -116,13 +116,13 @@ class Batch:
 
 
 class Controller(Protocol):
-    """What moves: an expert, a search, a policy, the touch that verifies a success, the withdrawal after it."""
+    """What moves: a policy, which looks at the observation; an expert or a search, which may feel what `info` holds."""
 
     def reset(self, seed: int) -> None:
-        """Before each episode; its random numbers come from `seed`."""
+        """Start an episode; its random numbers come from `seed`."""
 
-    def __call__(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> np.ndarray:
-        """The (A,) action. A policy looks at the observation, a scripted controller may feel `info`."""
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """The action, (A,) in [-1, 1]."""
         ...
 
 

@@ -1,11 +1,15 @@
-"""Plane polygons, small rotations and views (NumPy only). Lengths in metres, angles in radians."""
+"""Plane polygons, small rotations and views (NumPy and shapely). Lengths in metres, angles in radians."""
 
 from __future__ import annotations
 
 import numpy as np
+import shapely
 
 Polygon = np.ndarray
 """(N, 2) corners of a convex polygon, counter-clockwise."""
+
+LEAST = 1e-12
+"""Area below which a polygon counts as nothing [m2]: a square of a thousandth of a millimetre."""
 
 
 def rectangle(centre: tuple[float, float], size: tuple[float, float]) -> Polygon:
@@ -28,12 +32,6 @@ def rotate(polygon: Polygon, angle: float, about: tuple[float, float]) -> Polygo
     return (polygon - pivot) @ np.array([[c, s], [-s, c]]) + pivot
 
 
-def area(polygon: Polygon) -> float:
-    """Signed area; positive for counter-clockwise corners."""
-    x, y = polygon[:, 0], polygon[:, 1]
-    return 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
-
-
 def offset(polygon: Polygon, distance: float) -> Polygon:
     """Move every edge of a convex polygon outwards by `distance` (inwards if negative), with mitred corners."""
     edge = np.roll(polygon, -1, axis=0) - polygon
@@ -43,31 +41,20 @@ def offset(polygon: Polygon, distance: float) -> Polygon:
     return polygon + distance * mitre
 
 
-def clip(polygon: Polygon, point: np.ndarray, normal: np.ndarray) -> Polygon:
-    """The part of a convex polygon on the side of the line (through `point`) that `normal` points away from.
-
-    Returns:
-        (M, 2); M = 0 if nothing is left.
-    """
-    side = (polygon - point) @ normal
-    kept: list[np.ndarray] = []
-    for i in range(len(polygon)):
-        j = (i + 1) % len(polygon)
-        if side[i] <= 0:
-            kept.append(polygon[i])
-        if side[i] * side[j] < 0:
-            kept.append(polygon[i] + (polygon[j] - polygon[i]) * side[i] / (side[i] - side[j]))
-    return np.array(kept).reshape(-1, 2)
-
-
 def intersect(polygon: Polygon, other: Polygon) -> Polygon:
-    """Intersection of two convex polygons; (0, 2) if empty."""
-    for i in range(len(other)):
-        edge = other[(i + 1) % len(other)] - other[i]
-        polygon = clip(polygon, other[i], np.array([edge[1], -edge[0]]))
-        if len(polygon) < 3:
-            return np.zeros((0, 2))
-    return polygon
+    """Intersection of two convex polygons; (0, 2) if there is none, or less than `LEAST`."""
+    common = shapely.Polygon(polygon).intersection(shapely.Polygon(other))
+    if common.area < LEAST:
+        return np.zeros((0, 2))
+    return shapely.get_coordinates(shapely.orient_polygons(common))[:-1]
+
+
+def clip(polygon: Polygon, point: np.ndarray, normal: np.ndarray) -> Polygon:
+    """The part of a convex polygon on the side of the line (through `point`) that `normal` points away from; as of
+    `intersect`."""
+    out = normal / np.linalg.norm(normal)
+    along = np.array([-out[1], out[0]])  # a metre each way: connectors are far smaller
+    return intersect(polygon, np.array([point - along, point + along, point + along - out, point - along - out]))
 
 
 def around(outer: Polygon, hole: Polygon) -> list[tuple[Polygon, int]]:
@@ -77,17 +64,12 @@ def around(outer: Polygon, hole: Polygon) -> list[tuple[Polygon, int]]:
         (piece, edge) pairs: the piece lies outside edge `edge` of the hole and inside all earlier ones.
     """
     pieces = []
-    rest = outer
     for i in range(len(hole)):
         edge = hole[(i + 1) % len(hole)] - hole[i]
         normal = np.array([edge[1], -edge[0]])
-        piece = clip(rest, hole[i], -normal)
-        if len(piece) >= 3 and area(piece) > 1e-12:
-            pieces.append((piece, i))
-        rest = clip(rest, hole[i], normal)
-        if len(rest) < 3:
-            break
-    return pieces
+        pieces.append((clip(outer, hole[i], -normal), i))
+        outer = clip(outer, hole[i], normal)
+    return [(piece, i) for piece, i in pieces if len(piece)]
 
 
 def without_rectangles(outer: np.ndarray, holes: list[np.ndarray]) -> list[np.ndarray]:

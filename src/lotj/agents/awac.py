@@ -22,8 +22,8 @@ class AWACConfig(GaussianConfig, CriticConfig):
     """Settings of AWAC."""
 
     advantage_scale: Annotated[float, POSITIVE] = 100.0
-    """Multiplies the advantage in the weights' exponent: 1 / lambda of the paper, 1 / 0.3 there; the authors' code has 2
-    for hands. Returns of short episodes differ by little, see `IQLConfig`."""
+    """Multiplies the advantage in the weights' exponent: 1 / lambda of the paper, which has 1 / 0.3; the authors' code
+    has 2 for hands. Returns of short episodes differ by little, see `IQLConfig`."""
     normalise: bool = True
     """Weights are a softmax over the batch, 1 on the mean, as in the authors' code; if not, exp(scale A) up to
     `weight_clip`, as in the paper."""

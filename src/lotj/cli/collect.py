@@ -46,14 +46,15 @@ class Command:
     episodes: int = 200
     """Episodes of each of these tasks."""
     preset: str = "laptop"
-    """Size of the job: demo, laptop, paper or state. It sets the defaults of all other flags."""
+    """Size of the job: demo, laptop, paper or state, which is for --tasks. It sets the defaults of all other flags."""
     workers: int | None = None
     """Processes; one a core by default."""
 
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
         """Defaults of the preset that the flags name."""
-        preset = find_preset(flag_value(flags, "--preset") or cls.preset)
+        usual = "state" if any(flag.partition("=")[0] == "--tasks" for flag in flags) else cls.preset
+        preset = find_preset(flag_value(flags, "--preset") or usual)
         return cls(
             data=Path("data") / preset.name,
             settings=preset.collect,

@@ -11,16 +11,15 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lotj.cli.job import RUNS, announce_renderer, find_device, pick_run, results_table
+from lotj.cli.job import RUNS, announce_renderer, find_device, is_insertion, pick_run, results_table
 from lotj.errors import check_number
 from lotj.evaluation import EvaluationResult
-from lotj.experiments.entrants import DEFAULT, check_entrants
 from lotj.runs import Run
 
 
 @dataclass(frozen=True)
 class Command:
-    """Count true successes before and after practice, and of hand-made baselines, from the same start poses."""
+    """Count true successes before and after practice, and of hand-made baselines, from the same starts."""
 
     run_folder: tyro.conf.Positional[Path | None] = None
     """Folder of the practice run; the newest under --runs by default."""
@@ -28,10 +27,10 @@ class Command:
     """Folder of all runs."""
     trials: int = 20
     """Trials of each controller."""
-    controllers: tuple[str, ...] = DEFAULT
-    """Which to evaluate: offline, practice, straight-down, random-search, spiral-search, localize, and each of the
-    three searches with localize- before its name, to start from where a model says the socket is; expert, which is
-    told where it is, to compare times with."""
+    controllers: tuple[str, ...] = ()
+    """Which to evaluate: offline, practice, and the scripted expert. On connectors also straight-down, random-search,
+    spiral-search, localize, and each of the three searches with localize- before its name, to start from where a model
+    says the socket is. By default the policies and, on connectors, straight-down and spiral-search, else expert."""
     spread: float = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
     device: str = "auto"
@@ -41,17 +40,17 @@ class Command:
         """Evaluate and print the table."""
         check_number("trials", self.trials, 1)
         check_number("spread", self.spread, 0, 2)
-        check_entrants(self.controllers)
         run = pick_run(self.run_folder, self.runs, "practice")
         console = Console()
         console.print(f"practice: {run.path}", markup=False, highlight=False, soft_wrap=True)
-        announce_renderer(console)
+        if is_insertion(run):
+            announce_renderer(console)
         device = find_device(self.device)
         console.print(
             results_table(evaluate_with_bar(run, self.trials, device, console, self.spread, self.controllers))
         )
         page = f"lotj report {shlex.quote(str(run.path))}"
-        console.print(f"{run.path}: make its page with `{page}`", markup=False, soft_wrap=True)
+        console.print(f"{run.path}: make its page with `{page}`", markup=False, highlight=False, soft_wrap=True)
 
 
 def evaluate_with_bar(
@@ -60,7 +59,7 @@ def evaluate_with_bar(
     device: str,
     console: Console,
     spread: float = 1.0,
-    controllers: Sequence[str] = DEFAULT,
+    controllers: Sequence[str] = (),
 ) -> list[EvaluationResult]:
     """Evaluate a practice run behind a progress bar."""
     from lotj.experiments.evaluation import evaluate_phase

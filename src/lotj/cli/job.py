@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 """Folder of all runs unless told otherwise."""
 
-_RESULTS = {"pretrain": "agent_report.json", "practice": "checkpoints/practice.pt"}
+_RESULTS = {"pretrain": "timings.json", "practice": "checkpoints/practice.pt"}
 """What a run of each kind holds when others can build on it."""
 
 
@@ -89,6 +88,11 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
     return run
 
 
+def is_insertion(run: Run) -> bool:
+    """Whether a practice run is on a connector, where a robot judges itself."""
+    return run.setting("task").startswith("insertion/")
+
+
 def check_scenario(scenario: str) -> None:
     """Raises SettingsError for an unknown scenario."""
     from lotj.envs.insertion import SCENARIOS
@@ -135,7 +139,7 @@ def announce_renderer(console: Console) -> None:
     """
     from lotj.sim.renderer import renderer_info
 
-    console.print(f"renderer: {renderer_info()}", markup=False, highlight=False)
+    console.print(f"renderer: {renderer_info()}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_alarm(result: PracticeResult, console: Console) -> None:
@@ -150,14 +154,15 @@ def print_alarm(result: PracticeResult, console: Console) -> None:
 
 
 def results_table(results: Sequence[EvaluationResult]) -> Table:
-    """True successes of each controller with their Wilson 95 % intervals, time and force."""
-    context = results[0].context
+    """True successes of each controller with their Wilson 95 % intervals, time, and force where it is measured."""
+    context, measured = results[0].context, any(result.peak_force_n.any() for result in results)
     table = Table(
         title=f"{escape(_title(context))}: true success of {len(results[0])} trials",
         title_justify="left",
     )
     table.add_column("controller")
-    for title in ("success", "rate", "95 % interval", "mean time, s", "peak force, N"):
+    titles = ["success", "rate", "95 % interval", "mean time, s", *(["peak force, N"] if measured else [])]
+    for title in titles:
         table.add_column(title, justify="right")
     for result in results:
         s = result.summary()
@@ -167,7 +172,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
             f"{s.successes / s.n:.0%}",
             f"{s.low:.0%} - {s.high:.0%}",
             f"{s.mean_seconds:.1f}",
-            f"{s.max_peak_force_n:.0f}",
+            *([f"{s.max_peak_force_n:.0f}"] if measured else []),
         )
     return table
 

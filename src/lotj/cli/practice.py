@@ -19,6 +19,7 @@ from lotj.cli.job import (
     check_scenario,
     find_device,
     flag_value,
+    is_insertion,
     pick_run,
     print_alarm,
 )
@@ -53,8 +54,9 @@ class Command:
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
     """Run folder of the pretraining; the newest under --runs by default."""
-    agent: str = "iql"
-    """Who practises: iql, or another that `lotj pretrain --also` has trained; on another task any of `lotj tasks`."""
+    agent: str | None = None
+    """Who practises: by default the agent of the pretraining; or another that `lotj pretrain --also` has trained. On
+    another task without a pretraining any agent that needs no examples, td3 by default."""
     all_around: bool = False
     """Estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper; otherwise the
     estimate of the run stays as wrong as it is."""
@@ -91,25 +93,15 @@ class Command:
         check_connector(connector, console)
         check_scenario(self.scenario)
         pretrained = pick_run(self.pretrained, self.runs, "pretrain")
-        names = ("scenario", "robot", "domain_seed", "seed", "agent", "all_around")
+        names = ("scenario", "robot", "domain_seed", "seed", "all_around")
         bench = {name: getattr(self, name) for name in names}
-        _practise(preset, pretrained, self.runs, self.device, console, connector=connector, **bench)
+        bench |= {"agent": self.agent or pretrained.setting("agent"), "connector": connector}
+        _practise(preset, pretrained, self.runs, self.device, console, **bench)
 
     def _practise_task(self, preset: Preset, task: str, console: Console) -> None:
-        from lotj.experiments.stages import practise_task_phase
-
         pretrained = pick_run(self.pretrained, self.runs, "pretrain") if self.pretrained else None
-        device = find_device(self.device)
-        agent = self.agent if pretrained or self.agent != "iql" else "td3"  # without data nothing can be imitated
-        run, result = practise_task_phase(preset, task, self.runs, agent, pretrained, self.seed, device)
-        run.close()
-        console.print(
-            f"{result.trials} trials, {result.predicted_successes} successes\n{run.path}: count successes with "
-            f"`lotj evaluate {shlex.quote(str(run.path))}`",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
+        _practise_task(preset, task, pretrained, self.runs, self.device, console, agent=agent, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,12 @@ class Resume(job.Resume):
         run = pick_run(self.folder, self.runs, "practice", begun=True)
         where = str(run.path / "config.json")
         practice = restore_settings(PracticeConfig, run.setting("practice", dict), where)
-        pretrained = Run.open(run.locate("pretrain_run", "run.json"))
+        pretrained = Run.open(run.locate("pretrain_run", "run.json")) if run.setting("pretrain_run") else None
+        if not is_insertion(run) or pretrained is None:
+            preset = dataclasses.replace(find_preset(run.setting("preset")), practice=practice)
+            how = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
+            _practise_task(preset, run.setting("task"), pretrained, run.path.parent, self.device, Console(), **how)
+            return
         bench: dict[str, Any] = {name: run.setting(name) for name in ("connector", "scenario", "robot", "agent")}
         bench |= {"domain_seed": run.setting("domain_seed", int), "seed": run.seed}
         bench |= {"all_around": run.setting("all_around", bool)}
@@ -144,6 +141,23 @@ def _practise(preset: Preset, pretrained: Run, runs: Path, device: str, console:
         f"{result.trials} trials, {result.predicted_successes} of them successes by the learned reward, "
         f"{result.lost} ended by a lost plug\n"
         f"{run.path}: count true successes with `lotj evaluate {shlex.quote(str(run.path))}`",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _practise_task(
+    preset: Preset, task: str, pretrained: Run | None, runs: Path, device: str, console: Console, **how: Any
+) -> None:
+    """The same for a task whose environment rewards."""
+    from lotj.experiments.stages import practise_task_phase
+
+    run, result = practise_task_phase(preset, task, runs, pretrained=pretrained, device=find_device(device), **how)
+    run.close()
+    console.print(
+        f"{result.trials} trials, {result.predicted_successes} successes\n{run.path}: count successes of the policy "
+        f"without exploration with `lotj evaluate {shlex.quote(str(run.path))}`",
         markup=False,
         highlight=False,
         soft_wrap=True,

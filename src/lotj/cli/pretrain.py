@@ -51,10 +51,11 @@ class Command:
     preset: str = "laptop"
     """Size of the job: demo, laptop, paper or state. It sets the defaults of all other flags."""
     also: tuple[str, ...] = ()
-    """Also train what baselines need: localizer, the model of where the plug is, and other agents by name, e.g. sac.
+    """Also train what baselines need: localizer, the model of where the plug is; state-iql, IQL on what that model
+    says; other agents by name, e.g. sac.
     With --resume, a finished pretraining can be given them."""
     agent: str = "iql"
-    """Who learns: iql, bc, awac, td3 or sac."""
+    """Who learns, e.g. iql, bc, awac, td3 or sac."""
     seed: int = 0
     """Fixes weights, batches and augmentation."""
     runs: Path = RUNS
@@ -119,4 +120,5 @@ def _train(
 
     run = pretrain_phase(preset, data, runs, seed, find_device(device), begun, also=also, agent=agent)
     run.close()
-    Console().print(f"{run.path}: practise with `lotj practice --connector NAME`", markup=False, highlight=False)
+    on = "--connector NAME" if (run.path / "reward.pt").exists() else f"--task NAME --pretrained {run.path}"
+    Console().print(f"{run.path}: practise with `lotj practice {on}`", markup=False, highlight=False, soft_wrap=True)

@@ -99,8 +99,8 @@ class Command:
     """table4: how many choices of held-out connectors."""
     steps: int = 1000
     """table4: updates of each reward model."""
-    looks: int = 1
-    """table4: domains of each connector and robot that are trained on. With many looks every variant generalises."""
+    domains: int = 1
+    """table4: domains of each connector and robot that are trained on. With many, every variant generalises."""
     show: bool = False
     """Do nothing more: make the table of what is done."""
     on: Literal["here", "processes", "ray"] = "processes"
@@ -167,7 +167,7 @@ class Command:
         from lotj.sim.connector import find_connector
 
         preset = find_preset(self.preset)
-        for name in ("trials", "evaluation_trials", "splits", "steps", "looks", "workers"):
+        for name in ("trials", "evaluation_trials", "splits", "steps", "domains", "workers"):
             number = getattr(self, name)
             if number is not None:
                 check_number(name.replace("_", "-"), number, 1)
@@ -193,7 +193,7 @@ class Command:
             splits = range(self.splits)
             for split in splits if _holds_data(data) else ():
                 reward_ablation.choose_split(data, split)
-            jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.looks, machine)
+            jobs = reward_ablation.jobs(preset.name, data, seeds, splits, self.steps, self.domains, machine)
             return _Plan(jobs, lambda results: reward_ablation.table(results, seeds, splits))
         runs = self.runs or Path("runs") / f"reproduce-{preset.name}"
         connectors = self.connectors or comparison.connectors

@@ -107,7 +107,7 @@ class Store:
     @property
     def n_frames(self) -> int:
         """Number of frames F."""
-        return int(self.last_frames[-1]) + 1 if len(self) else 0
+        return int(self.episodes[-1]["first_frame"] + self.episodes[-1]["n_frames"]) if len(self) else 0
 
     def of_frames(self, values: np.ndarray) -> np.ndarray:
         """(F, ...) of what is known of each episode, (E, ...)."""

@@ -189,10 +189,12 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         """Show the goal where it is, without a step of physics: pictures must not change what follows."""
 
 
-def gymnasium_robotics(module: str) -> Any:
-    """A module of that package, which prints news of Adroit to stderr when it is first imported: without those."""
+def robotics_module(name: str) -> Any:
+    """A module of gymnasium-robotics, without the news of Adroit that it prints to stderr on its first import."""
     with contextlib.redirect_stderr(io.StringIO()):
-        return importlib.import_module(f"gymnasium_robotics.{module}")
+        import gymnasium_robotics
+
+        return importlib.import_module(f"{gymnasium_robotics.__name__}.{name}")
 
 
 def free_camera(lookat: tuple[float, float, float], distance: float, azimuth: float, elevation: float) -> Any:

@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from lotj.controllers.fetch import EXPERTS
-from lotj.envs.base import Family, GoalEnv, free_camera, gymnasium_robotics
+from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
 
 WITHIN = 0.05
 """The goal is reached within this of it [m]."""
@@ -63,8 +63,8 @@ class FetchEnv(GoalEnv):
 
 
 def _theirs(task: str) -> Any:
-    module = gymnasium_robotics(f"envs.fetch.{task.replace('-', '_')}")
-    tools = gymnasium_robotics("utils.mujoco_utils")
+    module = robotics_module(f"envs.fetch.{task.replace('-', '_')}")
+    tools = robotics_module("utils.mujoco_utils")
     # MuJoCo 4: `mjtJoint.mjJNT_HINGE == np.int32(3)` is False, and `joint_type in (mjJNT_HINGE, mjJNT_SLIDE)` in these
     # tools asks just that of the model's array, so every Fetch fails an assertion. They get the names as plain numbers.
     joints = {name: int(value) for name, value in mujoco.mjtJoint.__members__.items()}

@@ -44,19 +44,36 @@ STATE = ("x", "y", "z", "vx", "vy", "vz", "fx", "fy", "fz")
 the hand along the axes of the bench; see `lotj.sim.bench.Reading`. Nothing in it knows the true socket."""
 
 
-def draw_error(rng: np.random.Generator, scenario: str) -> np.ndarray:
-    """Draw how wrong the socket's place is estimated (3,) [m], such that all starts lie in the scenario's area."""
-    low, high = (FAR_RING[0] + START_SPREAD, FAR_RING[1]) if scenario == "far" else (0.0, NEAR_BOX)
-    high -= START_SPREAD
+def draw_start(
+    rng: np.random.Generator, scenario: str, estimate_seed: int | None = None
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Draw a start, and how wrong the socket's place is estimated.
+
+    Args:
+        rng: of the episode.
+        scenario: starts lie in its area; evenly, where each episode has an estimate of its own.
+        estimate_seed: see `InsertionEnv`.
+
+    Returns:
+        (2,) of the plug from the socket axis, the gap between plug and socket, and (3,) the estimate's error [m].
+    """
+    spread, gap = rng.uniform(-START_SPREAD, START_SPREAD, 2), rng.uniform(*START_HEIGHT)
+    if estimate_seed is None:
+        beside = _draw_place(rng, scenario, 0.0) - spread
+    else:
+        rng = np.random.default_rng(estimate_seed)
+        beside = _draw_place(rng, scenario, START_SPREAD)
+    error = np.array([*beside, rng.uniform(-HEIGHT_ERROR, HEIGHT_ERROR)])
+    return beside + spread, float(error[2] + gap), error
+
+
+def _draw_place(rng: np.random.Generator, scenario: str, margin: float) -> np.ndarray:
+    """(2,) evenly over the scenario's area, this far from its borders [m]."""
+    low, high = (FAR_RING[0] + margin, FAR_RING[1] - margin) if scenario == "far" else (0.0, NEAR_BOX - margin)
     while True:
-        error = rng.uniform(-high, high, 2)
-        if np.max(np.abs(error)) >= low:
-            return np.array([*error, rng.uniform(-HEIGHT_ERROR, HEIGHT_ERROR)])
-
-
-def draw_start(rng: np.random.Generator, error: np.ndarray) -> tuple[np.ndarray, float]:
-    """Draw a start about the estimate: (2,) from the true socket axis, and the true gap between plug and socket [m]."""
-    return error[:2] + rng.uniform(-START_SPREAD, START_SPREAD, 2), float(error[2] + rng.uniform(*START_HEIGHT))
+        place = rng.uniform(-high, high, 2)
+        if np.max(np.abs(place)) >= low:
+            return place
 
 
 def insertion_task(connector: str, robot: str = "duo", seed: int = 0) -> Task:
@@ -91,11 +108,11 @@ class InsertionEnv(gym.Env):
         domain_seed: fixes clamp and grasp pose, camera, lights, materials, background and clutter.
         scenario: ``near`` or ``far``.
         image_size: S [pixels], even.
-        observation: names of what is observed: ``image``, ``state``, or both in a tuple.
+        observation: names of what is observed: ``image``, ``state``, or both in a list or tuple.
         max_steps: time limit.
-        estimate_seed: where the socket is believed to be, off by up to 20 mm sideways and 5 mm in height; workspace,
-            starts and ``state`` are centred on it. A number draws it once (a robot that practises), None anew for each
-            episode, from the episode's seed (collection, evaluation: starts all around).
+        estimate_seed: where the socket is believed to be, off by up to 23 mm along x and y and 5 mm in height;
+            workspace, starts and ``state`` are centred on it. A number draws it once (a robot that practises), None
+            anew for each episode, from the episode's seed (collection, evaluation: starts all around).
         end_on_success: false lets an episode go on after success (near-miss collection, and practice, which must not
             learn the truth from the end of an episode).
 
@@ -147,7 +164,7 @@ class InsertionEnv(gym.Env):
             "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),
         }
         self.observation_space = gym.spaces.Dict({name: spaces[name] for name in names})
-        self._observed = names
+        self._observed = tuple(names)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
         self._steps = 0
         self._paid = False
@@ -166,9 +183,8 @@ class InsertionEnv(gym.Env):
         """
         super().reset(seed=seed)
         options = options or {}
-        drawn = self.np_random if self.estimate_seed is None else np.random.default_rng(self.estimate_seed)
-        error = draw_error(drawn, self.scenario)
-        offset, height = _start(options, *draw_start(self.np_random, error), error)
+        offset, height, error = draw_start(self.np_random, self.scenario, self.estimate_seed)
+        offset, height = _start(options, offset, height, error)
         if options.get("regrasp"):
             self.bench.regrasp(self.np_random)
         self._steps = 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, GoalEnv, free_camera, gymnasium_robotics
+from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
 from lotj.errors import SettingsError
 
 WITHIN = 0.45
@@ -69,9 +69,9 @@ class MazeEnv(GoalEnv):
 
 
 def _theirs(maze: str) -> Any:
-    maps = gymnasium_robotics("envs.maze.maps")
+    maps = robotics_module("envs.maze.maps")
     cells = {"umaze": maps.U_MAZE, "medium": maps.MEDIUM_MAZE, "large": maps.LARGE_MAZE}[maze]
-    inner = gymnasium_robotics("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
+    inner = robotics_module("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
     Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # each one leaves its scene in the folder for temporary files
     return inner
 

@@ -21,9 +21,9 @@ class FilmStrip:
     """One trial to look at.
 
     Attributes:
-        frames: (T+1, H, W, 3) uint8.
+        frames: (T+1, V, H, W, 3) uint8 of V cameras.
         scores: (T+1,) reward probability of each frame, or None.
-        reward_heat: (T+1, H, W) Grad-CAM of the reward in [0, 1], or None.
+        reward_heat: (T+1, V, H, W) Grad-CAM of the reward in [0, 1], or None.
         policy_heat: the same of one action component of the policy, or None.
         success: the trial truly succeeded; None if unknown.
         seed: of the start pose; None if unknown.
@@ -37,14 +37,17 @@ class FilmStrip:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3 or not len(self.frames):
-            raise DataError(f"film frames must be uint8 (T, H, W, 3), not {self.frames.dtype} {self.frames.shape}")
+        if self.frames.dtype != np.uint8 or self.frames.ndim != 5 or self.frames.shape[-1] != 3 or not len(self.frames):
+            raise DataError(
+                f"film frames must be uint8 (T, V, H, W, 3), not {self.frames.dtype} {self.frames.shape}: "
+                "run `lotj evaluate` again"
+            )
         if self.scores is not None and self.scores.shape != self.frames.shape[:1]:
             raise DataError(f"film scores {self.scores.shape} must match {len(self.frames)} frames")
         for name in ("reward_heat", "policy_heat"):
             heat = getattr(self, name)
-            if heat is not None and heat.shape != self.frames.shape[:3]:
-                raise DataError(f"{name} {heat.shape} must match frames {self.frames.shape[:3]}")
+            if heat is not None and heat.shape != self.frames.shape[:-1]:
+                raise DataError(f"{name} {heat.shape} must match frames {self.frames.shape[:-1]}")
 
 
 def save_filmstrips(path: Path, strips: Mapping[str, FilmStrip]) -> None:

@@ -19,7 +19,7 @@ LABELS = {
     "straight-down": "Straight down",
     "random-search": "Random search",
     "spiral-search": "Spiral search",
-    "expert": "Scripted expert, told where the socket is",
+    "expert": "Scripted expert",
     "localize": "Localize",
     "localize-straight-down": "Localize, then straight down",
     "localize-random-search": "Localize, then random search",

@@ -10,8 +10,10 @@ from typing import Any
 
 from lotj.distributed import Job
 from lotj.experiments.presets import PAPER_PRACTICE
+from lotj.experiments.state_iql import STATE_IQL
 from lotj.experiments.study import HALFWAY, practice_job, practice_settings, pretrain_job
 from lotj.experiments.tables import Cell, SuccessTable
+from lotj.training.localize import LOCALIZER
 
 CONNECTORS = {
     "deutsch-dt-12": "DT12-1",
@@ -72,37 +74,33 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III)."""
 
-TAKEN = {"ours": {"reward": "full"}, "daib-reward": {"reward": "full", "agent": "no-daib"}}
+SHARED = {"ours": {"reward": "full"}, "daib-reward": {"reward": "full", "iql": "no-daib"}}
 """Pretrainings that are put together from others' halves: trained alike, reward model and agent know nothing of each
 other."""
 
-BASELINES = ("localizer", "state-iql", "sac")
+BASELINES = (LOCALIZER, STATE_IQL, "sac")
 """What the full pretraining trains beside reward and agent."""
 
 
 PRACTICES: dict[str, dict[str, Any]] = {
     "paper": PAPER_PRACTICE,
     "ours": {},
-    "look": {"confirm": "look"},
+    "score-alone": {"verify": "score"},
     "one-frame": {"hold_frames": 1},
-    "touch-apart": {"keep_press": False},
-    "no-withdrawal": {"withdrawals": 0},
-    "never-bold": {"bold_failures": 0},
-    "any-place": {"one_place": False},
+    "no-reversal": {"withdrawals": 0},
+    "no-boost": {"boost": False},
+    "no-one-place": {"one_place": False},
     "fixed-threshold": {"calibrate": False},
     "imitate-all": {"imitate": "all"},
     "no-q-gradient": {"q_gradient_weight": 0.0},
     "early-q-gradient": {"q_gradient_successes": 1},
-    "discard": {"dislodged": "discard"},
     "online-25": {"online_fraction": 0.25},
     "online-50": {"online_fraction": 0.5},
     "scale-20": {"advantage_scale": 20.0},
     "updates-1": {"updates_per_step": 1},
     "updates-4": {"updates_per_step": 4},
-    "free": {"freeze_convolutions": False, "updates_per_step": 1, "batch_size": 64},
 }
-"""Practice settings that are not the preset's: the paper's protocol (LOTJ section V-C), none, or one part changed. Free
-convolutions have fewer and smaller updates, for each costs as much as a hundred on features."""
+"""Practice settings that are not the preset's: the paper's protocol (LOTJ section V-C), none, or one part changed."""
 
 
 @dataclass(frozen=True)
@@ -181,23 +179,20 @@ PARTS = (
     Method("ours", "iql", "practice", None, "ours", "ours"),
     Method("offline", "iql", "offline", None, practice="ours"),
     Method("pretrained as in the paper", "iql", "practice", None, practice="ours"),
-    Method("without touch", "iql", "practice", None, practice="look"),
+    Method("without verification", "iql", "practice", None, practice="score-alone"),
     Method("one frame", "iql", "practice", None, practice="one-frame"),
-    Method("press not kept", "iql", "practice", None, practice="touch-apart"),
-    Method("withdrawal not learnt from", "iql", "practice", None, practice="no-withdrawal"),
-    Method("never bold", "iql", "practice", None, practice="never-bold"),
-    Method("any place", "iql", "practice", None, practice="any-place"),
+    Method("without reversed extractions", "iql", "practice", None, practice="no-reversal"),
+    Method("without exploration boost", "iql", "practice", None, practice="no-boost"),
+    Method("successes anywhere", "iql", "practice", None, practice="no-one-place"),
     Method("threshold not calibrated", "iql", "practice", None, practice="fixed-threshold"),
     Method("failures imitated too", "iql", "practice", None, practice="imitate-all"),
     Method("imitation alone", "iql", "practice", None, practice="no-q-gradient"),
     Method("Q's gradient from the first success", "iql", "practice", None, practice="early-q-gradient"),
-    Method("lost trials not learnt from", "iql", "practice", None, practice="discard"),
     Method("25 % online", "iql", "practice", None, practice="online-25"),
     Method("50 % online", "iql", "practice", None, practice="online-50"),
     Method("advantage scale 20", "iql", "practice", None, practice="scale-20"),
     Method("1 update a step", "iql", "practice", None, practice="updates-1"),
     Method("4 updates a step", "iql", "practice", None, practice="updates-4"),
-    Method("free convolutions", "iql", "practice", None, practice="free"),
     Method("the paper's protocol", "iql", "practice", None, practice="paper"),
 )
 """What each part of ours adds, far, on validation connectors. From the second offline policy on all are pretrained
@@ -324,9 +319,9 @@ def _trainings(variant: str, seed: int, preset: str, data: Path, runs: Path, mac
     name = pretrain_name(variant, seed)
     arguments: dict[str, Any] = {"preset": preset, "data": str(data), "folder": str(runs / name)}
     arguments |= {"seed": seed, **VARIANTS[variant]}
-    taken = {half: pretrain_name(other, seed) for half, other in TAKEN.get(variant, {}).items()}
-    arguments |= {"taken": {half: str(runs / other) for half, other in taken.items()}} if taken else {}
-    jobs = [Job(name, pretrain_job, arguments, tuple(taken.values()), machine, runs / name)]
+    done = {half: pretrain_name(other, seed) for half, other in SHARED.get(variant, {}).items()}
+    arguments |= {"done": {half: str(runs / other) for half, other in done.items()}} if done else {}
+    jobs = [Job(name, pretrain_job, arguments, tuple(done.values()), machine, runs / name)]
     if variant == "full":
         also = {**arguments, "also": list(BASELINES)}
         jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), machine, runs / name))

@@ -17,16 +17,32 @@ POLICIES = ("offline", "practice")
 """The learned policies."""
 
 DEFAULT = ("offline", "practice", "straight-down", "spiral-search")
-"""Evaluated unless others are asked for."""
+"""Evaluated on a connector unless others are asked for."""
+
+EXPERT = "expert"
+"""The scripted expert: no baseline, but something to compare with."""
 
 
-def check_entrants(names: Sequence[str]) -> None:
-    """Raises SettingsError where a name is unknown or there is none."""
-    if not names:
-        raise SettingsError(f"controllers: none is named; known are {', '.join(LABELS)}")
+def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> tuple[str, ...]:
+    """What is to be evaluated.
+
+    Args:
+        names: what is asked for; nothing: what is usual.
+        insertion: the task is a connector; any other has its policies and its expert alone.
+        pretrained: practice began from a pretraining.
+
+    Raises:
+        SettingsError: one is unknown, or not for this task or run.
+    """
+    known = tuple(LABELS) if insertion else (*POLICIES, EXPERT)
+    if not pretrained:
+        known = tuple(name for name in known if name != "offline")
     for name in names:
         if name not in LABELS:
             raise unknown("controller", name, LABELS)
+        if name not in known:
+            raise SettingsError(f"controller {name!r} is not for this run: there are {', '.join(known)}")
+    return tuple(names) or (DEFAULT if insertion else known)
 
 
 def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Controller:
@@ -41,7 +57,7 @@ def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Cont
         return Localize(locate(), env.action_scale, env.bench.contact_height)
     if name.startswith("localize-"):
         return LocalizeFirst(locate(), baseline(name.removeprefix("localize-"), env, locate), env.action_scale)
-    if name == "expert":
+    if name == EXPERT:
         return Expert(np.random.default_rng(), env.action_scale, env.bench.contact_height, noise=0.0)
     if name == "straight-down":
         return StraightDown()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 
 from lotj.agents import Learner
 from lotj.controllers import Controller
@@ -23,13 +23,13 @@ from lotj.evaluation import (
     save_filmstrips,
 )
 from lotj.experience import Observation
-from lotj.experiments.entrants import DEFAULT, POLICIES, baseline, check_entrants
+from lotj.experiments.entrants import POLICIES, baseline, choose_entrants
 from lotj.experiments.stages import INSERTION, add_timing, bench_of, practised_agent, pretraining_of
-from lotj.geometry import mosaic
+from lotj.experiments.state_iql import STATE_IQL, Located
+from lotj.nets.front import PixelEncoder
 from lotj.rewards.model import RewardModel
 from lotj.runs import Run
 from lotj.saliency.gradcam import gradcam
-from lotj.sim.bench import RATE_HZ
 from lotj.training.localize import load_localizer
 from lotj.training.pretrain import load_agent, load_reward
 
@@ -48,10 +48,13 @@ class PolicyController:
         spread: share of the policy's standard deviation that its actions have; 0 takes the mean action. An image does
             not tell all (how high the plug stands, what it hides): a policy without memory that never varies its action
             stays stuck where it once is, a varying one comes free.
+        before: makes observations (1, ...) by name into what the agent reads, where that is something else.
     """
 
-    def __init__(self, agent: Learner, spread: float = 1.0) -> None:
-        self._agent, self._spread = agent, spread
+    def __init__(
+        self, agent: Learner, spread: float = 1.0, before: Callable[[Observation], Observation] | None = None
+    ) -> None:
+        self._agent, self._spread, self._before = agent, spread, before
         self._rng = np.random.default_rng(0)
 
     def reset(self, seed: int) -> None:
@@ -60,7 +63,8 @@ class PolicyController:
 
     def __call__(self, observation: Observation, info: Mapping[str, object]) -> np.ndarray:
         """(A,) action in [-1, 1]."""
-        return self._agent.act({name: values[None] for name, values in observation.items()}, self._spread, self._rng)[0]
+        seen: Observation = {name: values[None] for name, values in observation.items()}
+        return self._agent.act(self._before(seen) if self._before else seen, self._spread, self._rng)[0]
 
 
 def evaluate_phase(
@@ -69,9 +73,9 @@ def evaluate_phase(
     device: str = "cpu",
     on_trial: Callable[[str], None] = lambda name: None,
     spread: float = 1.0,
-    controllers: Sequence[str] = DEFAULT,
+    controllers: Sequence[str] = (),
 ) -> list[EvaluationResult]:
-    """True success of learned policies and hand-made baselines, all from the same start poses.
+    """True success of learned policies and of what else there is to compare with, all from the same starts.
 
     Args:
         run: of practice.
@@ -79,29 +83,32 @@ def evaluate_phase(
         device: where to compute.
         on_trial: told the name after each trial.
         spread: of the learned policies, see `PolicyController`.
-        controllers: which, see `lotj.experiments.entrants`.
+        controllers: which, see `lotj.experiments.entrants`; none: those that are usual for the run's task.
 
     Raises:
-        SettingsError: an unknown controller.
+        SettingsError: an unknown controller, or one that is not for this task.
         CheckpointError: a model that one of them needs is missing.
     """
-    check_entrants(controllers)
-    if not run.setting("task").startswith(INSERTION):
-        return _evaluate_task(run, trials, device, on_trial, spread)
-    pretrained = pretraining_of(run)
-    reward = load_reward(pretrained, device)
-    agents = {name: _policy(name, run, device) for name in POLICIES if name in controllers}
-    size = load_agent(pretrained, device, run.setting("agent")).spec.observation["image"].shape[2]
-    env = InsertionEnv(*bench_of(run), image_size=size)
+    task, insertion = run.setting("task"), run.setting("task").startswith(INSERTION)
+    pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
+    names = choose_entrants(controllers, insertion, pretrained is not None)
+    started, results, films = time.perf_counter(), [], {}
+    reward = load_reward(pretrained, device) if insertion and pretrained else None
+    agents = {name: _policy(name, run, device) for name in POLICIES if name in names}
+    located = Located(load_localizer(pretrained, device)).encode if pretrained and _locates(run) else None
+    env: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
+    spec, context = spec_of(env), {"task": task, "spread": spread}
+    if insertion:
+        context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    context = {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")} | {"spread": spread}
-    started, results = time.perf_counter(), []
     try:
         entrants: dict[str, Controller] = {
-            name: PolicyController(agents[name], spread)
+            name: PolicyController(agents[name], spread, located)
             if name in agents
-            else baseline(name, env, lambda: load_localizer(pretrained, device).locate)
-            for name in controllers
+            else baseline(name, env, lambda: load_localizer(pretrained, device).locate)  # type: ignore[arg-type]
+            if insertion
+            else expert_of(task, env)
+            for name in names
         }
         for name, controller in entrants.items():
             result = evaluate(
@@ -111,51 +118,24 @@ def evaluate_phase(
                 name=name,
                 label=LABELS[name],
                 context=context,
-                rate_hz=RATE_HZ,
-                film_seeds=seeds[:3] if name in agents else (),
+                max_steps=spec.max_steps,
+                rate_hz=spec.rate_hz,
+                film_seeds=seeds[:3] if reward and name in agents else (),
                 on_trial=lambda trial, success, name=name: on_trial(name),
             )
             add_evaluation(run.path / "evaluation.json", result)
             results.append(result)
+            if reward and result.films:
+                films[_WHEN[name]] = _film(result, agents[name], reward)
     finally:
         env.close()
-    _add_films(run, {_WHEN[r.name]: _film(r, agents[r.name], reward) for r in results if r.films})
+    _add_films(run, films)
     add_timing(run, "evaluate", time.perf_counter() - started)
     return results
 
 
-def _evaluate_task(
-    run: Run, trials: int, device: str, on_trial: Callable[[str], None], spread: float
-) -> list[EvaluationResult]:
-    """The same for a task whose environment rewards: the practised policy, its pretraining, and the scripted expert."""
-    name = run.setting("task")
-    env = make_task(name)
-    spec, started, results = spec_of(env), time.perf_counter(), []
-    entrants: dict[str, Controller] = {"practice": PolicyController(practised_agent(run, device), spread)}
-    if run.setting("pretrain_run"):
-        offline = load_agent(pretraining_of(run), device, run.setting("agent"))
-        entrants = {"offline": PolicyController(offline, spread)} | entrants
-    entrants["expert"] = expert_of(name, env)
-    seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    try:
-        for entrant, controller in entrants.items():
-            result = evaluate(
-                env,
-                controller,
-                seeds,
-                name=entrant,
-                label=LABELS[entrant],
-                context={"task": name, "spread": spread},
-                max_steps=spec.max_steps,
-                rate_hz=spec.rate_hz,
-                on_trial=lambda trial, success, entrant=entrant: on_trial(entrant),
-            )
-            add_evaluation(run.path / "evaluation.json", result)
-            results.append(result)
-    finally:
-        env.close()
-    add_timing(run, "evaluate", time.perf_counter() - started)
-    return results
+def _locates(run: Run) -> bool:
+    return run.setting("agent") == STATE_IQL
 
 
 def _add_films(run: Run, films: Mapping[str, FilmStrip]) -> None:
@@ -175,22 +155,28 @@ def _policy(name: str, run: Run, device: str) -> Learner:
 
 
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
-    """One evaluation trial with the reward's scores and Grad-CAM of reward and policy (its Y action)."""
+    """One evaluation trial with the reward's scores and Grad-CAM of reward and policy."""
     seed = min(result.films)
     frames = result.films[seed]
-    images = agent.front.bring({"image": frames}, reward.device)["image"]
-    classifier, actor = reward.classifier, agent.algorithm
-    encoder = agent.encoders[min(agent.encoders, key=lambda role: role != "policy")]
-    with torch.enable_grad():
-        reward_heat = gradcam(classifier, classifier.saliency_stage, images, lambda logit: logit)
-        policy_heat = gradcam(
-            lambda seen: actor({"image": seen}), encoder.saliency_stage, images, lambda mean: mean[:, 1]
-        )
     return FilmStrip(
-        frames=mosaic(frames),
+        frames=frames,
         scores=reward.score(frames),
-        reward_heat=mosaic(reward_heat),
-        policy_heat=mosaic(policy_heat),
+        reward_heat=reward_heat(reward, frames),
+        policy_heat=policy_heat(agent, frames) if "image" in agent.reads else None,
         success=bool(result.success[list(result.seed).index(seed)]),
         seed=seed,
     )
+
+
+def reward_heat(model: RewardModel, frames: np.ndarray) -> np.ndarray:
+    """Grad-CAM of what speaks for success in (N, V, H, W, 3) uint8 images: (N, V, H, W) in [0, 1]."""
+    network, images = model.classifier, model.config.front.bring({"image": frames}, model.device)["image"]
+    return gradcam(network, network.encoder.resnet.saliency_stage, images, network)
+
+
+def policy_heat(agent: Learner, frames: np.ndarray) -> np.ndarray:
+    """Grad-CAM of what pushes an agent's mean action towards +Y in such images."""
+    policy, images = agent.algorithm, agent.front.bring({"image": frames}, agent.device)["image"]
+    encoder = agent.encoders.get("policy") or next(iter(agent.encoders.values()))
+    assert isinstance(encoder, PixelEncoder)
+    return gradcam(policy, encoder.resnet.saliency_stage, images, lambda seen: policy({"image": seen})[:, 1])

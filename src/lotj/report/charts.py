@@ -31,7 +31,7 @@ MOST = 300
 """Points of a line, ticks of a row, marks of a kind: a page of 20,000 trials stays as light as one of 300."""
 
 OUTCOMES = {
-    "hit": ("inserted", "true"),
+    "hit": ("succeeded", "true"),
     "alarm": ("false alarm", "said"),
     "miss": ("not seen", "true"),
     "fail": ("failed", "soft"),
@@ -107,11 +107,11 @@ def _rates(axes: Axes, trials: Trials) -> None:
     at = _thinned(np.arange(min(over // 2, len(trials) // 2), len(trials)))
     banded = "true" if np.isfinite(trials.true).any() else "said"
     for outcomes, ink, words, line in (
-        (trials.true, "true", "true success", "-"),
+        (trials.true, "true", "true success" if trials.judged else "success", "-"),
         (trials.predicted, "said", "success as the robot saw it", (0, (3, 2))),
     ):
         rate = moving_rate(outcomes, over)[at]
-        if not np.isfinite(rate).any():
+        if not np.isfinite(rate).any() or (ink == "said" and not trials.judged):
             continue
         if ink == banded:
             recent = [outcomes[max(0, k - over + 1) : k + 1] for k in at]
@@ -170,7 +170,10 @@ def _outcome_rows(axes: Axes, trials: Trials, width: float) -> None:
 def _curve_words(trials: Trials) -> str:
     over = window(trials)
     said, true = moving_rate(trials.predicted, over)[-1], moving_rate(trials.true, over)[-1]
-    words = f"Success rate by practice trial, {len(trials)} trials. Last {over} trials: predicted {percent(said)}"
+    words = f"Success rate by practice trial, {len(trials)} trials. Last {over} trials: "
+    if not trials.judged:
+        return words + f"{percent(true)}."
+    words += f"predicted {percent(said)}"
     return words + (f", true {percent(true)}." if np.isfinite(true) else "; true success not recorded.")
 
 

@@ -3,10 +3,10 @@
 The files (all but `config.json` may be missing; unknown keys are ignored):
 
 - ``run.json`` and ``versions.json``: as `lotj.runs.Run` writes them (kind, seed, created; package -> version).
-- ``config.json``: connector, connector_title, family, scenario, robot, domain, preset, trials, pretrain_run,
-  pretrain_seed, insertion_depth_mm, commands (list), and any settings.
+- ``config.json``: task, agent, rate_hz, preset, trials, pretrain_run, pretrain_seed, commands (list), and any settings;
+  where a robot judges itself connector, connector_title, family, scenario, robot, domain, insertion_depth_mm.
 - ``metrics.jsonl``: a line a trial: trial (from 1), seed (of the start pose), predicted_success, score, steps, moves
-  (of the robot, up to the trial's end), value, seconds, ``loss/*``.
+  (of the robot, up to the trial's end; later ones take the plug out), value, seconds, ``loss/*``.
 - ``truth.jsonl``: a line a trial, or one a move: trial or seed, steps (moves so far), true_success, depth_mm (0 at the
   socket's mouth, positive inside), insertion_depth_mm, lateral_mm, peak_force_n, dislodged. For evaluation only.
 - ``evaluation.json``: see `lotj.evaluation.results`. ``filmstrips.npz``: see `lotj.evaluation.filmstrip`.
@@ -39,10 +39,11 @@ class Trials:
 
     Attributes:
         trial: (n,) int64 trial numbers.
-        predicted: (n,) 1 where the reward model called the end a success, else 0.
+        predicted: (n,) 1 where the trial counted as a success in practice, else 0.
         true: (n,) 1 where it truly was one.
         series: name -> (n,): score, value, steps, seconds, alarm, ``loss/*``.
         state: name -> (n,): depth_mm, lateral_mm, peak_force_n, dislodged when the trial ended.
+        judged: the robot judged itself; if not, the environment did, and what counted is true.
     """
 
     trial: np.ndarray
@@ -50,6 +51,7 @@ class Trials:
     true: np.ndarray
     series: dict[str, np.ndarray]
     state: dict[str, np.ndarray]
+    judged: bool = True
 
     def __len__(self) -> int:
         return len(self.trial)
@@ -89,6 +91,11 @@ class RunFiles:
     alike: dict[str, dict[str, EvaluationResult]]
     absent: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def judged(self) -> bool:
+        """Whether a robot judged itself, on a connector; if not, the environment rewarded."""
+        return _judged(self.config)
+
 
 def read_run(folder: Path) -> RunFiles:
     """Reads a run folder.
@@ -117,15 +124,18 @@ def read_run(folder: Path) -> RunFiles:
     metrics = _last_by(optional(METRICS, _read_lines, []), "trial", "predicted_success")
     truth = optional(TRUTH, _read_lines, [])
     matched = match_truth(metrics, truth)
+    if not _judged(config):
+        matched = {trial: {"true_success": line["predicted_success"]} for trial, line in metrics.items()}
     if not metrics:
         absent.setdefault(METRICS, "it holds no trials yet")
     elif not matched:
         absent.setdefault(TRUTH, "its lines cannot be matched with the trials (they share no trial number and no seed)")
     evaluations = optional(EVALUATION, read_evaluations, [])
+    config = {**config, **optional("run.json", _read_object, {})}
     return RunFiles(
         folder=folder,
-        config={**config, **optional("run.json", _read_object, {})},
-        trials=_align(metrics, matched) if metrics else None,
+        config=config,
+        trials=_align(metrics, matched, _judged(config)) if metrics else None,
         moves=_moves(metrics, truth),
         insertion_depth_mm=_first(number(line.get("insertion_depth_mm")) for line in [config, *truth]),
         evaluations=evaluations,
@@ -138,8 +148,14 @@ def read_run(folder: Path) -> RunFiles:
     )
 
 
+def _judged(config: dict[str, Any]) -> bool:
+    return str(config.get("task", "insertion/")).startswith("insertion/")
+
+
 def _unit(config: dict[str, Any]) -> str:
-    """A pretraining and a bench."""
+    """A pretraining and a bench; where the environment rewards, a seed."""
+    if not _judged(config):
+        return f"seed {config.get('seed')}, pretraining {config.get('pretrain_run')}"
     return f"{config.get('domain', config.get('connector'))}, pretraining {config.get('pretrain_run')}"
 
 
@@ -149,12 +165,14 @@ def _alike(folder: Path, config: dict[str, Any]) -> dict[str, dict[str, Evaluati
     def settings(config: dict[str, Any]) -> list[Any]:
         practice = config.get("practice")
         practice = {k: v for k, v in practice.items() if k != "threads"} if isinstance(practice, dict) else practice
-        return [practice, *(config.get(name) for name in ("scenario", "preset", "agent"))]
+        task = "insertion" if _judged(config) else config["task"]
+        return [practice, task, *(config.get(name) for name in ("scenario", "preset", "agent"))]
 
     found = {}
     for other in sorted(path.parent for path in folder.resolve().parent.glob(f"*/{EVALUATION}")):
         try:
             theirs = _read_object(other / "config.json")
+            theirs |= {} if _judged(theirs) else _read_object(other / "run.json")
             if settings(theirs) == settings(config) and _unit(theirs) != _unit(config):
                 found[_unit(theirs)] = {result.name: result for result in read_evaluations(other / EVALUATION)}
         except DataError:
@@ -220,7 +238,7 @@ def _first(values: Iterable[float]) -> float:
     return next((value for value in values if np.isfinite(value)), float("nan"))
 
 
-def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]]) -> Trials:
+def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]], judged: bool) -> Trials:
     order = sorted(metrics)
     names = sorted({key for line in metrics.values() for key in line if key.startswith("loss/")})
 
@@ -233,4 +251,5 @@ def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]])
         true=column(truth, "true_success"),
         series={name: column(metrics, name) for name in ("score", "value", "steps", "seconds", "alarm", *names)},
         state={name: column(truth, name) for name in ("depth_mm", "lateral_mm", "peak_force_n", "dislodged")},
+        judged=judged,
     )

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lotj.evaluation import EvaluationResult, Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
-from lotj.report.files import RunFiles, Trials
+from lotj.report.files import RunFiles, Trials, number
 
 ORDER = ("offline", "practice", "straight-down", "spiral-search")
 """Evaluations in the order of the table; others follow."""
 
 EXPERT = "expert"
-"""The scripted expert: no baseline, for it is told where the socket is, but a measure of speed."""
-
-MOVE_SECONDS = 0.1
-"""Length of one motion of the robot [s]."""
+"""The scripted expert: no baseline, for it knows what others have to find out, but a measure of speed."""
 
 RELIABLE = 0.95
 """Share of trials from which on a unit counts as reliable: 19 of 20."""
@@ -90,9 +87,9 @@ def false_alarm_causes(trials: Trials, which: np.ndarray) -> np.ndarray:
 
 
 def judge(trials: Trials) -> Judgement | None:
-    """Confusion of the self-reward in practice; None when the truth of no trial is known."""
+    """Confusion of the self-reward in practice; None when there is none, or the truth of no trial is known."""
     known = np.isfinite(trials.true) & np.isfinite(trials.predicted)
-    if not known.any():
+    if not trials.judged or not known.any():
         return None
     said, true = trials.predicted > 0.5, trials.true > 0.5
     wrong = np.flatnonzero(known & said & ~true)
@@ -140,25 +137,24 @@ def summary_sentences(run: RunFiles) -> list[str]:
     by_name = {result.name: result.summary() for result in run.evaluations}
     after, before = by_name.get("practice"), by_name.get("offline")
     trained = f"{len(run.trials)} practice trials" if run.trials else "practice"
+    judged, did = ", judged only by its own eyes", "robot inserted this connector"
+    if not run.judged:
+        judged, did = "", "agent succeeded"
     sentences = []
     if after:
-        sentences.append(
-            f"After {trained} judged only by its own eyes, the robot inserted this connector in "
-            f"{interval_words(after.successes, after.n, 'attempts')}."
-        )
+        attempts = interval_words(after.successes, after.n, "attempts")
+        sentences.append(f"After {trained}{judged}, the {did} in {attempts}.")
         if before:
             sentences.append(_change(before, after))
     elif before:
         attempts = interval_words(before.successes, before.n, "attempts")
-        sentences.append(
-            f"Before practice, the robot inserted this connector in {attempts}; "
-            "it has not been evaluated after practice."
-        )
+        sentences.append(f"Before practice, the {did} in {attempts}; it has not been evaluated after practice.")
     elif run.trials:
         said = int(np.nansum(run.trials.predicted))
+        called = f"called {said} of them a success itself" if run.judged else f"succeeded in {said} of them, exploring"
         sentences.append(
-            f"The robot practised {len(run.trials)} trials and called {said} of them a success itself; "
-            "how often it truly succeeds has not been evaluated."
+            f"The {did.split()[0]} practised {len(run.trials)} trials and {called}; how often it "
+            f"{'truly ' * run.judged}succeeds has not been evaluated."
         )
     else:
         sentences.append("Nothing has been practised or evaluated in this run yet.")
@@ -177,14 +173,17 @@ def _over_units(run: RunFiles) -> list[str]:
     units = [{name: result.summary() for name, result in results.items()} for results in run.alike.values()]
     units = [unit for unit in units if "practice" in unit]
     if len(units) < 2:
+        of, where = (" on one bench", "here") if run.judged else ("", "")
         return [
-            "This is one run, one pretraining on one bench: the intervals say how sure this policy is here, not how "
-            "the method does elsewhere."
+            f"This is one run{', one pretraining' * bool(run.config.get('pretrain_run', True))}{of}: the intervals say "
+            f"how sure this policy is{where and ' ' + where}, not how the method does "
+            f"{'elsewhere' if run.judged else 'with other seeds'}."
         ]
     counts = [unit["practice"].successes for unit in units], [unit["practice"].n for unit in units]
     good, *_ = reliable_units(*counts, RELIABLE)
     sentences = [
-        f"Over the {len(units)} units here with the same settings (pretrainings on benches), {sum(counts[0])} of "
+        f"Over the {len(units)} units here with the same settings "
+        f"({'pretrainings on benches' if run.judged else 'seeds'}), {sum(counts[0])} of "
         f"{sum(counts[1])} attempts succeed after practice (95{SPACE}%{SPACE}interval over units "
         f"{percent_range(*unit_interval(*counts))}), at least 19 of 20 on {good} of them."
     ]
@@ -204,15 +203,19 @@ def pace_sentences(run: RunFiles) -> list[str]:
     """How long the robot itself was busy, and how fast it inserts; what is not recorded is left out."""
     sentences, by_name = [], {result.name: result.summary() for result in run.evaluations}
     if np.isfinite(run.moves):
+        step = 1.0 / (number(run.config.get("rate_hz")) if "rate_hz" in run.config else 10.0)
+        besides = ", verification and extractions included, resets not" if run.judged else ", resets not included"
         sentences.append(
-            f"In practice the robot moved for {duration(MOVE_SECONDS * run.moves)}: {run.moves:,.0f} motions of "
-            f"{MOVE_SECONDS:g}{SPACE}s, verification and recorded withdrawals included, resets not."
+            f"In practice the robot moved for {duration(step * run.moves)}: {run.moves:,.0f} motions of "
+            f"{step:g}{SPACE}s{besides}."
         )
     after, expert = by_name.get("practice"), by_name.get(EXPERT)
     if after and after.mean_seconds_success is not None:
         beside = expert.mean_seconds_success if expert else None
-        told = f", the scripted expert’s, told where the socket is, {beside:.2f}{SPACE}s" if beside is not None else ""
-        sentences.append(f"A successful insertion takes {after.mean_seconds_success:.2f}{SPACE}s on average{told}.")
+        knows, what = (", told where the socket is,", "insertion") if run.judged else ("", "attempt")
+        told = f", the scripted expert’s{knows} {beside:.2f}{SPACE}s" if beside is not None else ""
+        mean = f"{after.mean_seconds_success:.2f}{SPACE}s on average"
+        sentences.append(f"A successful {what} takes {mean}{told}.")
     rates = [
         f"{600 * summary.successes / (summary.n * summary.mean_seconds):.0f} {words}"
         for name, words in (("practice", "after practice"), ("offline", "before"), (EXPERT, "by the expert"))

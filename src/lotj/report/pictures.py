@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import image as images
 
 from lotj.evaluation import FilmStrip
+from lotj.geometry import mosaic
 from lotj.saliency.overlay import overlay
 
 FRAMES = 8
@@ -47,7 +48,8 @@ def stills(strip: FilmStrip, rate_hz: float = 10.0) -> list[Still]:
         "policy": None if strip.policy_heat is None else overlay(strip.frames[steps], strip.policy_heat[steps]),
     }
     uris = {
-        name: None if frames is None else [data_uri(frame) for frame in frames] for name, frames in pictures.items()
+        name: None if frames is None else [data_uri(frame) for frame in mosaic(frames)]
+        for name, frames in pictures.items()
     }
     made = []
     for place, step in enumerate(steps):

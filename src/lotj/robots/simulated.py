@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from lotj.envs.base import spec_of
@@ -28,24 +29,28 @@ class SimulatedRobot:
     and losses that it does not notice. After an alarm the part is grasped anew, and sits otherwise in the fingers.
 
     Args:
-        env: the bench; its episodes must not end on true success (`end_on_success=False`), or their length would tell.
+        env: the bench, wrapped or not (`lotj.envs.disturbances`); its episodes must not end on true success
+            (`end_on_success=False`), or their length would tell.
         truth_file: one JSON line after every move: is the plug in, how deep, how far beside. The last line of a seed is
             that of its trial, even where a kill ended it. None: not recorded.
     """
 
-    def __init__(self, env: InsertionEnv, truth_file: Path | None = None) -> None:
-        if env.end_on_success:
+    def __init__(self, env: gym.Env, truth_file: Path | None = None) -> None:
+        bare = env.unwrapped
+        assert isinstance(bare, InsertionEnv)
+        if bare.end_on_success:
             raise RobotError(
                 "this environment ends on true success, which would tell the learner: use end_on_success=False"
             )
-        self._env = env
+        self._env: Any = env
+        self._bare = bare
         self._truth_file = truth_file
         self._trial: dict[str, Any] | None = None
         self.spec = spec_of(env)
         self._grips: list[np.ndarray] = []
         self._rng = np.random.default_rng(0)
         self._alarm = False
-        self.action_scale = env.action_scale
+        self.action_scale = bare.action_scale
 
     def reset(self, seed: int) -> Observation:
         """See `Robot.reset`."""
@@ -94,7 +99,7 @@ class SimulatedRobot:
             "true_success": bool(info["is_success"]),
             "ever_success": bool(self._trial.get("ever_success", False) or info["is_success"]),
             "depth_mm": round(1e3 * info["depth"], 3),
-            "insertion_depth_mm": round(1e3 * self._env.bench.connector.insertion_depth, 3),
+            "insertion_depth_mm": round(1e3 * self._bare.bench.connector.insertion_depth, 3),
             "lateral_mm": round(1e3 * info["lateral"], 3),
             "peak_force_n": round(max(self._trial["peak_force_n"], info["peak_force"]), 3),
             "dislodged": bool(info["dislodged"]),

@@ -26,9 +26,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy._core import multiarray
-
 from lotj.errors import CheckpointError, SettingsError, check_seed
 from lotj.files import atomic_file, atomic_write, storage_errors
 from lotj.runs.claim import claim, release
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 FORMAT = 1
-_NUMPY_TYPES = [np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]  # what pickled arrays are made with
-_NUMPY_TYPES += [type(np.dtype(code)) for code in "?bBhHiIlLqQefdUV"]
 
 
 class Run:
@@ -209,7 +204,7 @@ class Run:
 
         Args:
             name: file name without ending.
-            state: tensors, NumPy arrays, numbers, texts, and dictionaries, lists and tuples of them.
+            state: tensors, numbers, texts, and dictionaries, lists and tuples of them.
 
         Raises:
             StorageError: the disk is full.
@@ -235,7 +230,7 @@ class Run:
         return self._checkpoint(name).exists()
 
     def load(self, name: str, device: str = "cpu") -> dict[str, Any]:
-        """Load a checkpoint's `state`. Runs no code from the file: only tensors, arrays and plain values are accepted.
+        """Load a checkpoint's `state`. Runs no code from the file: only tensors and plain values are accepted.
 
         Raises:
             CheckpointError: missing, torn, or holding something else.
@@ -247,8 +242,7 @@ class Run:
             with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile
-            with torch.serialization.safe_globals(_NUMPY_TYPES):
-                return torch.load(path, map_location=device, weights_only=True)
+            return torch.load(path, map_location=device, weights_only=True)
         except FileNotFoundError:
             there = ", ".join(sorted(p.stem for p in path.parent.glob("*.pt"))) or "none"
             raise CheckpointError(f"{path}: no such checkpoint (there: {there})") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +13,24 @@ from lotj.errors import NumericsError
 
 
 def gradcam(
-    model: nn.Module,
+    network: nn.Module,
     layer: nn.Module,
     images: Tensor,
-    scalar: Callable[[Any], Tensor],
+    scalar: Callable[[Tensor], Tensor],
     *,
     batch: int = 64,
 ) -> np.ndarray:
     """Heat maps of the places that make one scalar output larger.
 
-    For a reward model the scalar is its logit, ``lambda logit: logit.squeeze(-1)``; for a policy one component of the
-    mean action, ``lambda mean: mean[:, 1]`` (the Y axis, as in the paper: which places push the plug towards +Y?).
+    For a reward model the scalar is its logit; for a policy one component of the mean action, ``lambda images:
+    policy({"image": images})[:, 1]`` (the Y axis, as in the paper: which places push the plug towards +Y?).
 
     Args:
-        model: called with images; run in evaluation mode and in full precision, left as it was found.
-        layer: convolutional part of `model` whose output (B, C, h, w) is looked at; an encoder's last stage but one
+        network: run in evaluation mode and in full precision, left as it was found.
+        layer: convolutional part of `network` whose output (B V, C, h, w) is looked at; an encoder's last stage but one
             (6x6 at 96 px) is what the paper takes. Its output must not be changed in place afterwards.
-        images: (N, V, 3, H, W) float32 of V cameras, as `model` wants them, on its device.
-        scalar: picks (B,) from what `model` returns for B images.
+        images: (N, V, 3, H, W) float32 of V cameras, as `network` wants them, on its device.
+        scalar: asks `network` about (B, V, 3, H, W) images; returns (B,).
         batch: images at once.
 
     Returns:
@@ -44,9 +43,9 @@ def gradcam(
     """
     if images.ndim != 5:
         raise ValueError(f"images must be (N, V, 3, H, W), not {tuple(images.shape)}")
-    method = LayerGradCam(lambda x: _one_each(scalar(model(x)), len(x)), layer)
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
+    method = LayerGradCam(lambda x: _one_each(scalar(x), len(x)), layer)
+    was_training = {module: module.training for module in network.modules()}
+    network.eval()
     try:
         # Frozen networks have no parameter that asks for gradients: the input has to, or the layer has no graph.
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):

@@ -13,14 +13,14 @@ def overlay(images: np.ndarray, heat: np.ndarray, strength: float = 0.75) -> np.
     """Paints heat over pictures; a cold place shows the greyed picture alone.
 
     Args:
-        images: (N, H, W, 3) uint8.
-        heat: (N, H, W) in [0, 1].
+        images: (..., H, W, 3) uint8.
+        heat: (..., H, W) in [0, 1].
         strength: opacity of the hottest place, in [0, 1].
 
     Returns:
-        (N, H, W, 3) uint8.
+        (..., H, W, 3) uint8.
     """
-    if images.shape[:3] != heat.shape:
+    if images.shape[:-1] != heat.shape:
         raise ValueError(f"images {images.shape} and heat maps {heat.shape} do not fit each other")
     heat = np.clip(np.asarray(heat, np.float32), 0.0, 1.0)
     colour = matplotlib.colormaps[COLOUR_MAP](0.25 + 0.75 * heat)[..., :3] * 255.0  # the map's black end is no heat
@@ -33,13 +33,13 @@ def share_inside(heat: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Share of each heat map that lies inside a mask (plug and socket, say).
 
     Args:
-        heat: (N, H, W), not negative.
-        mask: (N, H, W) or (H, W) bool.
+        heat: (N, V, H, W) of V views, not negative.
+        mask: (N, V, H, W) bool, or without the first axes.
 
     Returns:
         (N,) float64 in [0, 1]; NaN where a map has no heat at all. A map without a preference scores the mask's area.
     """
     heat = np.asarray(heat, np.float64)
-    total = heat.sum(axis=(1, 2))
-    inside = np.where(np.broadcast_to(mask, heat.shape), heat, 0.0).sum(axis=(1, 2))
+    total = heat.sum(axis=(1, 2, 3))
+    inside = np.where(np.broadcast_to(mask, heat.shape), heat, 0.0).sum(axis=(1, 2, 3))
     return np.divide(inside, total, out=np.full(len(heat), np.nan), where=total > 0)

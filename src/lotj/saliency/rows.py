@@ -9,12 +9,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lotj.geometry import mosaic
+
 
 def draw_rows(blocks: Sequence[tuple[str, Sequence[str], Sequence[np.ndarray]]]) -> bytes:
     """A PNG of blocks below each other.
 
     Args:
-        blocks: title, name of each row, and the pictures of each row, (K, S, S, 3) uint8.
+        blocks: title, name of each row, and the pictures of each row, (K, V, H, W, 3) uint8 of V views.
     """
     columns = max((len(pictures[0]) for _, _, pictures in blocks), default=1)
     count = sum(len(names) for _, names, _ in blocks)
@@ -29,7 +31,7 @@ def draw_rows(blocks: Sequence[tuple[str, Sequence[str], Sequence[np.ndarray]]])
             label = f"{title}\n{name}" if name == names[0] else name
             axes[line][0].text(-0.1, 0.5, label, transform=axes[line][0].transAxes, ha="right", va="center", fontsize=8)
             for plot, picture in zip(axes[line], row, strict=False):
-                plot.imshow(picture)
+                plot.imshow(mosaic(picture))
             line += 1
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

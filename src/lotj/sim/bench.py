@@ -101,7 +101,7 @@ class Bench:
         self._socket_site = model.site("socket").id
         self._retention = model.tendon("retention").id
         self._lamp = model.light("lamp").id
-        self._base_light = {
+        self.base_light = {
             name: getattr(model, name)[self._lamp].copy() for name in ("light_diffuse", "light_ambient", "light_dir")
         }
         self._command = np.zeros(3)
@@ -142,6 +142,11 @@ class Bench:
         mujoco.mj_forward(self.model, self.data)
         return self._read(0.0)
 
+    def move_socket(self, shift: np.ndarray) -> None:
+        """From the next reset on, socket and clamp stand `shift` (3,) [m] from where the domain has them."""
+        self._origin = np.asarray(self.look.clamp_shift) + shift
+        self.model.body("socket").pos[:] = self._origin
+
     def regrasp(self, rng: np.random.Generator, scale: float = 1.0) -> None:
         """Hold the plug a little otherwise from now on; `scale` multiplies `REGRASP`."""
         shift, turn = (scale * most * rng.uniform(-1.0, 1.0, 3) for most in REGRASP)
@@ -157,9 +162,9 @@ class Bench:
 
     def _vary_light(self, rng: np.random.Generator) -> None:
         level = rng.uniform(0.88, 1.12)
-        self.model.light_diffuse[self._lamp] = self._base_light["light_diffuse"] * level
-        self.model.light_ambient[self._lamp] = self._base_light["light_ambient"] * rng.uniform(0.92, 1.08)
-        direction = self._base_light["light_dir"] + rng.uniform(-0.06, 0.06, 3)
+        self.model.light_diffuse[self._lamp] = self.base_light["light_diffuse"] * level
+        self.model.light_ambient[self._lamp] = self.base_light["light_ambient"] * rng.uniform(0.92, 1.08)
+        direction = self.base_light["light_dir"] + rng.uniform(-0.06, 0.06, 3)
         self.model.light_dir[self._lamp] = direction / np.linalg.norm(direction)
 
     def move(self, delta: np.ndarray) -> Reading:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
 from lotj import geometry
 from lotj.errors import CatalogueError, SettingsError
@@ -254,7 +255,7 @@ def _polygon(t: _Table) -> tuple[tuple[float, float], ...]:
         turned += turn
     if turned > 3 * math.pi:  # a star turns left at each corner, too, but more than once round
         raise t.fail("points_mm", rule)
-    area = geometry.area(np.array(points))
+    area = shapely.Polygon(points).area
     if area < 0.05 * _MM * sum(math.hypot(*edge) for edge in edges):  # a square's of 0.2 mm, or a strip's of 0.1 mm
         raise t.fail("points_mm", "must enclose more: at least 0.2 mm are to be wide")
     return tuple(points)

@@ -49,6 +49,7 @@ class Look:
         grasp_shift: (x, y, z) of the plug in the hand [m].
         grasp_tilt: rotation vector of the plug in the hand [rad].
         cameras: mounts of the robot's cameras.
+        second_socket: (x, y) from the socket of another one like it, which is only seen [m]; None: there is none.
         friction_scale, grip_scale: factors on the connector's friction and the robot's grip force.
     """
 
@@ -73,6 +74,7 @@ class Look:
     bench_texture: np.ndarray
     clamp_width: float
     clutter: tuple[Clutter, ...]
+    second_socket: tuple[float, float] | None = None
 
 
 def _uniform(rng: np.random.Generator, half: float, n: int = 3) -> tuple[float, ...]:

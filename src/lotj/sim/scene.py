@@ -62,6 +62,8 @@ def build_scene(connector: Connector, arm: Arm, look: Look) -> mujoco.MjModel:
     _add_socket(spec, connector, look)
     _add_hand(spec, connector, arm, look)
     _merge_what_is_seen(spec)
+    if look.second_socket is not None:
+        _add_second_socket(spec, look, look.second_socket)
     return spec.compile()
 
 
@@ -179,6 +181,20 @@ def _merge_what_is_seen(spec: mujoco.MjSpec) -> None:
         )
         for piece in pieces:
             piece.group = _FELT
+
+
+def _add_second_socket(spec: mujoco.MjSpec, look: Look, aside: tuple[float, float]) -> None:
+    place = np.asarray(look.clamp_shift) + [*aside, 0.0]
+    body = spec.worldbody.add_body(name="second", pos=place, quat=spec.body("socket").quat)
+    for seen in [geom for geom in spec.geoms if geom.name.startswith("socket-seen-")]:
+        body.add_geom(
+            name=seen.name.replace("socket", "second"),
+            type=mujoco.mjtGeom.mjGEOM_MESH,
+            meshname=seen.meshname,
+            material=seen.material,
+            mass=0.0,
+            **_SEEN_ONLY,
+        )
 
 
 def _corners(model: mujoco.MjModel, geom: Any) -> tuple[np.ndarray, np.ndarray]:

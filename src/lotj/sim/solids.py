@@ -151,7 +151,7 @@ def socket_pieces(connector: Connector) -> list[Piece]:
     for i, rectangle in enumerate(geo.without_rectangles(geo.bounds(shell), cells)):
         x0, y0, x1, y1 = rectangle
         block = geo.intersect(geo.rectangle(((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0, y1 - y0)), shell)
-        if len(block) >= 3 and geo.area(block) > 1e-10:
+        if len(block):
             pieces.append(Piece(f"block-{i}", ((block, bottom), (block, 0.0))))
     for feature in connector.features:
         if feature.visual and feature.on == "plug" and feature.cavity:
@@ -186,7 +186,7 @@ def _cavity(feature: Feature, cell: np.ndarray, shell: np.ndarray, bottom: float
             normal = np.array([direction[1], -direction[0]])
             rim = geo.clip(wall, mouth[edge], -normal)
             pieces.append(Piece(name, ((wall, floor), (wall, -feature.lead_in))))
-            if len(rim) >= 3 and geo.area(rim) > 1e-12:
+            if len(rim):
                 rings = ((wall, -feature.lead_in), (rim, 0.0))
                 pieces.append(Piece(f"{name}-mouth", rings))
         else:

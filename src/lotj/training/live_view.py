@@ -113,7 +113,9 @@ class LiveView:
         row = self._rows[-1] if self._rows else {}
         elapsed, remaining = self._times()
         figures = {
-            "predicted success": f"{success_rate(self._rows):.0%} of the last {min(WINDOW, len(self._rows))}",
+            "predicted success"
+            if "threshold" in row
+            else "success": f"{success_rate(self._rows):.0%} of the last {min(WINDOW, len(self._rows))}",
             "score": f"{row.get('score', 0.0):.3f}",
         }
         if "threshold" in row:

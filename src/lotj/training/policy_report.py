@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lotj.data.store import DiskStore
+from lotj.data.store import Store
 from lotj.training.prior import ASIDE_M
 
 FEWEST = 12
@@ -30,7 +30,7 @@ class ValuedPolicy(Protocol):
         ...
 
 
-def returns(data: DiskStore, discount: float) -> np.ndarray:
+def returns(data: Store, discount: float) -> np.ndarray:
     """Discounted return of each frame along its own episode, for a reward of 1 on reaching success.
 
     Args:
@@ -66,7 +66,7 @@ def motion_of_action(action: np.ndarray, moved: np.ndarray) -> np.ndarray:
 
 
 def policy_report(
-    agent: ValuedPolicy, data: DiskStore, discount: float, frames_per_task: int, rng: np.random.Generator
+    agent: ValuedPolicy, data: Store, discount: float, frames_per_task: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Figures of an agent on a data set, ready for JSON; what cannot be said is None.
 
@@ -106,7 +106,7 @@ def policy_report(
 
 
 def _values(
-    agent: ValuedPolicy, data: DiskStore, target: np.ndarray, expert: np.ndarray, press: np.ndarray
+    agent: ValuedPolicy, data: Store, target: np.ndarray, expert: np.ndarray, press: np.ndarray
 ) -> dict[str, float | None]:
     known = expert[~np.isnan(target[expert])]
     value, pressed = _ask(agent.value, data, known), _ask(agent.value, data, press)
@@ -120,7 +120,7 @@ def _values(
     }
 
 
-def _directions(agent: ValuedPolicy, data: DiskStore, expert: np.ndarray, drawn: np.ndarray) -> dict[str, float | None]:
+def _directions(agent: ValuedPolicy, data: Store, expert: np.ndarray, drawn: np.ndarray) -> dict[str, float | None]:
     place = data.truth("position")[:, :2].astype(np.float64)
     free = expert[np.linalg.norm(place[expert], axis=1) > ASIDE_M]
     if len(free) < FEWEST:
@@ -138,7 +138,7 @@ def _directions(agent: ValuedPolicy, data: DiskStore, expert: np.ndarray, drawn:
     }
 
 
-def _ask(question: Any, data: DiskStore, index: np.ndarray) -> np.ndarray:
+def _ask(question: Any, data: Store, index: np.ndarray) -> np.ndarray:
     parts = [question(data.observe(index[k : k + _CHUNK])) for k in range(0, len(index), _CHUNK)]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 

@@ -20,7 +20,7 @@ from lotj.agents.learner import Learner
 from lotj.data.layout import Schema
 from lotj.data.prefetch import Prefetcher
 from lotj.data.replay import Relabel
-from lotj.data.store import DiskStore
+from lotj.data.store import DiskStore, Store
 from lotj.errors import CheckpointError, SettingsError
 from lotj.nets.front import Front
 from lotj.rewards.classifier import RewardConfig
@@ -115,8 +115,8 @@ def pretrain_reward(
 
 def pretrain_agent(
     name: str,
-    train: DiskStore,
-    validation: DiskStore | None,
+    train: Store,
+    validation: Store | None,
     front: Front,
     agent: AgentConfig,
     config: PretrainConfig,
@@ -228,7 +228,7 @@ def write_report(run: Run, name: str, report: dict[str, Any]) -> None:
     atomic_write(run.path / name, json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
 
 
-def _made_with(train: DiskStore, learner: Learner, config: PretrainConfig) -> dict[str, Any]:
+def _made_with(train: Store, learner: Learner, config: PretrainConfig) -> dict[str, Any]:
     """What must be the same when a training is resumed, as plain values."""
     settings = dataclasses.asdict(config)
     for free in ("log_every", "save_minutes"):
@@ -241,7 +241,7 @@ def _made_with(train: DiskStore, learner: Learner, config: PretrainConfig) -> di
     }
 
 
-def _report_agent(name: str, learner: Learner, train: DiskStore, validation: DiskStore, run: Run) -> None:
+def _report_agent(name: str, learner: Learner, train: Store, validation: Store, run: Run) -> None:
     rng = np.random.default_rng([run.seed, 1])
     data = {"validation": (validation, REPORT_FRAMES), "train": (train, REPORT_FRAMES // 5)}
     discount = getattr(learner.config, "discount", 1.0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from lotj.data.replay import Relabel, Replay, Source
-from lotj.data.store import DiskStore
+from lotj.data.store import Store
 from lotj.errors import DataError
 from lotj.experience import Batch
 from lotj.training.pretrain_config import PretrainConfig
@@ -16,7 +16,7 @@ ASIDE_M = 0.002
 """Further from the socket axis than this, the expert moves sideways [m]."""
 
 
-def sources(data: DiskStore, config: PretrainConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
+def sources(data: Store, config: PretrainConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
     """The transitions of a data set in the shares that the settings say: those that the policy imitates, divided by
     whether the plug is aside, and the others.
 
@@ -34,8 +34,8 @@ def sources(data: DiskStore, config: PretrainConfig, relabel: Sequence[Relabel] 
     )
     if not imitate[starts].any():
         raise DataError(
-            f"{data.root} holds no episode of kind {', '.join(config.policy_kinds or ())}: collect some, or set "
-            "policy_kinds to kinds that it holds"
+            f"the data hold no episode of kind {', '.join(config.policy_kinds or ())}: collect some, or set "
+            "policy_kinds to kinds that they hold"
         )
     pools: list[tuple[np.ndarray, float]] = []
     for rows, share in _parts(starts, imitate, config.policy_share, 1.0, config.batch):
@@ -46,7 +46,7 @@ def sources(data: DiskStore, config: PretrainConfig, relabel: Sequence[Relabel] 
 
 
 def batches(
-    data: DiskStore,
+    data: Store,
     config: PretrainConfig,
     seed: int,
     needs: Collection[str],

@@ -21,6 +21,7 @@ from lotj.robots.robot import Robot, RobotEnv
 from lotj.spaces import Spec
 from lotj.training.attempt import Attempt
 from lotj.training.exploration import Exploration
+from lotj.training.features import Encoder
 from lotj.training.practice import Attempted, generator, trial_seed
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.trials import PRACTICE, REVERSED, Trials
@@ -39,7 +40,7 @@ class SelfJudged:
 
     Args:
         robot: gives observations, takes motions. The caller closes it.
-        encoders: the pretrained agent whose features the practising learner reads.
+        encoders: the pretrained agent whose features the practising learner reads, or what else stands before it.
         learner: practises; asked for the value of a start.
         reward_model: judges images.
         config: settings.
@@ -52,7 +53,7 @@ class SelfJudged:
     def __init__(
         self,
         robot: Robot,
-        encoders: Learner,
+        encoders: Encoder,
         learner: Learner,
         reward_model: RewardModel,
         config: PracticeConfig,

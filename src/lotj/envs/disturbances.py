@@ -1,0 +1,171 @@
+"""What goes wrong on real benches, by name, as a wrapper of any environment: see `DISTURBANCES`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from lotj.errors import SettingsError
+from lotj.sim.bench import Bench
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """One thing that goes wrong. What is None stays as it is.
+
+    Attributes:
+        what: in one line, with units.
+        picture: (the episode's pictures so far (..., H, W, 3) uint8, generator) -> the picture that is delivered.
+        action: the episode's actions so far -> the action that is executed.
+        change: (bench, generator) -> the bench as it is from the chosen episode on, the same one or another.
+        episode: (bench, generator): changes the bench before each episode.
+    """
+
+    what: str
+    picture: Callable[[Sequence[np.ndarray], np.random.Generator], np.ndarray] | None = None
+    action: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
+    change: Callable[[Bench, np.random.Generator], Bench] | None = None
+    episode: Callable[[Bench, np.random.Generator], None] | None = None
+
+
+def _levels(picture: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+
+
+def _blur(seen: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    pixels = seen[-1].shape[-2] / 64
+    return _levels(gaussian_filter(seen[-1].astype(np.float32), pixels, axes=(-3, -2), mode="nearest"))
+
+
+def _soften(bench: Bench, rng: np.random.Generator) -> Bench:
+    bench.model.actuator_gainprm[:, 0] *= 0.6
+    bench.model.actuator_biasprm[:, 1] *= 0.6
+    return bench
+
+
+def _wear(bench: Bench, rng: np.random.Generator) -> Bench:
+    features = tuple(replace(f, clearance=f.clearance + 0.1e-3) for f in bench.connector.features)
+    return Bench(replace(bench.connector, features=features), bench.arm, bench.look, bench.image_size)
+
+
+def _second_socket(bench: Bench, rng: np.random.Generator) -> Bench:
+    aside = (bench.connector.housing_size[0] + 12e-3, 8e-3)
+    return Bench(bench.connector, bench.arm, replace(bench.look, second_socket=aside), bench.image_size)
+
+
+def _other_light(bench: Bench, rng: np.random.Generator) -> Bench:
+    x, y, z = bench.base_light["light_dir"]
+    bench.base_light |= {"light_dir": np.array([-y, x, z]), "light_diffuse": 0.6 * bench.base_light["light_diffuse"]}
+    return bench
+
+
+def _move_socket(bench: Bench, rng: np.random.Generator) -> Bench:
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    bench.move_socket(20e-3 * np.array([np.cos(angle), np.sin(angle), 0.0]))
+    return bench
+
+
+DISTURBANCES = {
+    "camera-noise": Disturbance(
+        "normal noise of 8 levels of 255 on each pixel and colour",
+        picture=lambda seen, rng: _levels(seen[-1] + rng.normal(0.0, 8.0, seen[-1].shape)),
+    ),
+    "blur": Disturbance("blurred by a normal kernel of 1 pixel (at 64; 1/64 of the width)", picture=_blur),
+    "exposure-drift": Disturbance(
+        "darker by 2 % of the first picture at each step, 40 % at most",
+        picture=lambda seen, rng: _levels(seen[-1] * max(0.6, 1.0 - 0.02 * (len(seen) - 1))),
+    ),
+    "dropped-frame": Disturbance(
+        "one picture in ten is that of the step before",
+        picture=lambda seen, rng: seen[max(-2, -len(seen)) if rng.random() < 0.1 else -1],
+    ),
+    "late-frame": Disturbance(
+        "each picture is one step (0.1 s) old", picture=lambda seen, rng: seen[max(-2, -len(seen))]
+    ),
+    "action-latency": Disturbance(
+        "each action is executed one step (0.1 s) later; first none",
+        action=lambda given: given[-2] if len(given) > 1 else np.zeros_like(given[-1]),
+    ),
+    "soft-arm": Disturbance("stiffness of the arm 40 % lower", change=_soften),
+    "worn-clearance": Disturbance("clearance 0.1 mm larger on each side", change=_wear),
+    "changed-light": Disturbance("lamp 40 % darker and turned by 90 degrees about the vertical", change=_other_light),
+    "loose-grasp": Disturbance(
+        "in each episode the plug sits anew in the fingers, up to 1 mm and 1 degree off along and about each axis",
+        episode=lambda bench, rng: bench.regrasp(rng, scale=2.0),
+    ),
+    "moved-socket": Disturbance(
+        "socket and clamp 20 mm elsewhere on the bench; the estimate of the place moves with them", change=_move_socket
+    ),
+    "second-socket": Disturbance("a second socket beside the first, 12 mm away, only seen", change=_second_socket),
+}
+"""Name -> what goes wrong. Those of the bench need `InsertionEnv`; those of pictures need pictures."""
+
+
+class Disturbed(gym.Wrapper):
+    """An environment in which one thing goes wrong, all of it determined by the seed.
+
+    Args:
+        env: observations are pictures or dicts with ``image``, where the disturbance is one of pictures.
+        name: key of `DISTURBANCES`.
+        seed: with the seed of the episode it fixes all that is drawn.
+        after: the bench changes before this episode, counted from 0: in mid-practice, or after it.
+
+    Raises:
+        SettingsError: an unknown name.
+    """
+
+    def __init__(self, env: gym.Env, name: str, seed: int = 0, after: int = 0) -> None:
+        super().__init__(env)
+        if name not in DISTURBANCES:
+            raise SettingsError(f"unknown disturbance {name!r}; known are {', '.join(DISTURBANCES)}")
+        self._name, self._seed, self._after = name, [seed, zlib.crc32(name.encode())], after
+        self._rng, self._episode = np.random.default_rng(self._seed), 0
+        self._seen: list[np.ndarray] = []
+        self._given: list[np.ndarray] = []
+
+    @property
+    def _disturbance(self) -> Disturbance:
+        return DISTURBANCES[self._name]  # by name, for functions cannot be pickled
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        if seed is not None:
+            self._rng = np.random.default_rng([*self._seed, seed])
+        inner: Any = self.env.unwrapped
+        if self._disturbance.change is not None and self._episode == self._after:
+            inner.bench.close()
+            inner.bench = self._disturbance.change(inner.bench, np.random.default_rng(self._seed))
+        if self._disturbance.episode is not None:
+            self._disturbance.episode(inner.bench, self._rng)
+        self._episode += 1
+        self._seen, self._given = [], []
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._deliver(observation), info
+
+    def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Do what is left of the action, and see what is left of the picture."""
+        if self._disturbance.action is not None:
+            self._given.append(np.asarray(action))
+            action = self._disturbance.action(self._given)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._deliver(observation), reward, terminated, truncated, info
+
+    def relax(self) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """See `InsertionEnv.relax`; it comes at once."""
+        inner: Any = self.env
+        observation, *rest = inner.relax()
+        return self._deliver(observation), *rest
+
+    def _deliver(self, observation: Any) -> Any:
+        if self._disturbance.picture is None:
+            return observation
+        inside = isinstance(observation, dict)
+        self._seen.append(observation["image"] if inside else observation)
+        picture = self._disturbance.picture(self._seen, self._rng)
+        return {**observation, "image": picture} if inside else picture

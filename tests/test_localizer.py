@@ -1,0 +1,83 @@
+"""What the localisation model promises: it learns where the plug is, goes on as it was, and serves State-IQL."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lotj.agents import AGENTS, At, Learner
+from lotj.agents.localizer import Localizer, LocalizerConfig
+from lotj.errors import CheckpointError, NumericsError, SettingsError
+from lotj.nets.augment import AugmentConfig
+from lotj.nets.bottleneck import BottleneckConfig
+from lotj.nets.front import Vector
+from lotj.spaces import Array, Spec
+from small_agents import PIXELS, config_of, same, spec_of, through_a_file
+from test_iql import seen_plugs
+
+SMALL = LocalizerConfig(PIXELS, hidden=(16,), steps=120, batch=32, lr=3e-3, warmup=5)
+
+
+def trained(updates: int, config: LocalizerConfig = SMALL) -> Localizer:
+    localizer = Localizer(config, spec_of(), seed=1)
+    for step in range(updates):
+        batch = seen_plugs(32, step)
+        localizer.update(batch.observation["image"], batch.columns["position"])
+    return localizer
+
+
+def test_it_learns_where_the_plug_is() -> None:
+    localizer, seen = trained(120), seen_plugs(40, 999)
+    error = localizer.locate(seen.observation["image"]) - seen.columns["position"]
+    assert np.linalg.norm(error[:, :2], axis=1).mean() < 1.2e-3  # plugs are 3.5 mm beside on the mean
+    assert localizer.locate(seen.observation["image"][:0]).shape == (0, 3)
+
+
+def test_a_restored_model_goes_on_bit_for_bit() -> None:
+    augmented = replace(SMALL, front=replace(PIXELS, augment=AugmentConfig()))
+    localizer = trained(3, augmented)
+    twin, batch = Localizer.restore(through_a_file(localizer.state_dict())), seen_plugs(32, 7)
+    for _ in range(2):
+        numbers = localizer.update(batch.observation["image"], batch.columns["position"])
+        assert numbers == twin.update(batch.observation["image"], batch.columns["position"])
+    assert same(localizer.state_dict(), twin.state_dict())
+    with pytest.raises(CheckpointError, match="does not fit this program"):
+        Localizer.restore(localizer.state_dict() | {"config": {}})
+
+
+def test_bad_input_is_refused_and_changes_nothing() -> None:
+    localizer, batch = trained(1), seen_plugs(4, 0)
+    position = batch.columns["position"].copy()
+    position[1, 0] = math.nan
+    with pytest.raises(NumericsError, match="position: 1 of 12"):
+        localizer.update(batch.observation["image"], position)
+    assert localizer.updates == 1
+    with pytest.raises(SettingsError, match="mirror"):
+        LocalizerConfig(replace(PIXELS, augment=AugmentConfig(flip=0.5)))
+    with pytest.raises(SettingsError, match="localizer steps 0: must be at least 1"):
+        LocalizerConfig(steps=0)
+
+
+def test_state_iql_is_iql_that_reads_positions() -> None:
+    """It learns offline from true positions and acts on those that the model sees."""
+    localizer = trained(120)
+    place = Spec({"position": Array((3,), "float32", -0.01, 0.01)}, (2,), 10.0, 20)
+    config = config_of(AGENTS["iql"], bottleneck=BottleneckConfig(variant="erm"), hidden=(32,))
+    learner = Learner(AGENTS["iql"], place, Vector(("position",)), config, 1)
+    for step in range(150):
+        batch = seen_plugs(32, step)
+        there = {"position": batch.columns["position"]}
+        home = np.clip(-300.0 * there["position"][:, :2], -1, 1).astype(np.float32)  # back over the socket
+        ends = np.ones(32, bool)
+        learner.update(
+            replace(batch, observation=there, next_observation=there, action=home, terminated=ends, columns={}),
+            At(step, lr=3e-3),
+        )
+    seen = seen_plugs(100, 999)
+    action = learner.act({"position": localizer.locate(seen.observation["image"])})
+    beside = np.abs(seen.columns["position"][:, :2]) > 2e-3
+    right = np.sign(action) == -np.sign(seen.columns["position"][:, :2])
+    assert right[beside].mean() > 0.9

@@ -1,0 +1,115 @@
+"""What SAC promises: its losses against an independent computation, a temperature that seeks its entropy, images."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal, TransformedDistribution
+from torch.distributions.transforms import TanhTransform
+
+from lotj.agents import AGENTS, At, Learner
+from lotj.agents.sac import SACConfig, SquashedGaussian
+from lotj.errors import SettingsError
+from lotj.experience import PRACTISED, Batch
+from lotj.spaces import Array, Spec
+from small_agents import BOUNDED, PIXELS, config_of, learner_of, make_batch, noise_of, train
+
+
+def test_density_of_the_squashed_gaussian_is_torchs() -> None:
+    torch.manual_seed(0)
+    policy, features = SquashedGaussian(4, SACConfig(hidden=(8,)), axes=3), torch.randn(64, 4)
+    action, log_prob = policy.draw(features, torch.Generator().manual_seed(1))
+    mean, log_std = policy(features)
+    density = TransformedDistribution(Normal(mean, log_std.exp()), TanhTransform())
+    torch.testing.assert_close(log_prob, density.log_prob(action).sum(1), atol=1e-3, rtol=1e-4)
+
+
+def test_density_by_hand_at_the_middle() -> None:
+    policy = SquashedGaussian(1, SACConfig(hidden=(), log_std_range=(-1.0, 1.0)), axes=1)
+    for parameter in policy.parameters():
+        torch.nn.init.zeros_(parameter)  # mean 0, log std in the middle of its range: 0
+    noise = torch.empty(1, 1).normal_(generator=torch.Generator().manual_seed(5)).item()
+    action, log_prob = policy.draw(torch.zeros(1, 1), torch.Generator().manual_seed(5))
+    assert action.item() == pytest.approx(math.tanh(noise))
+    by_hand = -0.5 * math.log(2 * math.pi) - 0.5 * noise**2 - math.log(1 - math.tanh(noise) ** 2)
+    assert log_prob.item() == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_losses_are_those_of_an_independent_computation() -> None:
+    learner = learner_of("sac", BOUNDED, seed=3)
+    train(learner, 4, rows=16)
+    batch, generator = make_batch(16, seed=9), noise_of(3, update=4)
+    next_noise, noise = (torch.empty(16, 3).normal_(generator=generator) for _ in range(2))
+    algorithm, slow = cast(Any, learner.algorithm), learner.target["critic"]
+    now, then = (learner.front.bring(o, "cpu") for o in (batch.observation, batch.next_observation))
+
+    def draw(seen: Any, standard: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, log_std = algorithm.policy(algorithm.critic.encoder(seen))
+        raw = mean + log_std.exp() * standard
+        jacobian = (1 - torch.tanh(raw) ** 2).log().sum(1)
+        return torch.tanh(raw), Normal(mean, log_std.exp()).log_prob(raw).sum(1) - jacobian
+
+    with torch.no_grad():
+        alpha = algorithm.temperature.log.exp()
+        next_action, next_log_prob = draw(then, next_noise)
+        soft = slow(then, next_action).min(0).values - alpha * next_log_prob
+        goal = torch.tensor(batch.reward) + learner.config.discount * (~torch.tensor(batch.terminated)).float() * soft
+        q = algorithm.critic(now, torch.tensor(batch.action))
+        action, log_prob = draw(now, noise)
+        expected = {
+            "loss_q": ((q[0] - goal) ** 2).mean() + ((q[1] - goal) ** 2).mean(),
+            "loss_policy": (alpha * log_prob - algorithm.critic(now, action).min(0).values).mean(),
+            "loss_temperature": alpha * (-log_prob.mean() + 3.0),  # one nat an axis less than none
+            "target_mean": goal.mean(),
+        }
+    numbers = learner.update(batch, At(4))
+    for name, number in expected.items():
+        assert numbers[name] == pytest.approx(number.item(), rel=1e-3, abs=1e-4), name
+
+
+def test_temperature_seeks_its_entropy() -> None:
+    # log std is -2 at first: about 3 (1.42 - 2) = -1.7 nats before the squashing.
+    for wanted, rises in ((-2.0, False), (1.0, True)):
+        numbers = train(learner_of("sac", entropy_per_axis=wanted), 3)
+        assert (numbers["temperature"] > 0.1) == rises
+
+
+def test_entropy_is_asked_for_by_the_axis() -> None:
+    one, many = (learner_of("sac", axes=axes, entropy_per_axis=-2.0) for axes in (1, 24))
+    for learner, axes in ((one, 1), (many, 24)):
+        numbers = learner.update(make_batch(axes=axes), At(0))
+        assert numbers["loss_temperature"] == pytest.approx(0.1 * (numbers["entropy"] + 2.0 * axes), rel=1e-4)
+
+
+def test_impossible_range_is_refused() -> None:
+    with pytest.raises(SettingsError, match="the first must be below the second"):
+        SACConfig(log_std_range=(1.0, 1.0))
+
+
+def test_learns_which_way_to_go_from_images() -> None:
+    """A bright picture wants +0.6 along x, a dark one -0.6; each step is an episode of its own."""
+    seen = Spec({"image": Array((1, 16, 16, 3), "uint8", 0, 255)}, (2,), 10.0, 1)
+    learner = Learner(AGENTS["sac"], seen, PIXELS, config_of(AGENTS["sac"], lr=3e-3), 1)
+    rng = np.random.default_rng(0)
+
+    def pictures(rows: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        bright = rng.random(rows) < 0.5
+        images = rng.integers(0, 60, (rows, 1, 16, 16, 3), dtype=np.uint8)
+        images[bright, :, :8] += 180
+        return {"image": images}, np.where(bright, 0.6, -0.6)
+
+    def error() -> float:
+        images, wanted = pictures(200)
+        return float(np.abs(learner.act(images)[:, 0] - wanted).mean())
+
+    untrained = error()
+    for number in range(200):
+        images, wanted = pictures(64)
+        action = learner.act(images, 1.0, rng)
+        reward = (1.0 - (action[:, 0] - wanted) ** 2).astype(np.float32)
+        learner.update(Batch(images, action, reward, np.ones(64, bool), images, np.full(64, PRACTISED)), At(number))
+    assert untrained > 0.5 and error() < 0.2
