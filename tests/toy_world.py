@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -126,10 +126,10 @@ class ListedReward:
         return np.array([next(self.scores, self.then) for _ in images], np.float32)
 
 
-def make_agent(seed: int = 0, bottleneck: BottleneckConfig | None = None) -> Learner:
+def make_agent(seed: int = 0, **changes: Any) -> Learner:
     """A small agent that knows nothing."""
     config = IQLConfig(
-        bottleneck=bottleneck or BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
+        bottleneck=BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
         hidden=(64,),
         critic_projection=32,
         critic_hidden=64,
@@ -141,7 +141,7 @@ def make_agent(seed: int = 0, bottleneck: BottleneckConfig | None = None) -> Lea
         position_weight=0.0,
     )
     front = Pixels(EncoderConfig(width=8, stages=1), feature_channels=0, half_precision=False)
-    return Learner(IQL, SPEC, front, config, len(TARGETS), seed)
+    return Learner(IQL, SPEC, front, replace(config, **changes), len(TARGETS), seed)
 
 
 def collect(root: Path, episodes: int = 40) -> DiskStore:
