@@ -21,6 +21,7 @@ from lotj.robots.robot import Robot, RobotEnv
 from lotj.spaces import Spec
 from lotj.training.attempt import Attempt
 from lotj.training.exploration import Exploration
+from lotj.training.features import Encoder
 from lotj.training.practice import Attempted, generator, trial_seed
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.trials import PRACTICE, REVERSED, Trials
