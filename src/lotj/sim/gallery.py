@@ -76,7 +76,9 @@ def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int
     test, violet where blind."""
     parts = list(connectors)
     caption = 34
-    colours = dict(zip(SPLITS, ((40, 40, 40), (20, 90, 170), (180, 40, 30), (140, 60, 170)), strict=True))
+    colours: dict[str, tuple[int, ...]] = dict(
+        zip(SPLITS, ((40, 40, 40), (20, 90, 170), (180, 40, 30), (140, 60, 170)), strict=True)
+    )
     rows = -(-len(parts) // columns)
     sheet = Image.new("RGB", (columns * cell, rows * (cell + caption)), (250, 250, 250))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
