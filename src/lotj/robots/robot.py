@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -61,7 +62,7 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
         self.robot = robot
         self.spec_of_robot = robot.spec
         self.action_scale = robot.action_scale
-        spaces = {
+        spaces: dict[str, gym.Space[Any]] = {
             name: gym.spaces.Box(array.low, array.high, array.shape, np.dtype(array.dtype).type)
             for name, array in robot.spec.observation.items()
         }
@@ -99,14 +100,15 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
         """See `Robot.relax`."""
         return self._after(self.robot.relax)
 
-    def _after(self, motion: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def _after(self, motion: Callable[[], Observation]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         if self._last is None:
             raise gym.error.ResetNeeded("call reset() first: the robot stands nowhere")
+        lost = False
         try:
             self._last = motion()
         except LostError:
-            return self._last, 0.0, True, False, {"lost": True}
-        return self._last, 0.0, False, False, {"lost": False}
+            lost = True
+        return self._last, 0.0, lost, False, {"lost": lost}
 
     def close(self) -> None:
         """Release the robot."""

@@ -54,13 +54,12 @@ class Attempted:
 
 
 class Practitioner(Protocol):
-    """Who makes trials.
+    """Who makes trials."""
 
-    Attributes:
-        judge: says afterwards what trials are worth; None where the environment rewards.
-    """
-
-    judge: Judge | None
+    @property
+    def judge(self) -> Judge | None:
+        """Says afterwards what trials are worth; None where the environment rewards."""
+        ...
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         """Trial `number`, from 1; `trials` holds those before it."""
