@@ -21,40 +21,49 @@ import numpy as np
 import torch
 from side_by_side import as_command, report
 
+from lotj.agents import Learner
 from lotj.agents.iql import IQL
 from lotj.experiments.presets import find_preset
 from lotj.nets.precision import fast_dtype
 from lotj.rewards.classifier import SuccessClassifier
 from lotj.rewards.model import RewardModel
+from lotj.spaces import Array, Spec
 
 TARGET_MS = 20.0
 """The 99th percentile of `act` shall be no longer."""
 
 WARM_UP = 50
-DOMAINS = 300
+TASKS = 300
 """Of the prior data; only the adversaries' last layers, which do not act, depend on it."""
 
 
+def shape_of(preset_name: str) -> tuple[int, int, int, int]:
+    """Two views that share a square of the preset's size."""
+    side = find_preset(preset_name).collect.image_size
+    return 2, side // 2, side, 3
+
+
 def ways_of(preset_name: str) -> dict[str, Callable[[np.ndarray], object]]:
-    """What is done with an image (1, H, W, 3) uint8."""
-    preset = find_preset(preset_name)
-    agent = IQL(preset.iql, DOMAINS)
-    agent.freeze_convolutions()
-    reward = RewardModel(SuccessClassifier(preset.reward, DOMAINS), preset.reward, threshold=0.5)
-    generator = torch.Generator().manual_seed(0)
+    """What is done with images (1, V, H, W, 3) uint8."""
+    preset, shape = find_preset(preset_name), shape_of(preset_name)
+    spec = Spec({"image": Array(shape, "uint8", 0, 255)}, (3,), 10.0, 20)
+    agent = Learner(IQL, spec, preset.front, preset.iql, TASKS)
+    practising = agent.on_features()
+    reward = RewardModel(SuccessClassifier(preset.reward, shape, TASKS), preset.reward, threshold=0.5)
+    rng = np.random.default_rng(0)
 
     def practice_step(image: np.ndarray) -> None:
         reward.score(image)
-        agent.act(agent.encode(image), True, generator)
+        practising.act(agent.encode({"image": image}), 1.0, rng)
 
-    return {"act": agent.act, "score": reward.score, "practice step": practice_step}
+    return {"act": lambda image: agent.act({"image": image}), "score": reward.score, "practice step": practice_step}
 
 
 def measure(preset_name: str, steps: int, threads: int) -> dict[str, list[float]]:
     """Milliseconds of each way at each step."""
     torch.set_num_threads(threads)
-    ways, size = ways_of(preset_name), find_preset(preset_name).iql.encoder.image_size
-    images = np.random.default_rng(0).integers(0, 256, (64, 1, size, size, 3), dtype=np.uint8)
+    ways, shape = ways_of(preset_name), shape_of(preset_name)
+    images = np.random.default_rng(0).integers(0, 256, (64, 1, *shape), dtype=np.uint8)
     found: dict[str, list[float]] = {name: [] for name in ways}
     for step in range(WARM_UP + steps):
         for name, way in ways.items():

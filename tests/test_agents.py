@@ -390,7 +390,7 @@ def test_impossible_settings_are_refused(kind: type[AgentConfig], setting: str, 
 def test_it_learns_a_point_that_is_to_be_met(name: str) -> None:
     """A bandit with a context: of random actions those are good that are near 0.8 of the goal; each ends at once."""
     point = Spec({"state": Array((2,), "float32", -1.0, 1.0)}, (2,), 10.0, 1)
-    config = config_of(AGENTS[name], hidden=(32,), lr=3e-3)
+    config = config_of(AGENTS[name], hidden=(32,), lr=5e-3)
     learner, rng = Learner(AGENTS[name], point, Vector(), config, 1), np.random.default_rng(0)
 
     def miss() -> float:
@@ -398,15 +398,15 @@ def test_it_learns_a_point_that_is_to_be_met(name: str) -> None:
         return float(np.abs(learner.act({"state": goal}) - 0.8 * goal).mean())
 
     untrained = miss()
-    for number in range(400):
-        goal = rng.uniform(-1, 1, (128, 2)).astype(np.float32)
-        action = rng.uniform(-1, 1, (128, 2)).astype(np.float32)
+    for number in range(200):
+        goal = rng.uniform(-1, 1, (64, 2)).astype(np.float32)
+        action = rng.uniform(-1, 1, (64, 2)).astype(np.float32)
         distance = np.linalg.norm(action - 0.8 * goal, axis=1)
         columns = {"imitate": distance < 0.4} if name == "bc" else {}  # the others find out
-        seen, ends = {"state": goal}, np.ones(128, bool)
+        seen, ends = {"state": goal}, np.ones(64, bool)
         reward = np.clip(1.0 - distance, 0.0, 1.0)
-        learner.update(Batch(seen, action, reward, ends, seen, np.zeros(128, int), columns), At(number))
-    assert untrained > 0.35 and miss() < 0.15
+        learner.update(Batch(seen, action, reward, ends, seen, np.zeros(64, int), columns), At(number))
+    assert untrained > 0.35 and miss() < 0.15  # 0.04 to 0.13 with three seeds
 
 
 # Devices

@@ -49,6 +49,7 @@ class Learner:
 
     Attributes:
         algorithm: the networks.
+        encoders: role -> encoder.
         target: slow copies by name.
         needs: columns that it reads.
         updates: number of updates so far.
@@ -77,7 +78,8 @@ class Learner:
         self._parameters = {f"{m}.{name}": p for m, own in self._trained.items() for name, p in own.items()}
         # One for all modules: Adam looks at each parameter alone, and leaves one without a gradient as it is.
         self._optimiser = torch.optim.Adam(self._parameters.values(), config.lr, fused=True)
-        # Gathered once: to walk through the modules takes a tenth of an update on features.
+        # Gathered once: to walk through the modules takes a tenth of an update on features, or of a look at an image.
+        self.encoders = {m.role: m for m in self.algorithm.modules() if isinstance(m, Encoder)}
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
         self._statistics = list(self.algorithm.buffers())
         self._generator = torch.Generator(self.device)
@@ -98,11 +100,6 @@ class Learner:
     def reads(self) -> frozenset[str]:
         """Names of the observations that it reads."""
         return frozenset(self.front.reads(self.spec))
-
-    @property
-    def encoders(self) -> dict[str, Encoder]:
-        """Role -> encoder."""
-        return {module.role: module for module in self.algorithm.modules() if isinstance(module, Encoder)}
 
     def record(self, recorded: bool) -> None:
         """Whether updates without practised rows are recorded and replayed, as they are on a GPU (see `Recording`);

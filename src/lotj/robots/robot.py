@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -100,15 +99,15 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
         """See `Robot.relax`."""
         return self._after(self.robot.relax)
 
-    def _after(self, motion: Callable[[], Observation]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        if self._last is None:
+    def _after(self, motion: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        seen, lost = self._last, False
+        if seen is None:
             raise gym.error.ResetNeeded("call reset() first: the robot stands nowhere")
-        lost = False
         try:
-            self._last = motion()
+            self._last = seen = motion()
         except LostError:
             lost = True
-        return self._last, 0.0, lost, False, {"lost": lost}
+        return seen, 0.0, lost, False, {"lost": lost}
 
     def close(self) -> None:
         """Release the robot."""

@@ -50,10 +50,10 @@ class FeatureConfig:
 
 
 class Encoder(Protocol):
-    """What is asked of an agent here, or of what else stands before a learner.
+    """What is asked of an agent here.
 
     Attributes:
-        spec: of what it was made for.
+        spec: what it was made to observe.
     """
 
     spec: Spec

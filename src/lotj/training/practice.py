@@ -54,12 +54,14 @@ class Attempted:
 
 
 class Practitioner(Protocol):
-    """Who makes trials."""
+    """Who makes trials.
+
+    Attributes:
+        judge: says afterwards what trials are worth; None where the environment rewards.
+    """
 
     @property
-    def judge(self) -> Judge | None:
-        """Says afterwards what trials are worth; None where the environment rewards."""
-        ...
+    def judge(self) -> Judge | None: ...
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         """Trial `number`, from 1; `trials` holds those before it."""
