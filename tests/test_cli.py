@@ -22,15 +22,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.iql import IQLConfig
 from lotj.cli import COMMANDS, main, parse
 from lotj.cli.collect import recorded_episodes
 from lotj.cli.job import pick_run, results_table
-from lotj.data.store import EpisodeWriter
-from lotj.envs.insertion import make_domain
+from lotj.data.layout import Schema
+from lotj.data.writer import EpisodeWriter
+from lotj.envs.insertion import insertion_task
 from lotj.errors import RendererError
 from lotj.evaluation import EvaluationResult
-from lotj.experience import STATE_DIM, Episode
+from lotj.experience import SUCCESS, Episode
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
 from lotj.runs.metrics import plain
@@ -120,9 +121,9 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
             ["practice", "--connector", "usb-b", "--domain-seed", "-1"],
             "--domain-seed -1: must be finite",
         ),
-        (["practice", "--connector", "usb-b", "--q-gradient-weight", "nan"], "--q-gradient-weight nan: must be"),
+        (["practice", "--connector", "usb-b", "--q-gradient-weight", "nan"], "q_gradient_weight nan: must be"),
         (["evaluate", "--spread", "nan"], "--spread nan: must be finite and not negative"),
-        (["reproduce", "table1", "--show", "--seeds", "0", "0"], "seeds (0, 0): each must be named once"),
+        (["reproduce", "table1", "--show", "--seeds", "0", "0"], "seeds (0, 0): at least one, none twice"),
         (["reproduce", "table1", "--show", "--seeds", "0", "-2"], "--seeds -2: must be finite and not negative"),
         (["collect", "--image-size", "32"], "image-size 32, validation.image-size 64: must be the same"),
         (["collect", "--workers", "0"], "workers 0: must be at least 1"),
@@ -166,13 +167,14 @@ def test_practice_on_a_part_of_the_training_set_is_said_to_be_that(capsys: pytes
 def begun(tmp_path: Path) -> Run:
     """A practice run as `lotj practice` begins it, without a trial yet."""
     config = {
+        "task": "insertion/europlug",
         "connector": "europlug",
         "scenario": "near",
         "robot": "duo",
         "domain_seed": 1,
         "preset": "demo",
         "agent": "iql",
-        "pretrain_run": str(tmp_path / "pretrain"),
+        "pretrain_run": str(Run.create(tmp_path / "of", "pretrain", {}, 0).path),
         "practice": dataclasses.asdict(PracticeConfig(trials=7, online_fraction=0.5)),
     }
     return Run.create(tmp_path, "practice", config, seed=3)
@@ -214,13 +216,27 @@ def test_settings_survive_json(config: Any) -> None:
     assert restore_settings(type(config), values, "here") == config
 
 
+def short_episode() -> Episode:
+    return Episode(
+        observation={"image": np.zeros((2, 2, 16, 32, 3), np.uint8)},
+        action=np.zeros((1, 3), np.float32),
+        reward=np.zeros(1, np.float32),
+        terminated=False,
+        truncated=True,
+        task=insertion_task("usb-a").name,
+        kind="expert",
+        seed=0,
+        notes={SUCCESS: np.zeros(2, bool)},
+    )
+
+
 @pytest.mark.parametrize("discarded", [0, 1])
 def test_collect_counts_what_is_there_before_the_first_finished_episode(tmp_path: Path, discarded: int) -> None:
     """Stopped that early, or with nothing but a lost plug, the same command must go on."""
-    with EpisodeWriter(tmp_path, make_domain("usb-a"), 32, {}) as writer:
+    with EpisodeWriter(tmp_path, insertion_task("usb-a"), Schema.of(short_episode())) as writer:
         assert recorded_episodes(tmp_path) == 0
         for seed in range(discarded):
-            writer.discard("expert", "near", seed, "dislodged")
+            writer.discard("expert", seed, "dislodged")
     assert recorded_episodes(tmp_path) == discarded
     assert recorded_episodes(tmp_path / "nowhere") == 0
 
@@ -230,12 +246,8 @@ def shared() -> Iterator[Path]:
     """A data set of one episode in a folder that everybody can enter; pytest's own are closed."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
-        domain = make_domain("usb-a")
-        frames, state = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, STATE_DIM), np.float32)
-        step, success = np.zeros((1, 3), np.float32), np.zeros(2, bool)
-        episode = Episode(frames, step, success, state, False, True, domain.name, "near", "expert", 0)
-        with EpisodeWriter(Path(name) / "data", domain, 32, {}) as writer:
-            writer.append(episode)
+        with EpisodeWriter(Path(name) / "data", insertion_task("usb-a"), Schema.of(short_episode())) as writer:
+            writer.append(short_episode())
         yield Path(name)
 
 
@@ -256,14 +268,14 @@ def without_rights(*paths: Path, mode: int = 0) -> Iterator[None]:
             path.chmod(before)
 
 
-@pytest.mark.parametrize("name", ["frames.u8", "frames.tbl", "episodes.jsonl", "domain.json", "..", "../../meta.json"])
+@pytest.mark.parametrize("name", ["image.raw", "rows.tbl", "episodes.jsonl", "task.json", "..", "../../meta.json"])
 @pytest.mark.parametrize("what", ["info", "check", "view"])
 def test_a_file_of_somebody_else_is_named_in_one_line(
     shared: Path, name: str, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["data", what, str(shared / "data")] + (["--out", str(shared / "x.png")] if what == "view" else [])
     assert main(words) == 0  # all modules are loaded now
-    path = (shared / "data/domains/usb-a.duo.0" / name).resolve()
+    path = (shared / "data/tasks/usb-a.duo.0" / name).resolve()
     capsys.readouterr()
     with without_rights(path):
         code = main(words)
@@ -483,9 +495,7 @@ def test_the_whole_job_by_commands_stopped_and_resumed_on_the_way(tmp_path: Path
     assert "collected" in do(*collect)
     assert "whole" in do("data", "check", "data/demo")
 
-    net = [
-        f"--{part}.encoder.{flag}" for part in ("reward", "iql") for flag in ("image-size=32", "width=8", "stages=2")
-    ]
+    net = [f"--{part}.{flag}" for part in ("reward.encoder", "front.resnet") for flag in ("width=8", "stages=2")]
     stopped(
         ["pretrain", "--preset", "demo", *net, "--reward.steps=20", "--pretrain.steps=400"], "reward 20/20", tmp_path
     )

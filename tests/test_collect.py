@@ -8,24 +8,43 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lotj.data.dataset import Dataset
-from lotj.errors import SettingsError
-from lotj.experience import KINDS
+from lotj.data.layout import META, read_meta
+from lotj.data.store import DiskStore
+from lotj.envs.registry import make_task
+from lotj.errors import DataError, SettingsError
+from lotj.experience import SUCCESS, Episode, Task
 from lotj.experiments.parts import choose_training, of_split
 from lotj.sim.connector import catalogue, training_connectors
-from lotj.training.collect import CollectConfig, Progress, collect, plan_domains
+from lotj.training.collect import Progress, TaskCollection, collect
+from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 
 SMALL = CollectConfig(image_size=32, expert_episodes=6, near_miss_share=0.4)
 
 
 def record(root: Path, config: CollectConfig = SMALL, connectors: tuple[str, ...] = ("nema-5-15",)) -> list[Progress]:
     seen: list[Progress] = []
-    collect(root, connectors, config, workers=1, report=seen.append)
+    collect(root, InsertionCollection(connectors, config), workers=1, report=seen.append)
     return seen
+
+
+def episodes(root: Path, *kinds: str) -> list[Episode]:
+    """Those of these kinds, all by default."""
+    store = DiskStore.open(root)
+    return [store.episode(n) for n in range(len(store)) if not kinds or store.kinds[store.episodes[n]["kind"]] in kinds]
+
+
+def lost(root: Path) -> int:
+    return sum(reasons.total() for reasons in DiskStore.open(root).discarded.values())
+
+
+def force(episode: Episode) -> np.ndarray:
+    """(T+1,) along z [N]."""
+    return episode.truth["force"][:, 2]
 
 
 def test_counts_by_hand() -> None:
@@ -37,65 +56,62 @@ def test_counts_by_hand() -> None:
 
 def test_the_record_is_what_happened(tmp_path: Path) -> None:
     seen = record(tmp_path / "data")
-    data = Dataset.open(tmp_path / "data")
-    assert len(seen) == 10 and len(data) + sum(sum(c.values()) for c in data.discarded.values()) == 10
-    for episode in data.episodes:
-        frames = slice(episode["first_frame"], episode["first_frame"] + episode["n_frames"])
-        success, state = data.frame_success[frames], data.frame_state[frames]
-        kind = KINDS[episode["kind"]]
-        if kind in ("expert", "press"):  # they end at the first success, and only there
-            assert not success[:-1].any() and success[-1] == episode["terminated"]
-        else:
-            assert episode["truncated"] and episode["n_frames"] == 21
+    made = episodes(tmp_path / "data")
+    assert len(seen) == 10 == len(made) + lost(tmp_path / "data")
+    assert sum(done.discarded == "lost" for done in seen) == lost(tmp_path / "data")
+    for episode in made:
+        success, position = episode.notes[SUCCESS], episode.truth["position"]
+        goes_on = episode.kind in ("withdraw", "half")
+        if goes_on:
+            assert episode.truncated and len(episode) == 20
+        else:  # they end at the first success, and only there
+            assert not success[:-1].any() and success[-1] == episode.terminated != episode.truncated
+        np.testing.assert_array_equal(episode.reward > 0, success[1:] & ~success[:-1])  # paid on reaching it
         # Seated means within a millimetre of the end of the travel and beside the axis by no more than the guard.
-        assert (np.abs(state[success, 2]) < 1e-3).all()
-    expert = data.episodes[data.episodes["kind"] == KINDS.index("expert")]
-    assert expert["success"].mean() > 0.5
-    half = data.frame_kind == KINDS.index("half")
-    assert data.frame_state[half, 2].min() < 0.5 * catalogue()["nema-5-15"].insertion_depth
+        assert (np.abs(position[success, 2]) < 1e-3).all()
+        assert episode.observation["image"].shape == (len(episode) + 1, 2, 16, 32, 3)
+        assert (episode.notes["far"] == episode.seed % 2).all()  # scenarios take turns
+    assert np.mean([e.terminated for e in episodes(tmp_path / "data", "expert")]) > 0.5
+    depth = min(e.truth["position"][:, 2].min() for e in episodes(tmp_path / "data", "half"))
+    assert depth < 0.5 * catalogue()["nema-5-15"].insertion_depth
 
 
-def test_presses_lie_near_and_far_beside(tmp_path: Path) -> None:
+def test_presses_lie_near_and_far_beside_and_try_several_places(tmp_path: Path) -> None:
     record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=24, near_miss_share=0.5))
-    data = Dataset.open(tmp_path / "data")
-    press = data.frame_kind == KINDS.index("press")
-    touching = press & (data.frame_state[:, 5] > 3.0) & ~data.frame_success
-    lateral = np.linalg.norm(data.frame_state[touching, :2], axis=1)
-    assert touching.sum() > 20 and lateral.min() < 6e-3 and lateral.max() > 20e-3
-
-
-def test_a_press_tries_several_places(tmp_path: Path) -> None:
-    record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=12, near_miss_share=0.5))
-    data = Dataset.open(tmp_path / "data")
-    spread = []
-    for episode in data.episodes[data.episodes["kind"] == KINDS.index("press")]:
-        frames = slice(episode["first_frame"], episode["first_frame"] + episode["n_frames"])
-        state = data.frame_state[frames]
-        touching = state[(state[:, 5] > 3.0) & (np.linalg.norm(state[:, :2], axis=1) > 1e-3), :2]
-        spread.append(np.ptp(touching, axis=0).max() if len(touching) else 0.0)
+    lateral, spread = [], []
+    for episode in episodes(tmp_path / "data", "press"):
+        place = episode.truth["position"][:, :2]
+        aside, touching = np.linalg.norm(place, axis=1), np.linalg.norm(episode.truth["force"], axis=1) > 3.0
+        lateral += list(aside[touching & ~episode.notes[SUCCESS]])
+        where = place[touching & (aside > 1e-3)]
+        spread.append(np.ptp(where, axis=0).max() if len(where) else 0.0)
+    assert len(lateral) > 20 and min(lateral) < 6e-3 and max(lateral) > 20e-3
     assert np.median(spread) > 4e-3  # a hop is 2-12 mm long, a drag without one rarely more than 2 mm
 
 
 def test_no_two_episodes_share_a_start(tmp_path: Path) -> None:
     """Neither in a domain nor in two: were starts drawn from the episode's number alone, all domains held the same."""
     record(tmp_path / "data", replace(SMALL, looks_per_connector=2))
-    data = Dataset.open(tmp_path / "data")
-    assert len(set(data.episodes["domain"])) == 2
-    start = np.round(data.frame_state[data.episodes["first_frame"], :3], 7)
+    made = episodes(tmp_path / "data")
+    assert len({episode.task for episode in made}) == 2
+    start = np.round([episode.truth["position"][0] for episode in made], 7)
     assert len(np.unique(start, axis=0)) == len(start)
 
 
 def test_the_expert_takes_over_from_a_plug_pressed_beside_and_brings_it_in(tmp_path: Path) -> None:
     record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=1, near_miss_share=0.0, recover_episodes=24))
-    data = Dataset.open(tmp_path / "data")
-    recover = data.episodes[data.episodes["kind"] == KINDS.index("recover")]
+    recover = episodes(tmp_path / "data", "recover")
     assert len(recover) >= 20
-    start = data.frame_state[recover["first_frame"]]
-    depth = catalogue()["nema-5-15"].insertion_depth
+    start = np.array([episode.truth["position"][0] for episode in recover])
     # The expert starts 4-10 mm above the rim; most of these stand on it, or on the clamp, up to 15 mm beside the axis.
-    assert np.median(start[:, 2] - depth) < 2e-3
+    assert np.median(start[:, 2] - catalogue()["nema-5-15"].insertion_depth) < 2e-3
     assert np.linalg.norm(start[:, :2], axis=1).max() < 21e-3
-    assert recover["success"].mean() > 0.6
+    assert np.mean([episode.terminated for episode in recover]) > 0.6
+
+
+class Closed(InsertionCollection):
+    def open(self, task: Task) -> Any:
+        raise AssertionError(task)
 
 
 def test_resuming_does_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
@@ -103,21 +119,48 @@ def test_resuming_does_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
     record(tmp_path / "parts", CollectConfig(image_size=32, expert_episodes=3, near_miss_share=0.4))
     more = record(tmp_path / "parts")
     assert 0 < len(more) < 10
-    assert record(tmp_path / "parts") == []
-    whole, parts = Dataset.open(tmp_path / "whole"), Dataset.open(tmp_path / "parts")
-    assert len(whole) == len(parts)
-    for a in whole.episodes:
-        (b,) = (e for e in parts.episodes if e["kind"] == a["kind"] and e["seed"] == a["seed"])
-        index_a, index_b = (e["first_frame"] + np.arange(e["n_frames"]) for e in (a, b))
-        np.testing.assert_array_equal(whole.images(index_a), parts.images(index_b))
-        np.testing.assert_array_equal(whole.frame_action[index_a], parts.frame_action[index_b])
+    collect(tmp_path / "parts", Closed(("nema-5-15",), SMALL), workers=1)  # what is there needs no environment
+    whole, parts = ({(e.kind, e.seed): e for e in episodes(tmp_path / name)} for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    for name, episode in whole.items():
+        np.testing.assert_equal(vars(episode), vars(parts[name]))
 
 
-def test_domains_alternate_or_cover_the_robots() -> None:
-    names = [d.name for d in plan_domains(["usb-a", "rj45"], CollectConfig())]
-    assert names == ["usb-a.duo.0", "rj45.trio.0"]
-    names = [d.name for d in plan_domains(["usb-a"], CollectConfig(robots_per_connector=2, looks_per_connector=2))]
-    assert names == ["usb-a.duo.0", "usb-a.duo.1", "usb-a.trio.0", "usb-a.trio.1"]
+@pytest.mark.parametrize(
+    ("connectors", "settings", "names"),
+    [
+        (("usb-a", "rj45"), {}, ["usb-a.duo.0", "rj45.trio.0"]),
+        (
+            ("usb-a",),
+            {"robots_per_connector": 2, "looks_per_connector": 2, "seed": 3},
+            ["usb-a.duo.3000", "usb-a.duo.3001", "usb-a.trio.3000", "usb-a.trio.3001"],
+        ),
+    ],
+)
+def test_domains_alternate_or_cover_the_robots(
+    connectors: tuple[str, ...], settings: dict[str, Any], names: list[str]
+) -> None:
+    tasks = InsertionCollection(connectors, CollectConfig(**settings)).tasks()
+    assert [task.name for task in tasks] == names and {task.split for task in tasks} == {"train"}
+
+
+def test_registered_tasks_are_recorded_with_their_experts(tmp_path: Path) -> None:
+    collection = TaskCollection(("fetch/reach",), count=4, noise=0.3, seed=2)
+    seen: list[Progress] = []
+    collect(tmp_path, replace(collection, count=2), 1, seen.append)
+    collect(tmp_path, collection, 1, seen.append)
+    made, env = episodes(tmp_path), make_task("fetch/reach")
+    assert [(e.kind, e.seed) for e in made] == [("expert", 2_000_000 + n) for n in range(4)]
+    assert [done.steps for done in seen] == [len(e) for e in made] and all(done.success for done in seen)
+    for episode in made:
+        observation, _ = env.reset(seed=episode.seed)
+        np.testing.assert_array_equal(episode.observation["state"][0], observation["state"])
+        assert episode.terminated and episode.notes[SUCCESS].tolist() == [False] * len(episode) + [True]
+        assert episode.reward.tolist() == [0.0] * (len(episode) - 1) + [1.0]
+    env.close()
+    with pytest.raises(DataError, match="was collected with noise = 0.3, not 0.1"):
+        collect(tmp_path, replace(collection, noise=0.1), 1)
+    assert read_meta(tmp_path).settings == {"noise": 0.3} and (tmp_path / META).exists()
 
 
 @pytest.mark.parametrize(
@@ -130,9 +173,17 @@ def test_domains_alternate_or_cover_the_robots() -> None:
      ({"robots": ("uno",), "robots_per_connector": 2}, "unknown robot 'uno'; known are duo, trio"),
      ({"robots": ("duo", "duo")}, "robots = duo duo: each must be named once")],
 )  # fmt: skip
-def test_impossible_settings_are_named(settings: dict, word: str) -> None:
+def test_impossible_settings_are_named(settings: dict[str, Any], word: str) -> None:
     with pytest.raises(SettingsError, match=word):
         CollectConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"), [({"count": 0}, "episodes 0"), ({"noise": 1.5}, "noise 1.5"), ({"seed": -1}, "seed -1")]
+)
+def test_impossible_tasks_are_named(settings: dict[str, Any], word: str) -> None:
+    with pytest.raises(SettingsError, match=word):
+        TaskCollection(("fetch/reach",), **settings)
 
 
 def test_training_connectors_are_spread_over_families_and_hold_no_variant_of_a_held_out_one() -> None:
@@ -164,11 +215,12 @@ def test_stopping_the_collector_ends_its_workers_and_keeps_every_finished_episod
 ) -> None:
     """Two worker processes; only the parent is stopped. What was reported is there, and a second call does the rest."""
     program = (
-        "import sys\nfrom pathlib import Path\nfrom lotj.training.collect import CollectConfig, collect\n"
+        "from pathlib import Path\nfrom lotj.training.collect import collect\n"
+        "from lotj.training.collect_insertion import CollectConfig, InsertionCollection\n"
         "if __name__ == '__main__':\n"
         "    config = CollectConfig(image_size=32, expert_episodes=30)\n"
-        f"    collect(Path({str(tmp_path / 'data')!r}), ['usb-a', 'rj45'], config, 2,"
-        " lambda progress: print(progress.domain, flush=True))\n"
+        f"    collect(Path({str(tmp_path / 'data')!r}), InsertionCollection(('usb-a', 'rj45'), config), 2,"
+        " lambda progress: print(progress.task, flush=True))\n"
     )
     (tmp_path / "program.py").write_text(program)
     process = subprocess.Popen(
@@ -187,24 +239,25 @@ def test_stopping_the_collector_ends_its_workers_and_keeps_every_finished_episod
     while alive(process.pid) and time.monotonic() < deadline:  # a moment later
         time.sleep(0.1)
     assert alive(process.pid) == []
-    data = Dataset.open(tmp_path / "data")
-    assert len(data) + sum(sum(c.values()) for c in data.discarded.values()) >= len(reported)
-    rest: list[Progress] = []
-    collect(tmp_path / "data", ["usb-a"], CollectConfig(image_size=32, expert_episodes=2), 1, rest.append)
-    assert all(p.domain == "usb-a.duo.0" for p in rest)
+    assert len(episodes(tmp_path / "data")) + lost(tmp_path / "data") >= len(reported)
+    rest = record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=2), ("usb-a",))
+    assert all(done.task == "usb-a.duo.0" for done in rest)
 
 
 def test_an_error_of_a_worker_is_raised_and_nothing_is_printed(tmp_path: Path) -> None:
     """Workers of five calls, each refused as the data set was made with other settings, beside jobs that wait."""
     (tmp_path / "program.py").write_text(
         "import sys\nfrom pathlib import Path\nfrom lotj.errors import DataError\n"
-        "from lotj.training.collect import CollectConfig, collect\n"
+        "from lotj.training.collect import collect\n"
+        "from lotj.training.collect_insertion import CollectConfig, InsertionCollection\n"
+        "def usb(**settings):\n"
+        "    return InsertionCollection(('usb-a',), CollectConfig(image_size=32, **settings))\n"
         "if __name__ == '__main__':\n"
         "    root = Path(sys.argv[1])\n"
-        "    collect(root, ['usb-a'], CollectConfig(image_size=32, expert_episodes=1), 1)\n"
+        "    collect(root, usb(expert_episodes=1), 1)\n"
         "    for _ in range(5):\n"
         "        try:\n"
-        "            collect(root, ['usb-a'], CollectConfig(image_size=32, noise=0.5, looks_per_connector=8), 2)\n"
+        "            collect(root, usb(noise=0.5, looks_per_connector=8), 2)\n"
         "        except DataError as error:\n"
         "            print(error)\n"
     )

@@ -11,10 +11,23 @@ from typing import Any
 
 import pytest
 
-from lotj.sim.connector import Connector, Feature, catalogue, training_connectors
+from lotj.envs.insertion import insertion_task
+from lotj.errors import SettingsError
+from lotj.experiments.comparisons import COMPARISONS
+from lotj.experiments.parts import choose_training, of_split
+from lotj.experiments.presets import PRESETS
+from lotj.experiments.stages import collections
+from lotj.sim.connector import SPLITS, Connector, Feature, catalogue, training_connectors
+from lotj.training.collect_insertion import InsertionCollection
 
-DOCS = Path(__file__).parents[1] / "docs" / "connectors.md"
-TABLE_ROW = r"^\| `([a-z0-9-]+)` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "connectors.md"
+BLIND = {
+    "cee-50v-16", "din-43650-a", "faston-6-3", "gx16-4", "lamp-gu5-3", "lightning", "mc4", "pcie-x1", "powerpole-2",
+    "sc-fibre", "speakon-nl4", "toslink",
+}  # fmt: skip
+TRAPS = {"vacuum-dock", "volume-knob", "wall-charger"}
+TABLE_ROW = r"^\| `([a-z0-9-]+)` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|"
 
 
 def feature(connector: Connector, name: str) -> Feature:
@@ -40,6 +53,47 @@ def test_size_of_the_catalogue() -> None:
 def test_test_split_is_the_four_connectors_of_the_paper() -> None:
     test = {name for name, c in catalogue().items() if c.split == "test"}
     assert test == {"deutsch-dt-12", "mega-brick-1x1", "nema-5-15", "europlug"}
+
+
+def test_blind_connectors_are_of_families_that_nothing_else_is_of() -> None:
+    known = catalogue().values()
+    assert {c.name for c in known if c.split == "blind"} == BLIND
+    families = [c.family for c in known if c.split == "blind"]
+    assert len(set(families)) == len(BLIND)
+    assert not set(families) & {c.family for c in known if c.split != "blind"}
+    assert not any(c.variant_of for c in known if c.split == "blind")
+
+
+def test_a_blind_connector_is_opened_by_name_alone() -> None:
+    """No way of choosing connectors yields one; only who types the name gets it, and what is recorded says blind."""
+    chosen = {*choose_training(None), *(name for split in SPLITS[:3] for name in of_split(split))}
+    for preset in PRESETS.values():
+        for made in collections(preset):
+            chosen |= set(made.connectors) if isinstance(made, InsertionCollection) else set()
+    for table in COMPARISONS.values():
+        chosen |= set(table.connectors)
+    assert {"usb-a", "usb-b", "europlug"} <= chosen and not chosen & BLIND
+    with pytest.raises(SettingsError, match="split blind: is opened by the names of its connectors alone"):
+        of_split("blind")
+    assert {insertion_task(name).split for name in BLIND} == {"blind"}  # neither `train` nor `validation` picks it up
+
+
+def test_no_program_names_a_blind_connector() -> None:
+    programs = [path for folder in ("src", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    assert len(programs) > 50
+    for path in (*programs, ROOT / "Makefile"):
+        named = {name for name in BLIND - {"lightning"} if name in path.read_text()}
+        assert not named, path
+        assert not re.search(r"[\"']lightning[\"']", path.read_text()), path
+
+
+def test_the_list_of_the_predictions_is_the_blind_split() -> None:
+    page = (ROOT / "docs" / "predictions.md").read_text()
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) == BLIND
+
+
+def test_traps_are_for_validation() -> None:
+    assert set(of_split("validation")) >= TRAPS
 
 
 def test_nema_5_15_blades_stand_12_7_mm_apart_and_the_pin_is_longer() -> None:
@@ -176,7 +230,7 @@ def test_the_table_in_the_docs_counts_right() -> None:
     held = {c.name for c in catalogue().values() if c.split == "train"} - {c.name for c in training_connectors()}
     counts: dict[str, list[int]] = {}
     for c in catalogue().values():
-        row = counts.setdefault(c.family, [0, 0, 0, 0])
-        row[3 if c.name in held else ("train", "validation", "test").index(c.split)] += 1
+        row = counts.setdefault(c.family, [0, 0, 0, 0, 0])
+        row[4 if c.name in held else SPLITS.index(c.split)] += 1
     rows = re.findall(TABLE_ROW, DOCS.read_text(), re.MULTILINE)
     assert {family: [int(n) for n in numbers] for family, *numbers in rows} == counts

@@ -172,7 +172,7 @@ def test_a_misspelt_field_is_recognised() -> None:
         ({"housing_mm": [20, 500]}, ["housing_mm = [20, 500]", "between 3 and 120"]),
         ({"body_mm": [16, "wide"]}, ["body_mm = [16, 'wide']", "2 numbers"]),
         ({"plug_colour": [0, 0, 255]}, ["plug_colour = [0, 0, 255]", "3 numbers between 0 and 1"]),
-        ({"split": "holdout"}, ["split = 'holdout'", "train, validation, test"]),
+        ({"split": "holdout"}, ["split = 'holdout'", "train, validation, test, blind"]),
         ({"housing_shape": "oval"}, ["housing_shape = 'oval'", "rect, round"]),
         ({"feature": []}, ["feature = []", "at least one"]),
         ({"feature": None}, ["feature is missing", "at least one"]),

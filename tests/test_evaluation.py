@@ -33,17 +33,16 @@ from lotj.evaluation import (
 class Corridor(gymnasium.Env):
     """A start position drawn from the seed; action[0] moves it; success below 0.5; 10 N a unit moved."""
 
-    def __init__(self, as_dict: bool = False) -> None:
-        self.observation_space = gymnasium.spaces.Box(0, 255, (2, 2, 3), np.uint8)
+    def __init__(self) -> None:
+        self.observation_space = gymnasium.spaces.Dict({"image": gymnasium.spaces.Box(0, 255, (1, 2, 2, 3), np.uint8)})
         self.action_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
-        self.as_dict = as_dict
-        self.buffer = np.zeros((2, 2, 3), np.uint8)
+        self.buffer = np.zeros((1, 2, 2, 3), np.uint8)
         self.starts: list[float] = []
 
     def _seen(self) -> tuple[Any, dict[str, Any]]:
         self.buffer[:] = int(self.position)  # reused, as renderers do
-        info = {"is_success": self.position < 0.5, "peak_force": self.force, "dislodged": self.position > 8.5}
-        return ({"image": self.buffer} if self.as_dict else self.buffer), info
+        info = {"is_success": self.position < 0.5, "peak_force": self.force, "lost": self.position > 8.5}
+        return {"image": self.buffer}, info
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -56,7 +55,7 @@ class Corridor(gymnasium.Env):
         self.position += float(action[0])
         self.force, self.steps = 10.0 * abs(float(action[0])), self.steps + 1
         observation, info = self._seen()
-        done = bool(info["is_success"] or info["dislodged"])
+        done = bool(info["is_success"] or info["lost"])
         return observation, 0.0, done, self.steps >= 20, info
 
 
@@ -254,12 +253,11 @@ def test_the_same_seeds_give_every_controller_the_same_start_poses():
     assert first.seeds == second.seeds == [5, 9, 2]
 
 
-@pytest.mark.parametrize("as_dict", [False, True])
-def test_films_of_chosen_trials_are_copies_from_start_to_end(as_dict):
+def test_films_of_chosen_trials_are_copies_from_start_to_end():
     seen: list[tuple[int, bool]] = []
-    found = run(Corridor(as_dict), -1.0, options={"start": 4}, film_seeds=(103,), on_trial=lambda *a: seen.append(a))
+    found = run(Corridor(), -1.0, options={"start": 4}, film_seeds=(103,), on_trial=lambda *a: seen.append(a))
     assert list(found.films) == [103]
-    assert found.films[103][:, 0, 0, 0].tolist() == [4, 3, 2, 1, 0]
+    assert found.films[103][:, 0, 0, 0, 0].tolist() == [4, 3, 2, 1, 0]
     assert seen == [(trial, True) for trial in range(10)]
 
 
@@ -311,8 +309,8 @@ def test_damaged_evaluations(tmp_path, text, words):
 
 def test_film_strips_come_back_as_they_went(tmp_path):
     path = tmp_path / "filmstrips.npz"
-    frames = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)
-    heat = np.full((3, 4, 4), 0.5)
+    frames = np.arange(3 * 2 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 2, 4, 4, 3)
+    heat = np.full((3, 2, 4, 4), 0.5)
     save_filmstrips(path, {"before": FilmStrip(frames, np.array([0.0, 0.25, 1.0]), heat, None, True, 1003),
                            "after": FilmStrip(frames[:2])})  # fmt: skip
     strips = load_filmstrips(path)
@@ -323,13 +321,13 @@ def test_film_strips_come_back_as_they_went(tmp_path):
 
 
 def test_bad_film_strips(tmp_path):
-    frames = np.zeros((3, 4, 4, 3), np.uint8)
+    frames = np.zeros((3, 1, 4, 4, 3), np.uint8)
     with pytest.raises(DataError, match="uint8"):
         FilmStrip(frames.astype(np.float32))
     with pytest.raises(DataError, match="scores"):
         FilmStrip(frames, scores=np.zeros(2))
     with pytest.raises(DataError, match="reward_heat"):
-        FilmStrip(frames, reward_heat=np.zeros((3, 2, 2)))
+        FilmStrip(frames, reward_heat=np.zeros((3, 1, 2, 2)))
     path = tmp_path / "filmstrips.npz"
     path.write_bytes(b"not an archive")
     with pytest.raises(DataError, match="not a film strip file"):

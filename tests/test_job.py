@@ -9,46 +9,42 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lotj.agents.iql import IQL
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import CheckpointError, SettingsError
 from lotj.evaluation import LABELS, evaluate
-from lotj.experiments.entrants import baseline, check_entrants
+from lotj.experiments.entrants import baseline, choose_entrants
+from lotj.experiments.evaluation import PolicyController, evaluate_phase
 from lotj.experiments.presets import PRESETS, Preset, find_preset
-from lotj.experiments.stages import (
-    PolicyController,
-    collect_phase,
-    evaluate_phase,
-    open_split,
-    practice_phase,
-    pretrain_phase,
-)
+from lotj.experiments.stages import collect_phase, open_split, practice_phase, pretrain_phase
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Pixels
 from lotj.report import build_report
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
-from lotj.training.collect import CollectConfig
+from lotj.training.collect_insertion import CollectConfig
+from lotj.training.features import FeatureConfig
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.practice_features import FeatureConfig
 from lotj.training.pretrain_config import PretrainConfig
+from small_agents import PIXELS, learner_of
 
-ENCODER = EncoderConfig(image_size=32, width=8, stages=2)
+ENCODER = EncoderConfig(width=8, stages=2)
 TINY = Preset(
     name="tiny",
     collect=CollectConfig(image_size=32, expert_episodes=4),
     collect_validation=CollectConfig(image_size=32, expert_episodes=4),
     training_connectors=3,
     reward=RewardConfig(encoder=ENCODER, steps=20, batch=32),
-    iql=IQLConfig(encoder=ENCODER),
+    front=Pixels(ENCODER),
+    iql=IQLConfig(),
     pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
-    localizer=LocalizerConfig(encoder=ENCODER, steps=20, batch=32),
+    localizer=LocalizerConfig(Pixels(ENCODER, 0), steps=20, batch=32),
     practice=PracticeConfig(
         trials=4,
         warmup_trials=1,
         batch_size=32,
-        exploration_noise_end=0.1,  # as at the start: a schedule would depend on the number of trials
+        exploration_noise=0.0,  # it depends on the number of trials
         features=FeatureConfig(transitions=60, cache=None),
     ),
     evaluation_trials=4,
@@ -56,15 +52,15 @@ TINY = Preset(
 
 
 def test_a_policy_varies_its_actions_by_the_spread_and_alike_in_a_repeated_trial() -> None:
-    agent = IQL(replace(TINY.iql, initial_std=0.1), domains=2, seed=0)
-    image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    agent = learner_of("iql", PIXELS, initial_std=0.1)
+    image = np.random.default_rng(0).integers(0, 255, (2, 8, 16, 3), dtype=np.uint8)
 
     def actions(spread: float, seed: int) -> np.ndarray:
         controller = PolicyController(agent, spread)
         controller.reset(seed)
-        return np.stack([controller(image, {}) for _ in range(400)])
+        return np.stack([controller({"image": image}, {}) for _ in range(400)])
 
-    (mean,) = agent.act(image[None])
+    (mean,) = agent.act({"image": image[None]})
     np.testing.assert_array_equal(actions(0.0, 1), np.tile(mean, (400, 1)))
     drawn = actions(0.5, 1)
     np.testing.assert_array_equal(drawn, actions(0.5, 1))
@@ -85,8 +81,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 @pytest.mark.slow
 def test_from_nothing_to_the_report(job: tuple[Path, Run]) -> None:
     root, pretrained = job
-    assert {d.split for d in open_split(root / "data", "train").domains} == {"train"}
-    assert len(open_split(root / "data", "validation").domains) == 9
+    assert {task.split for task in open_split(root / "data", "train").tasks} == {"train"}
+    assert len(open_split(root / "data", "validation").tasks) == 9
     run, result = practice_phase(TINY, pretrained, root / "runs", "nema-5-15", "far", seed=1, live=False)
     assert result.trials == 4
     truth = [json.loads(line) for line in (run.path / "truth.jsonl").read_text().splitlines()]
@@ -122,11 +118,15 @@ def test_practice_resumes_on_the_bench_exactly(job: tuple[Path, Run]) -> None:
 
 
 def test_controllers_are_checked_by_name() -> None:
-    check_entrants(["offline", "localize-spiral-search"])
+    named = ("offline", "localize-spiral-search")
+    assert choose_entrants(named, insertion=True, pretrained=True) == named
+    assert choose_entrants((), True, True) == ("offline", "practice", "straight-down", "spiral-search")
+    assert choose_entrants((), False, True) == ("offline", "practice", "expert")
+    assert choose_entrants((), False, False) == ("practice", "expert")
     with pytest.raises(SettingsError, match="unknown controller 'random': did you mean 'random-search'"):
-        check_entrants(["offline", "random"])
-    with pytest.raises(SettingsError, match="none is named"):
-        check_entrants([])
+        choose_entrants(("offline", "random"), True, True)
+    with pytest.raises(SettingsError, match="'offline' is not for this run: there are practice, expert"):
+        choose_entrants(("offline",), False, False)
 
 
 def test_the_expert_inserts_from_every_start() -> None:
@@ -141,10 +141,10 @@ def test_the_expert_inserts_from_every_start() -> None:
 
 
 def test_presets_are_found_by_name() -> None:
-    assert set(PRESETS) == {"demo", "laptop", "paper"}
+    assert set(PRESETS) == {"demo", "laptop", "paper", "state"}
     assert find_preset("paper").practice.online_fraction == 0.25  # LOTJ section V-C
     assert find_preset("paper").collect.near_miss_share == 0.0
-    assert find_preset("paper").collect.image_size == find_preset("paper").iql.encoder.image_size == 96
+    assert find_preset("paper").collect.image_size == find_preset("paper").collect_validation.image_size == 96
     with pytest.raises(SettingsError, match="did you mean 'laptop'"):
         find_preset("labtop")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,11 @@ PACKAGE = ROOT / "src" / "lotj"
 
 LAYERS = (
     {"errors"},
-    {"experience", "spaces", "ranges", "geometry", "files", "processes"},
-    {"sim", "controllers", "nets", "data", "runs"},
-    {"envs", "rewards", "agents", "goals"},
+    {"files", "spaces", "ranges", "experience", "geometry", "processes"},
+    {"data", "runs"},
+    {"sim", "controllers", "nets"},
+    {"agents", "rewards", "goals"},
+    {"envs"},
     {"robots"},
     {"training", "evaluation", "saliency", "distributed"},
     {"experiments", "report"},
@@ -26,16 +31,25 @@ LAYERS = (
 )
 """Read from the bottom up. A part imports lower layers only, and no other part of its own layer."""
 
-MUJOCO_SIDE = {"sim", "envs", "controllers", "robots"}
-TORCH_SIDE = {"nets", "rewards", "agents", "goals", "runs"}
-SHARED = {"errors", "experience", "spaces", "ranges", "geometry", "files", "processes"}
+NUMPY_ALONE = ("errors", "files", "spaces", "ranges", "experience", "geometry", "processes", "data", "controllers")
+
+SIDES = {
+    "NumPy alone": ((*NUMPY_ALONE, "runs", "evaluation", "distributed", "report"), {"torch", "mujoco", "gymnasium"}),
+    "MuJoCo": (("sim", "envs", "robots", "controllers"), {"torch"}),
+    "torch": (("nets", "agents", "rewards", "saliency", "data"), {"mujoco", "gymnasium"}),
+}
+"""Parts, and what must not be loaded when all their modules are imported. Parts that are not there yet are left out.
+A run loads torch when it keeps a checkpoint, not before."""
 
 FORBIDDEN = (
-    {part: {"torch", "lotj.runs"} for part in MUJOCO_SIDE}
-    | {part: {"mujoco", "gymnasium"} for part in TORCH_SIDE}
-    | {part: {"torch", "mujoco", "gymnasium"} for part in SHARED | {"data", "report"}}
+    {part: {"torch", "lotj.runs"} for part in SIDES["MuJoCo"][0]}
+    | {part: {"mujoco", "gymnasium"} for part in (*SIDES["torch"][0], "runs", "goals")}
+    | {part: {"torch", "mujoco", "gymnasium"} for part in NUMPY_ALONE}
 )
-"""What a part must not import whatever its layer. Data is shared by both sides; the report reads run folders only."""
+"""What a part must not even import later, within a function."""
+
+BRINGS = {"captum": "torch", "gymnasium_robotics": "mujoco"}
+"""What packages of others load."""
 
 VAGUE = {"utils", "util", "common", "misc", "helpers", "helper", "base_utils"}
 """Names that say nothing; a function lives with the noun it serves."""
@@ -79,8 +93,63 @@ def faults(package: Path) -> list[str]:
     return found
 
 
+def meetings(package: Path) -> list[str]:
+    """Parts below training in which MuJoCo and torch meet, through whatever they import, at once or later."""
+    reached: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        part = path.relative_to(package).parts[0].removesuffix(".py")
+        for name in imports(path):
+            first, *rest = name.split(".")
+            target = f"lotj.{rest[0]}" if first == "lotj" and rest else BRINGS.get(first, first)
+            reached.setdefault(part, set()).add(target)
+    for _ in LAYERS:
+        for names in reached.values():
+            names |= {n for name in list(names) for n in reached.get(name.removeprefix("lotj."), ()) if "lotj." in name}
+    below = [part for part, level in LEVEL.items() if level < LEVEL["training"]]
+    return [part for part in sorted(below) if {"torch", "mujoco"} <= reached.get(part, set())]
+
+
+def loaded(modules: list[str]) -> set[str]:
+    """Packages that are there when these modules have been imported, in a process of its own."""
+    code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True)
+    return {name for name in done.stdout.split() if "." not in name}
+
+
+def modules_of(parts: Iterable[str]) -> list[str]:
+    """Dotted names of all modules of parts."""
+    paths = [path for part in parts for path in (PACKAGE / f"{part}.py", *(PACKAGE / part).rglob("*.py"))]
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths if path.exists()]
+    return [name.removesuffix(".__init__") for name in names]
+
+
 def test_every_import_goes_down_and_keeps_to_its_side() -> None:
     assert faults(PACKAGE) == []
+
+
+def test_mujoco_and_torch_do_not_meet_below_training(tmp_path: Path) -> None:
+    assert meetings(PACKAGE) == []
+    for path, text in (
+        ("data/a.py", "from lotj.nets import b"),
+        ("nets/b.py", "def f():\n    import captum"),
+        ("robots/c.py", "from lotj.data import a\nimport mujoco"),
+        ("training/d.py", "import torch, mujoco"),
+    ):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert meetings(tmp_path) == ["robots"]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_no_side_loads_what_is_the_others(side: str) -> None:
+    parts, banned = SIDES[side]
+    found = loaded(modules_of(parts))
+    assert "lotj" in found and not found & banned
+
+
+def test_what_is_loaded_is_seen() -> None:
+    assert {"torch", "captum"} <= loaded(["lotj.saliency.gradcam"])
+    assert {"mujoco", "gymnasium"} <= loaded(["lotj.envs.insertion"])
 
 
 @pytest.mark.parametrize(
@@ -94,6 +163,9 @@ def test_every_import_goes_down_and_keeps_to_its_side() -> None:
         ("agents/bad.py", "from lotj.rewards import RewardModel"),
         ("data/bad.py", "from lotj.training.practice import practice"),
         ("errors.py", "import lotj.geometry"),
+        ("agents/bad.py", "from lotj.envs.base import spec_of"),
+        ("controllers/bad.py", "from lotj.sim.arm import ARMS"),
+        ("data/bad.py", "from lotj.runs import Run"),
         ("nets/bad.py", "from . import encoder"),
         ("nets/utils.py", ""),
         ("things/bad.py", ""),
@@ -127,7 +199,8 @@ def test_every_package_that_is_imported_is_declared() -> None:
     used = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for name in imports(path) if not name.startswith(".")}
     used -= {"lotj", "__future__", *sys.stdlib_module_names}
     assert used - declared == set(), "imported but not declared in pyproject.toml"
-    assert declared - used == {"tensorboard"}, "declared but never imported (torch imports tensorboard itself)"
+    unseen = {"tensorboard", "gymnasium_robotics"}  # torch imports the one itself, envs/base.py the other by its name
+    assert declared - used <= unseen, "declared but never imported"
 
 
 def test_every_dependency_is_pinned() -> None:
@@ -136,3 +209,84 @@ def test_every_dependency_is_pinned() -> None:
     stated = [*project["dependencies"], *(n for names in project["optional-dependencies"].values() for n in names)]
     names = {re.split(r"[<>=\[ ]", line)[0].lower() for line in stated} - {"lotj"}
     assert names <= pins
+
+
+AGENT = '''
+from lotj.agents.td3 import TD3
+
+class Mine(TD3):
+    """Another agent."""
+'''
+
+ENVIRONMENT = '''
+import gymnasium as gym
+import numpy as np
+from lotj.envs.base import Family
+
+class Line(gym.Env):
+    """A point is moved to 0."""
+    metadata = {"render_fps": 10}
+    observation_space = gym.spaces.Dict({"state": gym.spaces.Box(-9, 9, (1,), np.float32)})
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, length="short", max_steps=8):
+        self.max_steps = max_steps
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.steps = float(self.np_random.uniform(1, 3)), 0
+        return self.seen(), {"is_success": False, "lost": False}
+
+    def step(self, action):
+        self.x, self.steps = self.x + float(action[0]), self.steps + 1
+        done = abs(self.x) < 0.5
+        return self.seen(), float(done), done, not done and self.steps >= self.max_steps, {
+            "is_success": done, "lost": False}
+
+    def seen(self):
+        return {"state": np.array([self.x], np.float32)}
+
+class Expert:
+    def reset(self, seed):
+        pass
+
+    def __call__(self, observation, info):
+        return np.clip(-observation["state"], -1, 1)
+
+FAMILY = Family("line", "a point on a line", {"short": "from 1 to 3 away"}, Line, lambda env: Expert())
+'''
+
+CHAIN = """
+import sys
+from lotj.cli import main
+small = ["--iql.hidden", "8", "--iql.critic-hidden", "8", "--pretrain.steps", "4", "--pretrain.batch", "8"]
+for words in (
+    ["tasks", "show", "line/short"],
+    ["collect", "--tasks", "line/short", "--episodes", "3", "--workers", "1"],
+    ["pretrain", "--preset", "state", "--agent", "mine", *small],
+    ["practice", "--task", "line/short", "--pretrained", "runs/last", "--trials", "3", "--warmup-trials", "1"],
+    ["evaluate", "--trials", "2"],
+    ["report"],
+):
+    assert main(words) == 0, words
+"""
+
+
+def test_an_agent_and_an_environment_are_one_file_each_and_a_test(tmp_path: Path) -> None:
+    """In a copy of the package to which these two are added, and nothing else, every command of a job takes them."""
+    shutil.copytree(PACKAGE, tmp_path / "lotj", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "lotj" / "agents" / "mine.py").write_text(AGENT)
+    (tmp_path / "lotj" / "envs" / "line.py").write_text(ENVIRONMENT)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "LOTJ_DEBUG": "1"}
+    words = [sys.executable, "-c", CHAIN]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "from 1 to 3 away" in done.stdout and "3 episodes: 3 with success" in done.stdout
+    page = (tmp_path / "runs" / "last" / "report.html").read_text()
+    assert "line/short" in page and "mine" in page
+
+
+@pytest.mark.xfail(strict=True, reason="the second edition's tasks and agents came in before the old code went out")
+def test_the_package_stays_small() -> None:
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py"))
+    assert lines <= 16_500, f"{lines} lines in src/: see what can go"

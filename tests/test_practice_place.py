@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lotj.data.dataset import Dataset
+from lotj.data.store import DiskStore
+from lotj.rewards.places import SAME_PLACE, Places
 from lotj.runs import Run
-from lotj.training.practice import finished_trials, practice
-from lotj.training.practice_place import SAME_PLACE, Places
-from lotj.training.practice_trials import load_trial
-from toy_world import SIZE, ToyRobot, collect, make_agent, make_config
+from lotj.training.practice import finished_trials
+from toy_world import SIZE, ToyRobot, collect, make_config, practise, trials_of
 
 
 def pattern(seed: int = 0, flipped: float = 0.0) -> np.ndarray:
@@ -96,55 +95,41 @@ def test_a_picture_of_one_colour_is_a_place_like_any_other() -> None:
 class TwoPlaces(ToyRobot):
     """Stands here in odd trials and there in even ones."""
 
-    def observe(self) -> np.ndarray:
+    def picture(self) -> np.ndarray:
         return (HERE if self.resets % 2 else THERE)[:SIZE, :SIZE]
 
 
 class PrefersHere:
     """A reward model that calls both places a success."""
 
-    image_size, threshold = SIZE, 0.5
+    threshold = 0.5
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        return np.array([0.95 if (image == HERE[:SIZE, :SIZE]).all() else 0.8 for image in images], np.float32)
+        return np.array([0.95 if (image[0] == HERE[:SIZE, :SIZE]).all() else 0.8 for image in images], np.float32)
 
 
 def practised(path: Path, trials: int, resume: Run | None = None, one_place: bool = True) -> Run:
     """Practice of so many trials of six steps, of which two frames in a row make a success."""
     run = resume or Run.create(path, "practice", {}, 0)
-    settings = {"updates_per_step": 0, "calibrate": False, "one_place": one_place, "trials": trials}
     robot = TwoPlaces(resets=finished_trials(resume) if resume else 0)
-    data = Dataset.open(path / "data") if resume else collect(path / "data", episodes=4)
-    practice(
-        robot,
-        make_agent(),
-        PrefersHere(),
-        data,
-        make_config(None, bold_failures=3, **settings),
-        run,
-        False,
-        resume is not None,
-    )
+    data = DiskStore.open(path / "data") if resume else collect(path / "data", episodes=4)
+    config = make_config(None, updates_per_step=0, calibrate=False, one_place=one_place, trials=trials, boost=True)
+    practise(robot, PrefersHere(), data, config, run, resume=resume is not None)
     return run
 
 
 def test_practice_denies_the_second_place_once_it_knows_both(tmp_path: Path) -> None:
-    """Trial 3 is the second here, trial 2 the first there. The fourth ends like it, at step 2, but without reward."""
-    run = practised(tmp_path, trials=5)
-    rows = run.metrics()
-    assert [row["predicted_success"] for row in rows] == [1, 1, 1, 0, 1]
-    assert [row["denied_place"] for row in rows] == [0, 0, 0, 1, 0]
-    assert [row["bold"] > 0 for row in rows] == [False, False, False, False, True]
-    assert [row["steps"] for row in rows] == [2] * 5
-    trial = load_trial(run.path, 4)
-    assert trial.terminated and not trial.truncated and trial.lost and trial.scores.max() == 0
-
-
-def test_resumed_practice_knows_the_places(tmp_path: Path) -> None:
-    run = practised(tmp_path, trials=4)
-    rows = practised(tmp_path, trials=6, resume=run).metrics()
-    assert [row["denied_place"] for row in rows] == [0, 0, 0, 1, 0, 1]
-    assert [row["bold"] > 0 for row in rows] == [False, False, False, False, True, False]  # trial 4 had no success
+    """Trial 3 is the second here, trial 2 the first there. The fourth ends like it, at step 2, but is no success; a
+    resumed run knows the places, too."""
+    whole = practised(tmp_path / "whole", trials=6)
+    parts = practised(tmp_path / "parts", trials=6, resume=practised(tmp_path / "parts", trials=4))
+    for run in (whole, parts):
+        rows = run.metrics()
+        assert [row["predicted_success"] for row in rows] == [1, 1, 1, 0, 1, 0]
+        assert [row["denied_place"] for row in rows] == [0, 0, 0, 1, 0, 1]
+        assert [row["boost"] > 0 for row in rows] == [False, False, False, False, True, False]
+        assert [row["steps"] for row in rows] == [2] * 6
+    assert trials_of(whole)["practice", 4].notes["claim"].tolist() == [False, False, True]
 
 
 def test_where_the_socket_may_move_no_place_is_denied(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A predicted success that must be confirmed by touch: what gives way to a press or a push does not sit."""
+"""A success that must stand a press and pushes: what gives way to them does not sit."""
 
 from __future__ import annotations
 
@@ -6,36 +6,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from lotj.data.dataset import Dataset
-from lotj.data.replay import Trial
+from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
+from lotj.experience import Episode
+from lotj.rewards.calibration import Threshold
+from lotj.rewards.judge import NONE, PRESS_MOVED, PUSH_MOVED, STOOD, Score
+from lotj.robots.robot import RobotEnv
 from lotj.runs import Run
-from lotj.training.practice import practice
-from lotj.training.practice_touch import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
-from lotj.training.practice_trials import load_trial
-from toy_world import SIZE, ToyRobot, collect, make_agent, make_config
+from lotj.training.attempt import Attempt
+from toy_world import SIZE, ListedReward, ToyRobot, collect, make_agent, make_config, practise, trials_of
 
-SAID = [0.0, 0.9, 0.9, 0.9, 0.9, 0.9]
+SAID = [0.0, 0.0, 0.9, 0.9, 0.9, 0.9, 0.9]
 """What the reward model says: a success in the second and third frame, so that the first touch follows step 3."""
 
 
-class SaysSuccess:
-    """A reward model that says `SAID`, then 0."""
-
-    image_size, threshold = SIZE, 0.5
-
-    def __init__(self) -> None:
-        self._said = iter(SAID)
-
-    def score(self, images: np.ndarray) -> np.ndarray:
-        return np.array([next(self._said, 0.0) for _ in images], np.float32)
-
-
 class HeldRobot(ToyRobot):
-    """From its third step on the dot is held fast."""
+    """From its fourth step on the dot is held fast."""
 
-    def move(self, delta: np.ndarray) -> np.ndarray:
-        return super().move(delta * (self.steps < 3))
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        return super().move(action * (self.steps < 3))
+
+
+class SlottedRobot(ToyRobot):
+    """From its fourth step on the dot gives way to the left alone."""
+
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        return super().move(action if self.steps < 3 else action * (action[0] < 0))
 
 
 class ShortRobot(HeldRobot):
@@ -43,72 +40,118 @@ class ShortRobot(HeldRobot):
 
     home = False
 
-    def move(self, delta: np.ndarray) -> np.ndarray:
-        self.home = self.home or tuple(delta.tolist()) == PRESS
-        return super().move(delta)
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        self.home = self.home or tuple(action.tolist()) == PRESS
+        return super().move(action)
 
-    def observe(self) -> np.ndarray:
-        image = super().observe()
+    def picture(self) -> np.ndarray:
+        image = super().picture()
         image[3 * SIZE // 4 :, :, 2] = 200 * self.home
         return image
 
 
-def practised(robot: ToyRobot, tmp_path: Path, confirm: str, **settings: bool) -> Trial:
-    """The only trial, of at most six steps."""
-    data: Dataset = collect(tmp_path / "data", episodes=4)
+def practised(robot: ToyRobot, tmp_path: Path, verify: str = "touch", said: list[float] = SAID, hold_frames: int = 2):
+    """The only trial, of at most six steps of the policy, and its line."""
+    data = collect(tmp_path / "data", episodes=4)
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(None, trials=1, updates_per_step=0, calibrate=False, confirm=confirm, **settings)
-    practice(robot, make_agent(), SaysSuccess(), data, config, run, live=False)
-    return load_trial(run.path, 1)
+    config = make_config(None, trials=1, updates_per_step=0, calibrate=False, verify=verify, hold_frames=hold_frames)
+    result = practise(robot, ListedReward(*said), data, config, run)
+    assert not result.alarm
+    return trials_of(run)["practice", 1], run.metrics()[0]
+
+
+def marks(trial: Episode) -> list[int]:
+    return trial.notes["touch"].tolist()
 
 
 def test_without_touch_the_word_of_the_reward_model_stands(tmp_path: Path) -> None:
     robot = ToyRobot()
-    trial = practised(robot, tmp_path, "look")
-    assert trial.terminated and len(trial) == 3 and robot.steps == 3
+    trial, row = practised(robot, tmp_path, "score")
+    assert trial.terminated and len(trial) == robot.steps == row["steps"] == 3 and row["predicted_success"] == 1
 
 
 def test_what_slides_on_a_push_is_no_success_and_the_trial_goes_on(tmp_path: Path) -> None:
-    trial = practised(ToyRobot(), tmp_path, "touch")
+    trial, row = practised(SlottedRobot(), tmp_path)
     assert not trial.terminated and trial.truncated and len(trial) == 6
-    np.testing.assert_allclose(trial.actions[3:], [PRESS, *PUSHES[:2]])
-    assert (trial.frames[3] == trial.frames[4]).all()  # it stood the press ...
-    assert (trial.frames[4] == trial.frames[5]).all()  # ... and one push, for it is at the picture's edge ...
-    assert (trial.frames[5] != trial.frames[6]).any()  # ... and gave way to the next
-    assert trial.scores.max() == 0 and trial.rewards.max() == 0
+    np.testing.assert_allclose(trial.action[3:], [PRESS, *PUSHES[:2]])
+    image = trial.observation["image"]
+    assert (image[3] == image[4]).all()  # it stood the press ...
+    assert (image[4] == image[5]).all()  # ... and one push ...
+    assert (image[5] != image[6]).any()  # ... and gave way to the next
+    assert marks(trial) == [NONE] * 6 + [PUSH_MOVED] and not trial.notes["claim"].any()
+    assert (row["predicted_success"], row["denied_pushes"], row["alarm"]) == (0, 1, 0)
 
 
 def test_what_stands_press_and_pushes_is_one(tmp_path: Path) -> None:
     robot = HeldRobot()
-    trial = practised(robot, tmp_path, "touch")
-    assert trial.terminated and len(trial) == 4  # the press is its last step, the pushes are no part of it
-    assert robot.steps == 3 + 1 + len(PUSHES)
-    assert trial.actions[3].tolist() == list(PRESS)
-    np.testing.assert_allclose(trial.scores, [0.0, 0.9, 0.9, 0.9])
-    assert trial.rewards.tolist() == [0.0, 0.0, 0.0, 1.0]
+    trial, row = practised(robot, tmp_path)
+    assert trial.terminated and len(trial) == robot.steps == row["moves"] == 3 + 1 + len(PUSHES)
+    assert row["steps"] == 4 and row["predicted_success"] == 1  # the press is its last step, the pushes are noted only
+    np.testing.assert_allclose(trial.action[3:], [PRESS, *PUSHES])
+    assert np.flatnonzero(trial.notes["claim"]).tolist() == [4] and marks(trial) == [NONE] * 4 + [STOOD] * 5
+    np.testing.assert_allclose(trial.notes["score"][:5], SAID[:5])
 
 
-def test_the_press_may_be_left_out_of_the_trial(tmp_path: Path) -> None:
-    robot = HeldRobot()
-    trial = practised(robot, tmp_path, "touch", keep_press=False)
-    assert trial.terminated and len(trial) == 3 and robot.steps == 3 + 1 + len(PUSHES)
-    assert trial.rewards.tolist() == [0.0, 0.0, 1.0]
+@pytest.mark.parametrize(("hold_frames", "said"), [(2, SAID), (1, [0.0, 0.0, 0.0, 0.9, 0.9, 0.9, 0.9])])
+def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(
+    tmp_path: Path, hold_frames: int, said: list[float]
+) -> None:
+    """The press after step 3 moves it; one more step of the policy, and the next press it stands."""
+    trial, row = practised(ShortRobot(), tmp_path, said=said, hold_frames=hold_frames)
+    assert np.flatnonzero((trial.action == PRESS).all(1)).tolist() == [3, 5] and len(trial) == 6 + len(PUSHES)
+    assert row["steps"] == 6 and row["predicted_success"] == 1 and np.flatnonzero(trial.notes["claim"]).tolist() == [6]
+    assert marks(trial)[:7] == [NONE] * 4 + [PRESS_MOVED, NONE, STOOD]
 
 
-def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(tmp_path: Path) -> None:
-    trial = practised(ShortRobot(), tmp_path, "touch")
-    assert trial.terminated and len(trial) == 6
-    assert [trial.actions[step].tolist() for step in (3, 5)] == [list(PRESS)] * 2
-    np.testing.assert_allclose(trial.scores, [0.0, 0.0, 0.0, 0.9, 0.9, 0.9])  # short: no success after all
+def test_before_any_free_motion_the_word_of_the_reward_model_stands() -> None:
+    """Straight down: no step sideways has been seen, with which a touch could be compared."""
+    robot, score = ToyRobot(), Score(Threshold(0.5, 1.0, None), 2, at_claim=True)
+    attempt = Attempt(RobotEnv(robot), dict, lambda seen: 0.9, score.likely, True, 6, FreeMotion())
+    trial = attempt.run(0, lambda seen: np.array([0.0, 0.0, -1.0], np.float32))
+    assert robot.steps == len(trial) == 2
+    assert trial.noted("claim").tolist() == [False, False, True] and not trial.noted("touch").any()
 
 
-@pytest.mark.parametrize(("confirm", "margin"), [("touch", 2.5), ("look", 1.0)])
-def test_touch_allows_for_a_wider_margin(tmp_path: Path, confirm: str, margin: float) -> None:
-    """The best score of all trials is 0.9, at odds of 9 to 1: the threshold lies `margin` logits below."""
+class SlackRobot(ToyRobot):
+    """Half of its picture changes in the first step of a trial and nothing after it; but the first push of the second
+    trial changes an eighth."""
+
+    def reset(self, seed: int) -> dict[str, np.ndarray]:
+        self.lit = 0
+        return super().reset(seed)
+
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        self.steps += 1
+        self.lit += 8 * (self.steps == 1) + 2 * (self.steps == 3 and self.resets == 2)
+        return self.observe()
+
+    def picture(self) -> np.ndarray:
+        image = np.zeros((SIZE, SIZE, 3), np.uint8)
+        image[: self.lit] = 200
+        return image
+
+
+def test_a_push_that_a_seated_plug_stands_is_no_free_motion(tmp_path: Path) -> None:
+    """Steps of about 1 sideways, success after the first: a push may change 0.4 of a half, which is more than an
+    eighth. Were the push of the first trial, without any change, counted as free, it would be less."""
+    agent = make_agent(initial_std=0.06, std_range=(0.05, 1.0))
+    last = agent.algorithm.get_submodule("policy.head.mean.2")
+    for parameter, value in zip(last.parameters(), ([0.0], [2.0, 0.0, 0.0]), strict=True):
+        parameter.data[:] = torch.tensor(value)
+    run = Run.create(tmp_path / "runs", "practice", {}, 0)
+    config = make_config(None, trials=2, updates_per_step=0, calibrate=False, verify="touch", hold_frames=1)
+    practise(SlackRobot(), ListedReward(then=0.9), collect(tmp_path / "data", episodes=4), config, run, agent)
+    assert [(row["predicted_success"], row["denied_pushes"]) for row in run.metrics()] == [(1, 0)] * 2
+
+
+@pytest.mark.parametrize(("verify", "margin"), [("touch", 2.5), ("score", 1.0)])
+def test_touch_allows_for_a_wider_margin(tmp_path: Path, verify: str, margin: float) -> None:
+    """The best score of the first trial is 0.9, at odds of 9 to 1: the threshold lies `margin` logits below."""
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
     data = collect(tmp_path / "data", episodes=4)
-    config = make_config(None, trials=2, updates_per_step=0, confirm=confirm, calibration_quantile=1.0)
-    practice(HeldRobot(), make_agent(), SaysSuccess(), data, config, run, live=False)
+    practise(
+        HeldRobot(), ListedReward(*SAID), data, make_config(None, trials=2, updates_per_step=0, verify=verify), run
+    )
     odds = 9.0 * np.exp(-margin)
     assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.1, odds / (1.0 + odds)], rel=1e-4)
 
@@ -118,15 +161,6 @@ def test_alarm_where_much_that_looks_seated_slides() -> None:
     assert not alarming([0] * 50 + [1] * 6 + [0] * 44) and alarming([0] * 50 + [2] * 7 + [0] * 43)
     assert not alarming([1] * 24) and alarming([1] * 4 + [0] * 21) and not alarming([3] * 3 + [0] * 22)
     assert not alarming([1] * 50 + [0] * 50)  # long ago
-
-
-def test_a_denied_push_is_counted_in_the_trials_line(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    data = collect(tmp_path / "data", episodes=4)
-    config = make_config(None, trials=1, updates_per_step=0, confirm="touch")
-    result = practice(ToyRobot(), make_agent(), SaysSuccess(), data, config, run, live=False)
-    assert run.metrics()[0]["denied_pushes"] == 1 and run.metrics()[0]["alarm"] == 0
-    assert not result.alarm
 
 
 def test_typical_change_is_that_of_a_free_step_sideways() -> None:

@@ -1,144 +1,207 @@
-"""Taking a plug out after a success shows ways in: plan, reversal, and what practice makes of it."""
+"""Taking a plug out after a success, seen backwards, is an insertion: the motions, and what practice makes of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from lotj.errors import DislodgedError
+from lotj.controllers.withdrawal import POINTS, REACH, backwards, withdraw
+from lotj.errors import LostError
+from lotj.experience import Episode
+from lotj.robots.robot import RobotEnv
 from lotj.runs import Run
-from lotj.training.practice import practice
-from lotj.training.practice_trials import RunningTrial, load_trial, trial_path
-from lotj.training.practice_withdrawal import REACH, backwards, ways_out
-from toy_world import SIZE, STEP, ToyRobot, collect, make_agent, make_config
+from toy_world import SIZE, STEP, ListedReward, ToyRobot, collect, make_agent, make_config, practise, trials_of
 
 
-def test_a_way_out_undoes_the_descent_and_ends_around_the_socket() -> None:
-    """Down by 1 + 0.7 - 0.2 = 1.5 steps: up by a half and a whole one. 20 mm are 3 1/3 steps of 6 mm."""
-    actions = [np.array([0.3, 0.1, -1.0]), np.array([0.0, 0.0, 0.2]), np.array([0.5, -1.0, -0.7])]
-    ways = ways_out(actions, 200, 6e-3, np.random.default_rng(0))
-    np.testing.assert_allclose(ways.up, [[0.0, 0.0, 0.5], [0.0, 0.0, 1.0]], atol=1e-6)
-    ends = 6e-3 * np.array([aside.sum(0) for aside in ways.aside])
-    assert len(ends) == 200 and np.abs(ends).max() <= REACH + 1e-8
-    assert (ends[:, 2] == 0).all() and (np.abs(ends[:, :2]).max(0) > 0.95 * REACH).all()
-    assert (np.abs(ends.mean(0)[:2]) < 3e-3).all()  # its standard error is 20 / sqrt(3 * 200) = 0.8 mm
-    for aside in ways.aside:
-        assert np.abs(aside).max() <= 1 and len(aside) == np.ceil(np.abs(aside.sum(0)).max())
-        assert np.abs(aside[1:]).max(1) == pytest.approx(1.0)  # the rest is the first step: backwards the last
+class BoundlessRobot(ToyRobot):
+    """Its dot may leave the picture: no motion is cut short at an edge. It keeps what it is told after `relax`."""
+
+    out: list[np.ndarray] | None = None
+    fails_at: int | None = None  # this motion after `relax` (from 1) loses the part
+
+    def __init__(self) -> None:
+        super().__init__(action_scale=6e-3)
+
+    def reset(self, seed: int) -> dict[str, np.ndarray]:
+        self.out = None
+        return super().reset(seed)
+
+    def relax(self) -> dict[str, np.ndarray]:
+        self.out = []
+        return self.observe()
+
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        assert np.abs(action).max() <= 1
+        self.steps += 1
+        self.dot = self.dot + STEP * action[:2]
+        if self.out is not None:
+            self.out.append(action)
+            if len(self.out) == self.fails_at:
+                raise LostError("the dot fell off")
+        return self.observe()
 
 
-def test_a_trial_that_never_went_down_is_left_sideways() -> None:
-    ways = ways_out([np.array([0.0, 0.0, 0.4])], 1, 6e-3, np.random.default_rng(0))
-    assert ways.up.shape == (0, 3) and len(ways.aside[0]) > 0
+def withdrawn(descent: float, seed: int = 0, fails_at: int | None = None) -> tuple[list[Episode], np.ndarray]:
+    """The insertions that are shown, and all motions."""
+    robot = BoundlessRobot()
+    robot.fails_at = fails_at
+    env, rng = RobotEnv(robot), np.random.default_rng(seed)
+    env.reset(seed=0)
+    shown = withdraw(env, descent, rng, dict, lambda seen: {}, lambda k: {"task": "t", "kind": f"k-{k}", "seed": 7})
+    assert robot.out is not None
+    return shown, np.array(robot.out)
+
+
+def test_out_it_goes_up_as_far_as_it_came_down_then_to_points_around_and_back_between() -> None:
+    """Down by 1.5 steps: up by a half and a whole one. 20 mm are 3 1/3 steps of 6 mm."""
+    ends = []
+    for seed in range(40):
+        shown, out = withdrawn(1.5, seed)
+        assert [e.kind for e in shown] == [f"k-{k}" for k in range(1, POINTS + 1)] and {e.seed for e in shown} == {7}
+        ways = [-episode.action[::-1] for episode in shown]  # as they were gone
+        np.testing.assert_allclose(ways[0][:2], [[0, 0, 0.5], [0, 0, 1]], atol=1e-6)
+        ways[0] = ways[0][2:]
+        gone = [out[:2], ways[0]]
+        for before, way in zip(ways, ways[1:], strict=False):
+            gone += [-before[::-1], way]
+        np.testing.assert_allclose(out, np.concatenate(gone), atol=1e-6)
+        for way in ways:
+            assert (way[:, 2] == 0).all() and len(way) == np.ceil(np.abs(way.sum(0)).max())
+            assert np.abs(way[1:]).max(1) == pytest.approx(1.0)  # the rest is the first step: backwards the last
+        ends += [6e-3 * way.sum(0)[:2] for way in ways]
+    assert np.abs(ends).max() <= REACH + 1e-8 and (np.abs(ends).max(0) > 0.95 * REACH).all()
+    assert (np.abs(np.mean(ends, 0)) < 3e-3).all()  # its standard error is 20 / sqrt(3 * 160) = 0.9 mm
+
+
+def test_what_never_went_down_is_left_sideways() -> None:
+    shown, out = withdrawn(0.0)
+    assert len(shown) == POINTS and (out[:, 2] == 0).all()
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3, 8, None])
+def test_a_part_lost_on_the_way_out_leaves_what_was_shown_until_then(fails_at: int | None) -> None:
+    whole, out = withdrawn(1.5)
+    shown, gone = withdrawn(1.5, fails_at=fails_at)
+    assert len(gone) == (fails_at or len(out))
+    ends = np.cumsum([len(whole[0]), *(len(b.action) + len(a.action) for a, b in zip(whole, whole[1:], strict=False))])
+    ends[1:] -= 2  # the way back from the first point is without the two steps up
+    assert len(shown) == (POINTS if fails_at is None else (ends < fails_at).sum())
 
 
 @pytest.mark.parametrize("to_seat", [True, False])
 def test_backwards(to_seat: bool) -> None:
-    out = RunningTrial()
-    frames = [np.full((2, 2, 3), value, np.uint8) for value in (10, 20, 30)]
-    out.begin((frames[0], {"map": np.array([1.0], np.float16)}))
-    out.add(np.array([0.0, 0.0, 1.0], np.float32), 0.0, (frames[1], {"map": np.array([2.0], np.float16)}))
-    out.add(np.array([0.5, 0.0, 0.0], np.float32), 0.0, (frames[2], {"map": np.array([3.0], np.float16)}))
-    trial = backwards(7, out, to_seat)
-    assert trial.number == 7 and trial.frames[:, 0, 0, 0].tolist() == [30, 20, 10]
-    assert trial.features["map"][:, 0].tolist() == [3.0, 2.0, 1.0]
-    np.testing.assert_array_equal(trial.actions, [[-0.5, 0.0, 0.0], [0.0, 0.0, -1.0]])
-    assert trial.rewards.tolist() == [0.0, float(to_seat)]
-    assert (trial.terminated, trial.truncated) == (to_seat, not to_seat)
+    image = np.stack([np.full((1, 2, 2, 3), value, np.uint8) for value in (10, 20, 30)])
+    seen = {"image": image, "feature/map": np.array([[1], [2], [3]], np.float16)}
+    action = np.array([[0.0, 0.0, 1.0], [0.5, 0.0, 0.0]], np.float32)
+    notes = {"score": np.array([0.1, 0.2, 0.3], np.float32)}
+    back = backwards(Episode(seen, action, np.zeros(2, np.float32), False, True, "t", "k", 7, notes), to_seat)
+    assert (back.task, back.kind, back.seed) == ("t", "k", 7)
+    assert back.observation["image"][:, 0, 0, 0, 0].tolist() == [30, 20, 10]
+    assert back.observation["feature/map"][:, 0].tolist() == [3.0, 2.0, 1.0]
+    np.testing.assert_allclose(back.notes["score"], [0.3, 0.2, 0.1], rtol=1e-6)
+    np.testing.assert_array_equal(back.action, [[-0.5, 0.0, 0.0], [0.0, 0.0, -1.0]])
+    assert back.reward.tolist() == [0.0, float(to_seat)]
+    assert (back.terminated, back.truncated) == (to_seat, not to_seat)
 
 
-class SaysSuccess:
-    """A reward model to which every frame is a success."""
-
-    image_size, threshold = SIZE, 0.5
-
-    def score(self, images: np.ndarray) -> np.ndarray:
-        return np.full(len(images), 0.9, np.float32)
-
-
-class BoundlessRobot(ToyRobot):
-    """Its dot may leave the picture: no motion is cut short at an edge."""
-
-    moved = 0
-
-    def move(self, delta: np.ndarray) -> np.ndarray:
-        self.dot = self.dot + STEP * delta[:2]
-        self.moved += 1
-        return self.observe()
-
-
-class FallsOnTheWay(ToyRobot):
-    """Loses its part in the third motion after it has let go."""
-
-    since: int | None = None
-
-    def relax(self) -> np.ndarray:
-        self.since = 0
-        return super().relax()
-
-    def reset(self, seed: int) -> np.ndarray:
-        self.since = None
-        return super().reset(seed)
-
-    def move(self, delta: np.ndarray) -> np.ndarray:
-        if self.since is not None:
-            self.since += 1
-            if self.since == 3:
-                raise DislodgedError("dislodged: the dot fell off")
-        return super().move(delta)
-
-
-def practised(robot: ToyRobot, tmp_path: Path, **settings: object) -> Run:
-    """Four trials that all end in predicted success at their second step."""
-    data = collect(tmp_path / "data", episodes=4)
+def practised(robot: ToyRobot, tmp_path: Path, agent: Any = None, **settings: Any) -> Run:
+    """Four trials that all end in success at their second step."""
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
     config = make_config(None, trials=4, hold_frames=2, calibrate=False, **settings)
-    practice(robot, make_agent(), SaysSuccess(), data, config, run, live=False)
+    practise(robot, ListedReward(then=0.9), collect(tmp_path / "data", episodes=4), config, run, agent)
     return run
 
 
-def test_the_first_successes_are_followed_by_ways_in(tmp_path: Path) -> None:
-    robot = BoundlessRobot()
-    run = practised(robot, tmp_path, withdrawals=2, ways=3)
+def test_the_first_successes_are_followed_by_insertions(tmp_path: Path) -> None:
+    run = practised(BoundlessRobot(), tmp_path, withdrawals=2)
     assert [row["steps"] for row in run.metrics()] == [2] * 4
-    assert [row["moves"] for row in run.metrics()] == [2] * 4  # those on the way out are not the trial's
-    assert sorted(path.stem for path in (run.path / "trials").glob("*-way*")) == [
-        f"{trial:05d}-way{way}" for trial in (1, 2) for way in (1, 2, 3)
+    assert [row["moves"] for row in run.metrics()] == [2] * 4  # the report finds the trial's end by them
+    made = trials_of(run)
+    kinds = [f"reversed-{k}" for k in range(1, POINTS + 1)]
+    assert list(made) == [
+        *(("practice", 1), *((kind, 1) for kind in kinds), ("practice", 2), *((kind, 2) for kind in kinds)),
+        *(("practice", 3), ("practice", 4)),
     ]
-    trial, ways = load_trial(run.path, 1), [load_trial(run.path, 1, way) for way in (1, 2, 3)]
-    np.testing.assert_array_equal(ways[0].frames[-1], trial.frames[-1])  # it ends where the trial did
-    assert [way.terminated for way in ways] == [True, False, False]
-    for way in ways[1:]:  # and the others over that place: the third number moves nothing here
-        np.testing.assert_array_equal(way.frames[-1], trial.frames[-1])
-    back = sum(int((load_trial(run.path, n, way).actions[:, :2] != 0).any(1).sum()) for n in (1, 2) for way in (1, 2))
-    out = sum(len(load_trial(run.path, n, way)) for n in (1, 2) for way in (1, 2, 3))
-    assert robot.moved == 4 * 2 + out + back  # after the last way the robot stays out
+    last = made["practice", 1].observation["image"][-1]
+    for kind in kinds:  # they end where the trial did, or over that place: the third number moves nothing here
+        np.testing.assert_array_equal(made[kind, 1].observation["image"][-1], last)
+    assert [made[kind, 1].terminated for kind in kinds] == [True, False, False, False]
+    assert made[kinds[0], 1].observation.keys() == made["practice", 1].observation.keys()
 
 
-def test_none_where_none_are_asked_for(tmp_path: Path) -> None:
-    run = practised(ToyRobot(), tmp_path, withdrawals=0)
-    assert not list((run.path / "trials").glob("*-way*"))
+def test_none_where_none_are_asked_for_or_the_trial_ended_elsewhere(tmp_path: Path) -> None:
+    """The pictures differ from trial to trial; the first two are of one place, which the third is not."""
+
+    class Places(BoundlessRobot):
+        def picture(self) -> np.ndarray:
+            cross = np.indices((SIZE, SIZE)).sum(0) if self.resets in (3, 4) else np.arange(SIZE)[:, None]
+            return (np.broadcast_to(cross, (SIZE, SIZE)) % 2 * 200).astype(np.uint8)[..., None].repeat(3, -1)
+
+    assert not any(kind != "practice" for kind, _ in trials_of(practised(BoundlessRobot(), tmp_path, withdrawals=0)))
+    run = Run.create(tmp_path / "runs", "practice", {}, 0)
+    config = make_config(None, trials=4, calibrate=False, withdrawals=9, one_place=True, updates_per_step=0)
+    practise(Places(), Preferring(), collect(tmp_path / "more", episodes=4), config, run)
+    withdrawn = {number for kind, number in trials_of(run) if kind != "practice"}
+    assert withdrawn == {1, 2, 3}  # what the third ended in was no place known as yet; the fourth ended there, too
 
 
-def test_a_plug_lost_on_the_way_out_leaves_the_success(tmp_path: Path) -> None:
-    run = practised(FallsOnTheWay(), tmp_path, withdrawals=4, ways=3)
-    rows = run.metrics()
-    assert [row["predicted_success"] for row in rows] == [1] * 4 and not any(row["discarded"] for row in rows)
-    assert not trial_path(run.path, 1, 3).exists()
+class Preferring:
+    """Both places of the test above are successes to it, but the first ones score more."""
+
+    threshold = 0.5
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        return np.array([0.95 if (image[0, 0] == image[0, 0, 0]).all() else 0.6 for image in images], np.float32)
 
 
-def test_a_resumed_run_learns_from_the_same_ways(tmp_path: Path) -> None:
-    data = collect(tmp_path / "data", episodes=4)
-    config = make_config(None, trials=4, hold_frames=2, calibrate=False, withdrawals=3, ways=2)
+@pytest.mark.parametrize(("verify", "hold_frames"), [("score", 1), ("touch", 1), ("touch", 2)])
+def test_it_goes_up_as_far_as_it_came_down_to_the_first_frame_that_looked_seated(
+    tmp_path: Path, verify: str, hold_frames: int
+) -> None:
+    """Seen in the third frame. A policy that hardly moves sideways gives a touch nothing to compare with: no press."""
+    agent = make_agent(initial_std=0.06, std_range=(0.05, 1.0))
+    last = agent.algorithm.get_submodule("policy.head.mean.2")
+    for parameter, value in zip(last.parameters(), (torch.zeros(()), torch.tensor([0.0, 0.0, -0.5])), strict=True):
+        parameter.data[:] = value
+    run = Run.create(tmp_path / "runs", "practice", {}, 0)
+    config = make_config(
+        None, trials=4, calibrate=False, withdrawals=4, verify=verify, hold_frames=hold_frames, updates_per_step=0
+    )
+    practise(BoundlessRobot(), Looks(hold_frames), collect(tmp_path / "data", episodes=4), config, run, agent)
+    made, ups = trials_of(run), []
+    for number in range(1, 5):
+        trial, first = made["practice", number], made["reversed-1", number]
+        assert len(trial) == 2 + hold_frames and not trial.notes["touch"].any()
+        ups.append(max(0.0, -float(trial.action[:3, 2].sum())))
+        assert -first.action[:, 2].sum() == pytest.approx(ups[-1], abs=1e-5)
+    assert min(ups) > 0.5
+
+
+class Looks:
+    """Says success of the frames 3, ... of each trial, whose start is the first frame that it is asked for."""
+
+    threshold = 0.5
+
+    def __init__(self, hold_frames: int) -> None:
+        self._frames, self._asked = 3 + hold_frames, 0
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        self._asked += 1
+        return np.array([0.9 if (self._asked - 1) % self._frames >= 3 else 0.0], np.float32)
+
+
+def test_a_resumed_run_learns_from_the_same_extractions(tmp_path: Path) -> None:
+    data, settings = collect(tmp_path / "data", episodes=4), {"calibrate": False, "withdrawals": 3}
     whole, halves = (Run.create(tmp_path / name, "practice", {}, 0) for name in ("whole", "halves"))
-    practice(ToyRobot(), make_agent(), SaysSuccess(), data, config, whole, live=False)
-    practice(ToyRobot(), make_agent(), SaysSuccess(), data, config, halves, live=False, until=2)
-    practice(ToyRobot(), make_agent(), SaysSuccess(), data, config, halves, live=False, resume=True)
-    assert trial_path(whole.path, 3, 2).exists() and not trial_path(whole.path, 4, 1).exists()
-    for number in (1, 2, 3):
-        one, other = (load_trial(run.path, number, 2) for run in (whole, halves))
-        np.testing.assert_array_equal(one.frames, other.frames)
+    config = make_config(None, trials=4, **settings)
+    practise(ToyRobot(), ListedReward(then=0.9), data, config, whole)
+    practise(ToyRobot(), ListedReward(then=0.9), data, config, halves, until=2)
+    practise(ToyRobot(), ListedReward(then=0.9), data, config, halves, resume=True)
+    one, other = trials_of(whole), trials_of(halves)
+    assert one.keys() == other.keys() and ("reversed-4", 3) in one and ("reversed-1", 4) not in one
     losses = [[{k: v for k, v in row.items() if k.startswith("loss/")} for row in r.metrics()] for r in (whole, halves)]
     assert losses[0] == losses[1] and losses[0][3]

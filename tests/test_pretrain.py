@@ -1,50 +1,43 @@
 """What pretraining promises: exact resuming, clean stops, the right rows for the policy, figures worth reading."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
 import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from lotj.agents import IQL, IQLConfig
+from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import Localizer, LocalizerConfig
-from lotj.agents.networks import POSITION_SCALE
-from lotj.agents.state_iql import StateIQL
-from lotj.data.dataset import Dataset
-from lotj.data.store import EpisodeWriter
-from lotj.errors import CheckpointError, DataError, NumericsError, SettingsError
-from lotj.experience import KINDS, Domain, Episode
-from lotj.nets.augment import AugmentConfig
+from lotj.data.layout import Schema
+from lotj.data.store import DiskStore
+from lotj.data.writer import EpisodeWriter
+from lotj.errors import CheckpointError, DataError, SettingsError
+from lotj.experience import SUCCESS, Batch, Episode, Task
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Pixels, Vector
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
 from lotj.training.localize import load_localizer, pretrain_localizer
+from lotj.training.loop import Means, StopRequest
 from lotj.training.policy_report import motion_of_action, policy_report, returns
-from lotj.training.pretrain import (
-    AGENT,
-    REWARD,
-    load_agent,
-    load_reward,
-    pretrain,
-    pretrain_state_iql,
-    take_over,
-)
-from lotj.training.pretrain_batches import TransitionBatches
+from lotj.training.pretrain import REWARD, load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
 from lotj.training.pretrain_config import PretrainConfig
-from lotj.training.pretrain_loop import Means, StopRequest
+from lotj.training.prior import batches
+from small_agents import OFF, same
 
 SIZE = 16
 BOTTLENECK = BottleneckConfig(invariant_dim=8, specific_dim=4, domain_hidden=(8,))
-ENCODER = EncoderConfig(image_size=SIZE, width=8, stages=1)
-IQL_CONFIG = IQLConfig(
-    encoder=ENCODER, bottleneck=BOTTLENECK, feature_channels=4, hidden=(8,), critic_projection=8, critic_hidden=8
-)
+ENCODER = EncoderConfig(width=8, stages=1)
+FRONT = Pixels(ENCODER, feature_channels=4)
+IQL_CONFIG = IQLConfig(bottleneck=BOTTLENECK, hidden=(8,), critic_projection=8, critic_hidden=8)
 REWARD_CONFIG = RewardConfig(encoder=ENCODER, bottleneck=BOTTLENECK, hidden=(8,), steps=5, batch=8, warmup=1)
 CONFIG = PretrainConfig(steps=6, batch=8, warmup=2, log_every=1)
 STEP_M = 0.006
@@ -61,45 +54,39 @@ def picture(place: np.ndarray, colour: int) -> np.ndarray:
     return image
 
 
-def episode(domain: str, kind: str, seed: int) -> Episode:
+def episode(task: str, kind: str, seed: int) -> Episode:
     """The expert goes to the axis, 6 mm a step, and is seated there; `press` does not move. At most 5 steps."""
-    rng = np.random.default_rng([seed, len(domain), len(kind)])
+    rng = np.random.default_rng([seed, len(task), len(kind)])
     place = rng.uniform(-0.014, 0.014, 2) if kind == "expert" else rng.choice([-1, 1], 2) * rng.uniform(0.006, 0.014, 2)
     places, actions = [place], []
     while len(actions) < 5 and np.linalg.norm(places[-1]) > 0.001:
-        action = np.zeros(3)
+        action = np.zeros(3, np.float32)
         if kind == "expert":
             action[:2] = np.clip(TURN.T @ -places[-1] / STEP_M, -1, 1)
         actions.append(action)
         places.append(places[-1] + STEP_M * TURN @ action[:2])
-    state = np.zeros((len(places), 6), np.float32)
-    state[:, :2] = places
     success = np.linalg.norm(places, axis=1) <= 0.001
-    state[:, 2] = 0.01 * ~success
-    frames = np.stack([picture(p, 10 * len(domain)) for p in places])
-    return Episode(
-        frames,
-        np.array(actions, np.float32),
-        success,
-        state,
-        terminated=bool(success[-1]),
-        truncated=not success[-1],
-        domain=domain,
-        scenario="far",
-        kind=kind,
-        seed=seed,
-    )
+    position = np.column_stack([places, 0.01 * ~success]).astype(np.float32)
+    frames = np.stack([picture(place, 10 * len(task)) for place in places])[:, None]
+    done = bool(success[-1])
+    reward = success[1:].astype(np.float32)
+    notes, truth = {SUCCESS: success}, {"position": position}
+    return Episode({"image": frames}, np.array(actions), reward, done, not done, task, kind, seed, notes, truth)
+
+
+Data = tuple[DiskStore, DiskStore]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
-    """Training data of two domains and validation data of a third; every third episode presses beside."""
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Training data of two tasks and validation data of a third; every third episode presses beside."""
     root = tmp_path_factory.mktemp("data")
     for name, split in (("a", "train"), ("bb", "train"), ("ccc", "validation")):
-        with EpisodeWriter(root, Domain(name, f"plug-{name}", "toy", "toy", 0, split), SIZE) as writer:
-            for seed in range(18):
-                writer.append(episode(name, "press" if seed % 3 == 2 else "expert", seed))
-    return tuple(Dataset.open(root, lambda d, split=split: d.split == split) for split in ("train", "validation"))  # type: ignore[return-value]
+        made = [episode(name, "press" if seed % 3 == 2 else "expert", seed) for seed in range(18)]
+        with EpisodeWriter(root, Task(name, f"plug-{name}", split), Schema.of(made[0])) as writer:
+            for one in made:
+                writer.append(one)
+    return DiskStore.open(root, split="train"), DiskStore.open(root, split="validation")
 
 
 class PatientRun(Run):
@@ -114,131 +101,145 @@ class PatientRun(Run):
             signal.raise_signal(signal.SIGINT)
 
 
-def train(data: tuple[Dataset, Dataset], run: Run, resume: bool = False, **settings: Any) -> IQL:
+def train(data: Data, run: Run, reward: RewardConfig = REWARD_CONFIG, iql: IQLConfig = IQL_CONFIG, **settings: Any):
+    """Reward model, then agent."""
     config = replace(CONFIG, **settings)
-    return pretrain(data[0], data[1], REWARD_CONFIG, IQL_CONFIG, config, run, resume=resume, live=False)[1]
+    model = pretrain_reward(*data, reward, config, run, live=False)
+    return model, pretrain_agent("iql", *data, FRONT, iql, config, run, live=False)
 
 
-def weights(run: Run) -> list[torch.Tensor]:
-    agent = [v for module in run.load(AGENT)["agent"]["modules"].values() for v in module.values()]
-    return agent + list(load_reward(run).classifier.state_dict().values())
+def parts(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights of agent and reward model."""
+    return run.load("iql")["agent"]["modules"], load_reward(run).classifier.state_dict()
 
 
 def timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in ("time", "updates_per_second")} for line in lines]
 
 
-def test_stopped_and_resumed_equals_never_stopped(data, tmp_path):
+def test_stopped_and_resumed_equals_never_stopped(data: Data, tmp_path: Path):
     whole = Run.create(tmp_path, "pretrain", {}, seed=3)
     train(data, whole)
     run = PatientRun.create(tmp_path, "pretrain", {}, seed=3)
     handler = signal.getsignal(signal.SIGINT)
-    for number, press in enumerate([(REWARD, 2), (AGENT, 1), (AGENT, 4)]):
+    for press in [(REWARD, 2), ("iql", 1), ("iql", 4)]:
         run.press = press
         with pytest.raises(KeyboardInterrupt, match=rf"{press[0]}: stopped after update {press[1]} of"):
-            train(data, run, resume=number > 0)
+            train(data, run)
         assert signal.getsignal(signal.SIGINT) is handler
         # As after a kill -9 later on: a line of an update that no checkpoint holds.
         Run.log(run, press[1] + 1, {"loss_v": 99.0}, press[0])
-    train(data, run, resume=True)
-    assert all(torch.equal(one, other) for one, other in zip(weights(whole), weights(run), strict=True))
-    for stream, steps in ((REWARD, 5), (AGENT, 6)):
+    train(data, run)
+    assert all(same(one, other) for one, other in zip(parts(whole), parts(run), strict=True))
+    assert same(whole.load("iql"), run.load("iql"))
+    for stream, steps in ((REWARD, 5), ("iql", 6)):
         lines, others = (timeless(r.metrics(stream)) for r in (whole, run))
         assert [line["step"] for line in lines] == list(range(1, steps + 1))
         assert lines == others
-    assert (whole.path / "agent_report.json").read_text() == (run.path / "agent_report.json").read_text()
+    assert (whole.path / "iql_report.json").read_text() == (run.path / "iql_report.json").read_text()
 
 
-def test_what_a_pretraining_leaves(data, tmp_path):
+def test_what_a_pretraining_leaves(data: Data, tmp_path: Path):
     run = Run.create(tmp_path, "pretrain", {}, seed=0)
-    agent = train(data, run)
-    assert {"loss_v", "loss_policy", "loss_daib", "loss_q", "kl", "domain_loss"} <= run.metrics(AGENT)[-1].keys()
+    model, agent = train(data, run)
+    assert {"loss_v", "loss_policy", "loss_daib", "loss_q", "loss_policy_position", "kl"} <= run.metrics("iql")[
+        -1
+    ].keys()
     assert {"success_loss", "kl", "domain_loss"} <= run.metrics(REWARD)[-1].keys()
-    report = json.loads((run.path / "agent_report.json").read_text())
-    assert list(report["validation"]["connectors"]) == ["plug-ccc"]
-    assert list(report["train"]["connectors"]) == ["plug-a", "plug-bb"]
-    assert run.metrics("agent-validation")[0]["angle_deg"] == pytest.approx(
-        report["validation"]["overall"]["angle_deg"]
-    )
+    report = json.loads((run.path / "iql_report.json").read_text())
+    assert list(report["validation"]["tasks"]) == ["plug-ccc"]
+    assert list(report["train"]["tasks"]) == ["plug-a", "plug-bb"]
+    assert run.metrics("iql-validation")[0]["angle_deg"] == pytest.approx(report["validation"]["overall"]["angle_deg"])
     assert json.loads((run.path / "reward_report.json").read_text())["overall"]["successes"] > 0
-    images = data[1].images(np.arange(4))
+    seen = data[1].observe(np.arange(4))
     loaded = load_agent(run, lr=1e-4)
-    np.testing.assert_array_equal(loaded.act(images), agent.act(images))
+    np.testing.assert_array_equal(loaded.act(seen), agent.act(seen))
     assert loaded.config.lr == 1e-4 and loaded.updates == 6
-    assert load_reward(run).score(images).shape == (4,)
+    np.testing.assert_array_equal(load_reward(run).score(seen["image"]), model.score(seen["image"]))
 
 
-def test_finished_pretraining_is_not_trained_again(data, tmp_path):
+def test_finished_pretraining_is_not_trained_again_and_another_is_refused(data: Data, tmp_path: Path):
     run = Run.create(tmp_path, "pretrain", {}, seed=0)
     train(data, run)
-    before = weights(run)
-    with pytest.raises(CheckpointError, match="--resume or start a new run"):
-        train(data, run)
-    train(data, run, resume=True)
-    assert all(torch.equal(one, other) for one, other in zip(before, weights(run), strict=True))
+    before, written = parts(run), (run.path / "iql_report.json").stat().st_mtime_ns
+    train(data, run, log_every=3, save_minutes=1.0)  # how often it reports and saves is free
+    assert all(same(one, other) for one, other in zip(before, parts(run), strict=True))
+    assert (run.path / "iql_report.json").stat().st_mtime_ns == written  # nor is its report taken again
+    with pytest.raises(CheckpointError, match="the iql in .* begun with other pretrain settings"):
+        train(data, run, steps=7)
+    with pytest.raises(CheckpointError, match="begun with other agent settings"):
+        train(data, run, iql=replace(IQL_CONFIG, discount=0.5))
+    with pytest.raises(CheckpointError, match="begun with other agent settings"):
+        pretrain_agent("iql", *data, replace(FRONT, augment=OFF), IQL_CONFIG, CONFIG, run, live=False)
+    fewer = data[0].subset(np.arange(len(data[0])) > 0)
+    with pytest.raises(CheckpointError, match="other (episodes|data)"):
+        pretrain_agent("iql", fewer, data[1], FRONT, IQL_CONFIG, CONFIG, run, live=False)
+    assert all(same(one, other) for one, other in zip(before, parts(run), strict=True))
 
 
-def test_halves_of_two_pretrainings_make_a_third_without_training(data, tmp_path):
+def test_halves_of_two_pretrainings_make_a_third_without_training(data: Data, tmp_path: Path):
     plain = replace(IQL_CONFIG, bottleneck=replace(BOTTLENECK, variant="erm"))
     one, two, both = (Run.create(tmp_path / name, "pretrain", {}, seed=0) for name in ("one", "two", "both"))
     train(data, one)
-    pretrain(data[0], data[1], REWARD_CONFIG, plain, CONFIG, two, live=False)
+    train(data, two, iql=plain)
     take_over(both, one, REWARD)
-    take_over(both, two, AGENT)
-    written = (both.path / "agent_report.json").stat().st_mtime_ns
-    pretrain(data[0], data[1], REWARD_CONFIG, plain, CONFIG, both, live=False, resume=True)
-    count = len(load_reward(one).classifier.state_dict())
-    expected = weights(two)[:-count] + weights(one)[-count:]
-    assert all(torch.equal(w, e) for w, e in zip(weights(both), expected, strict=True))
-    assert timeless(both.metrics(AGENT)) == timeless(two.metrics(AGENT)) and len(both.metrics(REWARD)) == 5
-    assert (both.path / "agent_report.json").stat().st_mtime_ns == written  # nor is its report taken again
-    take_over(both, one, AGENT)  # its own stays
-    assert all(torch.equal(w, e) for w, e in zip(weights(both), expected, strict=True))
+    take_over(both, two, "iql")
+    written = (both.path / "iql_report.json").stat().st_mtime_ns
+    for _ in range(2):
+        train(data, both, iql=plain)
+        assert same(parts(both)[0], parts(two)[0]) and same(parts(both)[1], parts(one)[1])
+        take_over(both, one, "iql")  # its own stays
+    assert timeless(both.metrics("iql")) == timeless(two.metrics("iql")) and len(both.metrics(REWARD)) == 5
+    assert (both.path / "iql_report.json").stat().st_mtime_ns == written
 
 
-def test_taken_over_halves_must_be_finished_and_fit(data, tmp_path):
+def test_taken_over_halves_must_be_finished_and_fit(data: Data, tmp_path: Path):
     run, other = (PatientRun.create(tmp_path / name, "pretrain", {}, seed=0) for name in ("one", "two"))
-    other.press = (AGENT, 2)
+    other.press = ("iql", 2)
     with pytest.raises(KeyboardInterrupt):
         train(data, other)
-    with pytest.raises(
-        CheckpointError, match=r"no finished agent training \(agent_report.json is missing\): resume it"
-    ):
-        take_over(run, other, AGENT)
+    with pytest.raises(CheckpointError, match=r"no finished iql training \(iql_report.json is missing\): resume it"):
+        take_over(run, other, "iql")
     take_over(run, other, REWARD)
-    wider = replace(REWARD_CONFIG, hidden=(9,))
-    with pytest.raises(CheckpointError, match="made with another config"):
-        pretrain(data[0], data[1], wider, IQL_CONFIG, CONFIG, run, live=False, resume=True)
+    with pytest.raises(CheckpointError, match="other config"):
+        train(data, run, reward=replace(REWARD_CONFIG, hidden=(9,)))
 
 
-def test_resuming_with_other_settings_or_data_is_refused(data, tmp_path):
+def test_agents_learn_from_states_and_without_validation(data: Data, tmp_path: Path):
+    """A pretraining on tasks without images; its checkpoint may have a name of its own."""
+    root = tmp_path / "data"
+    made = []
+    for seed in range(4):
+        one = episode("a", "expert", seed)
+        made.append(replace(one, observation={"state": one.truth["position"]}, truth={}))
+    with EpisodeWriter(root, Task("a", "toy"), Schema.of(made[0])) as writer:
+        for one in made:
+            writer.append(one)
+    run = Run.create(tmp_path, "pretrain", {}, seed=0)
+    config = replace(CONFIG, policy_kinds=None)
+    store = DiskStore.open(root)
+    agent = pretrain_agent("iql", store, None, Vector(), IQL_CONFIG, config, run, live=False, checkpoint="mine")
+    assert agent.reads == {"state"} and agent.updates == 6 and not (run.path / "mine_report.json").exists()
+    again = pretrain_agent("iql", store, None, Vector(), IQL_CONFIG, config, run, live=False, checkpoint="mine")
+    assert same(again.state(), agent.state()) and load_agent(run, name="mine").updates == 6
+    with pytest.raises(SettingsError, match="observation 'sound': the data have state"):
+        pretrain_agent("iql", store, None, Vector(), IQL_CONFIG, config, run, live=False, observation=["sound"])
+    with pytest.raises(SettingsError, match="image"):
+        pretrain_agent("bc", store, None, FRONT, IQL_CONFIG, config, run, live=False)
+
+
+def test_torn_checkpoint_is_said_to_be_torn(data: Data, tmp_path: Path):
     run = Run.create(tmp_path, "pretrain", {}, seed=0)
     train(data, run)
-    with pytest.raises(CheckpointError, match="begun with other pretrain settings"):
-        train(data, run, resume=True, steps=7)
-    train(data, run, resume=True, log_every=3)  # how often it reports is free
-    fewer = data[0].subset(np.arange(len(data[0])) > 0)
-    with pytest.raises(CheckpointError, match="begun with other episodes"):
-        train((fewer, data[1]), run, resume=True)
-
-
-def test_images_of_another_size_are_refused(data, tmp_path):
-    run = Run.create(tmp_path, "pretrain", {}, seed=0)
-    other = replace(IQL_CONFIG, encoder=replace(ENCODER, image_size=32))
-    with pytest.raises(SettingsError, match="holds 16 px images"):
-        pretrain(data[0], data[1], REWARD_CONFIG, other, CONFIG, run, live=False)
-    assert not run.has(REWARD)
-
-
-def test_torn_checkpoint_is_said_to_be_torn(data, tmp_path):
-    run = Run.create(tmp_path, "pretrain", {}, seed=0)
-    train(data, run)
-    path = run.path / "checkpoints" / f"{AGENT}.pt"
+    path = run.path / "checkpoints" / "iql.pt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="torn"):
         load_agent(run)
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
-        load_agent(Run.create(tmp_path, "pretrain", {}, seed=0))
+    none = Run.create(tmp_path, "pretrain", {}, seed=0)
+    with pytest.raises(CheckpointError, match="holds no awac agent: train it with .* --also awac"):
+        load_agent(none, name="awac")
+    with pytest.raises(CheckpointError, match="there is no reward model here"):
+        load_reward(none)
 
 
 def test_second_interrupt_stops_at_once_and_handlers_come_back():
@@ -261,62 +262,68 @@ def test_means_of_what_was_there():
 # Batches
 
 
-def test_batches_hold_transitions_and_say_whose_they_are(data):
-    dataset, _ = data
-    held = dataset.transitions()
-    batches = TransitionBatches(dataset, PretrainConfig(batch=400, policy_share=None), seed=1)
-    batch, again = batches.load(7), batches.load(7)
-    np.testing.assert_array_equal(batch.observation, again.observation)
-    assert not np.array_equal(batch.observation, batches.load(8).observation)
-    press = held.kind == KINDS.index("press")
-    assert abs(batch.policy.mean() - (1 - press.mean())) < 0.1
+def drawn(data: DiskStore, number: int = 0, seed: int = 1, **settings: Any) -> Batch:
+    made = batches(data, PretrainConfig(**settings), seed, {"imitate", "position"}, ["image"])
+    assert same_batch(made(number), made(number))
+    return made(number)
+
+
+def same_batch(one: Batch, other: Batch) -> bool:
+    return np.array_equal(one.observation["image"], other.observation["image"])
+
+
+def beside(batch: Batch) -> np.ndarray:
+    """(B,) whether the plug is more than 2 mm beside the axis."""
+    return np.linalg.norm(batch.columns["position"][:, :2], axis=1) > 0.002
+
+
+def of_kind(data: DiskStore, kind: str) -> np.ndarray:
+    """(F,) bool."""
+    return data.of_frames(data.of_kind([kind]))
+
+
+def test_batches_hold_transitions_and_say_whose_they_are(data: Data):
+    train_data, _ = data
+    batch = drawn(train_data, 7, batch=400, policy_share=None)
+    assert not same_batch(batch, drawn(train_data, 8, batch=400, policy_share=None))
+    assert not same_batch(batch, drawn(train_data, 7, seed=2, batch=400, policy_share=None))
+    starts = train_data.starts()
+    assert abs(batch.columns["imitate"].mean() - of_kind(train_data, "expert")[starts].mean()) < 0.1
     still = (batch.action == 0).all(1)  # only those that press stand still
-    np.testing.assert_array_equal(batch.policy, ~still)
-    assert (batch.observation[still] == batch.next_observation[still]).all()
-    assert (batch.observation[~still] != batch.next_observation[~still]).any(axis=(1, 2, 3)).all()
-    np.testing.assert_array_equal(np.round(batch.position[:, :2] / 0.00015) + 128, batch.observation[:, 0, 0, :2])
+    np.testing.assert_array_equal(batch.columns["imitate"], ~still)
+    now, then = batch.observation["image"], batch.next_observation["image"]
+    assert (now[still] == then[still]).all() and (now[~still] != then[~still]).any(axis=(1, 2, 3, 4)).all()
+    np.testing.assert_array_equal(np.round(batch.columns["position"][:, :2] / 0.00015) + 128, now[:, 0, 0, 0, :2])
     np.testing.assert_array_equal(batch.terminated, batch.reward == 1)
-    assert set(batch.domain) == {0, 1}
+    assert set(batch.task) == {0, 1}
+    plain = batches(train_data, PretrainConfig(), 1, (), ["image"])(0)
+    assert not plain.columns  # what an agent does not ask for, the truth above all, is not there
 
 
-@pytest.mark.parametrize("share", [0.0, 1.5])
-def test_impossible_share_of_the_policy_is_refused(share: float):
-    with pytest.raises(SettingsError, match=f"policy_share {share}: must be above 0 and at most 1"):
-        PretrainConfig(policy_share=share)
+def test_a_set_share_of_a_batch_is_for_the_policy(data: Data):
+    train_data, _ = data
+    assert drawn(train_data, batch=40, policy_share=0.6).columns["imitate"].sum() == 24  # 60 % of 40
+    assert drawn(train_data, batch=40, policy_kinds=None).columns["imitate"].all()
+    only_experts = train_data.subset(train_data.of_kind(["expert"]))
+    assert drawn(only_experts, batch=40).columns["imitate"].all()
+    with pytest.raises(DataError, match="no episode of kind recover: collect some, or set policy_kinds"):
+        drawn(train_data, policy_kinds=("recover",))
 
 
-def test_a_set_share_of_a_batch_is_for_the_policy(data):
-    dataset, _ = data
-    rows = TransitionBatches(dataset, PretrainConfig(batch=40, policy_share=0.6), seed=1).load(0).policy
-    assert rows.sum() == 24  # 60 % of 40
-    only_experts = dataset.subset(dataset.episodes["kind"] == KINDS.index("expert"))
-    rows = TransitionBatches(only_experts, PretrainConfig(batch=40), seed=1).load(0).policy
-    assert rows.all()
-    with pytest.raises(DataError, match="no episode of kind recover"):
-        TransitionBatches(dataset, PretrainConfig(policy_kinds=("recover",)), seed=1)
-
-
-def test_a_set_share_of_the_policys_rows_is_beside_the_socket(data):
-    dataset, _ = data
-    held = dataset.transitions()
-    expert = held.kind == KINDS.index("expert")
-    beside = np.linalg.norm(dataset.frame_state[held.frame, :2], axis=1) > 0.002
-    assert 0 < (expert & ~beside).sum() < (expert & beside).sum()  # more than half of them anyway
-
-    def seen_beside(**settings: Any) -> tuple[int, int]:
-        batch = TransitionBatches(dataset, PretrainConfig(batch=400, **settings), seed=1).load(0)
-        rows = np.linalg.norm(batch.position[:, :2], axis=1) > 0.002
-        return int((rows & batch.policy).sum()), int(batch.policy.sum())
-
-    assert seen_beside(policy_share=0.5, aside_share=0.25) == (50, 200)  # a quarter of half of 400
-    count, total = seen_beside(policy_share=0.5, aside_share=None)
-    share = (expert & beside).sum() / expert.sum()
-    assert total == 200 and abs(count / 200 - share) < 0.15
-    only_experts = dataset.subset(dataset.episodes["kind"] == KINDS.index("expert"))
-    batch = TransitionBatches(only_experts, PretrainConfig(batch=40, aside_share=0.25), seed=1).load(0)
-    assert (np.linalg.norm(batch.position[:, :2], axis=1) > 0.002).sum() == 10
-    with pytest.raises(SettingsError, match="aside_share 1.5"):
-        PretrainConfig(aside_share=1.5)
+def test_a_set_share_of_the_policys_rows_is_beside_the_socket(data: Data):
+    train_data, _ = data
+    place = np.linalg.norm(train_data.truth("position")[:, :2], axis=1) > 0.002
+    mine = of_kind(train_data, "expert")[train_data.starts()]
+    share = place[train_data.starts()][mine].mean()
+    assert 0.5 < share < 1  # more than half of them anyway
+    batch = drawn(train_data, batch=400, policy_share=0.5, aside_share=0.25)
+    assert (beside(batch) & batch.columns["imitate"]).sum() == 50  # a quarter of half of 400
+    assert batch.columns["imitate"].sum() == 200
+    batch = drawn(train_data, batch=400, policy_share=0.5, aside_share=None)
+    assert batch.columns["imitate"].sum() == 200
+    assert abs((beside(batch) & batch.columns["imitate"]).sum() / 200 - share) < 0.15
+    only_experts = train_data.subset(train_data.of_kind(["expert"]))
+    assert beside(drawn(only_experts, batch=40, aside_share=0.25)).sum() == 10
 
 
 def test_learning_rate_rises_and_falls():
@@ -329,107 +336,58 @@ def test_learning_rate_rises_and_falls():
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "words"),
     [
-        {"steps": 0},
-        {"batch": 0},
-        {"policy_kinds": ("demo",)},
-        {"policy_kinds": ()},
-        {"save_minutes": -1.0},
-        {"lr": 0.0},
-        {"advantage_scale": 0.0},
+        ({"steps": 0}, "steps 0"),
+        ({"batch": 0}, "batch 0"),
+        ({"save_minutes": -1.0}, "save_minutes -1.0"),
+        ({"lr": 0.0}, "lr 0.0"),
+        ({"lr": math.nan}, "lr nan"),
+        ({"policy_kinds": ()}, r"policy_kinds \(\)"),
+        ({"policy_share": 0.0}, "policy_share 0.0: must be above 0 and at most 1"),
+        ({"policy_share": 1.5}, "policy_share 1.5"),
+        ({"aside_share": 1.5}, "aside_share 1.5"),
     ],
 )
-def test_impossible_settings(settings):
-    with pytest.raises(SettingsError, match="pretrain"):
+def test_impossible_settings(settings: dict[str, Any], words: str):
+    with pytest.raises(SettingsError, match=f"pretrain .*{words}"):
         replace(CONFIG, **settings)
 
 
 # The localisation model
 
-LOCALIZER_CONFIG = LocalizerConfig(encoder=ENCODER, augment=AugmentConfig(enabled=False), steps=6, batch=8, warmup=2)
+LOCALIZER_CONFIG = LocalizerConfig(Pixels(ENCODER, 0, OFF), steps=6, batch=8, warmup=2)
 
 
-def localize(data: tuple[Dataset, Dataset], run: Run, **settings: Any) -> Localizer:
+def localize(data: Data, run: Run, **settings: Any) -> Localizer:
     return pretrain_localizer(*data, replace(LOCALIZER_CONFIG, **settings), run, log_every=1, live=False)
 
 
-def test_localizer_finds_the_plug_of_an_unseen_domain(data, tmp_path):
+def test_localizer_finds_the_plug_of_an_unseen_domain(data: Data, tmp_path: Path):
     run = Run.create(tmp_path, "pretrain", {}, seed=0)
     localize(data, run, steps=300, batch=32, lr=3e-3)
     (row,) = run.metrics("localizer-validation")
-    assert row["connector"] == "plug-ccc"
+    assert row["task"] == "plug-ccc"
     # A pixel of the picture is 2 mm. Half of the frames are within some millimetres of the axis, so a constant is good.
     assert row["lateral_mm_blind"] > 2.0
     assert row["lateral_mm"] < 1.5 and row["lateral_mm_90"] < 3.0
 
 
-def test_localizer_stopped_and_resumed_equals_never_stopped(data, tmp_path):
+def test_localizer_stopped_and_resumed_equals_never_stopped(data: Data, tmp_path: Path):
     whole = Run.create(tmp_path, "pretrain", {}, seed=3)
     localize(data, whole)
     run = PatientRun.create(tmp_path, "pretrain", {}, seed=3)
+    with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume .* --also localizer"):
+        load_localizer(run)
     run.press = ("localizer", 4)
     with pytest.raises(KeyboardInterrupt, match="stopped after update 4 of 6"):
         localize(data, run)
     localize(data, run)
-    images = data[1].images(np.arange(10))
+    images = data[1].observe(np.arange(10))["image"]
     np.testing.assert_array_equal(load_localizer(whole).locate(images), load_localizer(run).locate(images))
     assert timeless(whole.metrics("localizer")) == timeless(run.metrics("localizer"))
     with pytest.raises(CheckpointError, match="begun with other settings"):
         localize(data, run, batch=4)
-
-
-def test_localizer_refuses_what_cannot_work(data, tmp_path):
-    run = Run.create(tmp_path, "pretrain", {}, seed=0)
-    with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume .* --also localizer"):
-        load_localizer(run)
-    with pytest.raises(SettingsError, match="localizer image size 32: .* holds 16 px"):
-        localize(data, run, encoder=replace(ENCODER, image_size=32))
-    with pytest.raises(SettingsError, match=r"flip 0\.5: must be 0"):
-        LocalizerConfig(augment=AugmentConfig(flip=0.5))
-    with pytest.raises(SettingsError, match="localizer steps 0: must be at least 1"):
-        LocalizerConfig(steps=0)
-    localizer = Localizer(LOCALIZER_CONFIG)
-    with pytest.raises(NumericsError, match="position: 1 of 3 values"):
-        localizer.update(np.zeros((1, SIZE, SIZE, 3), np.uint8), np.array([[0.0, np.nan, 0.0]]))
-    with pytest.raises(CheckpointError, match="does not fit this program"):
-        Localizer.restore({"config": {}})
-
-
-def state_iql(data: tuple[Dataset, Dataset], run: Run, **settings: Any) -> StateIQL:
-    return pretrain_state_iql(*data, Localizer(LOCALIZER_CONFIG), IQL_CONFIG, replace(CONFIG, **settings), run, False)
-
-
-def test_state_iql_learns_from_true_positions_and_sees_through_the_localizer(data, tmp_path):
-    run = Run.create(tmp_path, "pretrain", {}, seed=0)
-    agent = state_iql(data, run, steps=400, batch=64, lr=5e-3)
-    place = np.array([[0.012, 0.0, 0.01], [0.0, -0.012, 0.01]])
-    # The expert goes to the axis at full speed: -x and +y in the socket's frame, which is turned by 90 degrees.
-    towards = -place[:, :2] / 0.012 @ TURN
-    action = agent.act(agent.features_of(place))[:, :2]
-    assert (np.sum(action * towards, axis=1) > 0.9 * np.linalg.norm(action, axis=1)).all()  # within 26 degrees
-    again = load_agent(run, name="state-iql")
-    images = data[1].images(np.arange(6))
-    seen = Localizer(LOCALIZER_CONFIG).locate(images)  # the one that the agent was given
-    features = again.encode(images)["policy"].float().numpy()
-    np.testing.assert_allclose(features, seen / POSITION_SCALE, rtol=2e-2, atol=2e-2)  # encoded in 16 bits
-    np.testing.assert_allclose(again.act(images), agent.act(agent.features_of(seen)), atol=0.02)
-
-
-def test_state_iql_stopped_and_resumed_equals_never_stopped(data, tmp_path):
-    whole = Run.create(tmp_path, "pretrain", {}, seed=3)
-    agent = state_iql(data, whole)
-    run = PatientRun.create(tmp_path, "pretrain", {}, seed=3)
-    run.press = ("state-iql", 4)
-    with pytest.raises(KeyboardInterrupt, match="state-iql: stopped after update 4 of 6"):
-        state_iql(data, run)
-    other = state_iql(data, run)
-    pairs = zip(agent.actor.state_dict().values(), other.actor.state_dict().values(), strict=True)
-    assert all(torch.equal(one, two) for one, two in pairs)
-    with pytest.raises(CheckpointError, match="holds no state-iql agent: train it with .*--also state-iql"):
-        load_agent(Run.create(tmp_path, "pretrain", {}, seed=3), name="state-iql")
-    with pytest.raises(SettingsError, match="unknown agent 'sarsa'; known are iql, state-iql"):
-        load_agent(run, name="sarsa")
 
 
 # The report
@@ -439,27 +397,26 @@ def test_state_iql_stopped_and_resumed_equals_never_stopped(data, tmp_path):
 class Known:
     """Knows each image of a data set: acts by a rule on the plug's place in the socket frame, values by a table."""
 
-    dataset: Dataset
+    data: DiskStore
     rule: Any
     table: np.ndarray
 
-    def frames(self, images: np.ndarray) -> np.ndarray:
-        everything = self.dataset.images(np.arange(self.dataset.n_frames))
-        return np.array([int((everything == image).all((1, 2, 3)).argmax()) for image in images])
+    def frames(self, observation: Any) -> np.ndarray:
+        everything = self.data.observe(np.arange(self.data.n_frames))["image"]
+        return np.array([int((everything == image).all((1, 2, 3, 4)).argmax()) for image in observation["image"]])
 
     def act(self, observation: Any) -> np.ndarray:
-        return np.stack([self.rule(self.dataset.frame_state[frame, :2]) for frame in self.frames(observation)])
+        return np.stack([self.rule(self.data.truth("position")[frame, :2]) for frame in self.frames(observation)])
 
     def value(self, observation: Any) -> np.ndarray:
         return self.table[self.frames(observation)].astype(np.float32)
 
 
-def test_returns_by_hand(data):
-    dataset, _ = data
-    found = returns(dataset, 0.9)
-    for row in dataset.episodes:
+def test_returns_by_hand(data: Data):
+    found = returns(data[0], 0.9)
+    for number, row in enumerate(data[0].episodes):
         mine = found[row["first_frame"] : row["first_frame"] + row["n_frames"]]
-        if row["success"]:
+        if data[0].episode(number).notes[SUCCESS].any():
             n = row["n_frames"] - 1  # the last step is rewarded with 1, the one before is worth .9, then .81 ...
             np.testing.assert_allclose(mine[:-1], [0.9 ** (n - 1 - k) for k in range(n)], rtol=1e-6)
             assert np.isnan(mine[-1])
@@ -492,7 +449,7 @@ def test_report_of_a_policy_that_is_turned(data, turn, angle, least, most):
     target = returns(dataset, 0.97)
     agent = Known(dataset, rule, np.nan_to_num(target + 0.05, nan=0.1))
     report = policy_report(agent, dataset, 0.97, 1000, np.random.default_rng(0))
-    figures = report["connectors"]["plug-ccc"]
+    figures = report["tasks"]["plug-ccc"]
     assert figures["angle_deg"] == pytest.approx(angle, abs=0.5)
     assert least <= figures["lateral_error_mm"] <= most
     assert figures["value_press"] == pytest.approx(0.1)
@@ -502,7 +459,7 @@ def test_report_of_a_policy_that_is_turned(data, turn, angle, least, most):
 
 def test_report_of_values(data):
     _, dataset = data
-    expert = dataset.subset(dataset.episodes["kind"] == KINDS.index("expert"))
+    expert = dataset.subset(dataset.of_kind(["expert"]))
     target = returns(expert, 0.97)
     agent = Known(expert, lambda place: np.zeros(3), np.nan_to_num(target + 0.05))
     figures = policy_report(agent, expert, 0.97, 1000, np.random.default_rng(0))["overall"]
@@ -516,4 +473,4 @@ def test_too_little_data_says_nothing(data):
     _, dataset = data
     few = dataset.subset(np.arange(len(dataset)) < 2)
     agent = Known(few, lambda place: np.zeros(3), np.zeros(few.n_frames))
-    assert policy_report(agent, few, 0.97, 10, np.random.default_rng(0)) == {"overall": {}, "connectors": {}}
+    assert policy_report(agent, few, 0.97, 10, np.random.default_rng(0)) == {"overall": {}, "tasks": {}}

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.cli import main
-from lotj.data.store import EpisodeWriter
+from lotj.data.layout import Schema
+from lotj.data.writer import EpisodeWriter
+from lotj.envs.insertion import insertion_task
 from lotj.errors import DataError
-from lotj.experience import Domain, Episode
+from lotj.experience import SUCCESS, Episode
 from lotj.experiments import presets, reward_ablation
 from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, Unit, job_name, units
 from lotj.experiments.figures import AREA, FIGURES, keep_maps, positive
@@ -28,12 +30,13 @@ from lotj.experiments.reward_ablation import choose_split
 from lotj.experiments.study import practice_settings
 from lotj.experiments.tables import mean_interval
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import first_difference
 from lotj.sim.connector import find_connector
-from lotj.training.collect import CollectConfig
+from lotj.training.collect_insertion import CollectConfig
+from lotj.training.features import FeatureConfig
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.practice_features import FeatureConfig
 from lotj.training.pretrain_config import PretrainConfig
 
 NEAR, FAR = COMPARISONS["table1"], COMPARISONS["table2"]
@@ -60,11 +63,11 @@ def test_jobs_of_a_table() -> None:
     assert by_name["baselines-seed1"].arguments["also"] == ["localizer", "state-iql", "sac"]
     wanted = ["localize", "straight-down", "random-search", "spiral-search", "offline", "practice"]
     assert plain.arguments["controllers"] == wanted
-    assert plain.arguments["practice"]["confirm"] == "look" and plain.arguments["practice"]["online_fraction"] == 0.25
+    assert plain.arguments["practice"]["verify"] == "score" and plain.arguments["practice"]["online_fraction"] == 0.25
     ours = by_name["near-europlug-iql-ours-ours-seed1"]
     assert ours.needs == ("pretrain-ours-seed1",)
     assert "paper" not in by_name["pretrain-ours-seed1"].arguments  # the preset's
-    assert by_name["pretrain-ours-seed1"].arguments["taken"] == {"reward": "runs/pretrain-full-seed1"}
+    assert by_name["pretrain-ours-seed1"].arguments["done"] == {"reward": "runs/pretrain-full-seed1"}
     assert by_name["pretrain-full-seed1"].arguments["paper"] is True
     assert ours.arguments["practice"] == practice_settings("laptop") and ours.arguments["practice"]["trials"] == 200
     assert ours.arguments["halfway"] and "halfway" not in plain.arguments
@@ -84,7 +87,7 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
     assert (none["reward_variant"], none["policy_variant"]) == ("erm", "erm")
     half = jobs["pretrain-daib-reward-seed0"]  # no training of its own: both halves are there
     assert "reward_variant" not in half.arguments
-    assert half.arguments["taken"] == {"reward": "runs/pretrain-full-seed0", "agent": "runs/pretrain-no-daib-seed0"}
+    assert half.arguments["done"] == {"reward": "runs/pretrain-full-seed0", "iql": "runs/pretrain-no-daib-seed0"}
     assert set(half.needs) == {"pretrain-full-seed0", "pretrain-no-daib-seed0"}
     assert jobs["far-europlug-iql-no-daib-paper-seed0"].needs == ("pretrain-no-daib-seed0",)
     euro = list(CONNECTORS).index("europlug")
@@ -101,10 +104,10 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
 def test_the_parts_of_practice_need_no_baseline_but_for_the_papers_protocol() -> None:
     parts = COMPARISONS["parts"]
     jobs = {job.name: job for job in parts.jobs("laptop", Path("data"), Path("runs"), units((0,)))}
-    assert len(jobs) == 3 + 4 * 20  # trainings; four connectors, twenty ways to learn
-    looking = jobs["far-duplo-2x2-iql-full-look-seed0"].arguments["practice"]
-    assert looking == practice_settings("laptop") | {"confirm": "look"}
-    assert jobs["far-duplo-2x2-iql-full-look-seed0"].needs == ("pretrain-full-seed0",)
+    assert len(jobs) == 3 + 4 * 17  # trainings; four connectors, seventeen practices
+    unverified = jobs["far-duplo-2x2-iql-full-score-alone-seed0"].arguments["practice"]
+    assert unverified == practice_settings("laptop") | {"verify": "score"}
+    assert jobs["far-duplo-2x2-iql-full-score-alone-seed0"].needs == ("pretrain-full-seed0",)
     assert jobs["far-duplo-2x2-iql-full-paper-seed0"].needs == ("baselines-seed0",)  # shared with table II
     assert {find_connector(name).split for name in parts.connectors} == {"validation"}
 
@@ -152,28 +155,24 @@ def test_seeds_robots_and_benches_can_be_told_apart() -> None:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of one short episode of each of 50 training connectors, of the first ones with a second look."""
+    """A data set of one short episode of each of 50 training connectors, of the first ones a second domain."""
     root = tmp_path_factory.mktemp("many")
     for place, name in enumerate(choose_training(50)):
         for seed, robot in ((0, "duo"), (1, "trio"))[: 2 if place < 10 else 1]:
-            where = Domain(f"{name}.{robot}.{seed}", name, "any", robot, seed, "train")
-            with EpisodeWriter(root, where, 16) as writer:
-                frames = np.full((3, 16, 16, 3), 200 * seed, np.uint8)
-                success = np.array([False, False, True])
-                writer.append(
-                    Episode(
-                        frames=frames,
-                        actions=np.zeros((2, 3), np.float32),
-                        success=success,
-                        state=np.zeros((3, 6), np.float32),
-                        terminated=True,
-                        truncated=False,
-                        domain=where.name,
-                        scenario="far",
-                        kind="expert",
-                        seed=0,
-                    )
-                )
+            task = insertion_task(name, robot, seed)
+            episode = Episode(
+                observation={"image": np.full((3, 2, 8, 16, 3), 200 * seed, np.uint8)},
+                action=np.zeros((2, 3), np.float32),
+                reward=np.array([0, 1], np.float32),
+                terminated=True,
+                truncated=False,
+                task=task.name,
+                kind="expert",
+                seed=0,
+                notes={SUCCESS: np.array([False, False, True])},
+            )
+            with EpisodeWriter(root, task, Schema.of(episode)) as writer:
+                writer.append(episode)
     return root
 
 
@@ -223,11 +222,11 @@ def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest
     tiny = replace(
         presets.find_preset("demo"),
         name="tiny",
-        reward=RewardConfig(encoder=EncoderConfig(image_size=16, width=8, stages=1), batch=8, warmup=1),
+        reward=RewardConfig(encoder=EncoderConfig(width=8, stages=1), batch=8, warmup=1),
     )
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny)
-    result = reward_ablation.reward_job("tiny", str(many), "daib", split=0, seed=0, steps=3, looks=1, threads=1)
-    assert result["domains"] == 25  # one look
+    result = reward_ablation.reward_job("tiny", str(many), "daib", split=0, seed=0, steps=3, domains=1, threads=1)
+    assert result["domains"] == 25  # one of each
     assert set(result["held_out"]) == choose_split(many, 0)[1]
     assert result["accuracy"] == pytest.approx(0.5) and result["auc"] == pytest.approx(0.5)
     assert result["best_accuracy"] == pytest.approx(0.5)
@@ -249,12 +248,12 @@ def test_figures_need_the_trainings_that_they_compare() -> None:
 
 def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: Path) -> None:
     """Trial 0 has three frames, trial 1 one; all heat of `before` lies in the left half, where the parts are not."""
-    heat = {name: np.zeros((4, 8, 8)) for name in ("before", "after")}
-    heat["before"][:, :, :4] = heat["after"][:, :, 4:] = 1.0
+    heat = {name: np.zeros((4, 2, 4, 8)) for name in ("before", "after")}
+    heat["before"][..., :4] = heat["after"][..., 4:] = 1.0
     heat["after"][3] = 0.0  # no heat at all: no share
-    masks = np.zeros((4, 8, 8), bool)
-    masks[:, :, 4:] = True
-    frames = np.full((4, 8, 8, 3), 90, np.uint8)
+    masks = np.zeros((4, 2, 4, 8), bool)
+    masks[..., 4:] = True
+    frames = np.full((4, 2, 4, 8, 3), 90, np.uint8)
     kept = keep_maps(tmp_path, frames, masks, heat, [0, 0, 0, 1])
     assert kept["shares"] == {"before": [0.0, 0.0], "after": [1.0, None], AREA: [0.5, 0.5]}
     results, of = {"fig4-europlug-seed0": json.loads(json.dumps(kept))}, ((0, 1), ["europlug", "nema-5-15"])
@@ -281,8 +280,8 @@ def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: 
 
 def test_a_positive_is_a_seated_plug() -> None:
     frame, mask = positive("peg-round-12", "duo", 0, 32)
-    assert frame.shape == (32, 32, 3) and frame.dtype == np.uint8 and frame.std() > 0
-    assert mask.shape == (32, 32) and 0.1 < mask.mean() < 1.0
+    assert frame.shape == (2, 16, 32, 3) and frame.dtype == np.uint8 and frame.std() > 0
+    assert mask.shape == (2, 16, 32) and 0.1 < mask.mean() < 1.0
 
 
 MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
@@ -292,7 +291,7 @@ MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
     "words,line",
     [
         (["--seeds", "0", "0"], "seeds (0, 0): at least one, none twice"),
-        (["--benches", "-1"], "benches -1: must be between 0 and"),
+        (["--benches", "-1"], "--benches -1: must be finite and not negative"),
         (["--robots", "duo", "duo"], "robots ('duo', 'duo'): none twice"),
         (["--robots", "uno"], "unknown robot 'uno'; known are duo, trio"),
         (["--trials", "0"], "trials 0: must be at least 1"),
@@ -309,6 +308,12 @@ def test_what_cannot_work_is_one_line(
     assert main(["reproduce", "table1", *words]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and line in errors[0]
+
+
+def test_a_table_is_known_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """The tables are those that `lotj.experiments` has: one more there needs no change here."""
+    assert main(["reproduce", "tabel1"]) == 2
+    assert "unknown table 'tabel1': did you mean 'table1'?" in capsys.readouterr().err
 
 
 def test_show_makes_the_table_of_what_is_done_and_does_nothing(
@@ -378,7 +383,7 @@ def test_where_all_is_done_neither_data_nor_runs_are_needed(
 @pytest.mark.slow
 def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny preset, one seed, one connector: all methods of table I, a second time without any work."""
-    encoder = EncoderConfig(image_size=32, width=8, stages=2)
+    encoder = EncoderConfig(width=8, stages=2)
     few = CollectConfig(image_size=32, expert_episodes=4)
     practice = PracticeConfig(warmup_trials=1, batch_size=32, features=FeatureConfig(transitions=60, cache=None))
     tiny = replace(
@@ -388,9 +393,10 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
         collect_validation=few,
         training_connectors=3,
         reward=RewardConfig(encoder=encoder, steps=20, batch=32),
-        iql=IQLConfig(encoder=encoder),
+        front=Pixels(encoder),
+        iql=IQLConfig(),
         pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
-        localizer=LocalizerConfig(encoder=encoder, steps=20, batch=32),
+        localizer=LocalizerConfig(Pixels(encoder, 0), steps=20, batch=32),
         practice=practice,
     )
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny)

@@ -11,28 +11,39 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents.iql import IQLConfig
+from lotj.agents.localizer import LocalizerConfig
 from lotj.cli import main
-from lotj.data.store import EpisodeWriter
+from lotj.data.layout import Schema
+from lotj.data.store import DiskStore
+from lotj.data.writer import EpisodeWriter
+from lotj.envs.insertion import insertion_task
 from lotj.errors import CatalogueError, DataError, SettingsError
-from lotj.experience import STATE_DIM, Domain, Episode
+from lotj.evaluation import load_filmstrips
+from lotj.experience import SUCCESS, Episode
+from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import choose_training
-from lotj.experiments.presets import Preset
-from lotj.experiments.stages import evaluate_phase, part_of, practice_phase, pretrain_phase, refuse_seen
+from lotj.experiments.presets import Preset, find_preset
+from lotj.experiments.stages import part_of, practice_phase, practise_task_phase, pretrain_phase, refuse_seen
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
 from lotj.sim.connector import catalogue, connector_text, find_connector
-from lotj.training.collect import CollectConfig, collect
+from lotj.training.collect import collect
+from lotj.training.collect_insertion import CollectConfig, InsertionCollection
+from lotj.training.features import FeatureConfig
+from lotj.training.localize import load_localizer
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.practice_features import FeatureConfig
+from lotj.training.pretrain import load_agent
 from lotj.training.pretrain_config import PretrainConfig
 
-ENCODER = EncoderConfig(image_size=32, width=8, stages=1)
+ENCODER = EncoderConfig(width=8, stages=1)
 TINY = Preset(
     name="tiny",
     reward=RewardConfig(encoder=ENCODER, steps=2, batch=8),
-    iql=IQLConfig(encoder=ENCODER),
+    front=Pixels(ENCODER),
+    iql=IQLConfig(),
     pretrain=PretrainConfig(steps=2, batch=8, log_every=2),
     practice=PracticeConfig(
         trials=1, max_steps=3, warmup_trials=5, features=FeatureConfig(transitions=16, views=1, cache=None), threads=1
@@ -45,7 +56,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data/ and, in runs/, the smallest pretraining there can be."""
     root = tmp_path_factory.mktemp("stages")
     settings = CollectConfig(image_size=32, expert_episodes=2, near_miss_share=0.0)
-    collect(root / "data", ("usb-a", "duplo-2x2"), settings, workers=1)
+    collect(root / "data", InsertionCollection(("usb-a", "duplo-2x2"), settings), workers=1)
     pretrain_phase(TINY, root / "data", root / "runs", seed=0, live=False).close()
     return root
 
@@ -126,24 +137,25 @@ def test_an_odd_scenario_leaves_no_run(pretrained: Path) -> None:
 
 
 def record(root: Path, split: str, successes: tuple[bool, ...]) -> None:
-    """A domain with one episode of one step for each entry: whether both of its frames show success."""
-    domain = Domain(f"{split}.duo.0", "usb-a", "usb", "duo", 0, split)
-    with EpisodeWriter(root, domain, 32, {}) as writer:
-        for seed, success in enumerate(successes):
-            writer.append(
-                Episode(
-                    frames=np.zeros((2, 32, 32, 3), np.uint8),
-                    actions=np.zeros((1, 3), np.float32),
-                    success=np.full(2, success),
-                    state=np.zeros((2, STATE_DIM), np.float32),
-                    terminated=success,
-                    truncated=not success,
-                    domain=domain.name,
-                    scenario="near",
-                    kind="expert",
-                    seed=seed,
-                )
-            )
+    """A task with one episode of one step for each entry: whether both of its frames show success."""
+    task = replace(insertion_task("usb-a"), name=f"{split}.duo.0", split=split)
+    episodes = [
+        Episode(
+            observation={"image": np.zeros((2, 2, 16, 32, 3), np.uint8)},
+            action=np.zeros((1, 3), np.float32),
+            reward=np.zeros(1, np.float32),
+            terminated=success,
+            truncated=not success,
+            task=task.name,
+            kind="expert",
+            seed=seed,
+            notes={SUCCESS: np.full(2, success)},
+        )
+        for seed, success in enumerate(successes)
+    ]
+    with EpisodeWriter(root, task, Schema.of(episodes[0])) as writer:
+        for episode in episodes:
+            writer.append(episode)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +168,8 @@ def record(root: Path, split: str, successes: tuple[bool, ...]) -> None:
         ),
         ((True, False), (True,), "2 of the 2 frames of validation connectors show success"),
         ((False,), (True, False), "0 of the 2 frames of training connectors show success"),
-        ((True, False), (), "holds no validation connectors: `lotj collect` records both kinds"),
-        ((), (True, False), "holds no train connectors"),
+        ((True, False), (), "holds no validation tasks: `lotj collect` records both kinds"),
+        ((), (True, False), "holds no train tasks"),
     ],
 )
 def test_data_that_cannot_do_are_refused_before_the_first_update(
@@ -171,13 +183,72 @@ def test_data_that_cannot_do_are_refused_before_the_first_update(
     assert not (tmp_path / "runs").exists()
 
 
-def test_images_of_another_size_are_refused_before_a_run_is_made(pretrained: Path, tmp_path: Path) -> None:
-    large = replace(ENCODER, image_size=64)
-    for part in ("reward", "iql"):
-        preset = replace(TINY, **{part: replace(getattr(TINY, part), encoder=large)})  # type: ignore[arg-type]
-        with pytest.raises(SettingsError, match=f"{part}.encoder.image-size 64: .* holds images of 32 pixels"):
-            pretrain_phase(preset, pretrained / "data", tmp_path / "runs", seed=0, live=False)
+@pytest.mark.parametrize("also", ["sax", "localizer", "state-iql"])
+def test_what_cannot_be_trained_is_refused_before_the_first_update(
+    pretrained: Path, tmp_path: Path, also: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown agent; of a task without connectors what sees where the plug is."""
+    data = pretrained / "data"
+    if also != "sax":
+        data = tmp_path / "data"
+        assert (
+            main(["collect", "--tasks", "fetch/reach", "--episodes", "1", "--workers", "1", "--data", str(data)]) == 0
+        )
+    with pytest.raises(SettingsError, match="must be one of" if also == "sax" else "holds no connectors"):
+        pretrain_phase(TINY, data, tmp_path / "runs", seed=0, live=False, also=[also])
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_agent_that_was_pretrained_practises_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a task whose environment rewards; stopped half way, it goes on with its own prior data and settings."""
+    monkeypatch.chdir(tmp_path)
+    state = find_preset("state")
+    small = replace(
+        state,
+        iql=replace(state.iql, hidden=(8,), critic_hidden=8),
+        pretrain=replace(state.pretrain, steps=4, batch=8),
+        practice=replace(state.practice, trials=4, warmup_trials=1, save_every=1, batch_size=8),
+    )
+    assert main(["collect", "--tasks", "fetch/reach", "--episodes", "2", "--workers", "1"]) == 0
+    of = pretrain_phase(small, Path("data/state"), Path("runs"), seed=0, live=False, agent="bc")
+    half = replace(small, practice=replace(small.practice, trials=2))
+    run, result = practise_task_phase(half, "fetch/reach", Path("runs"), "bc", of, live=False)
+    run.close()
+    assert result.trials == 2 and {row["updates"] > 0 for row in run.metrics()} == {True}
+    config = json.loads((run.path / "config.json").read_text())
+    config["practice"]["trials"] = 4
+    (run.path / "config.json").write_text(json.dumps(config))
+    assert main(["practice", "--resume"]) == 0
+    assert "4 trials" in capsys.readouterr().out
+    assert len(DiskStore.open(run.path / "trials")) == 4
+    assert main(["evaluate", "--trials", "2"]) == 0
+    found = json.loads((run.path / "evaluation.json").read_text())
+    assert [entry["name"] for entry in found] == ["offline", "practice", "expert"]
+    assert [entry["task"] for entry in found] == 3 * ["fetch/reach"]
+    assert main(["evaluate", "--controllers", "straight-down"]) == 2
+    assert "'straight-down' is not for this run: there are offline, practice, expert" in capsys.readouterr().err
+
+
+def test_state_iql_learns_from_positions_and_practises_on_located_ones(pretrained: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(pretrained, root)
+    of = Run.open(next((root / "runs").glob("pretrain-*")))
+    small = replace(TINY, localizer=LocalizerConfig(Pixels(ENCODER, 0), steps=2, batch=8))
+    pretrain_phase(small, root / "data", root / "runs", 0, resume=of, live=False, also=["state-iql"])
+    assert of.has("localizer") and load_agent(of, name="state-iql").reads == {"position"}
+    trials = replace(TINY.practice, trials=2, warmup_trials=1, batch_size=8)
+    run, _ = practice_phase(
+        replace(TINY, practice=trials), of, root / "runs", "europlug", "near", live=False, agent="state-iql"
+    )
+    assert run.metrics()[-1]["updates"] > 0
+    held = DiskStore.open(run.path / "trials")
+    seen = held.observe(np.arange(3))
+    np.testing.assert_allclose(seen["position"], load_localizer(of).locate(seen["image"]), atol=1e-6)
+    offline, practised = evaluate_phase(run, trials=1, controllers=["offline", "practice"])
+    assert len(offline) == len(practised) == 1
+    assert load_filmstrips(run.path / "filmstrips.npz")["after"].policy_heat is None  # it sees no picture
 
 
 def test_a_variant_of_a_training_connector_is_refused_at_the_door_or_left_out(

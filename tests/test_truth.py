@@ -4,66 +4,79 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from lotj.agents.iql import IQL
-from lotj.agents.iql_config import IQLConfig
+from lotj.agents import Learner
+from lotj.agents.iql import IQL, IQLConfig
+from lotj.data.store import DiskStore
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.stages import open_split
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Pixels
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.sim.bench import Bench, Reading
-from lotj.training.collect import CollectConfig, collect
-from lotj.training.practice import practice
-from toy_world import make_config
+from lotj.training.collect import collect
+from lotj.training.collect_insertion import CollectConfig, InsertionCollection
+from small_agents import same
+from toy_world import make_config, practise, trials_of
 
 SIZE = 32
 
 
 class Arbitrary:
-    """A reward model that calls one picture in five a success, whatever it shows."""
+    """A reward model that calls one picture in three a success, whatever it shows."""
 
-    image_size, threshold = SIZE, 0.5
+    threshold = 0.5
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        return (images.reshape(len(images), -1).sum(1) % 5 == 0).astype(np.float32)
+        return (images.reshape(len(images), -1).sum(1) % 3 == 0).astype(np.float32)
 
 
-def practised(data: Path, folder: Path) -> tuple[torch.Tensor, list[dict]]:
-    """The weights after a few trials on the bench, pressing hard, and what was noted of each trial."""
-    encoder = EncoderConfig(image_size=SIZE, width=8, stages=1)
+def practised(data: DiskStore, folder: Path, verify: str) -> tuple[Any, list[dict], list[Any]]:
+    """The weights after a few trials on the bench, pressing hard, what was noted of each trial, and all that was
+    recorded."""
     bottleneck = BottleneckConfig(invariant_dim=16, specific_dim=4, domain_hidden=(8,))
-    agent = IQL(IQLConfig(encoder=encoder, bottleneck=bottleneck, half_precision=False), domains=3, seed=0)
+    front = Pixels(EncoderConfig(width=8, stages=1), feature_channels=4, half_precision=False)
     run = Run.create(folder, "practice", {}, seed=0)
     env = InsertionEnv("usb-b", image_size=SIZE, scenario="near", end_on_success=False, observation=("image", "state"))
     model = env.bench.model
     model.dof_frictionloss[model.joint("slip").dofadr[0]] = 8.0  # a weak grip: some plugs are lost
     robot = SimulatedRobot(env, run.path / "truth.jsonl")
-    config = make_config(None, trials=6, max_steps=8, bold_failures=1, bold_press=1.0, withdrawals=2, one_place=True)
-    practice(robot, agent, Arbitrary(), open_split(data, "train"), config, run, live=False)
+    spec = dataclasses.replace(robot.spec, observation={"image": robot.spec.observation["image"]})
+    agent = Learner(IQL, spec, front, IQLConfig(bottleneck=bottleneck), len(data.tasks))
+    agent.algorithm.get_parameter("policy.head.mean.2.bias").data[2] = -1.5  # it presses
+    settings = {"boost": True, "withdrawals": 2, "one_place": True, "hold_frames": 1}
+    config = make_config(None, trials=6, max_steps=8, verify=verify, **settings)
+    practise(robot, Arbitrary(), data, config, run, agent)
     robot.close()
     run.close()
-    weights = [values.detach().flatten() for module in (agent.actor, agent.critic) for values in module.parameters()]
-    return torch.cat(weights), run.metrics()
+    timed = ("second", "time")
+    rows = [{name: v for name, v in row.items() if not any(word in name for word in timed)} for row in run.metrics()]
+    recorded = [
+        (name, episode.action, *episode.observation["image"], *episode.notes.values())
+        for name, episode in trials_of(run).items()
+    ]
+    return agent.state()["modules"], rows, recorded
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory) -> DiskStore:
     folder = tmp_path_factory.mktemp("data")
     settings = CollectConfig(image_size=SIZE, expert_episodes=2, near_miss_share=0.5)
-    collect(folder, ("usb-a", "duplo-2x2", "peg-round-8"), settings, workers=1)
-    return folder
+    collect(folder, InsertionCollection(("usb-a", "duplo-2x2", "peg-round-8"), settings), workers=1)
+    return open_split(folder, "train")
 
 
-def test_weights_are_the_same_whatever_the_simulator_claims(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verify", ["touch", "score"])
+def test_nothing_changes_whatever_the_simulator_claims(
+    data: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: str
 ) -> None:
-    honest, rows = practised(data, tmp_path / "honest")
+    honest, rows, recorded = practised(data, tmp_path / "honest", verify)
     read, rng = Bench._read, np.random.default_rng(0)
 
     def lie(bench: Bench, peak: float) -> Reading:
@@ -78,19 +91,20 @@ def test_weights_are_the_same_whatever_the_simulator_claims(
         )
 
     monkeypatch.setattr(Bench, "_read", lie)
-    falsified, told = practised(data, tmp_path / "falsified")
-    assert torch.equal(honest, falsified)
-    timed = ("second", "time")
-    for row, other in zip(rows, told, strict=True):
-        kept = {name for name in row if not any(word in name for word in timed)}
-        assert {name: row[name] for name in kept} == {name: other[name] for name in kept}
+    falsified, told, again = practised(data, tmp_path / "falsified", verify)
+    assert same(honest, falsified) and rows == told
+    np.testing.assert_equal(recorded, again)
     assert sum(row["updates"] for row in rows) > 0
+    if verify == "touch":
+        assert any(row["lost"] for row in rows)  # what is pressed and pushed is lost now and then
+    else:
+        assert {kind.split("-")[0] for (kind, _), *_ in recorded} == {"practice", "reversed"}
 
 
-def test_what_the_gripper_feels_does_reach_it(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_gripper_feels_does_reach_it(data: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above could not see a leak if nothing at all of a reading mattered."""
-    honest, _ = practised(data, tmp_path / "honest")
+    honest, *_ = practised(data, tmp_path / "honest", "touch")
     read = Bench._read
     monkeypatch.setattr(Bench, "_read", lambda bench, peak: dataclasses.replace(read(bench, peak), slip=0.0, tilt=0.0))
-    numb, _ = practised(data, tmp_path / "numb")
-    assert not torch.equal(honest, numb)
+    numb, *_ = practised(data, tmp_path / "numb", "touch")
+    assert not same(honest, numb)

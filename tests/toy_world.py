@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -57,8 +57,6 @@ def draw(dot: np.ndarray, target: np.ndarray) -> np.ndarray:
 class ToyRobot:
     """Moves the dot. It keeps the truth of each trial in `truth`, flipped if `lie`: nobody else may notice."""
 
-    spec: ClassVar[Spec] = SPEC
-    action_scale: ClassVar[float] = 20e-3  # so that ways out are no longer than the picture
     target: tuple[float, float] = UNSEEN
     lie: bool = False
     latches: bool = False  # a dot that is home stays there
@@ -66,6 +64,8 @@ class ToyRobot:
     truth: list[bool] = field(default_factory=list)
     resets: int = 0
     steps: int = 0
+    spec: Spec = SPEC
+    action_scale: float = 20e-3  # so that ways out are no longer than the picture
 
     def reset(self, seed: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -126,10 +126,10 @@ class ListedReward:
         return np.array([next(self.scores, self.then) for _ in images], np.float32)
 
 
-def make_agent(seed: int = 0, bottleneck: BottleneckConfig | None = None) -> Learner:
+def make_agent(seed: int = 0, **changes: Any) -> Learner:
     """A small agent that knows nothing."""
     config = IQLConfig(
-        bottleneck=bottleneck or BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
+        bottleneck=BottleneckConfig(invariant_dim=64, specific_dim=8, domain_hidden=(16,)),
         hidden=(64,),
         critic_projection=32,
         critic_hidden=64,
@@ -141,7 +141,7 @@ def make_agent(seed: int = 0, bottleneck: BottleneckConfig | None = None) -> Lea
         position_weight=0.0,
     )
     front = Pixels(EncoderConfig(width=8, stages=1), feature_channels=0, half_precision=False)
-    return Learner(IQL, SPEC, front, config, len(TARGETS), seed)
+    return Learner(IQL, SPEC, front, replace(config, **changes), len(TARGETS), seed)
 
 
 def collect(root: Path, episodes: int = 40) -> DiskStore:

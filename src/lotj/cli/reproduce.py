@@ -16,10 +16,7 @@ import tyro
 from rich.console import Console
 
 from lotj.cli.job import announce_renderer, find_device
-from lotj.errors import SettingsError, check_number, check_seed
-
-TABLES = ("table1", "table2", "table3", "table4", "parts", "fig3", "fig4")
-"""What there is, in the order in which ``all`` does it."""
+from lotj.errors import SettingsError, check_number, check_seed, unknown
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,14 @@ class _Plan:
             )
 
 
+def _tables() -> tuple[str, ...]:
+    """What there is, in the order in which ``all`` does it."""
+    from lotj.experiments.comparisons import COMPARISONS
+    from lotj.experiments.figures import FIGURES
+
+    return (*COMPARISONS, "table4", *FIGURES)
+
+
 def _holds_data(folder: Path) -> bool:
     return (folder / "meta.json").exists()
 
@@ -73,7 +78,7 @@ class Command:
 
     interrupted: ClassVar[str] = "stopped; finished jobs are kept: the same command goes on"
 
-    table: tyro.conf.Positional[Literal["table1", "table2", "table3", "table4", "parts", "fig3", "fig4", "all"]]
+    table: tyro.conf.Positional[str]
     """table1: all methods, starts near the socket; table2: the same, starts far; table3: without the bottleneck in
     policy, or in policy and reward; table4: the reward with each bottleneck on connectors it has not seen; parts: what
     each part of our practice adds, on validation connectors; fig3, fig4: where the reward looks with and without the
@@ -119,7 +124,10 @@ class Command:
         """Do the jobs and print the tables."""
         from lotj.distributed import Job, read_results, run_jobs
 
-        names = TABLES if self.table == "all" else (self.table,)
+        known = _tables()
+        if self.table not in (*known, "all"):
+            raise unknown("table", self.table, (*known, "all"))
+        names = known if self.table == "all" else (self.table,)
         plans = {name: dataclasses.replace(self, table=name)._plan() for name in names}
         jobs: list[Job] = list({job.name: job for plan in plans.values() for job in plan.jobs}.values())
         console = Console(highlight=False)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 
-from lotj.controllers import Controller
 from lotj.errors import SettingsError
 from lotj.evaluation.results import EvaluationResult
-from lotj.experience import rollout
+from lotj.experience import Controller, rollout
+
+if TYPE_CHECKING:
+    import gymnasium  # the report counts without it
 
 
 def evaluate(
@@ -33,7 +34,7 @@ def evaluate(
     Paired comparison: give every controller the same seeds and it starts from the same poses.
 
     Args:
-        env: observes a mapping; `info` of each step has ``is_success`` and may have ``peak_force`` [N], ``dislodged``.
+        env: observes a mapping; `info` of each step has ``is_success`` and may have ``peak_force`` [N], ``lost``.
         controller: called once a step.
         seeds: at least one, all different.
         name: key in `evaluation.json`.
@@ -65,14 +66,14 @@ def evaluate(
             options=options,
             on_step=infos.append,
         )
-        success, dislodged = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "dislodged"))
+        success, lost = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "lost"))
         force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])
-        rows.append((success, len(episode), force, dislodged))
+        rows.append((success, len(episode), force, lost))
         if seed in film_seeds:
             films[int(seed)] = episode.observation["image"]
         if on_trial is not None:
             on_trial(trial, success)
-    succeeded, steps, peak_force, lost = (np.array(column) for column in zip(*rows, strict=True))
+    succeeded, steps, peak_force, dislodged = (np.array(column) for column in zip(*rows, strict=True))
     return EvaluationResult(
         name=name,
         label=label,
@@ -81,7 +82,7 @@ def evaluate(
         steps=steps,
         seconds=steps / rate_hz,
         peak_force_n=peak_force,
-        dislodged=lost,
+        dislodged=dislodged,
         context=dict(context or {}),
         films=films,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from lotj.errors import SettingsError
 from lotj.sim.connector import Connector, catalogue, training_connectors
 
 
@@ -27,5 +28,11 @@ def choose_training(count: int | None, left_out: Sequence[Connector] = ()) -> tu
 
 
 def of_split(split: str) -> tuple[str, ...]:
-    """Names of the connectors of a split, sorted."""
+    """Names of the connectors of a split, sorted.
+
+    Raises:
+        SettingsError: ``blind``: whoever opens one of those names it.
+    """
+    if split == "blind":
+        raise SettingsError("split blind: is opened by the names of its connectors alone, see docs/predictions.md")
     return tuple(name for name, part in catalogue().items() if part.split == split)

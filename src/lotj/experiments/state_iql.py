@@ -40,7 +40,7 @@ class Located:
     """What stands before State-IQL in practice: where a localisation model says the plug is."""
 
     def __init__(self, localizer: Localizer) -> None:
-        self._localizer = localizer
+        self._localizer, self.spec = localizer, localizer.spec
 
     def encode(
         self, observation: Observation, augment: bool = False, rng: np.random.Generator | None = None

@@ -26,7 +26,7 @@ def gradcam(
     policy({"image": images})[:, 1]`` (the Y axis, as in the paper: which places push the plug towards +Y?).
 
     Args:
-        network: run in evaluation mode and in full precision, left as it was found.
+        network: run in evaluation mode, left as it was found.
         layer: convolutional part of `network` whose output (B V, C, h, w) is looked at; an encoder's last stage but one
             (6x6 at 96 px) is what the paper takes. Its output must not be changed in place afterwards.
         images: (N, V, 3, H, W) float32 of V cameras, as `network` wants them, on its device.
@@ -48,7 +48,7 @@ def gradcam(
     network.eval()
     try:
         # Frozen networks have no parameter that asks for gradients: the input has to, or the layer has no graph.
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        with torch.inference_mode(False), torch.enable_grad():
             maps = [_maps(method, part.detach().clone().requires_grad_()) for part in images.split(batch)]
     finally:
         for module, training in was_training.items():
@@ -68,7 +68,8 @@ def _maps(method: LayerGradCam, images: Tensor) -> Tensor:
     if not isinstance(heat, Tensor) or heat.ndim != 4:
         raise ValueError("the layer's output must be one tensor (B V, C, h, w): give a convolutional layer")
     size = (int(images.shape[3]), int(images.shape[4]))
-    heat = LayerAttribution.interpolate(heat.detach(), size, "bilinear").squeeze(1).unflatten(0, images.shape[:2])
+    heat = LayerAttribution.interpolate(heat.detach().float(), size, "bilinear").squeeze(1)
+    heat = heat.unflatten(0, images.shape[:2])
     if not torch.isfinite(heat).all():
         raise NumericsError("Grad-CAM is not finite: check the network's weights and the images")
     peak = heat.amax(dim=(1, 2, 3), keepdim=True)

@@ -30,7 +30,7 @@ from lotj import geometry
 from lotj.errors import CatalogueError, SettingsError
 
 SHAPES = ("rect", "round", "polygon")
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "blind")
 _MM = 1e-3
 
 
@@ -86,7 +86,8 @@ class Connector:
         family: group of connectors that look and mate alike (``nema``, ``deutsch-dt``, ...).
         variant_of: name shared by close variants of one connector ("" if it has none). Whoever practises on a test
             connector must not have trained on anything with the same `variant_of`.
-        split: ``train``, ``validation`` (tuning happens there) or ``test``.
+        split: ``train``, ``validation`` (tuning happens there), ``test``, or ``blind`` (opened by name alone, for one
+            final run: docs/predictions.md).
         source: standard or data sheet that the dimensions come from; features may name their own.
         insertion_depth: travel from first engagement to fully seated [m].
         seating_force: Coulomb friction of the contacts against insertion and withdrawal [N].

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lotj.sim.arm import ARMS, Arm
 from lotj.sim.bench import Bench
-from lotj.sim.connector import Connector
+from lotj.sim.connector import SPLITS, Connector
 from lotj.sim.drawing import Drawing
 from lotj.sim.look import CameraMount, Look
 
@@ -72,9 +72,13 @@ def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth:
 
 
 def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:
-    """All connectors in a grid with name and family; names are black in training, blue in validation, red in test."""
+    """All connectors in a grid with name and family; names black in training, blue in validation, red in
+    test, violet where blind."""
     parts = list(connectors)
-    caption, colours = 34, {"train": (40, 40, 40), "validation": (20, 90, 170), "test": (180, 40, 30)}
+    caption = 34
+    colours: dict[str, tuple[int, ...]] = dict(
+        zip(SPLITS, ((40, 40, 40), (20, 90, 170), (180, 40, 30), (140, 60, 170)), strict=True)
+    )
     rows = -(-len(parts) // columns)
     sheet = Image.new("RGB", (columns * cell, rows * (cell + caption)), (250, 250, 250))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)

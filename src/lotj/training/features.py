@@ -15,6 +15,7 @@ from lotj.data.store import DiskStore, MemoryStore, Store
 from lotj.errors import SettingsError
 from lotj.experience import Episode, Observation, Task
 from lotj.files import atomic_file, storage_errors
+from lotj.spaces import Spec
 
 CACHE_VERSION = 2
 PROBE_FRAMES = 16
@@ -49,7 +50,13 @@ class FeatureConfig:
 
 
 class Encoder(Protocol):
-    """What is asked of an agent here."""
+    """What is asked of an agent here.
+
+    Attributes:
+        spec: what it was made to observe.
+    """
+
+    spec: Spec
 
     def encode(
         self, observation: Observation, augment: bool = False, rng: np.random.Generator | None = None

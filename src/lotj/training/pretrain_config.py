@@ -44,6 +44,8 @@ class PretrainConfig:
                 raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be at least 1")
         if not self.lr > 0:
             raise SettingsError(f"pretrain lr {self.lr}: must be above 0")
+        if self.policy_kinds == ():
+            raise SettingsError("pretrain policy_kinds (): must name a kind; None imitates all")
         if self.warmup < 0 or self.save_minutes < 0:
             raise SettingsError(
                 f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
