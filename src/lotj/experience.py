@@ -122,7 +122,7 @@ class Controller(Protocol):
         ...
 
 
-_Frame = Mapping[str, Any]
+_Notes = Mapping[str, Any] | None
 
 
 class Recorder:
@@ -132,7 +132,7 @@ class Recorder:
     later frame must have the same names.
     """
 
-    def __init__(self, observation: _Frame, notes: _Frame | None = None, truth: _Frame | None = None) -> None:
+    def __init__(self, observation: Mapping[str, Any], notes: _Notes = None, truth: _Notes = None) -> None:
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
         self._groups: tuple[list[dict[str, np.ndarray]], ...] = ([], [], [])
@@ -161,12 +161,7 @@ class Recorder:
         return np.stack([frame[name] for frame in self._groups[1]])
 
     def add(
-        self,
-        action: np.ndarray,
-        reward: float,
-        observation: _Frame,
-        notes: _Frame | None = None,
-        truth: _Frame | None = None,
+        self, action: Any, reward: float, observation: Mapping[str, Any], notes: _Notes = None, truth: _Notes = None
     ) -> None:
         """Takes in a step: the (A,) action and what came of it."""
         self.actions.append(np.array(action, np.float32))
@@ -186,7 +181,7 @@ class Recorder:
         action, reward = np.stack(self.actions), np.array(self.rewards, np.float32)
         return Episode(observation, action, reward, terminated, truncated, task, kind, seed, notes, truth)
 
-    def _take(self, *groups: _Frame | None) -> None:
+    def _take(self, *groups: _Notes) -> None:
         for frames, group in zip(self._groups, groups, strict=True):
             frames.append({name: np.array(values) for name, values in (group or {}).items()})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lotj.errors import SettingsError
 
@@ -40,11 +40,8 @@ class Checked:
         for name, hint in _hints(type(self)).items():
             value: Any = getattr(self, name)
             entries = value if isinstance(value, tuple) else (value,)
-            broken = [
-                str(rule)
-                for rule in (hint.__metadata__ if get_origin(hint) is Annotated else ())
-                if isinstance(rule, Interval) and any(entry not in rule for entry in entries)
-            ]
+            rules = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Interval)]
+            broken = [str(rule) for rule in rules if any(entry not in rule for entry in entries)]
             if get_origin(hint) is Literal and value not in get_args(hint):
                 broken = [f"one of {', '.join(map(str, get_args(hint)))}"]
             if broken:

@@ -25,15 +25,8 @@ steps: mean length of an episode; lost: thrown away while recording"""
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of the tasks that share one name, environment, split or attribute.
-
-    Attributes:
-        name: what they share.
-        episodes, successes: number of finished episodes, and of those that ended in success, of each of the store's
-            kinds.
-        frames: number of frames.
-        discarded: number of episodes thrown away.
-    """
+    """Figures of the tasks that share a name, environment, split or attribute, called `name`: numbers of finished
+    episodes and of those that ended in success, of each of the store's kinds; of frames, and of episodes discarded."""
 
     name: str
     episodes: tuple[int, ...]
@@ -72,12 +65,8 @@ def summarise(store: DiskStore, by: str = "env") -> list[Summary]:
 
 
 def describe(root: Path, by: str = "env") -> RenderableType:
-    """What the data set at `root` holds, for the terminal: overall figures and a table with a row per `by`.
-
-    Raises:
-        DataError: see `DiskStore.open`.
-        SettingsError: see `summarise`.
-    """
+    """What the data set at `root` holds, for the terminal: overall figures and a table with a row per `by`; errors of
+    `DiskStore.open` and `summarise`."""
     store = DiskStore.open(root)
     summaries = summarise(store, by)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -92,14 +81,12 @@ def describe(root: Path, by: str = "env") -> RenderableType:
         table.add_row(summary.name, *cells, means[0], f"{summary.frames:,}", means[1], str(summary.discarded))
     schema = store.schema
     size = store.n_frames * sum(kind.itemsize for kind in schema.files.values())
-    seen = ", ".join(
-        " ".join([name, " x ".join(map(str, kind.shape))]).strip() for name, kind in schema.observation.items()
-    )
+    seen = [f"{name} {' x '.join(map(str, kind.shape))}".strip() for name, kind in schema.observation.items()]
     episodes, successes = (np.sum([getattr(s, of) for s in summaries], axis=0) for of in ("episodes", "successes"))
     ended = [f"{kind} {s:,} of {n:,}" for kind, s, n in zip(store.kinds, successes, episodes, strict=True)]
     lines = [
         f"{store.root}: {size / 1e9:.2f} GB",
-        f"actions of {schema.action} axes; observed: {seen}",
+        f"actions of {schema.action} axes; observed: {', '.join(seen)}",
         f"{len(store.tasks)} tasks: " + _counts(Counter(task.split for task in store.tasks)),
         f"{len(store):,} episodes, {store.n_frames:,} frames: {store.success.mean():.1%} show a success",
         f"ended in success: {', '.join(ended)}",
@@ -111,17 +98,11 @@ def describe(root: Path, by: str = "env") -> RenderableType:
 
 
 def check(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
-    """Reads every byte of the data set and compares it with the checksums.
-
-    Args:
-        root: folder of the data set.
-        progress: is told (episodes checked, episodes in all) after each episode.
-
-    Returns:
-        One line per problem; empty when the data set is whole. A torn tail is no problem: it is no episode yet.
+    """Reads every byte of the data set at `root` and compares it with the checksums: a line per problem, none if it is
+    whole. A torn tail is no problem: it is no episode yet. `progress` is told (episodes checked, episodes in all).
 
     Raises:
-        DataError: there is no data set of this version at `root`, or it may not be read.
+        DataError: there is no data set of this version, or it may not be read.
     """
     root = Path(root)
     with layout.reading(root):
@@ -147,11 +128,9 @@ def check(root: Path, progress: Callable[[int, int], None] = lambda done, total:
                 for number, entry in enumerate(index.entries):
                     if layout.read_records(entry, handles, schema) is None:
                         recent = number >= len(index.entries) - layout.SYNC_EVERY
-                        problems.append(
-                            f"{folder}, episode {number} ({index.kinds[entry['kind']]}, seed {entry['seed']}): its "
-                            "records do not match their checksum; "
-                            + (layout.COLLECT_AGAIN if recent else layout.COPY_AGAIN)
-                        )
+                        way_out = layout.COLLECT_AGAIN if recent else layout.COPY_AGAIN
+                        which = f"episode {number} ({index.kinds[entry['kind']]}, seed {entry['seed']})"
+                        problems.append(f"{folder}, {which}: its records do not match their checksum; {way_out}")
                     done += 1
                     progress(done, total)
         except DataError as error:

@@ -49,6 +49,7 @@ COPY_AGAIN = "copy the data set again, or delete this task's folder and collect 
 COLLECT_AGAIN = "give the same `lotj collect` again, which drops episodes torn by a power cut and records them anew"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_NAMES = "1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit"
 _COLUMN = re.compile(r"[a-z0-9_/-]{1,60}")
 
 
@@ -173,17 +174,14 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(
-            f"cannot read {error.filename or path}: {error.strerror}; check its permissions and the disk"
-        ) from error
+        where = error.filename or path
+        raise DataError(f"cannot read {where}: {error.strerror}; check its permissions and the disk") from error
 
 
 def task_folder(root: Path, name: str) -> Path:
     """Folder of the task `name`; DataError if that cannot be one."""
     if not _NAME.fullmatch(name):
-        raise DataError(
-            f"task name {name!r} cannot be a folder: use 1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit"
-        )
+        raise DataError(f"task name {name!r} cannot be a folder: use {_NAMES}")
     return root / TASKS / name
 
 
@@ -235,9 +233,8 @@ def read_task(folder: Path) -> Task:
         wrong = sorted(k for k in expected.keys() | types.keys() if expected.get(k) != types.get(k))
         raise DataError(f"{path}: {', '.join(wrong)} missing, unknown or of the wrong type; restore it from a copy")
     if content["name"] != folder.name:
-        raise DataError(
-            f"{path}: name is {content['name']!r} but the folder is {folder.name!r}; rename the folder back"
-        )
+        name = content["name"]
+        raise DataError(f"{path}: name is {name!r} but the folder is {folder.name!r}; rename the folder back")
     return Task(**content)
 
 
@@ -320,7 +317,7 @@ def read_records(entry: np.void, handles: Mapping[str, int], schema: Schema) -> 
 def check_name(kind: Any, seed: Any) -> None:
     """Raises ValueError if the kind of an episode is no name, or its seed is negative or too large."""
     if type(kind) is not str or not _NAME.fullmatch(kind):
-        raise ValueError(f"kind {kind!r}: 1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit")
+        raise ValueError(f"kind {kind!r}: must be {_NAMES}")
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise ValueError(f"seed is {seed!r}, not a whole number in [0, 2^63)")
 
@@ -341,15 +338,14 @@ def read_object(path: Path) -> dict[str, Any]:
 def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tuple[Any, ...]:
     """One line of the index as a tuple in the order of `ENTRY`; ValueError, KeyError or TypeError if it is not one."""
     if item["id"] != number or item["first_frame"] != first_frame:
-        raise ValueError(
-            f"id {item['id']} at frame {item['first_frame']} where id {number} at frame {first_frame} must follow"
-        )
+        found = f"id {item['id']} at frame {item['first_frame']}"
+        raise ValueError(f"{found} where id {number} at frame {first_frame} must follow")
     if type(item["n_frames"]) is not int or not 2 <= item["n_frames"] <= MAX_FRAMES:
         raise ValueError(f"n_frames is {item['n_frames']!r}, not a whole number in [2, {MAX_FRAMES}]")
     if type(item["crc"]) is not int or not 0 <= item["crc"] < 2**32:
         raise ValueError(f"crc is {item['crc']!r}, not a whole number in [0, 2^32)")
     ends = item["terminated"], item["truncated"]
-    if not all(type(end) is bool for end in ends):
+    if {*map(type, ends)} != {bool}:
         raise ValueError("terminated and truncated must be true or false")
     return (kind, item["seed"], first_frame, item["n_frames"], *ends, item["crc"])
 

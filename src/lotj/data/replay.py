@@ -15,13 +15,8 @@ from lotj.experience import PRACTISED, Batch
 
 @dataclass(frozen=True)
 class Segment:
-    """B transitions of a store; what a relabelling reads.
-
-    Attributes:
-        store: where they are from.
-        frame, last: (B,) int64, the frame at which each begins, and the last of its episode.
-        batch: what is learnt from, so far.
-    """
+    """B transitions of a store, as a relabelling reads them: (B,) the frame at which each begins, (B,) the last of its
+    episode, and what is learnt from so far."""
 
     store: Store
     frame: np.ndarray

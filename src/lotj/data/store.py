@@ -45,10 +45,8 @@ class Store:
     def column(self, name: str) -> np.ndarray:
         """(F, ...) of ``action`` or ``reward`` (NaN on the last frame of an episode), a small observation, or a note
         with its prefix ``notes/``; KeyError if there is none of that name."""
-        file = next(
-            (file for file, kind in self.schema.files.items() if file != layout.TRUTH and name in (kind.names or ())),
-            "",
-        )
+        files = self.schema.files.items()
+        file = next((file for file, kind in files if file != layout.TRUTH and name in (kind.names or ())), "")
         return self._records(file)[name]
 
     def truth(self, name: str) -> np.ndarray:
@@ -63,12 +61,8 @@ class Store:
         raise NotImplementedError
 
     def observe(self, frames: np.ndarray, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Copies observations, all by default: name -> (N, ...).
-
-        Args:
-            frames: (N,) whole numbers in [0, F), in any order, with or without repetition; IndexError for others.
-            names: which.
-        """
+        """Copies observations, all or those named, of (N,) frames in [0, F), in any order, with or without repetition:
+        name -> (N, ...); IndexError for other frames."""
         frames = np.asarray(frames)
         if frames.ndim != 1 or (len(frames) and not np.issubdtype(frames.dtype, np.integer)):
             raise IndexError(f"frame numbers must be (N,) whole numbers, not {frames.dtype} {frames.shape}")

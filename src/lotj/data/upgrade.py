@@ -30,7 +30,7 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
     """Makes a data set of format 2 at `new` of one of format 1.
 
     It grows under a hidden name beside `new`, where an upgrade that was stopped goes on, and is named at the end.
-    `progress` is told (records done, records in all) after each episode or discard.
+    `progress` is told (records done, records in all).
 
     Raises:
         DataError: `old` is no data set of format 1 or is damaged; `new` exists.
@@ -45,31 +45,27 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
         tasks = [(folder, _read_task(folder), _read_index(folder)) for folder in folders]
         if not tasks:
             raise DataError(f"{old} holds no domains: there is nothing to upgrade")
+        size, flag, vector = meta["image_size"], np.dtype(bool), np.dtype(("<f4", (3,)))
+        image, truth = np.dtype(("u1", (2, size // 2, size, 3))), {"force": vector, "position": vector}
+        schema = layout.Schema(3, {"image": image}, {"far": flag, SUCCESS: flag}, truth)
         done, total = 0, sum(len(lines) for _, _, lines in tasks)
         for folder, task, lines in tasks:
-            with EpisodeWriter(half, task, _schema(meta["image_size"]), meta["settings"]) as writer:
+            with EpisodeWriter(half, task, schema, meta["settings"]) as writer:
                 if not writer.finished <= {(line["kind"], line["seed"]) for line in lines}:
-                    raise DataError(
-                        f"the upgrade that was begun is of another data set than {folder}: name another new folder"
-                    )
+                    begun = "the upgrade that was begun is of another data set"
+                    raise DataError(f"{begun} than {folder}: name another new folder")
                 for line in lines:
                     if (line["kind"], line["seed"]) in writer.finished:
                         continue
                     if "discarded" in line:
                         writer.discard(line["kind"], line["seed"], line["discarded"])
                     else:
-                        writer.append(_read_episode(folder, task, line, meta["image_size"]))
+                        writer.append(_read_episode(folder, task, line, size))
                     progress(done + len(writer.finished), total)
                 done += len(writer.finished)
     with storage_errors(new, layout.AGAIN):
         os.rename(half, new)
         sync_folder(new.parent)
-
-
-def _schema(size: int) -> layout.Schema:
-    flag, vector = np.dtype(bool), np.dtype(("<f4", (3,)))
-    image = np.dtype(("u1", (2, size // 2, size, 3)))
-    return layout.Schema(3, {"image": image}, {"far": flag, SUCCESS: flag}, {"force": vector, "position": vector})
 
 
 def _read_meta(old: Path) -> dict[str, Any]:
@@ -113,10 +109,9 @@ def _read_episode(folder: Path, task: Task, line: dict[str, Any], size: int) -> 
         pixels = os.pread(frames.fileno(), count * unit, first * unit)
         data = os.pread(table.fileno(), count * ROW.itemsize, first * ROW.itemsize)
     if len(data) < count * ROW.itemsize or zlib.crc32(data, zlib.crc32(pixels)) != line["crc"]:
-        raise DataError(
-            f"{folder}, episode {line['id']} ({line['kind']}, seed {line['seed']}): frames or rows are missing or do "
-            "not match their checksum; copy the data set again"
-        )
+        which = f"{folder}, episode {line['id']} ({line['kind']}, seed {line['seed']})"
+        rule = "frames or rows are missing or do not match their checksum; copy the data set again"
+        raise DataError(f"{which}: {rule}")
     rows = np.frombuffer(data, ROW)
     success = rows["success"].astype(bool)
     return Episode(

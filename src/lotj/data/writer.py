@@ -87,7 +87,22 @@ class EpisodeWriter:
             ValueError: the episode is of another task or schema, its kind or seed cannot be, or it is stored already.
             StorageError: the disk is full or failing; the data set holds what it held before.
         """
-        self._admit(episode)
+        if episode.task != self.task.name:
+            raise ValueError(f"episode of task {episode.task!r} given to the writer of {self.task.name!r}")
+        schema = layout.Schema.of(episode)
+        if schema != self.schema:
+            raise ValueError(f"an episode with {schema}, this data set holds {self.schema}")
+        if len(episode) >= layout.MAX_FRAMES:
+            raise ValueError(f"an episode has 2 to {layout.MAX_FRAMES} frames, not {len(episode) + 1}")
+        self._admit_name(episode.kind, episode.seed)
+        own = {"action": episode.action, "reward": episode.reward}
+        groups = (own, episode.observation, episode.notes, episode.truth)
+        for name, values in (item for group in groups for item in group.items()):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise NumericsError(
+                    f"{name} of {episode.kind} episode {episode.seed} of {episode.task} is not finite everywhere: "
+                    "nothing was stored; report the task and the seed"
+                )
         records = self.schema.pack(episode)
         self._commit(
             {
@@ -183,24 +198,6 @@ class EpisodeWriter:
         self.finished = index.finished
         self._held = _Held(len(index.entries), index.n_frames, index.end)
         self._cut()
-
-    def _admit(self, episode: Episode) -> None:
-        if episode.task != self.task.name:
-            raise ValueError(f"episode of task {episode.task!r} given to the writer of {self.task.name!r}")
-        schema = layout.Schema.of(episode)
-        if schema != self.schema:
-            raise ValueError(f"an episode with {schema}, this data set holds {self.schema}")
-        if len(episode) >= layout.MAX_FRAMES:
-            raise ValueError(f"an episode has 2 to {layout.MAX_FRAMES} frames, not {len(episode) + 1}")
-        self._admit_name(episode.kind, episode.seed)
-        own = {"action": episode.action, "reward": episode.reward}
-        groups = (own, episode.observation, episode.notes, episode.truth)
-        for name, values in (item for group in groups for item in group.items()):
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise NumericsError(
-                    f"{name} of {episode.kind} episode {episode.seed} of {episode.task} is not finite everywhere: "
-                    "nothing was stored; report the task and the seed"
-                )
 
     def _admit_open(self) -> None:
         if layout.INDEX not in self._handles:

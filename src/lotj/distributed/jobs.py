@@ -47,7 +47,7 @@ def run_jobs(
     workers: int = 1,
     report: Callable[[Job, str], None] = lambda job, state: None,
 ) -> dict[str, Any]:
-    """Do what is not done yet.
+    """Do what is not done yet: name -> result, of all jobs.
 
     Args:
         jobs: in any order.
@@ -56,9 +56,6 @@ def run_jobs(
             ``RAY_ADDRESS`` or else on `workers` of this machine. Every worker must see the same files.
         workers: how many at a time, where that is not the cluster's to say.
         report: told (job, ``skipped``, ``started`` or ``done``).
-
-    Returns:
-        Name -> result, of all jobs.
 
     Raises:
         SettingsError: names that repeat, cannot be file names, or are needed but not there; jobs that need each other

@@ -8,6 +8,7 @@ settings, as given), ``versions.json``, JSON lines of metrics, ``tensorboard/`` 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import pickle
@@ -21,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lotj.errors import CheckpointError, SettingsError, check_seed
 from lotj.files import atomic_file, atomic_write, storage_errors, write_json
-from lotj.runs.claim import claim, release
 from lotj.runs.metrics import append_line, plain, read_lines
 from lotj.runs.versions import versions
 
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+_claimed: dict[Path, int] = {}
+"""Folders that this process writes to -> descriptor of the file that is locked."""
+
 
 class Run:
     """A run folder, open for reading and writing: made with `create`, `open` or `find_run`; close it, or use `with`.
 
     What writes (`log`, `rewind`, `save`) claims the folder for this process until `close`, and raises a SettingsError
-    where another has claimed it.
+    where another has claimed it: its trials and checkpoints would be mixed with these.
 
     Attributes:
         path: the folder.
-        kind: what ran: ``pretrain`` or ``practice``.
-        seed: seed of every random number in the run.
-        created: when, as ISO text: in the order of time.
-        command: the command line that began it; "" if it is not recorded.
+        kind, seed: what ran, ``pretrain`` or ``practice``, and the seed of its random numbers.
+        created, command: when (ISO text, in the order of time), and by which command line; "" if not recorded.
         config: the settings as plain JSON values.
     """
 
@@ -59,17 +60,8 @@ class Run:
 
     @classmethod
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
-        """Make a new run folder under `root` and point ``<root>/last`` at it.
-
-        Args:
-            root: folder of all runs; made if missing.
-            kind, seed: see the attributes.
-            config: settings, a dataclass or a dictionary.
-
-        Raises:
-            SettingsError: a seed that not every generator takes.
-            StorageError: the folder cannot be written or the disk is full.
-        """
+        """Make a new run folder under `root`, with settings of a dataclass or dictionary; ``<root>/last`` points to it.
+        SettingsError for a seed that not every generator takes, StorageError if it cannot be written."""
         check_seed(seed)
         path = _new_folder(Path(root), kind)
         settings = plain(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config)  # type: ignore[arg-type]
@@ -108,7 +100,8 @@ class Run:
         """Close TensorBoard; others may write."""
         while self._boards:
             self._boards.popitem()[1].close()
-        release(self.path)
+        if self.path in _claimed:
+            os.close(_claimed.pop(self.path))
 
     def setting(self, name: str, kind: type = str) -> Any:
         """A setting; SettingsError if it is missing, or of another type."""
@@ -136,15 +129,10 @@ class Run:
     def log(self, step: int, scalars: dict[str, Any], stream: str = "metrics") -> None:
         """Append one line to ``<stream>.jsonl`` and the numbers in it to TensorBoard (as ``<stream>/<name>``).
 
-        Args:
-            step: the x axis: update, trial or episode number.
-            scalars: named numbers (Python, NumPy or torch); non-finite ones are written as null. Texts are kept too.
-            stream: name of the file, a letters-and-dashes word.
-
-        Raises:
-            StorageError: the disk is full.
+        `step` is the number of an update, trial or episode. Scalars are Python's, NumPy's or torch's; those not finite
+        are written as null, and texts are kept too. StorageError if the disk is full.
         """
-        claim(self.path)
+        _claim(self.path)
         record = plain(scalars)
         append_line(self.path / f"{stream}.jsonl", {"step": int(step), "time": round(time.time(), 3), **record})
         if stream not in self._boards:
@@ -163,10 +151,8 @@ class Run:
 
     def rewind(self, step: int, stream: str = "metrics") -> None:
         """Drop the lines of a stream after `step`: a run resumed from a checkpoint of `step` will write them again.
-
-        TensorBoard's files stay as they are; the next one says that earlier points after `step` are void.
-        """
-        claim(self.path)
+        TensorBoard's files stay as they are; the next one says that earlier points after `step` are void."""
+        _claim(self.path)
         if stream in self._boards:
             self._boards.pop(stream).close()
         self._purges[stream] = step + 1
@@ -176,14 +162,11 @@ class Run:
             atomic_write(self.path / f"{stream}.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
 
     def save(self, name: str, state: dict[str, Any]) -> Path:
-        """Save a checkpoint: complete under its name, or not at all. The one it replaces stays until then.
-
-        `state` holds tensors, numbers, texts, and dictionaries, lists and tuples of them. StorageError if the disk is
-        full.
-        """
+        """Save a checkpoint of tensors, numbers, texts, and dictionaries, lists and tuples of them: whole, or the one
+        that it replaces stays. StorageError if the disk is full."""
         import torch
 
-        claim(self.path)
+        _claim(self.path)
         path = self._checkpoint(name)
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)
@@ -244,6 +227,32 @@ def typed_command() -> str:
     """The command line of this process, as it can be given to a shell."""
     program = Path(sys.argv[0])
     return shlex.join([program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]])
+
+
+def _claim(folder: Path) -> None:
+    """Claim a run folder for this process, until it lets go of it or ends in whatever way; SettingsError if another
+    process has. The lock is on the folder's ``run.json``; a file system that knows no locks lets everybody in."""
+    if folder in _claimed:
+        return
+    descriptor = os.open(folder / "run.json", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        rule = "another process writes to this run; end it, or wait until it has ended"
+        raise SettingsError(f"{folder}: {rule}") from None
+    except OSError:
+        pass
+    _claimed[folder] = descriptor
+
+
+def _forget_claims() -> None:
+    """In a forked child: the locks are the parent's, who would keep them as long as the child had them open."""
+    while _claimed:
+        os.close(_claimed.popitem()[1])
+
+
+os.register_at_fork(after_in_child=_forget_claims)
 
 
 def _new_folder(root: Path, kind: str) -> Path:
