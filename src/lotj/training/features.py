@@ -100,8 +100,8 @@ class FeatureStore(Store):
     """Transitions that lie in columns, each an episode of one step of kind ``imitated`` or ``other``.
 
     Args:
-        columns: ``action`` (M, A), ``reward``, ``terminated``, ``task``, ``imitate`` (M,), and features (M, 2, D) of the
-            frames before and after each step.
+        columns: ``action`` (M, A), ``reward``, ``terminated``, ``task``, ``imitate`` (M,), and features (M, 2, D) of
+            the frames before and after each step.
         tasks: those that ``task`` numbers.
     """
 
