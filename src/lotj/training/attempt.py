@@ -107,9 +107,6 @@ class Attempt:
                 f"reward score {score}: must be a probability; finished trials are saved, mend the reward model, "
                 "then --resume"
             )
-        return {
-            SCORE: np.float32(score),
-            CLAIM: np.bool_(False),
-            TOUCH: np.uint8(touch),
-            LOST: np.bool_(lost),
-        }
+        noted: list[tuple[str, float, type]] = [(SCORE, score, np.float32), (CLAIM, False, np.bool_)]
+        noted += [(TOUCH, touch, np.uint8), (LOST, lost, np.bool_)]
+        return {name: np.array(value, kind) for name, value, kind in noted}

@@ -169,7 +169,7 @@ class TaskCollection:
                 if rng.random() < self.noise:
                     action = rng.uniform(-1.0, 1.0, action.shape).astype(np.float32)
                 observation, reward, terminated, truncated, info = env.step(action)
-                recorder.add(action, reward, observation, {SUCCESS: info["is_success"]})
+                recorder.add(action, float(reward), observation, {SUCCESS: info["is_success"]})
                 truncated = not terminated and (truncated or len(recorder) >= max_steps)
             return recorder.finish(terminated, truncated, task.name, kind, seed), ""
 
