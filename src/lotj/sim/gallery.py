@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -72,13 +73,11 @@ def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth:
 
 
 def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:
-    """All connectors in a grid with name and family; names black in training, blue in validation, red in
-    test, violet where blind."""
-    parts = list(connectors)
-    caption = 34
-    colours = dict(zip(SPLITS, ((40, 40, 40), (20, 90, 170), (180, 40, 30), (140, 60, 170)), strict=True))
-    rows = -(-len(parts) // columns)
-    sheet = Image.new("RGB", (columns * cell, rows * (cell + caption)), (250, 250, 250))
+    """All connectors in a grid with name and family; names black in training, blue in validation, red in test, violet
+    where blind."""
+    parts, caption = list(connectors), 34
+    colours: dict[str, Any] = dict(zip(SPLITS, ("#282828", "#145aaa", "#b4281e", "#8c3caa"), strict=True))
+    sheet = Image.new("RGB", (columns * cell, -(-len(parts) // columns) * (cell + caption)), (250, 250, 250))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for i, part in enumerate(parts):
         x, y = (i % columns) * cell, (i // columns) * (cell + caption)
