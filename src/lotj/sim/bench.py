@@ -9,12 +9,11 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from lotj.geometry import quaternion
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
 from lotj.sim.drawing import Drawing
 from lotj.sim.look import Look
-from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene
+from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene, quaternion
 
 RATE_HZ = 10.0
 """Policy rate."""
