@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lotj.sim.arm import ARMS, Arm
+from lotj.sim.arm import ARMS
 from lotj.sim.bench import Bench
 from lotj.sim.connector import SPLITS, Connector
 from lotj.sim.drawing import Drawing
@@ -47,15 +47,11 @@ def studio_look(connector: Connector) -> Look:
     )
 
 
-def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth: float = 62.0) -> np.ndarray:
-    """Plug above its socket, seen from the side and above, scaled to fill the picture.
-
-    Returns:
-        (pixels, pixels, 3) uint8.
-    """
-    bench = Bench(connector, arm, studio_look(connector), image_size=64)
+def portrait(connector: Connector, pixels: int) -> np.ndarray:
+    """Plug above its socket, seen from the side and above, scaled to fill the picture: (pixels, pixels, 3) uint8."""
+    bench = Bench(connector, ARMS["duo"], studio_look(connector), image_size=64)
     bench.reset(np.zeros(2), _GAP)
-    for name in ("palm", *(f"finger-{i}" for i in range(arm.fingers))):
+    for name in ("palm", "finger-0", "finger-1"):
         bench.model.geom(name).rgba[3] = 0.0
         bench.model.geom(name).matid[:] = -1
     bench.model.vis.quality.offsamples = 4
@@ -64,12 +60,8 @@ def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth:
     widest = max(*connector.housing_size, *connector.body_size)
     camera.lookat[:] = [0.0, 0.0, 0.5 * (top - 0.4 * connector.housing_height)]
     camera.distance = 1.75 * max(widest, top + 0.4 * connector.housing_height)
-    camera.azimuth, camera.elevation = azimuth, -28.0
-    drawing = Drawing(bench.model, pixels, pixels)
-    try:
-        return drawing(bench.data, [camera])[0]
-    finally:
-        drawing.close()
+    camera.azimuth, camera.elevation = 62.0, -28.0
+    return Drawing(bench.model, pixels, pixels)(bench.data, [camera])[0]
 
 
 def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:
