@@ -412,6 +412,7 @@ def test_expert_step_by_hand() -> None:
 def test_spiral_keeps_its_pitch_and_speed() -> None:
     """An Archimedean spiral: after n turns the radius is n x pitch, and each step's chord is at most one action."""
     spiral = SpiralSearch(pitch=1e-3, action_scale=6e-3)
+    spiral.reset(0)
     touching = {"force": np.array([0.0, 0.0, 10.0])}
     moves = np.array([spiral(None, touching) for _ in range(60)])
     path = np.cumsum(moves[:, :2] * 6e-3, axis=0)
