@@ -18,7 +18,7 @@ from lotj.spaces import Array, Spec
 from small_agents import PIXELS, config_of, same, spec_of, through_a_file
 from test_iql import seen_plugs
 
-SMALL = LocalizerConfig(PIXELS, hidden=(16,), steps=120, batch=32, lr=3e-3, warmup=5)
+SMALL = LocalizerConfig(front=PIXELS, hidden=(16,), steps=120, batch=32, lr=3e-3, warmup=5)
 
 
 def trained(updates: int, config: LocalizerConfig = SMALL) -> Localizer:
@@ -56,7 +56,7 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
         localizer.update(batch.observation["image"], position)
     assert localizer.updates == 1
     with pytest.raises(SettingsError, match="mirror"):
-        LocalizerConfig(replace(PIXELS, augment=AugmentConfig(flip=0.5)))
+        LocalizerConfig(front=replace(PIXELS, augment=AugmentConfig(flip=0.5)))
     with pytest.raises(SettingsError, match="localizer steps 0: must be at least 1"):
         LocalizerConfig(steps=0)
 

@@ -358,7 +358,7 @@ def test_impossible_settings(settings: dict[str, Any], words: str):
 
 # The localisation model
 
-LOCALIZER_CONFIG = LocalizerConfig(Pixels(ENCODER, 0, OFF), steps=6, batch=8, warmup=2)
+LOCALIZER_CONFIG = LocalizerConfig(front=Pixels(ENCODER, 0, OFF), steps=6, batch=8, warmup=2)
 
 
 def localize(data: Data, run: Run, **settings: Any) -> Localizer:
@@ -395,7 +395,7 @@ def test_localizer_refuses_what_cannot_work(data: Data, tmp_path: Path):
     with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume .* --also localizer"):
         load_localizer(run)
     with pytest.raises(SettingsError, match="flip must be 0"):
-        LocalizerConfig(Pixels(augment=replace(OFF, flip=0.5)))
+        LocalizerConfig(front=Pixels(augment=replace(OFF, flip=0.5)))
     with pytest.raises(SettingsError, match="steps"):
         LocalizerConfig(steps=0)
     localizer = localize(data, run)

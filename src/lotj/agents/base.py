@@ -28,6 +28,7 @@ class AgentConfig(Checked):
     """Learning rate of Adam where an update does not say another."""
     gradient_clip: Annotated[float, NOT_NEGATIVE] = 10.0
     """Largest gradient norm of each trained module; 0 for no limit."""
+    weight_decay: ClassVar[float] = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Algorithm(nn.Module):
         axes: A, number of axes of an action.
     """
 
-    CONFIG: ClassVar[type[AgentConfig]]
+    CONFIG: ClassVar[type[Any]]
     """Class of the settings."""
     trained: ClassVar[Mapping[str, tuple[str, ...]]]
     """Submodule -> terms of its loss. It is moved by the gradient of their sum alone, and not where none is given."""
@@ -137,6 +138,10 @@ class Algorithm(nn.Module):
             generator: of all random numbers that are drawn.
         """
         raise NotImplementedError
+
+    def follow_rate(self, update: int) -> float:
+        """Share of the online networks that enters their slow copies at an update, in [0, 1]."""
+        return self.config.ema
 
     def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
         """Mean (B, A) and standard deviation, (B, A) or (A,), of the policy before `squash`."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from lotj.agents.base import AgentConfig, Algorithm, At
+from lotj.agents.base import Algorithm, At
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import Batch
 from lotj.nets.average import follow
@@ -60,13 +60,13 @@ class Learner:
         kind: type[Algorithm],
         spec: Spec,
         front: Front,
-        config: AgentConfig,
+        config: Any,
         tasks: int,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
         self.spec, self.front, self.tasks, self.seed = spec, front, tasks, seed
-        self.config: Any = config
+        self.config = config
         self.device = torch.device(device)
         self.updates = 0
         with torch.random.fork_rng(devices=[]):
@@ -77,7 +77,9 @@ class Learner:
         self._trained = {name: dict(self.algorithm.get_submodule(name).named_parameters()) for name in kind.trained}
         self._parameters = {f"{m}.{name}": p for m, own in self._trained.items() for name, p in own.items()}
         # One for all modules: Adam looks at each parameter alone, and leaves one without a gradient as it is.
-        self._optimiser = torch.optim.Adam(self._parameters.values(), config.lr, fused=True)
+        self._optimiser = torch.optim.AdamW(
+            self._parameters.values(), config.lr, weight_decay=config.weight_decay, fused=True
+        )
         # Gathered once: to walk through the modules takes a tenth of an update on features, or of a look at an image.
         self.encoders = {m.role: m for m in self.algorithm.modules() if isinstance(m, Encoder)}
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
@@ -135,11 +137,11 @@ class Learner:
                 mean = mean + spread * std * torch.from_numpy(noise[part]).to(self.device)
             return self.algorithm.squash(mean)
 
-        return self._ask(observation, (self.algorithm.axes,), ask)
+        return self.ask(observation, (self.algorithm.axes,), ask)
 
     def value(self, observation: Mapping[str, Any]) -> np.ndarray:
         """V(s), (B,) float32; NaN of an algorithm that has none."""
-        return self._ask(observation, (), lambda seen, part: self.algorithm.value(seen))
+        return self.ask(observation, (), lambda seen, part: self.algorithm.value(seen))
 
     def encode(
         self, observation: Mapping[str, Any], augment: bool = False, rng: np.random.Generator | None = None
@@ -164,18 +166,18 @@ class Learner:
             return torch.cat([encoder(seen) for encoder in self.encoders.values()], 1)
 
         sizes = [encoder.size for encoder in self.encoders.values()]
-        parts = np.split(self._ask(observation, (sum(sizes),), ask, np.float16), np.cumsum(sizes)[:-1], 1)
+        parts = np.split(self.ask(observation, (sum(sizes),), ask, np.float16), np.cumsum(sizes)[:-1], 1)
         return {FEATURE + role: np.ascontiguousarray(part) for role, part in zip(self.encoders, parts, strict=True)}
 
     @torch.no_grad()
-    def _ask(
+    def ask(
         self,
         observation: Mapping[str, Any],
         shape: tuple[int, ...],
         ask: Callable[[Seen, slice], Tensor],
         dtype: type = np.float32,
     ) -> np.ndarray:
-        """(B, *shape) answers, a few rows at a time."""
+        """(B, *shape) answers to (B, ...) observations, a few rows at a time; `ask` gets these, and where they are."""
         answers = np.empty((_rows(observation), *shape), dtype)
         for first in range(0, len(answers), CHUNK):
             part = slice(first, first + CHUNK)
@@ -247,7 +249,7 @@ class Learner:
         if bool((task < 0).any()):
             brought["prior"] = (task >= 0).to(self.device)
         for place, observation in (("observation", batch.observation), ("next observation", batch.next_observation)):
-            for name, values in self.front.bring(observation, self.device).items():
+            for name, values in (self.front.bring(observation, self.device) if observation else {}).items():
                 raw = torch.as_tensor(observation[name])
                 if raw.is_floating_point():
                     check_finite(f"{place} {name!r}", raw)
@@ -268,7 +270,7 @@ class Learner:
         """Names and values of all numbers, the latter as one tensor, for on a GPU each would have to be waited for; and
         the clipped gradients of each trained module that has a loss. Nothing in here may wait, see `Recording`."""
         now, then = (
-            self.front.change(_part(brought, place), brought.get("prior"), self._generator)
+            self.front.change(seen, brought.get("prior"), self._generator) if (seen := _part(brought, place)) else {}
             for place in ("observation/", "next observation/")
         )
         batch = Batch(
@@ -298,7 +300,7 @@ class Learner:
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         for name, slow in self.target.items():
-            follow(slow, self.algorithm.get_submodule(name), self.config.ema)
+            follow(slow, self.algorithm.get_submodule(name), self.algorithm.follow_rate(self.updates))
         self.updates += 1
 
     # Features in place of perception
