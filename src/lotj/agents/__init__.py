@@ -15,9 +15,8 @@ __all__ = ["AGENTS", "Algorithm", "At", "Learner", "find_agent"]
 def _found() -> dict[str, type[Algorithm]]:
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     kinds = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
-    return {
-        agent_name(kind): kind for kind in kinds if issubclass(kind, Algorithm) and kind.decide is not Algorithm.decide
-    }
+    algorithms = [kind for kind in kinds if issubclass(kind, Algorithm)]
+    return {agent_name(kind): kind for kind in algorithms if kind.decide is not Algorithm.decide}
 
 
 AGENTS = _found()
