@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, CriticConfig, GaussianConfig, Imitator, rows, select
+from lotj.agents.base import Algorithm, At, CriticConfig, GaussianConfig, Imitator, Losses, rows, select
 from lotj.experience import Batch
 from lotj.nets.front import Front, Seen
 from lotj.ranges import POSITIVE
@@ -47,9 +47,7 @@ class AWAC(Algorithm):
         self.policy = Imitator(front.encoder(spec, "policy"), config, self.axes)
         self.critic = config.critic(front.encoder(spec, "critic"), self.axes)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``q``, and ``policy`` of the rows that are to be imitated."""
         config = self.config
         with torch.no_grad():  # equation 7: policy evaluation, with one action of the policy at s'
@@ -84,7 +82,7 @@ class AWAC(Algorithm):
             return torch.softmax(self.config.advantage_scale * advantage, 0) * len(advantage)
         return losses.advantage_weights(advantage, self.config.advantage_scale, self.config.weight_clip)
 
-    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
         mean, log_std = self.policy(observation)
         return mean, log_std.exp()
 

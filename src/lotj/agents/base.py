@@ -17,6 +17,9 @@ from lotj.nets.heads import Critic, Ensemble, GaussianHead
 from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 from lotj.spaces import Spec
 
+Losses = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""Terms of the losses by name, and other numbers worth a look, () each."""
+
 
 @dataclass(frozen=True)
 class AgentConfig(Checked):
@@ -125,10 +128,8 @@ class Algorithm(nn.Module):
         self.config = config
         self.axes = math.prod(spec.action)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Terms of the losses by name, and other numbers worth a look, () each.
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
+        """The losses of a batch.
 
         Args:
             batch: of tensors, observations as the front brought and changed them. Columns of bool come as the numbers
@@ -173,7 +174,7 @@ class Imitator(nn.Module):
         self.encoder = encoder
         self.head = config.gaussian(encoder.size, axes)
 
-    def forward(self, observation: Seen) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward(self, observation: Seen) -> tuple[Tensor, Tensor]:
         return self.head(self.encoder(observation))
 
 

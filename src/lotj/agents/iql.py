@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, CriticConfig, GaussianConfig, rows, select
+from lotj.agents.base import Algorithm, At, CriticConfig, GaussianConfig, Losses, rows, select
 from lotj.experience import Batch
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, Code
 from lotj.nets.encoder import Encoder
@@ -123,9 +123,7 @@ class IQL(Algorithm):
         self.policy = Actor(front.encoder(spec, "policy"), config, self.axes, tasks, locating)
         self.critic = Values(front, spec, config, self.axes, locating)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``v``, ``q``, ``policy`` (where rows are imitated), ``daib``, ``q_gradient`` (with a weight of it), and of
         positions ``policy_position``, ``q_position``."""
         config, slow = self.config, target["critic.q"]
@@ -195,5 +193,5 @@ class IQL(Algorithm):
         mean, log_std, _ = self.policy.decide(self.policy.encoder(observation), sample=False, generator=None)
         return mean, log_std.exp()
 
-    def value(self, observation: Seen) -> Tensor:  # noqa: D102
+    def value(self, observation: Seen) -> Tensor:
         return self.critic.value(observation)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At
+from lotj.agents.base import Algorithm, At, Losses
 from lotj.agents.learner import Learner
 from lotj.agents.supervised import SupervisedConfig, labelled
 from lotj.errors import CheckpointError, LotjError
@@ -56,9 +56,7 @@ class Position(Algorithm):
         encoder = front.encoder(spec, "position")
         self.network = nn.Sequential(encoder, mlp(encoder.size, config.hidden, 3))
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``position``, and ``lateral_mm``, the mean error beside the axis."""
         true = batch.columns["position"] / losses.POSITION_SCALE
         predicted = self.network(batch.observation)

@@ -23,13 +23,13 @@ def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
 
 
 def value_loss(value: Tensor, target_q: Tensor, expectile: float) -> Tensor:
-    """Equation 2: V (B,) becomes an upper expectile of Q over the actions in the data; `target_q` (B,) is the minimum of
-    the target critics there."""
+    """Equation 2: V (B,) becomes an upper expectile of Q over the actions in the data; `target_q` (B,) is the minimum
+    of the target critics there."""
     return expectile_loss(target_q - value, expectile).mean()
 
 
 def advantage_weights(advantage: Tensor, scale: float, clip: float) -> Tensor:
-    """min(exp(scale * A), clip), the weights of equation 3, for advantages A = Q - V; `scale` is the paper's 1 / beta."""
+    """min(exp(scale * A), clip), the weights of equation 3, for advantages A = Q - V; `scale` is 1 / beta there."""
     return torch.exp((scale * advantage).clamp(max=math.log(clip)))
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, CriticConfig
+from lotj.agents.base import Algorithm, At, CriticConfig, Losses
 from lotj.experience import Batch
 from lotj.nets.front import Front, Seen
 from lotj.nets.heads import mlp
@@ -93,9 +93,7 @@ class SAC(Algorithm):
         self.policy = SquashedGaussian(self.critic.encoder.size, config, self.axes)
         self.temperature = Temperature(config.initial_temperature)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``q``, ``policy`` and ``temperature``."""
         config, alpha = self.config, self.temperature().detach()
         with torch.no_grad():  # equations 2 and 3
@@ -119,7 +117,7 @@ class SAC(Algorithm):
         mean, log_std = self.policy(self.critic.encoder(observation))
         return mean, log_std.exp()
 
-    def squash(self, action: Tensor) -> Tensor:  # noqa: D102
+    def squash(self, action: Tensor) -> Tensor:
         return torch.tanh(action)
 
     def value(self, observation: Seen) -> Tensor:

@@ -48,8 +48,8 @@ class AugmentConfig(Checked):
 
 @cache
 def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Luma (3,); and (3, 3, 3), of which the first matrix, and the second times the cosine of a turn of the hue, and the
-    third times its sine, are that turn. Brought once, for a GPU must be waited for when numbers are brought to it."""
+    """Luma (3,); and (3, 3, 3), of which the first matrix, and the second times the cosine of a turn of the hue, and
+    the third times its sine, are that turn. Brought once, for it makes a GPU wait."""
     to_yiq = torch.tensor(RGB_TO_YIQ, dtype=torch.float64)
     parts = torch.zeros(3, 3, 3, dtype=torch.float64)
     parts[0, 0, 0] = parts[1, 1, 1] = parts[1, 2, 2] = parts[2, 2, 1] = 1.0

@@ -49,8 +49,8 @@ class Front(Checked, ABC):
         return tuple(name for name in spec.observation if name.startswith(FEATURE))
 
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
-        """What `bring` gave, augmented where `prior` (B,) bool says that rows are of prior data (None: all are); what is
-        practised is left as it is (LOTJ section V-C)."""
+        """What `bring` gave, augmented where `prior` (B,) bool says that rows are of prior data (None: all are); what
+        is practised is left as it is (LOTJ section V-C)."""
         return brought
 
 

@@ -55,13 +55,8 @@ class RewardModel:
 
     @torch.no_grad()
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Predicted probability of success; the same images give the same scores.
-
-        Args:
-            images: (N, V, H, W, 3) uint8 of `shape`.
-
-        Returns:
-            (N,) float32 in [0, 1].
+        """Predicted probability of success, (N,) float32, of (N, V, H, W, 3) uint8 images of `shape`; the same images
+        give the same scores.
 
         Raises:
             CheckpointError: images of another shape.
@@ -86,11 +81,7 @@ class RewardModel:
         return self.score(images) >= self.threshold
 
     def save(self, path: Path) -> None:
-        """Write everything to one file, atomically.
-
-        Raises:
-            StorageError: the disk is full or the folder cannot be written.
-        """
+        """Write everything to one file, atomically; raises StorageError where that is impossible."""
         content = {
             "format": FORMAT,
             "version": VERSION,

@@ -24,16 +24,8 @@ def heights(store: Store) -> np.ndarray:
 
 
 def near_misses(store: Store, kinds: Sequence[str]) -> np.ndarray:
-    """Frames that look like a success and are none: of an episode recorded as a near miss, or of a plug that is almost
-    seated, short of its seat in the socket or pushed down beside it.
-
-    Args:
-        store: the frames.
-        kinds: of the episodes that were recorded as near misses.
-
-    Returns:
-        (F,) bool.
-    """
+    """(F,) bool, frames that look like a success and are none: of an episode of these kinds, which were recorded as near
+    misses, or of a plug that is almost seated, short of its seat in the socket or pushed down beside it."""
     almost = heights(store) < NEAR_MISS_DEPTH_M  # NaN is not
     return ~store.success & (almost | store.of_frames(store.of_kind(kinds)))
 
@@ -85,20 +77,13 @@ class BalancedSampler:
             raise DataError(f"none of {tasks} tasks has both successes and other frames; collect more episodes")
 
     def draw(self, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Frame numbers: `count` / 2 successes, then as many others, the k-th of each from the same task.
-
-        Args:
-            count: batch size, even.
-            generator: random numbers.
-
-        Returns:
-            (count,) int64.
-        """
-        task = generator.choice(self.usable, count // 2)
-        wanted = (np.arange(count // 2) >= np.round(self._near_miss_share * (count // 2))).astype(int)
+        """(count,) frame numbers: `count` / 2 successes, then as many others, the k-th of each from the same task."""
+        half = count // 2
+        task = generator.choice(self.usable, half)
+        wanted = (np.arange(half) >= np.round(self._near_miss_share * half)).astype(int)
         has = np.stack([pool.counts[task] > 0 for pool in self._others])
-        sort = np.where(has[wanted, np.arange(count // 2)], wanted, 1 - wanted)
-        others = np.empty(count // 2, np.int64)
+        sort = np.where(has[wanted, np.arange(half)], wanted, 1 - wanted)
+        others = np.empty(half, np.int64)
         for number, pool in enumerate(self._others):
             others[sort == number] = pool.draw(task[sort == number], generator)
         return np.concatenate([self._success.draw(task, generator), others])

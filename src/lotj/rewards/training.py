@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from lotj.agents.base import Algorithm, At
+from lotj.agents.base import Algorithm, At, Losses
 from lotj.agents.learner import Learner
 from lotj.agents.supervised import labelled
 from lotj.data.prefetch import Prefetcher
@@ -43,9 +42,7 @@ class Success(Algorithm):
         super().__init__(spec, front, config, tasks)
         self.classifier = SuccessClassifier(config, spec.observation["image"].shape, tasks)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``success`` and ``daib``."""
         images, success = batch.observation["image"], batch.reward
         with autocast(images.device):
