@@ -100,17 +100,9 @@ class At:
 
 
 class Algorithm(nn.Module):
-    """An agent's networks and losses. Class attributes say how the `Learner` treats them.
-
-    Args:
-        spec: what is observed and done.
-        front: makes the encoders.
-        config: of class `CONFIG`.
-        tasks: number of tasks of the prior data.
-
-    Attributes:
-        axes: A, number of axes of an action.
-    """
+    """An agent's networks and losses, for `spec` seen through `front`, with settings of class `CONFIG` and so many
+    tasks of prior data. Class attributes say how the `Learner` treats them; `axes` is A, the number of axes of an
+    action."""
 
     CONFIG: ClassVar[type[Any]]
     """Class of the settings."""

@@ -24,8 +24,8 @@ def heights(store: Store) -> np.ndarray:
 
 
 def near_misses(store: Store, kinds: Sequence[str]) -> np.ndarray:
-    """(F,) bool, frames that look like a success and are none: of an episode of these kinds, which were recorded as near
-    misses, or of a plug that is almost seated, short of its seat in the socket or pushed down beside it."""
+    """(F,) bool, frames that look like a success and are none: of episodes of these kinds, recorded as near misses, or
+    of a plug that is almost seated, short of its seat in the socket or pushed down beside it."""
     almost = heights(store) < NEAR_MISS_DEPTH_M  # NaN is not
     return ~store.success & (almost | store.of_frames(store.of_kind(kinds)))
 
