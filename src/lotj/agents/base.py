@@ -55,11 +55,9 @@ class CriticConfig(AgentConfig):
     """Range of returns, to which the targets of Q are clamped: (0, 1) for a reward of 1 at the end."""
 
     def ensemble(self, features: int, axes: int, members: int) -> Ensemble:
-        """A head of this shape."""
         return Ensemble(features, axes, members, self.critic_projection, self.critic_hidden, self.critic_layer_norm)
 
     def critic(self, encoder: Encoder, axes: int) -> Critic:
-        """Q functions of actions with so many axes."""
         return Critic(encoder, self.ensemble(encoder.size, axes, self.critics))
 
 
@@ -78,7 +76,6 @@ class GaussianConfig(AgentConfig):
             self._refuse("std_range", f"must be positive and hold {self.initial_std}")
 
     def gaussian(self, inputs: int, axes: int) -> GaussianHead:
-        """A policy's head."""
         return GaussianHead(inputs, self.hidden, axes, self.initial_std, self.std_range)
 
 
@@ -145,7 +142,9 @@ class Algorithm(nn.Module):
         return action.clamp(-1.0, 1.0)
 
     def value(self, observation: Seen) -> Tensor:
-        """Value of the state under the policy, (B,); NaN where an algorithm has no notion of it."""
+        """Value of the state under the policy, (B,): the lowest Q of the mean action; NaN without a critic."""
+        if isinstance(critic := getattr(self, "critic", None), Critic):
+            return critic(observation, self(observation)).amin(0)
         return torch.full((len(next(iter(observation.values()))),), math.nan)
 
     def forward(self, observation: Seen) -> Tensor:

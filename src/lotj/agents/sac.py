@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.transforms import TanhTransform
 
 from lotj.agents import losses
 from lotj.agents.base import Algorithm, At, CriticConfig, Losses
@@ -59,9 +60,9 @@ class SquashedGaussian(nn.Module):
         """Actions (B, A) in (-1, 1) and their log-probabilities (B,) (appendix C)."""
         mean, log_std = self(features)
         raw = mean + log_std.exp() * torch.empty_like(mean).normal_(generator=generator)
-        # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)), which does not underflow.
-        squash = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw)).sum(1)
-        return torch.tanh(raw), losses.log_probability(mean, log_std, raw) - squash
+        action = torch.tanh(raw)
+        squash = TanhTransform().log_abs_det_jacobian(raw, action).sum(1)
+        return action, losses.log_probability(mean, log_std, raw) - squash
 
 
 class Temperature(nn.Module):
@@ -72,7 +73,6 @@ class Temperature(nn.Module):
         self.log = nn.Parameter(torch.full((), math.log(start)))
 
     def forward(self) -> Tensor:
-        """()."""
         return self.log.exp()
 
 
@@ -119,7 +119,3 @@ class SAC(Algorithm):
 
     def squash(self, action: Tensor) -> Tensor:
         return torch.tanh(action)
-
-    def value(self, observation: Seen) -> Tensor:
-        """The lowest Q of the mean action, without the entropy."""
-        return self.critic(observation, self(observation)).amin(0)

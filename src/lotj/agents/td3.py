@@ -73,7 +73,3 @@ class TD3(Algorithm):
     def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
         mean = torch.tanh(self.policy(self.critic.encoder(observation)))
         return mean, torch.full_like(mean, self.config.exploration)
-
-    def value(self, observation: Seen) -> Tensor:
-        """The lowest Q of the policy's action."""
-        return self.critic(observation, self(observation)).amin(0)

@@ -76,10 +76,6 @@ class RewardModel:
             parts.append(torch.sigmoid(check_finite("reward score", logits)).cpu().numpy())
         return np.concatenate(parts)
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """(N,) bool, whether each of the (N, V, H, W, 3) uint8 images is a success at the threshold."""
-        return self.score(images) >= self.threshold
-
     def save(self, path: Path) -> None:
         """Write everything to one file, atomically; raises StorageError where that is impossible."""
         content = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lotj.data.store import Store
-from lotj.errors import DataError, SettingsError
+from lotj.errors import DataError
 
 NEAR_MISS_DEPTH_M = 0.004
 """A plug that is less than this from seated [m], but not seated, is a near miss, whatever the episode was for."""
@@ -59,13 +59,10 @@ class BalancedSampler:
         usable: (D,) int64, the tasks that have both labels; the others are never drawn.
 
     Raises:
-        SettingsError: a share outside [0, 1].
         DataError: no task has both labels.
     """
 
     def __init__(self, store: Store, near_miss_share: float, kinds: Sequence[str]) -> None:
-        if not 0.0 <= near_miss_share <= 1.0:
-            raise SettingsError(f"near-miss share {near_miss_share}: must be between 0 and 1")
         success, near = store.success, near_misses(store, kinds)
         task, tasks = store.frame_task, len(store.tasks)
         self._success, *self._others = (
