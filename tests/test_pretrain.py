@@ -356,7 +356,7 @@ def test_impossible_settings(settings: dict[str, Any], words: str):
 
 # The localisation model
 
-LOCALIZER_CONFIG = LocalizerConfig(Pixels(ENCODER, 0, OFF), steps=6, batch=8, warmup=2)
+LOCALIZER_CONFIG = LocalizerConfig(front=Pixels(ENCODER, 0, OFF), steps=6, batch=8, warmup=2)
 
 
 def localize(data: Data, run: Run, **settings: Any) -> Localizer:

@@ -21,7 +21,7 @@ from lotj.experiments.parts import choose_training
 from lotj.experiments.presets import Preset, find_preset
 from lotj.nets.precision import fast_dtype
 from lotj.spaces import Array, Spec
-from lotj.training.features import as_store
+from lotj.training.features import FeatureStore
 
 FRAMES = 2000
 """Frames of noise whose features are drawn from in practice; what is learnt has no part in the speed."""
@@ -57,7 +57,7 @@ def replay(agent: Learner, preset: Preset) -> Replay:
     last = rng.random(count) < 0.1
     columns = {"action": rng.uniform(-1, 1, (count, 3)).astype(np.float32), "reward": last.astype(np.float32)}
     columns |= {"terminated": last, "task": np.zeros(count, np.int64), "imitate": np.ones(count, bool)}
-    store, online = as_store(columns | seen, (Task("noise", "noise"),)), preset.practice.online_fraction
+    store, online = FeatureStore(columns | seen, (Task("noise", "noise"),)), preset.practice.online_fraction
     sources = [Source(store, share, columns={"imitate": True}, practised=own) for share, own in
                ((online, True), (1.0 - online, False))]  # fmt: skip
     return Replay(sources, preset.practice.batch_size, ["imitate"])

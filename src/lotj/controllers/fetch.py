@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lotj.controllers import Memoryless
+
 GAIN = 10.0
 """Action per metre of error. An action of 1 is 5 cm: half of the error is gone in a step, which does not overshoot."""
 
@@ -23,45 +25,34 @@ GRIPPED = 0.055
 """Fingers closer together than this, with a block of 5 cm between them, hold it [m]."""
 
 
-class Reach:
+class Reach(Memoryless):
     """Straight to the goal."""
 
-    def reset(self, seed: int) -> None:
-        """Start an episode; nothing to remember."""
-
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(4,) action."""
+        """(4,) action in [-1, 1]."""
         return _act(observation["goal"] - observation["state"][:3], CLOSED)
 
 
-class PickAndPlace:
+class PickAndPlace(Memoryless):
     """Over the block, down, close, carry."""
 
-    def reset(self, seed: int) -> None:
-        """Start an episode; nothing to remember."""
-
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(4,) action."""
+        """(4,) action in [-1, 1]."""
         state = observation["state"]
-        offset, width = state[6:9], state[9] + state[10]
+        offset, held = state[6:9], state[9] + state[10] < GRIPPED
         if np.linalg.norm(offset) < 2 * BESIDE:
-            held = width < GRIPPED
             return _act(observation["goal"] - state[3:6] if held else offset, CLOSED)
-        over = np.linalg.norm(offset[:2]) < BESIDE
-        return _act(offset + [0.0, 0.0, 0.0 if over else ABOVE], OPEN)
+        return _over(offset, BESIDE, OPEN)
 
 
-class Push:
+class Push(Memoryless):
     """Behind the block, down, and forwards with closed fingers; behind it again when it has slipped aside."""
 
     BEHIND = 0.07
     """From the block's middle to the gripper before it pushes [m]."""
 
-    def reset(self, seed: int) -> None:
-        """Start an episode; nothing to remember."""
-
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(4,) action."""
+        """(4,) action in [-1, 1]."""
         state = observation["state"]
         offset = state[6:9]  # from the gripper to the block
         way = (observation["goal"] - state[3:6])[:2]
@@ -69,13 +60,10 @@ class Push:
         ahead = way / max(distance, 1e-6)
         along = offset[:2] @ ahead
         aside = offset[:2] - along * ahead
-        low = abs(offset[2]) < 2 * BESIDE
-        if low and along > 0 and np.linalg.norm(aside) < 3 * BESIDE:
+        if abs(offset[2]) < 2 * BESIDE and along > 0 and np.linalg.norm(aside) < 3 * BESIDE:
             speed = min(1.0, 6.0 * distance) * ahead  # slower near the goal: the block slides on
             return np.clip([*(speed + GAIN * aside), GAIN * offset[2], CLOSED], -1.0, 1.0)
-        start = offset[:2] - self.BEHIND * ahead
-        over = np.linalg.norm(start) < 2 * BESIDE
-        return _act(np.array([*start, offset[2] + (0.0 if over else ABOVE)]), CLOSED)
+        return _over(offset - [*(self.BEHIND * ahead), 0.0], 2 * BESIDE, CLOSED)
 
 
 class Slide:
@@ -97,7 +85,7 @@ class Slide:
         self._phase = "behind"
 
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(4,) action."""
+        """(4,) action in [-1, 1]."""
         state = observation["state"]
         gripper, puck = state[:3], state[3:6]
         if self._start is None:
@@ -110,8 +98,7 @@ class Slide:
         elif self._phase == "shove" and np.linalg.norm(puck - self._start) > self.PUSHED:
             self._phase = "off"
         if self._phase == "behind":
-            over = np.linalg.norm(error[:2]) < 3 * BESIDE
-            return _act(error + [0.0, 0.0, 0.0 if over else ABOVE], CLOSED)
+            return _over(error, 3 * BESIDE, CLOSED)
         if self._phase == "shove":
             return np.clip([*(self.STRENGTH * np.sqrt(np.linalg.norm(way)) * ahead), 0.0, CLOSED], -1.0, 1.0)
         return np.array([0.0, 0.0, 0.5, CLOSED])
@@ -124,3 +111,8 @@ EXPERTS = {"reach": Reach, "push": Push, "slide": Slide, "pick-and-place": PickA
 def _act(error: np.ndarray, fingers: float) -> np.ndarray:
     """(4,) action towards where the gripper should be, (3,) from where it is [m]."""
     return np.clip([*(GAIN * error), fingers], -1.0, 1.0)
+
+
+def _over(error: np.ndarray, within: float, fingers: float) -> np.ndarray:
+    """As `_act`, but high above as long as it is not within this of there, across the table [m]."""
+    return _act(error + [0.0, 0.0, 0.0 if np.linalg.norm(error[:2]) < within else ABOVE], fingers)
