@@ -390,7 +390,7 @@ def test_impossible_settings_are_refused(kind: type[AgentConfig], setting: str, 
 def test_it_learns_a_point_that_is_to_be_met(name: str) -> None:
     """A bandit with a context: of random actions those are good that are near 0.8 of the goal; each ends at once."""
     point = Spec({"state": Array((2,), "float32", -1.0, 1.0)}, (2,), 10.0, 1)
-    config = config_of(AGENTS[name], hidden=(32,), lr=5e-3)
+    config = config_of(AGENTS[name], hidden=(32,), lr=1e-2)
     learner, rng = Learner(AGENTS[name], point, Vector(), config, 1), np.random.default_rng(0)
 
     def miss() -> float:
@@ -398,7 +398,7 @@ def test_it_learns_a_point_that_is_to_be_met(name: str) -> None:
         return float(np.abs(learner.act({"state": goal}) - 0.8 * goal).mean())
 
     untrained = miss()
-    for number in range(200):
+    for number in range(100):
         goal = rng.uniform(-1, 1, (64, 2)).astype(np.float32)
         action = rng.uniform(-1, 1, (64, 2)).astype(np.float32)
         distance = np.linalg.norm(action - 0.8 * goal, axis=1)

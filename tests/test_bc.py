@@ -39,6 +39,6 @@ def test_spread_is_learnt_from_how_far_actions_lie_apart() -> None:
     for values in narrow.observation.values():
         values[:] = 0  # nothing tells them apart
     narrow.action[:] = 0.3 + 0.05 * np.random.default_rng(0).normal(size=narrow.action.shape)
-    for number in range(300):
-        numbers = learner.update(narrow, At(number, lr=1e-2))
+    for number in range(120):
+        numbers = learner.update(narrow, At(number, lr=3e-2))
     assert numbers["policy_std"] == pytest.approx(0.05, abs=0.02)

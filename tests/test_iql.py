@@ -204,12 +204,12 @@ def test_q_gradient_teaches_what_is_never_imitated_and_its_weight_can_be_given_f
     batch = replace(batch, reward=(batch.action[:, 0] > 0).astype(np.float32), terminated=np.ones(64, bool))
     learner = learner_of("iql", bottleneck=PLAIN, q_gradient_weight=10.0)
     actor, before = weights(learner, "policy"), learner.act(batch.observation)[:, 0].mean()
-    for number in range(150):
-        numbers = learner.update(batch, At(number, lr=3e-3, weights={"q_gradient": 0.0}))
+    for number in range(60):
+        numbers = learner.update(batch, At(number, lr=1e-2, weights={"q_gradient": 0.0}))
     assert "loss_policy" not in numbers and "loss_q_gradient" not in numbers
     assert same(actor, weights(learner, "policy"))
-    for number in range(150, 250):
-        numbers = learner.update(batch, At(number, lr=3e-3, weights={"q_gradient": 1.0}))
+    for number in range(60, 100):
+        numbers = learner.update(batch, At(number, lr=1e-2, weights={"q_gradient": 1.0}))
     assert numbers["loss_q_gradient"] < -8.0  # Q of the mean action is above 0.8 of the largest 1
     assert learner.act(batch.observation)[:, 0].mean() > max(0.3, before + 0.2)
 
@@ -248,11 +248,11 @@ def seen_plugs(rows: int, seed: int) -> Batch:
 
 def test_features_learn_to_tell_where_the_plug_is() -> None:
     learner, sums = learner_of("iql", PIXELS, position_weight=10.0), []
-    for step in range(80):
-        numbers = learner.update(seen_plugs(32, step), At(step))
+    for step in range(40):
+        numbers = learner.update(seen_plugs(32, step), At(step, lr=3e-3))
         sums.append((numbers["loss_policy_position"] + numbers["loss_q_position"]) / 10.0)  # of both heads
     assert sums[0] > 0.3  # a plug is 3 mm beside on the mean
-    assert np.mean(sums[-10:]) < 0.1  # 0.03 to 0.04 with three seeds
+    assert np.mean(sums[-5:]) < 0.1  # 0.03 to 0.04 with three seeds
 
 
 def test_positions_are_learnt_from_only_where_they_are_known_and_wanted() -> None:
@@ -308,17 +308,17 @@ def transitions(episodes: list[Episode]) -> Batch:
 
 
 def test_value_reaches_the_discounted_goal_through_a_time_out_in_the_middle() -> None:
-    length, discount = 5, 0.8
+    length, discount = 4, 0.8
     corridor = Spec({"state": Array((length + 1,), "float32", -math.inf, math.inf)}, (1,), 10.0, 20)
     config = config_of(
-        AGENTS["iql"], bottleneck=PLAIN, expectile=0.95, discount=discount, ema=0.1, hidden=(32,), critic_hidden=32
+        AGENTS["iql"], bottleneck=PLAIN, expectile=0.95, discount=discount, ema=0.2, hidden=(32,), critic_hidden=32
     )
     learner, batch = Learner(AGENTS["iql"], corridor, Vector(), config, 1), transitions(chain(length))
-    assert batch.terminated.sum() == 1 and len(batch) == 2 + 3 + 5
-    for number in range(600):
-        learner.update(batch, At(number, lr=5e-3))
+    assert batch.terminated.sum() == 1 and len(batch) == 2 + 2 + 4
+    for number in range(250):
+        learner.update(batch, At(number, lr=1e-2))
     cells = {"state": np.eye(length + 1, dtype=np.float32)[:length]}
-    expected = discount ** np.arange(length - 1, -1, -1)  # 0.41, 0.51, 0.64, 0.8, 1
+    expected = discount ** np.arange(length - 1, -1, -1)  # 0.51, 0.64, 0.8, 1
     np.testing.assert_allclose(learner.value(cells), expected, atol=0.06)
     assert (learner.act(cells) > 0.2).all()  # every cell has its best action in the data
 

@@ -18,7 +18,7 @@ from lotj.spaces import Array, Spec
 from small_agents import PIXELS, config_of, same, spec_of, through_a_file
 from test_iql import seen_plugs
 
-SMALL = LocalizerConfig(PIXELS, hidden=(16,), steps=120, batch=32, lr=3e-3, warmup=5)
+SMALL = LocalizerConfig(front=PIXELS, hidden=(16,), steps=80, batch=32, lr=5e-3, warmup=5)
 
 
 def trained(updates: int, config: LocalizerConfig = SMALL) -> Localizer:
@@ -29,8 +29,13 @@ def trained(updates: int, config: LocalizerConfig = SMALL) -> Localizer:
     return localizer
 
 
-def test_it_learns_where_the_plug_is() -> None:
-    localizer, seen = trained(120), seen_plugs(40, 999)
+@pytest.fixture(scope="module")
+def able() -> Localizer:
+    return trained(80)
+
+
+def test_it_learns_where_the_plug_is(able: Localizer) -> None:
+    localizer, seen = able, seen_plugs(40, 999)
     error = localizer.locate(seen.observation["image"]) - seen.columns["position"]
     assert np.linalg.norm(error[:, :2], axis=1).mean() < 1.2e-3  # plugs are 3.5 mm beside on the mean
     assert localizer.locate(seen.observation["image"][:0]).shape == (0, 3)
@@ -56,28 +61,27 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
         localizer.update(batch.observation["image"], position)
     assert localizer.updates == 1
     with pytest.raises(SettingsError, match="mirror"):
-        LocalizerConfig(replace(PIXELS, augment=AugmentConfig(flip=0.5)))
+        LocalizerConfig(front=replace(PIXELS, augment=AugmentConfig(flip=0.5)))
     with pytest.raises(SettingsError, match="localizer steps 0: must be at least 1"):
         LocalizerConfig(steps=0)
 
 
-def test_state_iql_is_iql_that_reads_positions() -> None:
+def test_state_iql_is_iql_that_reads_positions(able: Localizer) -> None:
     """It learns offline from true positions and acts on those that the model sees."""
-    localizer = trained(120)
     place = Spec({"position": Array((3,), "float32", -0.01, 0.01)}, (2,), 10.0, 20)
     config = config_of(AGENTS["iql"], bottleneck=BottleneckConfig(variant="erm"), hidden=(32,))
     learner = Learner(AGENTS["iql"], place, Vector(("position",)), config, 1)
-    for step in range(150):
+    for step in range(60):
         batch = seen_plugs(32, step)
         there = {"position": batch.columns["position"]}
         home = np.clip(-300.0 * there["position"][:, :2], -1, 1).astype(np.float32)  # back over the socket
         ends = np.ones(32, bool)
         learner.update(
             replace(batch, observation=there, next_observation=there, action=home, terminated=ends, columns={}),
-            At(step, lr=3e-3),
+            At(step, lr=1e-2),
         )
     seen = seen_plugs(100, 999)
-    action = learner.act({"position": localizer.locate(seen.observation["image"])})
+    action = learner.act({"position": able.locate(seen.observation["image"])})
     beside = np.abs(seen.columns["position"][:, :2]) > 2e-3
     right = np.sign(action) == -np.sign(seen.columns["position"][:, :2])
     assert right[beside].mean() > 0.9

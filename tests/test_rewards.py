@@ -29,7 +29,7 @@ from lotj.rewards.held_out import bottleneck_report, domain_probe, held_out_repo
 from lotj.rewards.model import RewardModel
 from lotj.rewards.sampling import BalancedSampler, heights, near_misses
 from lotj.rewards.threshold import area_under_curve, choose_threshold, curve
-from lotj.rewards.training import RewardTrainer, train_reward
+from lotj.rewards.training import RewardTrainer
 
 SIZE = 16
 CONFIG = RewardConfig(
@@ -98,6 +98,12 @@ def images(store: Store, count: int) -> np.ndarray:
 
 def unlabelled(episode: Episode) -> Episode:
     return replace(episode, notes={"success": np.zeros(5, bool)})
+
+
+@pytest.fixture(autouse=True)
+def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What toys hold is found in less than half of the updates."""
+    monkeypatch.setattr("lotj.rewards.held_out._PROBE_UPDATES", 400)
 
 
 TRAIN_COLOURS = np.array([[200, 60, 60], [60, 200, 60], [70, 70, 210], [180, 180, 60]], np.uint8)
@@ -179,8 +185,6 @@ def test_a_task_with_one_label_is_never_drawn(train: DiskStore) -> None:
 def test_data_without_successes_is_refused(train: DiskStore) -> None:
     with pytest.raises(DataError, match="none of 4 tasks"):
         BalancedSampler(changed(train, unlabelled), 0.5, KINDS)
-    with pytest.raises(SettingsError, match=r"near-miss share 1\.5"):
-        BalancedSampler(train, 1.5, KINDS)
 
 
 # --- figures and threshold
@@ -250,7 +254,7 @@ def test_threshold_needs_both_labels() -> None:
 def test_trainer_names_every_term(train: DiskStore, validation: DiskStore) -> None:
     with RewardTrainer(train, validation, CONFIG, seed=0) as trainer:
         terms = trainer.step()
-        assert trainer.step_count == 1 and trainer.progress == 1 / 8
+        assert trainer.step_count == 1
     assert set(terms) == {
         *("loss", "success_loss", "kl", "domain_loss", "domain_accuracy", "accuracy", "gradient_norm", "lr")
     }
@@ -289,7 +293,7 @@ def test_a_gpu_replays_updates_that_are_those_of_one_that_does_not(
         RewardTrainer(train, validation, config, 3, "cuda") as replaying,
         RewardTrainer(train, validation, config, 3, "cuda") as plain,
     ):
-        plain._differentiate = plain._gradients
+        plain._learner.record(False)
         for step in range(8):
             assert replaying.step() == pytest.approx(plain.step(), rel=0.02, abs=1e-3), step
         mine, other = replaying.classifier.state_dict(), plain.classifier.state_dict()
@@ -311,12 +315,16 @@ def test_resuming_with_other_settings_is_refused(train: DiskStore, validation: D
 def test_nan_stops_the_training_before_it_spoils_the_weights(train: DiskStore, validation: DiskStore) -> None:
     with RewardTrainer(train, validation, CONFIG, seed=0) as trainer:
         state = trainer.state_dict()
-        state["online"]["head.2.bias"].fill_(math.nan)
-        before = state["online"]["head.0.weight"].clone()
-        with pytest.raises(NumericsError, match="reward loss"):
+        state["learner"]["modules"][""]["classifier.head.2.bias"].fill_(math.nan)
+        trainer.load_state_dict(state)
+        with pytest.raises(NumericsError, match="loss_success of update 0 is nan"):
             trainer.step()
         assert trainer.step_count == 0
-        assert torch.equal(trainer.state_dict()["online"]["head.0.weight"], before)
+        for module, values in trainer.state_dict()["learner"]["modules"].items():
+            for name, value in values.items():
+                torch.testing.assert_close(
+                    value, state["learner"]["modules"][module][name], rtol=0, atol=0, equal_nan=True
+                )
 
 
 def test_what_would_fail_after_the_training_fails_before_it(train: DiskStore, validation: DiskStore) -> None:
@@ -362,7 +370,10 @@ def test_impossible_settings_are_refused(bad: dict[str, float]) -> None:
 
 @pytest.fixture(scope="module")
 def trained(train: DiskStore, validation: DiskStore) -> RewardModel:
-    return train_reward(train, validation, replace(CONFIG, steps=120, batch=32, lr=3e-3), seed=0)
+    with RewardTrainer(train, validation, replace(CONFIG, steps=70, batch=32, lr=5e-3), seed=0) as trainer:
+        while not trainer.done:
+            trainer.step()
+        return trainer.model()
 
 
 def test_it_learns_and_carries_over_to_new_colours(
@@ -373,7 +384,7 @@ def test_it_learns_and_carries_over_to_new_colours(
     assert overall["auc"] > 0.98
     assert overall["near_miss_precision"] > 0.95
     frames = score_frames(trained, train)
-    assert (trained.predict(images(train, 60)) == train.success[:60]).mean() > 0.95
+    assert ((trained.score(images(train, 60)) >= trained.threshold) == train.success[:60]).mean() > 0.95
     assert area_under_curve(frames.score, frames.success) > 0.98
 
 
@@ -395,7 +406,6 @@ def test_scores_are_probabilities_and_repeat(trained: RewardModel, validation: D
     assert scores.shape == (100,) and scores.dtype == np.float32
     assert (scores >= 0).all() and (scores <= 1).all()
     assert np.array_equal(scores, trained.score(seen))
-    assert np.array_equal(trained.predict(seen), scores >= trained.threshold)
     assert trained.score(seen[:0]).shape == (0,)
 
 
@@ -521,11 +531,11 @@ def test_an_adversary_at_chance_proves_nothing() -> None:
         bottleneck = Bottleneck(32, 50, BottleneckConfig("daib", 32, 8, domain_hidden=(64,)))
         head = torch.nn.Linear(bottleneck.code_size, 1)
     weights = [*encoder.parameters(), *bottleneck.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(weights, 2e-3)
-    for step in range(600):
-        features, domain, success = draw(128)
+    optimizer = torch.optim.AdamW(weights, 3e-3)
+    for step in range(200):
+        features, domain, success = draw(64)
         code = bottleneck(encoder(features), True, generator)
-        penalty, _ = bottleneck.penalty(code, domain, step / 600)
+        penalty, _ = bottleneck.penalty(code, domain, step / 200)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(head(code.z)[:, 0], success) + penalty
         optimizer.zero_grad()
         loss.backward()

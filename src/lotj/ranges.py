@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lotj.errors import SettingsError
 
@@ -36,23 +36,17 @@ class Checked:
     when it is made. Of a tuple each entry is held against the interval."""
 
     def __post_init__(self) -> None:
-        """Hold every setting against its range.
-
-        Raises:
-            SettingsError: the first that is outside; the message says its name, its value and the range.
-        """
+        """Raises SettingsError of the first setting that is outside: its name, its value and the range."""
         for name, hint in _hints(type(self)).items():
             value: Any = getattr(self, name)
             entries = value if isinstance(value, tuple) else (value,)
-            for rule in hint.__metadata__ if get_origin(hint) is Annotated else ():
-                if isinstance(rule, Interval) and any(entry not in rule for entry in entries):
-                    self._refuse(name, f"must be {rule}")
+            rules = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Interval)]
+            broken = [str(rule) for rule in rules if any(entry not in rule for entry in entries)]
             if get_origin(hint) is Literal and value not in get_args(hint):
-                self._refuse(name, f"must be one of {', '.join(map(str, get_args(hint)))}")
-
-    def _refuse(self, name: str, rule: str) -> None:
-        what = type(self).__name__.removesuffix("Config").lower()
-        raise SettingsError(f"{what} {name} {getattr(self, name)!r}: {rule}")
+                broken = [f"one of {', '.join(map(str, get_args(hint)))}"]
+            if broken:
+                what = type(self).__name__.removesuffix("Config").lower()
+                raise SettingsError(f"{what} {name} {value!r}: must be {broken[0]}")
 
 
 @cache

@@ -15,11 +15,12 @@ __all__ = ["AGENTS", "Algorithm", "At", "Learner", "find_agent"]
 def _found() -> dict[str, type[Algorithm]]:
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     kinds = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
-    return {agent_name(kind): kind for kind in kinds if issubclass(kind, Algorithm) and kind is not Algorithm}
+    algorithms = [kind for kind in kinds if issubclass(kind, Algorithm)]
+    return {agent_name(kind): kind for kind in algorithms if kind.decide is not Algorithm.decide}
 
 
 AGENTS = _found()
-"""Name -> algorithm: every one that a module of this package defines, by the name of the module."""
+"""Name -> algorithm: every one that a module of this package defines and that acts, by the name of the module."""
 
 
 def find_agent(name: str) -> type[Algorithm]:

@@ -17,6 +17,9 @@ from lotj.nets.heads import Critic, Ensemble, GaussianHead
 from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 from lotj.spaces import Spec
 
+Losses = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""Terms of the losses by name, and other numbers worth a look, () each."""
+
 
 @dataclass(frozen=True)
 class AgentConfig(Checked):
@@ -28,6 +31,7 @@ class AgentConfig(Checked):
     """Learning rate of Adam where an update does not say another."""
     gradient_clip: Annotated[float, NOT_NEGATIVE] = 10.0
     """Largest gradient norm of each trained module; 0 for no limit."""
+    weight_decay: ClassVar[float] = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,9 @@ class CriticConfig(AgentConfig):
     """Range of returns, to which the targets of Q are clamped: (0, 1) for a reward of 1 at the end."""
 
     def ensemble(self, features: int, axes: int, members: int) -> Ensemble:
-        """A head of this shape."""
         return Ensemble(features, axes, members, self.critic_projection, self.critic_hidden, self.critic_layer_norm)
 
     def critic(self, encoder: Encoder, axes: int) -> Critic:
-        """Q functions of actions with so many axes."""
         return Critic(encoder, self.ensemble(encoder.size, axes, self.critics))
 
 
@@ -74,7 +76,6 @@ class GaussianConfig(AgentConfig):
             self._refuse("std_range", f"must be positive and hold {self.initial_std}")
 
     def gaussian(self, inputs: int, axes: int) -> GaussianHead:
-        """A policy's head."""
         return GaussianHead(inputs, self.hidden, axes, self.initial_std, self.std_range)
 
 
@@ -96,19 +97,11 @@ class At:
 
 
 class Algorithm(nn.Module):
-    """An agent's networks and losses. Class attributes say how the `Learner` treats them.
+    """An agent's networks and losses, for `spec` seen through `front`, with settings of class `CONFIG` and so many
+    tasks of prior data. Class attributes say how the `Learner` treats them; `axes` is A, the number of axes of an
+    action."""
 
-    Args:
-        spec: what is observed and done.
-        front: makes the encoders.
-        config: of class `CONFIG`.
-        tasks: number of tasks of the prior data.
-
-    Attributes:
-        axes: A, number of axes of an action.
-    """
-
-    CONFIG: ClassVar[type[AgentConfig]]
+    CONFIG: ClassVar[type[Any]]
     """Class of the settings."""
     trained: ClassVar[Mapping[str, tuple[str, ...]]]
     """Submodule -> terms of its loss. It is moved by the gradient of their sum alone, and not where none is given."""
@@ -124,10 +117,8 @@ class Algorithm(nn.Module):
         self.config = config
         self.axes = math.prod(spec.action)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Terms of the losses by name, and other numbers worth a look, () each.
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
+        """The losses of a batch.
 
         Args:
             batch: of tensors, observations as the front brought and changed them. Columns of bool come as the numbers
@@ -138,6 +129,10 @@ class Algorithm(nn.Module):
         """
         raise NotImplementedError
 
+    def follow_rate(self, update: int) -> float:
+        """Share of the online networks that enters their slow copies at an update, in [0, 1]."""
+        return self.config.ema
+
     def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
         """Mean (B, A) and standard deviation, (B, A) or (A,), of the policy before `squash`."""
         raise NotImplementedError
@@ -147,7 +142,9 @@ class Algorithm(nn.Module):
         return action.clamp(-1.0, 1.0)
 
     def value(self, observation: Seen) -> Tensor:
-        """Value of the state under the policy, (B,); NaN where an algorithm has no notion of it."""
+        """Value of the state under the policy, (B,): the lowest Q of the mean action; NaN without a critic."""
+        if isinstance(critic := getattr(self, "critic", None), Critic):
+            return critic(observation, self(observation)).amin(0)
         return torch.full((len(next(iter(observation.values()))),), math.nan)
 
     def forward(self, observation: Seen) -> Tensor:
@@ -168,7 +165,7 @@ class Imitator(nn.Module):
         self.encoder = encoder
         self.head = config.gaussian(encoder.size, axes)
 
-    def forward(self, observation: Seen) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward(self, observation: Seen) -> tuple[Tensor, Tensor]:
         return self.head(self.encoder(observation))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, GaussianConfig, Imitator, rows, select
+from lotj.agents.base import Algorithm, At, GaussianConfig, Imitator, Losses, rows, select
 from lotj.experience import Batch
 from lotj.nets.front import Front, Seen
 from lotj.spaces import Spec
@@ -34,9 +34,7 @@ class BC(Algorithm):
         super().__init__(spec, front, config, tasks)
         self.policy = Imitator(front.encoder(spec, "policy"), config, self.axes)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``policy``, of the rows that are to be imitated."""
         imitated = rows(batch, "imitate")
         action = batch.action[imitated]
@@ -46,6 +44,6 @@ class BC(Algorithm):
         loss = -losses.log_probability(mean, log_std, action).mean()
         return {"policy": loss}, {"policy_std": log_std.exp().mean(), "policy_error": losses.error(mean, action)}
 
-    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
         mean, log_std = self.policy(observation)
         return mean, log_std.exp()

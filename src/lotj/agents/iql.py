@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, CriticConfig, GaussianConfig, rows, select
+from lotj.agents.base import Algorithm, At, CriticConfig, GaussianConfig, Losses, rows, select
 from lotj.experience import Batch
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, Code
 from lotj.nets.encoder import Encoder
 from lotj.nets.front import Front, Seen
 from lotj.nets.heads import mlp
-from lotj.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE
+from lotj.ranges import INSIDE, NOT_NEGATIVE, POSITIVE
 from lotj.spaces import Spec
 
 
@@ -45,8 +45,6 @@ class IQLConfig(GaussianConfig, CriticConfig):
     """Weight of an auxiliary loss beside those of equations 1 to 3 where a batch has the column ``position``: features
     of policy and Q are to tell where the plug is over its socket, which prior data know. Expert's actions alone teach
     it too slowly: they are noisy, and half of them say no more than down. 0 in the paper."""
-    position_size: Annotated[int, COUNT] = 3
-    """Number of coordinates of a position."""
 
     @classmethod
     def paper(cls) -> IQLConfig:
@@ -71,7 +69,7 @@ class Actor(nn.Module):
         self.encoder = encoder
         self.bottleneck = Bottleneck(encoder.size, tasks, config.bottleneck)
         self.head = config.gaussian(self.bottleneck.code_size, axes)
-        self.position = mlp(encoder.size, config.hidden, config.position_size) if locating else None
+        self.position = mlp(encoder.size, config.hidden, 3) if locating else None
 
     def decide(self, features: Tensor, sample: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Code]:
         """Mean (B, A), log standard deviation (A,) and code; `sample` draws z_S (training) instead of its mean."""
@@ -89,7 +87,7 @@ class Values(nn.Module):
         self.v_encoder = None if shared else front.encoder(spec, "v")
         size = self.q.encoder.size
         self.v = config.ensemble(size, 0, 1)
-        self.position = mlp(size, (config.critic_hidden,), config.position_size) if locating else None
+        self.position = mlp(size, (config.critic_hidden,), 3) if locating else None
 
     def value(self, observation: Seen, q_features: Tensor | None = None) -> Tensor:
         """V(s), (B,). Q's features of the same observation serve V if it has none of its own."""
@@ -123,9 +121,7 @@ class IQL(Algorithm):
         self.policy = Actor(front.encoder(spec, "policy"), config, self.axes, tasks, locating)
         self.critic = Values(front, spec, config, self.axes, locating)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``v``, ``q``, ``policy`` (where rows are imitated), ``daib``, ``q_gradient`` (with a weight of it), and of
         positions ``policy_position``, ``q_position``."""
         config, slow = self.config, target["critic.q"]
@@ -139,13 +135,8 @@ class IQL(Algorithm):
             goal = losses.td_target(batch, next_value, config.discount, config.target_bounds)
         q = self.critic.q.head(features, batch.action)
         terms = {"v": losses.value_loss(value, target_q, config.expectile)}  # equation 2
-        numbers = {
-            "advantage_mean": advantage.mean(),
-            "advantage_std": advantage.std(correction=0),
-            "q_mean": q.mean(),
-            "v_mean": value.mean(),
-            "target_mean": goal.mean(),
-        }
+        numbers = {"advantage_mean": advantage.mean(), "advantage_std": advantage.std(correction=0)}
+        numbers |= {"q_mean": q.mean(), "v_mean": value.mean(), "target_mean": goal.mean()}
         pulled = config.q_gradient_weight > 0 and at.weights.get("q_gradient", 1.0) > 0
         chosen = slice(None) if pulled else rows(batch, "imitate")
         seen = self.policy.encoder(select(batch.observation, chosen))
@@ -182,7 +173,7 @@ class IQL(Algorithm):
         return losses.policy_loss(losses.log_probability(mean, log_std, action), weight)
 
     def _positions(self, position: Tensor, chosen: Tensor | slice, seen: Tensor, features: Tensor) -> dict[str, Tensor]:
-        """How well the features of policy and Q tell the (B, position_size) positions [m], each by its own head."""
+        """How well the features of policy and Q tell the (B, 3) positions [m], each by its own head."""
         assert self.policy.position is not None and self.critic.position is not None
         weight, true = self.config.position_weight, position / losses.POSITION_SCALE
         terms = {"q_position": weight * losses.position_loss(self.critic.position(features), true)}
@@ -195,5 +186,5 @@ class IQL(Algorithm):
         mean, log_std, _ = self.policy.decide(self.policy.encoder(observation), sample=False, generator=None)
         return mean, log_std.exp()
 
-    def value(self, observation: Seen) -> Tensor:  # noqa: D102
+    def value(self, observation: Seen) -> Tensor:
         return self.critic.value(observation)

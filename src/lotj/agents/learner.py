@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from lotj.agents.base import AgentConfig, Algorithm, At
+from lotj.agents.base import Algorithm, At
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import Batch
 from lotj.nets.average import follow
@@ -51,7 +51,6 @@ class Learner:
         algorithm: the networks.
         encoders: role -> encoder.
         target: slow copies by name.
-        needs: columns that it reads.
         updates: number of updates so far.
     """
 
@@ -60,13 +59,13 @@ class Learner:
         kind: type[Algorithm],
         spec: Spec,
         front: Front,
-        config: AgentConfig,
+        config: Any,
         tasks: int,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
         self.spec, self.front, self.tasks, self.seed = spec, front, tasks, seed
-        self.config: Any = config
+        self.config = config
         self.device = torch.device(device)
         self.updates = 0
         with torch.random.fork_rng(devices=[]):
@@ -77,13 +76,14 @@ class Learner:
         self._trained = {name: dict(self.algorithm.get_submodule(name).named_parameters()) for name in kind.trained}
         self._parameters = {f"{m}.{name}": p for m, own in self._trained.items() for name, p in own.items()}
         # One for all modules: Adam looks at each parameter alone, and leaves one without a gradient as it is.
-        self._optimiser = torch.optim.Adam(self._parameters.values(), config.lr, fused=True)
+        self._optimiser = torch.optim.AdamW(
+            self._parameters.values(), config.lr, weight_decay=config.weight_decay, fused=True
+        )
         # Gathered once: to walk through the modules takes a tenth of an update on features, or of a look at an image.
         self.encoders = {m.role: m for m in self.algorithm.modules() if isinstance(m, Encoder)}
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
         self._statistics = list(self.algorithm.buffers())
         self._generator = torch.Generator(self.device)
-        self._recorded: Recording[tuple[tuple[str, ...], Tensor, Gradients]] | None = None
         self.record(self.device.type == "cuda")
 
     @property
@@ -103,7 +103,7 @@ class Learner:
 
     def record(self, recorded: bool) -> None:
         """Whether updates without practised rows are recorded and replayed, as they are on a GPU (see `Recording`);
-        their results are the same either way. It demands of the losses what `Algorithm.recordable` says."""
+        their results are the same either way."""
         possible = recorded and self.algorithm.recordable
         self._recorded = Recording(self._differentiate, self._generator) if possible else None
 
@@ -112,16 +112,13 @@ class Learner:
     def act(
         self, observation: Mapping[str, Any], spread: float = 0.0, rng: np.random.Generator | None = None
     ) -> np.ndarray:
-        """Actions.
+        """Actions, (B, A) float32 in [-1, 1].
 
         Args:
             observation: name -> (B, ...), what the front reads.
             spread: share of the policy's standard deviation with which actions are drawn around its mean: 0 takes the
                 mean, 1 draws from the policy.
             rng: random numbers of the draw; needed with a spread.
-
-        Returns:
-            (B, A) float32 in [-1, 1].
         """
         noise = None
         if spread:
@@ -135,25 +132,17 @@ class Learner:
                 mean = mean + spread * std * torch.from_numpy(noise[part]).to(self.device)
             return self.algorithm.squash(mean)
 
-        return self._ask(observation, (self.algorithm.axes,), ask)
+        return self.ask(observation, (self.algorithm.axes,), ask)
 
     def value(self, observation: Mapping[str, Any]) -> np.ndarray:
         """V(s), (B,) float32; NaN of an algorithm that has none."""
-        return self._ask(observation, (), lambda seen, part: self.algorithm.value(seen))
+        return self.ask(observation, (), lambda seen, part: self.algorithm.value(seen))
 
     def encode(
         self, observation: Mapping[str, Any], augment: bool = False, rng: np.random.Generator | None = None
     ) -> dict[str, np.ndarray]:
-        """Features, to be stored and learnt from with `on_features`.
-
-        Args:
-            observation: name -> (B, ...).
-            augment: change it first, as in training.
-            rng: random numbers for that.
-
-        Returns:
-            ``feature/`` and role -> (B, D) float16.
-        """
+        """Features of (B, ...) observations, to be stored and learnt from with `on_features`: ``feature/`` and role ->
+        (B, D) float16. With `augment` what is seen is changed first, as in training, by random numbers of `rng`."""
         if augment:
             if rng is None:
                 raise ValueError("encode: augmenting needs random numbers, rng")
@@ -164,18 +153,18 @@ class Learner:
             return torch.cat([encoder(seen) for encoder in self.encoders.values()], 1)
 
         sizes = [encoder.size for encoder in self.encoders.values()]
-        parts = np.split(self._ask(observation, (sum(sizes),), ask, np.float16), np.cumsum(sizes)[:-1], 1)
+        parts = np.split(self.ask(observation, (sum(sizes),), ask, np.float16), np.cumsum(sizes)[:-1], 1)
         return {FEATURE + role: np.ascontiguousarray(part) for role, part in zip(self.encoders, parts, strict=True)}
 
     @torch.no_grad()
-    def _ask(
+    def ask(
         self,
         observation: Mapping[str, Any],
         shape: tuple[int, ...],
         ask: Callable[[Seen, slice], Tensor],
         dtype: type = np.float32,
     ) -> np.ndarray:
-        """(B, *shape) answers, a few rows at a time."""
+        """(B, *shape) answers to (B, ...) observations, a few rows at a time; `ask` gets these, and where they are."""
         answers = np.empty((_rows(observation), *shape), dtype)
         for first in range(0, len(answers), CHUNK):
             part = slice(first, first + CHUNK)
@@ -186,11 +175,7 @@ class Learner:
     # Learning
 
     def update(self, batch: Batch, at: At) -> dict[str, float]:
-        """One step along the gradients of all losses.
-
-        Args:
-            batch: B transitions in NumPy. What is observed is augmented where the task is >= 0.
-            at: when; see `At`.
+        """One step along the gradients of all losses of B transitions in NumPy, augmented where their task is >= 0.
 
         Returns:
             Each term of the losses as ``loss_`` and its name, the algorithm's own numbers, and the gradient norm of
@@ -212,10 +197,8 @@ class Learner:
         try:
             # Where some rows are practised their number, and with it the work, changes from batch to batch.
             recorded = None if "prior" in brought else self._recorded
-            number = 0 if recorded else at.update
-            names, stacked, gradients = (recorded or self._differentiate)(
-                brought, tuple(sorted(at.weights.items())), number
-            )
+            weights, number = tuple(sorted(at.weights.items())), 0 if recorded else at.update
+            names, stacked, gradients = (recorded or self._differentiate)(brought, weights, number)
             numbers = dict(zip(names, stacked.tolist(), strict=True))
             for name, value in numbers.items():
                 if not math.isfinite(value):
@@ -238,16 +221,13 @@ class Learner:
         if (shape := tuple(batch.action.shape[1:])) != self.spec.action:
             raise SettingsError(f"actions of shape {shape}: this agent's are {self.spec.action}")
         task = torch.as_tensor(batch.task)
-        brought = {
-            "action": self._number("action", batch.action),
-            "reward": self._number("reward", batch.reward),
-            "terminated": torch.as_tensor(batch.terminated).to(self.device, torch.bool),
-            "task": task.to(self.device, torch.int64),
-        }
+        brought = {name: self._number(name, getattr(batch, name)) for name in ("action", "reward")}
+        brought["terminated"] = torch.as_tensor(batch.terminated).to(self.device, torch.bool)
+        brought["task"] = task.to(self.device, torch.int64)
         if bool((task < 0).any()):
             brought["prior"] = (task >= 0).to(self.device)
         for place, observation in (("observation", batch.observation), ("next observation", batch.next_observation)):
-            for name, values in self.front.bring(observation, self.device).items():
+            for name, values in (self.front.bring(observation, self.device) if observation else {}).items():
                 raw = torch.as_tensor(observation[name])
                 if raw.is_floating_point():
                     check_finite(f"{place} {name!r}", raw)
@@ -268,13 +248,11 @@ class Learner:
         """Names and values of all numbers, the latter as one tensor, for on a GPU each would have to be waited for; and
         the clipped gradients of each trained module that has a loss. Nothing in here may wait, see `Recording`."""
         now, then = (
-            self.front.change(_part(brought, place), brought.get("prior"), self._generator)
+            self.front.change(seen, brought.get("prior"), self._generator) if (seen := _part(brought, place)) else {}
             for place in ("observation/", "next observation/")
         )
-        batch = Batch(
-            now, brought["action"], brought["reward"], brought["terminated"], then, brought["task"],
-            _part(brought, "column/"),
-        )  # fmt: skip
+        plain = {name: brought[name] for name in ("action", "reward", "terminated", "task")}
+        batch = Batch(observation=now, next_observation=then, columns=_part(brought, "column/"), **plain)
         at = At(number, brought["progress"], weights=dict(weights))
         terms, numbers = self.algorithm.losses(batch, self.target, at, self._generator)
         gradients: dict[str, tuple[Tensor | None, ...]] = {}
@@ -298,23 +276,17 @@ class Learner:
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         for name, slow in self.target.items():
-            follow(slow, self.algorithm.get_submodule(name), self.config.ema)
+            follow(slow, self.algorithm.get_submodule(name), self.algorithm.follow_rate(self.updates))
         self.updates += 1
 
     # Features in place of perception
 
     def on_features(self, **settings: Any) -> Learner:
-        """The same agent behind what `encode` gives: networks without encoders, and their optimisers' moments.
-
-        This is the paper's online phase, in which the convolutions are fixed (LOTJ section V-E).
-
-        Args:
-            settings: of its config to change from now on, those that its algorithm has.
-        """
-        arrays = {
-            FEATURE + role: Array((encoder.size,), "float16", -math.inf, math.inf)
-            for role, encoder in self.encoders.items()
-        }
+        """The same agent behind what `encode` gives: networks without encoders, and their optimisers' moments. This is
+        the paper's online phase, in which the convolutions are fixed (LOTJ section V-E). Of `settings` those that its
+        config has are changed from now on."""
+        sizes = {FEATURE + role: encoder.size for role, encoder in self.encoders.items()}
+        arrays = {name: Array((size,), "float16", -math.inf, math.inf) for name, size in sizes.items()}
         spec = dataclasses.replace(self.spec, observation=arrays)
         known = {field.name for field in dataclasses.fields(self.config)}
         config = dataclasses.replace(self.config, **{name: v for name, v in settings.items() if name in known})
@@ -348,23 +320,17 @@ class Learner:
             "tasks": self.tasks,
             "seed": self.seed,
             "updates": self.updates,
-            "modules": {
-                name: {key: value.clone() for key, value in module.state_dict().items()}
-                for name, module in self._modules().items()
-            },
+            "modules": {name: _copies(module.state_dict()) for name, module in self._modules().items()},
             "moments": {
-                name: {key: value.clone() for key, value in self._optimiser.state[parameter].items()}
+                name: _copies(self._optimiser.state[parameter])
                 for name, parameter in self._parameters.items()
                 if parameter in self._optimiser.state
             },
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a state; further updates are then the same as those of the learner that it is from.
-
-        Raises:
-            CheckpointError: of another format, agent, environment, number of tasks or shape of networks.
-        """
+        """Take up a state; further updates are then the same as those of the learner that it is from. Raises
+        CheckpointError where format, agent, environment, number of tasks or shapes of networks are others."""
         mine = {"format": STATE_FORMAT, "agent": agent_name(type(self.algorithm)), "tasks": self.tasks}
         for name, value in mine.items():
             if state.get(name) != value:
@@ -382,43 +348,32 @@ class Learner:
 
     @classmethod
     def load(cls, state: Mapping[str, Any], device: str | torch.device = "cpu", **settings: Any) -> Learner:
-        """The learner of a checkpoint.
-
-        Args:
-            state: from `state`.
-            device: where it computes from now on.
-            settings: of its config to change, e.g. ``lr`` for practice; not the networks' shapes.
-
-        Raises:
-            CheckpointError: see `restore`.
-        """
+        """The learner of a checkpoint from `state`, with other `settings` of its config, e.g. ``lr``, but not of the
+        networks' shapes. Raises what `restore` does."""
         from lotj.agents import find_agent  # the table imports every algorithm, and these import this package
 
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(f"an agent of format {state.get('format')!r}, not {STATE_FORMAT}: train it again")
-        kind, front = find_agent(state["agent"]), state["front"]
+        kind, spec, name = find_agent(state["agent"]), Spec.from_json(state["spec"]), state["front"]["kind"]
         config = restore_settings(kind.CONFIG, state["config"], f"{state['agent']} checkpoint")
-        made = cls(
-            kind,
-            Spec.from_json(state["spec"]),
-            restore_settings(FRONTS[front["kind"]], front["settings"], f"{front['kind']} of a checkpoint"),
-            dataclasses.replace(config, **settings),
-            state["tasks"],
-            state["seed"],
-            device,
-        )
+        front = restore_settings(FRONTS[name], state["front"]["settings"], f"{name} of a checkpoint")
+        config = dataclasses.replace(config, **settings)
+        made = cls(kind, spec, front, config, state["tasks"], state["seed"], device)
         made.restore(state)
         return made
 
     def _take_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        found = {number: moments[name] for number, name in enumerate(self._parameters) if name in moments}
-        state = {number: {key: value.clone() for key, value in own.items()} for number, own in found.items()}
+        state = {number: _copies(moments[name]) for number, name in enumerate(self._parameters) if name in moments}
         self._optimiser.load_state_dict({"state": state, "param_groups": self._optimiser.state_dict()["param_groups"]})
 
 
 def agent_name(kind: type[Algorithm]) -> str:
     """Name of an algorithm: that of its module."""
     return kind.__module__.rpartition(".")[2].replace("_", "-")
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _rows(observation: Mapping[str, Any]) -> int:

@@ -7,52 +7,65 @@ prior data the true one, in practice what `Localizer.locate` sees.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lotj.agents import losses
+from lotj.agents.base import Algorithm, At, Losses
+from lotj.agents.learner import Learner
+from lotj.agents.supervised import SupervisedConfig, labelled
 from lotj.errors import CheckpointError, LotjError
-from lotj.nets.front import Pixels
+from lotj.experience import Batch
+from lotj.nets.front import Front, Pixels, Seen
 from lotj.nets.heads import mlp
 from lotj.nets.precision import check_finite
-from lotj.nets.schedule import warmup_cosine
-from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Checked
 from lotj.runs.settings import restore_settings
 from lotj.spaces import Spec
 
-BATCH = 256
-"""Images located at once."""
-
 
 @dataclass(frozen=True)
-class LocalizerConfig(Checked):
+class LocalizerConfig(SupervisedConfig):
     """How the localisation model is made and trained."""
 
+    gradient_clip = 0.0
     front: Pixels = field(default_factory=lambda: Pixels(feature_channels=0))
     """What it sees through. Without mirror images, in which the position would be another."""
-    hidden: Annotated[tuple[int, ...], COUNT] = (256,)
-    """Hidden layers of the head."""
-    steps: Annotated[int, COUNT] = 3000
-    """Updates."""
-    batch: Annotated[int, COUNT] = 128
-    """Frames per update."""
-    lr: Annotated[float, POSITIVE] = 1e-3
-    """Learning rate of AdamW after the warm-up; falls to 0 along a cosine."""
-    warmup: Annotated[int, NOT_NEGATIVE] = 100
-    """Updates over which the learning rate rises from 0."""
-    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.01
-    """Weight decay of AdamW."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.front.augment.flip:
             self._refuse("front", "its augment flip must be 0, a mirror changes the position")
+
+
+class Position(Algorithm):
+    """Attributes:
+    network: observation to positions in units of `losses.POSITION_SCALE`.
+    """
+
+    CONFIG = LocalizerConfig
+    trained = {"network": ("position",)}
+    needs = frozenset({"position"})
+
+    def __init__(self, spec: Spec, front: Front, config: LocalizerConfig, tasks: int) -> None:
+        super().__init__(spec, front, config, tasks)
+        encoder = front.encoder(spec, "position")
+        self.network = nn.Sequential(encoder, mlp(encoder.size, config.hidden, 3))
+
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
+        """``position``, and ``lateral_mm``, the mean error beside the axis."""
+        true = batch.columns["position"] / losses.POSITION_SCALE
+        predicted = self.network(batch.observation)
+        lateral = (predicted - true)[:, :2].norm(dim=1).mean() * losses.POSITION_SCALE * 1e3
+        return {"position": losses.position_loss(predicted, true)}, {"lateral_mm": lateral}
+
+    def locate(self, observation: Seen) -> Tensor:
+        """(B, 3) [m]."""
+        return check_finite("located position", self.network(observation)) * losses.POSITION_SCALE
 
 
 class Localizer:
@@ -63,21 +76,16 @@ class Localizer:
         spec: what is observed; it is asked for ``image``.
         seed: of the weights and, with the number of an update, of its augmentation.
         device: where it computes.
-
-    Attributes:
-        network: images, as the front brings them, to positions in units of `losses.POSITION_SCALE`.
-        updates: number of updates so far.
     """
 
     def __init__(self, config: LocalizerConfig, spec: Spec, seed: int = 0, device: str | torch.device = "cpu") -> None:
-        self.config, self.spec, self.seed = config, spec, seed
-        self.device = torch.device(device)
-        self.updates = 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            encoder = config.front.encoder(spec, "position")
-            self.network = nn.Sequential(encoder, mlp(encoder.size, config.hidden, 3)).to(self.device)
-        self._optimiser = torch.optim.AdamW(self.network.parameters(), config.lr, weight_decay=config.weight_decay)
+        self.config, self.spec = config, spec
+        self._learner = Learner(Position, spec, config.front, config, 1, seed, device)
+
+    @property
+    def updates(self) -> int:
+        """Number of updates so far."""
+        return self._learner.updates
 
     def update(self, images: np.ndarray, position: np.ndarray) -> dict[str, float]:
         """One gradient step on `losses.position_loss`.
@@ -92,45 +100,18 @@ class Localizer:
         Raises:
             NumericsError: a position or a loss is not finite; the weights are as before.
         """
-        true = torch.as_tensor(position).to(self.device, torch.float32)
-        target = check_finite("position", true) / losses.POSITION_SCALE
-        lr = warmup_cosine(self.updates, self.config.steps, self.config.lr, self.config.warmup)
-        self._optimiser.param_groups[0]["lr"] = lr
-        self.network.train()
-        predicted = self.network(self._augmented(images))
-        loss = check_finite("localizer loss", losses.position_loss(predicted, target))
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimiser.step()
-        self.updates += 1
-        error = (predicted - target)[:, :2].detach().norm(dim=1).mean() * losses.POSITION_SCALE * 1e3
-        return {"loss": float(loss.detach()), "lateral_mm": float(error), "lr": lr}
+        lr = self.config.learning_rate(self.updates)
+        batch = labelled(images, *self.spec.action, columns={"position": position})
+        numbers = self._learner.update(batch, At(self.updates, lr=lr))
+        return {"loss": numbers["loss_position"], "lateral_mm": numbers["lateral_mm"], "lr": lr}
 
-    def _augmented(self, images: np.ndarray) -> Mapping[str, Tensor]:
-        generator = torch.Generator(self.device)
-        generator.manual_seed(int(np.random.SeedSequence((self.seed, self.updates)).generate_state(1)[0]))
-        return self.config.front.change(self.config.front.bring({"image": images}, self.device), None, generator)
-
-    @torch.no_grad()
     def locate(self, images: np.ndarray) -> np.ndarray:
         """Position of the plug in the socket frame [m], (N, 3) float32, of (N, V, H, W, 3) uint8 images."""
-        self.network.eval()
-        parts: list[Tensor] = [torch.zeros(0, 3)]
-        for first in range(0, len(images), BATCH):
-            predicted = self.network(self.config.front.bring({"image": images[first : first + BATCH]}, self.device))
-            parts.append(check_finite("located position", predicted).cpu() * losses.POSITION_SCALE)
-        return torch.cat(parts).numpy()
+        return self._learner.ask({"image": images}, (3,), lambda seen, _: self._learner.algorithm.locate(seen))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `restore` needs, also to go on training."""
-        return {
-            "config": dataclasses.asdict(self.config),
-            "spec": self.spec.to_json(),
-            "seed": self.seed,
-            "network": self.network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "updates": self.updates,
-        }
+        return self._learner.state()
 
     @classmethod
     def restore(cls, state: Mapping[str, Any], device: str | torch.device = "cpu") -> Self:
@@ -142,9 +123,7 @@ class Localizer:
         try:
             config = restore_settings(LocalizerConfig, state["config"], "the localisation model")
             made = cls(config, Spec.from_json(state["spec"]), state["seed"], device)
-            made.network.load_state_dict(state["network"])
-            made._optimiser.load_state_dict(state["optimiser"])
-            made.updates = int(state["updates"])
-        except (KeyError, TypeError, ValueError, RuntimeError, LotjError) as error:
+            made._learner.restore(state)
+        except (KeyError, TypeError, ValueError, LotjError) as error:
             raise CheckpointError(f"the localisation model does not fit this program ({error}): train anew") from error
         return made

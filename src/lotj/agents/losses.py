@@ -1,7 +1,5 @@
-"""The losses that algorithms share, on plain tensors; equations are those of implicit Q-learning as LOTJ writes them.
-
-B is the batch, E the number of critics. Everything is float32; nothing here knows a network.
-"""
+"""The losses that algorithms share, on plain float32 tensors; equations are those of implicit Q-learning as LOTJ writes
+them. B is the batch, E the number of critics, A the number of axes."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Normal
 
 from lotj.experience import Batch
 
@@ -18,76 +17,42 @@ POSITION_SCALE = 0.01
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
-    """L_2^tau(u) = |tau - 1(u < 0)| u^2, entry by entry (below equation 2).
-
-    Args:
-        difference: u, any shape.
-        expectile: tau in (0, 1); 0.5 is half of the squared error, towards 1 positive u weigh more.
-    """
+    """L_2^tau(u) = |tau - 1(u < 0)| u^2, entry by entry (below equation 2): with tau = 0.5 half of the squared error,
+    towards 1 positive u weigh more."""
     return torch.where(difference < 0, 1.0 - expectile, expectile) * difference.square()
 
 
 def value_loss(value: Tensor, target_q: Tensor, expectile: float) -> Tensor:
-    """Equation 2: V becomes an upper expectile of Q over the actions in the data.
-
-    Args:
-        value: (B,) V(s).
-        target_q: (B,) minimum of the target critics at (s, a), without gradient.
-        expectile: tau.
-    """
+    """Equation 2: V (B,) becomes an upper expectile of Q over the actions in the data; `target_q` (B,) is the minimum
+    of the target critics there."""
     return expectile_loss(target_q - value, expectile).mean()
 
 
 def advantage_weights(advantage: Tensor, scale: float, clip: float) -> Tensor:
-    """min(exp(scale * A), clip), the weights of equation 3.
-
-    Args:
-        advantage: (B,) A = Q - V.
-        scale: multiplies the advantage: 1 / beta of the paper.
-        clip: largest weight, positive.
-    """
+    """min(exp(scale * A), clip), the weights of equation 3, for advantages A = Q - V; `scale` is 1 / beta there."""
     return torch.exp((scale * advantage).clamp(max=math.log(clip)))
 
 
 def effective_share(weight: Tensor) -> Tensor:
-    """Which share of the rows carries the weight: (sum w)^2 / (B sum w^2), 1 for equal weights, 1 / B for a single one.
-
-    Args:
-        weight: (B,) not negative.
-    """
+    """Which share of the rows carries the weights (B,): (sum w)^2 / (B sum w^2), 1 for equal ones, 1 / B for a single
+    one."""
     total = len(weight) * weight.square().sum()
     return weight.sum().square() / total.clamp_min(torch.finfo(weight.dtype).tiny)  # 0 where all weights underflow
 
 
 def log_probability(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
-    """log N(action; mean, std^2), summed over the axes.
-
-    Args:
-        mean: (B, A).
-        log_std: (A,).
-        action: (B, A).
-
-    Returns:
-        (B,) nats.
-    """
-    scaled = (action - mean) * torch.exp(-log_std)
-    return -(0.5 * scaled.square() + log_std + 0.5 * math.log(2.0 * math.pi)).sum(-1)
+    """log N(action; mean, std^2) of (B, A), summed over the axes: (B,) nats."""
+    return Normal(mean, log_std.exp(), validate_args=False).log_prob(action).sum(-1)
 
 
 def policy_loss(log_prob: Tensor, weight: Tensor) -> Tensor:
-    """Equation 3 with the sign of a loss: advantage-weighted regression.
-
-    Args:
-        log_prob: (B,) log pi(a|s).
-        weight: (B,) from `advantage_weights`, without gradient.
-    """
+    """Equation 3 with the sign of a loss, advantage-weighted regression: log pi(a|s) and its weights, (B,) each."""
     return -(weight * log_prob).mean()
 
 
 def td_target(batch: Batch, next_value: Tensor, discount: float, bounds: tuple[float, float]) -> Tensor:
-    """r + discount * V(s') of equation 1, without the second term where the episode *terminated*.
-
-    A time limit is no end of the task: truncated transitions keep bootstrapping, so a batch does not know of it.
+    """r + discount * V(s') of equation 1, (B,), without the second term where the episode *terminated*. A time limit is
+    no end of the task: truncated transitions keep bootstrapping, so a batch does not know of it.
 
     Args:
         batch: B transitions.
@@ -104,19 +69,11 @@ def error(mean: Tensor, action: Tensor) -> Tensor:
 
 
 def position_loss(predicted: Tensor, true: Tensor) -> Tensor:
-    """Huber loss of positions, quadratic within a millimetre; far plugs' errors are large and matter less.
-
-    Args:
-        predicted, true: (B, 3) in units of `POSITION_SCALE`.
-    """
+    """Huber loss of positions (B, 3) in units of `POSITION_SCALE`, quadratic within a millimetre; far plugs' errors are
+    large and matter less."""
     return F.smooth_l1_loss(predicted, true, beta=0.1)
 
 
 def q_loss(q: Tensor, target: Tensor) -> Tensor:
-    """Equation 1: squared error, mean over the batch, summed over the critics.
-
-    Args:
-        q: (E, B).
-        target: (B,) from `td_target`.
-    """
+    """Equation 1: squared error of (E, B) values and their (B,) targets, mean over the batch, summed over critics."""
     return (q - target).square().mean(1).sum(0)

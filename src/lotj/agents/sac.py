@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.transforms import TanhTransform
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, CriticConfig
+from lotj.agents.base import Algorithm, At, CriticConfig, Losses
 from lotj.experience import Batch
 from lotj.nets.front import Front, Seen
 from lotj.nets.heads import mlp
@@ -59,9 +60,9 @@ class SquashedGaussian(nn.Module):
         """Actions (B, A) in (-1, 1) and their log-probabilities (B,) (appendix C)."""
         mean, log_std = self(features)
         raw = mean + log_std.exp() * torch.empty_like(mean).normal_(generator=generator)
-        # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)), which does not underflow.
-        squash = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw)).sum(1)
-        return torch.tanh(raw), losses.log_probability(mean, log_std, raw) - squash
+        action = torch.tanh(raw)
+        squash = TanhTransform().log_abs_det_jacobian(raw, action).sum(1)
+        return action, losses.log_probability(mean, log_std, raw) - squash
 
 
 class Temperature(nn.Module):
@@ -72,7 +73,6 @@ class Temperature(nn.Module):
         self.log = nn.Parameter(torch.full((), math.log(start)))
 
     def forward(self) -> Tensor:
-        """()."""
         return self.log.exp()
 
 
@@ -93,9 +93,7 @@ class SAC(Algorithm):
         self.policy = SquashedGaussian(self.critic.encoder.size, config, self.axes)
         self.temperature = Temperature(config.initial_temperature)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``q``, ``policy`` and ``temperature``."""
         config, alpha = self.config, self.temperature().detach()
         with torch.no_grad():  # equations 2 and 3
@@ -119,9 +117,5 @@ class SAC(Algorithm):
         mean, log_std = self.policy(self.critic.encoder(observation))
         return mean, log_std.exp()
 
-    def squash(self, action: Tensor) -> Tensor:  # noqa: D102
+    def squash(self, action: Tensor) -> Tensor:
         return torch.tanh(action)
-
-    def value(self, observation: Seen) -> Tensor:
-        """The lowest Q of the mean action, without the entropy."""
-        return self.critic(observation, self(observation)).amin(0)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, CriticConfig
+from lotj.agents.base import Algorithm, At, CriticConfig, Losses
 from lotj.experience import Batch
 from lotj.nets.front import Front, Seen
 from lotj.nets.heads import mlp
@@ -52,9 +52,7 @@ class TD3(Algorithm):
         self.critic = config.critic(front.encoder(spec, "critic"), self.axes)
         self.policy = mlp(self.critic.encoder.size, config.hidden, self.axes)
 
-    def losses(
-        self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``q``, and ``policy`` in every `policy_delay`-th update."""
         config, slow = self.config, target["critic"]
         with torch.no_grad():  # algorithm 1: target policy smoothing, clipped double Q
@@ -72,10 +70,6 @@ class TD3(Algorithm):
             terms["policy"] = -self.critic.head(still, torch.tanh(self.policy(still)))[0].mean()
         return terms, {"q_mean": q.mean(), "target_mean": goal.mean()}
 
-    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
         mean = torch.tanh(self.policy(self.critic.encoder(observation)))
         return mean, torch.full_like(mean, self.config.exploration)
-
-    def value(self, observation: Seen) -> Tensor:
-        """The lowest Q of the policy's action."""
-        return self.critic(observation, self(observation)).amin(0)

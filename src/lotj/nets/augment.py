@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lotj.ranges import SHARE, Checked, Interval
 
 LUMA = (0.299, 0.587, 0.114)
 # RGB to YIQ, in whose IQ plane a change of hue is a rotation.
 RGB_TO_YIQ = (LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
-
-
-def _hue_parts() -> Tensor:
-    """(3, 3, 3) float32: a turn of the hue is the first matrix and the second times its cosine and the third times its
-    sine."""
-    to_yiq = torch.tensor(RGB_TO_YIQ, dtype=torch.float64)
-    parts = torch.zeros(3, 3, 3, dtype=torch.float64)
-    parts[0, 0, 0] = parts[1, 1, 1] = parts[1, 2, 2] = parts[2, 2, 1] = 1.0
-    parts[2, 1, 2] = -1.0
-    return (torch.linalg.inv(to_yiq) @ parts @ to_yiq).float()
 
 
 @dataclass(frozen=True)
@@ -55,105 +46,21 @@ class AugmentConfig(Checked):
     """Largest standard deviation of pixel noise (of 1.0 = white)."""
 
 
-class Augment(nn.Module):
-    """Changes each image of a batch in its own way, on the device where the batch is.
-
-    All colour changes of an image are one affine map of its colours, so that they cost one small matrix product. Bring
-    it to the device of the images with `to`.
-    """
-
-    _luma: Tensor
-    _hue: Tensor
-    _same: Tensor
-
-    def __init__(self, config: AugmentConfig) -> None:
-        super().__init__()
-        self.config = config
-        # Buffers, for a GPU must be waited for when numbers are brought to it.
-        self.register_buffer("_luma", torch.tensor(LUMA), persistent=False)
-        self.register_buffer("_hue", _hue_parts(), persistent=False)
-        self.register_buffer("_same", torch.eye(3), persistent=False)
-
-    @torch.no_grad()
-    def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Augment a batch.
-
-        Args:
-            images: (B, 3, H, W) float32 in [0, 1]; not changed.
-            generator: random numbers, on the images' device.
-
-        Returns:
-            (B, 3, H, W) float32 in [0, 1], channels-last.
-        """
-        config = self.config
-        if not len(images):
-            return images
-        draw = _Draw(images, generator)
-        # Planes, not channels-last, while working: loops over a last dimension of 3 are ten times slower.
-        planes = images.contiguous(memory_format=torch.contiguous_format)
-        if config.shift:
-            planes = self._shift(planes, draw)
-        if config.flip or config.rotation or config.zoom:
-            planes = self._warp(planes, draw)
-        planes = self._colour(planes, draw)
-        if config.gradient:
-            planes.mul_(self._gradient(planes, draw))
-        if config.noise:
-            grain = draw.normal((len(planes), 1, *planes.shape[2:]))
-            planes.add_(grain * draw.uniform(0.0, config.noise)[:, None, None, None])
-        planes.clamp_(0.0, 1.0)
-        return planes.contiguous(memory_format=torch.channels_last)
-
-    def _shift(self, planes: Tensor, draw: _Draw) -> Tensor:
-        batch, _, height, width = planes.shape
-        reach = max(1, round(self.config.shift * height / 64))
-        row, column = draw.integers(0, 2 * reach, (2, batch))
-        padded = F.pad(planes, (reach, reach, reach, reach), mode="replicate")
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, 3, 2 reach + 1, 2 reach + 1, H, W)
-        return windows[torch.arange(batch, device=planes.device), :, row, column]
-
-    def _warp(self, planes: Tensor, draw: _Draw) -> Tensor:
-        """Mirror, turn and resize about the middle; the border is repeated."""
-        config = self.config
-        side = torch.where(draw.uniform(0.0, 1.0) < config.flip, -1.0, 1.0)
-        turn = draw.uniform(-config.rotation, config.rotation).deg2rad()
-        size = draw.around_one(config.zoom)
-        cos, sin = turn.cos() / size, turn.sin() / size
-        none = torch.zeros_like(cos)
-        rows = torch.stack([side * cos, -sin, none], 1), torch.stack([side * sin, cos, none], 1)
-        grid = F.affine_grid(torch.stack(rows, 1), list(planes.shape), align_corners=False)
-        return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-
-    def _colour(self, planes: Tensor, draw: _Draw) -> Tensor:
-        """Brightness, contrast, saturation, hue and grey as one affine map of the colours of each image."""
-        config = self.config
-        flat = planes.flatten(2)
-        gain, contrast = draw.around_one(config.brightness), draw.around_one(config.contrast)
-        saturation = draw.around_one(config.saturation) * (draw.uniform(0.0, 1.0) >= config.grey)
-        turn = draw.uniform(-config.hue, config.hue) * (2.0 * math.pi)
-
-        hue = torch.tensordot(torch.stack([torch.ones_like(turn), turn.cos(), turn.sin()], 1), self._hue, 1)
-        grey = self._luma.expand(3, 3)
-        colour = grey + saturation[:, None, None] * (self._same - grey)
-        matrix = (gain * contrast)[:, None, None] * (colour @ hue)
-        mean_grey = flat.mean(2) @ self._luma
-        offset = gain * (1.0 - contrast) * mean_grey
-        return torch.baddbmm(offset[:, None, None], matrix, flat).view_as(planes)
-
-    def _gradient(self, planes: Tensor, draw: _Draw) -> Tensor:
-        """Factors (B, 1, H, W) of the light, linear across the image."""
-        height, width = planes.shape[2:]
-        strength = draw.uniform(0.0, self.config.gradient)
-        angle = draw.uniform(0.0, 2.0 * math.pi)
-        down = torch.linspace(-1.0, 1.0, height, device=planes.device) * (strength * angle.sin())[:, None]
-        right = torch.linspace(-1.0, 1.0, width, device=planes.device) * (strength * angle.cos())[:, None]
-        return (1.0 + down[:, :, None] + right[:, None, :])[:, None]
+@cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Luma (3,); and (3, 3, 3), of which the first matrix, and the second times the cosine of a turn of the hue, and
+    the third times its sine, are that turn. Brought once, for it makes a GPU wait."""
+    to_yiq = torch.tensor(RGB_TO_YIQ, dtype=torch.float64)
+    parts = torch.zeros(3, 3, 3, dtype=torch.float64)
+    parts[0, 0, 0] = parts[1, 1, 1] = parts[1, 2, 2] = parts[2, 2, 1] = 1.0
+    parts[2, 1, 2] = -1.0
+    return torch.tensor(LUMA, device=device), (torch.linalg.inv(to_yiq) @ parts @ to_yiq).float().to(device)
 
 
 class _Draw:
-    """Random numbers for one batch, one per image unless a shape is given."""
+    """Random numbers for B images, on their device."""
 
-    def __init__(self, images: Tensor, generator: torch.Generator | None) -> None:
+    def __init__(self, images: Tensor, generator: torch.Generator) -> None:
         self.images, self.generator = images, generator
 
     def uniform(self, low: float, high: float) -> Tensor:
@@ -162,8 +69,78 @@ class _Draw:
     def around_one(self, spread: float) -> Tensor:
         return self.uniform(1.0 - spread, 1.0 + spread)
 
-    def normal(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.empty(shape, device=self.images.device).normal_(generator=self.generator)
 
-    def integers(self, low: int, high: int, shape: tuple[int, ...]) -> Tensor:
-        return torch.randint(low, high + 1, shape, device=self.images.device, generator=self.generator)
+@torch.no_grad()
+def augment(config: AugmentConfig, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Changes each image of a batch in its own way.
+
+    Args:
+        config: how.
+        images: (B, 3, H, W) float32 in [0, 1]; not changed.
+        generator: random numbers, on the images' device.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1], channels-last.
+    """
+    if not len(images):
+        return images
+    draw = _Draw(images, generator)
+    # Planes, not channels-last, while working: loops over a last dimension of 3 are ten times slower.
+    planes = images.contiguous(memory_format=torch.contiguous_format)
+    if config.shift:
+        planes = _shift(config, planes, generator)
+    if config.flip or config.rotation or config.zoom:
+        planes = _warp(config, planes, draw)
+    planes = _colour(config, planes, draw)
+    if config.gradient:
+        planes.mul_(_gradient(config, planes, draw))
+    if config.noise:
+        grain = torch.empty_like(planes[:, :1]).normal_(generator=generator)
+        planes.add_(grain * draw.uniform(0.0, config.noise)[:, None, None, None])
+    return planes.clamp_(0.0, 1.0).contiguous(memory_format=torch.channels_last)
+
+
+def _shift(config: AugmentConfig, planes: Tensor, generator: torch.Generator) -> Tensor:
+    batch, _, height, width = planes.shape
+    reach = max(1, round(config.shift * height / 64))
+    row, column = torch.randint(0, 2 * reach + 1, (2, batch), device=planes.device, generator=generator)
+    padded = F.pad(planes, (reach, reach, reach, reach), mode="replicate")
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, 3, 2 reach + 1, 2 reach + 1, H, W)
+    return windows[torch.arange(batch, device=planes.device), :, row, column]
+
+
+def _warp(config: AugmentConfig, planes: Tensor, draw: _Draw) -> Tensor:
+    """Mirror, turn and resize about the middle; the border is repeated."""
+    side = torch.where(draw.uniform(0.0, 1.0) < config.flip, -1.0, 1.0)
+    turn = draw.uniform(-config.rotation, config.rotation).deg2rad()
+    size = draw.around_one(config.zoom)
+    cos, sin = turn.cos() / size, turn.sin() / size
+    none = torch.zeros_like(cos)
+    rows = torch.stack([side * cos, -sin, none], 1), torch.stack([side * sin, cos, none], 1)
+    grid = F.affine_grid(torch.stack(rows, 1), list(planes.shape), align_corners=False)
+    return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+
+
+def _colour(config: AugmentConfig, planes: Tensor, draw: _Draw) -> Tensor:
+    """Brightness, contrast, saturation, hue and grey as one affine map of the colours of each image: one small matrix
+    product."""
+    (luma, hue_parts), flat = _constants(planes.device), planes.flatten(2)
+    gain, contrast = draw.around_one(config.brightness), draw.around_one(config.contrast)
+    saturation = draw.around_one(config.saturation) * (draw.uniform(0.0, 1.0) >= config.grey)
+    turn = draw.uniform(-config.hue, config.hue) * (2.0 * math.pi)
+
+    hue = torch.tensordot(torch.stack([torch.ones_like(turn), turn.cos(), turn.sin()], 1), hue_parts, 1)
+    grey = luma.expand(3, 3)
+    colour = grey + saturation[:, None, None] * (torch.eye(3, device=planes.device) - grey)
+    matrix = (gain * contrast)[:, None, None] * (colour @ hue)
+    offset = gain * (1.0 - contrast) * (flat.mean(2) @ luma)
+    return torch.baddbmm(offset[:, None, None], matrix, flat).view_as(planes)
+
+
+def _gradient(config: AugmentConfig, planes: Tensor, draw: _Draw) -> Tensor:
+    """Factors (B, 1, H, W) of the light, linear across the image."""
+    height, width = planes.shape[2:]
+    strength, angle = draw.uniform(0.0, config.gradient), draw.uniform(0.0, 2.0 * math.pi)
+    down = torch.linspace(-1.0, 1.0, height, device=planes.device) * (strength * angle.sin())[:, None]
+    right = torch.linspace(-1.0, 1.0, width, device=planes.device) * (strength * angle.cos())[:, None]
+    return (1.0 + down[:, :, None] + right[:, None, :])[:, None]

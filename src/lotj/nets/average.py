@@ -8,12 +8,8 @@ from torch import nn
 
 @torch.no_grad()
 def follow(slow: nn.Module, fast: nn.Module, rate: float) -> None:
-    """slow <- (1 - rate) slow + rate fast; buffers, which are statistics of what was seen, are copied.
-
-    Args:
-        slow, fast: alike modules on one device.
-        rate: in [0, 1]; 0 leaves `slow` as it is, 1 copies.
-    """
+    """slow <- (1 - rate) slow + rate fast; buffers, which are statistics of what was seen, are copied unless the rate,
+    in [0, 1], is 0."""
     for copy, source in zip(slow.parameters(), fast.parameters(), strict=True):
         copy.lerp_(source, rate)
     if rate:

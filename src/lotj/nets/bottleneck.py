@@ -38,17 +38,14 @@ class BottleneckConfig(Checked):
 
     @property
     def has_invariant(self) -> bool:
-        """Whether there is a z_I."""
         return self.variant != "vib"
 
     @property
     def has_specific(self) -> bool:
-        """Whether there is a z_S."""
         return self.variant in ("vib", "daib-lambda0", "daib")
 
     @property
     def has_adversary(self) -> bool:
-        """Whether a domain classifier acts on z_I."""
         return self.variant in ("dann", "daib-lambda0", "daib")
 
 
@@ -60,14 +57,12 @@ class Code:
         z: (B, code_size), what the head reads: z_I beside the sampled (or mean) z_S.
         invariant: (B, invariant_dim or 0), z_I.
         specific_mean: (B, specific_dim or 0).
-        specific_std: the same shape, positive.
         kl: (B,) KL(q(z_S|s) || N(0, 1)) in nats, summed over dimensions; 0 without z_S.
     """
 
     z: Tensor
     invariant: Tensor
     specific_mean: Tensor
-    specific_std: Tensor
     kl: Tensor
 
 
@@ -87,27 +82,14 @@ def reverse_gradient(x: Tensor, strength: float | Tensor) -> Tensor:
     return _Reverse.apply(x, strength)  # type: ignore[return-value]
 
 
-def adversarial_ramp(progress: float | Tensor) -> float | Tensor:
-    """Strength of the adversary, 2 / (1 + exp(-10 p)) - 1: from 0 at the start to almost 1 (Ganin et al. 2016).
-
-    Args:
-        progress: fraction of the training done, in [0, 1]; a number, or a tensor of any shape.
-    """
-    if isinstance(progress, Tensor):
-        return 2.0 / (1.0 + torch.exp(-10.0 * progress)) - 1.0
-    return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
+def adversarial_ramp(progress: Any) -> Any:
+    """Strength of the adversary, 2 / (1 + exp(-10 p)) - 1: from 0 at the start to almost 1 (Ganin et al. 2016), for the
+    fraction of the training done, a number or a tensor."""
+    return 2.0 / (1.0 + math.e ** (-10.0 * progress)) - 1.0
 
 
 def gaussian_kl(mean: Tensor, std: Tensor) -> Tensor:
-    """KL(N(mean, std^2) || N(0, 1)) in nats, summed over the last dimension.
-
-    Args:
-        mean: (B, D).
-        std: (B, D), positive.
-
-    Returns:
-        (B,), not negative.
-    """
+    """KL(N(mean, std^2) || N(0, 1)) of (B, D), summed over D: (B,) nats."""
     return 0.5 * (mean.square() + std.square() - 1.0 - 2.0 * std.log()).sum(-1)
 
 
@@ -138,43 +120,33 @@ class Bottleneck(nn.Module):
         self.adversary = mlp(invariant, config.domain_hidden, domains) if config.has_adversary else None
 
     def forward(self, features: Tensor, sample: bool, generator: torch.Generator | None = None) -> Code:
-        """Encode features.
+        """The code, float32, of (B, features).
 
         Args:
-            features: (B, features).
+            features: what the encoder gave.
             sample: draw z_S (training) rather than take its mean (inference and, in the paper, the online phase).
             generator: random numbers for the draw, on the features' device.
-
-        Returns:
-            The code, float32.
         """
         batch = len(features)
         none = features.new_zeros((batch, 0), dtype=torch.float32)
         invariant = self.invariant(features).float() if self.invariant is not None else none
         if self.specific is None:
-            return Code(invariant, invariant, none, none, none.sum(1))
+            return Code(invariant, invariant, none, none.sum(1))
         # Logarithms and squares of small numbers: float32, whatever the layer computed in.
         mean, raw_std = self.specific(features).float().chunk(2, dim=1)
         std = F.softplus(raw_std) + SMALLEST_STD
-        drawn = mean
-        if sample:
-            noise = torch.empty_like(mean).normal_(generator=generator)
-            drawn = mean + std * noise
-        return Code(torch.cat([invariant, drawn], 1), invariant, mean, std, gaussian_kl(mean, std))
+        drawn = mean + std * torch.empty_like(mean).normal_(generator=generator) if sample else mean
+        return Code(torch.cat([invariant, drawn], 1), invariant, mean, gaussian_kl(mean, std))
 
     def adversarial_loss(self, code: Code, domain: Tensor, progress: float | Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the domain classifier, whose gradient is reversed before it enters z_I (equation 5, L_adv).
-
-        Minimising it trains the classifier to tell the domains apart and the encoder to prevent that.
+        """Cross-entropy of the domain classifier [nats], whose gradient is reversed before it enters z_I (equation 5,
+        L_adv), and the classifier's accuracy in [0, 1]; both 0 for a variant without adversary, and where no domain is
+        known. Minimising it trains the classifier to tell the domains apart and the encoder to prevent that.
 
         Args:
             code: from `forward`.
             domain: (B,) int64 in [0, domains); -1 for a domain that was not trained on, which is left out.
             progress: fraction of the training done, in [0, 1], for the ramp; a number or a () tensor.
-
-        Returns:
-            The loss [nats] and the classifier's accuracy in [0, 1]; both 0 for a variant without adversary, and where
-            no entry has a known domain.
         """
         if self.adversary is None:
             return code.kl.new_zeros(()), code.kl.new_zeros(())
@@ -187,16 +159,8 @@ class Bottleneck(nn.Module):
 
     def penalty(self, code: Code, domain: Tensor, progress: float | Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """L_DAIB of equation 5: the adversary's loss and the weighted divergence of z_S, where the variant has them.
-
-        Args:
-            code: from `forward`.
-            domain: (B,) int64, see `adversarial_loss`.
-            progress: fraction of the training done, in [0, 1]; a number or a () tensor.
-
-        Returns:
-            The scalar to add to the task's loss, and its terms, detached: ``kl`` [nats] (unweighted), ``domain_loss``
-            [nats] and ``domain_accuracy``.
-        """
+        Beside it its terms, detached: ``kl`` [nats] (unweighted), ``domain_loss`` [nats] and ``domain_accuracy``.
+        Arguments are those of `adversarial_loss`."""
         adversarial, accuracy = self.adversarial_loss(code, domain, progress)
         kl = code.kl.mean()
         weight = 0.0 if self.config.variant == "daib-lambda0" else self.config.kl_weight

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -56,15 +55,8 @@ class Encoder(nn.Module):
 
 
 def to_tensor(images: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
-    """Bring stored images to a device as network input.
-
-    Args:
-        images: (B, H, W, 3) uint8.
-        device: where the network is.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1], channels-last in memory.
-    """
+    """Bring stored images, (B, H, W, 3) uint8, to a device as network input: (B, 3, H, W) float32 in [0, 1],
+    channels-last in memory."""
     raw = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
     if raw.dtype != torch.uint8 or raw.ndim != 4 or raw.shape[-1] != 3:
         raise ValueError(f"images must be uint8 (B, H, W, 3), not {raw.dtype} {tuple(raw.shape)}")
@@ -101,8 +93,7 @@ class ResNetEncoder(nn.Module):
         size: height and width of the images it is for [pixels].
 
     Attributes:
-        size: the same.
-        feature_shape: (C, h, w) of the map; flattened it has `feature_size` entries.
+        feature_shape: (C, h, w) of the map.
         stages: the residual stages in order; in the paper preset at 96 px they have 24, 12, 6, 3 cells a side.
     """
 
@@ -129,7 +120,6 @@ class ResNetEncoder(nn.Module):
             channels_in = channels
         self.stages = nn.Sequential(*stages)
         self.feature_shape = (channels_in, *(-(-pixels // config.stride) for pixels in size))
-        self.feature_size = math.prod(self.feature_shape)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -143,16 +133,10 @@ class ResNetEncoder(nn.Module):
         return self.stages[max(0, len(self.stages) - 2)]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode.
-
-        Args:
-            images: (B, 3, H, W) float in [0, 1] with (H, W) = `size`, best channels-last.
-
-        Returns:
-            (B, C, h, w) = (B, *feature_shape), not negative.
+        """(B, *feature_shape), not negative, of (B, 3, H, W) in [0, 1], best channels-last.
 
         Raises:
-            CheckpointError: if the images have another size than the encoder was made for.
+            CheckpointError: the images have another size than the encoder was made for.
         """
         if images.shape[1:] != (3, *self.size):
             raise CheckpointError(

@@ -10,14 +10,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lotj.errors import SettingsError
-from lotj.nets.augment import Augment, AugmentConfig
+from lotj.nets.augment import AugmentConfig, augment
 from lotj.nets.encoder import Encoder, EncoderConfig, ResNetEncoder, to_tensor
 from lotj.nets.precision import autocast
 from lotj.ranges import NOT_NEGATIVE, Checked
@@ -43,24 +42,15 @@ class Front(Checked, ABC):
 
     @abstractmethod
     def encoder(self, spec: Spec, role: str) -> Encoder:
-        """A new encoder.
-
-        Raises:
-            SettingsError: this front cannot see what the environment shows.
-        """
+        """A new encoder. Raises SettingsError where this front cannot see what the environment shows."""
 
     def reads(self, spec: Spec) -> tuple[str, ...]:
         """Names of the observations that are read."""
         return tuple(name for name in spec.observation if name.startswith(FEATURE))
 
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
-        """Augmented, as training on prior data wants it; what is practised is left as it is (LOTJ section V-C).
-
-        Args:
-            brought: from `bring`; not changed.
-            prior: (B,) bool, rows of prior data; None: all are.
-            generator: random numbers, on their device.
-        """
+        """What `bring` gave, augmented where `prior` (B,) bool says that rows are of prior data (None: all are); what
+        is practised is left as it is (LOTJ section V-C)."""
         return brought
 
 
@@ -88,7 +78,6 @@ class Pixels(Front):
         return cls(EncoderConfig(width=64, stages=4), feature_channels=0)
 
     def reads(self, spec: Spec) -> tuple[str, ...]:
-        """See `Front.reads`."""
         return ("image",)
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
@@ -99,18 +88,15 @@ class Pixels(Front):
         return {"image": to_tensor(images.flatten(0, 1), device).unflatten(0, images.shape[:2])}
 
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
-        """See `Front.change`."""
         images = brought["image"]
         if prior is not None:
             mixed = images.clone()
             mixed[prior] = self.change({"image": images[prior]}, None, generator)["image"]
             return {"image": mixed}
-        augment = _augment(self.augment, images.device)
-        return {"image": augment(images.flatten(0, 1), generator).unflatten(0, images.shape[:2])}
+        return {"image": augment(self.augment, images.flatten(0, 1), generator).unflatten(0, images.shape[:2])}
 
     def encoder(self, spec: Spec, role: str) -> PixelEncoder:
-        """See `Front.encoder`."""
-        image = _shown(spec, "image")
+        image = _named(spec.observation, "image")
         if len(image.shape) != 4 or image.shape[-1] != 3 or image.dtype != "uint8":
             raise SettingsError(f"image of {image.dtype} {image.shape}: must be uint8 (V, H, W, 3)")
         return PixelEncoder(role, image.shape[0], image.shape[1:3], self)
@@ -149,7 +135,6 @@ class Vector(Front):
     """Which, in this order."""
 
     def reads(self, spec: Spec) -> tuple[str, ...]:
-        """See `Front.reads`."""
         return self.names
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
@@ -160,8 +145,7 @@ class Vector(Front):
         }
 
     def encoder(self, spec: Spec, role: str) -> Encoder:
-        """See `Front.encoder`."""
-        return VectorEncoder(role, {name: _shown(spec, name) for name in self.names})
+        return VectorEncoder(role, {name: _named(spec.observation, name) for name in self.names})
 
 
 class VectorEncoder(Encoder):
@@ -223,8 +207,7 @@ class Features(Front):
         }
 
     def encoder(self, spec: Spec, role: str) -> Encoder:
-        """See `Front.encoder`."""
-        return _Cached(role, _shown(spec, FEATURE + role).shape[0])
+        return _Cached(role, _named(spec.observation, FEATURE + role).shape[0])
 
 
 class _Cached(Encoder):
@@ -236,16 +219,7 @@ FRONTS: Mapping[str, type[Front]] = {front.__name__: front for front in (Pixels,
 """Kinds of front by name, for checkpoints."""
 
 
-@cache
-def _augment(config: AugmentConfig, device: torch.device) -> Augment:
-    return Augment(config).to(device)
-
-
 def _named(observation: Mapping[str, Any], name: str) -> Any:
     if name not in observation:
         raise SettingsError(f"an observation of {', '.join(sorted(observation)) or 'nothing'}: it must have {name!r}")
     return observation[name]
-
-
-def _shown(spec: Spec, name: str) -> Array:
-    return _named(spec.observation, name)

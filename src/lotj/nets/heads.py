@@ -13,13 +13,7 @@ from lotj.nets.encoder import Encoder
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
-    """A multi-layer perceptron with ReLU between its layers and none at the end.
-
-    Args:
-        inputs: size of the input.
-        hidden: sizes of the hidden layers; empty for a linear map.
-        outputs: size of the output.
-    """
+    """A multi-layer perceptron with ReLU between its layers and none at the end; linear without hidden ones."""
     sizes = [inputs, *hidden]
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes):
@@ -60,7 +54,7 @@ class EnsembleLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x.expand(len(self.weight), -1, -1), self.weight)
 
 
@@ -112,12 +106,7 @@ class Ensemble(nn.Module):
 
 
 class Critic(nn.Module):
-    """An ensemble with what it sees through; the members share the encoder and nothing else.
-
-    Args:
-        encoder: observation -> (B, D).
-        head: of D features.
-    """
+    """An ensemble with what it sees through; the members share the encoder and nothing else."""
 
     def __init__(self, encoder: Encoder, head: Ensemble) -> None:
         super().__init__()

@@ -62,12 +62,8 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(channels // CHANNELS_PER_GROUP, channels)
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        """Of the shape of `x`, (B, channels, ...); in 16 bits on the CPU that must be (B, channels, h, w).
-
-        Args:
-            x: what to normalise.
-            relu: put a ReLU behind it.
-        """
+        """Of the shape of `x`, (B, channels, ...); in 16 bits on the CPU that must be (B, channels, h, w). With `relu`
+        a ReLU stands behind it."""
         in_c = x.dtype == torch.bfloat16 and x.device.type == "cpu" and self.num_channels <= WIDEST
         if in_c and group_norm_library() is not None:
             settings = (self.weight, self.bias, self.num_groups, self.eps)
@@ -77,12 +73,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def normalisation(kind: Norm, channels: int) -> nn.Module:
-    """A normalisation layer for (B, channels, h, w).
-
-    Args:
-        kind: ``batch`` or ``group``.
-        channels: number of channels; for ``group`` a multiple of 8.
-    """
+    """A normalisation layer for (B, channels, h, w); for ``group`` channels must be a multiple of 8."""
     return nn.BatchNorm2d(channels) if kind == "batch" else GroupNorm(channels)
 
 
@@ -92,22 +83,13 @@ def normalise_and_rectify(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 def standardise(images: Tensor, eps: float = 0.02) -> Tensor:
-    """Subtract each image's mean and divide by its standard deviation, over pixels and colours together.
+    """Subtract each image's mean and divide by its standard deviation, over pixels and colours together, (B, 3, H, W).
 
     Takes away what a lamp's brightness and a camera's gain do; keeps colour. `eps` (about 5 grey levels of 255) stops
     an almost uniform image from becoming amplified noise.
-
-    Args:
-        images: (B, 3, H, W) float.
-
-    Returns:
-        (B, 3, H, W), mean 0 and standard deviation about 1 for each image.
     """
     flat = images.permute(0, 2, 3, 1).flatten(1)  # no copy where the batch is channels-last
     mean = flat.mean(1)
     deviation = ((flat * flat).mean(1) - mean * mean).clamp_min(0.0).sqrt()  # exact enough in float32 for [0, 1]
     scale = 1.0 / (deviation + eps)
     return images * scale[:, None, None, None] - (mean * scale)[:, None, None, None]
-
-
-__all__ = ["GroupNorm", "Norm", "normalisation", "normalise_and_rectify", "standardise"]

@@ -13,13 +13,10 @@ from lotj.errors import NumericsError
 
 @cache
 def fast_dtype(device_type: str) -> torch.dtype | None:
-    """The 16-bit format that is fast on a kind of device, or None where single precision is the better choice.
+    """The 16-bit format that is fast on a kind of device (``cpu``, ``cuda``); None where single precision is better.
 
     A CPU counts when it multiplies bf16 matrices in hardware (AMX or AVX-512 BF16); elsewhere bf16 is emulated, slowly.
     CUDA devices without bf16 get none: fp16 would need loss scaling.
-
-    Args:
-        device_type: ``torch.device.type``, e.g. ``cpu`` or ``cuda``.
     """
     if device_type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
@@ -37,13 +34,8 @@ than it saves. One image takes 2.1 ms instead of 6.6, eight take as long either 
 def autocast(
     device: torch.device | str, enabled: bool = True, images: int | None = None
 ) -> AbstractContextManager[object]:
-    """Context in which convolutions and matrix products run in `fast_dtype` (parameters stay float32).
-
-    Args:
-        device: where the networks are.
-        enabled: False gives plain float32.
-        images: how many pass through the networks without gradient; None where that is no matter.
-    """
+    """Context in which convolutions and matrix products run in `fast_dtype` if `enabled` (parameters stay float32);
+    `images` is how many pass through the networks without gradient, where that matters."""
     kind = torch.device(device).type
     few = kind == "cpu" and images is not None and images < FEW_IMAGES
     dtype = fast_dtype(kind) if enabled and not few else None
@@ -51,11 +43,7 @@ def autocast(
 
 
 def check_finite(name: str, value: Tensor) -> Tensor:
-    """Pass a tensor through if every entry is finite.
-
-    Raises:
-        NumericsError: if one is NaN or infinite; names the tensor and says what to try.
-    """
+    """Pass a tensor through if every entry is finite; otherwise raise a NumericsError that names it."""
     if torch.isfinite(value.sum(dtype=torch.float32)):  # a twentieth of the time of asking every entry
         return value
     bad = int((~torch.isfinite(value)).sum())

@@ -4,19 +4,17 @@ run."""
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
-
-Result = TypeVar("Result")
 
 WARM_UP = 3
 """Calls that are carried out as usual first: they fill caches and choose algorithms, which must not happen while it is
 recorded."""
 
 
-class Recording(Generic[Result]):
+class Recording:
     """A function of tensors as a CUDA graph, from the fourth call with alike arguments on.
 
     The function must do the same kernels whatever the tensors hold, ask nothing of them, and draw random numbers from
@@ -28,35 +26,28 @@ class Recording(Generic[Result]):
         generator: of its random numbers, on the GPU; they go on from call to call as without recording.
     """
 
-    def __init__(self, function: Callable[..., Result], generator: torch.Generator) -> None:
-        self._function = function
-        self._generator = generator
-        self.forget()
+    def __init__(self, function: Callable[..., Any], generator: torch.Generator) -> None:
+        self._function, self._generator = function, generator
+        self._forget()
 
-    def forget(self) -> None:
-        """Begin anew: the next calls are carried out as usual. Needed when tensors that it changes were exchanged."""
+    def _forget(self) -> None:
         self._like: Hashable = None
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._held: dict[str, Tensor] = {}
-        self._result: Result | None = None
+        self._result: Any = None
 
-    def __call__(self, tensors: Mapping[str, Tensor], *constants: Hashable) -> Result:
-        """What the function returns; its tensors hold until the next call.
-
-        Args:
-            tensors: on the GPU.
-            constants: all else that it depends on. Where these, or a tensor's shape, are others than before, it is
-                recorded anew.
-        """
+    def __call__(self, tensors: Mapping[str, Tensor], *constants: Hashable) -> Any:
+        """What the function returns; its tensors hold until the next call. Where the constants (all else that it
+        depends on), or a tensor's shape, are others than before, it is recorded anew."""
         like = constants, tuple((name, tensor.shape, tensor.dtype) for name, tensor in tensors.items())
         if like != self._like:
-            self.forget()
+            self._forget()
             self._like = like
         self._calls += 1
         if self._calls <= WARM_UP:
             return self._function(tensors, *constants)
-        if self._graph is None or self._result is None:
+        if self._graph is None:
             self._held = {name: tensor.clone() for name, tensor in tensors.items()}
             graph = torch.cuda.CUDAGraph()
             graph.register_generator_state(self._generator)

@@ -6,14 +6,8 @@ import math
 
 
 def warmup_cosine(step: int, steps: int, lr: float, warmup: int) -> float:
-    """A linear rise over the first updates, then a cosine down to 0.
-
-    Args:
-        step: number of the update, from 0.
-        steps: updates in all.
-        lr: the highest rate.
-        warmup: updates of the rise; half of all at most.
-    """
+    """Of update `step` of `steps`, from 0: a linear rise over the first `warmup` (half of all at most), then a cosine
+    down to 0."""
     warmup = min(warmup, steps // 2)
     if step < warmup:
         return lr * (step + 1) / warmup

@@ -28,9 +28,7 @@ class Threshold:
     """
 
     def __init__(self, least: float, quantile: float, margin: float | None) -> None:
-        self._least = least
-        self._quantile = quantile
-        self._margin = margin
+        self._least, self._quantile, self._margin = least, quantile, margin
         self._best: list[float] = []
 
     def see(self, scores: np.ndarray) -> None:

@@ -8,16 +8,17 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from lotj.agents.supervised import SupervisedConfig
 from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, Code
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import PixelEncoder, Pixels
 from lotj.nets.heads import mlp
-from lotj.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, Checked
+from lotj.ranges import INSIDE, SHARE
 
 
 @dataclass(frozen=True)
-class RewardConfig(Checked):
+class RewardConfig(SupervisedConfig):
     """How the success classifier is made and trained. The default is the laptop preset."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -26,18 +27,6 @@ class RewardConfig(Checked):
     """The representation between encoder and head, and the method's variants."""
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=0.5, rotation=8.0, zoom=0.1))
     """Changes of the training images. Unlike an action, success is the same in a mirror."""
-    hidden: Annotated[tuple[int, ...], COUNT] = (256,)
-    """Hidden layers of the head."""
-    steps: Annotated[int, COUNT] = 3000
-    """Updates."""
-    batch: Annotated[int, COUNT] = 128
-    """Frames per update, half of them successes."""
-    lr: Annotated[float, POSITIVE] = 1e-3
-    """Learning rate of AdamW after the warm-up; falls to 0 along a cosine."""
-    warmup: Annotated[int, NOT_NEGATIVE] = 100
-    """Updates over which the learning rate rises from 0."""
-    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.01
-    """Weight decay of AdamW."""
     ema: Annotated[float, INSIDE] = 0.995
     """Decay of the running average of the weights, which is what is kept."""
     near_miss_share: Annotated[float, SHARE] = 0.5

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch.nn.functional as F
 from lotj.data.store import Store
 from lotj.nets.heads import mlp
 from lotj.nets.precision import autocast
-from lotj.rewards.classifier import SuccessClassifier
 from lotj.rewards.model import BATCH, RewardModel
 from lotj.rewards.sampling import BalancedSampler, heights
 from lotj.rewards.threshold import area_under_curve, choose_threshold
@@ -26,6 +26,8 @@ _PROBE_UPDATES = 1000
 
 DEPTH_EDGES_M = (0.0005, 0.001, 0.002, 0.004, 0.008)
 """Borders of the depth bins [m above seated]."""
+
+WRONG = "false_positive_rate"
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,6 @@ def held_out_report(model: RewardModel, store: Store, frames: FrameScores | None
     ``near_miss_precision`` (at equal frequencies, against all other frames and against near misses), ``auc``,
     ``near_miss_auc``, ``false_positive_rate`` by kind, ``successes`` and ``others``. ``depth`` says how often frames
     that are no success are taken for one, by their height above seated.
-
-    Args:
-        model: with its threshold.
-        store: validation tasks.
-        frames: its frames' scores, if already computed by `score_frames`.
     """
     frames = score_frames(model, store) if frames is None else frames
     connectors = {}
@@ -96,25 +93,27 @@ def held_out_report(model: RewardModel, store: Store, frames: FrameScores | None
         left_out = _left_out(ours, frames.where(frames.connector != name), model.config.min_precision)
         connectors[str(name)] = _figures(ours, model.threshold) | left_out
     figures = list(connectors.values())
-    means = {key: _mean([one[key] for one in figures]) for key in figures[0] if key != "false_positive_rate"}
-    rates = {
-        str(kind): _mean([one["false_positive_rate"].get(str(kind)) for one in figures])
-        for kind in np.unique(frames.kind)
+    overall: dict[str, Any] = {key: _mean(one[key] for one in figures) for key in figures[0] if key != WRONG}
+    overall[WRONG] = {
+        str(kind): _mean(one[WRONG].get(str(kind), math.nan) for one in figures) for kind in np.unique(frames.kind)
     }
-    counts = {key: sum(one[key] for one in figures) for key in ("successes", "others")}
-    return {
-        "variant": model.config.bottleneck.variant,
-        "threshold": model.threshold,
-        "overall": {**means, "false_positive_rate": rates, **counts},
-        "connectors": connectors,
-        "depth": _by_depth(frames, model.threshold),
-    }
+    overall |= {key: sum(one[key] for one in figures) for key in ("successes", "others")}
+    return _known(
+        {
+            "variant": model.config.bottleneck.variant,
+            "threshold": model.threshold,
+            "overall": overall,
+            "connectors": connectors,
+            "depth": _by_depth(frames, model.threshold),
+        }
+    )
 
 
 def bottleneck_report(
     model: RewardModel, train: Store, validation: Store, seed: int, count: int = 2048
 ) -> dict[str, Any]:
-    """Whether the bottleneck does what it says (LOTJ, section V-D), from balanced samples.
+    """Whether the bottleneck does what it says (LOTJ, section V-D), from balanced samples of the training tasks, in
+    their order, and of `count` frames of the validation tasks.
 
     ``probe_linear``, ``probe_two_layers``: how often a fresh classifier tells the training domain from the frozen z_I,
     see `domain_probe`, beside ``probe_chance``; of every variant with a z_I, so that the bottleneck's can be held
@@ -122,44 +121,34 @@ def bottleneck_report(
     or not z_I is free of the domain (Elazar and Goldberg 2018). ``kl`` [nats]: 0 means that z_S is not used. ``auc``,
     and what it falls to when z_I (``auc_without_invariant``) or z_S (``auc_without_specific``) is silenced, that is
     replaced by its mean: a z_I that has degenerated leaves no trace.
-
-    Args:
-        model: a reward model.
-        train: the tasks it was trained on, in the same order.
-        validation: validation tasks.
-        seed: of the samples and probes.
-        count: frames of the validation tasks.
     """
-    classifier, config = model.classifier, model.config.bottleneck
+    config = model.config.bottleneck
     out: dict[str, Any] = {"variant": config.variant}
     if config.has_invariant:
         out |= _probes(model, train, seed)
     index = _sampler(model, validation).draw(count, np.random.default_rng([seed, 1]))
-    code = _codes(model, validation, index)
-    success = validation.success[index]
-    parts = {"invariant": code["invariant"], "specific": code["specific"]}
-    out["auc"] = _auc_of(classifier, parts, success)
+    z, kl = _codes(model, validation, index)
+    border = config.invariant_dim if config.has_invariant else 0
+
+    def auc(silent: slice) -> float:
+        code = z.clone()
+        code[:, silent] = z[:, silent].mean(0)
+        with torch.no_grad():
+            return area_under_curve(model.classifier.judge(code).cpu().numpy(), validation.success[index])
+
+    out["auc"] = auc(slice(0))
     if config.has_invariant:
-        out["auc_without_invariant"] = _auc_of(classifier, _silence(parts, "invariant"), success)
+        out["auc_without_invariant"] = auc(slice(border))
     if config.has_specific:
-        out["kl"] = float(code["kl"].mean())
-        out["auc_without_specific"] = _auc_of(classifier, _silence(parts, "specific"), success)
+        out |= {"kl": float(kl.mean()), "auc_without_specific": auc(slice(border, None))}
     return out
 
 
 def domain_probe(
     codes: torch.Tensor, domains: np.ndarray, held_out: np.ndarray, hidden: Sequence[int], seed: int
 ) -> float | None:
-    """How well a fresh classifier tells domains from frozen codes, on codes that it was not trained on.
-
-    A lower bound: what it does not find may still be there.
-
-    Args:
-        codes: (N, D) float.
-        domains: (N,) int, the labels.
-        held_out: (N,) bool, which codes it is judged on; it is trained on the others.
-        hidden: its hidden layers; none for a linear one.
-        seed: of its first weights and batches.
+    """How well a fresh classifier with these hidden layers tells domains (N,) from frozen codes (N, D), on the
+    `held_out` ones (N,), which it was not trained on. A lower bound: what it does not find may still be there.
 
     Returns:
         Share told rightly, mean over the domains that have codes of both sorts; of K such domains 1 / K is chance.
@@ -193,7 +182,7 @@ def _probes(model: RewardModel, train: Store, seed: int) -> dict[str, Any]:
     """Trained on every second episode of each training task, judged on the others."""
     draws = PROBE_FRAMES * len(train.tasks)
     index = np.unique(_sampler(model, train).draw(draws, np.random.default_rng([seed, 0])))
-    code = _codes(model, train, index)["invariant"]
+    code = _codes(model, train, index)[0][:, : model.config.bottleneck.invariant_dim]
     domains, episodes = train.frame_task[index], train.frame_episode[index]
     first = np.searchsorted(train.episodes["task"], domains)  # episodes are ordered by task
     held_out = (episodes - first) % 2 == 1
@@ -210,88 +199,71 @@ def _sampler(model: RewardModel, store: Store) -> BalancedSampler:
 
 
 @torch.no_grad()
-def _codes(model: RewardModel, store: Store, index: np.ndarray) -> dict[str, torch.Tensor]:
+def _codes(model: RewardModel, store: Store, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean codes (N, code_size), z_I before z_S, and divergences (N,) of the frames `index`."""
     parts = []
     for first in range(0, len(index), BATCH):
         seen = model.config.front.bring(store.observe(index[first : first + BATCH], ["image"]), model.device)
         with autocast(model.device):
             parts.append(model.classifier.encode(seen["image"], sample=False))
-    return {
-        "invariant": torch.cat([part.invariant for part in parts]),
-        "specific": torch.cat([part.specific_mean for part in parts]),
-        "kl": torch.cat([part.kl for part in parts]),
-    }
-
-
-def _silence(parts: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    return {**parts, name: parts[name].mean(0).expand_as(parts[name])}
-
-
-@torch.no_grad()
-def _auc_of(classifier: SuccessClassifier, parts: dict[str, torch.Tensor], success: np.ndarray) -> float:
-    logits = classifier.judge(torch.cat([parts["invariant"], parts["specific"]], 1))
-    return area_under_curve(logits.cpu().numpy(), success)
+    return torch.cat([part.z for part in parts]), torch.cat([part.kl for part in parts])
 
 
 def _figures(frames: FrameScores, threshold: float) -> dict[str, Any]:
+    """Of one connector; NaN where a label is missing."""
     predicted, near = frames.score >= threshold, frames.near & ~frames.success
     expert = (frames.kind == "expert") & ~frames.success
-    recall = _rate(predicted[frames.success])
-    kinds = np.unique(frames.kind)
-    rates = {str(kind): _rate(predicted[~frames.success & (frames.kind == kind)]) for kind in kinds}
-    wrong, near_wrong = _rate(predicted[expert if expert.any() else near]), _rate(predicted[near])
-    hard = frames.where(frames.success | near)
+    recall, all_wrong, near_wrong = (_mean(predicted[sort]) for sort in (frames.success, ~frames.success, near))
+    wrong = _mean(predicted[expert if expert.any() else near])
+    kinds, hard = np.unique(frames.kind), frames.where(frames.success | near)
     return {
-        "accuracy": _balanced(recall, wrong),
-        "near_miss_accuracy": _balanced(recall, near_wrong),
+        "accuracy": (recall + 1.0 - wrong) / 2.0,
+        "near_miss_accuracy": (recall + 1.0 - near_wrong) / 2.0,
         "recall": recall,
-        "precision": _precision(recall, _rate(predicted[~frames.success])),
+        "precision": _precision(recall, all_wrong),
         "near_miss_precision": _precision(recall, near_wrong),
-        "auc": _number(area_under_curve(frames.score, frames.success)),
-        "near_miss_auc": _number(area_under_curve(hard.score, hard.success)),
-        "false_positive_rate": rates,
+        "auc": area_under_curve(frames.score, frames.success),
+        "near_miss_auc": area_under_curve(hard.score, hard.success),
+        WRONG: {str(kind): _mean(predicted[~frames.success & (frames.kind == kind)]) for kind in kinds},
         "successes": int(frames.success.sum()),
         "others": int((~frames.success).sum()),
     }
 
 
-def _left_out(ours: FrameScores, others: FrameScores, min_precision: float) -> dict[str, float | None]:
-    """Accuracies of a connector at the threshold that the others choose; None where these lack a label."""
+def _left_out(ours: FrameScores, others: FrameScores, min_precision: float) -> dict[str, float]:
+    """Accuracies of a connector at the threshold that the others choose; NaN where these lack a label."""
     accuracies = ("accuracy", "near_miss_accuracy")
     if others.success.all() or not others.success.any():
-        return {f"{name}_left_out": None for name in accuracies}
+        return {f"{name}_left_out": math.nan for name in accuracies}
     threshold = choose_threshold(others.score, others.success, others.near, others.task, min_precision)
     figures = _figures(ours, threshold)
     return {f"{name}_left_out": figures[name] for name in accuracies}
 
 
 def _by_depth(frames: FrameScores, threshold: float) -> list[dict[str, Any]]:
-    edges = (-math.inf, *DEPTH_EDGES_M, math.inf)
     rows = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise((-math.inf, *DEPTH_EDGES_M, math.inf)):
         here = ~frames.success & (frames.z >= low) & (frames.z < high)
-        rate = _rate(frames.score[here] >= threshold)
-        row = {"from_m": _number(low), "to_m": _number(high)}
-        rows.append({**row, "frames": int(here.sum()), "false_positive_rate": rate})
+        wrong = _mean(frames.score[here] >= threshold)
+        rows.append({"from_m": low, "to_m": high, "frames": int(here.sum()), WRONG: wrong})
     return rows
 
 
-def _rate(hits: np.ndarray) -> float | None:
-    return float(hits.mean()) if len(hits) else None
+def _mean(values: Iterable[Any]) -> float:
+    """Of those that are known; NaN without any."""
+    known = np.array([*values], float)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else math.nan
 
 
-def _balanced(recall: float | None, wrong: float | None) -> float | None:
-    return None if recall is None or wrong is None else (recall + 1.0 - wrong) / 2.0
+def _precision(recall: float, wrong: float) -> float:
+    return recall / (recall + wrong) if recall + wrong > 0.0 else math.nan
 
 
-def _precision(recall: float | None, wrong: float | None) -> float | None:
-    return None if recall is None or wrong is None or recall + wrong == 0.0 else recall / (recall + wrong)
-
-
-def _mean(values: list[Any]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _known(value: Any) -> Any:
+    """What JSON can say: None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _known(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_known(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

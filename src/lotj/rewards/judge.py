@@ -63,22 +63,16 @@ class Judge(Protocol):
 
 
 class All:
-    """A success is what every part takes for one, at the earliest end that a part names.
-
-    Args:
-        parts: the judges.
-    """
+    """A success is what every part takes for one, at the earliest end that a part names."""
 
     def __init__(self, *parts: Judge) -> None:
         self.parts = parts
 
     def see(self, number: int, episode: Episode) -> None:
-        """See `Judge.see`."""
         for part in self.parts:
             part.see(number, episode)
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        """See `Judge.verdict`."""
         verdicts = [part.verdict(number, episode) for part in self.parts]
         denied = next((verdict.denied for verdict in verdicts if verdict.denied), "")
         success = all(verdict.success for verdict in verdicts)
@@ -104,12 +98,10 @@ class Score:
         return len(held) == self.hold_frames and bool((held >= self.threshold.value).all())
 
     def see(self, number: int, episode: Episode) -> None:
-        """See `Judge.see`. What was lost tells nothing of scores."""
-        if not episode.notes[LOST][-1]:
+        if not episode.notes[LOST][-1]:  # what was lost tells nothing of scores
             self.threshold.see(valid_scores(episode.notes)[1:])
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        """See `Judge.verdict`."""
         end = claimed_step(episode)
         scores = valid_scores(episode.notes)[1 : end + 1]
         success = first_success(scores, self.threshold.value, self.hold_frames)
@@ -122,10 +114,9 @@ class Claimed:
     """What the robot itself took for a success, at the time and after its verification: nobody has touched the rest."""
 
     def see(self, number: int, episode: Episode) -> None:
-        """See `Judge.see`."""
+        pass
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        """See `Judge.verdict`."""
         return Verdict(claimed_step(episode), bool(episode.notes[CLAIM].any()))
 
 
@@ -142,7 +133,6 @@ class OnePlace:
         self._elsewhere: set[int] = set()  # trials that ended in a place then known to be another
 
     def see(self, number: int, episode: Episode) -> None:
-        """See `Judge.see`."""
         if episode.notes[CLAIM].any():
             end = claimed_step(episode)
             picture = self._picture({name: values[end] for name, values in episode.observation.items()})
@@ -156,7 +146,6 @@ class OnePlace:
         return self._places.elsewhere(self._picture(observation))
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        """See `Judge.verdict`."""
         end = claimed_step(episode)
         if number in self._places.denied | self._elsewhere:
             return Verdict(end, False, "another place")
@@ -182,16 +171,8 @@ def valid_scores(notes: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def first_success(scores: np.ndarray, threshold: float, hold_frames: int = 1) -> int:
-    """The step at which a trial was a success by the reward model's word.
-
-    Args:
-        scores: (T,) of the frames after each step.
-        threshold: score from which a frame counts.
-        hold_frames: how many frames in a row must count.
-
-    Returns:
-        Index of the last of the first `hold_frames` in a row that count; T if there are none.
-    """
+    """The step at which a trial was a success by the reward model's word, of the (T,) scores after each step: the last
+    of the first `hold_frames` in a row that are at least the threshold; T if there are none."""
     held = 0
     for step, counts in enumerate(scores >= threshold):
         held = held + 1 if counts else 0

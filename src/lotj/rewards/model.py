@@ -55,13 +55,8 @@ class RewardModel:
 
     @torch.no_grad()
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Predicted probability of success; the same images give the same scores.
-
-        Args:
-            images: (N, V, H, W, 3) uint8 of `shape`.
-
-        Returns:
-            (N,) float32 in [0, 1].
+        """Predicted probability of success, (N,) float32, of (N, V, H, W, 3) uint8 images of `shape`; the same images
+        give the same scores.
 
         Raises:
             CheckpointError: images of another shape.
@@ -81,16 +76,8 @@ class RewardModel:
             parts.append(torch.sigmoid(check_finite("reward score", logits)).cpu().numpy())
         return np.concatenate(parts)
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """(N,) bool, whether each of the (N, V, H, W, 3) uint8 images is a success at the threshold."""
-        return self.score(images) >= self.threshold
-
     def save(self, path: Path) -> None:
-        """Write everything to one file, atomically.
-
-        Raises:
-            StorageError: the disk is full or the folder cannot be written.
-        """
+        """Write everything to one file, atomically; raises StorageError where that is impossible."""
         content = {
             "format": FORMAT,
             "version": VERSION,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lotj.data.store import Store
-from lotj.errors import DataError, SettingsError
+from lotj.errors import DataError
 
 NEAR_MISS_DEPTH_M = 0.004
 """A plug that is less than this from seated [m], but not seated, is a near miss, whatever the episode was for."""
@@ -24,16 +24,8 @@ def heights(store: Store) -> np.ndarray:
 
 
 def near_misses(store: Store, kinds: Sequence[str]) -> np.ndarray:
-    """Frames that look like a success and are none: of an episode recorded as a near miss, or of a plug that is almost
-    seated, short of its seat in the socket or pushed down beside it.
-
-    Args:
-        store: the frames.
-        kinds: of the episodes that were recorded as near misses.
-
-    Returns:
-        (F,) bool.
-    """
+    """(F,) bool, frames that look like a success and are none: of episodes of these kinds, recorded as near misses, or
+    of a plug that is almost seated, short of its seat in the socket or pushed down beside it."""
     almost = heights(store) < NEAR_MISS_DEPTH_M  # NaN is not
     return ~store.success & (almost | store.of_frames(store.of_kind(kinds)))
 
@@ -67,13 +59,10 @@ class BalancedSampler:
         usable: (D,) int64, the tasks that have both labels; the others are never drawn.
 
     Raises:
-        SettingsError: a share outside [0, 1].
         DataError: no task has both labels.
     """
 
     def __init__(self, store: Store, near_miss_share: float, kinds: Sequence[str]) -> None:
-        if not 0.0 <= near_miss_share <= 1.0:
-            raise SettingsError(f"near-miss share {near_miss_share}: must be between 0 and 1")
         success, near = store.success, near_misses(store, kinds)
         task, tasks = store.frame_task, len(store.tasks)
         self._success, *self._others = (
@@ -85,20 +74,13 @@ class BalancedSampler:
             raise DataError(f"none of {tasks} tasks has both successes and other frames; collect more episodes")
 
     def draw(self, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Frame numbers: `count` / 2 successes, then as many others, the k-th of each from the same task.
-
-        Args:
-            count: batch size, even.
-            generator: random numbers.
-
-        Returns:
-            (count,) int64.
-        """
-        task = generator.choice(self.usable, count // 2)
-        wanted = (np.arange(count // 2) >= np.round(self._near_miss_share * (count // 2))).astype(int)
+        """(count,) frame numbers: `count` / 2 successes, then as many others, the k-th of each from the same task."""
+        half = count // 2
+        task = generator.choice(self.usable, half)
+        wanted = (np.arange(half) >= np.round(self._near_miss_share * half)).astype(int)
         has = np.stack([pool.counts[task] > 0 for pool in self._others])
-        sort = np.where(has[wanted, np.arange(count // 2)], wanted, 1 - wanted)
-        others = np.empty(count // 2, np.int64)
+        sort = np.where(has[wanted, np.arange(half)], wanted, 1 - wanted)
+        others = np.empty(half, np.int64)
         for number, pool in enumerate(self._others):
             others[sort == number] = pool.draw(task[sort == number], generator)
         return np.concatenate([self._success.draw(task, generator), others])

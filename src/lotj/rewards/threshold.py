@@ -23,18 +23,10 @@ evenly: on some domains practice would see no reward at all."""
 
 
 def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Probability that a random success scores higher than a random other frame, ties counting half (ROC AUC).
-
-    Args:
-        scores: (N,) float.
-        labels: (N,) bool.
-
-    Returns:
-        In [0, 1]; NaN if one label is missing.
-    """
+    """Probability that a random success scores higher than a random other frame, ties counting half (ROC AUC), of (N,)
+    scores and (N,) bool labels; NaN if one label is missing."""
     labels = np.asarray(labels, bool)
-    positive = int(labels.sum())
-    negative = len(labels) - positive
+    positive, negative = int(labels.sum()), int((~labels).sum())
     if not positive or not negative:
         return float("nan")
     return float((rankdata(scores)[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))
@@ -72,17 +64,7 @@ class Curve:
 
 
 def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.ndarray) -> Curve:
-    """All cuts between distinct scores.
-
-    Args:
-        scores: (N,) in [0, 1].
-        labels: (N,) bool, true success.
-        near: (N,) bool, near misses.
-        domains: (N,) integer.
-
-    Raises:
-        DataError: if there is no success or no other frame.
-    """
+    """All cuts between distinct scores; see `choose_threshold`."""
     labels, near = np.asarray(labels, bool), np.asarray(near, bool) & ~np.asarray(labels, bool)
     if not labels.any() or labels.all():
         raise DataError(
@@ -90,12 +72,11 @@ def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.
             "collect validation episodes of both"
         )
     clear = ~labels & ~near
-    per_near, per_clear = _domain_weights(near, domains), _domain_weights(clear, domains)
-    has_near, has_clear = _domains_having(near, domains), _domains_having(clear, domains)
+    (per_near, has_near), (per_clear, has_clear) = (_domain_weights(sort, domains) for sort in (near, clear))
     share = np.where(near, np.where(has_clear, 0.5, 1.0), np.where(has_near, 0.5, 1.0))
     others = (per_near + per_clear) * share
     others /= others.sum()
-    weights = np.stack([_domain_weights(labels, domains), others, per_near])
+    weights = np.stack([_domain_weights(labels, domains)[0], others, per_near])
     weights /= np.maximum(weights.sum(1, keepdims=True), _EDGE)
 
     logits = logit(np.clip(np.asarray(scores, np.float64), _EDGE, 1.0 - _EDGE))
@@ -108,11 +89,7 @@ def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.
 
 
 def choose_threshold(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    near: np.ndarray,
-    domains: np.ndarray,
-    min_precision: float = 0.98,
+    scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.ndarray, min_precision: float = 0.98
 ) -> float:
     """The cut with the highest balanced accuracy among those that are precise enough.
 
@@ -123,7 +100,7 @@ def choose_threshold(
     Args:
         scores: (N,) in [0, 1].
         labels: (N,) bool, true success.
-        near: (N,) bool, frames of episodes that were recorded as near misses.
+        near: (N,) bool, near misses.
         domains: (N,) integer.
         min_precision: see above.
 
@@ -139,12 +116,8 @@ def choose_threshold(
     return float(cuts.threshold[best][np.argmax(cuts.gap[best])])
 
 
-def _domain_weights(mask: np.ndarray, domains: np.ndarray) -> np.ndarray:
-    """(N,) weights that sum to 1 in each domain over the entries of `mask`, and are 0 elsewhere."""
-    counts = np.bincount(domains[mask], minlength=int(domains.max()) + 1)
-    return np.where(mask, 1.0 / np.maximum(counts[domains], 1), 0.0)
-
-
-def _domains_having(mask: np.ndarray, domains: np.ndarray) -> np.ndarray:
-    """(N,) bool, whether the domain of each entry has an entry of `mask`."""
-    return np.bincount(domains[mask], minlength=int(domains.max()) + 1)[domains] > 0
+def _domain_weights(mask: np.ndarray, domains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) weights that sum to 1 in each domain over the entries of `mask`, and are 0 elsewhere; and (N,) bool, whether
+    the domain of each entry has any in `mask`."""
+    counts = np.bincount(domains[mask], minlength=int(domains.max()) + 1)[domains]
+    return np.where(mask, 1.0 / np.maximum(counts, 1), 0.0), counts > 0

@@ -107,6 +107,9 @@ class Attempt:
                 f"reward score {score}: must be a probability; finished trials are saved, mend the reward model, "
                 "then --resume"
             )
-        noted: list[tuple[str, float, type]] = [(SCORE, score, np.float32), (CLAIM, False, np.bool_)]
-        noted += [(TOUCH, touch, np.uint8), (LOST, lost, np.bool_)]
-        return {name: np.array(value, kind) for name, value, kind in noted}
+        return {
+            SCORE: np.array(score, np.float32),
+            CLAIM: np.array(False),
+            TOUCH: np.array(touch, np.uint8),
+            LOST: np.array(lost),
+        }
