@@ -140,8 +140,9 @@ def test_both_sizes_keep_their_contexts() -> None:
     env.reset(seed=0)
     assert env.render().shape == (256, 256, 3)
     drawings = dict(env.bench._drawings)
-    env.step(np.zeros(3))
+    small = env.step(np.zeros(3))[0]["image"]
     env.render()
+    np.testing.assert_array_equal(env.bench.render(), small)  # one OpenGL context, a buffer for each size
     assert set(drawings) == {32, 256} and drawings == env.bench._drawings
     env.close()
     assert not env.bench._drawings

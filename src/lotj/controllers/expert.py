@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-CENTRE_WITHIN = 1e-3
-"""The expert descends within this of the centre-line [m] (LOTJ section IV)."""
-
-NOISE_PROBABILITY = 0.2
-"""Probability of a random action (LOTJ section IV)."""
+CENTRE_WITHIN = 1e-3  # the expert descends within this of the centre-line [m] (LOTJ section IV)
+NOISE_PROBABILITY = 0.2  # of a random action (LOTJ section IV)
+LIFT = 1.5e-3  # clearance over the socket at which a recovering expert moves sideways [m]
 
 ENGAGED_WITHIN = 2.5e-3
 """A plug below the rim but no further from the centre-line than this sits in the socket, pushed aside; beyond, it is
@@ -24,9 +22,6 @@ policy goes there, and a reward that has never seen those places pays for some o
 
 HOP = (2e-3, 12e-3)
 """How far from one wrong place the next one is [m]."""
-
-LIFT = 1.5e-3
-"""Clearance over the socket at which a recovering expert moves sideways [m]."""
 
 
 def towards(position: np.ndarray, target: np.ndarray, scale: float, contact_height: float) -> np.ndarray:
@@ -41,15 +36,10 @@ def towards(position: np.ndarray, target: np.ndarray, scale: float, contact_heig
     Returns:
         (3,) action in [-1, 1].
     """
-    error = target - position[:2]
-    action = np.zeros(3)
-    if np.linalg.norm(error) < CENTRE_WITHIN:
-        action[:2], action[2] = error / scale, -1.0
-    elif position[2] < contact_height - 2e-3 and np.linalg.norm(error) > ENGAGED_WITHIN:
-        action[2] = min(1.0, (contact_height + LIFT - position[2]) / scale)
-    else:
-        action[:2] = error / scale
-    return np.clip(action, -1.0, 1.0)
+    error, beside = target - position[:2], np.linalg.norm(target - position[:2])
+    if position[2] < contact_height - 2e-3 and beside > ENGAGED_WITHIN:
+        return np.clip([0.0, 0.0, (contact_height + LIFT - position[2]) / scale], -1.0, 1.0)
+    return np.clip([*(error / scale), -1.0 if beside < CENTRE_WITHIN else 0.0], -1.0, 1.0)
 
 
 @dataclass

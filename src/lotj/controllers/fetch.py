@@ -10,19 +10,11 @@ import numpy as np
 
 from lotj.controllers import Memoryless
 
-GAIN = 10.0
-"""Action per metre of error. An action of 1 is 5 cm: half of the error is gone in a step, which does not overshoot."""
-
+GAIN = 10.0  # action per metre of error; an action of 1 is 5 cm, so half of the error is gone in a step, none overshot
 OPEN, CLOSED = 1.0, -1.0
-
-ABOVE = 0.08
-"""Height over an object at which the gripper moves across the table [m]."""
-
-BESIDE = 0.01
-"""The gripper is where it should be, across the table, within this [m]."""
-
-GRIPPED = 0.055
-"""Fingers closer together than this, with a block of 5 cm between them, hold it [m]."""
+ABOVE = 0.08  # height over an object at which the gripper moves across the table [m]
+BESIDE = 0.01  # the gripper is where it should be, across the table, within this [m]
+GRIPPED = 0.055  # fingers closer together than this, with a block of 5 cm between them, hold it [m]
 
 
 class Reach(Memoryless):
@@ -48,8 +40,7 @@ class PickAndPlace(Memoryless):
 class Push(Memoryless):
     """Behind the block, down, and forwards with closed fingers; behind it again when it has slipped aside."""
 
-    BEHIND = 0.07
-    """From the block's middle to the gripper before it pushes [m]."""
+    BEHIND = 0.07  # from the block's middle to the gripper before it pushes [m]
 
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
         """(4,) action in [-1, 1]."""
@@ -70,14 +61,9 @@ class Slide:
     """Behind the puck, down, one shove, and off it. How hard is a guess from the distance, so it often comes to rest
     short of the goal or beyond: poor prior data, on purpose."""
 
-    BEHIND = 0.10
-    """From the puck's middle to the gripper before the shove [m]."""
-
-    PUSHED = 0.06
-    """The gripper lets go of a puck that it has moved this far [m]."""
-
-    STRENGTH = 1.2
-    """Action per square root of the distance [1/m^0.5]: friction stops a puck after a way like the speed squared."""
+    BEHIND = 0.10  # from the puck's middle to the gripper before the shove [m]
+    PUSHED = 0.06  # the gripper lets go of a puck that it has moved this far [m]
+    STRENGTH = 1.2  # action per square root of the distance [1/m^0.5]: friction stops a puck after about speed squared
 
     def reset(self, seed: int) -> None:
         """Start an episode."""
@@ -105,7 +91,6 @@ class Slide:
 
 
 EXPERTS = {"reach": Reach, "push": Push, "slide": Slide, "pick-and-place": PickAndPlace}
-"""Task -> expert."""
 
 
 def _act(error: np.ndarray, fingers: float) -> np.ndarray:

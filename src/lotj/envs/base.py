@@ -62,10 +62,7 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
     `terminated` on success and when the object is lost; `truncated` after `max_steps`.
 
     Args:
-        inner: theirs, not wrapped.
-        within: the goal is reached within this of it [m].
-        rate_hz: steps a second.
-        camera: of the pictures.
+        inner: theirs, not wrapped; the goal is reached `within` this of it [m]; `camera` is that of the pictures.
         observation: names of what is observed beside the goals: ``image``, ``state``, or both in a tuple.
         image_size: side of the image [pixels].
         max_steps: time limit.
@@ -114,17 +111,15 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start an episode; `options` are theirs."""
         super().reset(seed=seed)
-        theirs, _ = self.inner.reset(seed=seed, options=options)
         self._steps, self._paid = 0, False
-        return self._observe(theirs)
+        return self._observe(self.inner.reset(seed=seed, options=options)[0])
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Act: (A,) in [-1, 1]; what lies outside is clipped."""
         if self._steps is None:
             raise gym.error.ResetNeeded("call reset() before step()")
-        theirs, *_ = self.inner.step(checked_action(action, self.action_space.shape))
         self._steps += 1
-        observation, info = self._observe(theirs)
+        observation, info = self._observe(self.inner.step(checked_action(action, self.action_space.shape))[0])
         reward = float(info["is_success"] and not self._paid)
         self._paid = self._paid or info["is_success"]
         terminated = info["lost"] or (info["is_success"] and self.end_on_success)

@@ -19,11 +19,9 @@ from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.look import draw_look
 from lotj.sim.scene import CAMERAS
 
-NEAR_BOX = 10e-3
-"""`near`: each of x and y within this of the socket axis [m] (LOTJ section VI-A)."""
-
-FAR_RING = (10e-3, 20e-3)
-"""`far`: the larger of |x| and |y| lies between these [m] (LOTJ section VI-A)."""
+NEAR_BOX = 10e-3  # `near`: each of x and y within this of the socket axis [m] (LOTJ section VI-A)
+FAR_RING = (10e-3, 20e-3)  # `far`: the larger of |x| and |y| lies between these [m] (LOTJ section VI-A)
+SCENARIOS = ("near", "far")
 
 START_SPREAD = 3e-3
 """A trial starts within this of where the socket is estimated to be, along x and y [m]: the arm goes to the same place
@@ -35,9 +33,6 @@ HEIGHT_ERROR = 5e-3
 START_HEIGHT = (7e-3, 9e-3)
 """Gap between plug and socket at the start, if the estimate held [m]; in truth it is 2 to 14 mm, so that a plug never
 starts inside, tilted by up to 3 degrees as it may be."""
-
-SCENARIOS = ("near", "far")
-"""`near`: start within +-10 mm of the socket axis; `far`: start in the 10-20 mm box (LOTJ, section VI-A)."""
 
 STATE = ("x", "y", "z", "vx", "vy", "vz", "fx", "fy", "fz")
 """Entries of the observation ``state``, all measured by the robot: place [m], velocity [m/s] and contact force [N] of

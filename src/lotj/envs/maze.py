@@ -12,9 +12,7 @@ from lotj.controllers.waypoints import Waypoints
 from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
 from lotj.errors import SettingsError
 
-WITHIN = 0.45
-"""The goal is reached within this of it [m]; a cell of the maze is 1 m wide."""
-
+WITHIN = 0.45  # the goal is reached within this of it [m]; a cell of the maze is 1 m wide
 MEMBERS = {
     "umaze": "once round a wall, 7 free cells",
     "medium": "6 x 6 cells with 26 free",

@@ -13,15 +13,10 @@ from lotj.spaces import Spec
 
 
 class Robot(Protocol):
-    """What practice needs of a machine. Workspace, speed and force limits are enforced behind this boundary.
+    """What practice needs of a machine. Workspace, speed and force limits are enforced behind this boundary."""
 
-    Attributes:
-        spec: what it observes and how it is moved.
-        action_scale: metres of an action of 1.
-    """
-
-    spec: Spec
-    action_scale: float
+    spec: Spec  # what it observes and how it is moved
+    action_scale: float  # metres of an action of 1
 
     def reset(self, seed: int) -> Observation:
         """Move to a start pose drawn from `seed`; returns what is observed there, e.g. ``image`` (V, H, W, 3) uint8."""

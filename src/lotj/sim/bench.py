@@ -15,11 +15,8 @@ from lotj.sim.drawing import Drawing
 from lotj.sim.look import Look
 from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene, quaternion
 
-RATE_HZ = 10.0
-"""Policy rate."""
-
-STEP_LIMIT = 6e-3
-"""Largest commanded motion per policy step and axis [m]: 60 mm/s."""
+RATE_HZ = 10.0  # of the policy
+STEP_LIMIT = 6e-3  # largest commanded motion per policy step and axis [m]: 60 mm/s
 
 LEASH = 4e-3
 """The commanded point never leads the measured hand by more than this before a new step is added [m]: pressing force
@@ -36,11 +33,8 @@ REGRASP = (0.5e-3, np.deg2rad(0.5))
 """A plug that is grasped anew sits up to this far [m] and this much turned [rad] from how the domain holds it, along
 and about each axis: what is left after the same fixture has handed it over again."""
 
-SLIP_LIMIT = 3e-3
-"""The plug counts as dislodged beyond this slip in the fingers [m] ..."""
-
-TILT_LIMIT = np.deg2rad(9.0)
-"""... or beyond this tilt [rad]."""
+SLIP_LIMIT, TILT_LIMIT = 3e-3, np.deg2rad(9.0)
+"""The plug counts as dislodged beyond this slip in the fingers [m], or this tilt [rad]."""
 
 _BLOCKS = 5
 """Pieces of a policy step: the commanded point is a ramp, and contacts' friction is switched at this grain."""
@@ -48,29 +42,18 @@ _BLOCKS = 5
 
 @dataclass(frozen=True)
 class Reading:
-    """What is measured after one policy step, and what is true (labels and evaluation; no learner sees that).
+    """What is measured after one policy step, along the axes of the bench, and what is true (labels and evaluation; no
+    learner sees that)."""
 
-    Attributes:
-        hand: (3,) place of the hand, along the axes of the bench, from where it stands with the plug seated if the
-            estimate of the socket's place holds [m].
-        velocity: (3,) of the hand [m/s].
-        force: (3,) contact force on plug and fingers at the end of the step, along the axes of the bench [N].
-        slip, tilt: of the plug in the fingers [m], [rad]; a gripper feels them blurred and late.
-        position: truth: (3,) plug origin in the socket frame [m]; z = 0 when seated.
-        peak_force: truth: largest norm of the contact force during the step [N].
-        dislodged: truth: the plug slipped or tilted beyond the limits.
-        success: truth: seated.
-    """
-
-    hand: np.ndarray
-    velocity: np.ndarray
-    force: np.ndarray
-    slip: float
-    tilt: float
-    position: np.ndarray
-    peak_force: float
-    dislodged: bool
-    success: bool
+    hand: np.ndarray  # (3,) from where it stands with the plug seated if the estimate of the socket's place holds [m]
+    velocity: np.ndarray  # (3,) of the hand [m/s]
+    force: np.ndarray  # (3,) of contacts on plug and fingers at the end of the step [N]
+    slip: float  # of the plug in the fingers [m]; a gripper feels it blurred and late
+    tilt: float  # likewise [rad]
+    position: np.ndarray  # truth: (3,) plug origin in the socket frame [m]; z = 0 when seated
+    peak_force: float  # truth: largest norm of the contact force during the step [N]
+    dislodged: bool  # truth: the plug slipped or tilted beyond the limits
+    success: bool  # truth: seated
 
 
 class Bench:

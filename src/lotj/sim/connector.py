@@ -221,11 +221,7 @@ def _largest_inset(corners: np.ndarray) -> float:
 
 
 def parse_connector(table: Mapping[str, Any], where: str) -> Connector:
-    """Build a connector from a parsed TOML table.
-
-    Args:
-        table: the parsed file.
-        where: name used in error messages, usually the file's path.
+    """Build a connector from a parsed TOML table; `where` names it in errors, usually by the file's path.
 
     Raises:
         CatalogueError: one line naming field, value and rule.

@@ -13,43 +13,16 @@ from lotj.sim.arm import ARMS
 from lotj.sim.bench import Bench
 from lotj.sim.connector import SPLITS, Connector
 from lotj.sim.drawing import Drawing
-from lotj.sim.look import CameraMount, Look
+from lotj.sim.look import Look
 
 _GAP = 8e-3
 """Gap between plug and socket in a portrait [m]."""
 
 
-def studio_look(connector: Connector) -> Look:
-    """A plain look in the connector's usual colours, nothing displaced."""
-    zero = (0.0, 0.0, 0.0)
-    return Look(
-        clamp_tilt=zero,
-        clamp_yaw=0.0,
-        clamp_shift=zero,
-        grasp_shift=zero,
-        grasp_tilt=zero,
-        cameras=(CameraMount(zero, zero, 1.0), CameraMount(zero, zero, 1.0)),
-        friction_scale=1.0,
-        grip_scale=1.0,
-        plug_colour=connector.plug_colour,
-        socket_colour=connector.socket_colour,
-        metal_colour=(0.72, 0.66, 0.5),
-        clamp_colour=(0.30, 0.34, 0.40),
-        hand_colour=(0.55, 0.57, 0.60),
-        gloss=0.3,
-        light_direction=(0.4, 0.6, -1.0),
-        light_level=0.9,
-        light_tint=(1.0, 1.0, 1.0),
-        ambient=0.4,
-        bench_texture=np.full((64, 64, 3), 205, np.uint8),
-        clamp_width=0.012,
-        clutter=(),
-    )
-
-
 def portrait(connector: Connector, pixels: int) -> np.ndarray:
     """Plug above its socket, seen from the side and above, scaled to fill the picture: (pixels, pixels, 3) uint8."""
-    bench = Bench(connector, ARMS["duo"], studio_look(connector), image_size=64)
+    look = Look(plug_colour=connector.plug_colour, socket_colour=connector.socket_colour)
+    bench = Bench(connector, ARMS["duo"], look, image_size=64)
     bench.reset(np.zeros(2), _GAP)
     for name in ("palm", "finger-0", "finger-1"):
         bench.model.geom(name).rgba[3] = 0.0

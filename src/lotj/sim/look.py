@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lotj.sim.connector import Connector
 
-TEXTURE_PIXELS = 64
+PIXELS = 64  # of the bench's texture
 DEGREE = np.pi / 180
 
 
 Triple = tuple[float, float, float]
+ZERO = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -33,36 +34,37 @@ class Clutter:
 class CameraMount:
     """How a camera sits against its nominal place: moved [m], turned (rotation vector) [rad], factor on its angle."""
 
-    shift: Triple
-    turn: Triple
-    zoom: float
+    shift: Triple = ZERO
+    turn: Triple = ZERO
+    zoom: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Look:
-    """One draw of mount, grasp, camera, light, materials and background; colours are linear RGB in [0, 1]."""
+    """One draw of mount, grasp, camera, light, materials and background; a plain one with nothing displaced, unless
+    told otherwise. Colours are linear RGB in [0, 1]."""
 
-    clamp_tilt: Triple  # rotation vector of the socket against the bench, without yaw about z [rad]
-    clamp_yaw: float  # of the socket about z against the plug [rad]
-    clamp_shift: Triple  # of the socket against the nominal place [m]; the policy never learns it
-    grasp_shift: Triple  # of the plug in the hand [m]
-    grasp_tilt: Triple  # rotation vector of the plug in the hand [rad]
-    cameras: tuple[CameraMount, CameraMount]
-    friction_scale: float  # factor on the connector's friction
-    grip_scale: float  # factor on the robot's grip force
+    clamp_tilt: Triple = ZERO  # rotation vector of the socket against the bench, without yaw about z [rad]
+    clamp_yaw: float = 0.0  # of the socket about z against the plug [rad]
+    clamp_shift: Triple = ZERO  # of the socket against the nominal place [m]; the policy never learns it
+    grasp_shift: Triple = ZERO  # of the plug in the hand [m]
+    grasp_tilt: Triple = ZERO  # rotation vector of the plug in the hand [rad]
+    cameras: tuple[CameraMount, CameraMount] = (CameraMount(), CameraMount())
+    friction_scale: float = 1.0  # factor on the connector's friction
+    grip_scale: float = 1.0  # factor on the robot's grip force
     plug_colour: Triple
     socket_colour: Triple
-    metal_colour: Triple
-    clamp_colour: Triple
-    hand_colour: Triple
-    gloss: float
-    light_direction: Triple
-    light_level: float
-    light_tint: Triple
-    ambient: float
-    bench_texture: np.ndarray  # (P, P, 3) uint8
-    clamp_width: float  # [m]
-    clutter: tuple[Clutter, ...]
+    metal_colour: Triple = (0.72, 0.66, 0.5)
+    clamp_colour: Triple = (0.30, 0.34, 0.40)
+    hand_colour: Triple = (0.55, 0.57, 0.60)
+    gloss: float = 0.3
+    light_direction: Triple = (0.4, 0.6, -1.0)
+    light_level: float = 0.9
+    light_tint: Triple = (1.0, 1.0, 1.0)
+    ambient: float = 0.4
+    bench_texture: np.ndarray = field(default_factory=lambda: np.full((PIXELS, PIXELS, 3), 205, np.uint8))
+    clamp_width: float = 0.012  # [m]
+    clutter: tuple[Clutter, ...] = ()
     second_socket: tuple[float, float] | None = None  # where another one like it is seen, from the socket [m]
 
 
@@ -84,19 +86,19 @@ def _any_colour(rng: np.random.Generator) -> Triple:
 def _texture(rng: np.random.Generator) -> np.ndarray:
     """(P, P, 3) uint8: a smooth blend of two colours with grain, stripes or tiles, like wood, mats and paper."""
     first, second = np.array(_any_colour(rng)), np.array(_any_colour(rng))
-    grid = np.stack(np.meshgrid(*[np.linspace(0, 1, TEXTURE_PIXELS, endpoint=False)] * 2, indexing="ij"))
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 1, PIXELS, endpoint=False)] * 2, indexing="ij"))
     kind = rng.integers(4)
     wave = rng.integers(1, 7, 2)
     if kind == 0:
-        mask = np.zeros((TEXTURE_PIXELS, TEXTURE_PIXELS))
+        mask = np.zeros((PIXELS, PIXELS))
     elif kind == 1:
         mask = 0.5 + 0.5 * np.sin(2 * np.pi * (wave[0] * grid[0] + wave[1] * grid[1]))
     elif kind == 2:
         mask = ((np.floor(grid[0] * wave[0]) + np.floor(grid[1] * wave[1])) % 2).astype(float)
     else:
-        mask = np.kron(rng.random((8, 8)), np.ones((TEXTURE_PIXELS // 8,) * 2))
+        mask = np.kron(rng.random((8, 8)), np.ones((PIXELS // 8,) * 2))
     image = first + mask[..., None] * (second - first) * rng.uniform(0.2, 1.0)
-    image += rng.normal(0, rng.uniform(0.0, 0.12), (TEXTURE_PIXELS, TEXTURE_PIXELS, 1))
+    image += rng.normal(0, rng.uniform(0.0, 0.12), (PIXELS, PIXELS, 1))
     return (np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 

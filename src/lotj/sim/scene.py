@@ -17,14 +17,9 @@ from lotj.sim.connector import Connector
 from lotj.sim.look import CameraMount, Look
 from lotj.sim.solids import Piece, plug_pieces, socket_pieces
 
-TIMESTEP = 0.002
-"""Physics step [s]: 500 Hz."""
-
-CAMERAS = ("wrist-0", "wrist-1")
-"""Names of the wrist cameras, in the order of their views in the image."""
-
-HAND_MASS = 1.0
-"""Effective mass of the arm at the hand [kg]."""
+TIMESTEP = 0.002  # of the physics [s]
+CAMERAS = ("wrist-0", "wrist-1")  # in the order of their views in the image
+HAND_MASS = 1.0  # effective mass of the arm at the hand [kg]
 
 _PLUG_SIDE = {"contype": 1, "conaffinity": 2}
 _SOCKET_SIDE = {"contype": 2, "conaffinity": 1}
@@ -36,8 +31,7 @@ _AXES = np.eye(3)
 _SITE = {"size": [0.001, 0.001, 0.001], "rgba": [0, 0, 0, 0]}
 _GEOM = mujoco.mjtGeom
 _BENCH_DROP = 0.025  # depth of the bench below the socket block [m]: clutter stays below the plug
-_FELT = 3
-"""Group of the geoms that are not drawn."""
+_FELT = 3  # group of the geoms that are not drawn
 
 _SIDES = [(axis, sign) for axis in range(3) for sign in (-1.0, 1.0)]
 _SQUARE = np.array([(-1, -1), (1, -1), (1, 1), (-1, -1), (1, 1), (-1, 1)], float)  # two triangles

@@ -18,33 +18,20 @@ SIDES = 16
 corners lie on its circle, a cavity's edges touch its circle from outside, so the true clearance is the smallest gap; it
 grows by 2 % (0.5 %) of the radius where corners do not meet edges."""
 
-LARGE_CIRCLE = 10e-3
-"""Diameter from which circles have twice the corners [m]."""
-
-FLOOR_GAP = 0.5e-3
-"""Cavities are this much deeper than the element is long [m], so that the faces seat first."""
-
-RIM = 0.25e-3
-"""Cells around a cavity are this much wider than its mouth [m]."""
+LARGE_CIRCLE = 10e-3  # diameter from which circles have twice the corners [m]
+FLOOR_GAP = 0.5e-3  # cavities are this much deeper than the element is long [m], so that the faces seat first
+RIM = 0.25e-3  # cells around a cavity are this much wider than its mouth [m]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One convex body.
+    """One convex body."""
 
-    Attributes:
-        name: unique within plug or socket.
-        rings: (polygon (N, 2), z) from bottom to top, in the plug or socket frame [m].
-        collides: false for what is only seen.
-        dark: drawn in the dark colour of an opening.
-        metal: drawn in the contacts' colour.
-    """
-
-    name: str
-    rings: tuple[tuple[np.ndarray, float], ...]
-    collides: bool = True
-    dark: bool = False
-    metal: bool = False
+    name: str  # unique within plug or socket
+    rings: tuple[tuple[np.ndarray, float], ...]  # (polygon (N, 2), z) from bottom to top, in plug or socket frame [m]
+    collides: bool = True  # false for what is only seen
+    dark: bool = False  # drawn in the dark colour of an opening
+    metal: bool = False  # drawn in the contacts' colour
 
     def vertices(self) -> np.ndarray:
         """(M, 3) corners of the convex hull [m]."""
