@@ -14,11 +14,7 @@ from lotj.evaluation import (
     FilmStrip,
     add_evaluation,
     barnard,
-    bootstrap_interval,
-    design_effect,
     evaluate,
-    interquartile_mean,
-    intraclass_correlation,
     load_filmstrips,
     moving_rate,
     read_evaluations,
@@ -120,7 +116,7 @@ BAD_COUNTS = [([], []), ([1], [2, 3]), ([0], [0]), ([5], [4])]
 
 
 @pytest.mark.parametrize(("successes", "n"), BAD_COUNTS)
-@pytest.mark.parametrize("of", [unit_interval, reliable_units, intraclass_correlation, design_effect])
+@pytest.mark.parametrize("of", [unit_interval, reliable_units])
 def test_impossible_counts_of_units(of, successes, n):
     with pytest.raises(SettingsError):
         of(successes, n)
@@ -183,32 +179,6 @@ def test_reliable_units():
     assert reliable_units([19, 18, 20], [20, 20, 20]) == pytest.approx((2, 0.0943, 0.9916), abs=1e-4)
     assert reliable_units([20] * 59, [20] * 59)[:2] == pytest.approx((59, 0.025 ** (1 / 59)))
     assert reliable_units([9], [10], least=0.9)[0] == 1
-
-
-def test_correlation_of_trials_and_what_it_costs():
-    # (3/4, 1/4): between units 0.5, within 1.5 / 6 = 0.25: (0.5 - 0.25) / (0.5 + 3 * 0.25) = 0.2, and 1 + 3 * 0.2.
-    assert intraclass_correlation([3, 1], [4, 4]) == pytest.approx(0.2)
-    assert design_effect([3, 1], [4, 4]) == pytest.approx(1.6)
-    assert intraclass_correlation([2, 0], [2, 2]) == 1.0 and design_effect([2, 0], [2, 2]) == 2.0
-    assert intraclass_correlation([1, 1], [2, 2]) == -1.0 and design_effect([1, 1], [2, 2]) == 1.0
-    for nothing in (([5], [10]), ([1, 0], [1, 1]), ([4, 4], [4, 4])):
-        assert np.isnan(intraclass_correlation(*nothing))
-    # Our offline policies, near (results/reproduce-laptop/table1.csv): 160 trials are worth 160 / 8.2.
-    ours = ([6, 15, 9, 11, 15, 0, 17, 20], [20] * 8)
-    assert (intraclass_correlation(*ours), design_effect(*ours)) == pytest.approx((0.38, 8.24), abs=0.005)
-
-
-def test_interquartile_mean_and_its_bootstrap():
-    values = [0, 0, 0, 1, 1, 1, 1, 100]
-    assert interquartile_mean(values) == pytest.approx(3 / 4)  # of 0, 1, 1, 1
-    low, high = bootstrap_interval(values, np.random.default_rng(0), interquartile_mean)
-    assert 0 <= low < 0.75 <= high < 60
-    # Means of two draws of 0 and 1 are 0, 0.5, 1 with probabilities 1/4, 1/2, 1/4.
-    rng = np.random.default_rng(0)
-    assert bootstrap_interval([0, 1], rng) == (0.0, 1.0)
-    assert bootstrap_interval([0, 1], rng, confidence=0.4) == (0.5, 0.5)
-    with pytest.raises(SettingsError, match="bootstrap over 1 units"):
-        bootstrap_interval([1.0], rng)
 
 
 def test_moving_rate():

@@ -5,18 +5,7 @@ from __future__ import annotations
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
 from lotj.evaluation.results import LABELS, EvaluationResult, Summary, add_evaluation, read_evaluations
 from lotj.evaluation.rollout import Controller, evaluate
-from lotj.evaluation.statistics import (
-    barnard,
-    bootstrap_interval,
-    design_effect,
-    interquartile_mean,
-    intraclass_correlation,
-    moving_rate,
-    reliable_units,
-    sign_flip,
-    unit_interval,
-    wilson,
-)
+from lotj.evaluation.statistics import barnard, moving_rate, reliable_units, sign_flip, unit_interval, wilson
 
 __all__ = [
     "LABELS",
@@ -26,11 +15,7 @@ __all__ = [
     "Summary",
     "add_evaluation",
     "barnard",
-    "bootstrap_interval",
-    "design_effect",
     "evaluate",
-    "interquartile_mean",
-    "intraclass_correlation",
     "load_filmstrips",
     "moving_rate",
     "read_evaluations",

@@ -36,13 +36,10 @@ class Summary:
 
     Attributes:
         successes: of `n` trials.
-        n: number of trials.
-        low: lower end of the Wilson 95 % interval of the success rate.
-        high: upper end of the same.
-        mean_seconds: time on the robot over all trials [s]; a failure counts with the time it took.
-        mean_seconds_success: the same over successful trials [s]; None without any.
-        mean_peak_force_n: mean over trials of the greatest contact force [N].
-        max_peak_force_n: greatest contact force of all trials [N].
+        low, high: ends of the Wilson 95 % interval of the success rate.
+        mean_seconds: time on the robot over all trials, failures included.
+        mean_seconds_success: the same over successful trials; None without any.
+        mean_peak_force_n, max_peak_force_n: over trials, of each trial's greatest contact force.
         dislodged: trials in which the plug was lost from the gripper.
     """
 
@@ -107,8 +104,7 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """As one entry of `evaluation.json`."""
-        columns = {name: getattr(self, name) for name in _COLUMNS}
-        results = [{name: kind(columns[name][trial]) for name, kind in _COLUMNS.items()} for trial in range(len(self))]
+        results = [{k: kind(getattr(self, k)[trial]) for k, kind in _COLUMNS.items()} for trial in range(len(self))]
         head = {"name": self.name, "label": self.label, **self.context, "n": len(self)}
         return {**head, "summary": asdict(self.summary()), "results": results}
 
@@ -156,11 +152,7 @@ def add_evaluation(path: Path, result: EvaluationResult) -> None:
         DataError: the file that is there is not a list of evaluations.
         StorageError: it cannot be written.
     """
-    others = read_evaluations(path) if path.exists() else []
-    names = [other.name for other in others]
-    if result.name in names:
-        others[names.index(result.name)] = result
-    else:
-        others.append(result)
-    text = json.dumps([other.to_json() for other in others], indent=1, allow_nan=False)
+    kept = {other.name: other for other in read_evaluations(path)} if path.exists() else {}
+    kept[result.name] = result  # a dictionary keeps the place
+    text = json.dumps([entry.to_json() for entry in kept.values()], indent=1, allow_nan=False)
     atomic_write(path, text.encode())

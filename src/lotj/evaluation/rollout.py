@@ -37,10 +37,8 @@ def evaluate(
         env: observes a mapping; `info` of each step has ``is_success`` and may have ``peak_force`` [N], ``lost``.
         controller: called once a step.
         seeds: at least one, all different.
-        name: key in `evaluation.json`.
-        label: the same for people.
+        name, label, context: of the result.
         options: passed to every reset.
-        context: kept with the result (connector, scenario, domain).
         max_steps: a trial ends here at the latest.
         rate_hz: steps a second on the robot.
         film_seeds: trials whose images, (T+1, V, H, W, 3) uint8, are kept.
@@ -56,16 +54,8 @@ def evaluate(
     films: dict[int, np.ndarray] = {}
     for trial, seed in enumerate(seeds):
         infos: list[Mapping[str, Any]] = []
-        episode = rollout(
-            env,
-            controller,
-            int(seed),
-            task=name,
-            kind="evaluation",
-            max_steps=max_steps,
-            options=options,
-            on_step=infos.append,
-        )
+        how: dict[str, Any] = {"task": name, "kind": "evaluation", "max_steps": max_steps, "options": options}
+        episode = rollout(env, controller, int(seed), **how, on_step=infos.append)
         success, lost = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "lost"))
         force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])
         rows.append((success, len(episode), force, lost))

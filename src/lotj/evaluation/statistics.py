@@ -3,12 +3,12 @@
 Trials of one policy on one bench are no independent evidence for a method: on our own results they agree with a
 correlation of 0.24 to 0.38, so that 160 trials of 8 policies are worth about 20. **The unit is the (pretraining, bench)
 pair.** `wilson` and `barnard` count trials and are for one unit alone. Whatever is said of a method is said over units:
-`unit_interval`, `sign_flip`, `reliable_units`, and `bootstrap_interval` for figures that are no counts.
+`unit_interval`, `sign_flip`, `reliable_units`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -32,8 +32,8 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     takes trials for independent, so over several units it is too narrow: `unit_interval` is for these.
 
     Args:
-        successes: number of successes, 0..n.
-        n: number of trials; 0 trials say nothing, which is the interval (0, 1).
+        successes: 0..n.
+        n: trials; of none the interval is (0, 1).
         confidence: in (0, 1).
 
     Returns:
@@ -57,10 +57,8 @@ def barnard(successes_a: int, n_a: int, successes_b: int, n_b: int) -> float:
     share a policy are no independent evidence: `sign_flip` over units is for these.
 
     Args:
-        successes_a: successes of the first group of `n_a` trials.
-        n_a: size of the first group, at least 1.
-        successes_b: successes of the second group of `n_b` trials.
-        n_b: size of the second group, at least 1.
+        successes_a, n_a: successes and size of the first group, which is not empty.
+        successes_b, n_b: of the second.
 
     Returns:
         p in [0, 1]; 1 when both groups always fail or both always succeed.
@@ -111,41 +109,6 @@ def unit_interval(successes: Sequence[int], n: Sequence[int], confidence: float 
     return max(float(kept.min()) - half, 0.0), min(float(kept.max()) + half, 1.0)
 
 
-def bootstrap_interval(
-    values: Sequence[float] | np.ndarray,
-    rng: np.random.Generator,
-    statistic: Callable[..., np.ndarray] = np.mean,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-) -> tuple[float, float]:
-    """Percentile interval by drawing whole units with replacement (Efron 1979; Agarwal et al. 2021, rliable).
-
-    For figures of units that are no counts, such as `interquartile_mean`. With fewer than about ten units it is too
-    narrow; of counts `unit_interval` is the one to print.
-
-    Args:
-        values: (U,) one figure a unit, at least 2.
-        rng: draws the units.
-        statistic: of (..., U) values along ``axis=-1``.
-        confidence: in (0, 1).
-        resamples: how often.
-
-    Raises:
-        SettingsError: fewer than 2 units.
-    """
-    values = np.asarray(values, np.float64)
-    if len(values) < 2:
-        raise SettingsError(f"a bootstrap over {len(values)} units: need at least 2, or call it a single run")
-    drawn = statistic(values[rng.integers(0, len(values), (resamples, len(values)))], axis=-1)
-    low, high = np.quantile(drawn, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
-    return float(low), float(high)
-
-
-def interquartile_mean(values: Sequence[float] | np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean without the lowest and highest quarter of the values along `axis` (Agarwal et al. 2021)."""
-    return stats.trim_mean(np.asarray(values, np.float64), 0.25, axis=axis)
-
-
 def sign_flip(differences: Sequence[float] | np.ndarray, rng: np.random.Generator | None = None) -> float:
     """Two-sided p-value that two methods are equal, from their differences on shared units (Fisher 1935).
 
@@ -190,36 +153,6 @@ def reliable_units(successes: Sequence[int], n: Sequence[int], least: float = 0.
     good = int((k >= least * trials - 1e-9).sum())
     interval = stats.binomtest(good, len(k)).proportion_ci(0.95, method="exact")
     return good, float(interval.low), float(interval.high)
-
-
-def intraclass_correlation(successes: Sequence[int], n: Sequence[int]) -> float:
-    """Correlation of two trials of the same unit, by the analysis of variance (Fleiss 1981; Ridout et al. 1999).
-
-    Returns:
-        At most 1; 0 or less where units differ no more than chance makes them. NaN of one unit, of units of one trial
-        each, or where all trials end alike.
-
-    Raises:
-        SettingsError: as `unit_interval`.
-    """
-    k, trials = _units(successes, n)
-    units, total = len(k), int(trials.sum())
-    if units < 2 or total == units or k.sum() in (0, total):
-        return float("nan")
-    between = float((trials * (k / trials - k.sum() / total) ** 2).sum()) / (units - 1)
-    within = float((k * (trials - k) / trials).sum()) / (total - units)
-    size = (total - float((trials**2).sum()) / total) / (units - 1)
-    return (between - within) / (between + (size - 1.0) * within)
-
-
-def design_effect(successes: Sequence[int], n: Sequence[int]) -> float:
-    """By how much the trials are worth less than independent ones: 1 + (trials a unit - 1) correlation (Kish 1965).
-
-    Returns:
-        At least 1; NaN where the correlation is.
-    """
-    correlation = np.maximum(intraclass_correlation(successes, n), 0.0)
-    return float(1.0 + (np.mean(n) - 1.0) * correlation)
 
 
 def _units(successes: Sequence[int], n: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
