@@ -39,7 +39,7 @@ class _Plan:
         table = self.table(results)
         text = Console(width=200, record=True, file=io.StringIO())
         text.print(table.as_text())
-        files = {"txt": text.export_text().encode(), "csv": table.as_csv().encode(), "html": table.as_html().encode()}
+        files = {"txt": text.export_text().encode(), "csv": table.as_csv().encode()}
         picture = self.picture(results) if self.picture else None
         files |= {"png": picture} if picture else {}
         for ending, content in files.items():
@@ -73,7 +73,7 @@ def _holds_data(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Command:
-    """Do what a table or figure of the paper needs and is not done yet, and write it: a table as text, CSV and HTML, a
+    """Do what a table or figure of the paper needs and is not done yet, and write it: a table as text and CSV, a
     figure as PNG with its table."""
 
     interrupted: ClassVar[str] = "stopped; finished jobs are kept: the same command goes on"

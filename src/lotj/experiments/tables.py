@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -32,10 +31,8 @@ class Cell:
 
     Attributes:
         units: what each count is of, a pretraining on a bench, e.g. ``seed0.duo.0``; methods are paired by them.
-        successes: of each unit.
-        n: trials of each unit.
-        paper: the paper's successes; None where it has none.
-        paper_n: of how many.
+        successes, n: of each unit, of how many trials.
+        paper, paper_n: the paper's successes (None where it has none), of how many.
     """
 
     units: tuple[str, ...]
@@ -62,18 +59,17 @@ class Cell:
 
     def p_against(self, other: Cell) -> float:
         """`sign_flip` over the units that both have; 1 where they share none."""
-        ours, theirs = self.rates, other.rates
-        differences = [ours[unit] - theirs[unit] for unit in ours if unit in theirs]
+        theirs = other.rates
+        differences = [rate - theirs[unit] for unit, rate in self.rates.items() if unit in theirs]
         return sign_flip(differences, np.random.default_rng(0))
 
 
 @dataclass(frozen=True)
 class SuccessTable:
-    """Rows are connectors, columns methods. Text and page show it the other way round: there are more methods.
+    """Rows are connectors, columns methods. Text shows it the other way round: there are more methods.
 
     Attributes:
-        title: what it shows.
-        columns: titles of the methods.
+        title, columns: of the table, of the methods.
         rows: connector -> a cell for each method; None where it is not measured (yet).
         notes: lines below the table.
     """
@@ -111,23 +107,19 @@ class SuccessTable:
 
     def as_text(self) -> Table:
         """For 80 columns: counts of all units, in brackets the paper's, 95 % interval over units; best marked."""
-        table = Table(title=self.title, title_justify="left", caption="\n".join(self.notes), caption_justify="left")
-        table.add_column("method")
+        marks = {}
         for name in self.shown:
-            table.add_column(name, justify="right")
-        for title, cells in self._by_method().items():
-            words = [_words(cell).replace(" (", "\n(") for cell, _ in cells]
-            marked = [f"[bold]*{w}[/bold]" if best else w for w, (_, best) in zip(words, cells, strict=True)]
-            table.add_row(title, *marked)
-        return table
+            verdicts = [verdict for verdict, _ in self.verdicts(name)]
+            marks[name] = ["best" in verdicts and verdict in ("best", "cannot tell") for verdict in verdicts]
+        rows = {}
+        for place, title in enumerate(self.columns):
+            words = {name: _words(cells[place]).replace(" (", "\n(") for name, cells in self.shown.items()}
+            rows[title] = [f"[bold]*{w}[/bold]" if marks[name][place] else w for name, w in words.items()]
+        return _text(self.title, list(self.shown), rows, self.notes)
 
     def as_csv(self) -> str:
         """One line a connector and method: counts of all and of each unit, interval, verdict, the paper's count."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(
-            ("connector", "method", "successes", "n", "low", "high", "units", "by_unit", "verdict", "p", "paper")
-        )
+        lines = []
         for name, cells in self.shown.items():
             for title, cell, (verdict, p) in zip(self.columns, cells, self.verdicts(name), strict=True):
                 if cell is None:
@@ -135,28 +127,8 @@ class SuccessTable:
                 by_unit = " ".join(f"{u}={k}/{n}" for u, k, n in zip(cell.units, cell.successes, cell.n, strict=True))
                 ends = [f"{end:.3f}" for end in cell.interval or unit_interval(cell.successes, cell.n)]
                 numbers = (sum(cell.successes), sum(cell.n), *ends, len(cell.units), by_unit)
-                writer.writerow((name, title, *numbers, verdict, "" if p is None else f"{p:.4f}", cell.paper_words))
-        return out.getvalue()
-
-    def as_html(self) -> str:
-        """A `<table>` without anything from outside, best in `<strong>`."""
-        rows = {
-            title: [f"<strong>{_words(cell)}</strong>" if best else _words(cell) for cell, best in cells]
-            for title, cells in self._by_method().items()
-        }
-        return _html(self.title, list(self.shown), rows, self.notes)
-
-    def _by_method(self) -> dict[str, list[tuple[Cell | None, bool]]]:
-        """Method -> for each connector its cell, and whether it is marked there: the best, or not told from it."""
-        marks = []
-        for name in self.shown:
-            verdicts = [verdict for verdict, _ in self.verdicts(name)]
-            marks.append(["best" in verdicts and verdict in ("best", "cannot tell") for verdict in verdicts])
-        cells = list(self.shown.values())
-        return {
-            title: [(row[k], mark[k]) for row, mark in zip(cells, marks, strict=True)]
-            for k, title in enumerate(self.columns)
-        }
+                lines.append((name, title, *numbers, verdict, "" if p is None else f"{p:.4f}", cell.paper_words))
+        return _csv("connector method successes n low high units by_unit verdict p paper", lines)
 
 
 @dataclass(frozen=True)
@@ -164,8 +136,7 @@ class FigureTable:
     """Rows are methods, columns figures with their intervals.
 
     Attributes:
-        title: what it shows.
-        columns: titles of the figures.
+        title, columns: of the table, of the figures.
         rows: method -> for each figure its mean and half width of the interval (None: there is none), or None.
         notes: lines below the table.
     """
@@ -177,30 +148,34 @@ class FigureTable:
 
     def as_text(self) -> Table:
         """For the terminal."""
-        table = Table(title=self.title, title_justify="left", caption="\n".join(self.notes), caption_justify="left")
-        table.add_column("method")
-        for title in self.columns:
-            table.add_column(title, justify="right")
-        for name, cells in self.rows.items():
-            table.add_row(name, *map(_figure, cells))
-        return table
+        rows = {name: [_figure(cell) for cell in cells] for name, cells in self.rows.items()}
+        return _text(self.title, self.columns, rows, self.notes)
 
     def as_csv(self) -> str:
         """One line a method and figure."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("method", "figure", "mean", "half_width"))
-        for name, cells in self.rows.items():
-            for title, cell in zip(self.columns, cells, strict=True):
-                if cell is not None:
-                    mean, width = cell
-                    writer.writerow((name, title, f"{mean:.4f}", "" if width is None else f"{width:.4f}"))
-        return out.getvalue()
+        lines = [
+            (name, title, f"{cell[0]:.4f}", "" if cell[1] is None else f"{cell[1]:.4f}")
+            for name, cells in self.rows.items()
+            for title, cell in zip(self.columns, cells, strict=True)
+            if cell is not None
+        ]
+        return _csv("method figure mean half_width", lines)
 
-    def as_html(self) -> str:
-        """A `<table>` without anything from outside."""
-        rows = {name: [_figure(cell) for cell in cells] for name, cells in self.rows.items()}
-        return _html(self.title, self.columns, rows, self.notes)
+
+def _text(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], notes: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", caption="\n".join(notes), caption_justify="left")
+    table.add_column("method")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    return table
+
+
+def _csv(head: str, lines: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([head.split(), *lines])
+    return out.getvalue()
 
 
 def mean_interval(values: Sequence[float | None] | np.ndarray) -> tuple[float, float | None] | None:
@@ -257,17 +232,6 @@ def _figure(cell: tuple[float, float | None] | None) -> str:
         return "-"
     mean, width = cell
     return f"{mean:.3f}" if width is None else f"{mean:.3f} \u00b1 {width:.3f}"
-
-
-def _html(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], notes: Sequence[str]) -> str:
-    """A table of cells that are HTML already."""
-    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
-    lines = [f"<table><caption>{html.escape(title)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>"]
-    for name, cells in rows.items():
-        data = "".join(f"<td>{cell}</td>" for cell in cells)
-        lines.append(f'<tr><th scope="row">{html.escape(name)}</th>{data}</tr>')
-    lines.append("</tbody></table>")
-    return "\n".join(lines + [f"<p>{html.escape(note)}</p>" for note in notes]) + "\n"
 
 
 def _words(cell: Cell | None) -> str:
