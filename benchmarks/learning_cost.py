@@ -29,6 +29,7 @@ from side_by_side import as_command, report
 from lotj.agents import Learner, learner
 from lotj.agents.iql import IQL
 from lotj.data.replay import Replay
+from lotj.data.store import DiskStore
 from lotj.data.writer import EpisodeWriter
 from lotj.experiments import stages
 from lotj.experiments.presets import find_preset
@@ -68,7 +69,7 @@ PARTS: dict[str, dict[str, Places]] = {
         "metrics": [(Run, "log"), (Run, "metrics")],
     },
     "start-up": {
-        "models and data": [(stages, "load_reward"), (stages, "load_agent"), (stages, "open_split")],
+        "models and data": [(stages, "load_reward"), (stages, "load_agent"), (DiskStore, "open")],
     },
 }
 """Group -> part -> functions whose time with all that they call is the part's. None of them calls another, but for the

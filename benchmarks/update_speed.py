@@ -20,9 +20,9 @@ from torch import nn
 
 from lotj.agents import At, Learner
 from lotj.agents.iql import IQL
+from lotj.data.store import DiskStore
 from lotj.experience import PRACTISED, Batch
 from lotj.experiments.presets import find_preset
-from lotj.experiments.stages import open_split
 from lotj.nets.front import Pixels
 from lotj.nets.precision import autocast
 from lotj.rewards.training import RewardTrainer
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    preset, train = find_preset("laptop"), open_split(options.data, "train")
+    preset, train = find_preset("laptop"), DiskStore.open(options.data, split="train")
     batch = preset.pretrain.batch
     spec = spec_of_data(train.schema, ("image",))
     agent = Learner(IQL, spec, preset.front, preset.iql, len(train.tasks))

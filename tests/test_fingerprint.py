@@ -17,8 +17,8 @@ import torch
 
 from lotj.agents.iql import IQLConfig
 from lotj.data.replay import Source
+from lotj.data.store import DiskStore
 from lotj.envs.insertion import InsertionEnv
-from lotj.experiments.stages import open_split
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
@@ -45,7 +45,7 @@ def fingerprint(folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     settings = CollectConfig(image_size=32, expert_episodes=2, near_miss_share=0.5, recover_episodes=1)
     collect(folder / "data", InsertionCollection(("usb-a", "peg-round-8", "duplo-2x2"), settings), workers=1)
-    train, validation = (open_split(folder / "data", split) for split in ("train", "validation"))
+    train, validation = (DiskStore.open(folder / "data", split=split) for split in ("train", "validation"))
     for name, data in (("train", train), ("validation", validation)):
         found[f"{name} episodes"], found[f"{name} frames"] = len(data), data.n_frames
         found[f"{name} successes"] = int(data.success.sum())

@@ -11,13 +11,14 @@ import pytest
 
 from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
+from lotj.data.store import DiskStore
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import CheckpointError, SettingsError
 from lotj.evaluation import LABELS, evaluate
 from lotj.experiments.entrants import baseline, choose_entrants
 from lotj.experiments.evaluation import PolicyController, evaluate_phase
 from lotj.experiments.presets import PRESETS, Preset, find_preset
-from lotj.experiments.stages import collect_phase, open_split, practice_phase, pretrain_phase
+from lotj.experiments.stages import collect_phase, practice_phase, pretrain_phase
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.report import build_report
@@ -39,7 +40,7 @@ TINY = Preset(
     front=Pixels(ENCODER),
     iql=IQLConfig(),
     pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
-    localizer=LocalizerConfig(Pixels(ENCODER, 0), steps=20, batch=32),
+    localizer=LocalizerConfig(front=Pixels(ENCODER, 0), steps=20, batch=32),
     practice=PracticeConfig(
         trials=4,
         warmup_trials=1,
@@ -81,8 +82,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 @pytest.mark.slow
 def test_from_nothing_to_the_report(job: tuple[Path, Run]) -> None:
     root, pretrained = job
-    assert {task.split for task in open_split(root / "data", "train").tasks} == {"train"}
-    assert len(open_split(root / "data", "validation").tasks) == 9
+    assert {task.split for task in DiskStore.open(root / "data", split="train").tasks} == {"train"}
+    assert len(DiskStore.open(root / "data", split="validation").tasks) == 9
     run, result = practice_phase(TINY, pretrained, root / "runs", "nema-5-15", "far", seed=1, live=False)
     assert result.trials == 4
     truth = [json.loads(line) for line in (run.path / "truth.jsonl").read_text().splitlines()]

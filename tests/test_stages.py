@@ -168,7 +168,7 @@ def record(root: Path, split: str, successes: tuple[bool, ...]) -> None:
         ),
         ((True, False), (True,), "2 of the 2 frames of validation connectors show success"),
         ((False,), (True, False), "0 of the 2 frames of training connectors show success"),
-        ((True, False), (), "holds no validation tasks: `lotj collect` records both kinds"),
+        ((True, False), (), "holds no validation tasks, of 1 train: choose others, or let `lotj collect` record more"),
         ((), (True, False), "holds no train tasks"),
     ],
 )
@@ -235,7 +235,7 @@ def test_state_iql_learns_from_positions_and_practises_on_located_ones(pretraine
     root = tmp_path / "root"
     shutil.copytree(pretrained, root)
     of = Run.open(next((root / "runs").glob("pretrain-*")))
-    small = replace(TINY, localizer=LocalizerConfig(Pixels(ENCODER, 0), steps=2, batch=8))
+    small = replace(TINY, localizer=LocalizerConfig(front=Pixels(ENCODER, 0), steps=2, batch=8))
     pretrain_phase(small, root / "data", root / "runs", 0, resume=of, live=False, also=["state-iql"])
     assert of.has("localizer") and load_agent(of, name="state-iql").reads == {"position"}
     trials = replace(TINY.practice, trials=2, warmup_trials=1, batch_size=8)

@@ -13,7 +13,6 @@ from lotj.agents import Learner
 from lotj.agents.iql import IQL, IQLConfig
 from lotj.data.store import DiskStore
 from lotj.envs.insertion import InsertionEnv
-from lotj.experiments.stages import open_split
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
@@ -69,7 +68,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DiskStore:
     folder = tmp_path_factory.mktemp("data")
     settings = CollectConfig(image_size=SIZE, expert_episodes=2, near_miss_share=0.5)
     collect(folder, InsertionCollection(("usb-a", "duplo-2x2", "peg-round-8"), settings), workers=1)
-    return open_split(folder, "train")
+    return DiskStore.open(folder, split="train")
 
 
 @pytest.mark.parametrize("verify", ["touch", "score"])

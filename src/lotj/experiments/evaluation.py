@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from lotj.evaluation import (
 )
 from lotj.experience import Observation
 from lotj.experiments.entrants import POLICIES, baseline, choose_entrants
-from lotj.experiments.stages import INSERTION, add_timing, bench_of, practised_agent, pretraining_of
+from lotj.experiments.stages import INSERTION, bench_of, practised_agent, pretraining_of, timed
 from lotj.experiments.state_iql import STATE_IQL, Located
 from lotj.nets.front import PixelEncoder
 from lotj.rewards.model import RewardModel
@@ -92,66 +92,57 @@ def evaluate_phase(
     task, insertion = run.setting("task"), run.setting("task").startswith(INSERTION)
     pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
     names = choose_entrants(controllers, insertion, pretrained is not None)
-    started, results, films = time.perf_counter(), [], {}
     reward = load_reward(pretrained, device) if insertion and pretrained else None
-    agents = {name: _policy(name, run, device) for name in POLICIES if name in names}
-    located = Located(load_localizer(pretrained, device)).encode if pretrained and _locates(run) else None
     env: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
     spec, context = spec_of(env), {"task": task, "spread": spread}
     if insertion:
         context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    try:
-        entrants: dict[str, Controller] = {
-            name: PolicyController(agents[name], spread, located)
-            if name in agents
-            else baseline(name, env, lambda: load_localizer(pretrained, device).locate)  # type: ignore[arg-type]
-            if insertion
-            else expert_of(task, env)
-            for name in names
-        }
-        for name, controller in entrants.items():
-            result = evaluate(
-                env,
-                controller,
-                seeds,
-                name=name,
-                label=LABELS[name],
-                context=context,
-                max_steps=spec.max_steps,
-                rate_hz=spec.rate_hz,
-                film_seeds=seeds[:3] if reward and name in agents else (),
-                on_trial=lambda trial, success, name=name: on_trial(name),
-            )
-            add_evaluation(run.path / "evaluation.json", result)
-            results.append(result)
-            if reward and result.films:
-                films[_WHEN[name]] = _film(result, agents[name], reward)
-    finally:
-        env.close()
-    _add_films(run, films)
-    add_timing(run, "evaluate", time.perf_counter() - started)
+    how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz}
+    results, films = [], {}
+    with closing(env), timed(run, "evaluate"):
+        agents = {name: _policy(name, run, device) for name in POLICIES if name in names}
+        for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():
+            how["film_seeds"] = seeds[:3] if reward and name in agents else ()
+            how["on_trial"] = lambda trial, success, name=name: on_trial(name)
+            results.append(evaluate(env, controller, seeds, name=name, label=LABELS[name], **how))
+            add_evaluation(run.path / "evaluation.json", results[-1])
+            if reward and results[-1].films:
+                films[_WHEN[name]] = _film(results[-1], agents[name], reward)
+        if films:
+            path = run.path / "filmstrips.npz"
+            save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
     return results
 
 
-def _locates(run: Run) -> bool:
-    return run.setting("agent") == STATE_IQL
-
-
-def _add_films(run: Run, films: Mapping[str, FilmStrip]) -> None:
-    """Beside those that the run has."""
-    if films:
-        path = run.path / "filmstrips.npz"
-        save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | dict(films))
+def _controllers(
+    names: Sequence[str],
+    agents: Mapping[str, Learner],
+    run: Run,
+    pretrained: Run | None,
+    env: Any,
+    spread: float,
+    device: str,
+) -> dict[str, Controller]:
+    """All made before the first trial, so that a model that is missing is told of at once."""
+    locates = pretrained and run.setting("agent") == STATE_IQL
+    before = Located(load_localizer(pretrained, device)).encode if pretrained and locates else None
+    made: dict[str, Controller] = {}
+    for name in names:
+        if name in agents:
+            made[name] = PolicyController(agents[name], spread, before)
+        elif run.setting("task").startswith(INSERTION):
+            made[name] = baseline(name, env, lambda: load_localizer(pretrained, device).locate)  # type: ignore[arg-type]
+        else:
+            made[name] = expert_of(run.setting("task"), env)
+    return made
 
 
 def _policy(name: str, run: Run, device: str) -> Learner:
     """The agent of one of `POLICIES`."""
-    return (
-        load_agent(pretraining_of(run), device, run.setting("agent"))
-        if name == "offline"
-        else practised_agent(run, device)
-    )
+    if name == "offline":
+        return load_agent(pretraining_of(run), device, run.setting("agent"))
+    return practised_agent(run, device)
 
 
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,26 +74,6 @@ def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[
     ]
 
 
-def open_split(data: Path, split: str) -> DiskStore:
-    """The tasks of one split of a data set.
-
-    Raises:
-        DataError: no data set, or none of its tasks is of this split.
-    """
-    splits: list[str] = []
-
-    def chosen(task: Task) -> bool:
-        splits.append(task.split)
-        return task.split == split
-
-    try:
-        return DiskStore.open(data, chosen)
-    except DataError:
-        if splits and split not in splits:
-            raise DataError(f"{data} holds no {split} tasks: `lotj collect` records both kinds") from None
-        raise
-
-
 def _check_data(train: DiskStore, validation: DiskStore) -> None:
     """Before the first update, what the reward's training would stumble over at its end.
 
@@ -114,14 +94,8 @@ def agent_settings(preset: Preset, name: str) -> AgentConfig:
     if name == STATE_IQL:  # a position is no picture: nothing of it is specific to a connector's looks
         return replace(preset.iql, bottleneck=replace(preset.iql.bottleneck, variant="erm"), position_weight=0.0)
     kind = find_agent(name).CONFIG
-    known = {field.name for field in dataclasses.fields(kind)}
-    return kind(
-        **{
-            field.name: getattr(preset.iql, field.name)
-            for field in dataclasses.fields(preset.iql)
-            if field.name in known
-        }
-    )
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in vars(preset.iql).items() if name in known})
 
 
 def pretrain_phase(
@@ -139,11 +113,7 @@ def pretrain_phase(
     """Train on a recorded data set: a reward model where it shows a robot that is to judge itself, and an agent.
 
     Args:
-        preset: settings.
-        data: folder of the data set.
-        runs: where a new run's folder is made.
-        seed: of a new run.
-        device: where to compute.
+        runs, seed: where a new run's folder is made, and its seed.
         resume: the run to go on with.
         live: show progress.
         also: what else to train: `LOCALIZER`, `STATE_IQL`, or further agents by name.
@@ -154,36 +124,35 @@ def pretrain_phase(
         SettingsError: no such agent, or one that these data are not for.
     """
     check_seed(seed)
-    train = open_split(data, "train")
+    train = DiskStore.open(data, split="train")
     judged = all(task.env.startswith(INSERTION) for task in train.tasks)
     for name in (agent, *also):
         if name not in (LOCALIZER, STATE_IQL) or name == agent:
             find_agent(name)
         elif not judged:
             raise SettingsError(f"{name}: {data} holds no connectors, of which it sees where the plug is; leave it out")
-    validation = open_split(data, "validation") if judged else None
+    validation = DiskStore.open(data, split="validation") if judged else None
     if validation is not None:
         _check_data(train, validation)
     parts = ("reward", "front", "iql", "pretrain", "localizer")
-    settings: dict[str, Any] = {name: _plain(asdict(getattr(preset, name))) for name in parts}
+    settings: dict[str, Any] = {name: asdict(getattr(preset, name)) for name in parts}
     settings |= {"preset": preset.name, "data": str(data.resolve()), "agent": agent}
     run = resume or Run.create(runs, "pretrain", settings, seed)
     for training, other in (done or {}).items():
         take_over(run, other, training)
-    started = time.perf_counter()
-    if validation is not None:
-        pretrain_reward(train, validation, preset.reward, preset.pretrain, run, device, live)
-    _pretrain(agent, preset, train, validation, run, device, live)
-    add_timing(run, "pretrain", time.perf_counter() - started)
-    if also:
-        started = time.perf_counter()
+    with timed(run, "pretrain"):
+        if validation is not None:
+            pretrain_reward(train, validation, preset.reward, preset.pretrain, run, device, live)
+        _pretrain(agent, preset, train, validation, run, device, live)
+    if not also:
+        return run
+    with timed(run, "baselines"):
         if validation is not None and {LOCALIZER, STATE_IQL} & set(also):
             often = (preset.pretrain.log_every, preset.pretrain.save_minutes)
             pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
         for name in also:
             if name != LOCALIZER:
                 _pretrain(name, preset, train, validation, run, device, live)
-        add_timing(run, "baselines", time.perf_counter() - started)
     return run
 
 
@@ -195,12 +164,8 @@ def _pretrain(
     front, observation, relabel, kind = preset.front, ("image",), [], name
     if name == STATE_IQL:
         assert validation is not None
-        seen, front, observation, kind = (
-            (Positions(train), Positions(validation)),
-            state_iql.FRONT,
-            ("position",),
-            "iql",
-        )
+        seen = Positions(train), Positions(validation)
+        front, observation, kind = state_iql.FRONT, ("position",), "iql"
     elif validation is None:
         front, observation, relabel = _of_task(train.tasks[0].env)
     settings = agent_settings(preset, name)
@@ -209,15 +174,12 @@ def _pretrain(
 
 def _of_task(name: str) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
     """What an agent sees of a registered task, what must be recorded for it, and how its transitions are relabelled."""
-    env = make_task(name)
-    try:
+    with closing(make_task(name)) as env:
         shown = spec_of(env).observation
         seen = tuple(array for array in ("state", "goal") if array in shown)
         if "achieved_goal" not in shown:
             return Vector(seen), seen, []
         return Vector(seen), (*seen, "achieved_goal"), [hindsight(env.get_wrapper_attr("compute_reward"))]
-    finally:
-        env.close()
 
 
 def practice_phase(
@@ -239,15 +201,12 @@ def practice_phase(
     """Practise on one connector with the robot as its own judge.
 
     Args:
-        preset: settings.
         pretrained: reward model, agent, and where the prior data are.
-        runs: where a new run's folder is made.
+        runs, seed: where a new run's folder is made, and its seed, which also draws how wrong the socket's place is
+            estimated.
         connector, scenario, robot, domain_seed: the bench.
-        seed: of a new run; it also draws how wrong the socket's place is estimated.
-        device: where to compute.
         resume: the run to go on with.
         live: show progress.
-        agent: who practises.
         until: the trial to stop after, if not the last.
         all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
     """
@@ -255,7 +214,7 @@ def practice_phase(
     check_seed(domain_seed, "domain_seed")
     source = part_of(resume) if resume else connector
     part, task = find_connector(source), insertion_task(source, robot, domain_seed)
-    train = open_split(pretrained.locate("data", "meta.json"), "train")
+    train = _prior_data(pretrained)
     if part.split != "train":
         _refuse_seen(part, train.tasks)
     reward, config = load_reward(pretrained, device), preset.practice
@@ -270,19 +229,9 @@ def practice_phase(
         "domain": task.name,
         "domain_seed": domain_seed,
         "all_around": all_around,
-        "agent": agent,
-        "preset": preset.name,
-        "trials": preset.practice.trials,
         "insertion_depth_mm": round(1e3 * part.insertion_depth, 3),
         "rate_hz": RATE_HZ,
-        "pretrain_run": str(pretrained.path),
-        "pretrain_seed": pretrained.seed,
-        "practice": _plain(asdict(preset.practice)),
-        "commands": [
-            *dict.fromkeys((pretrained.command, typed_command())),
-            "lotj evaluate runs/last",
-            "lotj report runs/last",
-        ],
+        **_practice_settings(preset, agent, pretrained),
     }
     estimate = None if all_around else seed
     names, size = ("image", "state"), reward.shape[2]
@@ -292,21 +241,33 @@ def practice_phase(
         atomic_write(run.path / PART, connector_text(connector))
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
-    started = time.perf_counter()
-    try:
+    with closing(machine), timed(run, "practice"):
         if agent == STATE_IQL:
             prior = _prior(pretrained, Positions(train), config)
         else:
             features = prepare_features(train, before, config.features, live)
             prior = [Source(features, 1.0 - config.online_fraction, columns={"imitate": imitated(features)})]
-        practitioner = SelfJudged(machine, before, learner, reward, config, run.seed)
-        result = practice(
-            practitioner, learner, prior, config, run, task.name, live=live, resume=resume is not None, until=until
-        )
-    finally:
-        machine.close()
-    add_timing(run, "practice", time.perf_counter() - started)
-    return run, result
+        judged = SelfJudged(machine, before, learner, reward, config, run.seed)
+        how: dict[str, Any] = {"live": live, "resume": resume is not None, "until": until}
+        return run, practice(judged, learner, prior, config, run, task.name, **how)
+
+
+def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> dict[str, Any]:
+    """What any run of practice keeps."""
+    commands = dict.fromkeys((pretrained.command, typed_command()) if pretrained else (typed_command(),))
+    return {
+        "agent": agent,
+        "preset": preset.name,
+        "trials": preset.practice.trials,
+        "pretrain_run": str(pretrained.path) if pretrained else "",
+        **({"pretrain_seed": pretrained.seed} if pretrained else {}),
+        "practice": asdict(preset.practice),
+        "commands": [*commands, "lotj evaluate runs/last", "lotj report runs/last"],
+    }
+
+
+def _prior_data(pretrained: Run) -> DiskStore:
+    return DiskStore.open(pretrained.locate("data", "meta.json"), split="train")
 
 
 def _practising(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> tuple[Encoder, Learner]:
@@ -340,43 +301,20 @@ def practise_task_phase(
     check_seed(seed)
     env = make_task(name)
     spec, (front, _, relabel) = spec_of(env), _of_task(name)
-    settings = {
-        "task": name,
-        "rate_hz": spec.rate_hz,
-        "agent": agent,
-        "preset": preset.name,
-        "trials": preset.practice.trials,
-        "pretrain_run": str(pretrained.path) if pretrained else "",
-        "practice": _plain(asdict(preset.practice)),
-        "commands": [
-            *dict.fromkeys((*([pretrained.command] if pretrained else []), typed_command())),
-            "lotj evaluate runs/last",
-            "lotj report runs/last",
-        ],
-    }
+    settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
     config = replace(preset.practice, max_steps=spec.max_steps)
     prior: list[Source] = []
     if pretrained is None:
-        seen = {array: spec.observation[array] for array in front.names}
-        learner = Learner(
-            find_agent(agent), replace(spec, observation=seen), front, agent_settings(preset, agent), 1, seed, device
-        )
+        seen = replace(spec, observation={array: spec.observation[array] for array in front.names})
+        learner = Learner(find_agent(agent), seen, front, agent_settings(preset, agent), 1, seed, device)
         config = replace(config, online_fraction=1.0)
     else:
         learner = load_agent(pretrained, device, agent)
-        train = open_split(pretrained.locate("data", "meta.json"), "train")
-        prior = _prior(pretrained, train, config, relabel)
+        prior = _prior(pretrained, _prior_data(pretrained), config, relabel)
     run = resume or Run.create(runs, "practice", settings, seed)
-    started = time.perf_counter()
-    try:
-        result = practice(
-            Rewarded(env, spec.max_steps, run.seed), learner, prior, config, run, name.replace("/", "."), relabel,
-            live=live, resume=resume is not None,
-        )  # fmt: skip
-    finally:
-        env.close()
-    add_timing(run, "practice", time.perf_counter() - started)
-    return run, result
+    with closing(env), timed(run, "practice"):
+        rewarded, title = Rewarded(env, spec.max_steps, run.seed), name.replace("/", ".")
+        return run, practice(rewarded, learner, prior, config, run, title, relabel, live, resume is not None)
 
 
 def pretraining_of(run: Run) -> Run:
@@ -435,13 +373,12 @@ def with_practice(preset: Preset, **changes: Any) -> Preset:
     return replace(preset, practice=replace(preset.practice, **changes))
 
 
-def _plain(value: Any) -> Any:
-    """Settings as JSON values: paths as text."""
-    return json.loads(json.dumps(value, default=str))
-
-
-def add_timing(run: Run, phase: str, seconds: float) -> None:
-    """Add to the run's timings.json, which also names the machine."""
+@contextmanager
+def timed(run: Run, phase: str) -> Iterator[None]:
+    """Add what it takes to the run's timings.json, which also names the machine."""
+    started = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - started
     path = run.path / "timings.json"
     try:
         timings = json.loads(path.read_text(encoding="utf-8"))
