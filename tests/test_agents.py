@@ -406,7 +406,7 @@ def test_it_learns_a_point_that_is_to_be_met(name: str) -> None:
         seen, ends = {"state": goal}, np.ones(64, bool)
         reward = np.clip(1.0 - distance, 0.0, 1.0)
         learner.update(Batch(seen, action, reward, ends, seen, np.zeros(64, int), columns), At(number))
-    assert untrained > 0.35 and miss() < 0.15  # 0.04 to 0.13 with three seeds
+    assert untrained > 0.35 and miss() < 0.15  # 0.05 to 0.14 with three seeds
 
 
 # Devices

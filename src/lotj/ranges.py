@@ -40,13 +40,15 @@ class Checked:
         for name, hint in _hints(type(self)).items():
             value: Any = getattr(self, name)
             entries = value if isinstance(value, tuple) else (value,)
-            rules = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Interval)]
-            broken = [str(rule) for rule in rules if any(entry not in rule for entry in entries)]
+            for rule in getattr(hint, "__metadata__", ()):
+                if isinstance(rule, Interval) and any(entry not in rule for entry in entries):
+                    self._refuse(name, f"must be {rule}")
             if get_origin(hint) is Literal and value not in get_args(hint):
-                broken = [f"one of {', '.join(map(str, get_args(hint)))}"]
-            if broken:
-                what = type(self).__name__.removesuffix("Config").lower()
-                raise SettingsError(f"{what} {name} {value!r}: must be {broken[0]}")
+                self._refuse(name, f"must be one of {', '.join(map(str, get_args(hint)))}")
+
+    def _refuse(self, name: str, rule: str) -> None:
+        what = type(self).__name__.removesuffix("Config").lower()
+        raise SettingsError(f"{what} {name} {getattr(self, name)!r}: {rule}")
 
 
 @cache

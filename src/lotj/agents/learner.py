@@ -16,9 +16,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from lotj.agents.base import Algorithm, At
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import Batch
-from lotj.nets.average import follow
 from lotj.nets.encoder import Encoder
 from lotj.nets.front import FEATURE, FRONTS, Features, Front, Seen
+from lotj.nets.heads import follow
 from lotj.nets.precision import check_finite
 from lotj.nets.recording import Recording
 from lotj.runs.settings import restore_settings
@@ -30,6 +30,7 @@ CHUNK = 256
 """Rows that pass through the networks at once when nothing is learnt from them."""
 
 Gradients = Mapping[str, tuple[Tensor | None, ...]]
+Answer = Callable[[Seen, slice], Tensor]
 
 
 class Learner:
@@ -64,10 +65,8 @@ class Learner:
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.spec, self.front, self.tasks, self.seed = spec, front, tasks, seed
-        self.config = config
-        self.device = torch.device(device)
-        self.updates = 0
+        self.spec, self.front, self.config, self.tasks, self.seed = spec, front, config, tasks, seed
+        self.device, self.updates = torch.device(device), 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.algorithm = kind(spec, front, config, tasks).to(self.device).eval()
@@ -76,9 +75,8 @@ class Learner:
         self._trained = {name: dict(self.algorithm.get_submodule(name).named_parameters()) for name in kind.trained}
         self._parameters = {f"{m}.{name}": p for m, own in self._trained.items() for name, p in own.items()}
         # One for all modules: Adam looks at each parameter alone, and leaves one without a gradient as it is.
-        self._optimiser = torch.optim.AdamW(
-            self._parameters.values(), config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        decay = config.weight_decay
+        self._optimiser = torch.optim.AdamW(self._parameters.values(), config.lr, weight_decay=decay, fused=True)
         # Gathered once: to walk through the modules takes a tenth of an update on features, or of a look at an image.
         self.encoders = {m.role: m for m in self.algorithm.modules() if isinstance(m, Encoder)}
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
@@ -120,19 +118,17 @@ class Learner:
                 mean, 1 draws from the policy.
             rng: random numbers of the draw; needed with a spread.
         """
-        noise = None
+        shape, noise = (self.algorithm.axes,), None
         if spread:
             if rng is None:
                 raise ValueError("act: a spread needs random numbers, rng")
-            noise = rng.standard_normal((_rows(observation), self.algorithm.axes), np.float32)
+            noise = spread * torch.from_numpy(rng.standard_normal((_rows(observation), *shape), np.float32))
 
         def ask(seen: Seen, part: slice) -> Tensor:
             mean, std = self.algorithm.decide(seen)
-            if noise is not None:
-                mean = mean + spread * std * torch.from_numpy(noise[part]).to(self.device)
-            return self.algorithm.squash(mean)
+            return self.algorithm.squash(mean if noise is None else mean + std * noise[part].to(self.device))
 
-        return self.ask(observation, (self.algorithm.axes,), ask)
+        return self.ask(observation, shape, ask)
 
     def value(self, observation: Mapping[str, Any]) -> np.ndarray:
         """V(s), (B,) float32; NaN of an algorithm that has none."""
@@ -158,11 +154,7 @@ class Learner:
 
     @torch.no_grad()
     def ask(
-        self,
-        observation: Mapping[str, Any],
-        shape: tuple[int, ...],
-        ask: Callable[[Seen, slice], Tensor],
-        dtype: type = np.float32,
+        self, observation: Mapping[str, Any], shape: tuple[int, ...], ask: Answer, dtype: type = np.float32
     ) -> np.ndarray:
         """(B, *shape) answers to (B, ...) observations, a few rows at a time; `ask` gets these, and where they are."""
         answers = np.empty((_rows(observation), *shape), dtype)

@@ -69,14 +69,7 @@ class Position(Algorithm):
 
 
 class Localizer:
-    """Regression of the plug's position in the socket frame.
-
-    Args:
-        config: settings.
-        spec: what is observed; it is asked for ``image``.
-        seed: of the weights and, with the number of an update, of its augmentation.
-        device: where it computes.
-    """
+    """Regression of the plug's position in the socket frame, from the ``image`` of `spec`; see `Learner`."""
 
     def __init__(self, config: LocalizerConfig, spec: Spec, seed: int = 0, device: str | torch.device = "cpu") -> None:
         self.config, self.spec = config, spec
@@ -88,11 +81,7 @@ class Localizer:
         return self._learner.updates
 
     def update(self, images: np.ndarray, position: np.ndarray) -> dict[str, float]:
-        """One gradient step on `losses.position_loss`.
-
-        Args:
-            images: (B, V, H, W, 3) uint8.
-            position: (B, 3) of the plug in the socket frame [m].
+        """One gradient step on images (B, V, H, W, 3) uint8 and positions (B, 3) of the plug in the socket frame [m].
 
         Returns:
             ``loss``, ``lateral_mm`` (mean error beside the axis) and ``lr``.
@@ -115,11 +104,7 @@ class Localizer:
 
     @classmethod
     def restore(cls, state: Mapping[str, Any], device: str | torch.device = "cpu") -> Self:
-        """What `state_dict` was taken of.
-
-        Raises:
-            CheckpointError: it does not fit this program.
-        """
+        """What `state_dict` was taken of; raises CheckpointError where that does not fit this program."""
         try:
             config = restore_settings(LocalizerConfig, state["config"], "the localisation model")
             made = cls(config, Spec.from_json(state["spec"]), state["seed"], device)

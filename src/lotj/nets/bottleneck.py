@@ -56,13 +56,11 @@ class Code:
     Attributes:
         z: (B, code_size), what the head reads: z_I beside the sampled (or mean) z_S.
         invariant: (B, invariant_dim or 0), z_I.
-        specific_mean: (B, specific_dim or 0).
         kl: (B,) KL(q(z_S|s) || N(0, 1)) in nats, summed over dimensions; 0 without z_S.
     """
 
     z: Tensor
     invariant: Tensor
-    specific_mean: Tensor
     kl: Tensor
 
 
@@ -131,12 +129,12 @@ class Bottleneck(nn.Module):
         none = features.new_zeros((batch, 0), dtype=torch.float32)
         invariant = self.invariant(features).float() if self.invariant is not None else none
         if self.specific is None:
-            return Code(invariant, invariant, none, none.sum(1))
+            return Code(invariant, invariant, none.sum(1))
         # Logarithms and squares of small numbers: float32, whatever the layer computed in.
         mean, raw_std = self.specific(features).float().chunk(2, dim=1)
         std = F.softplus(raw_std) + SMALLEST_STD
         drawn = mean + std * torch.empty_like(mean).normal_(generator=generator) if sample else mean
-        return Code(torch.cat([invariant, drawn], 1), invariant, mean, gaussian_kl(mean, std))
+        return Code(torch.cat([invariant, drawn], 1), invariant, gaussian_kl(mean, std))
 
     def adversarial_loss(self, code: Code, domain: Tensor, progress: float | Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the domain classifier [nats], whose gradient is reversed before it enters z_I (equation 5,

@@ -31,7 +31,7 @@ FEATURE = "feature/"
 
 @dataclass(frozen=True)
 class Front(Checked, ABC):
-    """See the module."""
+    """What stands between observations and encoders."""
 
     learns: ClassVar[bool] = True
     """Whether what is seen can still be shaped; if not, an agent does without the losses that only do that."""

@@ -1,4 +1,4 @@
-"""Small fully connected heads on features: a Gaussian policy, and ensembles of values."""
+"""Small fully connected heads on features: a Gaussian policy, and ensembles of values; and how slow copies follow."""
 
 from __future__ import annotations
 
@@ -116,3 +116,14 @@ class Critic(nn.Module):
     def forward(self, observation: Mapping[str, Tensor], action: Tensor | None = None) -> Tensor:
         """(E, B) values."""
         return self.head(self.encoder(observation), action)
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, rate: float) -> None:
+    """slow <- (1 - rate) slow + rate fast; buffers, which are statistics of what was seen, are copied unless the rate,
+    in [0, 1], is 0."""
+    for copy, source in zip(slow.parameters(), fast.parameters(), strict=True):
+        copy.lerp_(source, rate)
+    if rate:
+        for copy, source in zip(slow.buffers(), fast.buffers(), strict=True):
+            copy.copy_(source)

@@ -49,16 +49,8 @@ class RewardConfig(SupervisedConfig):
 
 
 class SuccessClassifier(nn.Module):
-    """Images to the logit of success.
-
-    Args:
-        config: its settings.
-        shape: (V, H, W, 3) of one observation ``image``.
-        tasks: number of training tasks, for the adversary.
-
-    Attributes:
-        shape: the same.
-    """
+    """Images to the logit of success; `shape` (V, H, W, 3) is that of an observation ``image``, `tasks` the number of
+    training tasks, for the adversary."""
 
     def __init__(self, config: RewardConfig, shape: tuple[int, ...], tasks: int) -> None:
         super().__init__()
@@ -68,14 +60,7 @@ class SuccessClassifier(nn.Module):
         self.head = mlp(self.bottleneck.code_size, config.hidden, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logit with the mean code: the same images give the same answer.
-
-        Args:
-            images: (B, V, 3, H, W) float in [0, 1].
-
-        Returns:
-            (B,) float32.
-        """
+        """Logits (B,) with the mean code, the same of the same (B, V, 3, H, W) images in [0, 1]."""
         return self.judge(self.encode(images, sample=False).z)
 
     def encode(self, images: Tensor, sample: bool, generator: torch.Generator | None = None) -> Code:

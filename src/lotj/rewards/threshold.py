@@ -99,13 +99,11 @@ def choose_threshold(
 
     Args:
         scores: (N,) in [0, 1].
-        labels: (N,) bool, true success.
-        near: (N,) bool, near misses.
+        labels, near: (N,) bool, true successes and near misses.
         domains: (N,) integer.
-        min_precision: see above.
 
     Raises:
-        DataError: if there is no success or no other frame.
+        DataError: there is no success or no other frame.
     """
     cuts = curve(scores, labels, near, domains)
     goal = cuts.accuracy

@@ -59,18 +59,11 @@ class Success(Algorithm):
 
 
 class RewardTrainer:
-    """Trains R(s).
+    """Trains R(s) on `train`, observed by ``image`` (V, H, W, 3), whose tasks the adversary tells apart; the threshold
+    is chosen on `validation`.
 
     Every random number of update k is drawn from generators seeded with (seed, k): the same seed gives the same result,
-    interrupted or not, and batches can be read ahead. Close it, or use it as a context manager, to end the reading
-    thread.
-
-    Args:
-        train: training tasks only, observed by ``image`` (V, H, W, 3); the adversary tells these apart.
-        validation: validation tasks, on which the threshold is chosen.
-        config: its settings.
-        seed: fixes initial weights, batches, augmentation and codes.
-        device: where to compute.
+    interrupted or not, and batches are read ahead, by a thread that ends with the context.
 
     Attributes:
         classifier: so far, in evaluation mode: the running average of the weights.
@@ -81,12 +74,7 @@ class RewardTrainer:
     """
 
     def __init__(
-        self,
-        train: Store,
-        validation: Store,
-        config: RewardConfig,
-        seed: int,
-        device: torch.device | str = "cpu",
+        self, train: Store, validation: Store, config: RewardConfig, seed: int, device: torch.device | str = "cpu"
     ) -> None:
         self.config, self.seed = config, seed
         self.train, self.validation = train, validation
@@ -145,11 +133,7 @@ class RewardTrainer:
         return {**self._made_with(), "learner": self._learner.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken.
-
-        Raises:
-            CheckpointError: it was taken with another seed, configuration or set of tasks.
-        """
+        """Go on from where `state_dict` was taken; raises CheckpointError where seed, settings or tasks are others."""
         for name, value in self._made_with().items():
             if state[name] != value:
                 raise CheckpointError(
