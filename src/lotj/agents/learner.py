@@ -40,11 +40,7 @@ class Learner:
     the gradient of its own loss, and the slow copies follow.
 
     Args:
-        kind: the algorithm.
-        spec: what is observed and done.
-        front: perception in front of it.
-        config: the algorithm's settings, of class `kind.CONFIG`.
-        tasks: number of tasks of the prior data.
+        kind, spec, front, config, tasks: see `Algorithm`.
         seed: of the weights and, with the number of an update, of all random numbers drawn in it.
         device: where it computes.
 
