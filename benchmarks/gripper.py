@@ -17,7 +17,7 @@ import numpy as np
 from side_by_side import report
 
 from lotj.envs.insertion import InsertionEnv
-from lotj.errors import DislodgedError
+from lotj.errors import LostError
 from lotj.robots.simulated import GRIP_DELAY, GRIP_NOISE, SimulatedRobot
 
 CONNECTORS = ("usb-b", "as-3112", "dc-4-0x1-7", "nema-5-15")
@@ -32,7 +32,7 @@ def trial(robot: SimulatedRobot, seed: int) -> dict[str, Any]:
         press = np.array([*rng.uniform(-0.6, 0.6, 2), -0.7])
         try:
             robot.move(press if rng.random() < 0.8 else rng.uniform(-1, 1, 3))
-        except DislodgedError:
+        except LostError:
             alarm = step
         if lost is None and (robot._trial or {})["dislodged"]:
             lost = step

@@ -26,20 +26,19 @@ from typing import Any
 import torch
 from side_by_side import as_command, report
 
-from lotj.agents import iql
-from lotj.agents.image_agent import ImageAgent
-from lotj.agents.inputs import InputMaker
+from lotj.agents import Learner, learner
 from lotj.agents.iql import IQL
-from lotj.agents.networks import TargetQ
-from lotj.data.replay import MixedReplay, OnlineBuffer
+from lotj.data.replay import Replay
+from lotj.data.writer import EpisodeWriter
 from lotj.experiments import stages
 from lotj.experiments.presets import find_preset
 from lotj.rewards.model import RewardModel
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.sim.bench import Bench
-from lotj.training import practice, practice_touch
-from lotj.training.practice_threshold import Threshold
+from lotj.training import attempt
+from lotj.training.self_judged import SelfJudged
+from lotj.training.trials import Trials
 
 TARGET_SECONDS = 120.0
 """What 200 trials shall cost at most, apart from the simulation, on two cores."""
@@ -54,22 +53,18 @@ PARTS: dict[str, dict[str, Places]] = {
         "the robot's rest": [(SimulatedRobot, "move"), (SimulatedRobot, "reset")],  # less physics and drawing
     },
     "learning": {
-        "features of the prior data": [(practice, "prepare_features")],
-        "features of the frames": [(practice._Practice, "_observe")],
+        "features of the prior data": [(stages, "prepare_features")],
+        "features of the frames": [(SelfJudged, "_observe")],
         "reward's scores": [(RewardModel, "score")],
-        "actions and values": [(ImageAgent, "act"), (IQL, "value")],
-        "drawing batches": [(MixedReplay, "sample")],
-        "updates": [(IQL, "update")],
-        "touch": [
-            (practice, "picture_change"),
-            (practice_touch, "picture_change"),
-            (practice_touch.FreeMotion, "typical"),
-        ],
-        "judging anew": [(OnlineBuffer, "relabel"), (OnlineBuffer, "append"), (Threshold, "value")],
+        "actions and values": [(Learner, "act"), (Learner, "value")],
+        "drawing batches": [(Replay, "sample")],
+        "updates": [(Learner, "update")],
+        "verification": [(attempt, "picture_change"), (attempt.Attempt, "_free_motion")],
+        "judging anew": [(Trials, "judge")],
     },
     "keeping": {
-        "checkpoints": [(Run, "save"), (IQL, "state_dict")],
-        "trials": [(practice, "save_trial")],
+        "checkpoints": [(Run, "save"), (Learner, "state")],
+        "trials": [(EpisodeWriter, "append")],
         "metrics": [(Run, "log"), (Run, "metrics")],
     },
     "start-up": {
@@ -80,12 +75,12 @@ PARTS: dict[str, dict[str, Places]] = {
 robot's."""
 
 UPDATE: dict[str, Places] = {
-    "inputs": [(InputMaker, "bring"), (InputMaker, "make")],
-    "losses": [(IQL, "_losses")],
-    "backwards": [(torch.Tensor, "backward")],
-    "clipping": [(iql, "_clip")],
-    "optimiser": [(torch.optim.AdamW, "step")],
-    "target": [(TargetQ, "follow")],
+    "batches to tensors": [(Learner, "_bring")],
+    "losses": [(IQL, "losses")],
+    "losses and gradients": [(Learner, "_differentiate")],
+    "clipping": [(learner, "_clip")],
+    "optimiser": [(torch.optim.Adam, "step")],
+    "slow copies": [(learner, "follow")],
 }
 """Parts of an update."""
 

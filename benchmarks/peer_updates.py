@@ -59,8 +59,9 @@ def peer_settings(preset: Preset, threads: int) -> dict[str, Any]:
     """What d3rlpy's side is made with."""
     iql = preset.iql
     return {
-        "encoder": dataclasses.asdict(iql.encoder),
-        "channels": iql.feature_channels,
+        "encoder": dataclasses.asdict(preset.front.resnet),
+        "channels": preset.front.feature_channels,
+        "image_size": preset.collect.image_size,
         "actor_hidden": list(iql.hidden),
         "critic_hidden": [iql.critic_projection, iql.critic_hidden, iql.critic_hidden],
         "batch": preset.pretrain.batch,
@@ -102,7 +103,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "repeats": options.repeats,
         "batch": {"offline": preset.pretrain.batch, "practice": preset.practice.batch_size},
-        "image_size": preset.iql.encoder.image_size,
+        "image_size": preset.collect.image_size,
         "differs": DIFFERS,
         "ratio": {
             name: {"target": target, **spread(np.divide(rates[ours], rates[peer]).tolist(), 2)}

@@ -2,7 +2,7 @@ r"""How practice went: true, predicted and falsely predicted successes of the tr
 
     python benchmarks/practice_curves.py runs/reproduce-laptop/far-*-ours-* --out results/practice_curves.json
 
-Each argument is a run, or a folder that holds one (of a job of `lotj reproduce`). Trials whose plug was dislodged count
+Each argument is a run, or a folder that holds one (of a job of `lotj reproduce`). Trials whose plug was lost count
 as no success.
 """
 
@@ -49,7 +49,7 @@ def curve(run: Run) -> dict[str, Any]:
         "predicted_in_all": judgement.claims,
         "false_in_all": judgement.false_alarms,
         "false_causes": {cause: count for cause, (count, _, _) in judgement.causes.items()},
-        "dislodged": blocks(np.array([row["discarded"] for row in run.metrics()])),
+        "lost": blocks(np.array([row["lost"] for row in run.metrics()])),
         "alarm_at_the_end": bool(trials.series["alarm"][-1] == 1),
     }
 

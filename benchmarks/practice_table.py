@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from lotj.envs.insertion import SCENARIOS
 from lotj.evaluation import wilson
-from lotj.experience import SCENARIOS
 from lotj.experiments.comparisons import ROBOTS
+from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import of_split
 from lotj.experiments.presets import find_preset
-from lotj.experiments.stages import evaluate_phase, practice_phase, with_practice
+from lotj.experiments.stages import practice_phase, with_practice
 from lotj.report.files import match_truth
 from lotj.runs import Run
 
@@ -44,7 +45,7 @@ def in_practice(run: Run) -> dict[str, Any]:
     """How far the self-reward was right: predicted against true success at the end of trials."""
     metrics = {row["trial"]: row for row in run.metrics()}
     truth = match_truth(metrics, [json.loads(line) for line in (run.path / "truth.jsonl").read_text().splitlines()])
-    rows = [row for row in metrics.values() if row["trial"] in truth and not row["discarded"]]
+    rows = [row for row in metrics.values() if row["trial"] in truth and not row["lost"]]
     predicted = np.array([bool(row["predicted_success"]) for row in rows])
     true = np.array([bool(truth[row["trial"]]["true_success"]) for row in rows])
     ever = np.array([bool(truth[row["trial"]]["ever_success"]) for row in rows])

@@ -2,8 +2,8 @@ r"""How much the picture changes on a press and on pushes, of plugs that sit and
 
     python benchmarks/touch_limits.py --out results/touch_training.json
 
-The limits of `lotj.training.practice_touch` are chosen by it, on every third training connector. All changes are shares
-of the domain's typical change in free motion sideways.
+The limits of `lotj.controllers.verification` are chosen by it, on every third training connector. All changes are
+shares of the domain's typical change in free motion sideways.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.expert import Expert
+from lotj.controllers.verification import PRESS, PRESS_LIMIT, PUSH_LIMIT, PUSHES, FreeMotion, picture_change
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import choose_training
-from lotj.geometry import mosaic
-from lotj.training.practice_touch import PRESS, PRESS_LIMIT, PUSH_LIMIT, PUSHES, FreeMotion, picture_change
 
 QUANTILES = (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 1.0)
 
@@ -37,7 +36,7 @@ def answers(env: InsertionEnv, frame: np.ndarray, motions: Any) -> list[float]:
     changes = []
     for motion in motions:
         observation, *_ = env.step(np.array(motion))
-        following = mosaic(observation["image"])
+        following = observation["image"]
         changes.append(picture_change(frame, following))
         frame = following
     return changes
@@ -47,13 +46,13 @@ def insert(env: InsertionEnv, seed: int, free: FreeMotion, found: dict[str, list
     """The expert inserts; what the picture does on its way, then on a press and on pushes of the seated plug."""
     expert = Expert(np.random.default_rng(seed), env.action_scale, env.bench.contact_height, noise=0.0)
     observation, info = env.reset(seed=seed)
-    frame = mosaic(observation["image"])
+    frame = observation["image"]
     frames, actions = [frame], []
     while not info["is_success"] and not info["dislodged"]:
-        action = expert(frame, info)
+        action = expert(observation, info)
         left = env.bench.connector.insertion_depth - info["depth"]
         observation, _, ended, over, info = env.step(action)
-        following = mosaic(observation["image"])
+        following = observation["image"]
         frames.append(following)
         actions.append(action)
         if action[2] == -1.0 and SHORT[0] + env.bench.seated_within < left < SHORT[1]:
@@ -63,7 +62,7 @@ def insert(env: InsertionEnv, seed: int, free: FreeMotion, found: dict[str, list
             return
     free.see(frames, actions)
     found["press, seated"] += answers(env, frame, [PRESS, PRESS])[1:]
-    found["pushes, seated"].append(max(answers(env, mosaic(env.bench.render()), PUSHES)))
+    found["pushes, seated"].append(max(answers(env, env.bench.render(), PUSHES)))
 
 
 def press_beside(env: InsertionEnv, seed: int, found: dict[str, list[float]]) -> None:
@@ -74,7 +73,7 @@ def press_beside(env: InsertionEnv, seed: int, found: dict[str, list[float]]) ->
     env.reset(seed=seed, options=place)
     for _ in range(4):
         observation, *_, info = env.step(np.array([0.0, 0.0, -0.8]))
-    frame = mosaic(observation["image"])
+    frame = observation["image"]
     if not info["is_success"] and not info["dislodged"]:
         found["pushes, beside"].append(max(answers(env, frame, PUSHES)))
 

@@ -18,38 +18,43 @@ import torch
 from side_by_side import rates, report
 from torch import nn
 
+from lotj.agents import At, Learner
 from lotj.agents.iql import IQL
-from lotj.experience import Batch
+from lotj.experience import PRACTISED, Batch
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import open_split
-from lotj.nets.encoder import EncoderConfig, ResNetEncoder
+from lotj.nets.front import Pixels
 from lotj.nets.precision import autocast
 from lotj.rewards.training import RewardTrainer
-from lotj.training.pretrain_batches import TransitionBatches
+from lotj.spaces import Spec
+from lotj.training.pretrain import spec_of_data
+from lotj.training.prior import batches
 
 
-def bare(config: EncoderConfig, images: int) -> Callable[[], object]:
-    """One pass forwards and backwards over so many images."""
-    net = nn.Sequential(ResNetEncoder(config), nn.Flatten(), nn.LazyLinear(1))
-    pixels = torch.rand(images, 3, config.image_size, config.image_size).contiguous(memory_format=torch.channels_last)
+def bare(front: Pixels, spec: Spec, rows: int) -> Callable[[], object]:
+    """One pass forwards and backwards over the images of so many rows."""
+    encoder = front.encoder(spec, "bare")
+    head = nn.Linear(encoder.size, 1)
+    frames = np.random.default_rng(0).integers(0, 255, (rows, *spec.observation["image"].shape), dtype=np.uint8)
+    seen = front.bring({"image": frames}, "cpu")
 
     def step() -> None:
         with autocast(torch.device("cpu")):
-            loss = net(pixels).float().mean()
+            loss = head(encoder(seen)).float().mean()
         loss.backward()
-        net.zero_grad()
+        encoder.zero_grad()
 
     return step
 
 
-def features(agent: IQL, count: int) -> Batch:
+def features(agent: Learner, count: int) -> Batch:
     """Random cached features, as practice draws them."""
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 255, (count, agent.image_size, agent.image_size, 3), dtype=np.uint8)
-    seen = agent.encode(frames)
-    nothing = np.zeros(count, bool)
+    frames = rng.integers(0, 255, (count, *agent.spec.observation["image"].shape), dtype=np.uint8)
+    seen = agent.encode({"image": frames})
     action = rng.uniform(-1, 1, (count, 3)).astype(np.float32)
-    return Batch(seen, action, np.zeros(count, np.float32), nothing, nothing, seen, np.full(count, -1))
+    ended, task = np.zeros(count, bool), np.full(count, PRACTISED)
+    return Batch(seen, action, np.zeros(count, np.float32), ended, seen, task, {"imitate": ~ended})
 
 
 def main() -> None:
@@ -63,18 +68,19 @@ def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     preset, train = find_preset("laptop"), open_split(options.data, "train")
     batch = preset.pretrain.batch
-    agent, practising = (IQL(preset.iql, len(train.domains)) for _ in range(2))
-    practising.freeze_convolutions()
-    batches, cached = TransitionBatches(train, preset.pretrain, 0), features(practising, preset.practice.batch_size)
-    images = batches.load(0)
-    passed = batch + int(images.policy.sum())
+    spec = spec_of_data(train.schema, ("image",))
+    agent = Learner(IQL, spec, preset.front, preset.iql, len(train.tasks))
+    practising = agent.on_features(q_gradient_weight=preset.practice.q_gradient_weight)
+    cached = features(agent, preset.practice.batch_size)
+    images = batches(train, preset.pretrain, 0, agent.needs, ("image",))(0)
+    passed = batch + int(images.columns["imitate"].sum())
     with RewardTrainer(train, train, preset.reward, 0) as trainer:
         ways = {
             "reward": trainer.step,
-            "reward_bare": bare(preset.reward.encoder, preset.reward.batch),
-            "agent": lambda: agent.update(images),
-            "agent_bare": bare(preset.iql.encoder, passed),
-            "practice": lambda: practising.update(cached, q_gradient_weight=preset.practice.q_gradient_weight),
+            "reward_bare": bare(preset.reward.front, spec, preset.reward.batch),
+            "agent": lambda: agent.update(images, At(agent.updates)),
+            "agent_bare": bare(preset.front, spec, passed),
+            "practice": lambda: practising.update(cached, At(practising.updates)),
         }
         for way in ways.values():
             way()  # the first call of each makes what the others use again

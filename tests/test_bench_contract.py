@@ -1,4 +1,7 @@
-"""What every connector of the catalogue must do on the bench. A new connector is tested with no line written here."""
+"""What every connector of the catalogue must do on the bench. A new connector is tested with no line written here.
+
+The fast tests hold each connector against one of the checks, in turn; the slow ones all against all.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,18 @@ NAMES = sorted(catalogue())
 ROBOTS = sorted(ARMS)
 
 
-@pytest.fixture(params=NAMES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each connector for each check; `slow` where it is not the connector's turn."""
+    checks = [name for name, thing in vars(metafunc.module).items() if name.startswith("test_") and callable(thing)]
+    turn = checks.index(metafunc.function.__name__)
+    cases = [
+        pytest.param(name, marks=[] if number % len(checks) == turn else pytest.mark.slow)
+        for number, name in enumerate(NAMES)
+    ]
+    metafunc.parametrize("bench", cases, indirect=True)
+
+
+@pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Bench:
     """Each connector on one robot (they alternate) with one look; physics only, nothing is rendered."""
     part = catalogue()[request.param]

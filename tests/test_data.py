@@ -144,7 +144,6 @@ def test_columns_of_two_tasks(root: Path) -> None:
         assert store.episodes["first_frame"].tolist() == [0, 3, 5]
         assert store.frame_task.tolist() == [0, 0, 0, 0, 0, 1, 1]
         assert store.frame_episode.tolist() == [0, 0, 0, 1, 1, 2, 2]
-        assert store.frame_step.tolist() == [0, 1, 2, 0, 1, 0, 1]
         assert store.last_frames.tolist() == [2, 4, 6]
         assert store.of_kind(["expert", "half"]).tolist() == [False, True, True]
         assert store.of_frames(store.of_kind(["press"])).tolist() == [True] * 3 + [False] * 4

@@ -194,9 +194,9 @@ def test_a_second_socket_is_seen_and_not_felt() -> None:
 def test_a_robot_takes_a_disturbed_bench() -> None:
     env = Disturbed(InsertionEnv("usb-b", image_size=32, end_on_success=False), "late-frame")
     robot = SimulatedRobot(env)
-    first = robot.reset(0)
-    np.testing.assert_array_equal(robot.move(np.array([1.0, 0.0, 0.0])), first)
-    assert (robot.relax() != first).any()
+    first = robot.reset(0)["image"]
+    np.testing.assert_array_equal(robot.move(np.array([1.0, 0.0, 0.0]))["image"], first)
+    assert (robot.relax()["image"] != first).any()
     robot.close()
 
 
@@ -210,5 +210,5 @@ def test_a_disturbed_environment_can_be_copied() -> None:
 
 
 def test_an_unknown_disturbance_is_named_with_those_there_are() -> None:
-    with pytest.raises(SettingsError, match="'fog'; known are camera-noise, blur"):
+    with pytest.raises(SettingsError, match="'fog': known are camera-noise, blur"):
         Disturbed(InsertionEnv(observation="state"), "fog")

@@ -68,7 +68,7 @@ class Constant:
     def reset(self, seed: int) -> None:
         self.seeds.append(seed)
 
-    def __call__(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+    def __call__(self, observation: Any, info: Any) -> np.ndarray:
         return np.array([self.action, 0.0, 0.0], np.float32)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
 from lotj.experience import Episode
@@ -14,7 +15,7 @@ from lotj.rewards.judge import NONE, PRESS_MOVED, PUSH_MOVED, STOOD, Score
 from lotj.robots.robot import RobotEnv
 from lotj.runs import Run
 from lotj.training.attempt import Attempt
-from toy_world import SIZE, ListedReward, ToyRobot, collect, make_config, practise, trials_of
+from toy_world import SIZE, ListedReward, ToyRobot, collect, make_agent, make_config, practise, trials_of
 
 SAID = [0.0, 0.0, 0.9, 0.9, 0.9, 0.9, 0.9]
 """What the reward model says: a success in the second and third frame, so that the first touch follows step 3."""
@@ -109,6 +110,38 @@ def test_before_any_free_motion_the_word_of_the_reward_model_stands() -> None:
     trial = attempt.run(0, lambda seen: np.array([0.0, 0.0, -1.0], np.float32))
     assert robot.steps == len(trial) == 2
     assert trial.noted("claim").tolist() == [False, False, True] and not trial.noted("touch").any()
+
+
+class SlackRobot(ToyRobot):
+    """Half of its picture changes in the first step of a trial and nothing after it; but the first push of the second
+    trial changes an eighth."""
+
+    def reset(self, seed: int) -> dict[str, np.ndarray]:
+        self.lit = 0
+        return super().reset(seed)
+
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        self.steps += 1
+        self.lit += 8 * (self.steps == 1) + 2 * (self.steps == 3 and self.resets == 2)
+        return self.observe()
+
+    def picture(self) -> np.ndarray:
+        image = np.zeros((SIZE, SIZE, 3), np.uint8)
+        image[: self.lit] = 200
+        return image
+
+
+def test_a_push_that_a_seated_plug_stands_is_no_free_motion(tmp_path: Path) -> None:
+    """Steps of about 1 sideways, success after the first: a push may change 0.4 of a half, which is more than an
+    eighth. Were the push of the first trial, without any change, counted as free, it would be less."""
+    agent = make_agent(initial_std=0.06, std_range=(0.05, 1.0))
+    last = agent.algorithm.get_submodule("policy.head.mean.2")
+    for parameter, value in zip(last.parameters(), ([0.0], [2.0, 0.0, 0.0]), strict=True):
+        parameter.data[:] = torch.tensor(value)
+    run = Run.create(tmp_path / "runs", "practice", {}, 0)
+    config = make_config(None, trials=2, updates_per_step=0, calibrate=False, verify="touch", hold_frames=1)
+    practise(SlackRobot(), ListedReward(then=0.9), collect(tmp_path / "data", episodes=4), config, run, agent)
+    assert [(row["predicted_success"], row["denied_pushes"]) for row in run.metrics()] == [(1, 0)] * 2
 
 
 @pytest.mark.parametrize(("verify", "margin"), [("touch", 2.5), ("score", 1.0)])

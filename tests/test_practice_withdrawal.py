@@ -20,9 +20,11 @@ from toy_world import SIZE, STEP, ListedReward, ToyRobot, collect, make_agent, m
 class BoundlessRobot(ToyRobot):
     """Its dot may leave the picture: no motion is cut short at an edge. It keeps what it is told after `relax`."""
 
-    action_scale = 6e-3
     out: list[np.ndarray] | None = None
     fails_at: int | None = None  # this motion after `relax` (from 1) loses the part
+
+    def __init__(self) -> None:
+        super().__init__(action_scale=6e-3)
 
     def reset(self, seed: int) -> dict[str, np.ndarray]:
         self.out = None

@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lotj.errors import CheckpointError, SettingsError, StorageError
 from lotj.runs import Run, atomic_write, find_run
-from lotj.runs.metrics import LineWriter, plain, read_lines
+from lotj.runs.metrics import append_line, plain, read_lines
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,7 @@ def test_a_torn_last_line_is_ignored_and_cut_before_the_next(tmp_path: Path) -> 
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"st')
     assert [line["step"] for line in read_lines(path)] == [1, 2]
-    writer = LineWriter(path)
-    writer.append({"step": 3})
-    writer.close()
+    append_line(path, {"step": 3})
     assert path.read_bytes() == b'{"step": 1}\n{"step": 2}\n{"step": 3}\n'
 
 

@@ -208,7 +208,7 @@ def test_names_lead_to_environments() -> None:
     assert {"fetch/reach", "fetch/push", "fetch/slide", "fetch/pick-and-place"} < set(task_names())
     assert {"maze/umaze", "maze/medium", "maze/large", "insertion/usb-b"} < set(task_names())
     env = make_task("insertion/usb-b", robot="trio", domain_seed=3, scenario="near")
-    assert env.domain.name == "usb-b.trio.3" and env.scenario == "near"  # type: ignore[attr-defined]
+    assert env.task.name == "usb-b.trio.3" and env.scenario == "near"  # type: ignore[attr-defined]
     env.close()
 
 
@@ -222,8 +222,8 @@ def test_names_lead_to_environments() -> None:
         ("insertion/", {}, ("unknown task 'insertion/'",)),
         ("insertion/usb-bb", {}, ("'usb-bb'", "usb-b")),
         ("insertion/mine.toml", {}, ("mine.toml", "no such file")),
-        ("fetch/push", {"max_step": 9}, ("'max_step' of fetch/push", "did you mean 'max_steps'?", "end_on_success")),
-        ("fetch/push", {"robot": "duo"}, ("unknown option 'robot'",)),
+        ("fetch/push", {"max_step": 9}, ("fetch/push 'max_step'", "did you mean 'max_steps'?", "end_on_success")),
+        ("fetch/push", {"robot": "duo"}, ("unknown option of fetch/push 'robot'",)),
         ("fetch/push", {"observation": "sound"}, ("'sound'", "image, state")),
         ("fetch/push", {"observation": ()}, ("()", "some of image, state")),
         ("maze/umaze", {"image_size": 8}, ("8", "16 to 1024")),

@@ -7,7 +7,7 @@ import math
 import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -57,8 +57,6 @@ def draw(dot: np.ndarray, target: np.ndarray) -> np.ndarray:
 class ToyRobot:
     """Moves the dot. It keeps the truth of each trial in `truth`, flipped if `lie`: nobody else may notice."""
 
-    spec: ClassVar[Spec] = SPEC
-    action_scale: ClassVar[float] = 20e-3  # so that ways out are no longer than the picture
     target: tuple[float, float] = UNSEEN
     lie: bool = False
     latches: bool = False  # a dot that is home stays there
@@ -66,6 +64,8 @@ class ToyRobot:
     truth: list[bool] = field(default_factory=list)
     resets: int = 0
     steps: int = 0
+    spec: Spec = SPEC
+    action_scale: float = 20e-3  # so that ways out are no longer than the picture
 
     def reset(self, seed: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[2] / "src"))
 
-from lotj.agents.networks import ImageEncoder  # noqa: E402
 from lotj.nets.encoder import EncoderConfig  # noqa: E402
+from lotj.nets.front import PixelEncoder, Pixels  # noqa: E402
 
 EPISODES, STEPS = 40, 20
 """Of noise in the replay buffer; what is learnt has no part in the speed."""
-ACTIONS = 3
+ACTIONS, VIEWS = 3, 2
 
 
 class Seen(nn.Module):
@@ -36,13 +36,16 @@ class Seen(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], encoder: dict[str, Any], channels: int) -> None:
         super().__init__()
-        self.encoder = ImageEncoder(EncoderConfig(**encoder), channels) if len(shape) == 3 else nn.Identity()
-        self.size = self.encoder.size if isinstance(self.encoder, ImageEncoder) else shape[0]
+        front = Pixels(EncoderConfig(**encoder), channels, half_precision=False)
+        self.encoder = PixelEncoder("peer", VIEWS, (shape[1] // VIEWS, shape[2]), front) if len(shape) == 3 else None
+        self.size = self.encoder.size if self.encoder else shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 4:  # this layout of the pixels is the fastest, with lotj as with d3rlpy
-            x = x.contiguous(memory_format=torch.channels_last)
-        return self.encoder(x)
+        if self.encoder is None:
+            return x
+        # Views lie above each other. This layout of the pixels is the fastest, with lotj as with d3rlpy.
+        views = x.unflatten(2, (VIEWS, -1)).transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.encoder({"image": views.unflatten(0, (len(x), VIEWS))})
 
 
 def layers(*sizes: int) -> nn.Sequential:
@@ -121,7 +124,7 @@ def begin() -> tuple[dict[str, Any], Round]:
     """Make the agents; what they are, and what does rounds."""
     settings = json.loads(sys.argv[1])
     torch.set_num_threads(settings["threads"])
-    size = settings["encoder"]["image_size"]
+    size = settings["image_size"]
     features = Seen((3, size, size), settings["encoder"], settings["channels"]).size
     made = {
         "images": make((3, size, size), settings, settings["batch"]),

@@ -11,11 +11,7 @@ MAX_SEED = 2**32 - 1
 
 
 class LotjError(Exception):
-    """Base of every error that the command line prints as one line, without a traceback.
-
-    Args:
-        message: one line that names the value, the rule it breaks and the way out.
-    """
+    """Base of every error that the command line prints as one line, without a traceback."""
 
     exit_code: int = 2
 

@@ -1,7 +1,6 @@
 """What a robot lives through: episodes as they are recorded, batches as they are learnt from (NumPy only).
 
-The same for prior data, practice and evaluation, whatever the task. Nothing here knows how many axes an action has or
-what an observation shows.
+The same for prior data, practice and evaluation, however many axes an action has and whatever an observation shows.
 """
 
 from __future__ import annotations
@@ -79,10 +78,9 @@ class Episode:
             raise ValueError(f"an episode of {steps} steps that observes {sorted(self.observation)}: at least one each")
         if self.terminated and self.truncated:
             raise ValueError("an episode is terminated or truncated, not both")
-        for group in (self.observation, self.notes, self.truth):
-            for name, values in group.items():
-                if len(values) != steps + 1:
-                    raise ValueError(f"{steps} actions need {steps + 1} frames of {name!r}, not {len(values)}")
+        for name, values in (*self.observation.items(), *self.notes.items(), *self.truth.items()):
+            if len(values) != steps + 1:
+                raise ValueError(f"{steps} actions need {steps + 1} frames of {name!r}, not {len(values)}")
 
     def __len__(self) -> int:
         """Number of steps T."""
@@ -94,11 +92,9 @@ class Batch:
     """B transitions. Arrays are NumPy as a `Replay` gives them; the learner makes tensors of them.
 
     Attributes:
-        observation: name -> (B, ...).
-        action: (B, A) float32.
-        reward: (B,) float32.
+        observation, next_observation: name -> (B, ...).
+        action, reward: (B, A) and (B,) float32.
         terminated: (B,) bool; only these cut the bootstrap.
-        next_observation: name -> (B, ...).
         task: (B,) int64, which task of the prior data; `PRACTISED` for the one being practised.
         columns: name -> (B, ...), what an agent asks for besides: ``imitate``, ``demo``, ``weight``, ``position`` ...
     """
@@ -126,20 +122,17 @@ class Controller(Protocol):
         ...
 
 
+_Notes = Mapping[str, Any] | None
+
+
 class Recorder:
     """An episode as it grows, frame by frame. Arrays are copied: environments may reuse theirs.
 
-    Args:
-        observation: name -> (...), what is observed at the start.
-        notes, truth: name -> (...), see `Episode`; every later frame must have the same names.
+    It begins with what is observed at the start, name -> (...), and the notes and truth of it, see `Episode`; every
+    later frame must have the same names.
     """
 
-    def __init__(
-        self,
-        observation: Mapping[str, Any],
-        notes: Mapping[str, Any] | None = None,
-        truth: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, observation: Mapping[str, Any], notes: _Notes = None, truth: _Notes = None) -> None:
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
         self._groups: tuple[list[dict[str, np.ndarray]], ...] = ([], [], [])
@@ -168,12 +161,7 @@ class Recorder:
         return np.stack([frame[name] for frame in self._groups[1]])
 
     def add(
-        self,
-        action: np.ndarray,
-        reward: float,
-        observation: Mapping[str, Any],
-        notes: Mapping[str, Any] | None = None,
-        truth: Mapping[str, Any] | None = None,
+        self, action: Any, reward: float, observation: Mapping[str, Any], notes: _Notes = None, truth: _Notes = None
     ) -> None:
         """Takes in a step: the (A,) action and what came of it."""
         self.actions.append(np.array(action, np.float32))
@@ -193,7 +181,7 @@ class Recorder:
         action, reward = np.stack(self.actions), np.array(self.rewards, np.float32)
         return Episode(observation, action, reward, terminated, truncated, task, kind, seed, notes, truth)
 
-    def _take(self, *groups: Mapping[str, Any] | None) -> None:
+    def _take(self, *groups: _Notes) -> None:
         for frames, group in zip(self._groups, groups, strict=True):
             frames.append({name: np.array(values) for name, values in (group or {}).items()})
 
@@ -209,14 +197,12 @@ def rollout(
     options: Mapping[str, Any] | None = None,
     on_step: Callable[[Mapping[str, Any]], None] = lambda info: None,
 ) -> Episode:
-    """One episode of a controller in an environment.
+    """One episode of a controller in a `gymnasium.Env` with a mapping as observation.
 
     Args:
-        env: a `gymnasium.Env` with a mapping as observation.
-        controller: called once a step.
+        env, controller: who plays.
         seed: of the start, and of the controller's random numbers.
-        task, kind: of the episode.
-        max_steps: it is truncated here at the latest.
+        task, kind, max_steps: of the episode, which is truncated there at the latest.
         options: passed to the environment's reset.
         on_step: told the info of the start and of each step.
 
@@ -230,9 +216,8 @@ def rollout(
     while not (terminated or truncated):
         action = np.asarray(controller(observation, info), np.float32)
         if not np.isfinite(action).all():
-            raise NumericsError(
-                f"action {action.tolist()} of {task} (seed {seed}, step {len(recorder)}): must be finite"
-            )
+            where = f"{task} (seed {seed}, step {len(recorder)})"
+            raise NumericsError(f"action {action.tolist()} of {where}: must be finite")
         observation, reward, terminated, truncated, info = env.step(action)
         on_step(info)
         recorder.add(action, reward, observation)

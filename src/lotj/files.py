@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lotj.errors import StorageError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 
 RESUME = "free some space, then continue with --resume"
 
 
-def storage_error(path: Path, error: OSError, way_out: str = RESUME) -> StorageError:
-    """The one line for a failed write at `path`; a full disk, quota or file-size limit gets `way_out`."""
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno in _FULL:
-        return StorageError(f"disk full at {path} ({reason}): {way_out}")
-    return StorageError(f"cannot write {path}: {reason}; choose another folder or mend its permissions")
-
-
 @contextmanager
 def storage_errors(path: Path, way_out: str = RESUME) -> Iterator[None]:
-    """Turn the operating system's write errors on `path` into a `StorageError`, which says the way out."""
+    """Turn the operating system's write errors on `path` into a `StorageError` of one line; a full disk, quota or
+    file-size limit gets `way_out`."""
     try:
         yield
     except OSError as error:
-        raise storage_error(path, error, way_out) from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageError(f"disk full at {path} ({reason}): {way_out}") from error
+        raise StorageError(f"cannot write {path}: {reason}; choose another folder or mend its permissions") from error
 
 
 @contextmanager
 def atomic_file(path: Path, way_out: str = RESUME) -> Iterator[BinaryIO]:
     """A binary file that appears under `path`, complete and on disk, only when the block ends without an error.
-
-    Args:
-        path: of the file.
-        way_out: what to do about a full disk.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written. The old file, if any, is untouched.
@@ -59,13 +49,14 @@ def atomic_file(path: Path, way_out: str = RESUME) -> Iterator[BinaryIO]:
 
 
 def atomic_write(path: Path, data: bytes, way_out: str = RESUME) -> None:
-    """Write `data` to `path`: readers see the old file or the new one, never a part.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written. The old file, if any, is untouched.
-    """
+    """Write `data` to `path`: readers see the old file or the new one, never a part. Errors as of `atomic_file`."""
     with atomic_file(path, way_out) as file:
         file.write(data)
+
+
+def write_json(path: Path, value: Any, way_out: str = RESUME) -> None:
+    """Write JSON values, to be read by people too, as `atomic_write` does."""
+    atomic_write(path, json.dumps(value, indent=1).encode() + b"\n", way_out)
 
 
 def sync_folder(path: Path) -> None:

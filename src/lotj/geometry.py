@@ -1,6 +1,8 @@
-"""Plane polygons, small rotations and views (NumPy and shapely). Lengths in metres, angles in radians."""
+"""Plane polygons and views (NumPy and shapely). Lengths in metres, angles in radians."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import shapely
@@ -12,10 +14,15 @@ LEAST = 1e-12
 """Area below which a polygon counts as nothing [m2]: a square of a thousandth of a millimetre."""
 
 
-def rectangle(centre: tuple[float, float], size: tuple[float, float]) -> Polygon:
+def rectangle(centre: Sequence[float] | np.ndarray, size: Sequence[float] | np.ndarray) -> Polygon:
     """Axis-aligned rectangle as a polygon, counter-clockwise from the lower left corner."""
     (x, y), (w, h) = centre, (size[0] / 2, size[1] / 2)
     return np.array([[x - w, y - h], [x + w, y - h], [x + w, y + h], [x - w, y + h]])
+
+
+def spanned(box: np.ndarray) -> Polygon:
+    """The rectangle of `bounds` x0, y0, x1, y1."""
+    return rectangle((box[:2] + box[2:]) / 2, box[2:] - box[:2])
 
 
 def regular_polygon(centre: tuple[float, float], apothem: float, sides: int) -> Polygon:
@@ -50,39 +57,32 @@ def intersect(polygon: Polygon, other: Polygon) -> Polygon:
 
 
 def clip(polygon: Polygon, point: np.ndarray, normal: np.ndarray) -> Polygon:
-    """The part of a convex polygon on the side of the line (through `point`) that `normal` points away from; as of
-    `intersect`."""
+    """What of a convex polygon lies behind the line through `point`, seen along `normal`; as of `intersect`."""
     out = normal / np.linalg.norm(normal)
     along = np.array([-out[1], out[0]])  # a metre each way: connectors are far smaller
     return intersect(polygon, np.array([point - along, point + along, point + along - out, point - along - out]))
 
 
-def around(outer: Polygon, hole: Polygon) -> list[tuple[Polygon, int]]:
-    """Cut `outer` without the convex `hole` into convex pieces, one for each edge of the hole.
+def outwards(polygon: Polygon, edge: int) -> np.ndarray:
+    """(2,) along the outer normal of an edge, as long as the edge."""
+    x, y = polygon[(edge + 1) % len(polygon)] - polygon[edge]
+    return np.array([y, -x])
 
-    Returns:
-        (piece, edge) pairs: the piece lies outside edge `edge` of the hole and inside all earlier ones.
-    """
+
+def around(outer: Polygon, hole: Polygon) -> list[tuple[Polygon, int]]:
+    """Cut `outer` without the convex `hole` into convex pieces, one for each edge of the hole: (piece, edge) pairs,
+    where the piece lies outside this edge and inside all earlier ones."""
     pieces = []
     for i in range(len(hole)):
-        edge = hole[(i + 1) % len(hole)] - hole[i]
-        normal = np.array([edge[1], -edge[0]])
+        normal = outwards(hole, i)
         pieces.append((clip(outer, hole[i], -normal), i))
         outer = clip(outer, hole[i], normal)
     return [(piece, i) for piece, i in pieces if len(piece)]
 
 
 def without_rectangles(outer: np.ndarray, holes: list[np.ndarray]) -> list[np.ndarray]:
-    """Cut a rectangle without rectangular holes into rectangles.
-
-    Args:
-        outer: (4,) x0, y0, x1, y1.
-        holes: list of (4,) in the same form; they may overlap each other.
-
-    Returns:
-        list of (4,) rectangles that do not overlap and cover `outer` minus the holes.
-    """
-    free = [np.asarray(outer, float)]
+    """Cut a rectangle (x0, y0, x1, y1) without others, which may overlap, into rectangles that do not overlap."""
+    free = [outer]
     for hole in holes:
         cut: list[np.ndarray] = []
         for x0, y0, x1, y1 in free:
@@ -99,15 +99,6 @@ def without_rectangles(outer: np.ndarray, holes: list[np.ndarray]) -> list[np.nd
 def bounds(polygon: Polygon) -> np.ndarray:
     """(4,) x0, y0, x1, y1 of a polygon."""
     return np.concatenate([polygon.min(axis=0), polygon.max(axis=0)])
-
-
-def quaternion(rotation_vector: np.ndarray) -> np.ndarray:
-    """Unit quaternion (w, x, y, z) of a rotation vector (3,) [rad]."""
-    angle = float(np.linalg.norm(rotation_vector))
-    if angle < 1e-12:
-        return np.array([1.0, 0.0, 0.0, 0.0])
-    axis = np.asarray(rotation_vector) / angle
-    return np.concatenate([[np.cos(angle / 2)], np.sin(angle / 2) * axis])
 
 
 def mosaic(views: np.ndarray) -> np.ndarray:

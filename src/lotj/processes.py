@@ -20,10 +20,8 @@ CONTEXT = mp.get_context("spawn")
 def worker_pool(count: int, nice: int = 0, shared: Any = None) -> Iterator[futures.ProcessPoolExecutor]:
     """Processes that take one job after the other; an error or Ctrl-C in the block ends them and their jobs at once.
 
-    Args:
-        count: of processes.
-        nice: how much they stand back for others.
-        shared: e.g. a queue of `CONTEXT`, which jobs cannot be given; they find it with `shared_object`.
+    They stand back for others by `nice`. What is `shared`, e.g. a queue of `CONTEXT`, cannot be given to jobs: they
+    find it with `shared_object`.
     """
     pool = futures.ProcessPoolExecutor(count, CONTEXT, _begin, (nice, shared))
     try:
@@ -56,9 +54,9 @@ def _begin(nice: int, shared: Any) -> None:
     os.nice(nice)
     parent = mp.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
+    def end_with_parent() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)  # at once: what is half done is done again
 
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)  # at once: what is half done is done again
+    threading.Thread(target=end_with_parent, daemon=True).start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lotj.errors import SettingsError
 
@@ -36,15 +36,11 @@ class Checked:
     when it is made. Of a tuple each entry is held against the interval."""
 
     def __post_init__(self) -> None:
-        """Hold every setting against its range.
-
-        Raises:
-            SettingsError: the first that is outside; the message says its name, its value and the range.
-        """
+        """Raises SettingsError of the first setting that is outside: its name, its value and the range."""
         for name, hint in _hints(type(self)).items():
             value: Any = getattr(self, name)
             entries = value if isinstance(value, tuple) else (value,)
-            for rule in hint.__metadata__ if get_origin(hint) is Annotated else ():
+            for rule in getattr(hint, "__metadata__", ()):
                 if isinstance(rule, Interval) and any(entry not in rule for entry in entries):
                     self._refuse(name, f"must be {rule}")
             if get_origin(hint) is Literal and value not in get_args(hint):

@@ -14,14 +14,8 @@ from lotj.errors import DataError, SettingsError
 
 @dataclass(frozen=True)
 class Array:
-    """One named array of an observation.
-
-    Attributes:
-        shape: of one observation, e.g. (2, 64, 64, 3) for two cameras.
-        dtype: NumPy's name, e.g. ``uint8``.
-        low: no element is below; -inf where there is no bound.
-        high: no element is above.
-    """
+    """One named array of an observation: its shape, NumPy's name of its dtype, and the bounds of its elements, infinite
+    where there are none."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -37,14 +31,8 @@ class Array:
 
 @dataclass(frozen=True)
 class Spec:
-    """What an agent needs to know of an environment, and a store of its episodes.
-
-    Attributes:
-        observation: name -> array.
-        action: shape of an action; each element lies in [-1, 1].
-        rate_hz: steps a second.
-        max_steps: an episode is truncated here.
-    """
+    """What an agent needs to know of an environment: what is observed, the shape of an action, whose elements lie in
+    [-1, 1], steps a second, and where an episode is truncated."""
 
     observation: Mapping[str, Array]
     action: tuple[int, ...]
@@ -53,19 +41,14 @@ class Spec:
 
     @classmethod
     def from_spaces(cls, observation: Any, action: Any, rate_hz: float, max_steps: int) -> Spec:
-        """From gymnasium's ``Dict`` of ``Box`` and its ``Box`` of actions. Bounds that differ within an array become
-        the outermost.
-
-        Raises:
-            SettingsError: another kind of space, or actions that are not bounded by -1 and 1.
-        """
+        """From gymnasium's ``Dict`` of ``Box`` and ``Box`` of actions from -1 to 1; SettingsError for others. Bounds
+        that differ within an array become the outermost."""
         boxes = getattr(observation, "spaces", None)
         if not isinstance(boxes, Mapping) or not boxes or not all(hasattr(box, "low") for box in boxes.values()):
             raise SettingsError(f"observation space {observation}: must be a Dict of Box, with a name for each array")
         if not hasattr(action, "low") or np.any(action.low != -1) or np.any(action.high != 1):
-            raise SettingsError(
-                f"action space {action}: must be a Box from -1 to 1; gymnasium's RescaleAction makes one"
-            )
+            rule = "must be a Box from -1 to 1; gymnasium's RescaleAction makes one"
+            raise SettingsError(f"action space {action}: {rule}")
         arrays = {
             name: Array(tuple(box.shape), box.dtype.name, float(box.low.min()), float(box.high.max()))
             for name, box in boxes.items()
@@ -82,19 +65,14 @@ class Spec:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Spec:
-        """What `to_json` wrote, as it is or through a file.
-
-        Raises:
-            DataError: it is not that.
-        """
+        """What `to_json` wrote, as it is or through a file; DataError if it is not that."""
         try:
             arrays = {name: _array(**entry) for name, entry in written["observation"].items()}
             rate_hz, max_steps = float(written["rate_hz"]), int(written["max_steps"])
             return cls(arrays, tuple(int(n) for n in written["action"]), rate_hz, max_steps)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"no description of an environment ({type(error).__name__}: {error}): {written!r}"
-            ) from None
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(f"no description of an environment ({reason}): {written!r}") from None
 
 
 def _array(shape: list[int], dtype: str, low: float | None, high: float | None) -> Array:

@@ -38,7 +38,8 @@ class List:
         console.print(table)
         console.print(
             f"\n{len(catalogue())} connectors in {families} families. depth, clearance: mm; the tightest clearance, "
-            "per side. held out: a close variant of a validation or test connector, in no training set."
+            "per side. held out: a close variant of a validation or test connector, in no training set; blind: for "
+            "one final run, opened by name alone."
         )
 
 

@@ -56,12 +56,12 @@ class View:
         from lotj.data.pictures import choose, contact_sheet, record_rerun, save_png
         from lotj.data.store import DiskStore
 
-        generator = np.random.default_rng(self.seed)
+        store = DiskStore.open(self.root)
+        episodes = choose(store, self.rows, np.random.default_rng(self.seed)).tolist()
         if self.out.suffix == ".rrd":
-            store = DiskStore.open(self.root)
-            record_rerun(store, choose(store, self.rows, generator).tolist(), self.out)
+            record_rerun(store, episodes, self.out)
         else:
-            save_png(contact_sheet(self.root, generator, self.rows), self.out)
+            save_png(contact_sheet(store, episodes), self.out)
         print(self.out)
 
 

@@ -1,5 +1,18 @@
 """What acts without learning: scripted experts, searches, and controllers that a learned model guides."""
 
+from typing import Any
+
 from lotj.experience import Controller
 
-__all__ = ["Controller"]
+__all__ = ["Controller", "Memoryless"]
+
+
+class Memoryless:
+    """A controller that decides anew at every step."""
+
+    def reset(self, seed: int) -> None:
+        """Start an episode; nothing to remember."""
+
+    def __call__(self, observation: Any, info: Any) -> Any:
+        """The action."""
+        raise NotImplementedError

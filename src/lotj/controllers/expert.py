@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-CENTRE_WITHIN = 1e-3
-"""The expert descends within this of the centre-line [m] (LOTJ section IV)."""
-
-NOISE_PROBABILITY = 0.2
-"""Probability of a random action (LOTJ section IV)."""
+CENTRE_WITHIN = 1e-3  # the expert descends within this of the centre-line [m] (LOTJ section IV)
+NOISE_PROBABILITY = 0.2  # of a random action (LOTJ section IV)
+LIFT = 1.5e-3  # clearance over the socket at which a recovering expert moves sideways [m]
 
 ENGAGED_WITHIN = 2.5e-3
 """A plug below the rim but no further from the centre-line than this sits in the socket, pushed aside; beyond, it is
@@ -24,9 +22,6 @@ policy goes there, and a reward that has never seen those places pays for some o
 
 HOP = (2e-3, 12e-3)
 """How far from one wrong place the next one is [m]."""
-
-LIFT = 1.5e-3
-"""Clearance over the socket at which a recovering expert moves sideways [m]."""
 
 
 def towards(position: np.ndarray, target: np.ndarray, scale: float, contact_height: float) -> np.ndarray:
@@ -41,42 +36,47 @@ def towards(position: np.ndarray, target: np.ndarray, scale: float, contact_heig
     Returns:
         (3,) action in [-1, 1].
     """
-    error = target - position[:2]
-    action = np.zeros(3)
-    if np.linalg.norm(error) < CENTRE_WITHIN:
-        action[:2], action[2] = error / scale, -1.0
-    elif position[2] < contact_height - 2e-3 and np.linalg.norm(error) > ENGAGED_WITHIN:
-        action[2] = min(1.0, (contact_height + LIFT - position[2]) / scale)
-    else:
-        action[:2] = error / scale
-    return np.clip(action, -1.0, 1.0)
+    error, beside = target - position[:2], np.linalg.norm(target - position[:2])
+    if position[2] < contact_height - 2e-3 and beside > ENGAGED_WITHIN:
+        return np.clip([0.0, 0.0, (contact_height + LIFT - position[2]) / scale], -1.0, 1.0)
+    return np.clip([*(error / scale), -1.0 if beside < CENTRE_WITHIN else 0.0], -1.0, 1.0)
 
 
 @dataclass
-class Expert:
-    """Moves towards the centre-line until within 1 mm, then down; a random action with probability `noise`.
-
-    With noise 0 it is the upper bound that the contract tests use.
-    """
+class _Scripted:
+    """What the expert and its mistakes share; `action_scale` and `contact_height` as of `towards`."""
 
     rng: np.random.Generator
     action_scale: float
     contact_height: float
-    noise: float = NOISE_PROBABILITY
 
     def reset(self, seed: int) -> None:
         """Start an episode."""
         self.rng = np.random.default_rng(seed)
 
-    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
-        """(3,) action from the true position in `info`."""
-        if self.rng.random() < self.noise:
-            return self.rng.uniform(-1.0, 1.0, 3)
-        return towards(info["position"], np.zeros(2), self.action_scale, self.contact_height)
+    def _towards(self, position: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:
+        return towards(position, np.zeros(2) if target is None else target, self.action_scale, self.contact_height)
+
+    def _noisy(self, position: np.ndarray, noise: float) -> np.ndarray:
+        return self.rng.uniform(-1.0, 1.0, 3) if self.rng.random() < noise else self._towards(position)
 
 
 @dataclass
-class Press:
+class Expert(_Scripted):
+    """Moves towards the centre-line until within 1 mm, then down; a random action with probability `noise`.
+
+    With noise 0 it is the upper bound that the contract tests use.
+    """
+
+    noise: float = NOISE_PROBABILITY
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the true position in `info`."""
+        return self._noisy(info["position"], self.noise)
+
+
+@dataclass
+class Press(_Scripted):
     """Believes in a wrong calibration, presses and drags there, then tries a place nearby; in half of the episodes the
     mistake is corrected later.
 
@@ -84,14 +84,11 @@ class Press:
     and a practising policy finds out. The corrected half shows how to recover.
     """
 
-    rng: np.random.Generator
-    action_scale: float
-    contact_height: float
     mistake: tuple[float, float] = MISTAKE
 
     def reset(self, seed: int) -> None:
         """Start an episode: draw the wrong centre-line and when it is corrected, if at all."""
-        self.rng = np.random.default_rng(seed)
+        super().reset(seed)
         self._target = self._around(np.zeros(2), self.mistake)
         self._drag = self.rng.uniform(0.0, 0.5)
         self._correct_after = self.rng.integers(4, 14) if self.rng.random() < 0.5 else 10**6
@@ -103,9 +100,7 @@ class Press:
         self._step += 1
         position = info["position"]
         if self._step > self._correct_after:
-            if self.rng.random() < NOISE_PROBABILITY:
-                return self.rng.uniform(-1.0, 1.0, 3)
-            return towards(position, np.zeros(2), self.action_scale, self.contact_height)
+            return self._noisy(position, NOISE_PROBABILITY)
         touches = position[2] < self.contact_height + 0.5e-3
         if not self._left and touches and np.linalg.norm(self._target - position[:2]) < 2 * CENTRE_WITHIN:
             self._left = self.rng.integers(1, 6)
@@ -114,8 +109,7 @@ class Press:
             if not self._left:
                 self._target = self._next_place(position[:2])
             return np.clip([*self.rng.normal(0, self._drag, 2), self.rng.uniform(-1.0, -0.2)], -1, 1)
-        action = towards(position, self._target, self.action_scale, self.contact_height)
-        return np.clip(action + self.rng.normal(0, 0.1, 3), -1.0, 1.0)
+        return np.clip(self._towards(position, self._target) + self.rng.normal(0, 0.1, 3), -1.0, 1.0)
 
     def _next_place(self, place: np.ndarray) -> np.ndarray:
         """A wrong place a hop away; after some misses any wrong place."""
@@ -131,29 +125,25 @@ class Press:
 
 
 @dataclass
-class Partial:
+class Partial(_Scripted):
     """Inserts to a drawn depth, stays there a while, moves on to another depth, and so on.
 
     `full` true reaches the seat between partial depths (insert and withdraw); false never does (half insertion).
     """
 
-    rng: np.random.Generator
-    action_scale: float
-    contact_height: float
     insertion_depth: float
     full: bool
 
     def reset(self, seed: int) -> None:
         """Start an episode."""
-        self.rng = np.random.default_rng(seed)
+        super().reset(seed)
         self._visits = 0
         self._next_goal()
 
     def _next_goal(self) -> None:
-        low = 0.08 if not self.full else 0.0
-        depth = self.rng.uniform(low, 1.1)
+        depth = self.rng.uniform(0.0, 1.1) if self.full else max(self.rng.uniform(0.08, 1.1), 0.15)
         seat = self.full and self._visits % 2 == 0
-        self._goal = -2e-3 if seat else max(depth, 0.15 if not self.full else 0.0) * self.insertion_depth
+        self._goal = -2e-3 if seat else depth * self.insertion_depth
         self._stay = self.rng.integers(1, 4)
         self._visits += 1
 
@@ -162,9 +152,8 @@ class Partial:
         position = info["position"]
         outside = position[2] > self.insertion_depth * 1.05 and position[2] > self._goal
         if outside and np.linalg.norm(position[:2]) > CENTRE_WITHIN:
-            return towards(position, np.zeros(2), self.action_scale, self.contact_height)
-        reached = abs(position[2] - self._goal) < 0.7e-3 or (self._goal < 0 and info["is_success"])
-        if reached:
+            return self._towards(position)
+        if abs(position[2] - self._goal) < 0.7e-3 or (self._goal < 0 and info["is_success"]):
             self._stay -= 1
             if self._stay <= 0:
                 self._next_goal()

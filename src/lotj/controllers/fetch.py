@@ -8,60 +8,42 @@ from typing import Any
 
 import numpy as np
 
-GAIN = 10.0
-"""Action per metre of error. An action of 1 is 5 cm: half of the error is gone in a step, which does not overshoot."""
+from lotj.controllers import Memoryless
 
+GAIN = 10.0  # action per metre of error; an action of 1 is 5 cm, so half of the error is gone in a step, none overshot
 OPEN, CLOSED = 1.0, -1.0
-
-ABOVE = 0.08
-"""Height over an object at which the gripper moves across the table [m]."""
-
-BESIDE = 0.01
-"""The gripper is where it should be, across the table, within this [m]."""
-
-GRIPPED = 0.055
-"""Fingers closer together than this, with a block of 5 cm between them, hold it [m]."""
+ABOVE = 0.08  # height over an object at which the gripper moves across the table [m]
+BESIDE = 0.01  # the gripper is where it should be, across the table, within this [m]
+GRIPPED = 0.055  # fingers closer together than this, with a block of 5 cm between them, hold it [m]
 
 
-class Reach:
+class Reach(Memoryless):
     """Straight to the goal."""
 
-    def reset(self, seed: int) -> None:
-        """Start an episode; nothing to remember."""
-
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(4,) action."""
+        """(4,) action in [-1, 1]."""
         return _act(observation["goal"] - observation["state"][:3], CLOSED)
 
 
-class PickAndPlace:
+class PickAndPlace(Memoryless):
     """Over the block, down, close, carry."""
 
-    def reset(self, seed: int) -> None:
-        """Start an episode; nothing to remember."""
-
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(4,) action."""
+        """(4,) action in [-1, 1]."""
         state = observation["state"]
-        offset, width = state[6:9], state[9] + state[10]
+        offset, held = state[6:9], state[9] + state[10] < GRIPPED
         if np.linalg.norm(offset) < 2 * BESIDE:
-            held = width < GRIPPED
             return _act(observation["goal"] - state[3:6] if held else offset, CLOSED)
-        over = np.linalg.norm(offset[:2]) < BESIDE
-        return _act(offset + [0.0, 0.0, 0.0 if over else ABOVE], OPEN)
+        return _over(offset, BESIDE, OPEN)
 
 
-class Push:
+class Push(Memoryless):
     """Behind the block, down, and forwards with closed fingers; behind it again when it has slipped aside."""
 
-    BEHIND = 0.07
-    """From the block's middle to the gripper before it pushes [m]."""
-
-    def reset(self, seed: int) -> None:
-        """Start an episode; nothing to remember."""
+    BEHIND = 0.07  # from the block's middle to the gripper before it pushes [m]
 
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(4,) action."""
+        """(4,) action in [-1, 1]."""
         state = observation["state"]
         offset = state[6:9]  # from the gripper to the block
         way = (observation["goal"] - state[3:6])[:2]
@@ -69,27 +51,19 @@ class Push:
         ahead = way / max(distance, 1e-6)
         along = offset[:2] @ ahead
         aside = offset[:2] - along * ahead
-        low = abs(offset[2]) < 2 * BESIDE
-        if low and along > 0 and np.linalg.norm(aside) < 3 * BESIDE:
+        if abs(offset[2]) < 2 * BESIDE and along > 0 and np.linalg.norm(aside) < 3 * BESIDE:
             speed = min(1.0, 6.0 * distance) * ahead  # slower near the goal: the block slides on
             return np.clip([*(speed + GAIN * aside), GAIN * offset[2], CLOSED], -1.0, 1.0)
-        start = offset[:2] - self.BEHIND * ahead
-        over = np.linalg.norm(start) < 2 * BESIDE
-        return _act(np.array([*start, offset[2] + (0.0 if over else ABOVE)]), CLOSED)
+        return _over(offset - [*(self.BEHIND * ahead), 0.0], 2 * BESIDE, CLOSED)
 
 
 class Slide:
     """Behind the puck, down, one shove, and off it. How hard is a guess from the distance, so it often comes to rest
     short of the goal or beyond: poor prior data, on purpose."""
 
-    BEHIND = 0.10
-    """From the puck's middle to the gripper before the shove [m]."""
-
-    PUSHED = 0.06
-    """The gripper lets go of a puck that it has moved this far [m]."""
-
-    STRENGTH = 1.2
-    """Action per square root of the distance [1/m^0.5]: friction stops a puck after a way like the speed squared."""
+    BEHIND = 0.10  # from the puck's middle to the gripper before the shove [m]
+    PUSHED = 0.06  # the gripper lets go of a puck that it has moved this far [m]
+    STRENGTH = 1.2  # action per square root of the distance [1/m^0.5]: friction stops a puck after about speed squared
 
     def reset(self, seed: int) -> None:
         """Start an episode."""
@@ -97,7 +71,7 @@ class Slide:
         self._phase = "behind"
 
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(4,) action."""
+        """(4,) action in [-1, 1]."""
         state = observation["state"]
         gripper, puck = state[:3], state[3:6]
         if self._start is None:
@@ -110,17 +84,20 @@ class Slide:
         elif self._phase == "shove" and np.linalg.norm(puck - self._start) > self.PUSHED:
             self._phase = "off"
         if self._phase == "behind":
-            over = np.linalg.norm(error[:2]) < 3 * BESIDE
-            return _act(error + [0.0, 0.0, 0.0 if over else ABOVE], CLOSED)
+            return _over(error, 3 * BESIDE, CLOSED)
         if self._phase == "shove":
             return np.clip([*(self.STRENGTH * np.sqrt(np.linalg.norm(way)) * ahead), 0.0, CLOSED], -1.0, 1.0)
         return np.array([0.0, 0.0, 0.5, CLOSED])
 
 
 EXPERTS = {"reach": Reach, "push": Push, "slide": Slide, "pick-and-place": PickAndPlace}
-"""Task -> expert."""
 
 
 def _act(error: np.ndarray, fingers: float) -> np.ndarray:
     """(4,) action towards where the gripper should be, (3,) from where it is [m]."""
     return np.clip([*(GAIN * error), fingers], -1.0, 1.0)
+
+
+def _over(error: np.ndarray, within: float, fingers: float) -> np.ndarray:
+    """As `_act`, but high above as long as it is not within this of there, across the table [m]."""
+    return _act(error + [0.0, 0.0, 0.0 if np.linalg.norm(error[:2]) < within else ABOVE], fingers)

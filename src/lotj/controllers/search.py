@@ -3,51 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lotj.controllers import Memoryless
+
 CONTACT_FORCE = 3.0
 """Upward force that counts as touching [N]; ConnTact and UR programs use 3-7 N."""
-
 
 PRESSING = -0.7
 """Downward action of a search in contact: the robot's force limit turns it into a push."""
 
+DOWN = (0.0, 0.0, -1.0)
 
-class StraightDown:
+
+class StraightDown(Memoryless):
     """Moves straight down from the start."""
 
-    def reset(self, seed: int) -> None:
-        """Start an episode; nothing to remember."""
-
-    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+    def __call__(self, observation: Any, info: Any) -> np.ndarray:
         """(3,) action."""
-        return np.array([0.0, 0.0, -1.0])
+        return np.array(DOWN)
 
 
+@dataclass
 class RandomSearch:
     """Moves down until it touches, then to random positions one after the other while pressing (LOTJ section VI-A).
 
     Where it is, it knows from its own commands. How far the positions reach, how hard to press and how many steps each
     one has are not published; they are those of the other controllers here.
-
-    Args:
-        reach: positions are drawn within this of the start, in x and y [m].
-        action_scale: metres of an action of 1.
-        positions: how many are drawn (paper: 5); after the last one it stays.
     """
 
-    def __init__(self, reach: float, action_scale: float, positions: int = 5) -> None:
-        self.reach = reach
-        self.action_scale = action_scale
-        self.positions = positions
-        self.reset(0)
+    reach: float  # positions are drawn within this of the start, in x and y [m]
+    action_scale: float  # metres of an action of 1
+    positions: int = 5  # how many are drawn (paper: 5); after the last one it stays
 
     def reset(self, seed: int) -> None:
         """Start an episode; `seed` draws its positions."""
-        drawn = np.random.default_rng(seed).uniform(-self.reach, self.reach, (self.positions, 2))
-        self._targets = list(drawn)
+        self._targets = list(np.random.default_rng(seed).uniform(-self.reach, self.reach, (self.positions, 2)))
         self._at = np.zeros(2)
         self._touched = False
 
@@ -55,7 +49,7 @@ class RandomSearch:
         """(3,) action from the measured force in `info["force"]`."""
         self._touched = self._touched or info["force"][2] >= CONTACT_FORCE
         if not self._touched:
-            return np.array([0.0, 0.0, -1.0])
+            return np.array(DOWN)
         if self._targets and np.allclose(self._at, self._targets[0]):
             self._targets.pop(0)
         step = np.zeros(2)
@@ -66,21 +60,16 @@ class RandomSearch:
         return np.array([*(step / self.action_scale), PRESSING])
 
 
+@dataclass
 class SpiralSearch:
     """Moves down until it touches, then along an Archimedean spiral at constant speed while pressing.
 
     The covering rule is pitch <= 2 x clearance. With 20 steps of 6 mm a true covering pitch sweeps only a small disc
     (area = path x pitch), so as a practitioner would, the pitch is the widest that the lead-in still catches.
-
-    Args:
-        pitch: distance between the turns [m].
-        action_scale: metres of an action of 1.
     """
 
-    def __init__(self, pitch: float, action_scale: float) -> None:
-        self.pitch = pitch
-        self.action_scale = action_scale
-        self.reset(0)
+    pitch: float  # distance between the turns [m]
+    action_scale: float  # metres of an action of 1
 
     def reset(self, seed: int) -> None:
         """Start an episode."""
@@ -89,16 +78,12 @@ class SpiralSearch:
     def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
         """(3,) action from the measured force in `info["force"]`."""
         if self._angle is None and info["force"][2] < CONTACT_FORCE:
-            return np.array([0.0, 0.0, -1.0])
+            return np.array(DOWN)
         before = self._angle or 0.0
         growth = self.pitch / (2 * np.pi)
-        # Arc length of r = g * a is about g * a^2 / 2: solve for the angle one step further along the path.
-        after = np.sqrt(before**2 + 2 * 0.9 * self.action_scale / growth)
-        steps = after - before
-        if steps > np.pi / 2:  # the first turn: a quarter at most, so that a chord stays close to the arc
-            after = before + np.pi / 2
+        # Arc length of r = g * a is about g * a^2 / 2: solve for the angle one step further along the path; in the
+        # first turn a quarter at most, so that a chord stays close to the arc.
+        after = min(np.sqrt(before**2 + 2 * 0.9 * self.action_scale / growth), before + np.pi / 2)
         self._angle = after
-        old = growth * before * np.array([np.cos(before), np.sin(before)])
-        new = growth * after * np.array([np.cos(after), np.sin(after)])
-        move = np.clip((new - old) / self.action_scale, -1.0, 1.0)
-        return np.array([move[0], move[1], PRESSING])
+        old, new = (growth * angle * np.array([np.cos(angle), np.sin(angle)]) for angle in (before, after))
+        return np.array([*np.clip((new - old) / self.action_scale, -1.0, 1.0), PRESSING])

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-STIFFNESS = 10.0
-"""Action per metre of error."""
+from lotj.controllers import Memoryless
 
-DAMPING = 1.0
-"""Action against a metre a second."""
-
+STIFFNESS = 10.0  # action per metre of error
+DAMPING = 1.0  # action against a metre a second
 STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 
-class Waypoints:
+class Waypoints(Memoryless):
     """Goes from the middle of one cell to the middle of the next along a shortest way, at last to the goal.
 
     Args:
@@ -29,9 +27,6 @@ class Waypoints:
         self.walls = walls
         self._towards: tuple[int, int] | None = None
         self._next: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def reset(self, seed: int) -> None:
-        """Start an episode; nothing to remember."""
 
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
         """(2,) action from "state" (4,) position [m] and velocity [m/s], and "goal" (2,) [m]."""

@@ -1,18 +1,8 @@
-"""How a data set of episodes lies on disk (format 2), and how its small files are read and checked (NumPy only).
+"""How a data set of episodes lies on disk (format 2, see docs/data-format.md), and how its small files are read.
 
-A data set is one folder::
-
-    <root>/meta.json                     format name, version, schema, settings it was collected with
-    <root>/tasks/<name>/task.json        the `Task`
-    <root>/tasks/<name>/rows.tbl         one record per frame: action, reward, small observations, notes
-    <root>/tasks/<name>/truth.tbl        one record per frame: what only a simulator knows (where the schema has any)
-    <root>/tasks/<name>/<name>.raw       one record per frame: a large observation, such as images
-    <root>/tasks/<name>/episodes.jsonl   the index: one line per finished or discarded episode
-
-The index decides: an episode exists when its line does. Its records are written before its line, so whatever lies
-behind the last line (a torn episode, a torn line) is ignored by readers and cut off by the next writer. That holds for
-a kill at any moment. A power cut may besides tear the last `SYNC_EVERY` episodes of a task, which the system had not
-yet been told to bring to the disk: the next writer compares these with their checksums and drops what is torn.
+The index decides: an episode exists when its line does, which is written after its records; what lies behind the last
+line is torn, ignored by readers and cut off by the next writer, whenever a kill comes. A power cut may besides tear the
+last `SYNC_EVERY` episodes of a task: the next writer holds them against their checksums and drops what is torn.
 """
 
 from __future__ import annotations
@@ -23,17 +13,16 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode, Task
-from lotj.files import atomic_write, storage_errors
 
 FORMAT = "lotj-episodes"
 VERSION = 2
@@ -60,21 +49,21 @@ COPY_AGAIN = "copy the data set again, or delete this task's folder and collect 
 COLLECT_AGAIN = "give the same `lotj collect` again, which drops episodes torn by a power cut and records them anew"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_NAMES = "1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit"
 _COLUMN = re.compile(r"[a-z0-9_/-]{1,60}")
+
+
+_GROUPS = ("observation", "notes", "truth")
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What each frame of a data set holds.
+    """What each frame of a data set holds; ValueError for what could not be written or read back.
 
     Attributes:
         action: A, number of action axes.
         observation, notes, truth: name -> dtype of one frame, e.g. ``np.dtype(("u1", (2, 32, 64, 3)))``; in the order
-            of the names.
-
-    Raises:
-        ValueError: no action axis; a name that is no column's, or two that lie in the same place; or
-            values other than numbers and bools.
+            of the names. The dtypes are of numbers or bools.
     """
 
     action: int
@@ -85,13 +74,12 @@ class Schema:
     def __post_init__(self) -> None:
         if type(self.action) is not int or self.action < 1:
             raise ValueError(f"actions of {self.action!r} axes: must be a whole number, at least 1")
-        for group in ("observation", "notes", "truth"):
+        for group in _GROUPS:
             columns = dict(sorted(getattr(self, group).items()))
             for name, kind in columns.items():
-                if not _COLUMN.fullmatch(name) or name in ("action", "reward") or kind.base.kind not in "biuf":
-                    raise ValueError(f"column {name!r} of {kind}: a name of a-z 0-9 _ / -, numbers or bools")
-                if not kind.itemsize:
-                    raise ValueError(f"column {name!r} of {kind} holds nothing")
+                named = _COLUMN.fullmatch(name) and name not in ("action", "reward")
+                if not named or kind.base.kind not in "biuf" or not kind.itemsize:
+                    raise ValueError(f"column {name!r} of {kind}: a name of a-z 0-9 _ / -, some numbers or bools")
             object.__setattr__(self, group, columns)
         places = [name.replace("/", "-") for name in self.observation]
         if len(set(places)) < len(places) or any(name.startswith("notes/") for name in self.observation):
@@ -100,27 +88,22 @@ class Schema:
     @classmethod
     def of(cls, episode: Episode) -> Self:
         """The schema of an episode and all others like it."""
-
-        def columns(group: Mapping[str, np.ndarray]) -> dict[str, np.dtype]:
-            return {name: np.dtype((values.dtype, values.shape[1:])) for name, values in sorted(group.items())}
-
-        return cls(episode.action.shape[1], *map(columns, (episode.observation, episode.notes, episode.truth)))
+        groups = (getattr(episode, group).items() for group in _GROUPS)
+        columns = ({name: np.dtype((values.dtype, values.shape[1:])) for name, values in group} for group in groups)
+        return cls(episode.action.shape[1], *columns)
 
     @cached_property
     def files(self) -> dict[str, np.dtype]:
         """Name of each file of records -> dtype of a record, with fields ``action``, ``reward`` and names of columns;
         those of notes with the prefix ``notes/``."""
-        small = {name: kind for name, kind in self.observation.items() if kind.itemsize < LARGE}
-        rows: list[Any] = [("action", "<f4", (self.action,)), ("reward", "<f4")]
-        rows += [(name, kind.base, kind.shape) for name, kind in small.items()]
-        rows += [(f"notes/{name}", kind.base, kind.shape) for name, kind in self.notes.items()]
-        files = {ROWS: np.dtype(rows)}
+        large = {name: kind for name, kind in self.observation.items() if kind.itemsize >= LARGE}
+        small = {name: kind for name, kind in self.observation.items() if name not in large}
+        notes = {f"notes/{name}": kind for name, kind in self.notes.items()}
+        rows = {"action": np.dtype(("<f4", (self.action,))), "reward": np.dtype("<f4"), **small, **notes}
+        files = {ROWS: np.dtype(list(rows.items()))}
         if self.truth:
-            files[TRUTH] = np.dtype([(name, kind.base, kind.shape) for name, kind in self.truth.items()])
-        for name, kind in self.observation.items():
-            if name not in small:
-                files[name.replace("/", "-") + ".raw"] = np.dtype([(name, kind.base, kind.shape)])
-        return files
+            files[TRUTH] = np.dtype(list(self.truth.items()))
+        return files | {name.replace("/", "-") + ".raw": np.dtype([(name, kind)]) for name, kind in large.items()}
 
     def pack(self, episode: Episode) -> dict[str, np.ndarray]:
         """Name of each file -> (T+1,) records of an episode of this schema. The last action and reward are NaN."""
@@ -138,33 +121,25 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-
-        def columns(group: Mapping[str, np.dtype]) -> dict[str, Any]:
-            return {name: {"dtype": kind.base.str, "shape": list(kind.shape)} for name, kind in group.items()}
-
-        groups = {name: columns(getattr(self, name)) for name in ("observation", "notes", "truth")}
-        return {"action": self.action, **groups}
+        written: dict[str, Any] = {"action": self.action}
+        for group in _GROUPS:
+            columns = getattr(self, group).items()
+            written[group] = {name: {"dtype": kind.base.str, "shape": list(kind.shape)} for name, kind in columns}
+        return written
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
         """What `to_json` gave; ValueError, KeyError or TypeError if it is not that."""
 
-        def columns(group: Mapping[str, Any]) -> dict[str, np.dtype]:
-            return {name: np.dtype((np.dtype(c["dtype"]), tuple(c["shape"]))) for name, c in group.items()}
-
         if not content["observation"]:
             raise ValueError("nothing is observed")
-        return cls(content["action"], *(columns(content[name]) for name in ("observation", "notes", "truth")))
+        groups = (content[group].items() for group in _GROUPS)
+        columns = ({name: np.dtype((np.dtype(c["dtype"]), tuple(c["shape"]))) for name, c in group} for group in groups)
+        return cls(content["action"], *columns)
 
 
-@dataclass(frozen=True)
-class Meta:
-    """What `meta.json` says.
-
-    Attributes:
-        schema: of every frame.
-        settings: what fixed how the episodes were made; a writer with other settings is refused.
-    """
+class Meta(NamedTuple):
+    """What `meta.json` says: the schema of every frame, and the settings that fixed how the episodes were made."""
 
     schema: Schema
     settings: dict[str, Any]
@@ -176,7 +151,7 @@ class Index:
 
     Attributes:
         entries: (E,) of dtype `ENTRY`, in the order of recording.
-        kinds: names of the kinds that `entries` number.
+        kinds: names of the kinds that `entries` number, in the order in which they first come.
         discarded: reason -> number of episodes thrown away.
         finished: (kind, seed) of every episode, stored or discarded.
         starts: (E,) int64, where the line of each entry begins [bytes].
@@ -193,55 +168,25 @@ class Index:
     end: int
 
 
-def storage(path: Path) -> AbstractContextManager[None]:
-    """Turns the operating system's refusal to write at `path` into a `StorageError`."""
-    return storage_errors(path, AGAIN)
-
-
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turns the operating system's refusal to read at `path`, or below it, into a `DataError`."""
     try:
         yield
     except OSError as error:
-        raise DataError(
-            f"cannot read {error.filename or path}: {error.strerror}; check its permissions and the disk"
-        ) from error
+        where = error.filename or path
+        raise DataError(f"cannot read {where}: {error.strerror}; check its permissions and the disk") from error
 
 
 def task_folder(root: Path, name: str) -> Path:
-    """Folder of the task `name`.
-
-    Raises:
-        DataError: the name cannot be a folder name.
-    """
+    """Folder of the task `name`; DataError if that cannot be one."""
     if not _NAME.fullmatch(name):
-        raise DataError(
-            f"task name {name!r} cannot be a folder: use 1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit"
-        )
+        raise DataError(f"task name {name!r} cannot be a folder: use {_NAMES}")
     return root / TASKS / name
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a small file so that it is there whole or not at all, also after a power cut.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    atomic_write(path, json.dumps(content, indent=1).encode() + b"\n", AGAIN)
-
-
-def meta_content(meta: Meta) -> dict[str, Any]:
-    """Content of `meta.json`."""
-    return {"format": FORMAT, "version": VERSION, "schema": meta.schema.to_json(), "settings": meta.settings}
-
-
 def read_meta(root: Path) -> Meta:
-    """Reads `meta.json`.
-
-    Raises:
-        DataError: there is no data set, it is of another kind or version, or the file is damaged.
-    """
+    """Reads `meta.json`; DataError where there is none, it is of another kind or version, or it is damaged."""
     path = root / META
     if not root.is_dir():
         raise DataError(f"no data set at {root}: name the folder of one, or make one with `lotj collect`")
@@ -265,32 +210,21 @@ def read_meta(root: Path) -> Meta:
 
 
 def task_names(root: Path) -> list[str]:
-    """Names of the tasks, sorted, without hidden entries and those where a writer was stopped at the very beginning.
-
-    Raises:
-        DataError: `tasks/` holds something that is not a task.
-    """
-    folder = root / TASKS
-    if not folder.is_dir():
-        return []
-    names = []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith("."):
+    """Names of the tasks, sorted, without hidden entries and those where a writer was stopped at the very beginning;
+    DataError if something else is among them."""
+    folder, names = root / TASKS, []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.startswith("."):
             continue
-        path = Path(entry.path)
         if (path / TASK).is_file():
-            names.append(entry.name)
-        elif not entry.is_dir() or not _only_begun(path):
+            names.append(path.name)
+        elif not path.is_dir() or not _only_begun(path):
             raise DataError(f"{path} is not part of a data set: it has no {TASK}; move it elsewhere")
     return names
 
 
 def read_task(folder: Path) -> Task:
-    """Reads `task.json`.
-
-    Raises:
-        DataError: missing, unknown or wrongly typed entries, or another name than the folder's.
-    """
+    """Reads `task.json`; DataError for wrong entries, or another name than the folder's."""
     path = folder / TASK
     content = read_object(path)
     expected = {"name": str, "env": str, "split": str, "attributes": dict}
@@ -299,23 +233,14 @@ def read_task(folder: Path) -> Task:
         wrong = sorted(k for k in expected.keys() | types.keys() if expected.get(k) != types.get(k))
         raise DataError(f"{path}: {', '.join(wrong)} missing, unknown or of the wrong type; restore it from a copy")
     if content["name"] != folder.name:
-        raise DataError(
-            f"{path}: name is {content['name']!r} but the folder is {folder.name!r}; rename the folder back"
-        )
+        name = content["name"]
+        raise DataError(f"{path}: name is {name!r} but the folder is {folder.name!r}; rename the folder back")
     return Task(**content)
 
 
-def task_content(task: Task) -> dict[str, Any]:
-    """Content of `task.json`."""
-    return {"name": task.name, "env": task.env, "split": task.split, "attributes": dict(task.attributes)}
-
-
 def read_index(path: Path) -> Index:
-    """Reads an `episodes.jsonl`; a missing file is an empty index, a torn last line is ignored.
-
-    Raises:
-        DataError: a line before the last that is not a finished or discarded episode.
-    """
+    """Reads an `episodes.jsonl`; a missing file is an empty index, a torn last line is ignored; DataError for a line
+    before it that is not a finished or discarded episode."""
     with reading(path):
         data = path.read_bytes() if path.exists() else b""
     lines = data.split(b"\n")
@@ -326,7 +251,8 @@ def read_index(path: Path) -> Index:
     for number, line in enumerate(lines[:-1]):
         try:
             item = json.loads(line)
-            name = _episode_name(item)
+            name = item["kind"], item["seed"]
+            check_name(*name)
             if "discarded" in item:
                 discarded[str(item["discarded"])] += 1
             else:
@@ -348,23 +274,14 @@ def read_index(path: Path) -> Index:
 
 
 def check_sizes(folder: Path, index: Index, schema: Schema, settled: bool = False) -> None:
-    """Checks that the records that the index speaks of are there.
+    """Checks that the records that a task's index speaks of are there; DataError if a file is missing or short.
 
-    Args:
-        folder: of the task.
-        index: of the task.
-        schema: of the data set.
-        settled: lets the last `SYNC_EVERY` episodes be short: for the writer, which repairs them.
-
-    Raises:
-        DataError: a file of records is missing or short.
+    `settled` lets the last `SYNC_EVERY` episodes be short: for the writer, which repairs them.
     """
-    if index.n_frames == 0:
-        return
     n_frames = index.n_frames
     if settled:
         n_frames = int(index.entries["first_frame"][-SYNC_EVERY]) if len(index.entries) > SYNC_EVERY else 0
-    for name, kind in schema.files.items():
+    for name, kind in schema.files.items() if index.n_frames else ():
         path, need = folder / name, n_frames * kind.itemsize
         if not path.is_file():
             raise DataError(f"{path} is missing: {index.n_frames} frames need it; {COPY_AGAIN}")
@@ -398,23 +315,15 @@ def read_records(entry: np.void, handles: Mapping[str, int], schema: Schema) -> 
 
 
 def check_name(kind: Any, seed: Any) -> None:
-    """Checks kind and seed of an episode.
-
-    Raises:
-        ValueError: the kind is no name, or the seed is negative or too large.
-    """
+    """Raises ValueError if the kind of an episode is no name, or its seed is negative or too large."""
     if type(kind) is not str or not _NAME.fullmatch(kind):
-        raise ValueError(f"kind {kind!r}: 1 to 200 of A-Z a-z 0-9 . _ + -, first a letter or digit")
+        raise ValueError(f"kind {kind!r}: must be {_NAMES}")
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise ValueError(f"seed is {seed!r}, not a whole number in [0, 2^63)")
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        DataError: it cannot be read or holds something else.
-    """
+    """The JSON object in a file; DataError if it cannot be read or holds something else."""
     with reading(path):
         text = path.read_bytes()
     try:
@@ -426,31 +335,22 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _episode_name(item: dict[str, Any]) -> tuple[str, int]:
-    """Kind and seed of a line of the index; ValueError, KeyError or TypeError if they are not valid."""
-    kind, seed = item["kind"], item["seed"]
-    check_name(kind, seed)
-    return kind, seed
-
-
 def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tuple[Any, ...]:
     """One line of the index as a tuple in the order of `ENTRY`; ValueError, KeyError or TypeError if it is not one."""
     if item["id"] != number or item["first_frame"] != first_frame:
-        raise ValueError(
-            f"id {item['id']} at frame {item['first_frame']} where id {number} at frame {first_frame} must follow"
-        )
+        found = f"id {item['id']} at frame {item['first_frame']}"
+        raise ValueError(f"{found} where id {number} at frame {first_frame} must follow")
     if type(item["n_frames"]) is not int or not 2 <= item["n_frames"] <= MAX_FRAMES:
         raise ValueError(f"n_frames is {item['n_frames']!r}, not a whole number in [2, {MAX_FRAMES}]")
     if type(item["crc"]) is not int or not 0 <= item["crc"] < 2**32:
         raise ValueError(f"crc is {item['crc']!r}, not a whole number in [0, 2^32)")
     ends = item["terminated"], item["truncated"]
-    if not all(type(end) is bool for end in ends):
+    if {*map(type, ends)} != {bool}:
         raise ValueError("terminated and truncated must be true or false")
     return (kind, item["seed"], first_frame, item["n_frames"], *ends, item["crc"])
 
 
 def _only_begun(folder: Path) -> bool:
     """Whether a writer was stopped in `folder` before it had written `task.json`: there is nothing to be lost."""
-    entries = [entry for entry in os.scandir(folder) if not entry.name.endswith(".tmp")]
-    ours = all(entry.name == INDEX or entry.name.endswith((".tbl", ".raw")) for entry in entries)
-    return ours and not any(entry.stat().st_size for entry in entries)
+    paths = [path for path in folder.iterdir() if path.suffix != ".tmp"]
+    return all((path.name == INDEX or path.suffix in (".tbl", ".raw")) and not path.stat().st_size for path in paths)

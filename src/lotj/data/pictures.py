@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lotj.data.layout import ROWS, Schema, storage
-from lotj.data.store import DiskStore, Store
+from lotj.data.layout import AGAIN, ROWS, Schema
+from lotj.data.store import Store
 from lotj.errors import DataError, SettingsError
-from lotj.experience import SUCCESS, Task
+from lotj.experience import SUCCESS
+from lotj.files import storage_errors
 
 _BACKGROUND, _INK = (24, 26, 30), (225, 228, 232)
 _SUCCESS, _PLAIN = (46, 204, 113), (70, 74, 82)
@@ -25,14 +27,8 @@ def cameras(schema: Schema) -> list[str]:
 
 
 def film_strip(store: Store, episode: int, frames: int = 8, scale: int = 2) -> np.ndarray:
-    """One episode as a row of frames, left to right, the views of each side by side; frames of success have a green
-    border.
-
-    Args:
-        store: where it is from.
-        episode: its number in `store.episodes`.
-        frames: at most so many, evenly spaced, the first and the last among them.
-        scale: each pixel becomes scale x scale.
+    """One episode of a store as a row of at most so many frames, evenly spaced, the first and the last among them: the
+    views of each side by side, every pixel enlarged by `scale`; frames of success have a green border.
 
     Returns:
         (h, w, 3) uint8, h = H * scale + 6, w = frames shown * (V * W * scale + 10) - 4 pixels, V views of H x W pixels.
@@ -49,21 +45,15 @@ def film_strip(store: Store, episode: int, frames: int = 8, scale: int = 2) -> n
     views = store.observe(index, names[:1])[names[0]].repeat(scale, axis=2).repeat(scale, axis=3)
     images = np.concatenate(list(views.swapaxes(0, 1)), axis=2)
     height, width = images.shape[1] + 2 * _BORDER, images.shape[2] + 2 * _BORDER
-    strip = np.full((height, shown * (width + _GAP) - _GAP, 3), _BACKGROUND, np.uint8)
-    for place, (image, success) in enumerate(zip(images, store.success[index], strict=True)):
-        cell = strip[:, place * (width + _GAP) : place * (width + _GAP) + width]
-        cell[:] = _SUCCESS if success else _PLAIN
-        cell[_BORDER:-_BORDER, _BORDER:-_BORDER] = image
-    return strip
+    cells = np.full((shown, height, width + _GAP, 3), _BACKGROUND, np.uint8)
+    cells[:, :, :width] = np.where(store.success[index, None], _SUCCESS, _PLAIN)[:, None, None]
+    cells[:, _BORDER:-_BORDER, _BORDER : width - _BORDER] = images
+    return np.concatenate(list(cells), axis=1)[:, :-_GAP]
 
 
-def sheet(store: Store, episodes: Sequence[int], frames: int = 8, scale: int = 2) -> np.ndarray:
-    """Film strips of several episodes below each other, each with a caption.
-
-    Returns:
-        (h, w, 3) uint8.
-    """
-    strips = [film_strip(store, episode, frames, scale) for episode in episodes]
+def contact_sheet(store: Store, episodes: Sequence[int]) -> np.ndarray:
+    """Film strips of several episodes below each other, each with a caption: (h, w, 3) uint8."""
+    strips = [film_strip(store, episode) for episode in episodes]
     captions = [caption(store, episode) for episode in episodes]
     font = ImageFont.load_default(13)
     width = max([strip.shape[1] for strip in strips] + [int(font.getlength(text)) for text in captions]) + 2 * _GAP
@@ -93,63 +83,19 @@ def caption(store: Store, episode: int) -> str:
     return " | ".join(parts)
 
 
-def contact_sheet(
-    root: Path,
-    generator: np.random.Generator,
-    rows: int = 12,
-    frames: int = 8,
-    scale: int = 2,
-    tasks: Callable[[Task], bool] | None = None,
-    kinds: Sequence[str] | None = None,
-) -> np.ndarray:
-    """Film strips of randomly chosen episodes, of as many tasks and kinds as the rows allow.
-
-    Args:
-        root: folder of the data set.
-        generator: draws the episodes.
-        rows: number of episodes, at least 1.
-        frames: most frames a row.
-        scale: each pixel becomes scale x scale.
-        tasks: which tasks to take; all by default.
-        kinds: which kinds to take; all by default.
-
-    Returns:
-        (h, w, 3) uint8.
-
-    Raises:
-        DataError: see `DiskStore.open`; or no episode of these kinds, or no pictures.
-    """
-    store = DiskStore.open(root, tasks)
-    chosen = choose(store, rows, generator, kinds)
-    if not len(chosen):
-        wanted = ", ".join(kinds or ())
-        raise DataError(f"{root} holds no episode of kind {wanted}: choose others of {', '.join(store.kinds)}")
-    return sheet(store, chosen.tolist(), frames, scale)
-
-
-def choose(store: Store, count: int, generator: np.random.Generator, kinds: Sequence[str] | None = None) -> np.ndarray:
-    """Draws up to `count` episodes: first one of each (task, kind), then a second of each, and so on.
-
-    Returns:
-        (at most count,) int, sorted numbers of episodes.
-    """
-    table = store.episodes
-    order = generator.permutation(np.flatnonzero(store.of_kind(store.kinds if kinds is None else kinds)))
-    group = table["task"][order].astype(int) * len(store.kinds) + table["kind"][order]
-    by_group = np.argsort(group, kind="stable")
-    _, first = np.unique(group[by_group], return_index=True)
-    turn = np.empty(len(order), int)  # how many of its group were drawn before
-    turn[by_group] = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+def choose(store: Store, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws up to `count` episodes, first one of each (task, kind), then a second of each, and so on: their numbers,
+    sorted."""
+    order, drawn, turn = generator.permutation(len(store)), Counter(), []
+    for group in store.episodes[["task", "kind"]][order].tolist():
+        turn.append(drawn[group])
+        drawn[group] += 1
     return np.sort(order[np.argsort(turn, kind="stable")[:count]])
 
 
 def save_png(image: np.ndarray, path: Path) -> None:
-    """Writes an (h, w, 3) uint8 image.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    with storage(path):
+    """Writes an (h, w, 3) uint8 image; StorageError if the disk is full or the folder cannot be written."""
+    with storage_errors(path, AGAIN):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path, format="PNG")
 
@@ -157,11 +103,6 @@ def save_png(image: np.ndarray, path: Path) -> None:
 def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
     """Writes episodes as a recording (.rrd) that ``rerun <path>`` plays: by step, what each camera saw, and the numbers
     of the other observations, actions, rewards and notes.
-
-    Args:
-        store: where they are from.
-        episodes: numbers in `store.episodes`.
-        path: file to write.
 
     Raises:
         SettingsError: rerun-sdk is not installed.
@@ -174,26 +115,24 @@ def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
             f"{path.name} needs rerun-sdk, which is not installed: pip install 'lotj[export]', or write a .png"
         ) from error
 
-    with storage(path):
+    with storage_errors(path, AGAIN):
         path.parent.mkdir(parents=True, exist_ok=True)
         open(path, "wb").close()  # rerun itself fails with a traceback where it cannot
     recording = rerun.RecordingStream("lotj")
     recording.save(path)
     pictures, small = cameras(store.schema), store.schema.files[ROWS].names or ()
-    for episode in episodes:
-        entry = store.episodes[episode]
-        name = f"{store.tasks[entry['task']].name}/{store.kinds[entry['kind']]}-{entry['seed']}"
-        index = np.arange(entry["first_frame"], entry["first_frame"] + entry["n_frames"])
-        seen = store.observe(index, pictures)
-        numbers = {column: store.column(column)[index] for column in small}
-        for step in range(len(index)):
+    for episode in map(store.episode, episodes):
+        name = f"{episode.task}/{episode.kind}-{episode.seed}"
+        numbers = {"action": episode.action, "reward": episode.reward}
+        numbers |= {column: values for column, values in episode.observation.items() if column in small}
+        numbers |= {f"notes/{note}": values for note, values in episode.notes.items()}
+        for step in range(len(episode) + 1):
             recording.set_time("step", sequence=step)
-            for camera, values in seen.items():
-                for view, image in enumerate(values[step]):
+            for camera in pictures:
+                for view, image in enumerate(episode.observation[camera][step]):
                     recording.log(f"{name}/{camera}/{view}", rerun.Image(image))
             for column, values in numbers.items():
-                for axis, value in enumerate(values[step].reshape(-1).tolist()):
-                    if not np.isnan(value):  # an episode's last frame leads to no action
-                        recording.log(f"{name}/{column}/{axis}", rerun.Scalars(float(value)))
+                for axis, value in enumerate(values[step : step + 1].ravel().tolist()):  # no action of the last frame
+                    recording.log(f"{name}/{column}/{axis}", rerun.Scalars(float(value)))
     recording.flush()
     recording.disconnect()

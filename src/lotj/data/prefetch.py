@@ -8,18 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+AHEAD = 3
 
 
 class Prefetcher(Generic[T]):
-    """Computes `load(step)` for the steps to come in one background thread.
+    """Computes `load(step)` for the next `AHEAD` steps in one background thread, in the order of steps."""
 
-    Args:
-        load: what to compute; called in the order of steps.
-        depth: how many steps to be ahead.
-    """
-
-    def __init__(self, load: Callable[[int], T], depth: int = 3) -> None:
-        self._load, self._depth = load, depth
+    def __init__(self, load: Callable[[int], T]) -> None:
+        self._load = load
         self._ahead: deque[tuple[int, Future[T]]] = deque()
         self._executor = ThreadPoolExecutor(1, "batches")
 
@@ -30,7 +26,7 @@ class Prefetcher(Generic[T]):
                 future.cancel()
             self._ahead.clear()
         first = step + len(self._ahead)
-        for further in range(first, step + self._depth + 1):
+        for further in range(first, step + AHEAD + 1):
             self._ahead.append((further, self._executor.submit(self._load, further)))
         return self._ahead.popleft()[1].result()
 

@@ -1,8 +1,4 @@
-"""Batches for learning, drawn from stores of episodes in set shares (NumPy only).
-
-Transitions are drawn together with the episode that they are from, so that what is drawn can be relabelled: by
-hindsight, by a proposed goal, by a judge's later verdict.
-"""
+"""Batches for learning, drawn from stores of episodes in set shares, and relabelled by hindsight (NumPy only)."""
 
 from __future__ import annotations
 
@@ -13,20 +9,14 @@ from typing import Any
 import numpy as np
 
 from lotj.data.store import Store
-from lotj.errors import DataError, SettingsError
+from lotj.errors import DataError, SettingsError, check_number
 from lotj.experience import PRACTISED, Batch
 
 
 @dataclass(frozen=True)
 class Segment:
-    """B transitions of a store and the episodes that they are from; what a relabelling reads and changes.
-
-    Attributes:
-        store: where they are from.
-        frame: (B,) int64, the frame at which each begins; the step leads to ``frame + 1``.
-        last: (B,) int64, last frame of its episode.
-        batch: what is learnt from, so far.
-    """
+    """B transitions of a store, as a relabelling reads them: (B,) the frame at which each begins, (B,) the last of its
+    episode, and what is learnt from so far."""
 
     store: Store
     frame: np.ndarray
@@ -88,22 +78,16 @@ class Replay:
     ) -> None:
         shares = [source.share for source in sources]
         if size < 1 or not shares or min(shares) < 0 or not abs(sum(shares) - 1.0) <= 1e-9:
-            raise SettingsError(
-                f"replay of {size} rows from shares {shares}: at least 1 row, and shares that add up to 1"
-            )
+            raise SettingsError(f"replay of {size} rows from shares {shares}: at least 1 row, shares that add up to 1")
         self.sources, self.size = sources, size
         self._columns, self._truth = tuple(columns), frozenset(truth)
         self._observation = None if observation is None else tuple(observation)
-        self._cache: dict[int, tuple[tuple[int, np.ndarray | None], _Rows]] = {}
+        self._cache: dict[int, _Rows] = {}
         for number in range(len(sources)):
             self._rows(number)
 
     def sample(self, rng: np.random.Generator) -> Batch:
-        """One batch.
-
-        Raises:
-            DataError: no source holds a transition; or, where a store has grown, see above.
-        """
+        """One batch; DataError if no source holds a transition or, where a store has grown, as above."""
         rows = [self._rows(number) for number in range(len(self.sources))]
         live = [n for n, source in enumerate(self.sources) if source.share and len(rows[n].starts)]
         if not live:
@@ -117,14 +101,12 @@ class Replay:
 
     def _rows(self, number: int) -> _Rows:
         """What may be drawn of a source; made anew where its store has grown or its rows are others."""
-        source = self.sources[number]
-        held = len(source.store), source.rows
-        known = self._cache.get(number)
-        if known is None or known[0][0] != held[0] or known[0][1] is not held[1]:
-            if held[0]:
+        source, known = self.sources[number], self._cache.get(number)
+        if known is None or known.episodes != len(source.store) or known.given is not source.rows:
+            if len(source.store):
                 self._check(source)
-            known = self._cache[number] = held, _Rows.of(source)
-        return known[1]
+            known = self._cache[number] = _Rows.of(source)
+        return known
 
     def _check(self, source: Source) -> None:
         """Whether a source has all that is asked for."""
@@ -143,32 +125,38 @@ class Replay:
         store = source.store
         frame = rows.starts[rng.integers(len(rows.starts), size=count)]
         both = store.observe(np.concatenate([frame, frame + 1]), self._observation)
+
+        def values(name: str) -> np.ndarray:
+            """(B, ...) of a source's own column, or else of what its store says."""
+            if name in source.columns:
+                own = np.asarray(source.columns[name])
+                return own[frame] if own.ndim else np.full(count, own)
+            if name == "terminated":
+                return rows.terminated[frame]
+            if name in self._truth and name in store.schema.truth:
+                return store.truth(name)[frame]
+            return store.column("reward" if name == "reward" else f"notes/{name}")[frame]
+
         batch = Batch(
-            observation={name: values[:count] for name, values in both.items()},
+            observation={name: seen[:count] for name, seen in both.items()},
             action=store.column("action")[frame],
-            reward=_taken(source.columns, "reward", frame, lambda: store.column("reward")[frame]).astype(np.float32),
-            terminated=_taken(source.columns, "terminated", frame, lambda: rows.terminated[frame]).astype(bool),
-            next_observation={name: values[count:] for name, values in both.items()},
+            reward=values("reward").astype(np.float32),
+            terminated=values("terminated").astype(bool),
+            next_observation={name: seen[count:] for name, seen in both.items()},
             task=np.full(count, PRACTISED, np.int64) if source.practised else rows.task[frame],
-            columns={
-                name: _taken(source.columns, name, frame, lambda n=name: self._known(store, n, frame))
-                for name in self._columns
-            },
+            columns={name: values(name) for name in self._columns},
         )
         for relabel in source.relabel:
             batch = relabel(Segment(store, frame, rows.last[frame], batch), rng)
         return batch
 
-    def _known(self, store: Store, name: str, frame: np.ndarray) -> np.ndarray:
-        if name in self._truth and name in store.schema.truth:
-            return store.truth(name)[frame]
-        return store.column(f"notes/{name}")[frame]
-
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a source's store says of each frame, kept until the store has grown."""
+    """What a source's store says of each frame, kept until it has grown or the source is `given` other rows."""
 
+    episodes: int
+    given: np.ndarray | None
     starts: np.ndarray
     terminated: np.ndarray
     task: np.ndarray
@@ -176,20 +164,11 @@ class _Rows:
 
     @classmethod
     def of(cls, source: Source) -> _Rows:
-        store = source.store
+        store, given = source.store, source.rows
         if not len(store):
-            none = np.zeros(0, np.int64)
-            return cls(none, none.astype(bool), none, none)
-        starts = store.starts() if source.rows is None else source.rows
-        return cls(starts, store.terminated(), store.frame_task, store.of_frames(store.last_frames))
-
-
-def _taken(columns: Mapping[str, Any], name: str, frame: np.ndarray, otherwise: Callable[[], np.ndarray]) -> np.ndarray:
-    """(B, ...) of a source's own column, or else of what its store says."""
-    if name not in columns:
-        return otherwise()
-    values = np.asarray(columns[name])
-    return values[frame] if values.ndim else np.full(len(frame), values)
+            return cls(0, given, *(np.zeros(0, kind) for kind in (np.int64, bool, np.int64, np.int64)))
+        starts, last = store.starts() if given is None else given, store.of_frames(store.last_frames)
+        return cls(len(store), given, starts, store.terminated(), store.frame_task, last)
 
 
 def join(batches: Sequence[Batch]) -> Batch:
@@ -214,13 +193,9 @@ def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: flo
     Args:
         reward: (B, G) achieved goals after the step and (B, G) goals -> (B,) reward, above 0 where the goal is reached,
             which ends the task.
-        share: of the transitions that get another goal; the paper's 4 of 5.
-
-    Raises:
-        SettingsError: a share outside [0, 1].
+        share: of the transitions that get another goal, in [0, 1], else a SettingsError; the paper's 4 of 5.
     """
-    if not 0 <= share <= 1:
-        raise SettingsError(f"hindsight share {share}: must be in [0, 1]")
+    check_number("hindsight share", share, 0, 1)
 
     def relabel(segment: Segment, rng: np.random.Generator) -> Batch:
         batch, count = segment.batch, len(segment.frame)

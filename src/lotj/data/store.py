@@ -33,8 +33,7 @@ class Store:
 
     Attributes:
         schema: what each frame holds.
-        tasks: the tasks that `episodes["task"]` indexes.
-        kinds: the kinds that `episodes["kind"]` indexes.
+        tasks, kinds: what ``episodes["task"]`` and ``episodes["kind"]`` index.
         episodes: (E,) of dtype `EPISODE`.
     """
 
@@ -45,34 +44,25 @@ class Store:
 
     def column(self, name: str) -> np.ndarray:
         """(F, ...) of ``action`` or ``reward`` (NaN on the last frame of an episode), a small observation, or a note
-        with its prefix ``notes/``.
-
-        Raises:
-            KeyError: there is none of that name.
-        """
-        raise NotImplementedError
+        with its prefix ``notes/``; KeyError if there is none of that name."""
+        files = self.schema.files.items()
+        file = next((file for file, kind in files if file != layout.TRUTH and name in (kind.names or ())), "")
+        return self._records(file)[name]
 
     def truth(self, name: str) -> np.ndarray:
-        """(F, ...) of what only a simulator knows.
+        """(F, ...) of what only a simulator knows; DataError if this store holds no such thing."""
+        if name not in self.schema.truth:
+            known = ", ".join(self.schema.truth) or "nothing"
+            raise DataError(f"episodes with no true {name!r} (they have {known}): choose another setting, or others")
+        return self._records(layout.TRUTH)[name]
 
-        Raises:
-            DataError: this store holds no such thing.
-        """
+    def _records(self, file: str) -> np.ndarray:
+        """(F,) what a file of the schema holds, or would."""
         raise NotImplementedError
 
     def observe(self, frames: np.ndarray, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Copies observations.
-
-        Args:
-            frames: (N,) whole numbers in [0, F), in any order, with or without repetition.
-            names: which; default: all.
-
-        Returns:
-            name -> (N, ...), in the order of `frames`.
-
-        Raises:
-            IndexError: a number outside [0, F).
-        """
+        """Copies observations, all or those named, of (N,) frames in [0, F), in any order, with or without repetition:
+        name -> (N, ...); IndexError for other frames."""
         frames = np.asarray(frames)
         if frames.ndim != 1 or (len(frames) and not np.issubdtype(frames.dtype, np.integer)):
             raise IndexError(f"frame numbers must be (N,) whole numbers, not {frames.dtype} {frames.shape}")
@@ -124,11 +114,6 @@ class Store:
         return self.of_frames(self.episodes["task"].astype(np.int64))
 
     @property
-    def frame_step(self) -> np.ndarray:
-        """(F,) int64, 0 for the first frame of an episode."""
-        return np.arange(self.n_frames) - self.of_frames(self.episodes["first_frame"])
-
-    @property
     def last_frames(self) -> np.ndarray:
         """(E,) int64, number of the last frame of each episode."""
         return self.episodes["first_frame"] + self.episodes["n_frames"] - 1
@@ -168,8 +153,7 @@ class DiskStore(Store):
     maps the same episodes anew.
 
     Attributes:
-        root: folder of the data set.
-        settings: what the data set was collected with.
+        root, settings: folder of the data set, and what it was collected with.
         discarded: task name -> reason -> number of episodes thrown away.
     """
 
@@ -183,41 +167,38 @@ class DiskStore(Store):
         self._held = [len(index.entries) for index in indices] if held is None else held
         self._mask: np.ndarray | None = None
         self.discarded = {task.name: index.discarded for task, index in zip(tasks, indices, strict=True)}
-        parts = [self._entries(task, index, n) for task, index, n in zip(tasks, indices, self._held, strict=True)]
-        kinds = [index.kinds[: part["kind"].max(initial=-1) + 1] for index, part in zip(indices, parts, strict=True)]
-        self.kinds = tuple(dict.fromkeys(kind for names in kinds for kind in names))
+        parts = [index.entries[:count] for index, count in zip(indices, self._held, strict=True)]
+        for task, part, count in zip(tasks, parts, self._held, strict=True):
+            if count > len(part):
+                raise DataError(
+                    f"{root}: {task.name} holds {len(part)} episodes, no longer {count}: it was cut back since it was "
+                    "opened; open it again"
+                )
+        named = [index.kinds[kind] for index, part in zip(indices, parts, strict=True) for kind in part["kind"]]
+        self.kinds = tuple(dict.fromkeys(named))
         self.episodes = np.zeros(sum(self._held), EPISODE)
         for name in ("seed", "n_frames", "terminated", "truncated"):
             self.episodes[name] = np.concatenate([part[name] for part in parts])
         self.episodes["task"] = np.repeat(np.arange(len(tasks)), self._held)
-        numbers = [np.array([self.kinds.index(kind) for kind in names], int) for names in kinds]
-        self.episodes["kind"] = np.concatenate([n[part["kind"]] for n, part in zip(numbers, parts, strict=True)])
+        self.episodes["kind"] = [self.kinds.index(kind) for kind in named]
         self.episodes = _numbered(self.episodes)
-        counts = np.bincount(self.episodes["task"], self.episodes["n_frames"], len(tasks)).astype(int).tolist()
-        small = (layout.ROWS, layout.TRUTH)
-        self._tables = {
-            name: np.concatenate([_read(folder / name, kind, n) for folder, n in zip(folders, counts, strict=True)])
-            for name, kind in meta.schema.files.items()
-            if name in small
-        }
-        self._maps = {
-            (kind.names or ("",))[0]: _Maps([folder / name for folder in folders], counts, kind)
-            for name, kind in meta.schema.files.items()
-            if name not in small
-        }
-        self._place: tuple[np.ndarray, np.ndarray] = (  # task and row in its file of each frame
-            np.repeat(np.arange(len(counts)), counts),
-            np.concatenate([np.arange(count) for count in counts]),
-        )
+        counts = [int(part["n_frames"].sum()) for part in parts]
+        self._tables: dict[str, np.ndarray] = {}
+        self._maps: dict[str, _Maps] = {}
+        for name, kind in meta.schema.files.items():
+            files = [(folder / name, count) for folder, count in zip(folders, counts, strict=True)]
+            if name in (layout.ROWS, layout.TRUTH):
+                whole = [np.fromfile(path, kind, count) for path, count in files if count]
+                self._tables[name] = np.concatenate([np.empty(0, kind), *whole])
+            else:
+                self._maps[(kind.names or ("",))[0]] = _Maps(files, kind)
+        rows = np.concatenate([np.arange(count) for count in counts])
+        self._place = np.repeat(np.arange(len(counts)), counts), rows  # task and row in its file of each frame
 
     @classmethod
     def open(cls, root: Path | str, tasks: Callable[[Task], bool] | None = None, split: str | None = None) -> Self:
-        """Opens the data set at `root`.
-
-        Args:
-            root: its folder.
-            tasks: which tasks to take; all by default.
-            split: take tasks of this split alone: ``train``, ``validation`` or ``test``.
+        """Opens the data set at `root`, or those of its `tasks` that are of a `split` (``train``, ``validation`` or
+        ``test``).
 
         Raises:
             DataError: not a data set of this version, not to be read, damaged, or without a finished episode in the
@@ -240,15 +221,8 @@ class DiskStore(Store):
         return store
 
     def subset(self, episodes: np.ndarray) -> Self:
-        """The store of some of the episodes. `tasks` and `kinds` stay, so that their numbers keep their meaning.
-
-        Args:
-            episodes: (E,) bool, which to keep, e.g. ``store.of_kind(["expert"])``.
-
-        Raises:
-            DataError: none is kept.
-            ValueError: not one bool per episode.
-        """
+        """The store of the `episodes` chosen, (E,) bool, e.g. ``store.of_kind(["expert"])``; DataError if none is.
+        `tasks` and `kinds` stay, so that their numbers keep their meaning."""
         mask = np.asarray(episodes)
         if mask.shape != self.episodes.shape or mask.dtype != bool:
             raise ValueError(f"the choice must be bool ({len(self)},), not {mask.dtype} {mask.shape}")
@@ -259,28 +233,14 @@ class DiskStore(Store):
         part._keep(mask)
         return part
 
-    def column(self, name: str) -> np.ndarray:  # noqa: D102
-        return self._tables[layout.ROWS][name]
-
-    def truth(self, name: str) -> np.ndarray:  # noqa: D102
-        if name not in self.schema.truth:
-            known = ", ".join(self.schema.truth) or "nothing"
-            raise DataError(f"{self.root} has no true {name!r} (it has {known}): choose another setting, or collect it")
-        return self._tables[layout.TRUTH][name]
+    def _records(self, file: str) -> np.ndarray:
+        return self._tables[file]
 
     def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
         if name not in self._maps:
             return super()._gather(name, frames)
         task, row = self._place
         return self._maps[name].gather(task[frames], row[frames])
-
-    def _entries(self, task: Task, index: layout.Index, held: int) -> np.ndarray:
-        if held > len(index.entries):
-            raise DataError(
-                f"{self.root}: {task.name} holds {len(index.entries)} episodes, no longer {held}: it was cut back "
-                "since it was opened; open it again"
-            )
-        return index.entries[:held]
 
     def _keep(self, mask: np.ndarray) -> None:
         frames = self.of_frames(mask)
@@ -303,100 +263,73 @@ class DiskStore(Store):
 
 
 class MemoryStore(Store):
-    """A store that grows, in memory: episodes of practice, or features made of another store's frames.
-
-    Args:
-        tasks: those that its episodes name.
-    """
+    """A store that grows, in memory: episodes of some tasks, of practice, or features of another store's frames."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tuple(tasks)
         self.kinds = ()
         self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
-        self._columns: dict[str, _Rows] = {}
-        self._truth: dict[str, _Rows] = {}
-        self._rows = _Rows()
+        self._files: dict[str, _Rows] = {}
+        self._rows, self._count = _Rows(EPISODE), 0
         self.schema = layout.Schema(1, {})
 
     def append(self, episode: Episode) -> None:
-        """Adds an episode.
-
-        Raises:
-            ValueError: it holds other columns than those before it.
-            KeyError: of a task that the store does not have.
-        """
+        """Adds an episode; ValueError if it holds other columns than those before it, KeyError if it is of a task that
+        the store does not have."""
         schema, task = layout.Schema.of(episode), self._numbers[episode.task]
         if not len(self):
-            self.schema, self._columns, self._truth = schema, {}, {}
+            self.schema, self._files = schema, {name: _Rows(kind) for name, kind in schema.files.items()}
         elif schema != self.schema:
             raise ValueError(f"an episode with {schema} where {self.schema} is held")
         if episode.kind not in self.kinds:
             self.kinds = (*self.kinds, episode.kind)
         start = self.n_frames
-        last = np.full((1, schema.action), np.nan, np.float32)
-        columns = {"action": np.concatenate([episode.action, last]), "reward": np.append(episode.reward, last[:, :1])}
-        columns |= dict(episode.observation) | {f"notes/{name}": values for name, values in episode.notes.items()}
-        for rows, values in ((self._columns, columns), (self._truth, episode.truth)):
-            for name, part in values.items():
-                rows.setdefault(name, _Rows()).write(start, part)
+        for name, records in schema.pack(episode).items():
+            self._files[name].write(start, records)
         row = np.zeros(1, EPISODE)
         row["task"], row["kind"] = task, self.kinds.index(episode.kind)
         row["seed"], row["n_frames"], row["first_frame"] = episode.seed, len(episode) + 1, start
         row["terminated"], row["truncated"] = episode.terminated, episode.truncated
-        self._rows.write(len(self), row)  # last: an append that is interrupted leaves no episode behind
+        self._rows.write(self._count, row)
+        self._count += 1  # last: an append that is interrupted leaves no episode behind
 
     @property
     def episodes(self) -> np.ndarray:  # type: ignore[override]  # noqa: D102
-        return self._rows.upto(self._rows.count) if self._rows.count else np.zeros(0, EPISODE)
+        return self._rows.room[: self._count]
 
-    def column(self, name: str) -> np.ndarray:  # noqa: D102
-        return self._columns[name].upto(self.n_frames)
-
-    def truth(self, name: str) -> np.ndarray:  # noqa: D102
-        if name not in self._truth:
-            raise DataError(f"these episodes have no true {name!r}: a robot does not tell it")
-        return self._truth[name].upto(self.n_frames)
+    def _records(self, file: str) -> np.ndarray:
+        return self._files[file].room[: self.n_frames]
 
 
 class _Rows:
-    """An array that grows at its end at constant cost per row (the room doubles when it is used up)."""
+    """Records that grow at their end at constant cost each (the room doubles when it is used up)."""
 
-    def __init__(self) -> None:
-        self._room = np.empty(0)
-        self.count = 0
-
-    def upto(self, count: int) -> np.ndarray:
-        return self._room[:count]
+    def __init__(self, kind: np.dtype) -> None:
+        self.room = np.empty(0, kind)
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Puts rows behind the first `start`."""
         needed = start + len(rows)
-        if needed > len(self._room):
-            room = np.empty((max(2 * needed, 64), *rows.shape[1:]), rows.dtype)
-            if start:
-                room[:start] = self._room[:start]
-            self._room = room
-        self._room[start:needed] = rows
-        self.count = needed
+        if needed > len(self.room):
+            room = np.empty(max(2 * needed, 64), self.room.dtype)
+            room[:start] = self.room[:start]
+            self.room = room
+        self.room[start:needed] = rows
 
 
 class _Maps:
-    """The files of one large observation, mapped read-only, one file a task."""
+    """The files of one large observation, (path, frames) a task, mapped read-only."""
 
-    def __init__(self, files: Sequence[Path], counts: Sequence[int], kind: np.dtype) -> None:
+    def __init__(self, files: Sequence[tuple[Path, int]], kind: np.dtype) -> None:
         self._kind = kind[0]
-        self._maps: list[mmap.mmap | None] = []
-        self._frames: list[np.ndarray] = []
+        self._maps: dict[int, tuple[mmap.mmap, np.ndarray]] = {}  # task -> its file, and the frames in it
         self._read = 0  # bytes since the pages were last given back
-        for path, count in zip(files, counts, strict=True):
-            mapped, frames = None, np.empty((0, *self._kind.shape), self._kind.base)
+        for task, (path, count) in enumerate(files):
             if count:
-                with layout.reading(path), open(path, "rb") as file:
+                with open(path, "rb") as file:
                     mapped = mmap.mmap(file.fileno(), count * kind.itemsize, access=mmap.ACCESS_READ)
                 mapped.madvise(mmap.MADV_RANDOM)  # else each frame drags in its surroundings, megabytes at times
-                frames = np.frombuffer(mapped, self._kind.base).reshape(count, *self._kind.shape)
-            self._maps.append(mapped)
-            self._frames.append(frames)
+                self._maps[task] = mapped, np.frombuffer(mapped, self._kind.base).reshape(count, *self._kind.shape)
 
     def gather(self, task: np.ndarray, row: np.ndarray) -> np.ndarray:
         """(N,) numbers of tasks and rows in their files -> (N, ...), read in the order of the files."""
@@ -406,20 +339,15 @@ class _Maps:
         size = self._kind.itemsize
         for t, r in zip(tasks, rows, strict=True):  # the disk may fetch them all at once
             start = r * size // mmap.PAGESIZE * mmap.PAGESIZE
-            self._maps[t].madvise(mmap.MADV_WILLNEED, start, (r + 1) * size - start)  # type: ignore[union-attr]
+            self._maps[t][0].madvise(mmap.MADV_WILLNEED, start, (r + 1) * size - start)
         for place, t, r in zip(places, tasks, rows, strict=True):
-            out[place] = self._frames[t][r]
+            out[place] = self._maps[t][1][r]
         self._read += out.nbytes
         if self._read > _RESIDENT:
             self._read = 0
-            for mapped in filter(None, self._maps):
+            for mapped, _ in self._maps.values():
                 mapped.madvise(mmap.MADV_DONTNEED)  # the file cache keeps them; this process no longer counts them
         return out
-
-
-def _read(path: Path, kind: np.dtype, count: int) -> np.ndarray:
-    with layout.reading(path):
-        return np.fromfile(path, kind, count) if count else np.empty(0, kind)
 
 
 def _numbered(episodes: np.ndarray) -> np.ndarray:

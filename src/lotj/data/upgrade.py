@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lotj.data import layout
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError
 from lotj.experience import SUCCESS, Episode, Task
-from lotj.files import sync_folder
+from lotj.files import storage_errors, sync_folder
 
 ROW = np.dtype([("action", "<f4", (3,)), ("state", "<f4", (6,)), ("success", "u1")])
 """One frame of ``frames.tbl``: state is x, y, z of the plug [m] and the contact force on it [N]; the action is NaN on
@@ -30,11 +30,7 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
     """Makes a data set of format 2 at `new` of one of format 1.
 
     It grows under a hidden name beside `new`, where an upgrade that was stopped goes on, and is named at the end.
-
-    Args:
-        old: folder of the data set, which is only read.
-        new: folder to make.
-        progress: is told (records done, records in all) after each episode or discard.
+    `progress` is told (records done, records in all).
 
     Raises:
         DataError: `old` is no data set of format 1 or is damaged; `new` exists.
@@ -49,25 +45,27 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
         tasks = [(folder, _read_task(folder), _read_index(folder)) for folder in folders]
         if not tasks:
             raise DataError(f"{old} holds no domains: there is nothing to upgrade")
+        size, flag, vector = meta["image_size"], np.dtype(bool), np.dtype(("<f4", (3,)))
+        image, truth = np.dtype(("u1", (2, size // 2, size, 3))), {"force": vector, "position": vector}
+        schema = layout.Schema(3, {"image": image}, {"far": flag, SUCCESS: flag}, truth)
         done, total = 0, sum(len(lines) for _, _, lines in tasks)
         for folder, task, lines in tasks:
-            with EpisodeWriter(half, task, _schema(meta["image_size"]), meta["settings"]) as writer:
-                for line in _missing(folder, lines, writer.finished):
+            with EpisodeWriter(half, task, schema, meta["settings"]) as writer:
+                if not writer.finished <= {(line["kind"], line["seed"]) for line in lines}:
+                    begun = "the upgrade that was begun is of another data set"
+                    raise DataError(f"{begun} than {folder}: name another new folder")
+                for line in lines:
+                    if (line["kind"], line["seed"]) in writer.finished:
+                        continue
                     if "discarded" in line:
                         writer.discard(line["kind"], line["seed"], line["discarded"])
                     else:
-                        writer.append(_read_episode(folder, task, line, meta["image_size"]))
+                        writer.append(_read_episode(folder, task, line, size))
                     progress(done + len(writer.finished), total)
                 done += len(writer.finished)
-    with layout.storage(new):
+    with storage_errors(new, layout.AGAIN):
         os.rename(half, new)
         sync_folder(new.parent)
-
-
-def _schema(size: int) -> layout.Schema:
-    flag, vector = np.dtype(bool), np.dtype(("<f4", (3,)))
-    image = np.dtype(("u1", (2, size // 2, size, 3)))
-    return layout.Schema(3, {"image": image}, {"far": flag, SUCCESS: flag}, {"force": vector, "position": vector})
 
 
 def _read_meta(old: Path) -> dict[str, Any]:
@@ -75,11 +73,10 @@ def _read_meta(old: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{old} is not a data set: it has no {layout.META}; name the folder that `lotj collect` wrote")
     meta = layout.read_object(path)
-    if (meta.get("format"), meta.get("version")) != (layout.FORMAT, 1):
-        raise DataError(
-            f"{path}: {meta.get('format')!r} of version {meta.get('version')!r}, not {layout.FORMAT!r} of version 1: "
-            "only that one is upgraded"
-        )
+    kind, version = meta.get("format"), meta.get("version")
+    if (kind, version) != (layout.FORMAT, 1):
+        known = f"{layout.FORMAT!r} of version 1"
+        raise DataError(f"{path}: {kind!r} of version {version!r}, not {known}: only that one is upgraded")
     size = meta.get("image_size")
     if type(size) is not int or size < 2 or size % 2 or not isinstance(meta.get("settings"), dict):
         raise DataError(f"{path}: image_size {size!r} must be even and settings an object; restore it from a copy")
@@ -100,34 +97,10 @@ def _read_task(folder: Path) -> Task:
 
 
 def _read_index(folder: Path) -> list[dict[str, Any]]:
-    """The finished lines of the index; what a kill or a power cut has left of the last one is passed over."""
+    """The finished lines of the index, which are those of format 2 and some entries more."""
     path = folder / layout.INDEX
-    lines = path.read_bytes().split(b"\n")[:-1]
-    found: list[dict[str, Any]] = []
-    for number, line in enumerate(lines):
-        try:
-            item = json.loads(line)
-            layout.check_name(item["kind"], item["seed"])
-            if "discarded" not in item:
-                whole, ends = ("id", "first_frame", "n_frames", "crc"), ("terminated", "truncated")
-                if {type(item[key]) for key in whole} != {int} or {type(item[key]) for key in ends} != {bool}:
-                    raise ValueError("a field of another type")
-            found.append(item)
-        except (ValueError, KeyError, TypeError) as error:
-            if number < len(lines) - 1:
-                raise DataError(
-                    f"{path}, line {number + 1}: not a record of an episode; restore it from a copy"
-                ) from error
-    return found
-
-
-def _missing(folder: Path, lines: list[dict[str, Any]], finished: set[tuple[str, int]]) -> Iterator[dict[str, Any]]:
-    """The lines that are not in the half-made task yet. It must hold nothing else."""
-    if not finished <= {(line["kind"], line["seed"]) for line in lines}:
-        raise DataError(f"the upgrade that was begun is of another data set than {folder}: name another new folder")
-    for line in lines:
-        if (line["kind"], line["seed"]) not in finished:
-            yield line
+    end = layout.read_index(path).end
+    return [json.loads(line) for line in path.read_bytes()[:end].splitlines()]
 
 
 def _read_episode(folder: Path, task: Task, line: dict[str, Any], size: int) -> Episode:
@@ -136,10 +109,9 @@ def _read_episode(folder: Path, task: Task, line: dict[str, Any], size: int) -> 
         pixels = os.pread(frames.fileno(), count * unit, first * unit)
         data = os.pread(table.fileno(), count * ROW.itemsize, first * ROW.itemsize)
     if len(data) < count * ROW.itemsize or zlib.crc32(data, zlib.crc32(pixels)) != line["crc"]:
-        raise DataError(
-            f"{folder}, episode {line['id']} ({line['kind']}, seed {line['seed']}): frames or rows are missing or do "
-            "not match their checksum; copy the data set again"
-        )
+        which = f"{folder}, episode {line['id']} ({line['kind']}, seed {line['seed']})"
+        rule = "frames or rows are missing or do not match their checksum; copy the data set again"
+        raise DataError(f"{which}: {rule}")
     rows = np.frombuffer(data, ROW)
     success = rows["success"].astype(bool)
     return Episode(

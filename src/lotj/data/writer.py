@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import logging
 import os
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lotj.data import layout
-from lotj.errors import DataError, NumericsError
+from lotj.errors import DataError, NumericsError, StorageError
 from lotj.experience import Episode, Task
-from lotj.files import storage_error, sync_folder
+from lotj.files import storage_errors, sync_folder, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -32,15 +32,13 @@ class _Held(NamedTuple):
 class EpisodeWriter:
     """Appends the episodes of one task to a data set: makes the data set, or goes on where an earlier writer stopped.
 
-    An episode is *acknowledged* when `append` returns. From then on it survives a kill: the order (records, index line)
-    makes every torn state look like "the episode is not there". A power cut costs at most the last `sync_every` records
-    of a task: so often, and at the end, all is forced down to the disk (each time would be slower by up to 40 % on a
-    busy disk). Several processes may write one data set, each its own task.
+    An episode is *acknowledged* when `append` returns: from then on it survives a kill. A power cut costs at most the
+    last `sync_every` records of a task: so often, and at the end, all is forced down to the disk (each time would be
+    slower by up to 40 % on a busy disk). Several processes may write one data set, each its own task.
 
     Args:
         root: folder of the data set; made if it is missing.
-        task: the task that this writer records.
-        schema: what each frame holds.
+        task, schema: what this writer records, and what each frame holds.
         settings: what fixes how an episode of a given kind and seed comes out (JSON values). Stored when the data set
             is made; a later writer with others is refused, so that no data set is a mixture. None: not compared.
         sync_every: records after which all is forced down to the disk, at most `layout.SYNC_EVERY`.
@@ -68,10 +66,11 @@ class EpisodeWriter:
             raise ValueError(f"sync_every {sync_every}: must be in [1, {layout.SYNC_EVERY}], which readers rely on")
         self.root, self.task, self.schema, self._sync_every = Path(root), task, schema, sync_every
         self.folder = layout.task_folder(self.root, task.name)
-        self._files = schema.files
         self._handles: dict[str, int] = {}
+        self._torn = False  # whether bytes behind the acknowledged ones may have been written
+        self._unsynced = 0  # records since the last fsync
         try:
-            with layout.storage(self.folder):
+            with storage_errors(self.folder, layout.AGAIN):
                 _open_root(self.root, schema, settings)
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._lock()
@@ -88,7 +87,22 @@ class EpisodeWriter:
             ValueError: the episode is of another task or schema, its kind or seed cannot be, or it is stored already.
             StorageError: the disk is full or failing; the data set holds what it held before.
         """
-        self._admit(episode)
+        if episode.task != self.task.name:
+            raise ValueError(f"episode of task {episode.task!r} given to the writer of {self.task.name!r}")
+        schema = layout.Schema.of(episode)
+        if schema != self.schema:
+            raise ValueError(f"an episode with {schema}, this data set holds {self.schema}")
+        if len(episode) >= layout.MAX_FRAMES:
+            raise ValueError(f"an episode has 2 to {layout.MAX_FRAMES} frames, not {len(episode) + 1}")
+        self._admit_name(episode.kind, episode.seed)
+        own = {"action": episode.action, "reward": episode.reward}
+        groups = (own, episode.observation, episode.notes, episode.truth)
+        for name, values in (item for group in groups for item in group.items()):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise NumericsError(
+                    f"{name} of {episode.kind} episode {episode.seed} of {episode.task} is not finite everywhere: "
+                    "nothing was stored; report the task and the seed"
+                )
         records = self.schema.pack(episode)
         self._commit(
             {
@@ -105,47 +119,29 @@ class EpisodeWriter:
         )
 
     def discard(self, kind: str, seed: int, reason: str) -> None:
-        """Notes that an episode was thrown away (e.g. ``lost``), so that it is counted and not tried again.
-
-        Raises:
-            ValueError: kind or seed cannot be, or the episode is stored or discarded already.
-            StorageError: see `append`.
-        """
+        """Notes that an episode was thrown away (e.g. ``lost``), so that it is counted and not tried again; errors as
+        of `append`."""
         self._admit_name(kind, seed)
         self._commit({"discarded": reason, "kind": kind, "seed": int(seed)})
 
     def rewind(self, seed: int) -> None:
         """Forgets the first episode or discard whose seed is larger, and all that was recorded after it: where seeds
-        number trials, those that a killed sitting has recorded but not learnt from.
-
-        Raises:
-            ValueError: the writer is closed.
-            StorageError: the disk is failing.
-        """
+        number trials, those that a killed sitting has recorded but not learnt from; StorageError as of `append`."""
         self._admit_open()
-        held = _Held(0, 0, 0)
+        end = 0
         for line in os.pread(self._handles[layout.INDEX], self._held.end, 0).splitlines(keepends=True):
-            item = json.loads(line)
-            if item["seed"] > seed:
+            if json.loads(line)["seed"] > seed:
                 break
-            stored = "discarded" not in item
-            frames = item["n_frames"] if stored else 0
-            held = _Held(held.episodes + stored, held.frames + frames, held.end + len(line))
-        if held != self._held:
-            self._held, self._torn = held, True
-            with layout.storage(self.folder):
-                self._cut()
+            end += len(line)
+        if end < self._held.end:
+            with storage_errors(self.folder, layout.AGAIN):
+                self._take_up(end)
                 self._sync()
-            self.finished = layout.read_index(self.folder / layout.INDEX).finished
 
     def close(self) -> None:
-        """Brings everything down to the disk and lets go of the task. Safe to call twice.
-
-        Raises:
-            StorageError: the disk is full or failing.
-        """
+        """Brings everything down to the disk and lets go of the task; StorageError if the disk is full or failing."""
         try:
-            with layout.storage(self.folder):
+            with storage_errors(self.folder, layout.AGAIN):
                 if self._torn:
                     self._cut()
                 if self._unsynced:
@@ -158,15 +154,8 @@ class EpisodeWriter:
     def __enter__(self) -> EpisodeWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    # Opening
-
-    _torn = False  # whether bytes behind the acknowledged ones may have been written
-    _unsynced = 0  # records since the last fsync
 
     def _lock(self) -> None:
         """Opens the index and locks it: the lock goes with the process, however it ends."""
@@ -182,53 +171,33 @@ class EpisodeWriter:
 
     def _open(self) -> None:
         """Reads what is there, cuts a torn tail, and opens the files of records for appending."""
-        if (self.folder / layout.TASK).exists():
+        path = self.folder / layout.TASK
+        if path.exists():
             found = layout.read_task(self.folder)
-            if layout.task_content(found) != json.loads(json.dumps(layout.task_content(self.task))):
-                raise DataError(
-                    f"{self.folder / layout.TASK} describes {found}, not {self.task}: collect into another folder"
-                )
+            if asdict(found) != json.loads(json.dumps(asdict(self.task))):
+                raise DataError(f"{path} describes {found}, not {self.task}: collect into another folder")
         index = layout.read_index(self.folder / layout.INDEX)
         layout.check_sizes(self.folder, index, self.schema, settled=True)
-        for name in self._files:
+        for name in self.schema.files:
             self._handles[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-        index = self._without_torn(index)
-        self.finished = index.finished
-        self._held = _Held(len(index.entries), index.n_frames, index.end)
-        self._cut()
-        if not (self.folder / layout.TASK).exists():  # last: from now on readers see the task
-            layout.write_json(self.folder / layout.TASK, layout.task_content(self.task))
+        entries = index.entries
+        recent = range(max(0, len(entries) - layout.SYNC_EVERY), len(entries))
+        torn = [n for n in recent if layout.read_records(entries[n], self._handles, self.schema) is None]
+        if torn:
+            _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, len(entries) - torn[0])
+        self._take_up(int(index.starts[torn[0]]) if torn else index.end)
+        if not path.exists():  # last: from now on readers see the task
+            write_json(path, asdict(self.task), layout.AGAIN)
             for folder in (self.folder.parent, self.root):
                 sync_folder(folder)
 
-    def _without_torn(self, index: layout.Index) -> layout.Index:
-        """The index up to the first of the last episodes that a power cut has torn."""
-        for number in range(max(0, len(index.entries) - layout.SYNC_EVERY), len(index.entries)):
-            if layout.read_records(index.entries[number], self._handles, self.schema) is None:
-                lost = len(index.entries) - number
-                _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, lost)
-                os.ftruncate(self._handles[layout.INDEX], int(index.starts[number]))
-                return layout.read_index(self.folder / layout.INDEX)
-        return index
-
-    # Writing
-
-    def _admit(self, episode: Episode) -> None:
-        if episode.task != self.task.name:
-            raise ValueError(f"episode of task {episode.task!r} given to the writer of {self.task.name!r}")
-        if layout.Schema.of(episode) != self.schema:
-            raise ValueError(f"an episode with {layout.Schema.of(episode)}, this data set holds {self.schema}")
-        if len(episode) >= layout.MAX_FRAMES:
-            raise ValueError(f"an episode has 2 to {layout.MAX_FRAMES} frames, not {len(episode) + 1}")
-        self._admit_name(episode.kind, episode.seed)
-        own = {"action": episode.action, "reward": episode.reward}
-        groups = (own, episode.observation, episode.notes, episode.truth)
-        for name, values in (item for group in groups for item in group.items()):
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise NumericsError(
-                    f"{name} of {episode.kind} episode {episode.seed} of {episode.task} is not finite everywhere: "
-                    "nothing was stored; report the task and the seed"
-                )
+    def _take_up(self, end: int) -> None:
+        """Goes on behind the first lines of the index, so many bytes, and cuts what follows."""
+        os.ftruncate(self._handles[layout.INDEX], end)
+        index = layout.read_index(self.folder / layout.INDEX)
+        self.finished = index.finished
+        self._held = _Held(len(index.entries), index.n_frames, index.end)
+        self._cut()
 
     def _admit_open(self) -> None:
         if layout.INDEX not in self._handles:
@@ -244,27 +213,31 @@ class EpisodeWriter:
         """Writes payload, then the index line. The one place where bytes are written."""
         text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         held, frames = self._held, line.get("n_frames", 0)
-        path = self.folder
         try:
-            if self._torn:  # an earlier append was interrupted (Ctrl-C, full disk)
+            with storage_errors(self.folder, layout.AGAIN):
+                if self._torn:  # an earlier append was interrupted (Ctrl-C, full disk)
+                    self._cut()
+                self._torn = True
+                for name, part in (records or {}).items():
+                    self._write(name, part.view(np.uint8).data, held.frames * part.itemsize)
+                self._write(layout.INDEX, memoryview(text), held.end)
+                if self._unsynced + 1 == self._sync_every:
+                    self._sync()
+        except StorageError:
+            with suppress(OSError):  # else the next append, or the next writer, cuts it
                 self._cut()
-            self._torn = True
-            for name, part in (records or {}).items():
-                path = self.folder / name
-                _write(self._handles[name], part.view(np.uint8).data, held.frames * part.itemsize)
-            path = self.folder / layout.INDEX
-            _write(self._handles[layout.INDEX], memoryview(text), held.end)
-            if self._unsynced + 1 >= self._sync_every:
-                self._sync()
-        except OSError as error:
-            with contextlib.suppress(OSError):  # else the next append, or the next writer, cuts it
-                self._cut()
-            raise storage_error(path, error, layout.AGAIN) from error
+            raise
         # One assignment: a Ctrl-C leaves the writer either before this episode or behind it.
         self._held = _Held(held.episodes + bool(records), held.frames + frames, held.end + len(text))
         self._torn = False
-        self._unsynced = 0 if self._unsynced + 1 >= self._sync_every else self._unsynced + 1
+        self._unsynced = (self._unsynced + 1) % self._sync_every
         self.finished.add((line["kind"], line["seed"]))
+
+    def _write(self, name: str, data: memoryview, offset: int) -> None:
+        with storage_errors(self.folder / name, layout.AGAIN):
+            while data:
+                done = os.pwrite(self._handles[name], data, offset)
+                data, offset = data[done:], offset + done
 
     def _sync(self) -> None:
         for handle in self._handles.values():
@@ -273,15 +246,9 @@ class EpisodeWriter:
     def _cut(self) -> None:
         """Cuts everything behind the acknowledged episodes, the index first: it decides what exists."""
         os.ftruncate(self._handles[layout.INDEX], self._held.end)
-        for name, kind in self._files.items():
+        for name, kind in self.schema.files.items():
             os.ftruncate(self._handles[name], self._held.frames * kind.itemsize)
         self._torn = False
-
-
-def _write(handle: int, data: memoryview, offset: int) -> None:
-    while data:
-        done = os.pwrite(handle, data, offset)
-        data, offset = data[done:], offset + done
 
 
 def _open_root(root: Path, schema: layout.Schema, settings: dict[str, Any] | None) -> None:
@@ -292,10 +259,11 @@ def _open_root(root: Path, schema: layout.Schema, settings: dict[str, Any] | Non
         fcntl.flock(handle, fcntl.LOCK_EX)
         wanted = json.loads(json.dumps(settings))
         if not (root / layout.META).exists():
-            others = sorted(entry.name for entry in os.scandir(root) if not entry.name.endswith(".tmp"))
+            others = sorted(name for name in os.listdir(root) if not name.endswith(".tmp"))
             if others:
                 raise DataError(f"{root} is not a data set but holds {others[0]!r}: name a new or empty folder")
-            layout.write_json(root / layout.META, layout.meta_content(layout.Meta(schema, wanted or {})))
+            meta = {"format": layout.FORMAT, "version": layout.VERSION, "schema": schema.to_json()}
+            write_json(root / layout.META, meta | {"settings": wanted or {}}, layout.AGAIN)
         meta = layout.read_meta(root)
     finally:
         os.close(handle)

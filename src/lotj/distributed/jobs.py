@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lotj.distributed.workers import Workers, find_workers
-from lotj.errors import DataError, SettingsError
-from lotj.files import atomic_write, storage_errors
+from lotj.distributed.workers import find_workers
+from lotj.errors import DataError, LotjError, SettingsError
+from lotj.files import storage_errors, write_json
 from lotj.runs import first_difference
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -24,8 +25,7 @@ class Job:
     Attributes:
         name: unique in its list, fit for a file's name.
         work: a function that other processes can import; called with `arguments`, returns what JSON can hold.
-        arguments: what JSON can hold; they are kept beside the result, and a result of others is not taken for this
-            job's.
+        arguments: JSON values, kept beside the result: one of other arguments is not taken for this job's.
         needs: names of jobs of the same list whose results must be there first.
         machine: further arguments, of how and not of what (threads, device): kept beside the result, for they change
             its roundings; but a result of others is taken all the same.
@@ -47,7 +47,7 @@ def run_jobs(
     workers: int = 1,
     report: Callable[[Job, str], None] = lambda job, state: None,
 ) -> dict[str, Any]:
-    """Do what is not done yet.
+    """Do what is not done yet: name -> result, of all jobs.
 
     Args:
         jobs: in any order.
@@ -56,9 +56,6 @@ def run_jobs(
             ``RAY_ADDRESS`` or else on `workers` of this machine. Every worker must see the same files.
         workers: how many at a time, where that is not the cluster's to say.
         report: told (job, ``skipped``, ``started`` or ``done``).
-
-    Returns:
-        Name -> result, of all jobs.
 
     Raises:
         SettingsError: names that repeat, cannot be file names, or are needed but not there; jobs that need each other
@@ -70,50 +67,47 @@ def run_jobs(
     _check(jobs)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    results = {job.name: _read(job, folder) for job in jobs if _path(job, folder).exists()}
+    results = read_results(jobs, folder)
+    left = [job for job in jobs if job.name not in results]
     for job in jobs:
         if job.name in results:
             report(job, "skipped")
-    left = [job for job in jobs if job.name not in results]
+            _check_leavings(job, left, folder)
     if not left:
         return results
-    _check_leavings(left, jobs, results, folder)
-    with find_workers(on, workers) as pool:
-        _run(left, pool, folder, results, report)
+    running: dict[Future, Job] = {}
+    with find_workers(on, workers) as (size, start):
+        while left or running:
+            ready = [job for job in left if results.keys() >= set(job.needs)]
+            for job in ready[: size - len(running)]:
+                left.remove(job)
+                report(job, "started")
+                running[start(job.work, {**job.arguments, **job.machine})] = job
+            future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+            job = running.pop(future)
+            _write(job, future, folder)
+            results[job.name] = _read(job, folder)
+            report(job, "done")
     return results
 
 
 def read_results(jobs: Sequence[Job], folder: Path) -> dict[str, Any]:
-    """Name -> result, of the jobs that are done.
-
-    Raises:
-        DataError: a result file is no result, or of other arguments.
-    """
+    """Name -> result, of the jobs that are done; DataError for a file that is no result, or of other arguments."""
     return {job.name: _read(job, folder) for job in jobs if _path(job, folder).exists()}
-
-
-def _run(
-    left: list[Job], pool: Workers, folder: Path, results: dict[str, Any], report: Callable[[Job, str], None]
-) -> None:
-    running: dict[str, Job] = {}
-    while left or running:
-        for job in [job for job in left if all(name in results for name in job.needs)]:
-            if len(running) >= pool.size:
-                break
-            left.remove(job)
-            running[job.name] = job
-            report(job, "started")
-            pool.start(job.name, job.work, {**job.arguments, **job.machine})
-        name, result = pool.wait()
-        job = running.pop(name)
-        content = {"job": name, "arguments": dict(job.arguments), "machine": dict(job.machine), "result": result}
-        atomic_write(_path(job, folder), json.dumps(content, indent=1).encode() + b"\n")
-        results[name] = _read(job, folder)
-        report(job, "done")
 
 
 def _path(job: Job, folder: Path) -> Path:
     return folder / f"{job.name}.json"
+
+
+def _write(job: Job, ended: Future, folder: Path) -> None:
+    try:
+        result = ended.result()
+    except LotjError as error:
+        own = getattr(error, "cause", error)  # Ray raises one of a class that it makes, which holds the job's
+        raise type(own)(f"job {job.name}: {own}") from error
+    content = {"job": job.name, "arguments": dict(job.arguments), "machine": dict(job.machine), "result": result}
+    write_json(_path(job, folder), content)
 
 
 def _read(job: Job, folder: Path) -> Any:
@@ -130,15 +124,14 @@ def _read(job: Job, folder: Path) -> Any:
     return result
 
 
-def _check_leavings(left: Sequence[Job], jobs: Sequence[Job], results: Mapping[str, Any], folder: Path) -> None:
+def _check_leavings(done: Job, left: Sequence[Job], folder: Path) -> None:
     """Results travel, for instance with a repository; what their jobs have left beside them may not."""
-    needed = {need: job for job in left for need in job.needs}
-    for job in jobs:
-        if job.name in needed and job.name in results and job.leaves is not None and not job.leaves.exists():
-            raise SettingsError(
-                f"job {needed[job.name].name} needs {job.leaves}, which is not there, though {job.name} is done "
-                f"according to {folder}: choose another folder for the results, and all is done anew"
-            )
+    needing = [job.name for job in left if done.name in job.needs]
+    if needing and done.leaves is not None and not done.leaves.exists():
+        raise SettingsError(
+            f"job {needing[-1]} needs {done.leaves}, which is not there, though {done.name} is done according to "
+            f"{folder}: choose another folder for the results, and all is done anew"
+        )
 
 
 def _check(jobs: Sequence[Job]) -> None:

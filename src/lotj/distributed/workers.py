@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import concurrent.futures as futures
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
 
-from lotj.errors import LotjError, SettingsError
+from lotj.errors import SettingsError
 from lotj.processes import worker_pool
 
 PLACES = ("here", "processes", "ray")
 
-Work = Callable[..., Mapping[str, Any]]
+Start = Callable[[Callable[..., Any], Mapping[str, Any]], Future]
+"""Begins a job: (function, its arguments) -> what becomes of it."""
 
 
-class Workers(Protocol):
-    """What `run_jobs` asks of a place to work; leaving its context ends whatever still runs."""
-
-    size: int
-    """Jobs that it takes at a time."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def start(self, name: str, work: Work, arguments: Mapping[str, Any]) -> None:
-        """Begin a job."""
-
-    def wait(self) -> tuple[str, Any]:
-        """Name and result of a job that has ended.
-
-        Raises:
-            LotjError: what the job raised, its name before the message.
-        """
-        ...
-
-
-def find_workers(on: str, count: int) -> Workers:
-    """The workers of a place.
+@contextmanager
+def find_workers(on: str, count: int) -> Iterator[tuple[int, Start]]:
+    """How many jobs a place takes at a time, and what begins one; leaving the context ends whatever still runs.
 
     Raises:
         SettingsError: no such place, no worker, or Ray is not installed.
@@ -48,116 +29,49 @@ def find_workers(on: str, count: int) -> Workers:
     if count < 1:
         raise SettingsError(f"workers {count}: must be at least 1")
     if on == "here":
-        return Here()
-    return Processes(count) if on == "processes" else Ray(count)
+        yield 1, _do
+    elif on == "processes":
+        with worker_pool(count) as pool:  # an error ends it; lost jobs are done again, nobody waits for them
+            yield count, lambda work, arguments: pool.submit(work, **arguments)
+    else:
+        with _ray(count) as (size, start):
+            yield size, start
 
 
-class Here:
-    """One job after the other in this process."""
-
-    size = 1
-
-    def __init__(self) -> None:
-        self._next: tuple[str, Work, Mapping[str, Any]] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def start(self, name: str, work: Work, arguments: Mapping[str, Any]) -> None:
-        """Keep the job for `wait`."""
-        self._next = (name, work, arguments)
-
-    def wait(self) -> tuple[str, Any]:
-        """Do the job."""
-        assert self._next is not None
-        name, work, arguments = self._next
-        with _Named(name):
-            return name, work(**arguments)
+def _do(work: Callable[..., Any], arguments: Mapping[str, Any]) -> Future:
+    done = Future()
+    try:
+        done.set_result(work(**arguments))
+    except Exception as error:
+        done.set_exception(error)
+    return done
 
 
-class Processes:
-    """Several processes on this machine, which take one job after the other."""
-
-    def __init__(self, count: int) -> None:
-        self.size = count
-        self._context = worker_pool(count)
-        self._running: dict[futures.Future[Any], str] = {}
-
-    def __enter__(self) -> Self:
-        self._pool = self._context.__enter__()
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._context.__exit__(*raised)  # lost jobs are done again; nobody waits for them
-
-    def start(self, name: str, work: Work, arguments: Mapping[str, Any]) -> None:
-        """Hand the job to a process."""
-        self._running[self._pool.submit(work, **arguments)] = name
-
-    def wait(self) -> tuple[str, Any]:
-        """The first that ends."""
-        done, _ = futures.wait(self._running, return_when=futures.FIRST_COMPLETED)
-        future = next(iter(done))
-        name = self._running.pop(future)
-        with _Named(name):
-            return name, future.result()
-
-
-class Ray:
+@contextmanager
+def _ray(count: int) -> Iterator[tuple[int, Start]]:
     """A Ray cluster: that of ``RAY_ADDRESS``, or else one of `count` workers on this machine. A job takes one CPU."""
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise SettingsError("on ray: Ray is not installed; install lotj with the extra 'cluster'") from None
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False)
+        count = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    else:
+        ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False)
+    begun: dict[Future, Any] = {}
 
-    def __init__(self, count: int) -> None:
-        try:
-            import ray  # pyright: ignore[reportMissingImports]
-            import ray.exceptions  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise SettingsError("on ray: Ray is not installed; install lotj with the extra 'cluster'") from None
-        self._ray: Any = ray
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(log_to_driver=False)
-            self.size = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        else:
-            ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False)
-            self.size = count
-        self._running: dict[Any, str] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
-        self._ray.shutdown()
-
-    def start(self, name: str, work: Work, arguments: Mapping[str, Any]) -> None:
-        """Hand the job to the cluster."""
+    def start(work: Callable[..., Any], arguments: Mapping[str, Any]) -> Future:
         # One call a process: threads and GPU memory of a job end with it.
-        remote = self._ray.remote(max_calls=1, max_retries=0)(work)
-        self._running[remote.remote(**arguments)] = name
+        reference = ray.remote(max_calls=1, max_retries=0)(work).remote(**arguments)
+        future = reference.future()
+        begun[future] = reference
+        return future
 
-    def wait(self) -> tuple[str, Any]:
-        """The first that ends."""
-        (reference,), _ = self._ray.wait(list(self._running), num_returns=1)
-        name = self._running.pop(reference)
-        with _Named(name):
-            try:
-                return name, self._ray.get(reference)
-            except self._ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-
-
-class _Named:
-    """Puts the job's name before the message of what it raised."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, LotjError):
-            raise type(error)(f"job {self._name}: {error}") from error
+    try:
+        yield count, start
+    finally:
+        for future, reference in begun.items():
+            if not future.done():
+                ray.cancel(reference, force=True)
+        ray.shutdown()

@@ -30,23 +30,14 @@ OBSERVATIONS = ("image", "state")
 
 @dataclass(frozen=True)
 class Family:
-    """Tasks that one class makes: ``fetch/reach``, ``fetch/push``, ... An environment's module calls its own `FAMILY`.
+    """Tasks that one class makes: ``fetch/reach``, ... An environment's module calls its own `FAMILY`."""
 
-    Attributes:
-        name: before the slash.
-        title: one line for people.
-        members: after the slash -> one line for people.
-        make: called with the member and options by name; its signature says which options there are.
-        expert: the scripted expert of an environment that `make` has made.
-        others: what else may stand after the slash, e.g. "file.toml"; `make` then judges a member that is not listed.
-    """
-
-    name: str
-    title: str
-    members: Mapping[str, str]
-    make: Callable[..., gym.Env]
-    expert: Callable[[Any], Controller]
-    others: str = ""
+    name: str  # before the slash
+    title: str  # one line for people
+    members: Mapping[str, str]  # after the slash -> one line for people
+    make: Callable[..., gym.Env]  # called with the member and options by name; its signature says which there are
+    expert: Callable[[Any], Controller]  # of an environment that `make` has made
+    others: str = ""  # what else may stand after the slash, e.g. "file.toml"; `make` then judges what is not listed
 
     def options(self) -> dict[str, Any]:
         """Option -> default."""
@@ -71,10 +62,7 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
     `terminated` on success and when the object is lost; `truncated` after `max_steps`.
 
     Args:
-        inner: theirs, not wrapped.
-        within: the goal is reached within this of it [m].
-        rate_hz: steps a second.
-        camera: of the pictures.
+        inner: theirs, not wrapped; the goal is reached `within` this of it [m]; `camera` is that of the pictures.
         observation: names of what is observed beside the goals: ``image``, ``state``, or both in a tuple.
         image_size: side of the image [pixels].
         max_steps: time limit.
@@ -98,23 +86,21 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         max_steps: int,
         end_on_success: bool,
     ) -> None:
-        shown = observation_names(observation)
-        check_whole("image_size", image_size, 16, 1024)
-        check_whole("max_steps", max_steps, 1)
+        shown = check_view(observation, image_size, max_steps)
         self.inner, self.within, self.max_steps, self.end_on_success = inner, within, max_steps, end_on_success
         self.metadata = {**self.metadata, "render_fps": rate_hz}
-        self._image_size = image_size if "image" in shown else None
         self._theirs = {"goal": "desired_goal", "achieved_goal": "achieved_goal"}  # our name -> theirs
         if "state" in shown:
             self._theirs["state"] = "observation"
+        self._image_size = image_size if "image" in shown else None
         self._camera = camera
         self._drawings: dict[int, Drawing] = {}  # by size
         self._steps: int | None = None  # none before the first reset
         self._paid = False
         self.action_space = gym.spaces.Box(-1.0, 1.0, inner.action_space.shape, np.float32)
-        shapes = {name: inner.observation_space[key].shape for name, key in self._theirs.items()}
         boxes: dict[str, gym.Space] = {
-            name: gym.spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in shapes.items()
+            name: gym.spaces.Box(-np.inf, np.inf, inner.observation_space[key].shape, np.float32)
+            for name, key in self._theirs.items()
         }
         if self._image_size:
             boxes["image"] = gym.spaces.Box(0, 255, (1, image_size, image_size, 3), np.uint8)
@@ -125,24 +111,15 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start an episode; `options` are theirs."""
         super().reset(seed=seed)
-        theirs, _ = self.inner.reset(seed=seed, options=options)
         self._steps, self._paid = 0, False
-        observation = self._observe(theirs)
-        return observation, self._info(observation)
+        return self._observe(self.inner.reset(seed=seed, options=options)[0])
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Act: (A,) in [-1, 1]; what lies outside is clipped."""
         if self._steps is None:
             raise gym.error.ResetNeeded("call reset() before step()")
-        action = np.asarray(action, float)
-        if action.shape != self.action_space.shape or not np.isfinite(action).all():
-            raise SettingsError(
-                f"action {action!r}: must be finite numbers in [-1, 1] of shape {self.action_space.shape}"
-            )
-        theirs, *_ = self.inner.step(np.clip(action, -1.0, 1.0))
         self._steps += 1
-        observation = self._observe(theirs)
-        info = self._info(observation)
+        observation, info = self._observe(self.inner.step(checked_action(action, self.action_space.shape))[0])
         reward = float(info["is_success"] and not self._paid)
         self._paid = self._paid or info["is_success"]
         terminated = info["lost"] or (info["is_success"] and self.end_on_success)
@@ -167,15 +144,13 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         self._drawings.clear()
         self.inner.close()
 
-    def _observe(self, theirs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _observe(self, theirs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         observation = {name: theirs[key].astype(np.float32) for name, key in self._theirs.items()}
         if self._image_size:
             observation["image"] = self._picture(self._image_size)
-        return observation
-
-    def _info(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
         achieved = observation["achieved_goal"]
-        return {"is_success": bool(self.compute_reward(achieved, observation["goal"])), "lost": self.lost(achieved)}
+        success = bool(self.compute_reward(achieved, observation["goal"]))
+        return observation, {"is_success": success, "lost": self.lost(achieved)}
 
     def _picture(self, size: int) -> np.ndarray:
         """(1, size, size, 3) uint8."""
@@ -205,21 +180,36 @@ def free_camera(lookat: tuple[float, float, float], distance: float, azimuth: fl
     return camera
 
 
-def observation_names(observation: str | Sequence[str]) -> tuple[str, ...]:
+def check_view(observation: str | Sequence[str], image_size: int, max_steps: int) -> tuple[str, ...]:
     """The setting `observation`, one name or several, as names.
 
     Raises:
-        SettingsError: one that is not known, or none.
+        SettingsError: a name that is not known, or none; a size or limit that is not allowed.
     """
-    names = (observation,) if isinstance(observation, str) else tuple(observation)
-    if not names or len(set(names)) < len(names) or not set(names) <= set(OBSERVATIONS):
+    names = (observation,) if isinstance(observation, str) else observation
+    known = isinstance(names, Sequence) and all(isinstance(name, str) and name in OBSERVATIONS for name in names)
+    if not known or not names or len(set(names)) < len(names):
         raise SettingsError(f"observation = {observation!r}: must be some of {', '.join(OBSERVATIONS)}, each once")
-    return names
+    check_whole("image_size", image_size, 16, 1024)
+    check_whole("max_steps", max_steps, 1)
+    return tuple(names)
+
+
+def checked_action(action: Any, shape: tuple[int, ...] | None) -> np.ndarray:
+    """An action within [-1, 1]; what lies outside is clipped.
+
+    Raises:
+        SettingsError: another shape, or not finite.
+    """
+    action = np.asarray(action, float)
+    if action.shape != shape or not np.isfinite(action).all():
+        raise SettingsError(f"action {action!r}: must be finite numbers in [-1, 1] of shape {shape}")
+    return np.clip(action, -1.0, 1.0)
 
 
 def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
     """Raises SettingsError unless a setting is a whole number within the limits."""
-    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
+        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise SettingsError(f"{name} = {value!r}: must be a whole number {limits}")

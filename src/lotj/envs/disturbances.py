@@ -11,26 +11,22 @@ import gymnasium as gym
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from lotj.errors import SettingsError
+from lotj.errors import unknown
 from lotj.sim.bench import Bench
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """One thing that goes wrong. What is None stays as it is.
+    """One thing that goes wrong. What is None stays as it is."""
 
-    Attributes:
-        what: in one line, with units.
-        picture: (the episode's pictures so far (..., H, W, 3) uint8, generator) -> the picture that is delivered.
-        action: the episode's actions so far -> the action that is executed.
-        change: (bench, generator) -> the bench as it is from the chosen episode on, the same one or another.
-        episode: (bench, generator): changes the bench before each episode.
-    """
-
-    what: str
+    what: str  # in one line, with units
+    # (the episode's pictures so far (..., H, W, 3) uint8, generator) -> the picture that is delivered
     picture: Callable[[Sequence[np.ndarray], np.random.Generator], np.ndarray] | None = None
+    # The episode's actions so far -> the action that is executed
     action: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
+    # (bench, generator) -> the bench as it is from the chosen episode on, the same one or another
     change: Callable[[Bench, np.random.Generator], Bench] | None = None
+    # (bench, generator): changes the bench before each episode
     episode: Callable[[Bench, np.random.Generator], None] | None = None
 
 
@@ -85,9 +81,7 @@ DISTURBANCES = {
         "one picture in ten is that of the step before",
         picture=lambda seen, rng: seen[max(-2, -len(seen)) if rng.random() < 0.1 else -1],
     ),
-    "late-frame": Disturbance(
-        "each picture is one step (0.1 s) old", picture=lambda seen, rng: seen[max(-2, -len(seen))]
-    ),
+    "late-frame": Disturbance("each picture is one step (0.1 s) old", lambda seen, rng: seen[max(-2, -len(seen))]),
     "action-latency": Disturbance(
         "each action is executed one step (0.1 s) later; first none",
         action=lambda given: given[-2] if len(given) > 1 else np.zeros_like(given[-1]),
@@ -111,7 +105,7 @@ class Disturbed(gym.Wrapper):
     """An environment in which one thing goes wrong, all of it determined by the seed.
 
     Args:
-        env: observations are pictures or dicts with ``image``, where the disturbance is one of pictures.
+        env: observes ``image``, where the disturbance is one of pictures.
         name: key of `DISTURBANCES`.
         seed: with the seed of the episode it fixes all that is drawn.
         after: the bench changes before this episode, counted from 0: in mid-practice, or after it.
@@ -123,7 +117,7 @@ class Disturbed(gym.Wrapper):
     def __init__(self, env: gym.Env, name: str, seed: int = 0, after: int = 0) -> None:
         super().__init__(env)
         if name not in DISTURBANCES:
-            raise SettingsError(f"unknown disturbance {name!r}; known are {', '.join(DISTURBANCES)}")
+            raise unknown("disturbance", name, DISTURBANCES)
         self._name, self._seed, self._after = name, [seed, zlib.crc32(name.encode())], after
         self._rng, self._episode = np.random.default_rng(self._seed), 0
         self._seen: list[np.ndarray] = []
@@ -162,10 +156,8 @@ class Disturbed(gym.Wrapper):
         observation, *rest = inner.relax()
         return self._deliver(observation), *rest
 
-    def _deliver(self, observation: Any) -> Any:
+    def _deliver(self, observation: dict[str, Any]) -> dict[str, Any]:
         if self._disturbance.picture is None:
             return observation
-        inside = isinstance(observation, dict)
-        self._seen.append(observation["image"] if inside else observation)
-        picture = self._disturbance.picture(self._seen, self._rng)
-        return {**observation, "image": picture} if inside else picture
+        self._seen.append(observation["image"])
+        return {**observation, "image": self._disturbance.picture(self._seen, self._rng)}

@@ -12,11 +12,8 @@ import numpy as np
 from lotj.controllers.fetch import EXPERTS
 from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
 
-WITHIN = 0.05
-"""The goal is reached within this of it [m]."""
-
-FALLEN = 0.1
-"""An object that lies this far below its place on the table has fallen from it [m]."""
+WITHIN = 0.05  # the goal is reached within this of it [m]
+FALLEN = 0.1  # an object that lies this far below its place on the table has fallen from it [m]
 
 MEMBERS = {
     "reach": "move the gripper to a point in the air",
@@ -49,9 +46,8 @@ class FetchEnv(GoalEnv):
         max_steps: int = 50,
         end_on_success: bool = True,
     ) -> None:
-        inner = _theirs(task)
         camera = free_camera((1.3 + 0.2 * (task == "slide"), 0.75, 0.5), 1.4, azimuth=132.0, elevation=-25.0)
-        super().__init__(inner, WITHIN, 25.0, camera, observation, image_size, max_steps, end_on_success)
+        super().__init__(_theirs(task), WITHIN, 25.0, camera, observation, image_size, max_steps, end_on_success)
         self.task = task
 
     def lost(self, achieved_goal: np.ndarray) -> bool:

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from lotj.controllers.expert import Expert
-from lotj.envs.base import Family, check_whole, observation_names
+from lotj.envs.base import Family, check_view, check_whole, checked_action
 from lotj.errors import SettingsError
 from lotj.experience import Task
 from lotj.geometry import mosaic
@@ -19,11 +19,9 @@ from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.look import draw_look
 from lotj.sim.scene import CAMERAS
 
-NEAR_BOX = 10e-3
-"""`near`: each of x and y within this of the socket axis [m] (LOTJ section VI-A)."""
-
-FAR_RING = (10e-3, 20e-3)
-"""`far`: the larger of |x| and |y| lies between these [m] (LOTJ section VI-A)."""
+NEAR_BOX = 10e-3  # `near`: each of x and y within this of the socket axis [m] (LOTJ section VI-A)
+FAR_RING = (10e-3, 20e-3)  # `far`: the larger of |x| and |y| lies between these [m] (LOTJ section VI-A)
+SCENARIOS = ("near", "far")
 
 START_SPREAD = 3e-3
 """A trial starts within this of where the socket is estimated to be, along x and y [m]: the arm goes to the same place
@@ -36,9 +34,6 @@ START_HEIGHT = (7e-3, 9e-3)
 """Gap between plug and socket at the start, if the estimate held [m]; in truth it is 2 to 14 mm, so that a plug never
 starts inside, tilted by up to 3 degrees as it may be."""
 
-SCENARIOS = ("near", "far")
-"""`near`: start within +-10 mm of the socket axis; `far`: start in the 10-20 mm box (LOTJ, section VI-A)."""
-
 STATE = ("x", "y", "z", "vx", "vy", "vz", "fx", "fy", "fz")
 """Entries of the observation ``state``, all measured by the robot: place [m], velocity [m/s] and contact force [N] of
 the hand along the axes of the bench; see `lotj.sim.bench.Reading`. Nothing in it knows the true socket."""
@@ -47,12 +42,8 @@ the hand along the axes of the bench; see `lotj.sim.bench.Reading`. Nothing in i
 def draw_start(
     rng: np.random.Generator, scenario: str, estimate_seed: int | None = None
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """Draw a start, and how wrong the socket's place is estimated.
-
-    Args:
-        rng: of the episode.
-        scenario: starts lie in its area; evenly, where each episode has an estimate of its own.
-        estimate_seed: see `InsertionEnv`.
+    """Draw a start in the area of `scenario` (evenly, where each episode has an estimate of its own) from the episode's
+    generator, and how wrong the socket's place is estimated; see `InsertionEnv` for `estimate_seed`.
 
     Returns:
         (2,) of the plug from the socket axis, the gap between plug and socket, and (3,) the estimate's error [m].
@@ -136,12 +127,10 @@ class InsertionEnv(gym.Env):
         estimate_seed: int | None = None,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        names = observation_names(observation)
+        names = check_view(observation, image_size, max_steps)
         for name, text in (("connector", connector), ("robot", robot), ("scenario", scenario)):
             if not isinstance(text, str):
                 raise SettingsError(f"{name} = {text!r}: must be a text")
-        check_whole("image_size", image_size, 16, 1024)
-        check_whole("max_steps", max_steps, 1)
         check_whole("domain_seed", domain_seed, 0)
         if estimate_seed is not None:
             check_whole("estimate_seed", estimate_seed, 0)
@@ -153,22 +142,17 @@ class InsertionEnv(gym.Env):
             raise SettingsError(f"render_mode = {render_mode!r}: must be rgb_array or None; there is no window")
         part = find_connector(connector)
         self.task = insertion_task(connector, robot, domain_seed)
-        self.scenario = scenario
-        self.max_steps = max_steps
-        self.end_on_success = end_on_success
-        self.estimate_seed = estimate_seed
-        self.render_mode = render_mode
+        self.scenario, self.max_steps, self.end_on_success = scenario, max_steps, end_on_success
+        self.estimate_seed, self.render_mode = estimate_seed, render_mode
         self.bench = Bench(part, find_arm(robot), draw_look(part, domain_seed), image_size)
         spaces = {
             "image": gym.spaces.Box(0, 255, (len(CAMERAS), image_size // 2, image_size, 3), np.uint8),
             "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),
         }
         self.observation_space = gym.spaces.Dict({name: spaces[name] for name in names})
-        self._observed = tuple(names)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
-        self._steps = 0
-        self._paid = False
-        self._reading: Reading | None = None
+        self._observed, self._paid = names, False
+        self._steps: int | None = None  # none before the first reset
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
@@ -182,39 +166,34 @@ class InsertionEnv(gym.Env):
             SettingsError: an option is unknown, or no start within the workspace.
         """
         super().reset(seed=seed)
-        options = options or {}
         offset, height, error = draw_start(self.np_random, self.scenario, self.estimate_seed)
-        offset, height = _start(options, offset, height, error)
-        if options.get("regrasp"):
+        offset, height = _start(options or {}, offset, height, error)
+        if options and options.get("regrasp"):
             self.bench.regrasp(self.np_random)
-        self._steps = 0
-        self._reading = self.bench.reset(offset, height, self.np_random, error)
-        self._paid = self._reading.success
-        return self._observe(), self._info()
+        reading = self.bench.reset(offset, height, self.np_random, error)
+        self._steps, self._paid = 0, reading.success
+        return self._observe(reading), self._info(reading)
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Move the hand by `action` (3,) in [-1, 1] and look."""
-        if self._reading is None:
+        if self._steps is None:
             raise gym.error.ResetNeeded("call reset() before step()")
-        action = np.asarray(action, float)
-        if action.shape != (3,) or not np.isfinite(action).all():
-            raise SettingsError(f"action {action!r} must be 3 finite numbers in [-1, 1]")
-        return self._after(self.bench.move(np.clip(action, -1.0, 1.0) * self.action_scale))
+        return self._after(self.bench.move(checked_action(action, (3,)) * self.action_scale))
 
     def relax(self) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """A step of no motion, in which the hand lets go of what it presses against; see `lotj.robots.robot.Robot`."""
-        if self._reading is None:
+        if self._steps is None:
             raise gym.error.ResetNeeded("call reset() before relax()")
         return self._after(self.bench.relax())
 
     def _after(self, reading: Reading) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self._reading = reading
+        assert self._steps is not None
         self._steps += 1
         reward = float(reading.success and not self._paid)
         self._paid = self._paid or reading.success
         terminated = reading.dislodged or (reading.success and self.end_on_success)
         truncated = not terminated and self._steps >= self.max_steps
-        return self._observe(), reward, terminated, truncated, self._info()
+        return self._observe(reading), reward, terminated, truncated, self._info(reading)
 
     def render(self) -> np.ndarray:
         """The wrist cameras' two views at 256 pixels, (256, 256, 3) uint8."""
@@ -224,20 +203,11 @@ class InsertionEnv(gym.Env):
         """Free the renderer."""
         self.bench.close()
 
-    def position(self) -> np.ndarray:
-        """(3,) true plug origin in the socket frame [m], for collectors; z = 0 when seated."""
-        assert self._reading is not None
-        return self._reading.position.copy()
-
-    def _observe(self) -> dict[str, np.ndarray]:
-        reading = self._reading
-        assert reading is not None
+    def _observe(self, reading: Reading) -> dict[str, np.ndarray]:
         state = np.concatenate([reading.hand, reading.velocity, reading.force]).astype(np.float32)
         return {name: self.bench.render() if name == "image" else state for name in self._observed}
 
-    def _info(self) -> dict[str, Any]:
-        reading = self._reading
-        assert reading is not None
+    def _info(self, reading: Reading) -> dict[str, Any]:
         return {
             "force": reading.force.copy(),
             "grip": np.array([reading.slip, reading.tilt]),
@@ -256,9 +226,8 @@ def _start(
 ) -> tuple[np.ndarray, float]:
     """The start that the options of a reset ask for, else the drawn one."""
     known = ("offset", "height", "regrasp")
-    for name in options:
-        if name not in known:
-            raise SettingsError(f"reset option {name!r} is unknown; known are {', '.join(known)}")
+    if set(options) - set(known):
+        raise SettingsError(f"reset option {min(set(options) - set(known))!r} is unknown; known are {', '.join(known)}")
     try:
         offset = np.array(options.get("offset", offset), float)
         height = float(options.get("height", height))
@@ -270,9 +239,8 @@ def _start(
             f"{1e3 * WORKSPACE[0]:g} mm about the estimated place {np.round(error[:2], 4).tolist()}"
         )
     if not 0.0 <= height <= WORKSPACE[2] - HEIGHT_ERROR:
-        raise SettingsError(
-            f"reset option height = {height:g}: must be a gap from 0 to {WORKSPACE[2] - HEIGHT_ERROR:g} m"
-        )
+        rule = f"must be a gap from 0 to {WORKSPACE[2] - HEIGHT_ERROR:g} m"
+        raise SettingsError(f"reset option height = {height:g}: {rule}")
     return offset, height
 
 

@@ -12,17 +12,14 @@ from lotj.controllers.waypoints import Waypoints
 from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
 from lotj.errors import SettingsError
 
-WITHIN = 0.45
-"""The goal is reached within this of it [m]; a cell of the maze is 1 m wide."""
-
+WITHIN = 0.45  # the goal is reached within this of it [m]; a cell of the maze is 1 m wide
 MEMBERS = {
     "umaze": "once round a wall, 7 free cells",
     "medium": "6 x 6 cells with 26 free",
     "large": "7 x 10 cells with 46 free",
 }
-
-STEPS = {"umaze": 300, "medium": 600, "large": 800}
-"""Time limits of theirs."""
+MAPS = {"umaze": "U_MAZE", "medium": "MEDIUM_MAZE", "large": "LARGE_MAZE"}
+STEPS = {"umaze": 300, "medium": 600, "large": 800}  # time limits of theirs
 
 
 class MazeEnv(GoalEnv):
@@ -46,7 +43,9 @@ class MazeEnv(GoalEnv):
         max_steps: int | None = None,
         end_on_success: bool = True,
     ) -> None:
-        inner = _theirs(maze)
+        cells = getattr(robotics_module("envs.maze.maps"), MAPS[maze])
+        inner = robotics_module("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
+        Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # each one leaves its scene among the temporary files
         self.walls = np.array([[cell == 1 for cell in row] for row in inner.maze.maze_map])
         camera = free_camera((0.0, 0.0, 0.0), 1.25 * max(self.walls.shape), azimuth=90.0, elevation=-90.0)
         steps = STEPS[maze] if max_steps is None else max_steps
@@ -66,14 +65,6 @@ class MazeEnv(GoalEnv):
                 rows, columns = self.walls.shape
                 raise SettingsError(f"{name} {cell}: must be (row, column) of a free cell of {rows} x {columns}")
         return super().reset(seed=seed, options=cells)
-
-
-def _theirs(maze: str) -> Any:
-    maps = robotics_module("envs.maze.maps")
-    cells = {"umaze": maps.U_MAZE, "medium": maps.MEDIUM_MAZE, "large": maps.LARGE_MAZE}[maze]
-    inner = robotics_module("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
-    Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # each one leaves its scene in the folder for temporary files
-    return inner
 
 
 FAMILY = Family(

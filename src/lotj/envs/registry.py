@@ -22,9 +22,9 @@ from lotj.errors import unknown
 @functools.cache
 def families() -> Mapping[str, Family]:
     """Name -> family, in the order of the names."""
-    modules = sorted(found.name for found in pkgutil.iter_modules(lotj.envs.__path__))
-    contents = [vars(importlib.import_module(f"lotj.envs.{name}")) for name in modules]
-    return {module["FAMILY"].name: module["FAMILY"] for module in contents if "FAMILY" in module}
+    modules = [importlib.import_module(f"lotj.envs.{found.name}") for found in pkgutil.iter_modules(lotj.envs.__path__)]
+    found = [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
+    return {family.name: family for family in sorted(found, key=lambda family: family.name)}
 
 
 def task_names() -> list[str]:

@@ -16,15 +16,10 @@ Observation = dict[str, Any]
 
 
 class ResidualAction(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarray]):
-    """The agent corrects a controller: what is carried out is base + scale x action, within [-1, 1].
+    """The agent corrects the controller `base`: what is carried out is base + scale x action, within [-1, 1].
 
     The agent's own action is what an episode keeps; the controller is part of the environment (Johannink et al. 2018,
     arXiv:1812.03201; Silver et al. 2018, arXiv:1812.06298).
-
-    Args:
-        env: takes actions in [-1, 1].
-        base: acts from the observation and info that the agent sees.
-        scale: of the agent's action, above 0.
     """
 
     def __init__(self, env: gym.Env[Observation, np.ndarray], base: Controller, scale: float = 1.0) -> None:
@@ -35,10 +30,9 @@ class ResidualAction(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarra
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
         """Start an episode, and the controller with the same seed."""
-        observation, info = self.env.reset(seed=seed, options=options)
+        self._seen = self.env.reset(seed=seed, options=options)
         self.base.reset(int(self.np_random.integers(2**31)) if seed is None else seed)
-        self._seen = observation, info
-        return observation, info
+        return self._seen
 
     def step(self, action: np.ndarray) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
         """Carry out the sum."""
@@ -49,15 +43,10 @@ class ResidualAction(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarra
 
 
 class History(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarray]):
-    """Named arrays of the last `n` steps one after the other along their first axis, the oldest first.
+    """The arrays `names` of the last `n` steps one after the other along their first axis, the oldest first.
 
-    A state (S,) becomes (n x S,), images (V, H, W, 3) of V cameras (n x V, H, W, 3). An episode starts with n times its
-    first observation.
-
-    Args:
-        env: observes a ``Dict``.
-        n: steps, at least 1.
-        names: which arrays; the others, such as a goal, stay as they are.
+    A state (S,) becomes (n x S,), images (V, H, W, 3) of V cameras (n x V, H, W, 3); the other arrays, such as a goal,
+    stay as they are. An episode starts with n times its first observation.
     """
 
     def __init__(self, env: gym.Env[Observation, np.ndarray], n: int, names: Collection[str] = ("state",)) -> None:
@@ -92,13 +81,14 @@ class History(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarray]):
 
 
 class GoalReward(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarray]):
-    """A goal of one's own for each episode, and the reward that it gives instead of the environment's.
+    """A goal of one's own for each episode, observed as "goal", and the reward that it gives instead of the
+    environment's; a goal ends no task.
 
     Args:
         env: observes a ``Dict``.
-        propose: (first observation, generator) -> goal, in `space`.
+        propose: (first observation, the environment's generator after its start) -> goal, in `space`.
         reward: (observation, goal) -> reward.
-        space: of goals; observed as "goal".
+        space: of goals.
     """
 
     def __init__(
@@ -114,13 +104,13 @@ class GoalReward(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarray]):
         self.observation_space = gym.spaces.Dict({**spaces, "goal": space})
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode; the goal comes from the environment's generator, after its start."""
+        """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._goal = self._propose(observation, self.np_random)
         return {**observation, "goal": self._goal}, info
 
     def step(self, action: np.ndarray) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
-        """Act; `terminated` stays the environment's, as a goal of one's own ends no task."""
+        """Act."""
         observation, _, terminated, truncated, info = self.env.step(action)
         observation = {**observation, "goal": self._goal}
         return observation, float(self._reward(observation, self._goal)), terminated, truncated, info

@@ -13,15 +13,10 @@ from lotj.spaces import Spec
 
 
 class Robot(Protocol):
-    """What practice needs of a machine. Workspace, speed and force limits are enforced behind this boundary.
+    """What practice needs of a machine. Workspace, speed and force limits are enforced behind this boundary."""
 
-    Attributes:
-        spec: what it observes and how it is moved.
-        action_scale: metres of an action of 1.
-    """
-
-    spec: Spec
-    action_scale: float
+    spec: Spec  # what it observes and how it is moved
+    action_scale: float  # metres of an action of 1
 
     def reset(self, seed: int) -> Observation:
         """Move to a start pose drawn from `seed`; returns what is observed there, e.g. ``image`` (V, H, W, 3) uint8."""
@@ -61,7 +56,7 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
         self.robot = robot
         self.spec_of_robot = robot.spec
         self.action_scale = robot.action_scale
-        spaces = {
+        spaces: dict[str, gym.Space[Any]] = {
             name: gym.spaces.Box(array.low, array.high, array.shape, np.dtype(array.dtype).type)
             for name, array in robot.spec.observation.items()
         }
@@ -100,13 +95,14 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
         return self._after(self.robot.relax)
 
     def _after(self, motion: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        if self._last is None:
+        seen, lost = self._last, False
+        if seen is None:
             raise gym.error.ResetNeeded("call reset() first: the robot stands nowhere")
         try:
-            self._last = motion()
+            self._last = seen = motion()
         except LostError:
-            return self._last, 0.0, True, False, {"lost": True}
-        return self._last, 0.0, False, False, {"lost": False}
+            lost = True
+        return seen, 0.0, lost, False, {"lost": lost}
 
     def close(self) -> None:
         """Release the robot."""

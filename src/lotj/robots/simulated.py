@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,13 @@ class SimulatedRobot:
                 "this environment ends on true success, which would tell the learner: use end_on_success=False"
             )
         self._env: Any = env
-        self._bare = bare
+        self._depth = bare.bench.connector.insertion_depth
         self._truth_file = truth_file
-        self._trial: dict[str, Any] | None = None
-        self.spec = spec_of(env)
+        self._trial: dict[str, Any] = {}  # none before the first reset
         self._grips: list[np.ndarray] = []
         self._rng = np.random.default_rng(0)
         self._alarm = False
-        self.action_scale = bare.action_scale
+        self.spec, self.action_scale = spec_of(env), bare.action_scale
 
     def reset(self, seed: int) -> Observation:
         """See `Robot.reset`."""
@@ -58,30 +58,30 @@ class SimulatedRobot:
         lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1]))
         observation, info = self._env.reset(seed=seed, options={"regrasp": lost})
         self._rng, self._grips, self._alarm = np.random.default_rng([seed, 1]), [info["grip"]], False
-        self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "peak_force_n": 0.0}
+        self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "ever_success": False, "peak_force_n": 0.0}
         self._witness(info)
         return observation
 
     def move(self, action: np.ndarray) -> Observation:
         """See `Robot.move`."""
-        if self._trial is None:
-            raise RobotError("move() before reset(): the robot stands nowhere; call reset(seed) first")
-        return self._moved(*self._env.step(action))
+        return self._moved(lambda: self._env.step(action), "move")
 
     def relax(self) -> Observation:
         """See `Robot.relax`."""
-        if self._trial is None:
-            raise RobotError("relax() before reset(): the robot stands nowhere; call reset(seed) first")
-        return self._moved(*self._env.relax())
+        return self._moved(self._env.relax, "relax")
 
-    def _moved(self, observation: Any, _reward: float, _ended: bool, _cut: bool, info: dict[str, Any]) -> Observation:
-        assert self._trial is not None
+    def _moved(self, motion: Callable[[], Any], name: str) -> Observation:
+        if not self._trial:
+            raise RobotError(f"{name}() before reset(): the robot stands nowhere; call reset(seed) first")
+        observation, *_, info = motion()
         self._grips.append(info["grip"])
         late = self._rng.integers(GRIP_DELAY[0], GRIP_DELAY[1], endpoint=True)
         self._alarm = self._reads_a_loss(self._grips[max(0, len(self._grips) - 1 - late)])
         self._trial["steps"] += 1
         self._witness(info)
-        self._write_truth()
+        if self._truth_file is not None:
+            with self._truth_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self._trial) + "\n")
         if self._alarm:
             raise LostError("the gripper feels that the plug was dislodged: it must be grasped anew")
         return observation
@@ -89,24 +89,18 @@ class SimulatedRobot:
     def _reads_a_loss(self, grip: np.ndarray) -> bool:
         return bool((grip + self._rng.normal(0.0, GRIP_NOISE) > (SLIP_LIMIT, TILT_LIMIT)).any())
 
-    def close(self) -> None:
-        """See `Robot.close`."""
-        self._env.close()
-
     def _witness(self, info: dict[str, Any]) -> None:
-        assert self._trial is not None
         self._trial |= {
             "true_success": bool(info["is_success"]),
-            "ever_success": bool(self._trial.get("ever_success", False) or info["is_success"]),
+            "ever_success": bool(self._trial["ever_success"] or info["is_success"]),
             "depth_mm": round(1e3 * info["depth"], 3),
-            "insertion_depth_mm": round(1e3 * self._bare.bench.connector.insertion_depth, 3),
+            "insertion_depth_mm": round(1e3 * self._depth, 3),
             "lateral_mm": round(1e3 * info["lateral"], 3),
             "peak_force_n": round(max(self._trial["peak_force_n"], info["peak_force"]), 3),
             "dislodged": bool(info["dislodged"]),
             "alarm": self._alarm,
         }
 
-    def _write_truth(self) -> None:
-        if self._truth_file is not None:
-            with self._truth_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(self._trial) + "\n")
+    def close(self) -> None:
+        """See `Robot.close`."""
+        self._env.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from lotj.errors import CheckpointError
-from lotj.files import atomic_write, storage_errors
+from lotj.files import storage_errors
 
 
 def plain(value: Any) -> Any:
@@ -27,11 +28,8 @@ def plain(value: Any) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a JSON-lines file, oldest first; empty if there is no such file.
-
-    Raises:
-        CheckpointError: a line before the last is damaged.
-    """
+    """All complete lines of a JSON-lines file, oldest first; empty if there is no such file; CheckpointError if a line
+    before the last is damaged."""
     if not path.exists():
         return []
     lines = path.read_bytes().rpartition(b"\n")[0].splitlines()
@@ -44,36 +42,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-class LineWriter:
-    """Appends records to a JSON-lines file.
-
-    Args:
-        path: the file; a torn last line from an earlier kill is cut off first.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if path.exists():
-            data = path.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            if whole < len(data):
-                with storage_errors(path):
-                    atomic_write(path, data[:whole])
-        with storage_errors(path):
-            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (lives as long as the writer)
-
-    def append(self, record: dict[str, Any]) -> None:
-        """Append one record in a single write, so that a kill leaves at most one torn line, the last.
-
-        Raises:
-            StorageError: the disk is full.
-        """
-        line = json.dumps(plain(record), allow_nan=False).encode() + b"\n"
-        with storage_errors(self.path):
-            written = self._file.write(line)
-            if written < len(line):  # a full disk may take a part: the next write then says why
-                self._file.write(line[written:])
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append JSON values to a file in a single write, so that a kill leaves at most one torn line, the last; one from
+    an earlier kill is cut off first. StorageError if the disk is full."""
+    line = json.dumps(record, allow_nan=False).encode() + b"\n"
+    with storage_errors(path), open(path, "ab+", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        written = file.write(line)
+        if written < len(line):  # a full disk may take a part: the next write then says why
+            file.write(line[written:])

@@ -1,20 +1,14 @@
-"""One run is one folder.
+"""One run is one folder, ``<root>/<kind>-<date>-<time>``, and ``<root>/last`` a link to the newest.
 
-    <root>/<kind>-<date>-<time>/
-        run.json          kind, seed, time of creation, command, folder of all runs, format number
-        config.json       the settings, as given
-        versions.json     software and processor
-        metrics.jsonl     one JSON object a line: step, time and the scalars (other streams beside it)
-        checkpoints/      <name>.pt, each complete or absent
-        tensorboard/      the same scalars, a folder for each stream
-    <root>/last           link to the newest run
-
-Reading a run (settings, metrics) needs no torch; it is imported only where a checkpoint or TensorBoard is written.
+It holds ``run.json`` (kind, seed, time of creation, command, folder of all runs, format number), ``config.json`` (the
+settings, as given), ``versions.json``, JSON lines of metrics, ``tensorboard/`` with the same scalars, and
+``checkpoints/<name>.pt``. torch is imported only where a checkpoint or TensorBoard is written.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import pickle
@@ -27,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lotj.errors import CheckpointError, SettingsError, check_seed
-from lotj.files import atomic_file, atomic_write, storage_errors
-from lotj.runs.claim import claim, release
-from lotj.runs.metrics import LineWriter, plain, read_lines
+from lotj.files import atomic_file, atomic_write, storage_errors, write_json
+from lotj.runs.metrics import append_line, plain, read_lines
 from lotj.runs.versions import versions
 
 if TYPE_CHECKING:
@@ -37,19 +30,20 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+_claimed: dict[Path, int] = {}
+"""Folders that this process writes to -> descriptor of the file that is locked."""
+
 
 class Run:
     """A run folder, open for reading and writing: made with `create`, `open` or `find_run`; close it, or use `with`.
 
     What writes (`log`, `rewind`, `save`) claims the folder for this process until `close`, and raises a SettingsError
-    where another has claimed it.
+    where another has claimed it: its trials and checkpoints would be mixed with these.
 
     Attributes:
         path: the folder.
-        kind: what ran: ``pretrain`` or ``practice``.
-        seed: seed of every random number in the run.
-        created: when.
-        command: the command line that began it; "" if it is not recorded.
+        kind, seed: what ran, ``pretrain`` or ``practice``, and the seed of its random numbers.
+        created, command: when (ISO text, in the order of time), and by which command line; "" if not recorded.
         config: the settings as plain JSON values.
     """
 
@@ -57,46 +51,32 @@ class Run:
         self.path = path
         self.kind: str = about["kind"]
         self.seed: int = about["seed"]
-        self.created = _moment(about.get("created"))
+        self.created = str(about.get("created", ""))
         self.command = str(about.get("command", ""))
         self.config = config
         self._root = about.get("root")
-        self._streams: dict[str, LineWriter] = {}
         self._boards: dict[str, SummaryWriter] = {}
         self._purges: dict[str, int] = {}
 
     @classmethod
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
-        """Make a new run folder under `root` and point ``<root>/last`` at it.
-
-        Args:
-            root: folder of all runs; made if missing.
-            kind: what runs, the first part of the folder's name.
-            config: settings, a dataclass or a dictionary.
-            seed: seed of the run.
-
-        Raises:
-            SettingsError: a seed that not every generator takes.
-            StorageError: the folder cannot be written or the disk is full.
-        """
+        """Make a new run folder under `root`, with settings of a dataclass or dictionary; ``<root>/last`` points to it.
+        SettingsError for a seed that not every generator takes, StorageError if it cannot be written."""
         check_seed(seed)
         path = _new_folder(Path(root), kind)
-        settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
+        settings = plain(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config)  # type: ignore[arg-type]
         about = {"format": FORMAT, "kind": kind, "seed": seed, "created": datetime.now().isoformat()}
         about |= {"command": typed_command(), "root": str(path.parent)}
-        _write_json(path / "config.json", settings)
-        _write_json(path / "versions.json", versions())
-        _write_json(path / "run.json", about)  # last: a folder with this file is a whole run
+        write_json(path / "config.json", settings)
+        write_json(path / "versions.json", versions())
+        write_json(path / "run.json", about)  # last: a folder with this file is a whole run
         _point(Path(root) / "last", path)
-        return cls(path, about, plain(settings))
+        return cls(path, about, settings)
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open an existing run folder (a link such as ``runs/last`` is followed).
-
-        Raises:
-            SettingsError: no such folder, not a run, or a run of another format.
-        """
+        """Open an existing run folder (a link such as ``runs/last`` is followed); SettingsError if it is none, or of
+        another format."""
         path = Path(path).resolve()
         try:
             about = json.loads((path / "run.json").read_text(encoding="utf-8"))
@@ -117,19 +97,14 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Close the metric files and TensorBoard; others may write."""
-        for writer in (*self._streams.values(), *self._boards.values()):
-            writer.close()
-        self._streams.clear()
-        self._boards.clear()
-        release(self.path)
+        """Close TensorBoard; others may write."""
+        while self._boards:
+            self._boards.popitem()[1].close()
+        if self.path in _claimed:
+            os.close(_claimed.pop(self.path))
 
     def setting(self, name: str, kind: type = str) -> Any:
-        """A setting that must be there.
-
-        Raises:
-            SettingsError: it is missing, or of another type.
-        """
+        """A setting; SettingsError if it is missing, or of another type."""
         value = self.config.get(name)
         if type(value) is not kind:
             raise SettingsError(
@@ -138,15 +113,8 @@ class Run:
         return value
 
     def locate(self, name: str, holds: str) -> Path:
-        """The folder that a setting names: beside the run, where it was, or where it stood to the run; runs are moved.
-
-        Args:
-            name: of the setting.
-            holds: a file that tells it from other folders.
-
-        Raises:
-            SettingsError: it is in none of these places.
-        """
+        """The folder that a setting names, told from others by a file that it holds. Runs are moved: it is looked for
+        beside the run, where it was, and where it stood to the run; SettingsError if it is in none of these places."""
         recorded = Path(self.setting(name))
         places = [self.path.parent / recorded.name, recorded]
         if isinstance(self._root, str):
@@ -161,21 +129,21 @@ class Run:
     def log(self, step: int, scalars: dict[str, Any], stream: str = "metrics") -> None:
         """Append one line to ``<stream>.jsonl`` and the numbers in it to TensorBoard (as ``<stream>/<name>``).
 
-        Args:
-            step: the x axis: update, trial or episode number.
-            scalars: named numbers (Python, NumPy or torch); non-finite ones are written as null. Texts are kept too.
-            stream: name of the file, a letters-and-dashes word.
-
-        Raises:
-            StorageError: the disk is full.
+        `step` is the number of an update, trial or episode. Scalars are Python's, NumPy's or torch's; those not finite
+        are written as null, and texts are kept too. StorageError if the disk is full.
         """
-        claim(self.path)
+        _claim(self.path)
         record = plain(scalars)
-        self._stream(stream).append({"step": int(step), "time": round(time.time(), 3), **record})
-        board = self._board(stream)
+        append_line(self.path / f"{stream}.jsonl", {"step": int(step), "time": round(time.time(), 3), **record})
+        if stream not in self._boards:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # A folder for each stream: a purge voids all points of its folder, and steps count other things elsewhere.
+            folder = self.path / "tensorboard" / stream
+            self._boards[stream] = SummaryWriter(str(folder), purge_step=self._purges.pop(stream, None))
         for name, value in record.items():
             if isinstance(value, (int, float)):
-                board.add_scalar(f"{stream}/{name}", value, step)
+                self._boards[stream].add_scalar(f"{stream}/{name}", value, step)
 
     def metrics(self, stream: str = "metrics") -> list[dict[str, Any]]:
         """All complete lines of a stream, oldest first; a torn last line is left out."""
@@ -183,35 +151,22 @@ class Run:
 
     def rewind(self, step: int, stream: str = "metrics") -> None:
         """Drop the lines of a stream after `step`: a run resumed from a checkpoint of `step` will write them again.
-
-        TensorBoard's files stay as they are; the next one says that earlier points after `step` are void.
-        """
-        claim(self.path)
-        board = self._boards.pop(stream, None)
-        if board is not None:
-            board.close()
+        TensorBoard's files stay as they are; the next one says that earlier points after `step` are void."""
+        _claim(self.path)
+        if stream in self._boards:
+            self._boards.pop(stream).close()
         self._purges[stream] = step + 1
         lines = self.metrics(stream)
         kept = [line for line in lines if line["step"] <= step]
         if len(kept) < len(lines):
-            writer = self._streams.pop(stream, None)
-            if writer is not None:
-                writer.close()
             atomic_write(self.path / f"{stream}.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
 
     def save(self, name: str, state: dict[str, Any]) -> Path:
-        """Save a checkpoint: complete under its name, or not at all. The one it replaces stays until then.
-
-        Args:
-            name: file name without ending.
-            state: tensors, numbers, texts, and dictionaries, lists and tuples of them.
-
-        Raises:
-            StorageError: the disk is full.
-        """
+        """Save a checkpoint of tensors, numbers, texts, and dictionaries, lists and tuples of them: whole, or the one
+        that it replaces stays. StorageError if the disk is full."""
         import torch
 
-        claim(self.path)
+        _claim(self.path)
         path = self._checkpoint(name)
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)
@@ -230,11 +185,8 @@ class Run:
         return self._checkpoint(name).exists()
 
     def load(self, name: str, device: str = "cpu") -> dict[str, Any]:
-        """Load a checkpoint's `state`. Runs no code from the file: only tensors and plain values are accepted.
-
-        Raises:
-            CheckpointError: missing, torn, or holding something else.
-        """
+        """Load a checkpoint's `state`. Runs no code from the file: only tensors and plain values are accepted;
+        CheckpointError if it is missing, torn, or holds something else."""
         import torch
 
         path = self._checkpoint(name)
@@ -252,32 +204,10 @@ class Run:
     def _checkpoint(self, name: str) -> Path:
         return self.path / "checkpoints" / f"{name}.pt"
 
-    def _stream(self, stream: str) -> LineWriter:
-        if stream not in self._streams:
-            self._streams[stream] = LineWriter(self.path / f"{stream}.jsonl")
-        return self._streams[stream]
-
-    def _board(self, stream: str) -> SummaryWriter:
-        if stream not in self._boards:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # A folder for each stream: a purge voids all points of its folder, and steps count other things elsewhere.
-            folder = self.path / "tensorboard" / stream
-            self._boards[stream] = SummaryWriter(str(folder), purge_step=self._purges.pop(stream, None))
-        return self._boards[stream]
-
 
 def find_run(root: Path, kind: str, result: str = "") -> Run:
-    """The newest run of a kind under `root`; what is no run of this format is passed over.
-
-    Args:
-        root: folder of the runs.
-        kind: which.
-        result: a file that is wanted of it: runs without are passed over, too, unless none has it.
-
-    Raises:
-        SettingsError: there is none; the message says which kinds there are.
-    """
+    """The newest run of a kind under `root`; what is no run of this format is passed over, and so are runs without the
+    file `result`, unless none has it. SettingsError if there is none; the message says which kinds there are."""
     root, runs, odd = Path(root), [], []
     for found in root.glob("*/run.json"):
         try:
@@ -299,12 +229,30 @@ def typed_command() -> str:
     return shlex.join([program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]])
 
 
-def _moment(text: Any) -> datetime:
-    """A recorded time; the oldest there is, if it cannot be read."""
+def _claim(folder: Path) -> None:
+    """Claim a run folder for this process, until it lets go of it or ends in whatever way; SettingsError if another
+    process has. The lock is on the folder's ``run.json``; a file system that knows no locks lets everybody in."""
+    if folder in _claimed:
+        return
+    descriptor = os.open(folder / "run.json", os.O_RDONLY)
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
-    except (TypeError, ValueError):
-        return datetime.min
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        rule = "another process writes to this run; end it, or wait until it has ended"
+        raise SettingsError(f"{folder}: {rule}") from None
+    except OSError:
+        pass
+    _claimed[folder] = descriptor
+
+
+def _forget_claims() -> None:
+    """In a forked child: the locks are the parent's, who would keep them as long as the child had them open."""
+    while _claimed:
+        os.close(_claimed.popitem()[1])
+
+
+os.register_at_fork(after_in_child=_forget_claims)
 
 
 def _new_folder(root: Path, kind: str) -> Path:
@@ -312,18 +260,14 @@ def _new_folder(root: Path, kind: str) -> Path:
     stem = f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        for number in range(1, 1000):
-            path = root / (stem if number == 1 else f"{stem}-{number}")
+        path, number = root / stem, 1
+        while True:
             try:
                 path.mkdir()
+                return path.resolve()
             except FileExistsError:
-                continue
-            return path.resolve()
-    raise SettingsError(f"{root}: a thousand runs named {stem}; wait a second")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    atomic_write(path, json.dumps(plain(value), indent=2, allow_nan=False).encode() + b"\n")
+                number += 1
+                path = root / f"{stem}-{number}"
 
 
 def _point(link: Path, target: Path) -> None:

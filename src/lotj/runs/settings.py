@@ -14,15 +14,10 @@ Config = TypeVar("Config")
 
 
 def restore_settings(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """Rebuild a (nested) settings dataclass from plain JSON values.
-
-    Args:
-        kind: the dataclass.
-        values: one entry for each of its fields.
-        where: names the settings in the error message, e.g. the run's folder.
+    """Rebuild a (nested) settings dataclass from plain JSON values, one for each of its fields.
 
     Raises:
-        SettingsError: the entries are not those of this version's dataclass.
+        SettingsError: the entries are not those of this version's dataclass; it begins with `where`, e.g. the run.
     """
     hints = typing.get_type_hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -36,16 +31,8 @@ def restore_settings(kind: type[Config], values: Mapping[str, Any], where: str) 
 
 
 def first_difference(values: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str | None:
-    """Where settings, as (nested) JSON values, are not those that are wanted, in words; None where all of these agree.
-
-    Args:
-        values: what there is; settings that nothing is wanted of are left out.
-        wanted: what there should be.
-        prefix: name of the settings with a dot.
-
-    Returns:
-        e.g. ``imitate 'all', not 'successes'``.
-    """
+    """Where (nested) JSON values are not those that are wanted, in words, e.g. ``imitate 'all', not 'successes'``; None
+    where all of these agree. Values that nothing is wanted of are left out; `prefix` is put before names."""
     for name, value in wanted.items():
         have = values.get(name)
         if isinstance(value, Mapping) and isinstance(have, Mapping):

@@ -68,7 +68,8 @@ def _maps(method: LayerGradCam, images: Tensor) -> Tensor:
     if not isinstance(heat, Tensor) or heat.ndim != 4:
         raise ValueError("the layer's output must be one tensor (B V, C, h, w): give a convolutional layer")
     size = (int(images.shape[3]), int(images.shape[4]))
-    heat = LayerAttribution.interpolate(heat.detach().float(), size, "bilinear").squeeze(1).unflatten(0, images.shape[:2])
+    heat = LayerAttribution.interpolate(heat.detach().float(), size, "bilinear").squeeze(1)
+    heat = heat.unflatten(0, images.shape[:2])
     if not torch.isfinite(heat).all():
         raise NumericsError("Grad-CAM is not finite: check the network's weights and the images")
     peak = heat.amax(dim=(1, 2, 3), keepdim=True)

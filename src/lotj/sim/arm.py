@@ -13,36 +13,21 @@ from lotj.errors import SettingsError
 
 @dataclass(frozen=True)
 class Arm:
-    """One robot.
+    """One robot."""
 
-    Attributes:
-        name: used in domain names.
-        fingers: number of fingers (looks and collision shape of the gripper).
-        finger_size: (width, thickness, height) of a finger [m].
-        palm_size: (x, y, z) of the palm [m].
-        colour: linear RGB of palm and fingers.
-        stiffness: Cartesian stiffness [N/m].
-        force_limit: largest force of the controller along each axis [N].
-        grip_force: axial force at which the plug starts to slip in the fingers [N].
-        tilt_stiffness: rotational compliance of the grip about each axis [N m/rad].
-        camera_positions: of the two wrist cameras in the hand frame [m]. They look from directions a right angle
-            apart: what is far or near for one, which it can hardly tell, is left or right for the other.
-        camera_target: point they look at, in the hand frame [m].
-        field_of_view: horizontal [degrees].
-    """
-
-    name: str
-    fingers: int
-    finger_size: tuple[float, float, float]
-    palm_size: tuple[float, float, float]
-    colour: tuple[float, float, float]
-    stiffness: float
-    force_limit: float
-    grip_force: float
-    tilt_stiffness: float
+    name: str  # as in domain names
+    fingers: int  # 2 or 3
+    finger_size: tuple[float, float, float]  # (width, thickness, height) [m]
+    palm_size: tuple[float, float, float]  # (x, y, z) [m]
+    stiffness: float  # Cartesian [N/m]
+    force_limit: float  # of the controller along each axis [N]
+    grip_force: float  # axial force at which the plug starts to slip in the fingers [N]
+    tilt_stiffness: float  # rotational, of the grip about each axis [N m/rad]
+    # Of the two wrist cameras in the hand frame [m]. They look from directions a right angle apart: what is far or near
+    # for one, which it can hardly tell, is left or right for the other.
     camera_positions: tuple[tuple[float, float, float], tuple[float, float, float]]
-    camera_target: tuple[float, float, float]
-    field_of_view: float
+    field_of_view: float  # horizontal [degrees]
+    camera_target: tuple[float, float, float] = (0.0, 0.0, -0.013)  # point they look at, in the hand frame [m]
 
 
 ARMS = {
@@ -51,13 +36,11 @@ ARMS = {
         fingers=2,
         finger_size=(0.014, 0.006, 0.030),
         palm_size=(0.050, 0.070, 0.030),
-        colour=(0.25, 0.25, 0.27),
         stiffness=3000.0,
         force_limit=30.0,
         grip_force=38.0,
         tilt_stiffness=3.0,
         camera_positions=((-0.072, -0.072, 0.072), (0.072, -0.072, 0.072)),
-        camera_target=(0.0, 0.0, -0.013),
         field_of_view=22.0,
     ),
     "trio": Arm(
@@ -65,13 +48,11 @@ ARMS = {
         fingers=3,
         finger_size=(0.010, 0.007, 0.034),
         palm_size=(0.064, 0.064, 0.024),
-        colour=(0.75, 0.75, 0.72),
         stiffness=2500.0,
         force_limit=30.0,
         grip_force=36.0,
         tilt_stiffness=2.5,
         camera_positions=((-0.026, -0.098, 0.072), (0.098, -0.026, 0.072)),
-        camera_target=(0.0, 0.0, -0.013),
         field_of_view=21.0,
     ),
 }

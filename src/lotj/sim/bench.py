@@ -9,18 +9,14 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from lotj.geometry import quaternion
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
 from lotj.sim.drawing import Drawing
 from lotj.sim.look import Look
-from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene
+from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene, quaternion
 
-RATE_HZ = 10.0
-"""Policy rate."""
-
-STEP_LIMIT = 6e-3
-"""Largest commanded motion per policy step and axis [m]: 60 mm/s."""
+RATE_HZ = 10.0  # of the policy
+STEP_LIMIT = 6e-3  # largest commanded motion per policy step and axis [m]: 60 mm/s
 
 LEASH = 4e-3
 """The commanded point never leads the measured hand by more than this before a new step is added [m]: pressing force
@@ -37,11 +33,8 @@ REGRASP = (0.5e-3, np.deg2rad(0.5))
 """A plug that is grasped anew sits up to this far [m] and this much turned [rad] from how the domain holds it, along
 and about each axis: what is left after the same fixture has handed it over again."""
 
-SLIP_LIMIT = 3e-3
-"""The plug counts as dislodged beyond this slip in the fingers [m] ..."""
-
-TILT_LIMIT = np.deg2rad(9.0)
-"""... or beyond this tilt [rad]."""
+SLIP_LIMIT, TILT_LIMIT = 3e-3, np.deg2rad(9.0)
+"""The plug counts as dislodged beyond this slip in the fingers [m], or this tilt [rad]."""
 
 _BLOCKS = 5
 """Pieces of a policy step: the commanded point is a ramp, and contacts' friction is switched at this grain."""
@@ -49,29 +42,18 @@ _BLOCKS = 5
 
 @dataclass(frozen=True)
 class Reading:
-    """What is measured after one policy step, and what is true (labels and evaluation; no learner sees that).
+    """What is measured after one policy step, along the axes of the bench, and what is true (labels and evaluation; no
+    learner sees that)."""
 
-    Attributes:
-        hand: (3,) place of the hand, along the axes of the bench, from where it stands with the plug seated if the
-            estimate of the socket's place holds [m].
-        velocity: (3,) of the hand [m/s].
-        force: (3,) contact force on plug and fingers at the end of the step, along the axes of the bench [N].
-        slip, tilt: of the plug in the fingers [m], [rad]; a gripper feels them blurred and late.
-        position: truth: (3,) plug origin in the socket frame [m]; z = 0 when seated.
-        peak_force: truth: largest norm of the contact force during the step [N].
-        dislodged: truth: the plug slipped or tilted beyond the limits.
-        success: truth: seated.
-    """
-
-    hand: np.ndarray
-    velocity: np.ndarray
-    force: np.ndarray
-    slip: float
-    tilt: float
-    position: np.ndarray
-    peak_force: float
-    dislodged: bool
-    success: bool
+    hand: np.ndarray  # (3,) from where it stands with the plug seated if the estimate of the socket's place holds [m]
+    velocity: np.ndarray  # (3,) of the hand [m/s]
+    force: np.ndarray  # (3,) of contacts on plug and fingers at the end of the step [N]
+    slip: float  # of the plug in the fingers [m]; a gripper feels it blurred and late
+    tilt: float  # likewise [rad]
+    position: np.ndarray  # truth: (3,) plug origin in the socket frame [m]; z = 0 when seated
+    peak_force: float  # truth: largest norm of the contact force during the step [N]
+    dislodged: bool  # truth: the plug slipped or tilted beyond the limits
+    success: bool  # truth: seated
 
 
 class Bench:
@@ -85,20 +67,15 @@ class Bench:
     """
 
     def __init__(self, connector: Connector, arm: Arm, look: Look, image_size: int) -> None:
-        self.connector = connector
-        self.arm = arm
-        self.look = look
-        self.image_size = image_size
-        self.model = build_scene(connector, arm, look)
-        self.data = mujoco.MjData(self.model)
-        model = self.model
+        self.connector, self.arm, self.look, self.image_size = connector, arm, look, image_size
+        self.model = model = build_scene(connector, arm, look)
+        self.data = mujoco.MjData(model)
         self._hand = [model.joint(f"hand-{a}").qposadr[0] for a in "xyz"]
         self._hand_dof = [model.joint(f"hand-{a}").dofadr[0] for a in "xyz"]
         self._slip = model.joint("slip").qposadr[0]
         self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xyz"]
         self._plug = model.body("plug").id
-        self._plug_site = model.site("plug").id
-        self._socket_site = model.site("socket").id
+        self._sites = model.site("plug").id, model.site("socket").id
         self._retention = model.tendon("retention").id
         self._lamp = model.light("lamp").id
         self.base_light = {
@@ -108,11 +85,14 @@ class Bench:
         self._origin = np.asarray(look.clamp_shift, float)
         self._estimate = self._origin
         self._drawings: dict[int, Drawing] = {}  # one for each size
-        depth = connector.insertion_depth
-        self.seated_within = float(np.clip(0.1 * depth, 0.4e-3, 1.0e-3))
+        self.seated_within = float(np.clip(0.1 * connector.insertion_depth, 0.4e-3, 1.0e-3))
         """Remaining travel that still counts as seated [m]."""
         self.lateral_within = max(f.clearance for f in connector.features if not f.visual) + 1.0e-3
         """Lateral error up to which a seated plug counts as inserted [m]; a guard, the geometry decides."""
+        on_plug = [f.length - f.base for f in connector.features if f.on == "plug"]
+        on_socket = [f.base + f.length for f in connector.features if f.on == "socket"]
+        self.contact_height = max([0.0, *on_plug]) + max([0.0, *on_socket])
+        """z of the plug origin at which the first surfaces of plug and socket are level [m]."""
 
     def reset(
         self,
@@ -133,12 +113,10 @@ class Bench:
         self.model.tendon_frictionloss[self._retention] = 0.0
         if light is not None:
             self._vary_light(light)
-        target = self._origin + np.array([offset[0], offset[1], self.contact_height + height])
-        start = target - np.asarray(self.look.grasp_shift)
-        self._estimate = self._origin - np.asarray(self.look.grasp_shift) + np.asarray(error, float)
-        self.data.qpos[self._hand] = start
-        self._command = start.copy()
-        self.data.ctrl[:] = start
+        grasp = np.asarray(self.look.grasp_shift)
+        start = self._origin + np.array([offset[0], offset[1], self.contact_height + height]) - grasp
+        self._estimate = self._origin - grasp + np.asarray(error, float)
+        self.data.qpos[self._hand] = self.data.ctrl[:] = self._command = start
         mujoco.mj_forward(self.model, self.data)
         return self._read(0.0)
 
@@ -152,13 +130,6 @@ class Bench:
         shift, turn = (scale * most * rng.uniform(-1.0, 1.0, 3) for most in REGRASP)
         self.model.body_pos[self._plug] = np.asarray(self.look.grasp_shift) + shift
         self.model.body_quat[self._plug] = quaternion(np.asarray(self.look.grasp_tilt) + turn)
-
-    @property
-    def contact_height(self) -> float:
-        """z of the plug origin at which the first surfaces of plug and socket are level [m]."""
-        reach = max((f.length - f.base for f in self.connector.features if f.on == "plug"), default=0.0)
-        rise = max((f.base + f.length for f in self.connector.features if f.on == "socket"), default=0.0)
-        return max(reach, 0.0) + max(rise, 0.0)
 
     def _vary_light(self, rng: np.random.Generator) -> None:
         level = rng.uniform(0.88, 1.12)
@@ -178,12 +149,11 @@ class Bench:
         low, high = self._estimate - np.array([*WORKSPACE[:2], FLOOR]), self._estimate + np.array(WORKSPACE)
         high[2] += self.contact_height
         goal = np.clip(start + delta, low, high)
-        peak = 0.0
-        substeps = round(1.0 / RATE_HZ / TIMESTEP / _BLOCKS)
+        peak, substeps = 0.0, round(1.0 / RATE_HZ / TIMESTEP / _BLOCKS)
         for block in range(_BLOCKS):
             self.data.ctrl[:] = start + (goal - start) * min(1.0, (block + 1) / (_BLOCKS - 1))
-            engaged = self._position()[2] < self.connector.insertion_depth * 0.9
-            inside = engaged and self._lateral() < self.lateral_within
+            place = self._position()
+            inside = place[2] < self.connector.insertion_depth * 0.9 and _aside(place) < self.lateral_within
             self.model.tendon_frictionloss[self._retention] = self.connector.seating_force if inside else 0.0
             mujoco.mj_step(self.model, self.data, substeps)
             peak = max(peak, float(np.linalg.norm(self._force())))
@@ -196,11 +166,9 @@ class Bench:
         return self.move(np.zeros(3))
 
     def _position(self) -> np.ndarray:
-        rotation = self.data.site_xmat[self._socket_site].reshape(3, 3)
-        return rotation.T @ (self.data.site_xpos[self._plug_site] - self.data.site_xpos[self._socket_site])
-
-    def _lateral(self) -> float:
-        return float(np.linalg.norm(self._position()[:2]))
+        plug, socket = self._sites
+        turn = self.data.site_xmat[socket].reshape(3, 3)
+        return turn.T @ (self.data.site_xpos[plug] - self.data.site_xpos[socket])
 
     def _force(self) -> np.ndarray:
         """Force of socket, clamp and bench on plug and fingers [N] (3,).
@@ -215,17 +183,22 @@ class Bench:
         return float(max((-c.dist for c in self.data.contact[: self.data.ncon]), default=0.0))
 
     def _read(self, peak: float) -> Reading:
-        position = self._position()
+        position, force = self._position(), self._force()
         slip = float(abs(self.data.qpos[self._slip]))
         tilt = float(np.max(np.abs(self.data.qpos[self._tilt])))
         dislodged = bool(slip > SLIP_LIMIT or tilt > TILT_LIMIT)
-        seated = position[2] < self.seated_within and np.linalg.norm(position[:2]) < self.lateral_within
-        force = self._force()
-        peak = max(peak, float(np.linalg.norm(force)))
-        hand = self.data.qpos[self._hand] - self._estimate
-        velocity = self.data.qvel[self._hand_dof].copy()
-        success = bool(seated and not dislodged)
-        return Reading(hand, velocity, force, slip, tilt, position, peak, dislodged, success)
+        seated = bool(position[2] < self.seated_within) and _aside(position) < self.lateral_within
+        return Reading(
+            hand=self.data.qpos[self._hand] - self._estimate,
+            velocity=self.data.qvel[self._hand_dof].copy(),
+            force=force,
+            slip=slip,
+            tilt=tilt,
+            position=position,
+            peak_force=max(peak, float(np.linalg.norm(force))),
+            dislodged=dislodged,
+            success=seated and not dislodged,
+        )
 
     def render(self, size: int | None = None) -> np.ndarray:
         """What the two wrist cameras see, (2, S/2, S, 3) uint8.
@@ -239,10 +212,8 @@ class Bench:
         return self._drawing(size or self.image_size)(self.data, CAMERAS)
 
     def parts_mask(self) -> np.ndarray:
-        """Which pixels of `render` show plug or socket, (2, S/2, S) bool; ground truth, to measure where a network
-        looks."""
-        model = self.model
-        names = [model.geom(geom).name.split("-")[0] for geom in range(model.ngeom)]
+        """Which pixels of `render` show plug or socket, (2, S/2, S) bool; ground truth."""
+        names = [self.model.geom(geom).name.split("-")[0] for geom in range(self.model.ngeom)]
         shown = np.array([*(name in ("plug", "socket") for name in names), False])  # the last: no geom, -1
         return shown[self._drawing(self.image_size).geoms(self.data, CAMERAS)]
 
@@ -260,3 +231,8 @@ class Bench:
         for drawing in self._drawings.values():
             drawing.close()
         self._drawings.clear()
+
+
+def _aside(position: np.ndarray) -> float:
+    """Distance from the socket axis [m]."""
+    return float(np.linalg.norm(position[:2]))

@@ -16,12 +16,12 @@ import math
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -32,93 +32,105 @@ from lotj.errors import CatalogueError, SettingsError
 SHAPES = ("rect", "round", "polygon")
 SPLITS = ("train", "validation", "test", "blind")
 _MM = 1e-3
+_UNITS = {"mm": _MM, "deg": math.pi / 180}
 
 
-@dataclass(frozen=True)
+class _Entry(NamedTuple):
+    key: str  # in the file; its end says the unit
+    broken: Callable[[Any], str]  # value -> the rule that it breaks, "" if none
+    default: Any = None  # None if it must be there
+    convert: Callable[[Any], Any] = lambda value: value  # to SI units
+
+
+def _entry(*entry: Any) -> Any:
+    return field(metadata={"entry": _Entry(*entry)})
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def _number(key: str, low: float, high: float, default: float | None = None) -> Any:
+    unit, rule = _UNITS.get(key.rpartition("_")[2], 1.0), f"must be a number between {low:g} and {high:g}"
+    return _entry(key, lambda v: "" if _within(v, low, high) else rule, default, lambda v: v * unit)
+
+
+def _numbers(key: str, low: float, high: float, default: tuple[float, ...] | None = None, n: int = 2) -> Any:
+    unit, rule = _UNITS.get(key.rpartition("_")[2], 1.0), f"must be {n} numbers between {low:g} and {high:g}"
+
+    def broken(value: Any) -> str:
+        fits = isinstance(value, (list, tuple)) and len(value) == n and all(_within(v, low, high) for v in value)
+        return "" if fits else rule
+
+    return _entry(key, broken, default, lambda value: tuple(v * unit for v in value))
+
+
+def _text(key: str, default: str | None = None, among: tuple[str, ...] = ()) -> Any:
+    def broken(value: Any) -> str:
+        if not isinstance(value, str) or (default is None and not value.strip()):
+            return "must be a text" + (f", one of {', '.join(among)}" if among else "")
+        if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in value):
+            return "must be one line, without control characters"
+        return f"must be one of {', '.join(among)}" if among and value not in among else ""
+
+    return _entry(key, broken, default)
+
+
+def _flag(key: str, default: bool) -> Any:
+    return _entry(key, lambda value: "" if isinstance(value, bool) else "must be true or false", default)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Feature:
-    """One male element and the cavity that receives it.
+    """One male element and the cavity that receives it; lengths in metres, each with its entry and range in a file.
 
-    Attributes:
-        name: unique within the connector.
-        shape: cross-section: ``rect`` (size = x, y widths), ``round`` (size = diameter twice), ``polygon`` (convex).
-        on: ``plug`` or ``socket``: the side that bears the male element.
-        centre: (x, y) of the cross-section [m].
-        size: bounding widths (x, y) of the cross-section [m].
-        points: corners of a convex polygon, counter-clockwise, relative to `centre` [m]; empty otherwise.
-        length: extent along z [m].
-        base: z of the element's root [m]. A plug element reaches from `base` down to `base - length`; a socket element
-            from `base` up to `base + length`. 0 is the mating face.
-        clearance: gap per side to the mating cavity [m].
-        chamfer: taper of the male tip, per side and along z [m].
-        lead_in: funnel of the cavity's mouth, per side and along z [m].
-        wall: wall thickness if the element is a tube (shell), 0 if it is solid [m].
-        cavity: whether the other side gets a cavity for it (false: it goes around or beside the other side).
-        visual: seen but not collided with (pins that a shell guides first).
-        angle: rotation of the cross-section about z [rad].
-        source: where this feature's numbers come from; "" if that is the connector's source.
+    A plug element reaches from `base` down to `base - length`; a socket element from `base` up to `base + length`.
     """
 
-    name: str
-    shape: str
-    on: str
-    centre: tuple[float, float]
-    size: tuple[float, float]
-    points: tuple[tuple[float, float], ...]
-    length: float
-    base: float
-    clearance: float
-    chamfer: float
-    lead_in: float
-    wall: float
-    cavity: bool
-    visual: bool
-    angle: float
-    source: str
+    name: str = _text("name")  # unique within the connector
+    shape: str = _text("shape", among=SHAPES)  # cross-section; a polygon is convex
+    size: tuple[float, float]  # bounding widths (x, y) of the cross-section; of `round` the diameter twice
+    points: tuple[tuple[float, float], ...]  # of a polygon: corners, counter-clockwise, relative to `centre`
+    length: float = _number("length_mm", 0.3, 80)  # along z
+    on: str = _text("on", "plug", among=("plug", "socket"))  # the side that bears the male element
+    centre: tuple[float, float] = _numbers("centre_mm", -80, 80, (0.0, 0.0))  # (x, y) of the cross-section
+    base: float = _number("base_mm", -80, 80, 0.0)  # z of the element's root; 0 is the mating face
+    clearance: float = _number("clearance_mm", 0.02, 5)  # gap per side to the mating cavity
+    chamfer: float = _number("chamfer_mm", 0, 10, 0.0)  # taper of the male tip, per side and along z
+    lead_in: float = _number("lead_in_mm", 0, 10, 0.0)  # funnel of the cavity's mouth, per side and along z
+    wall: float = _number("wall_mm", 0, 20, 0.0)  # thickness if the element is a tube (shell), 0 if it is solid
+    cavity: bool = _flag("cavity", True)  # on the other side; false: the element goes around or beside that
+    visual: bool = _flag("visual", False)  # seen but not collided with (pins that a shell guides first)
+    angle: float = _number("angle_deg", -180, 180, 0.0)  # of the cross-section about z [rad]
+    source: str = _text("source", "")  # of this feature's numbers; "" if that is the connector's
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Connector:
-    """A plug and its socket. See the module docstring for frames and units.
+    """A plug and its socket; lengths in metres, each with its entry and range in a file.
 
-    Attributes:
-        name: catalogue name, lower case with hyphens.
-        title: what a person calls it.
-        family: group of connectors that look and mate alike (``nema``, ``deutsch-dt``, ...).
-        variant_of: name shared by close variants of one connector ("" if it has none). Whoever practises on a test
-            connector must not have trained on anything with the same `variant_of`.
-        split: ``train``, ``validation`` (tuning happens there), ``test``, or ``blind`` (opened by name alone, for one
-            final run: docs/predictions.md).
-        source: standard or data sheet that the dimensions come from; features may name their own.
-        insertion_depth: travel from first engagement to fully seated [m].
-        seating_force: Coulomb friction of the contacts against insertion and withdrawal [N].
-        friction: sliding friction coefficient of the mating surfaces.
-        housing_size: (x, y) widths of the socket block [m].
-        housing_height: height of the socket block below the mating face [m].
-        housing_shape: ``rect`` or ``round`` (looks only where no cavity touches the rim).
-        body_size: (x, y) widths of the plug body above the mating face [m].
-        body_height: height of the plug body [m].
-        body_gap: gap between body and mating face when seated [m].
-        plug_colour, socket_colour: usual colours, linear RGB in [0, 1]; a domain varies them.
-        features: the mating elements.
+    Whoever practises on a test connector must not have trained on anything with the same `variant_of`. Tuning happens
+    on the split ``validation``; ``blind`` is opened by name alone, for one final run (docs/predictions.md).
     """
 
-    name: str
-    title: str
-    family: str
-    variant_of: str
-    split: str
-    source: str
-    insertion_depth: float
-    seating_force: float
-    friction: float
-    housing_size: tuple[float, float]
-    housing_height: float
-    housing_shape: str
-    body_size: tuple[float, float]
-    body_height: float
-    body_gap: float
-    plug_colour: tuple[float, float, float]
-    socket_colour: tuple[float, float, float]
+    name: str = _text("name")  # lower case with hyphens
+    title: str = _text("title")  # what a person calls it
+    family: str = _text("family")  # connectors that look and mate alike (``nema``, ``deutsch-dt``, ...)
+    variant_of: str = _text("variant_of", "")  # shared by close variants of one connector
+    split: str = _text("split", "train", among=SPLITS)
+    source: str = _text("source")  # standard or data sheet of the dimensions
+    insertion_depth: float = _number("insertion_depth_mm", 1.0, 60)  # from first engagement to fully seated
+    seating_force: float = _number("seating_force_n", 0, 25, 0.0)  # Coulomb friction of the contacts, both ways [N]
+    friction: float = _number("friction", 0.05, 1.0, 0.25)  # sliding, of the mating surfaces
+    housing_size: tuple[float, float] = _numbers("housing_mm", 3, 120)  # (x, y) of the socket block
+    housing_height: float = _number("housing_height_mm", 2, 80)  # below the mating face
+    housing_shape: str = _text("housing_shape", "rect", among=("rect", "round"))  # seen where no cavity is near the rim
+    body_size: tuple[float, float] = _numbers("body_mm", 2, 100)  # (x, y) of the plug body above the mating face
+    body_height: float = _number("body_height_mm", 5, 80)
+    body_gap: float = _number("body_gap_mm", 0, 40, 0.0)  # between body and mating face when seated
+    # Usual colours, linear RGB; a domain varies them.
+    plug_colour: tuple[float, float, float] = _numbers("plug_colour", 0, 1, (0.1, 0.1, 0.1), n=3)
+    socket_colour: tuple[float, float, float] = _numbers("socket_colour", 0, 1, (0.8, 0.8, 0.8), n=3)
     features: tuple[Feature, ...]
 
     @property
@@ -127,146 +139,81 @@ class Connector:
         return min(f.clearance for f in self.features if not f.visual)
 
 
-def _within(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+def _broken_polygon(corners: Any) -> str:
+    rule = "must be at least 3 corners [x, y] within 80 mm, of a convex polygon, counter-clockwise"
+    if not isinstance(corners, list) or len(corners) < 3:
+        return rule
+    if not all(isinstance(p, list) and len(p) == 2 and all(_within(v, -80, 80) for v in p) for p in corners):
+        return rule
+    if shapely.get_num_coordinates(shapely.MultiPoint(corners).convex_hull) != len(corners) + 1:
+        return rule
+    ring = shapely.LinearRing(corners)
+    if not (ring.is_ccw and ring.is_simple):  # a star has all corners on its hull, too
+        return rule
+    thick = shapely.Polygon(ring).area >= 0.05 * ring.length  # a square's of 0.2 mm, or a strip's of 0.1 mm
+    return "" if thick else "must enclose more: at least 0.2 mm are to be wide"
 
 
-class _Table:
-    """One TOML table, read key by key so that an error can name file, field, value and rule."""
+_SIZES = {
+    "rect": {"size": _numbers("size_mm", 0.2, 120)},
+    "round": {"size": _number("diameter_mm", 0.2, 120)},
+    "polygon": {
+        "points": _entry("points_mm", _broken_polygon, None, lambda ps: tuple((x * _MM, y * _MM) for x, y in ps))
+    },
+}
 
-    def __init__(self, where: str, table: Mapping[str, Any]) -> None:
-        self.where = where
-        self.table = dict(table)
-        self.read: set[str] = set()
 
-    def fail(self, key: str, rule: str) -> CatalogueError:
-        if key not in self.table:
-            near = difflib.get_close_matches(key, set(self.table) - self.read, n=1)
-            hint = f" (there is {near[0]!r}: is that it?)" if near else ""
-            return CatalogueError(f"{self.where}: {key} is missing{hint}: {rule}")
-        return CatalogueError(f"{self.where}: {key} = {self.table[key]!r}: {rule}")
+def _fault(where: str, table: Mapping[str, Any], key: str, rule: str, known: Collection[str] = ()) -> CatalogueError:
+    if key in table:
+        return CatalogueError(f"{where}: {key} = {table[key]!r}: {rule}")
+    near = difflib.get_close_matches(key, set(table).difference(known), n=1)
+    hint = f" (there is {near[0]!r}: is that it?)" if near else ""
+    return CatalogueError(f"{where}: {key} is missing{hint}: {rule}")
 
-    def text(self, key: str, default: str | None = None, among: tuple[str, ...] = ()) -> str:
-        self.read.add(key)
-        value = self.table.get(key, default)
-        if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self.fail(key, "must be a text" + (f", one of {', '.join(among)}" if among else ""))
-        if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in value):
-            raise self.fail(key, "must be one line, without control characters")
-        if among and value not in among:
-            raise self.fail(key, f"must be one of {', '.join(among)}")
-        return value
 
-    def flag(self, key: str, default: bool) -> bool:
-        self.read.add(key)
-        value = self.table.get(key, default)
-        if not isinstance(value, bool):
-            raise self.fail(key, "must be true or false")
-        return value
-
-    def number(self, key: str, low: float, high: float, default: float | None = None, scale: float = 1.0) -> float:
-        self.read.add(key)
-        value = self.table.get(key, default)
-        if not _within(value, low, high):
-            raise self.fail(key, f"must be a number between {low:g} and {high:g}")
-        return value * scale
-
-    def pair(
-        self,
-        key: str,
-        low: float,
-        high: float,
-        default: tuple[float, ...] | None = None,
-        scale: float = _MM,
-        n: int = 2,
-    ) -> tuple[float, ...]:
-        self.read.add(key)
-        value = self.table.get(key, default)
-        if not isinstance(value, (list, tuple)) or len(value) != n or not all(_within(v, low, high) for v in value):
-            raise self.fail(key, f"must be {n} numbers between {low:g} and {high:g}")
-        return tuple(v * scale for v in value)
-
-    def close(self) -> None:
-        unknown = sorted(set(self.table) - self.read)
-        if unknown:
-            raise CatalogueError(
-                f"{self.where}: unknown entry {unknown[0]!r}; known are {', '.join(sorted(self.read))}"
-            )
+def _read(where: str, table: Mapping[str, Any], attributes: Mapping[str, Any], *others: str) -> dict[str, Any]:
+    """Attribute -> value, of those that a file has; `others` are keys that are read elsewhere."""
+    entries: dict[str, _Entry] = {a: f.metadata["entry"] for a, f in attributes.items() if "entry" in f.metadata}
+    known, values = {*others, *(entry.key for entry in entries.values())}, {}
+    for attribute, (key, broken, default, convert) in entries.items():
+        value = table.get(key, default)
+        rule = broken(value)
+        if rule:
+            raise _fault(where, table, key, rule, known)
+        values[attribute] = convert(value)
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise CatalogueError(f"{where}: unknown entry {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    return values
 
 
 def _feature(where: str, table: Any) -> Feature:
     if not isinstance(table, Mapping):
         raise CatalogueError(f"{where} = {table!r}: must be a table, headed [[feature]]")
-    t = _Table(where, table)
-    name = t.text("name")
-    t.where = f"{where} {name!r}"
-    shape = t.text("shape", among=SHAPES)
-    points: tuple[tuple[float, float], ...] = ()
-    if shape == "rect":
-        size = t.pair("size_mm", 0.2, 120)
-    elif shape == "round":
-        size = (t.number("diameter_mm", 0.2, 120, scale=_MM),) * 2
-    else:
-        points = _polygon(t)
-        xs, ys = zip(*points, strict=True)
-        size = (max(xs) - min(xs), max(ys) - min(ys))
-    length = t.number("length_mm", 0.3, 80, scale=_MM)
-    feature = Feature(
-        name=name,
-        shape=shape,
-        on=t.text("on", "plug", among=("plug", "socket")),
-        centre=t.pair("centre_mm", -80, 80, (0.0, 0.0)),  # type: ignore[arg-type]
-        size=size,  # type: ignore[arg-type]
-        points=points,
-        length=length,
-        base=t.number("base_mm", -80, 80, 0.0, scale=_MM),
-        clearance=t.number("clearance_mm", 0.02, 5, scale=_MM),
-        chamfer=t.number("chamfer_mm", 0, 10, 0.0, scale=_MM),
-        lead_in=t.number("lead_in_mm", 0, 10, 0.0, scale=_MM),
-        wall=t.number("wall_mm", 0, 20, 0.0, scale=_MM),
-        cavity=t.flag("cavity", True),
-        visual=t.flag("visual", False),
-        angle=t.number("angle_deg", -180, 180, 0.0, scale=math.pi / 180),
-        source=t.text("source", ""),
-    )
-    t.close()
-    half = min([*feature.size, 2 * _largest_inset(points)]) / 2
-    if feature.chamfer >= min(half, length):
-        raise t.fail("chamfer_mm", f"must be below half the width and the length ({min(half, length) / _MM:g} mm)")
+    name, shape = table.get("name"), table.get("shape")
+    where = f"{where} {name!r}" if name and isinstance(name, str) else where
+    size = _SIZES[shape if shape in SHAPES else "rect"]
+    values = _read(where, table, {f.name: f for f in fields(Feature)} | size)
+    points = np.array(values.setdefault("points", ()))
+    if shape == "round":
+        values["size"] = (values["size"],) * 2
+    elif shape == "polygon":
+        values["size"] = tuple(np.ptp(points, axis=0).tolist())
+    feature = Feature(**values)
+    half = min(*feature.size, 2 * _largest_inset(points) if shape == "polygon" else math.inf) / 2
+    limit = min(half, feature.length)
+    if feature.chamfer >= limit:
+        rule = f"must be below half the width and the length ({limit / _MM:g} mm)"
+        raise _fault(where, table, "chamfer_mm", rule)
     if feature.wall >= half:
-        raise t.fail("wall_mm", f"must be below half the width ({half / _MM:g} mm); 0 for a solid element")
+        rule = f"must be below half the width ({half / _MM:g} mm); 0 for a solid element"
+        raise _fault(where, table, "wall_mm", rule)
     return feature
 
 
-def _polygon(t: _Table) -> tuple[tuple[float, float], ...]:
-    raw = t.table.get("points_mm")
-    t.read.add("points_mm")
-    rule = "must be at least 3 corners [x, y] within 80 mm, of a convex polygon, counter-clockwise"
-    if not isinstance(raw, list) or len(raw) < 3:
-        raise t.fail("points_mm", rule)
-    if not all(isinstance(p, list) and len(p) == 2 and all(_within(v, -80, 80) for v in p) for p in raw):
-        raise t.fail("points_mm", rule)
-    points = [(x * _MM, y * _MM) for x, y in raw]
-    edges = [(bx - ax, by - ay) for (ax, ay), (bx, by) in zip(points, [*points[1:], points[0]], strict=True)]
-    turned = 0.0
-    for (ax, ay), (bx, by) in zip(edges, [*edges[1:], edges[0]], strict=True):
-        turn = math.atan2(ax * by - ay * bx, ax * bx + ay * by)
-        if not 0 < turn < math.pi:
-            raise t.fail("points_mm", rule)
-        turned += turn
-    if turned > 3 * math.pi:  # a star turns left at each corner, too, but more than once round
-        raise t.fail("points_mm", rule)
-    area = shapely.Polygon(points).area
-    if area < 0.05 * _MM * sum(math.hypot(*edge) for edge in edges):  # a square's of 0.2 mm, or a strip's of 0.1 mm
-        raise t.fail("points_mm", "must enclose more: at least 0.2 mm are to be wide")
-    return tuple(points)
-
-
-def _largest_inset(points: tuple[tuple[float, float], ...]) -> float:
-    """How far the edges of a convex polygon can move inwards until one has no length [m]; infinite for no polygon."""
-    if not points:
-        return math.inf
-    corners, step = np.array(points), 1e-6
+def _largest_inset(corners: np.ndarray) -> float:
+    """How far the edges of a convex polygon can move inwards until one has no length [m]."""
+    step = 1e-6
     edge, moved = (np.roll(p, -1, axis=0) - p for p in (corners, geometry.offset(corners, -step)))
     length = np.linalg.norm(edge, axis=1)
     shorter = length - np.sum(edge * moved, axis=1) / length
@@ -274,74 +221,47 @@ def _largest_inset(points: tuple[tuple[float, float], ...]) -> float:
 
 
 def parse_connector(table: Mapping[str, Any], where: str) -> Connector:
-    """Build a connector from a parsed TOML table.
-
-    Args:
-        table: the parsed file.
-        where: name used in error messages, usually the file's path.
+    """Build a connector from a parsed TOML table; `where` names it in errors, usually by the file's path.
 
     Raises:
         CatalogueError: one line naming field, value and rule.
     """
-    t = _Table(where, table)
-    raw_features = t.table.get("feature", [])
-    t.read.add("feature")
-    if not isinstance(raw_features, list) or not raw_features:
-        raise t.fail("feature", "at least one [[feature]] is needed: what goes into what?")
-    features = tuple(_feature(f"{where}: feature {i + 1}", f) for i, f in enumerate(raw_features))
-    name = t.text("name")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
-        raise t.fail("name", "must be small letters, digits, hyphens and dots only: it becomes a folder's name")
-    connector = Connector(
-        name=name,
-        title=t.text("title"),
-        family=t.text("family"),
-        variant_of=t.text("variant_of", ""),
-        split=t.text("split", "train", among=SPLITS),
-        source=t.text("source"),
-        insertion_depth=t.number("insertion_depth_mm", 1.0, 60, scale=_MM),
-        seating_force=t.number("seating_force_n", 0, 25, 0.0),
-        friction=t.number("friction", 0.05, 1.0, 0.25),
-        housing_size=t.pair("housing_mm", 3, 120),  # type: ignore[arg-type]
-        housing_height=t.number("housing_height_mm", 2, 80, scale=_MM),
-        housing_shape=t.text("housing_shape", "rect", among=("rect", "round")),
-        body_size=t.pair("body_mm", 2, 100),  # type: ignore[arg-type]
-        body_height=t.number("body_height_mm", 5, 80, scale=_MM),
-        body_gap=t.number("body_gap_mm", 0, 40, 0.0, scale=_MM),
-        plug_colour=t.pair("plug_colour", 0, 1, (0.1, 0.1, 0.1), scale=1.0, n=3),  # type: ignore[arg-type]
-        socket_colour=t.pair("socket_colour", 0, 1, (0.8, 0.8, 0.8), scale=1.0, n=3),  # type: ignore[arg-type]
-        features=features,
-    )
-    t.close()
-    _check_geometry(t, connector)
+    features = table.get("feature")
+    if not isinstance(features, list) or not features:
+        raise _fault(where, table, "feature", "at least one [[feature]] is needed: what goes into what?")
+    parsed = tuple(_feature(f"{where}: feature {i + 1}", f) for i, f in enumerate(features))
+    connector = Connector(**_read(where, table, {f.name: f for f in fields(Connector)}, "feature"), features=parsed)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", connector.name):
+        rule = "must be small letters, digits, hyphens and dots only: it becomes a folder's name"
+        raise _fault(where, table, "name", rule)
+    _check_geometry(where, table, connector)
     return connector
 
 
-def _check_geometry(t: _Table, c: Connector) -> None:
+def _check_geometry(where: str, table: Mapping[str, Any], c: Connector) -> None:
     names = [f.name for f in c.features]
     if len(set(names)) < len(names):
-        raise t.fail("feature", f"names must differ, {sorted(names)} do not")
+        raise _fault(where, table, "feature", f"names must differ, {sorted(names)} do not")
     solid = [f for f in c.features if not f.visual]
     if not solid:
-        raise t.fail("feature", "at least one feature must collide (visual = false)")
+        raise _fault(where, table, "feature", "at least one feature must collide (visual = false)")
     reach = max(f.length for f in solid)
     if c.insertion_depth > reach + 1e-9:
-        raise t.fail("insertion_depth_mm", f"must not exceed the longest colliding feature ({reach / _MM:g} mm)")
-    for f in c.features:
-        if f.on == "plug" and f.cavity and f.base - f.length < -c.housing_height:
-            raise CatalogueError(
-                f"{t.where}: housing_height_mm = {c.housing_height / _MM:g}: must hold feature {f.name!r}, which "
-                f"reaches {(f.length - f.base) / _MM:g} mm below the mating face"
-            )
-        if f.on == "plug" and f.cavity:
-            for axis in (0, 1):
-                rim = abs(f.centre[axis]) + f.size[axis] / 2 + f.clearance + f.lead_in
-                if f.angle == 0 and rim > c.housing_size[axis] / 2 - 3e-4:
-                    raise CatalogueError(
-                        f"{t.where}: housing_mm = {[s / _MM for s in c.housing_size]}: the cavity of {f.name!r} with "
-                        f"its clearance and lead-in leaves no wall; at least {2 * (rim + 3e-4) / _MM:.2f} mm along "
-                        f"{'xy'[axis]} are needed"
-                    )
+        rule = f"must not exceed the longest colliding feature ({reach / _MM:g} mm)"
+        raise _fault(where, table, "insertion_depth_mm", rule)
+    for f in (f for f in c.features if f.on == "plug" and f.cavity):
+        if f.base - f.length < -c.housing_height:
+            depth = (f.length - f.base) / _MM
+            rule = f"must hold feature {f.name!r}, which reaches {depth:g} mm below the mating face"
+            raise _fault(where, table, "housing_height_mm", rule)
+        for axis in (0, 1):
+            rim = abs(f.centre[axis]) + f.size[axis] / 2 + f.clearance + f.lead_in + 3e-4
+            if f.angle == 0 and rim > c.housing_size[axis] / 2:
+                rule = (
+                    f"the cavity of {f.name!r} with its clearance and lead-in leaves no wall; at least "
+                    f"{2 * rim / _MM:.2f} mm along {'xy'[axis]} are needed"
+                )
+                raise _fault(where, table, "housing_mm", rule)
 
 
 def load_connector_file(path: Path) -> Connector:

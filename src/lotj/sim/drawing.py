@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,22 +18,16 @@ from lotj.sim.renderer import NO_RENDERER, choose_renderer
 _FLAG = mujoco.mjtRndFlag
 _OFF = [int(flag) for flag in (_FLAG.mjRND_SHADOW, _FLAG.mjRND_REFLECTION, _FLAG.mjRND_SKYBOX)]
 _NUMBERED = [int(flag) for flag in (_FLAG.mjRND_SEGMENT, _FLAG.mjRND_IDCOLOR)]
-_process = {"has drawn": False, "forked from one that has": False}
-
-
-def _after_fork() -> None:
-    _process["forked from one that has"] = _process["has drawn"]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_drew: dict[str, int] = {}  # "process": its number, once it has drawn; a fork of it has another
+_own = threading.local()  # "gl": the thread's OpenGL context
 
 
 class Drawing:
     """Draws V views of one size, one below the other, into one buffer that is read back once.
 
-    A context of its own for each size: changing the size of one costs more than drawing. The model's materials, meshes
-    and textures are copied on construction.
+    A buffer of its own for each size: changing the size of one costs more than drawing. The model's materials, meshes
+    and textures are copied on construction. All drawings of a thread share its OpenGL context, whose shaders are
+    compiled once (150 ms).
 
     Args:
         model: what is drawn; geoms of group 3 and above are not.
@@ -44,25 +39,23 @@ class Drawing:
     """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int, views: int = 1) -> None:
-        self._gl: Any = None
         self._context: Any = None
         _refuse_after_fork()
         self._model, self._shape = model, (views, height, width)
         self._scene, self._option = mujoco.MjvScene(model, maxgeom=2 * model.ngeom + 100), mujoco.MjvOption()
         self._scene.flags[_OFF] = 0
-        buffer = model.vis.global_
-        before = buffer.offwidth, buffer.offheight
-        buffer.offwidth, buffer.offheight = width, views * height
+        size, quality = model.vis.global_, model.vis.quality
+        before = size.offwidth, size.offheight, quality.shadowsize
+        size.offwidth, size.offheight, quality.shadowsize = width, views * height, 0
         try:
-            self._gl = _context(width, views * height)
+            self._gl = _thread_context()
             self._gl.make_current()
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
         except Exception as error:  # EGL and OSMesa bindings raise whatever they like when a driver is missing
             raise RendererError(f"{NO_RENDERER} (MUJOCO_GL={choose_renderer()}: {error})") from None
         finally:
-            buffer.offwidth, buffer.offheight = before
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
-        _process["has drawn"] = True
+            size.offwidth, size.offheight, quality.shadowsize = before
+        _drew["process"] = os.getpid()
 
     def __call__(self, data: mujoco.MjData, cameras: Sequence[str | mujoco.MjvCamera]) -> np.ndarray:
         """What the V cameras see, (V, H, W, 3) uint8.
@@ -73,6 +66,7 @@ class Drawing:
         _refuse_after_fork()
         views, height, width = self._shape
         self._gl.make_current()
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         for number, camera in enumerate(cameras):
             if isinstance(camera, str):
                 fixed = mujoco.MjvCamera()
@@ -104,30 +98,34 @@ class Drawing:
         return found[colour]
 
     def close(self) -> None:
-        """Free the context. It must be the current one, or what another one has would be freed."""
-        context, self._gl = self._gl, None
-        if context is not None and not (_process["forked from one that has"] or sys.is_finalizing()):
-            context.make_current()
-            if self._context is not None:  # stopped while it was made
-                self._context.free()
+        """Free the buffer. The context must be current, or what another one has would be freed."""
+        context, self._context = self._context, None
+        if context is not None and not (_forked() or sys.is_finalizing()):
+            self._gl.make_current()
             context.free()
 
     __del__ = close
 
 
+def _forked() -> bool:
+    """Whether this process was forked from one that has drawn."""
+    return _drew.get("process", os.getpid()) != os.getpid()
+
+
 def _refuse_after_fork() -> None:
-    if _process["forked from one that has"]:
+    if _forked():
         raise RendererError(
             "this process was forked from one that has drawn pictures, and OpenGL would hang in it: start it with "
             "context='spawn' (gymnasium.vector.AsyncVectorEnv, multiprocessing), or fork before the first picture"
         )
 
 
-def _context(width: int, height: int) -> Any:
-    """An OpenGL context; of the renderer that was chosen even where `mujoco` was imported before the choice."""
-    backend = choose_renderer()
-    if backend == "disable":
-        raise RendererError("MUJOCO_GL=disable")
-    if backend in ("egl", "osmesa"):
-        return importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
-    return mujoco.GLContext(width, height)
+def _thread_context() -> Any:
+    """This thread's OpenGL context; of the renderer that was chosen even where `mujoco` was imported before."""
+    if not hasattr(_own, "gl"):
+        backend = choose_renderer()
+        if backend == "disable":
+            raise RendererError("MUJOCO_GL=disable")
+        module: Any = importlib.import_module(f"mujoco.{backend}") if backend in ("egl", "osmesa") else mujoco
+        _own.gl = module.GLContext(64, 64)  # drawings have buffers of their own, of any size
+    return _own.gl

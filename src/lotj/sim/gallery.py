@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import mujoco
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lotj.sim.arm import ARMS, Arm
+from lotj.sim.arm import ARMS
 from lotj.sim.bench import Bench
 from lotj.sim.connector import SPLITS, Connector
 from lotj.sim.drawing import Drawing
-from lotj.sim.look import CameraMount, Look
+from lotj.sim.look import Look
 
 _GAP = 8e-3
 """Gap between plug and socket in a portrait [m]."""
 
 
-def studio_look(connector: Connector) -> Look:
-    """A plain look in the connector's usual colours, nothing displaced."""
-    zero = (0.0, 0.0, 0.0)
-    return Look(
-        clamp_tilt=zero,
-        clamp_yaw=0.0,
-        clamp_shift=zero,
-        grasp_shift=zero,
-        grasp_tilt=zero,
-        cameras=(CameraMount(zero, zero, 1.0), CameraMount(zero, zero, 1.0)),
-        friction_scale=1.0,
-        grip_scale=1.0,
-        plug_colour=connector.plug_colour,
-        socket_colour=connector.socket_colour,
-        metal_colour=(0.72, 0.66, 0.5),
-        clamp_colour=(0.30, 0.34, 0.40),
-        hand_colour=(0.55, 0.57, 0.60),
-        gloss=0.3,
-        light_direction=(0.4, 0.6, -1.0),
-        light_level=0.9,
-        light_tint=(1.0, 1.0, 1.0),
-        ambient=0.4,
-        bench_texture=np.full((64, 64, 3), 205, np.uint8),
-        clamp_width=0.012,
-        clutter=(),
-    )
-
-
-def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth: float = 62.0) -> np.ndarray:
-    """Plug above its socket, seen from the side and above, scaled to fill the picture.
-
-    Returns:
-        (pixels, pixels, 3) uint8.
-    """
-    bench = Bench(connector, arm, studio_look(connector), image_size=64)
+def portrait(connector: Connector, pixels: int) -> np.ndarray:
+    """Plug above its socket, seen from the side and above, scaled to fill the picture: (pixels, pixels, 3) uint8."""
+    look = Look(plug_colour=connector.plug_colour, socket_colour=connector.socket_colour)
+    bench = Bench(connector, ARMS["duo"], look, image_size=64)
     bench.reset(np.zeros(2), _GAP)
-    for name in ("palm", *(f"finger-{i}" for i in range(arm.fingers))):
+    for name in ("palm", "finger-0", "finger-1"):
         bench.model.geom(name).rgba[3] = 0.0
         bench.model.geom(name).matid[:] = -1
     bench.model.vis.quality.offsamples = 4
@@ -63,22 +33,16 @@ def portrait(connector: Connector, pixels: int, arm: Arm = ARMS["duo"], azimuth:
     widest = max(*connector.housing_size, *connector.body_size)
     camera.lookat[:] = [0.0, 0.0, 0.5 * (top - 0.4 * connector.housing_height)]
     camera.distance = 1.75 * max(widest, top + 0.4 * connector.housing_height)
-    camera.azimuth, camera.elevation = azimuth, -28.0
-    drawing = Drawing(bench.model, pixels, pixels)
-    try:
-        return drawing(bench.data, [camera])[0]
-    finally:
-        drawing.close()
+    camera.azimuth, camera.elevation = 62.0, -28.0
+    return Drawing(bench.model, pixels, pixels)(bench.data, [camera])[0]
 
 
 def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:
-    """All connectors in a grid with name and family; names black in training, blue in validation, red in
-    test, violet where blind."""
-    parts = list(connectors)
-    caption = 34
-    colours = dict(zip(SPLITS, ((40, 40, 40), (20, 90, 170), (180, 40, 30), (140, 60, 170)), strict=True))
-    rows = -(-len(parts) // columns)
-    sheet = Image.new("RGB", (columns * cell, rows * (cell + caption)), (250, 250, 250))
+    """All connectors in a grid with name and family; names black in training, blue in validation, red in test, violet
+    where blind."""
+    parts, caption = list(connectors), 34
+    colours: dict[str, Any] = dict(zip(SPLITS, ("#282828", "#145aaa", "#b4281e", "#8c3caa"), strict=True))
+    sheet = Image.new("RGB", (columns * cell, -(-len(parts) // columns) * (cell + caption)), (250, 250, 250))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for i, part in enumerate(parts):
         x, y = (i % columns) * cell, (i // columns) * (cell + caption)

@@ -7,6 +7,7 @@ which shows whether a frame really comes out, on what, and at what rate.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -57,25 +58,15 @@ print(json.dumps({"device": name, "frames_per_s": rate}))
 
 @dataclass(frozen=True)
 class RendererInfo:
-    """A renderer that was seen to work.
+    """A renderer that was seen to work."""
 
-    Attributes:
-        backend: value of MUJOCO_GL, ``egl`` or ``osmesa`` unless the user chose another.
-        device: what OpenGL calls itself, e.g. ``llvmpipe ...`` (the processor draws) or the name of a GPU.
-        frames_per_s: 64 x 64 px frames of a small scene with a shadow, per second, in one process.
-    """
-
-    backend: str
-    device: str
-    frames_per_s: float
-
-    @property
-    def software(self) -> bool:
-        """Whether the processor draws."""
-        return any(name in self.device.lower() for name in ("llvmpipe", "softpipe", "swrast"))
+    backend: str  # value of MUJOCO_GL, ``egl`` or ``osmesa`` unless the user chose another
+    device: str  # what OpenGL calls itself: ``llvmpipe ...`` (the processor draws) or the name of a GPU
+    frames_per_s: float  # 64 x 64 pixels of a small scene with a shadow, in one process
 
     def __str__(self) -> str:
-        where = "on the processor" if self.software else "on the GPU"
+        software = any(name in self.device.lower() for name in ("llvmpipe", "softpipe", "swrast"))
+        where = "on the processor" if software else "on the GPU"
         return f"{self.backend}, {where} ({self.device}), {self.frames_per_s:.0f} frames/s at 64 px"
 
 
@@ -102,11 +93,11 @@ def renderer_info() -> RendererInfo:
         RendererError: no renderer, or the one that MUJOCO_GL names does not work.
     """
     chosen = choose_renderer()
+    if chosen == "disable":
+        raise RendererError(NO_RENDERER)
     candidates = [chosen]
     if chosen == "egl" and "mujoco" not in sys.modules and _loads("osmesa"):
         candidates.append("osmesa")
-    if chosen == "disable":
-        raise RendererError(NO_RENDERER)
     reasons = []
     for backend in candidates:
         found = _probe(backend)
@@ -119,29 +110,25 @@ def renderer_info() -> RendererInfo:
 
 def _loads(backend: str) -> bool:
     """Whether the backend's libraries can be loaded."""
-    return all(any(_loadable(library) for library in group) for group in _LIBRARIES[backend])
 
-
-def _loadable(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
+    def loadable(library: str) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(ctypes.CDLL(library))
         return False
-    return True
+
+    return all(any(map(loadable, group)) for group in _LIBRARIES[backend])
 
 
 def _probe(backend: str) -> RendererInfo | str:
     """Render in a new process: what was found, or the last line of the error."""
     environment = {**os.environ, "MUJOCO_GL": backend}
     environment.pop("PYOPENGL_PLATFORM", None)  # mujoco sets it from MUJOCO_GL and fails if another stands there
+    command = [sys.executable, "-c", _PROBE]
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=120
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
         return "no frame within 120 s"
     if done.returncode == 0:
-        seen = json.loads(done.stdout.splitlines()[-1])
-        return RendererInfo(backend, seen["device"], seen["frames_per_s"])
+        return RendererInfo(backend, **json.loads(done.stdout.splitlines()[-1]))
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return lines[-1][:160] if lines else f"ended with exit code {done.returncode}"

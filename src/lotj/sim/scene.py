@@ -6,25 +6,20 @@ three position-controlled axes; in the fingers the plug can tilt against a sprin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import mujoco
 import numpy as np
 
-from lotj import geometry as geo
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
 from lotj.sim.look import CameraMount, Look
 from lotj.sim.solids import Piece, plug_pieces, socket_pieces
 
-TIMESTEP = 0.002
-"""Physics step [s]: 500 Hz."""
-
-CAMERAS = ("wrist-0", "wrist-1")
-"""Names of the wrist cameras, in the order of their views in the image."""
-
-HAND_MASS = 1.0
-"""Effective mass of the arm at the hand [kg]."""
+TIMESTEP = 0.002  # of the physics [s]
+CAMERAS = ("wrist-0", "wrist-1")  # in the order of their views in the image
+HAND_MASS = 1.0  # effective mass of the arm at the hand [kg]
 
 _PLUG_SIDE = {"contype": 1, "conaffinity": 2}
 _SOCKET_SIDE = {"contype": 2, "conaffinity": 1}
@@ -33,8 +28,10 @@ _SOLREF = (0.004, 1.0)
 _SOLIMP = (0.95, 0.99, 0.0002, 0.5, 2.0)
 _STICK = (0.9999, 0.9999, 0.001, 0.5, 2.0)  # dry friction that does not creep below its limit
 _AXES = np.eye(3)
-_FELT = 3
-"""Group of the geoms that are not drawn."""
+_SITE = {"size": [0.001, 0.001, 0.001], "rgba": [0, 0, 0, 0]}
+_GEOM = mujoco.mjtGeom
+_BENCH_DROP = 0.025  # depth of the bench below the socket block [m]: clutter stays below the plug
+_FELT = 3  # group of the geoms that are not drawn
 
 _SIDES = [(axis, sign) for axis in range(3) for sign in (-1.0, 1.0)]
 _SQUARE = np.array([(-1, -1), (1, -1), (1, 1), (-1, -1), (1, 1), (-1, 1)], float)  # two triangles
@@ -68,13 +65,9 @@ def build_scene(connector: Connector, arm: Arm, look: Look) -> mujoco.MjModel:
 
 
 def _add_materials(spec: mujoco.MjSpec, look: Look) -> None:
-    texture = spec.add_texture(
-        name="bench",
-        type=mujoco.mjtTexture.mjTEXTURE_2D,
-        width=look.bench_texture.shape[1],
-        height=look.bench_texture.shape[0],
-        nchannel=3,
-    )
+    height, width, _ = look.bench_texture.shape
+    flat = mujoco.mjtTexture.mjTEXTURE_2D
+    texture = spec.add_texture(name="bench", type=flat, width=width, height=height, nchannel=3)
     texture.data = look.bench_texture.tobytes()
     bench = spec.add_material(name="bench", texrepeat=[3, 3], specular=0.1)
     bench.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "bench"
@@ -90,74 +83,63 @@ def _add_materials(spec: mujoco.MjSpec, look: Look) -> None:
 
 
 def _add_light(spec: mujoco.MjSpec, look: Look) -> None:
-    level = look.light_level * np.asarray(look.light_tint)
+    tint = np.asarray(look.light_tint)
     spec.worldbody.add_light(
         name="lamp",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         pos=[-0.5 * d for d in look.light_direction],
         dir=look.light_direction,
-        diffuse=0.8 * level,
-        ambient=look.ambient * np.asarray(look.light_tint),
-        specular=0.4 * level,
+        diffuse=0.8 * (look.light_level * tint),
+        ambient=look.ambient * tint,
+        specular=0.4 * (look.light_level * tint),
         castshadow=False,
     )
 
 
 def _add_bench(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
-    drop = _bench_drop(connector)
+    x, y, z = look.clamp_shift
+    z -= connector.housing_height + _BENCH_DROP
     spec.worldbody.add_geom(
         name="bench",
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        type=_GEOM.mjGEOM_PLANE,
         size=[1, 1, 1],  # seen so far only, which is drawn much faster; planes touch without end
-        pos=[look.clamp_shift[0], look.clamp_shift[1], look.clamp_shift[2] - drop],
+        pos=[x, y, z],
         material="bench",
         **_SOCKET_SIDE,
     )
-    kinds = {
-        "box": mujoco.mjtGeom.mjGEOM_BOX,
-        "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
-        "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
-    }
     for i, thing in enumerate(look.clutter):
-        x, y, _ = np.asarray(thing.position) + np.asarray(look.clamp_shift)
         spec.worldbody.add_geom(
             name=f"clutter-{i}",
-            type=kinds[thing.shape],
+            type=getattr(_GEOM, f"mjGEOM_{thing.shape.upper()}"),
             size=thing.size,
-            pos=[x, y, look.clamp_shift[2] - drop + thing.size[2 if thing.shape != "cylinder" else 1]],
-            quat=geo.quaternion(np.array([0, 0, thing.yaw])),
+            pos=[thing.place[0] + x, thing.place[1] + y, z + thing.size[1 if thing.shape == "cylinder" else 2]],
+            quat=quaternion([0, 0, thing.yaw]),
             rgba=[*thing.colour, 1.0],
             **_SEEN_ONLY,
         )
 
 
-def _bench_drop(connector: Connector) -> float:
-    """Depth of the bench below the mating face [m]: deep enough that clutter stays below the plug."""
-    return connector.housing_height + 0.025
-
-
-def _add_pieces(
-    spec: mujoco.MjSpec,
-    body: mujoco.MjsBody,
-    prefix: str,
-    pieces: list[Piece],
-    material: str,
-    side: dict,
-    friction: float,
-) -> None:
+def _add_pieces(spec: mujoco.MjSpec, name: str, pieces: list[Piece], side: dict[str, int], friction: float) -> None:
+    """The pieces of the body called `name`, whose own material is called so, too."""
+    body = spec.body(name)
     for piece in pieces:
-        name = f"{prefix}-{piece.name}"
-        options: dict = dict(_SEEN_ONLY if not piece.collides else side)
-        options |= {"friction": [friction, 0.005, 0.0001], "solref": _SOLREF, "solimp": _SOLIMP, "mass": 0.0}
-        options["material"] = "dark" if piece.dark else "metal" if piece.metal else material
+        options: dict[str, Any] = {
+            "name": f"{name}-{piece.name}",
+            "material": "dark" if piece.dark else "metal" if piece.metal else name,
+            "friction": [friction, 0.005, 0.0001],
+            "solref": _SOLREF,
+            "solimp": _SOLIMP,
+            "mass": 0.0,
+            **(side if piece.collides else _SEEN_ONLY),
+        }
         box = piece.box()
         if box is not None:
-            body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=box[0], size=box[1], **options)
+            body.add_geom(type=_GEOM.mjGEOM_BOX, pos=box[0], size=box[1], **options)
         else:
-            mesh = spec.add_mesh(name=name)
+            convex = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+            mesh = spec.add_mesh(name=options["name"], inertia=convex)
             mesh.uservert = piece.vertices().ravel()
-            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
-            body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, **options)
+            body.add_geom(type=_GEOM.mjGEOM_MESH, meshname=mesh.name, **options)
 
 
 def _merge_what_is_seen(spec: mujoco.MjSpec) -> None:
@@ -176,9 +158,7 @@ def _merge_what_is_seen(spec: mujoco.MjSpec) -> None:
         mesh = spec.add_mesh(name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
         mesh.uservert, mesh.usernormal = points.ravel(), normals.ravel()
         mesh.userface = np.arange(len(points))
-        spec.body(body).add_geom(
-            name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, material=material, mass=0.0, **_SEEN_ONLY
-        )
+        _add_seen(spec.body(body), name, name, material)
         for piece in pieces:
             piece.group = _FELT
 
@@ -187,81 +167,71 @@ def _add_second_socket(spec: mujoco.MjSpec, look: Look, aside: tuple[float, floa
     place = np.asarray(look.clamp_shift) + [*aside, 0.0]
     body = spec.worldbody.add_body(name="second", pos=place, quat=spec.body("socket").quat)
     for seen in [geom for geom in spec.geoms if geom.name.startswith("socket-seen-")]:
-        body.add_geom(
-            name=seen.name.replace("socket", "second"),
-            type=mujoco.mjtGeom.mjGEOM_MESH,
-            meshname=seen.meshname,
-            material=seen.material,
-            mass=0.0,
-            **_SEEN_ONLY,
-        )
+        _add_seen(body, seen.name.replace("socket", "second"), seen.meshname, seen.material)
+
+
+def _add_seen(body: mujoco.MjsBody, name: str, mesh: str, material: str) -> None:
+    body.add_geom(name=name, type=_GEOM.mjGEOM_MESH, meshname=mesh, material=material, mass=0.0, **_SEEN_ONLY)
 
 
 def _corners(model: mujoco.MjModel, geom: Any) -> tuple[np.ndarray, np.ndarray]:
     """(3 N, 3) corners [m] and normals of the N triangles of a box or mesh, in the frame of its body."""
-    if geom.type[0] == mujoco.mjtGeom.mjGEOM_BOX:
+    if geom.type[0] == _GEOM.mjGEOM_BOX:
         points, normals = _BOX * geom.size, _BOX_NORMALS
     else:
         mesh = geom.dataid[0]
         faces = model.mesh_faceadr[mesh] + np.arange(model.mesh_facenum[mesh])
         points = model.mesh_vert[model.mesh_vertadr[mesh] + model.mesh_face[faces].ravel()]
         normals = model.mesh_normal[model.mesh_normaladr[mesh] + model.mesh_facenormal[faces].ravel()]
-    turn = np.zeros(9)
-    mujoco.mju_quat2Mat(turn, geom.quat)
-    turn = turn.reshape(3, 3).T
+    turn = _matrix(geom.quat).T
     return points @ turn + geom.pos, normals @ turn
 
 
 def _add_socket(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
-    turn = np.asarray(look.clamp_tilt) + np.array([0, 0, look.clamp_yaw])
-    socket = spec.worldbody.add_body(name="socket", pos=look.clamp_shift, quat=geo.quaternion(turn))
-    pieces = socket_pieces(connector)
-    _add_pieces(spec, socket, "socket", pieces, "socket", _SOCKET_SIDE, connector.friction * look.friction_scale)
-    socket.add_site(name="socket", size=[0.001, 0.001, 0.001], rgba=[0, 0, 0, 0])
+    turn = np.asarray(look.clamp_tilt) + [0, 0, look.clamp_yaw]
+    socket = spec.worldbody.add_body(name="socket", pos=look.clamp_shift, quat=quaternion(turn))
+    friction = connector.friction * look.friction_scale
+    _add_pieces(spec, "socket", socket_pieces(connector), _SOCKET_SIDE, friction)
+    socket.add_site(name="socket", **_SITE)
     width, height = connector.housing_size[1] * 0.5 + 0.004, connector.housing_height
     top = -min(0.35 * height, 0.006)
     for name, sign in (("left", -1.0), ("right", 1.0)):
-        half = [look.clamp_width / 2, width, (height + 0.025 + top) / 2]
-        x = sign * (connector.housing_size[0] / 2 + half[0])
-        socket.add_geom(
-            name=f"clamp-{name}",
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            pos=[x, 0, top - half[2]],
-            size=half,
-            material="clamp",
-            mass=0.0,
-            **_SOCKET_SIDE,
-        )
+        half = [look.clamp_width / 2, width, (height + _BENCH_DROP + top) / 2]
+        place = [sign * (connector.housing_size[0] / 2 + half[0]), 0, top - half[2]]
+        _add_box(socket, f"clamp-{name}", "clamp", half, place, _SOCKET_SIDE)
+
+
+def _add_box(
+    body: mujoco.MjsBody, name: str, material: str, half: Sequence[float], place: Sequence[float], side: dict[str, int]
+) -> mujoco.MjsGeom:
+    kind = _GEOM.mjGEOM_BOX
+    return body.add_geom(name=name, type=kind, pos=place, size=half, material=material, mass=0.0, **side)
 
 
 def _add_hand(spec: mujoco.MjSpec, connector: Connector, arm: Arm, look: Look) -> None:
     hand = spec.worldbody.add_body(name="hand", gravcomp=1.0, mass=HAND_MASS, inertia=[0.01, 0.01, 0.01])
     hand.explicitinertial = True
-    damping = 2.0 * np.sqrt(arm.stiffness * HAND_MASS)
     for i, axis in enumerate("xyz"):
         hand.add_joint(name=f"hand-{axis}", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=_AXES[i])
         drive = spec.add_actuator(
             name=f"drive-{axis}", trntype=mujoco.mjtTrn.mjTRN_JOINT, target=f"hand-{axis}", forcelimited=True
         )
-        drive.set_to_position(kp=arm.stiffness, kv=damping)
+        drive.set_to_position(kp=arm.stiffness, kv=2.0 * np.sqrt(arm.stiffness * HAND_MASS))
         drive.forcerange = [-arm.force_limit, arm.force_limit]
-    grip = connector.body_gap + 0.6 * connector.body_height
-    _add_fingers(hand, connector, arm, grip)
+    _add_fingers(hand, connector, arm)
     for number, mount in enumerate(look.cameras):
         _add_camera(hand, arm, number, mount)
-    _add_plug(spec, hand, connector, arm, look, grip)
+    _add_plug(spec, hand, connector, arm, look)
 
 
-def _add_plug(
-    spec: mujoco.MjSpec, hand: mujoco.MjsBody, connector: Connector, arm: Arm, look: Look, grip: float
-) -> None:
+def _add_plug(spec: mujoco.MjSpec, hand: mujoco.MjsBody, connector: Connector, arm: Arm, look: Look) -> None:
     """The plug in the fingers: a friction slide along z and three spring hinges at the grip point."""
-    pivot = [0.0, 0.0, grip]
+    pivot = [0.0, 0.0, connector.body_gap + 0.6 * connector.body_height]
     plug = hand.add_body(
         name="plug",
         gravcomp=1.0,
         pos=look.grasp_shift,
-        quat=geo.quaternion(np.asarray(look.grasp_tilt)),
+        quat=quaternion(look.grasp_tilt),
         mass=0.08,
         inertia=[4e-5, 4e-5, 4e-5],
         ipos=pivot,
@@ -270,7 +240,7 @@ def _add_plug(
     plug.add_joint(
         name="slip",
         type=mujoco.mjtJoint.mjJNT_SLIDE,
-        axis=[0, 0, 1],
+        axis=_AXES[2],
         frictionloss=arm.grip_force * look.grip_scale,
         solref_friction=_SOLREF,
         solimp_friction=_STICK,
@@ -285,43 +255,26 @@ def _add_plug(
             damping=[0.03, 0, 0],
             armature=2e-4,
         )
-    _add_pieces(
-        spec, plug, "plug", plug_pieces(connector), "plug", _PLUG_SIDE, connector.friction * look.friction_scale
-    )
-    plug.add_site(name="plug", size=[0.001, 0.001, 0.001], rgba=[0, 0, 0, 0])
+    _add_pieces(spec, "plug", plug_pieces(connector), _PLUG_SIDE, connector.friction * look.friction_scale)
+    plug.add_site(name="plug", **_SITE)
     retention = spec.add_tendon(name="retention", solref_friction=_SOLREF, solimp_friction=_STICK)
     retention.wrap_joint("hand-z", 1.0)
     retention.wrap_joint("slip", 1.0)
 
 
-def _add_fingers(hand: mujoco.MjsBody, connector: Connector, arm: Arm, grip: float) -> None:
+def _add_fingers(hand: mujoco.MjsBody, connector: Connector, arm: Arm) -> None:
     width, thickness, height = arm.finger_size
-    reach = max(connector.body_size)
     low = connector.body_gap + 0.35 * connector.body_height
+    half = [width / 2, thickness / 2, height / 2]
+    gap = (connector.body_size[1] if arm.fingers == 2 else max(connector.body_size)) / 2 + thickness / 2
     for i in range(arm.fingers):
         angle = np.pi / 2 + 2 * np.pi * i / arm.fingers
-        half = connector.body_size[1] / 2 if arm.fingers == 2 else reach / 2
-        distance = half + thickness / 2
-        hand.add_geom(
-            name=f"finger-{i}",
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            size=[width / 2, thickness / 2, height / 2],
-            pos=[distance * np.cos(angle), distance * np.sin(angle), low + height / 2],
-            quat=geo.quaternion(np.array([0, 0, angle - np.pi / 2])),
-            material="hand",
-            mass=0.0,
-            **_PLUG_SIDE,
-        )
+        place = [gap * np.cos(angle), gap * np.sin(angle), low + height / 2]
+        finger = _add_box(hand, f"finger-{i}", "hand", half, place, _PLUG_SIDE)
+        finger.quat = quaternion([0, 0, angle - np.pi / 2])
     x, y, z = arm.palm_size
-    hand.add_geom(
-        name="palm",
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[x / 2, y / 2, z / 2],
-        pos=[0, 0, max(low + height, connector.body_gap + connector.body_height) + z / 2],
-        material="hand",
-        mass=0.0,
-        **_PLUG_SIDE,
-    )
+    place = [0, 0, max(low + height, connector.body_gap + connector.body_height) + z / 2]
+    _add_box(hand, "palm", "hand", [x / 2, y / 2, z / 2], place, _PLUG_SIDE)
 
 
 def _add_camera(hand: mujoco.MjsBody, arm: Arm, number: int, mount: CameraMount) -> None:
@@ -331,11 +284,22 @@ def _add_camera(hand: mujoco.MjsBody, arm: Arm, number: int, mount: CameraMount)
     right = np.cross([0.0, 0.0, 1.0], back)
     right /= np.linalg.norm(right)
     frame = np.stack([right, np.cross(back, right), back], axis=1)
-    turn = np.zeros(9)
-    mujoco.mju_quat2Mat(turn, geo.quaternion(np.asarray(mount.turn)))
     quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, (frame @ turn.reshape(3, 3)).ravel())
+    mujoco.mju_mat2Quat(quat, (frame @ _matrix(quaternion(mount.turn))).ravel())
     # MuJoCo wants the vertical angle; a view is twice as wide as it is high.
     half = np.tan(np.radians(arm.field_of_view * mount.zoom) / 2) / 2
     place = position + np.asarray(mount.shift)
     hand.add_camera(name=CAMERAS[number], pos=place, quat=quat, fovy=2 * np.degrees(np.arctan(half)))
+
+
+def quaternion(rotation_vector: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Unit quaternion (w, x, y, z) of a rotation vector (3,) [rad]."""
+    quat, angle = np.zeros(4), float(np.linalg.norm(rotation_vector))
+    mujoco.mju_axisAngle2Quat(quat, np.asarray(rotation_vector) / max(angle, 1e-12), angle)
+    return quat
+
+
+def _matrix(quat: np.ndarray) -> np.ndarray:
+    matrix = np.zeros(9)
+    mujoco.mju_quat2Mat(matrix, quat)
+    return matrix.reshape(3, 3)

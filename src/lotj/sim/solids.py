@@ -18,33 +18,20 @@ SIDES = 16
 corners lie on its circle, a cavity's edges touch its circle from outside, so the true clearance is the smallest gap; it
 grows by 2 % (0.5 %) of the radius where corners do not meet edges."""
 
-LARGE_CIRCLE = 10e-3
-"""Diameter from which circles have twice the corners [m]."""
-
-FLOOR_GAP = 0.5e-3
-"""Cavities are this much deeper than the element is long [m], so that the faces seat first."""
-
-RIM = 0.25e-3
-"""Cells around a cavity are this much wider than its mouth [m]."""
+LARGE_CIRCLE = 10e-3  # diameter from which circles have twice the corners [m]
+FLOOR_GAP = 0.5e-3  # cavities are this much deeper than the element is long [m], so that the faces seat first
+RIM = 0.25e-3  # cells around a cavity are this much wider than its mouth [m]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One convex body.
+    """One convex body."""
 
-    Attributes:
-        name: unique within plug or socket.
-        rings: (polygon (N, 2), z) from bottom to top, in the plug or socket frame [m].
-        collides: false for what is only seen.
-        dark: drawn in the dark colour of an opening.
-        metal: drawn in the contacts' colour.
-    """
-
-    name: str
-    rings: tuple[tuple[np.ndarray, float], ...]
-    collides: bool = True
-    dark: bool = False
-    metal: bool = False
+    name: str  # unique within plug or socket
+    rings: tuple[tuple[np.ndarray, float], ...]  # (polygon (N, 2), z) from bottom to top, in plug or socket frame [m]
+    collides: bool = True  # false for what is only seen
+    dark: bool = False  # drawn in the dark colour of an opening
+    metal: bool = False  # drawn in the contacts' colour
 
     def vertices(self) -> np.ndarray:
         """(M, 3) corners of the convex hull [m]."""
@@ -52,17 +39,14 @@ class Piece:
 
     def box(self) -> tuple[np.ndarray, np.ndarray] | None:
         """(centre (3,), half sizes (3,)) if the piece is an axis-aligned box, else None."""
-        if len(self.rings) != 2:
+        (low, z0), (high, z1) = self.rings[0], self.rings[-1]
+        if len(self.rings) != 2 or low.shape != (4, 2) or high.shape != (4, 2) or not np.allclose(low, high, atol=1e-9):
             return None
-        (low, z0), (high, z1) = self.rings
-        x0, y0, x1, y1 = geo.bounds(low)
-        corners = geo.rectangle(((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0, y1 - y0))
-        if len(low) != 4 or low.shape != high.shape or not np.allclose(low, high, atol=1e-9):
+        box = geo.bounds(low)
+        if not all(np.isclose(geo.spanned(box), p, atol=1e-9).all(axis=1).any() for p in low):
             return None
-        if not all(np.isclose(corners, p, atol=1e-9).all(axis=1).any() for p in low):
-            return None
-        half = np.array([x1 - x0, y1 - y0, z1 - z0]) / 2
-        return np.array([(x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2]), half
+        least, most = np.append(box[:2], z0), np.append(box[2:], z1)
+        return (least + most) / 2, (most - least) / 2
 
 
 def outline(feature: Feature, grow: float = 0.0, cavity: bool = False) -> np.ndarray:
@@ -70,65 +54,44 @@ def outline(feature: Feature, grow: float = 0.0, cavity: bool = False) -> np.nda
     if feature.shape == "round":
         sides = SIDES if feature.size[0] < LARGE_CIRCLE else 2 * SIDES
         apothem = feature.size[0] / 2 + grow
-        if not cavity:
-            apothem *= np.cos(np.pi / sides)
-        polygon = geo.regular_polygon(feature.centre, apothem, sides)
+        polygon = geo.regular_polygon(feature.centre, apothem if cavity else apothem * np.cos(np.pi / sides), sides)
     elif feature.shape == "rect":
-        polygon = geo.rectangle(feature.centre, (feature.size[0] + 2 * grow, feature.size[1] + 2 * grow))
+        polygon = geo.rectangle(feature.centre, np.array(feature.size) + 2 * grow)
     else:
         polygon = geo.offset(np.asarray(feature.points) + np.asarray(feature.centre), grow)
     return geo.rotate(polygon, feature.angle, feature.centre)
 
 
 def _male(feature: Feature) -> list[Piece]:
-    """The male element, in the frame of the side that bears it."""
-    down = feature.on == "plug"
-    direction = -1.0 if down else 1.0
-    root, tip = feature.base, feature.base + direction * feature.length
-    shoulder = tip - direction * feature.chamfer
+    """The male element, in the frame of the side that bears it: a shaft with a tip, or the walls of a tube."""
+    direction = -1.0 if feature.on == "plug" else 1.0
+    tip = feature.base + direction * feature.length
+    levels = [feature.base, tip - direction * feature.chamfer, *([tip] if feature.chamfer > 0 else [])]
     full = outline(feature)
-    metal = feature.visual or min(feature.size) < 7e-3
     if feature.wall > 0:
-        return _tube(feature, full, root, shoulder, tip, metal)
-    pieces = []
-    if feature.shape == "rect" and feature.chamfer > 0:
-        pieces.append(_stack(f"{feature.name}-shaft", [(full, root), (full, shoulder)], feature, metal))
-        pieces.append(
-            _stack(f"{feature.name}-tip", [(full, shoulder), (outline(feature, -feature.chamfer), tip)], feature, metal)
-        )
-        return pieces
-    rings = [(full, root), (full, shoulder)]
-    if feature.chamfer > 0:
-        rings.append((outline(feature, -feature.chamfer), tip))
-    return [_stack(feature.name, rings, feature, metal)]
-
-
-def _tube(feature: Feature, full: np.ndarray, root: float, shoulder: float, tip: float, metal: bool) -> list[Piece]:
-    """Walls of a tube, one mitred piece per edge; the tip is bevelled on the outside by at most 80 % of the wall."""
-    inner = geo.offset(full, -feature.wall)
-    bevel = geo.offset(full, -min(feature.chamfer, 0.8 * feature.wall))
-    pieces = []
-    for i in range(len(full)):
-        j = (i + 1) % len(full)
-        wall = np.array([full[i], full[j], inner[j], inner[i]])
-        end = np.array([bevel[i], bevel[j], inner[j], inner[i]])
-        rings = [(wall, root), (wall, shoulder)]
-        if feature.chamfer > 0:
-            rings.append((end, tip))
-        pieces.append(_stack(f"{feature.name}-wall-{i}", rings, feature, metal))
-    return pieces
-
-
-def _stack(name: str, rings: list[tuple[np.ndarray, float]], feature: Feature, metal: bool) -> Piece:
-    ordered = tuple(sorted(rings, key=lambda ring: ring[1]))
-    return Piece(name, ordered, collides=not feature.visual, metal=metal)
+        # One mitred piece per edge; the tip is bevelled on the outside by at most 80 % of the wall.
+        inner, bevel = geo.offset(full, -feature.wall), geo.offset(full, -min(feature.chamfer, 0.8 * feature.wall))
+        stacks = {}
+        for i in range(len(full)):
+            j = (i + 1) % len(full)
+            wall, end = (np.array([outer[i], outer[j], inner[j], inner[i]]) for outer in (full, bevel))
+            stacks[f"{feature.name}-wall-{i}"] = list(zip((wall, wall, end), levels, strict=False))
+    else:
+        rings = list(zip((full, full, outline(feature, -feature.chamfer)), levels, strict=False))
+        split = feature.shape == "rect" and feature.chamfer > 0
+        parts = {"-shaft": rings[:2], "-tip": rings[1:]} if split else {"": rings}
+        stacks = {feature.name + part: stack for part, stack in parts.items()}
+    metal = feature.visual or min(feature.size) < 7e-3
+    return [
+        Piece(name, tuple(sorted(stack, key=lambda ring: ring[1])), collides=not feature.visual, metal=metal)
+        for name, stack in stacks.items()
+    ]
 
 
 def plug_pieces(connector: Connector) -> list[Piece]:
     """Everything that moves with the plug, in the plug frame; the body is the last piece."""
     pieces = [p for f in connector.features if f.on == "plug" for p in _male(f)]
-    body = geo.rectangle((0.0, 0.0), connector.body_size)
-    low = connector.body_gap
+    body, low = geo.rectangle((0.0, 0.0), connector.body_size), connector.body_gap
     pieces.append(Piece("body", ((body, low), (body, low + connector.body_height))))
     return pieces
 
@@ -149,8 +112,7 @@ def socket_pieces(connector: Connector) -> list[Piece]:
         cells.append(cell)
         pieces += _cavity(feature, cell, shell, bottom)
     for i, rectangle in enumerate(geo.without_rectangles(geo.bounds(shell), cells)):
-        x0, y0, x1, y1 = rectangle
-        block = geo.intersect(geo.rectangle(((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0, y1 - y0)), shell)
+        block = geo.intersect(geo.spanned(rectangle), shell)
         if len(block):
             pieces.append(Piece(f"block-{i}", ((block, bottom), (block, 0.0))))
     for feature in connector.features:
@@ -173,24 +135,18 @@ def _outermost(cavities: list[Feature]) -> list[Feature]:
 
 def _cavity(feature: Feature, cell: np.ndarray, shell: np.ndarray, bottom: float) -> list[Piece]:
     """Walls around one cavity (with a funnelled mouth) and its floor, within a rectangular cell of the block."""
-    x0, y0, x1, y1 = cell
-    outer = geo.intersect(geo.rectangle(((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0, y1 - y0)), shell)
+    outer = geo.intersect(geo.spanned(cell), shell)
     hole = outline(feature, feature.clearance, cavity=True)
     mouth = outline(feature, feature.clearance + feature.lead_in, cavity=True)
     floor = max(bottom, feature.base - feature.length - FLOOR_GAP)
     pieces = []
     for wall, edge in geo.around(outer, hole):
         name = f"{feature.name}-cavity-{edge}"
+        pieces.append(Piece(name, ((wall, floor), (wall, -feature.lead_in))))
         if feature.lead_in > 0:
-            direction = hole[(edge + 1) % len(hole)] - hole[edge]
-            normal = np.array([direction[1], -direction[0]])
-            rim = geo.clip(wall, mouth[edge], -normal)
-            pieces.append(Piece(name, ((wall, floor), (wall, -feature.lead_in))))
+            rim = geo.clip(wall, mouth[edge], -geo.outwards(hole, edge))
             if len(rim):
-                rings = ((wall, -feature.lead_in), (rim, 0.0))
-                pieces.append(Piece(f"{name}-mouth", rings))
-        else:
-            pieces.append(Piece(name, ((wall, floor), (wall, 0.0))))
+                pieces.append(Piece(f"{name}-mouth", ((wall, -feature.lead_in), (rim, 0.0))))
     if floor - bottom > 1e-5:
         pieces.append(Piece(f"{feature.name}-floor", ((outer, bottom), (outer, floor)), dark=True))
     return pieces

@@ -108,8 +108,8 @@ class Attempt:
                 "then --resume"
             )
         return {
-            SCORE: np.float32(score),
-            CLAIM: np.bool_(False),
-            TOUCH: np.uint8(touch),
-            LOST: np.bool_(lost),
+            SCORE: np.array(score, np.float32),
+            CLAIM: np.array(False),
+            TOUCH: np.array(touch, np.uint8),
+            LOST: np.array(lost),
         }

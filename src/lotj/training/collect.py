@@ -101,10 +101,11 @@ def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Pro
     if (root / META).exists():
         writer = EpisodeWriter(root, task, read_meta(root).schema, settings)
     try:
+        missing = [name for name in collection.episodes() if writer is None or name not in writer.finished]
+        if not missing:
+            return
         with collection.open(task) as record:
-            for kind, seed in collection.episodes():
-                if writer is not None and (kind, seed) in writer.finished:
-                    continue
+            for kind, seed in missing:
                 episode, discarded = record(kind, seed)
                 if writer is None:  # what a frame holds is known from the first episode on
                     writer = EpisodeWriter(root, task, Schema.of(episode), settings)
@@ -169,7 +170,7 @@ class TaskCollection:
                 if rng.random() < self.noise:
                     action = rng.uniform(-1.0, 1.0, action.shape).astype(np.float32)
                 observation, reward, terminated, truncated, info = env.step(action)
-                recorder.add(action, reward, observation, {SUCCESS: info["is_success"]})
+                recorder.add(action, float(reward), observation, {SUCCESS: info["is_success"]})
                 truncated = not terminated and (truncated or len(recorder) >= max_steps)
             return recorder.finish(terminated, truncated, task.name, kind, seed), ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +12,12 @@ from typing import Protocol
 import numpy as np
 from rich.progress import track
 
-from lotj.data.store import DiskStore, MemoryStore, Store
+from lotj.data.layout import Schema
+from lotj.data.store import EPISODE, DiskStore, Store
 from lotj.errors import SettingsError
-from lotj.experience import Episode, Observation, Task
+from lotj.experience import Observation, Task
 from lotj.files import atomic_file, storage_errors
+from lotj.nets.front import FEATURE
 from lotj.spaces import Spec
 
 CACHE_VERSION = 2
@@ -65,12 +68,12 @@ class Encoder(Protocol):
         ...
 
 
-def prepare_features(data: DiskStore, agent: Encoder, config: FeatureConfig, live: bool) -> MemoryStore:
+def prepare_features(data: DiskStore, agent: Encoder, config: FeatureConfig, live: bool) -> FeatureStore:
     """Augmented features of a subset of a data set's transitions, from the cache if they are there: a store of
     episodes of one step, of kind ``imitated`` or ``other``.
 
-    The subset and the views depend on the data, the agent's encoders and the settings only, not on a run's seed, so
-    that every practice with this agent and data finds the same file.
+    The subset and the views depend on the data and the settings only, not on a run's seed, so that every practice with
+    this agent and data finds the same file.
 
     Args:
         data: prior data of other tasks.
@@ -87,32 +90,41 @@ def prepare_features(data: DiskStore, agent: Encoder, config: FeatureConfig, liv
     path = None if config.cache is None else config.cache / f"{key}.npz"
     columns = None if path is None else _read(path)
     if columns is None:
-        columns = _compute(data, agent, config, int(key[:8], 16), live)
+        columns = _compute(data, agent, config, live)
         if path is not None:
             _write(path, columns)
-    return as_store(columns, data.tasks)
+    return FeatureStore(columns, data.tasks)
 
 
-def as_store(columns: dict[str, np.ndarray], tasks: tuple[Task, ...]) -> MemoryStore:
-    """The store of transitions that lie in columns: ``action`` (M, A), ``reward``, ``terminated``, ``task``,
-    ``imitate`` (M,), and features (M, 2, D) of the frames before and after each step."""
-    store = MemoryStore(tasks)
-    features = [name for name in columns if name.startswith("feature/")]
-    for row in range(len(columns["action"])):
-        ended = bool(columns["terminated"][row])
-        store.append(
-            Episode(
-                observation={name: columns[name][row] for name in features},
-                action=columns["action"][row : row + 1],
-                reward=columns["reward"][row : row + 1],
-                terminated=ended,
-                truncated=not ended,
-                task=tasks[columns["task"][row]].name,
-                kind="imitated" if columns["imitate"][row] else "other",
-                seed=row,
-            )
-        )
-    return store
+class FeatureStore(Store):
+    """Transitions that lie in columns, each an episode of one step of kind ``imitated`` or ``other``.
+
+    Args:
+        columns: ``action`` (M, A), ``reward``, ``terminated``, ``task``, ``imitate`` (M,), and features (M, 2, D) of
+            the frames before and after each step.
+        tasks: those that ``task`` numbers.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray], tasks: tuple[Task, ...]) -> None:
+        count, axes = columns["action"].shape
+        self.tasks, self.kinds = tasks, ("imitated", "other")
+        self._columns = {
+            name: values.reshape(-1, values.shape[2]) for name, values in columns.items() if name.startswith(FEATURE)
+        }
+        for name in ("action", "reward"):  # NaN on the frame after the step, as in every store
+            rows = np.full((count, 2, *columns[name].shape[1:]), np.nan, np.float32)
+            rows[:, 0] = columns[name]
+            self._columns[name] = rows.reshape(2 * count, *columns[name].shape[1:])
+        seen = {name: np.dtype((v.dtype, v.shape[1:])) for name, v in self._columns.items() if name.startswith(FEATURE)}
+        self.schema = Schema(axes, seen)
+        self.episodes = np.zeros(count, EPISODE)
+        self.episodes["task"], self.episodes["kind"] = columns["task"], ~columns["imitate"]
+        self.episodes["seed"], self.episodes["first_frame"] = np.arange(count), 2 * np.arange(count)
+        self.episodes["n_frames"] = 2
+        self.episodes["terminated"], self.episodes["truncated"] = columns["terminated"], ~columns["terminated"]
+
+    def column(self, name: str) -> np.ndarray:  # noqa: D102
+        return self._columns[name]
 
 
 def imitated(store: Store) -> np.ndarray:
@@ -163,8 +175,8 @@ def _key(data: DiskStore, agent: Encoder, config: FeatureConfig) -> str:
     return digest.hexdigest()[:32]
 
 
-def _compute(data: DiskStore, agent: Encoder, config: FeatureConfig, seed: int, live: bool) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
+def _compute(data: DiskStore, agent: Encoder, config: FeatureConfig, live: bool) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)  # of no run, and not of the last bits of what an encoder makes
     starts, task, reward = data.starts(), data.frame_task, data.column("reward")
     chosen = starts[choose_transitions(task[starts], reward[starts], config.transitions, config.success_share, rng)]
     chosen = np.tile(chosen, config.views)

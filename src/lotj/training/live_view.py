@@ -120,7 +120,7 @@ class LiveView:
         }
         if "threshold" in row:
             figures["score"] += f" (success from {row['threshold']:.3f})"
-        if "value" in row:
+        if row.get("value") is not None:  # agents without values say NaN, which a file holds as null
             figures["value"] = f"{row['value']:.2f}"
         figures["losses"] = " ".join(f"{name} {value:.3g}" for name, value in self._losses().items()) or "none yet"
         figures["updates/s"] = f"{row.get('updates_per_second', 0.0):.0f}"

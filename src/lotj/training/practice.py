@@ -60,7 +60,8 @@ class Practitioner(Protocol):
         judge: says afterwards what trials are worth; None where the environment rewards.
     """
 
-    judge: Judge | None
+    @property
+    def judge(self) -> Judge | None: ...
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         """Trial `number`, from 1; `trials` holds those before it."""

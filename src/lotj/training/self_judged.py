@@ -104,8 +104,8 @@ class SelfJudged:
         """See `Practitioner`."""
         if episode.kind != PRACTICE:
             return
-        if not episode.notes[LOST][-1]:
-            self._free.see(episode.observation["image"], episode.action)
+        if not episode.notes[LOST][-1]:  # nor is a push free motion that a seated plug has stood
+            self._free.see(episode.observation["image"], episode.action[: end_of(episode)])
         self.judge.see(episode.seed, episode)
 
     def figures(self, row: Mapping[str, float], rows: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
