@@ -118,11 +118,11 @@ class Learner:
         if spread:
             if rng is None:
                 raise ValueError("act: a spread needs random numbers, rng")
-            noise = spread * torch.from_numpy(rng.standard_normal((_rows(observation), *shape), np.float32))
+            noise = torch.from_numpy(rng.standard_normal((_rows(observation), *shape), np.float32))
 
         def ask(seen: Seen, part: slice) -> Tensor:
             mean, std = self.algorithm.decide(seen)
-            return self.algorithm.squash(mean if noise is None else mean + std * noise[part].to(self.device))
+            return self.algorithm.squash(mean if noise is None else mean + spread * std * noise[part].to(self.device))
 
         return self.ask(observation, shape, ask)
 

@@ -8,6 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Normal
 
 from lotj.experience import Batch
 
@@ -41,8 +42,7 @@ def effective_share(weight: Tensor) -> Tensor:
 
 def log_probability(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
     """log N(action; mean, std^2) of (B, A), summed over the axes: (B,) nats."""
-    scaled = (action - mean) * torch.exp(-log_std)
-    return -(0.5 * scaled.square() + log_std + 0.5 * math.log(2.0 * math.pi)).sum(-1)
+    return Normal(mean, log_std.exp(), validate_args=False).log_prob(action).sum(-1)
 
 
 def policy_loss(log_prob: Tensor, weight: Tensor) -> Tensor:
