@@ -499,6 +499,7 @@ def test_mean_code_is_deterministic_and_samples_scatter_around_it() -> None:
     bottleneck = small("vib")
     features = torch.randn(1, 10)
     mean = bottleneck(features, sample=False).z
+    assert bottleneck.specific is not None
     specific, raw_std = bottleneck.specific(features).chunk(2, 1)
     std = F.softplus(raw_std) + 1e-3
     assert torch.equal(mean, specific)

@@ -1,4 +1,4 @@
-"""What every registered task must do, and the tasks, experts and wrappers by numbers worked out by hand.
+"""What every registered task must do, and the tasks and experts by numbers worked out by hand.
 
 A new environment is tested by being registered; only how to lose its part, if it has one, is written here.
 """
@@ -27,7 +27,6 @@ from lotj.envs.base import spec_of
 from lotj.envs.fetch import FetchEnv
 from lotj.envs.maze import MazeEnv
 from lotj.envs.registry import expert_of, families, find_task, make_task, task_names
-from lotj.envs.wrappers import GoalReward, History, ResidualAction
 from lotj.errors import DataError, LotjError, SettingsError
 from lotj.sim.arm import ARMS
 from lotj.sim.connector import catalogue
@@ -453,96 +452,7 @@ def test_a_way_through_a_maze_by_hand() -> None:
 # ---- wrappers -------------------------------------------------------------------------------------------------------
 
 
-class Line(gym.Env[dict[str, Any], np.ndarray]):
-    """A number that actions are added to."""
-
-    observation_space = gym.spaces.Dict({"state": gym.spaces.Box(-9, 9, (2,), np.float32)})
-    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        super().reset(seed=seed)
-        self.at = 0.0
-        return self._look(), {"at": 0.0}
-
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        self.at += float(action[0])
-        return self._look(), -1.0, self.at >= 1.5, False, {"at": self.at}
-
-    def _look(self) -> dict[str, Any]:
-        return {"state": np.array([self.at, -self.at], np.float32)}
-
-
-class Homing:
-    """Goes back to zero: the action is -info["at"]; remembers its seed."""
-
-    def reset(self, seed: int) -> None:
-        self.seed = seed
-
-    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
-        assert observation["state"][0] == np.float32(info["at"])
-        return np.array([-info["at"]])
-
-
-def test_a_residual_action_is_added_to_the_controllers_and_the_sum_clipped() -> None:
-    """Scale 0.5: 0 + 0.5 x 1 = 0.5; then -0.5 + 0.5 x 0.6 = -0.2, at 0.3; then -0.3 - 0.5 = -0.8, at -0.5."""
-    base = Homing()
-    env = ResidualAction(Line(), base, scale=0.5)
-    env.reset(seed=3)
-    assert base.seed == 3
-    at = [env.step(np.array([action]))[4]["at"] for action in (1.0, 0.6, -1.0)]
-    np.testing.assert_allclose(at, [0.5, 0.3, -0.5])
-    strong = ResidualAction(Line(), base, scale=4.0)
-    strong.reset(seed=0)
-    assert strong.step(np.array([1.0]))[4]["at"] == 1.0  # 4 is clipped to 1
-    strong.reset()
-    drawn = base.seed  # from the environment's generator, which seed 0 has set
-    strong.reset(seed=0)
-    strong.reset()
-    assert base.seed == drawn
-    with pytest.raises(SettingsError, match="above 0"):
-        ResidualAction(Line(), base, scale=0.0)
-
-
-def test_a_history_holds_the_last_steps_the_oldest_first() -> None:
-    env = History(Line(), 3)
-    assert env.observation_space["state"] == gym.spaces.Box(-9, 9, (6,), np.float32)  # type: ignore[index]
-    assert env.reset(seed=0)[0]["state"].tolist() == [0, 0] * 3
-    assert env.step(np.array([0.5]))[0]["state"].tolist() == [0, 0, 0, 0, 0.5, -0.5]
-    env.step(np.array([0.25]))
-    assert env.step(np.array([0.25]))[0]["state"].tolist() == [0.5, -0.5, 0.75, -0.75, 1.0, -1.0]
-    assert env.reset(seed=0)[0]["state"].tolist() == [0, 0] * 3
-    with pytest.raises(SettingsError, match="'image' is not observed; known are state"):
-        History(Line(), 3, ["image"])
-    with pytest.raises(SettingsError, match="at least 1"):
-        History(Line(), 0)
-
-
-@pytest.mark.filterwarnings("ignore:.*(Box observation space|unwrapped version).*:UserWarning")
-def test_a_history_of_images_has_more_views_and_leaves_goals_alone() -> None:
-    env = History(make_task("maze/umaze", observation="image", image_size=16), 2, ["image"])
-    check_env(env, skip_render_check=True)
-    spec = spec_of(env)
-    assert spec.observation["image"].shape == (2, 16, 16, 3) and spec.observation["goal"].shape == (2,)
-    assert spec.max_steps == 300
-    env.close()
-
-
-def test_a_goal_of_ones_own_gives_the_reward() -> None:
-    """The goal is the start + 1.5 drawn once; the reward is minus the distance, not the environment's -1."""
-    env = GoalReward(
-        Line(),
-        propose=lambda observation, rng: observation["state"][:1] + 1.5 + 0 * rng.random(),
-        reward=lambda observation, goal: -abs(float(observation["state"][0] - goal[0])),
-        space=gym.spaces.Box(-9, 9, (1,), np.float32),
-    )
-    observation, _ = env.reset(seed=0)
-    assert observation["goal"].tolist() == [1.5] and env.observation_space.contains(observation)
-    observation, reward, terminated, _, _ = env.step(np.array([1.0]))
-    assert (observation["goal"].tolist(), reward, terminated) == ([1.5], -0.5, False)
-    assert env.step(np.array([0.5]))[1:3] == (0.0, True)
-
-
 def test_wrapped_tasks_keep_their_expert() -> None:
-    env = History(make_task("fetch/reach"), 2)
+    env = gym.wrappers.TimeLimit(make_task("fetch/reach"), 5)
     assert isinstance(expert_of("fetch/reach", env), Reach) and find_task("fetch/reach")[0].name == "fetch"
     env.close()

@@ -40,11 +40,7 @@ class Learner:
     the gradient of its own loss, and the slow copies follow.
 
     Args:
-        kind: the algorithm.
-        spec: what is observed and done.
-        front: perception in front of it.
-        config: the algorithm's settings, of class `kind.CONFIG`.
-        tasks: number of tasks of the prior data.
+        kind, spec, front, config, tasks: see `Algorithm`.
         seed: of the weights and, with the number of an update, of all random numbers drawn in it.
         device: where it computes.
 
@@ -122,11 +118,11 @@ class Learner:
         if spread:
             if rng is None:
                 raise ValueError("act: a spread needs random numbers, rng")
-            noise = spread * torch.from_numpy(rng.standard_normal((_rows(observation), *shape), np.float32))
+            noise = torch.from_numpy(rng.standard_normal((_rows(observation), *shape), np.float32))
 
         def ask(seen: Seen, part: slice) -> Tensor:
             mean, std = self.algorithm.decide(seen)
-            return self.algorithm.squash(mean if noise is None else mean + std * noise[part].to(self.device))
+            return self.algorithm.squash(mean if noise is None else mean + spread * std * noise[part].to(self.device))
 
         return self.ask(observation, shape, ask)
 

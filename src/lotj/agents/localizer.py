@@ -96,7 +96,8 @@ class Localizer:
 
     def locate(self, images: np.ndarray) -> np.ndarray:
         """Position of the plug in the socket frame [m], (N, 3) float32, of (N, V, H, W, 3) uint8 images."""
-        return self._learner.ask({"image": images}, (3,), lambda seen, _: self._learner.algorithm.locate(seen))
+        network: Any = self._learner.algorithm
+        return self._learner.ask({"image": images}, (3,), lambda seen, _: network.locate(seen))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `restore` needs, also to go on training."""

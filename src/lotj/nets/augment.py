@@ -95,7 +95,7 @@ def augment(config: AugmentConfig, images: Tensor, generator: torch.Generator) -
     if config.gradient:
         planes.mul_(_gradient(config, planes, draw))
     if config.noise:
-        grain = torch.empty_like(planes[:, :1]).normal_(generator=generator)
+        grain = torch.empty((len(planes), 1, *planes.shape[2:]), device=planes.device).normal_(generator=generator)
         planes.add_(grain * draw.uniform(0.0, config.noise)[:, None, None, None])
     return planes.clamp_(0.0, 1.0).contiguous(memory_format=torch.channels_last)
 

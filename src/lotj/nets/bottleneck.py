@@ -92,16 +92,8 @@ def gaussian_kl(mean: Tensor, std: Tensor) -> Tensor:
 
 
 class Bottleneck(nn.Module):
-    """Features to a code in two parts: z_I, from which the domain cannot be told, and z_S, which may carry little.
-
-    Args:
-        features: size of the (flattened) input.
-        domains: number of training domains; the adversary tells these apart.
-        config: its settings.
-
-    Attributes:
-        code_size: size of `Code.z`.
-    """
+    """So many features to a code of `code_size` entries in two parts: z_I, from which the `domains` trained on cannot
+    be told, and z_S, which may carry little."""
 
     def __init__(self, features: int, domains: int, config: BottleneckConfig) -> None:
         super().__init__()
@@ -118,13 +110,8 @@ class Bottleneck(nn.Module):
         self.adversary = mlp(invariant, config.domain_hidden, domains) if config.has_adversary else None
 
     def forward(self, features: Tensor, sample: bool, generator: torch.Generator | None = None) -> Code:
-        """The code, float32, of (B, features).
-
-        Args:
-            features: what the encoder gave.
-            sample: draw z_S (training) rather than take its mean (inference and, in the paper, the online phase).
-            generator: random numbers for the draw, on the features' device.
-        """
+        """The code, float32, of (B, features); `sample` draws z_S, with `generator` (training), rather than take its
+        mean (inference and, in the paper, the online phase)."""
         batch = len(features)
         none = features.new_zeros((batch, 0), dtype=torch.float32)
         invariant = self.invariant(features).float() if self.invariant is not None else none

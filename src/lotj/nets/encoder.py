@@ -42,12 +42,7 @@ class EncoderConfig(Checked):
 
 
 class Encoder(nn.Module):
-    """An observation to (B, size) float32 features.
-
-    Args:
-        role: who reads them; encoders of one role are one encoder.
-        size: how many there are.
-    """
+    """An observation to (B, size) float32 features, for those who have the `role` to read them."""
 
     def __init__(self, role: str, size: int) -> None:
         super().__init__()
@@ -86,11 +81,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """Images to a feature map.
-
-    Args:
-        config: its settings.
-        size: height and width of the images it is for [pixels].
+    """Images of height and width `size` [pixels] to a feature map.
 
     Attributes:
         feature_shape: (C, h, w) of the map.

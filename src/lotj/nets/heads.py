@@ -23,15 +23,8 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
 
 class GaussianHead(nn.Module):
     """A Gaussian over actions of A axes, whose mean is squashed by tanh. The Gaussian is not; what is executed is
-    clipped to [-1, 1]. The standard deviation is one learned number for each axis, the same in every state (IQL).
-
-    Args:
-        inputs: size of the features or the code.
-        hidden: hidden layers.
-        axes: A.
-        std: standard deviation at the start, strictly within `limits`.
-        limits: smallest and largest standard deviation, approached smoothly so that the gradient never ends.
-    """
+    clipped to [-1, 1]. The standard deviation is one learned number for each axis, the same in every state (IQL): `std`
+    at the start, strictly within `limits`, which are approached smoothly so that the gradient never ends."""
 
     def __init__(self, inputs: int, hidden: Sequence[int], axes: int, std: float, limits: tuple[float, float]) -> None:
         super().__init__()

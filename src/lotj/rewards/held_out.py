@@ -57,21 +57,14 @@ class FrameScores:
         return FrameScores(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
 
 
-def score_frames(model: RewardModel, store: Store, index: np.ndarray | None = None) -> FrameScores:
-    """Scores the frames `index` of a store, all by default."""
-    index = np.arange(store.n_frames) if index is None else index
-    chunks = (index[k : k + BATCH] for k in range(0, len(index), BATCH))
-    parts = [model.score(store.observe(chunk, ["image"])["image"]) for chunk in chunks]
-    task, kind = store.frame_task[index], store.of_frames(np.array(store.kinds)[store.episodes["kind"]])[index]
-    return FrameScores(
-        score=np.concatenate([np.zeros(0, np.float32), *parts]),
-        success=store.success[index],
-        kind=kind,
-        near=np.isin(kind, model.config.near_miss_kinds),
-        task=task,
-        connector=np.array([t.attributes.get("connector", t.env) for t in store.tasks])[task],
-        z=heights(store)[index],
-    )
+def score_frames(model: RewardModel, store: Store) -> FrameScores:
+    """Scores all frames of a store."""
+    chunks = (np.arange(k, min(k + BATCH, store.n_frames)) for k in range(0, store.n_frames, BATCH))
+    score = [model.score(store.observe(chunk, ["image"])["image"]) for chunk in chunks]
+    kind, task = store.of_frames(np.array(store.kinds)[store.episodes["kind"]]), store.frame_task
+    connector = np.array([t.attributes.get("connector", t.env) for t in store.tasks])[task]
+    near = np.isin(kind, model.config.near_miss_kinds)
+    return FrameScores(np.concatenate(score), store.success, kind, near, task, connector, heights(store))
 
 
 def held_out_report(model: RewardModel, store: Store, frames: FrameScores | None = None) -> dict[str, Any]:
@@ -94,19 +87,11 @@ def held_out_report(model: RewardModel, store: Store, frames: FrameScores | None
         connectors[str(name)] = _figures(ours, model.threshold) | left_out
     figures = list(connectors.values())
     overall: dict[str, Any] = {key: _mean(one[key] for one in figures) for key in figures[0] if key != WRONG}
-    overall[WRONG] = {
-        str(kind): _mean(one[WRONG].get(str(kind), math.nan) for one in figures) for kind in np.unique(frames.kind)
-    }
+    kinds = [str(kind) for kind in np.unique(frames.kind)]
+    overall[WRONG] = {kind: _mean(one[WRONG].get(kind, math.nan) for one in figures) for kind in kinds}
     overall |= {key: sum(one[key] for one in figures) for key in ("successes", "others")}
-    return _known(
-        {
-            "variant": model.config.bottleneck.variant,
-            "threshold": model.threshold,
-            "overall": overall,
-            "connectors": connectors,
-            "depth": _by_depth(frames, model.threshold),
-        }
-    )
+    report = {"variant": model.config.bottleneck.variant, "threshold": model.threshold, "overall": overall}
+    return _known({**report, "connectors": connectors, "depth": _by_depth(frames, model.threshold)})
 
 
 def bottleneck_report(
@@ -126,7 +111,8 @@ def bottleneck_report(
     out: dict[str, Any] = {"variant": config.variant}
     if config.has_invariant:
         out |= _probes(model, train, seed)
-    index = _sampler(model, validation).draw(count, np.random.default_rng([seed, 1]))
+    sampler = BalancedSampler(validation, 0.5, model.config.near_miss_kinds)
+    index = sampler.draw(count, np.random.default_rng([seed, 1]))
     z, kl = _codes(model, validation, index)
     border = config.invariant_dim if config.has_invariant else 0
 
@@ -181,21 +167,18 @@ def domain_probe(
 def _probes(model: RewardModel, train: Store, seed: int) -> dict[str, Any]:
     """Trained on every second episode of each training task, judged on the others."""
     draws = PROBE_FRAMES * len(train.tasks)
-    index = np.unique(_sampler(model, train).draw(draws, np.random.default_rng([seed, 0])))
+    sampler = BalancedSampler(train, 0.5, model.config.near_miss_kinds)
+    index = np.unique(sampler.draw(draws, np.random.default_rng([seed, 0])))
     code = _codes(model, train, index)[0][:, : model.config.bottleneck.invariant_dim]
     domains, episodes = train.frame_task[index], train.frame_episode[index]
     first = np.searchsorted(train.episodes["task"], domains)  # episodes are ordered by task
     held_out = (episodes - first) % 2 == 1
-    accuracy = {
-        name: domain_probe(code, domains, held_out, hidden, seed)
-        for name, hidden in (("probe_linear", ()), ("probe_two_layers", (256,)))
-    }
     both = np.intersect1d(domains[held_out], domains[~held_out])
-    return {**accuracy, "probe_chance": 1.0 / len(both) if len(both) else None}
-
-
-def _sampler(model: RewardModel, store: Store) -> BalancedSampler:
-    return BalancedSampler(store, 0.5, model.config.near_miss_kinds)
+    return {
+        "probe_linear": domain_probe(code, domains, held_out, (), seed),
+        "probe_two_layers": domain_probe(code, domains, held_out, (256,), seed),
+        "probe_chance": 1.0 / len(both) if len(both) else None,
+    }
 
 
 @torch.no_grad()

@@ -24,15 +24,8 @@ BATCH = 256
 
 
 class RewardModel:
-    """A trained success classifier with its threshold.
-
-    Args:
-        classifier: trained; put into evaluation mode and moved to `device`.
-        config: what it was made with.
-        threshold: predicted success from this score on, chosen on validation tasks.
-        report: held-out figures, kept with it (see `lotj.rewards.held_out`).
-        device: where to compute.
-    """
+    """A trained success classifier, put into evaluation mode, with what it was made with, the score from which on it
+    predicts success (chosen on validation tasks), and held-out figures (see `lotj.rewards.held_out`)."""
 
     def __init__(
         self,
@@ -93,11 +86,7 @@ class RewardModel:
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> RewardModel:
-        """Read what `save` wrote.
-
-        Raises:
-            CheckpointError: missing, torn or foreign file, or another version.
-        """
+        """Read what `save` wrote; a file that is missing, torn, foreign or of another version is a CheckpointError."""
         content = _read(Path(path))
         try:
             config = restore_settings(RewardConfig, content["config"], str(path))

@@ -50,19 +50,17 @@ def _within(value: Any, low: float, high: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
-def _number(key: str, low: float, high: float, default: float | None = None) -> Any:
-    unit, rule = _UNITS.get(key.rpartition("_")[2], 1.0), f"must be a number between {low:g} and {high:g}"
-    return _entry(key, lambda v: "" if _within(v, low, high) else rule, default, lambda v: v * unit)
-
-
-def _numbers(key: str, low: float, high: float, default: tuple[float, ...] | None = None, n: int = 2) -> Any:
-    unit, rule = _UNITS.get(key.rpartition("_")[2], 1.0), f"must be {n} numbers between {low:g} and {high:g}"
+def _number(key: str, low: float, high: float, default: Any = None, n: int = 0) -> Any:
+    """A number, or a list of n of them, in the unit that the end of the key says."""
+    unit = _UNITS.get(key.rpartition("_")[2], 1.0)
+    rule = f"must be {f'{n} numbers' if n else 'a number'} between {low:g} and {high:g}"
 
     def broken(value: Any) -> str:
-        fits = isinstance(value, (list, tuple)) and len(value) == n and all(_within(v, low, high) for v in value)
-        return "" if fits else rule
+        values = value if n else [value]
+        fits = isinstance(values, (list, tuple)) and len(values) == (n or 1)
+        return "" if fits and all(_within(v, low, high) for v in values) else rule
 
-    return _entry(key, broken, default, lambda value: tuple(v * unit for v in value))
+    return _entry(key, broken, default, lambda value: tuple(v * unit for v in value) if n else value * unit)
 
 
 def _text(key: str, default: str | None = None, among: tuple[str, ...] = ()) -> Any:
@@ -93,7 +91,7 @@ class Feature:
     points: tuple[tuple[float, float], ...]  # of a polygon: corners, counter-clockwise, relative to `centre`
     length: float = _number("length_mm", 0.3, 80)  # along z
     on: str = _text("on", "plug", among=("plug", "socket"))  # the side that bears the male element
-    centre: tuple[float, float] = _numbers("centre_mm", -80, 80, (0.0, 0.0))  # (x, y) of the cross-section
+    centre: tuple[float, float] = _number("centre_mm", -80, 80, (0.0, 0.0), n=2)  # (x, y) of the cross-section
     base: float = _number("base_mm", -80, 80, 0.0)  # z of the element's root; 0 is the mating face
     clearance: float = _number("clearance_mm", 0.02, 5)  # gap per side to the mating cavity
     chamfer: float = _number("chamfer_mm", 0, 10, 0.0)  # taper of the male tip, per side and along z
@@ -122,15 +120,15 @@ class Connector:
     insertion_depth: float = _number("insertion_depth_mm", 1.0, 60)  # from first engagement to fully seated
     seating_force: float = _number("seating_force_n", 0, 25, 0.0)  # Coulomb friction of the contacts, both ways [N]
     friction: float = _number("friction", 0.05, 1.0, 0.25)  # sliding, of the mating surfaces
-    housing_size: tuple[float, float] = _numbers("housing_mm", 3, 120)  # (x, y) of the socket block
+    housing_size: tuple[float, float] = _number("housing_mm", 3, 120, n=2)  # (x, y) of the socket block
     housing_height: float = _number("housing_height_mm", 2, 80)  # below the mating face
     housing_shape: str = _text("housing_shape", "rect", among=("rect", "round"))  # seen where no cavity is near the rim
-    body_size: tuple[float, float] = _numbers("body_mm", 2, 100)  # (x, y) of the plug body above the mating face
+    body_size: tuple[float, float] = _number("body_mm", 2, 100, n=2)  # (x, y) of the plug body above the mating face
     body_height: float = _number("body_height_mm", 5, 80)
     body_gap: float = _number("body_gap_mm", 0, 40, 0.0)  # between body and mating face when seated
     # Usual colours, linear RGB; a domain varies them.
-    plug_colour: tuple[float, float, float] = _numbers("plug_colour", 0, 1, (0.1, 0.1, 0.1), n=3)
-    socket_colour: tuple[float, float, float] = _numbers("socket_colour", 0, 1, (0.8, 0.8, 0.8), n=3)
+    plug_colour: tuple[float, float, float] = _number("plug_colour", 0, 1, (0.1, 0.1, 0.1), n=3)
+    socket_colour: tuple[float, float, float] = _number("socket_colour", 0, 1, (0.8, 0.8, 0.8), n=3)
     features: tuple[Feature, ...]
 
     @property
@@ -155,7 +153,7 @@ def _broken_polygon(corners: Any) -> str:
 
 
 _SIZES = {
-    "rect": {"size": _numbers("size_mm", 0.2, 120)},
+    "rect": {"size": _number("size_mm", 0.2, 120, n=2)},
     "round": {"size": _number("diameter_mm", 0.2, 120)},
     "polygon": {
         "points": _entry("points_mm", _broken_polygon, None, lambda ps: tuple((x * _MM, y * _MM) for x, y in ps))
