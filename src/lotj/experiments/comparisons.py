@@ -204,12 +204,10 @@ class Comparison:
     """One of the tables.
 
     Attributes:
-        name: of the table, as a command names it.
-        title: for people.
+        name, title: as a command names it; for people.
         scenario: where trials start.
         methods: its columns.
-        connectors: its rows, unless a command says otherwise.
-        seeds, trials: what a command does, unless it is told otherwise.
+        connectors, seeds, trials: its rows, and what a command does, unless it is told otherwise.
     """
 
     name: str
@@ -236,49 +234,43 @@ class Comparison:
 
         Args:
             preset: its name.
-            data: folder of the data set.
-            runs: where each job gets a folder.
-            units: pretrainings and benches.
-            trials: of practice.
-            evaluation_trials: of each evaluation.
+            data, runs: folder of the data set; where each job gets a folder.
+            trials, evaluation_trials: of practice; of each evaluation.
             connectors: those practised on, if not the table's own.
             machine: ``threads`` and ``device`` of every job.
             training_machine: those of the trainings, where they are others.
         """
         machine = machine or {}
-        training_machine = training_machine or machine
         learners = list(dict.fromkeys((method.agent, method.variant, method.practice) for method in self.methods))
+        halfway = {(m.agent, m.practice) for m in self.methods if m.controller == HALFWAY}
         jobs = []
         for seed in dict.fromkeys(unit.seed for unit in units):
-            variants = dict.fromkeys(variant for _, variant, _ in learners)
-            trainings = [job for v in variants for job in _trainings(v, seed, preset, data, runs, training_machine)]
-            practising = []
-            for connector in connectors or self.connectors:
-                of_seed = [unit for unit in units if unit.seed == seed]
-                for unit, (agent, variant, practice) in itertools.product(of_seed, learners):
-                    name = job_name(self.scenario, connector, agent, unit, variant, practice)
-                    arguments: dict[str, Any] = {
-                        "preset": preset,
-                        "pretrained": str(runs / pretrain_name(variant, seed)),
-                        "folder": str(runs / name),
-                        "connector": connector,
-                        "scenario": self.scenario,
-                        "robot": unit.robot,
-                        "seed": seed,
-                        "agent": agent,
-                        "practice": practice_settings(preset, trials=trials, **PRACTICES[practice]),
-                        "controllers": _controllers(self.scenario, agent, variant, practice),
-                        "evaluation_trials": evaluation_trials,
-                    }
-                    if unit.bench:
-                        arguments["bench"] = unit.bench
-                    if (agent, HALFWAY, practice) in {(m.agent, m.controller, m.practice) for m in self.methods}:
-                        arguments["halfway"] = True
-                    needs = (_trained(arguments, variant, seed),)
-                    practising.append(Job(name, practice_job, arguments, needs, machine, runs / name))
-            needed = {need for job in practising for need in job.needs}
-            needed |= {need for job in trainings if job.name in needed for need in job.needs}
-            jobs += [job for job in trainings if job.name in needed] + practising
+            trainings, practising = [], []
+            for variant in dict.fromkeys(variant for _, variant, _ in learners):
+                trainings += _trainings(variant, seed, preset, data, runs, training_machine or machine)
+            of_seed = [unit for unit in units if unit.seed == seed]
+            for connector, unit, learner in itertools.product(connectors or self.connectors, of_seed, learners):
+                agent, variant, practice = learner
+                name = job_name(self.scenario, connector, agent, unit, variant, practice)
+                arguments: dict[str, Any] = {
+                    "preset": preset,
+                    "pretrained": str(runs / pretrain_name(variant, seed)),
+                    "folder": str(runs / name),
+                    "connector": connector,
+                    "scenario": self.scenario,
+                    "robot": unit.robot,
+                    "seed": seed,
+                    "agent": agent,
+                    "practice": practice_settings(preset, trials=trials, **PRACTICES[practice]),
+                    "controllers": (controllers := _controllers(self.scenario, *learner)),
+                    "evaluation_trials": evaluation_trials,
+                    **({"bench": unit.bench} if unit.bench else {}),
+                    **({"halfway": True} if (agent, practice) in halfway else {}),
+                }
+                learned = agent != "iql" or any("localize" in controller for controller in controllers)
+                needs = (baselines_name(seed) if learned else pretrain_name(variant, seed),)
+                practising.append(Job(name, practice_job, arguments, needs, machine, runs / name))
+            jobs += with_needs(practising, trainings)
         return jobs
 
     def table(self, results: Mapping[str, Any], units: Sequence[Unit], connectors: Sequence[str] = ()) -> SuccessTable:
@@ -295,6 +287,16 @@ class Comparison:
             "Without a mark: cannot tell, as ever with fewer than 6 units.",
         )
         return SuccessTable(self.title, [method.title for method in self.methods], rows, notes)
+
+
+def with_needs(made: Sequence[Job], others: Sequence[Job]) -> list[Job]:
+    """Jobs behind those of `others` that they need, or that these need."""
+    by_name = {job.name: job for job in others}
+    needed, asked = set(), [need for job in made for need in job.needs]
+    while asked:
+        needed.add(name := asked.pop())
+        asked += by_name[name].needs
+    return [job for job in others if job.name in needed] + [*made]
 
 
 def pretrain_name(variant: str, seed: int) -> str:
@@ -334,12 +336,6 @@ def _controllers(scenario: str, agent: str, variant: str, practice: str) -> list
         return ["offline", "practice"]
     table = NEAR if scenario == "near" else FAR
     return [method.controller for method in table if (method.agent, method.practice) == (agent, practice)]
-
-
-def _trained(arguments: Mapping[str, Any], variant: str, seed: int) -> str:
-    """Name of the job that trains what a practice job of these arguments needs."""
-    learned = arguments["agent"] != "iql" or any("localize" in name for name in arguments["controllers"])
-    return baselines_name(seed) if learned else pretrain_name(variant, seed)
 
 
 def _cell(

@@ -6,8 +6,8 @@ The number is the share of a heat map that lies on plug and socket, as the simul
 from __future__ import annotations
 
 import io
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from lotj.distributed import Job
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
 from lotj.evaluation import Controller
-from lotj.experiments.comparisons import CONNECTORS, job_name, pretrain_name, units
+from lotj.experiments.comparisons import CONNECTORS, Unit, job_name, pretrain_name, units, with_needs
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, policy_heat, reward_heat
 from lotj.experiments.stages import bench_of, practised_agent, pretraining_of
-from lotj.experiments.tables import FigureTable, mean_interval
+from lotj.experiments.tables import FigureTable, known_mean, mean_interval
 from lotj.files import atomic_write
 from lotj.runs import find_run
 from lotj.saliency.overlay import overlay, share_inside
-from lotj.saliency.rows import draw_rows
+from lotj.saliency.rows import draw_rows, spread
 from lotj.training.pretrain import load_agent, load_reward
 
 DOMAINS = 5
@@ -58,10 +58,7 @@ def reward_maps_job(
     Args:
         full, plain: folders of the pretrainings with and without the bottleneck.
         folder: for the maps.
-        connector, robot: whose positives.
-        domains: how many, one positive of each.
-        threads: processor threads.
-        device: where to compute.
+        connector, robot, domains: whose positives, one of each domain.
 
     Returns:
         ``shares``: row of the table -> one share a positive; ``maps``, the file of pictures and maps.
@@ -85,8 +82,6 @@ def policy_maps_job(
         practised: folder of the practice job.
         folder: for the maps.
         trajectories: trials.
-        threads: processor threads.
-        device: where to compute.
 
     Returns:
         ``shares``: row of the table -> the mean share of each trial; ``maps``, the file of pictures and maps.
@@ -150,31 +145,23 @@ def keep_maps(
     group = np.array(list(groups))
     np.savez_compressed(buffer, allow_pickle=False, frames=frames, groups=group, **arrays)
     atomic_write(folder / _MAPS, buffer.getvalue())
-    means = {name: [_mean(values[group == k]) for k in np.unique(group)] for name, values in shares.items()}
+    means = {name: [known_mean(values[group == k]) for k in np.unique(group)] for name, values in shares.items()}
     return {"shares": means, "maps": str(folder / _MAPS)}
 
 
-def _difference(first: Sequence[float | None], second: Sequence[float | None]) -> list[float | None]:
-    """second - first, one by one; None where a map has no heat."""
-    return [None if a is None or b is None else b - a for a, b in zip(first, second, strict=True)]
-
-
-def _mean(values: np.ndarray) -> float | None:
-    """Of those that there are: a map without any heat has no share."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None
-
-
 @dataclass(frozen=True)
-class SaliencyFigure(ABC):
+class SaliencyFigure:
     """One of the figures.
 
     Attributes:
-        name: as a command names it.
-        title: for people.
+        name, title: as a command names it; for people.
         rows: maps that are compared, as their jobs name them.
         learning: what must be trained first, for its jobs: `Comparison.jobs` of which table.
         unit: what the share of a training on a bench is a mean over.
+        work: makes the maps of a connector and seed.
+        compared: unit, connector -> name of the job behind each argument of `work` that is a folder.
+        settings: its other arguments.
+        one_group: the picture is of the first of the groups of frames that `keep_maps` has kept, not of all.
     """
 
     name: str
@@ -182,6 +169,10 @@ class SaliencyFigure(ABC):
     rows: tuple[str, str]
     learning: str
     unit: str
+    work: Callable[..., dict[str, Any]]
+    compared: Callable[[Unit, str], dict[str, str]]
+    settings: Callable[[Unit, str], dict[str, Any]]
+    one_group: bool
 
     def jobs(
         self,
@@ -192,39 +183,36 @@ class SaliencyFigure(ABC):
         machine: Mapping[str, Any] | None = None,
     ) -> list[Job]:
         """What must be done, of which `learning` holds the trainings."""
-        made = [self._job(runs, seed, connector, machine or {}) for seed in seeds for connector in connectors]
-        wanted = {need for job in made for need in job.needs}
-        for job in reversed(learning):  # a job stands after what it needs
-            wanted |= set(job.needs) if job.name in wanted else set()
-        return [job for job in learning if job.name in wanted] + made
-
-    @abstractmethod
-    def _job(self, runs: Path, seed: int, connector: str, machine: Mapping[str, Any]) -> Job:
-        """What makes the maps of a connector and seed."""
-
-    @abstractmethod
-    def _drawn(self, groups: np.ndarray) -> np.ndarray:
-        """Which of the frames, of which `keep_maps` has kept the (N,) groups, the picture is made of."""
+        made = []
+        for unit, connector in itertools.product(units(seeds), connectors):
+            name, compared = self._job_name(connector, unit.seed), self.compared(unit, connector)
+            folders = {argument: str(runs / job) for argument, job in ({"folder": name} | compared).items()}
+            arguments = folders | self.settings(unit, connector)
+            made.append(Job(name, self.work, arguments, tuple(compared.values()), machine or {}))
+        return with_needs(made, learning)
 
     def _job_name(self, connector: str, seed: int) -> str:
         return f"{self.name}-{connector}-seed{seed}"
 
     def table(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str]) -> FigureTable:
         """Share of the heat on plug and socket, of all connectors and of each."""
-        shares = {
-            connector: [
-                dict(results[name]["shares"]) for seed in seeds if (name := self._job_name(connector, seed)) in results
-            ]
-            for connector in connectors
-        }
-        rows = {}
         first, second = self.rows
         difference = f"{second} - {first}"
-        for share in (share for of_connector in shares.values() for share in of_connector):
-            share[difference] = _difference(share[first], share[second])
-        for row in (first, second, difference, AREA):
-            of_each = [[_mean(np.array(share[row], float)) for share in shares[name]] for name in connectors]
-            rows[row] = [mean_interval([value for values in of_each for value in values]), *map(mean_interval, of_each)]
+        means: dict[str, list[list[float | None]]] = {row: [] for row in (first, second, difference, AREA)}
+        for connector in connectors:
+            names = [self._job_name(connector, seed) for seed in seeds]
+            shares = [
+                {row: np.array(values, float) for row, values in results[name]["shares"].items()}
+                for name in names
+                if name in results
+            ]
+            for row, of_connectors in means.items():
+                of = [share[second] - share[first] if row == difference else share[row] for share in shares]
+                of_connectors.append([known_mean(values) for values in of])
+        rows = {
+            row: [mean_interval([*itertools.chain(*of_connectors)]), *map(mean_interval, of_connectors)]
+            for row, of_connectors in means.items()
+        }
         columns = ["all", *(CONNECTORS.get(name, name) for name in connectors)]
         notes = (
             f"Share of Grad-CAM's heat on plug and socket; mean over {self.unit} of each training and bench, with "
@@ -254,56 +242,43 @@ class SaliencyFigure(ABC):
     def _rows(self, path: Path) -> tuple[list[str], list[np.ndarray]]:
         try:
             with np.load(path) as held:
-                frames, drawn = held["frames"], self._drawn(held["groups"])
+                frames, groups = held["frames"], held["groups"]
                 heat = {row: held[f"heat {row}"] for row in self.rows}
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
                 f"{path}: not the maps of a figure ({error}): remove the job's result, and do it again"
             ) from error
-        shown = drawn[np.unique(np.linspace(0, len(drawn) - 1, min(_SHOWN, len(drawn))).round().astype(int))]
+        drawn = np.flatnonzero(groups == groups[0]) if self.one_group else np.arange(len(groups))
+        shown = drawn[spread(len(drawn), _SHOWN)]
         pictures = [frames[shown], *(overlay(frames[shown], maps[shown]) for maps in heat.values())]
         return ["image", *heat], pictures
 
 
-class RewardFigure(SaliencyFigure):
-    """Of two reward models, on positives."""
-
-    def _job(self, runs: Path, seed: int, connector: str, machine: Mapping[str, Any]) -> Job:
-        name = self._job_name(connector, seed)
-        full, plain = needs = tuple(pretrain_name(variant, seed) for variant in ("full", "no-daib"))
-        arguments = {"folder": str(runs / name), "full": str(runs / full), "plain": str(runs / plain)}
-        arguments |= {"connector": connector, "robot": units((seed,))[0].robot, "domains": DOMAINS}
-        return Job(name, reward_maps_job, arguments, needs, machine)
-
-    def _drawn(self, groups: np.ndarray) -> np.ndarray:
-        return np.arange(len(groups))
-
-
-class PolicyFigure(SaliencyFigure):
-    """Of a policy before and after practice, on trials."""
-
-    def _job(self, runs: Path, seed: int, connector: str, machine: Mapping[str, Any]) -> Job:
-        name, practised = (
-            self._job_name(connector, seed),
-            job_name("far", connector, "iql", units((seed,))[0], "ours", "ours"),
-        )
-        arguments = {"folder": str(runs / name), "practised": str(runs / practised), "trajectories": TRAJECTORIES}
-        return Job(name, policy_maps_job, arguments, (practised,), machine)
-
-    def _drawn(self, groups: np.ndarray) -> np.ndarray:
-        return np.flatnonzero(groups == groups[0])  # one trial
-
-
-FIGURES: dict[str, SaliencyFigure] = {
-    "fig3": RewardFigure(
-        "fig3",
-        "Figure 3: the reward with and without the bottleneck",
-        ("ERM", "DAIB"),
-        "table3",
-        "positives, each of a domain of its own",
-    ),
-    "fig4": PolicyFigure(
-        "fig4", "Figure 4: the policy's Y action before and after practice", ("before", "after"), "table2", "trials"
-    ),
+FIGURES = {
+    figure.name: figure
+    for figure in (
+        SaliencyFigure(
+            "fig3",
+            "Figure 3: the reward with and without the bottleneck",
+            ("ERM", "DAIB"),
+            "table3",
+            "positives, each of a domain of its own",
+            reward_maps_job,
+            lambda unit, _: {k: pretrain_name(v, unit.seed) for k, v in (("full", "full"), ("plain", "no-daib"))},
+            lambda unit, connector: {"connector": connector, "robot": unit.robot, "domains": DOMAINS},
+            one_group=False,
+        ),
+        SaliencyFigure(
+            "fig4",
+            "Figure 4: the policy's Y action before and after practice",
+            ("before", "after"),
+            "table2",
+            "trials",
+            policy_maps_job,
+            lambda unit, connector: {"practised": job_name("far", connector, "iql", unit, "ours", "ours")},
+            lambda unit, connector: {"trajectories": TRAJECTORIES},
+            one_group=True,
+        ),
+    )
 }
 """By name."""

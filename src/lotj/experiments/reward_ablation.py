@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from lotj.data.store import DiskStore, Store
+from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.errors import DataError
 from lotj.experience import Task
 from lotj.experiments.presets import find_preset
 from lotj.experiments.study import with_variant
-from lotj.experiments.tables import FigureTable, mean_interval
+from lotj.experiments.tables import FigureTable, known_mean, mean_interval
 from lotj.nets.bottleneck import Variant
-from lotj.rewards.held_out import FrameScores, bottleneck_report, score_frames
+from lotj.rewards.held_out import FrameScores, bottleneck_report, held_out_report, score_frames
 from lotj.rewards.model import RewardModel
-from lotj.rewards.threshold import area_under_curve
 from lotj.rewards.training import RewardTrainer
 from lotj.sim.connector import find_connector
 
@@ -63,13 +63,9 @@ def reward_job(
     Args:
         preset: its name; gives the networks and all settings but `variant` and `steps`.
         data: folder of a data set; its training connectors are used.
-        variant: of the bottleneck.
-        split: which connectors are held out.
-        seed: fixes everything else.
+        split, seed: which connectors are held out; fixes everything else.
         steps: updates.
         domains: of a connector and robot, how many are trained on: with many, every variant has to generalise.
-        threads: processor threads.
-        device: where to compute.
 
     Returns:
         The figures of `COLUMNS`, each a mean over the held-out connectors, and which those were.
@@ -87,17 +83,13 @@ def reward_job(
         while not trainer.done:
             trainer.step()
         model = RewardModel(trainer.classifier, config, 0.5, device=device)
-    figures = accuracies(model, held_out)
-    bottleneck = bottleneck_report(model, train, held_out, seed)
-    without = bottleneck.get("auc_without_invariant")
-    return {
-        **figures,
-        **{name: bottleneck.get(name) for name in ("probe_linear", "probe_two_layers", "probe_chance")},
-        "kl": bottleneck.get("kl"),
-        "invariant_drop": None if without is None else bottleneck["auc"] - without,
-        "held_out": sorted(held_names),
-        "domains": len(train.tasks),
-    }
+    frames, bottleneck = score_frames(model, held_out), bottleneck_report(model, train, held_out, seed)
+    if "auc_without_invariant" in bottleneck:
+        bottleneck["invariant_drop"] = bottleneck["auc"] - bottleneck["auc_without_invariant"]
+    figures = bottleneck | held_out_report(model, held_out, frames)["overall"]
+    figures["best_accuracy"] = best_accuracy(frames)
+    of_data = {"held_out": sorted(held_names), "domains": len(train.tasks)}
+    return {name: figures.get(name) for name in COLUMNS} | of_data
 
 
 def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
@@ -118,31 +110,19 @@ def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
     return set(train), set(held)
 
 
-def accuracies(model: RewardModel, store: Store) -> dict[str, float | None]:
-    """Means over connectors of a store, successes and other frames equally frequent in each.
+def best_accuracy(frames: FrameScores) -> float | None:
+    """Of the expert's frames, successes and others equally frequent, at the single threshold that is best for all
+    connectors together (which tells a shifted threshold from a wrong ranking). None where a label is missing."""
+    expert = frames.where(frames.kind == "expert")
+    parts = [expert.where(expert.connector == name) for name in np.unique(frames.connector)]
+    if any(part.success.all() or not part.success.any() for part in parts):
+        return None
 
-    Returns:
-        ``accuracy`` at 0.5 on the expert's frames, ``best_accuracy`` at the single threshold that is best for all
-        connectors together (which tells a shifted threshold from a wrong ranking), ``near_miss_accuracy`` at 0.5
-        against all other kinds' frames, ``auc``. None where a connector has frames of one label only.
-    """
-    frames = score_frames(model, store)
-    expert, names = frames.kind == "expert", np.unique(frames.connector)
-    masks = {"all": np.ones_like(expert), "plain": expert, "missed": ~expert | frames.success}
-    parts = {kind: [frames.where(mask & (frames.connector == name)) for name in names] for kind, mask in masks.items()}
+    def gain(threshold: float) -> float:
+        told = [(part.score >= threshold, part.success) for part in parts]
+        return float(np.mean([said[true].mean() - said[~true].mean() for said, true in told]))
 
-    def at(kind: str, threshold: float) -> float | None:
-        if any(part.success.all() or not part.success.any() for part in parts[kind]):
-            return None  # of one label only
-        return float(np.mean([_balanced(part, threshold) for part in parts[kind]]))
-
-    best = [at("plain", float(threshold)) for threshold in np.quantile(frames.score, np.linspace(0.0, 1.0, 201))]
-    return {
-        "accuracy": at("plain", 0.5),
-        "best_accuracy": max((value for value in best if value is not None), default=None),
-        "near_miss_accuracy": at("missed", 0.5),
-        "auc": float(np.mean([area_under_curve(part.score, part.success) for part in parts["all"]])),
-    }
+    return 0.5 + 0.5 * max(map(gain, np.quantile(expert.score, np.linspace(0.0, 1.0, 201))))
 
 
 def jobs(
@@ -155,13 +135,11 @@ def jobs(
     machine: Mapping[str, Any] | None = None,
 ) -> list[Job]:
     """All that must be done for the table, so ordered that all variants have as many runs wherever it is stopped."""
+    fixed = {"preset": preset, "data": str(data), "steps": steps, "domains": domains}
     found = []
-    for seed in seeds:
-        for split in splits:
-            for variant in PAPER:
-                arguments = {"preset": preset, "data": str(data), "variant": variant, "split": split, "seed": seed}
-                arguments |= {"steps": steps, "domains": domains}
-                found.append(Job(job_name(variant, split, seed), reward_job, arguments, machine=machine or {}))
+    for seed, split, variant in itertools.product(seeds, splits, PAPER):
+        arguments = {**fixed, "variant": variant, "split": split, "seed": seed}
+        found.append(Job(job_name(variant, split, seed), reward_job, arguments, machine=machine or {}))
     return found
 
 
@@ -183,7 +161,7 @@ def table(results: Mapping[str, Any], seeds: Sequence[int], splits: Sequence[int
         return np.array(of, float)
 
     def over_splits(values: np.ndarray) -> tuple[float, float | None] | None:
-        return mean_interval([(mean_interval(of_split) or (None,))[0] for of_split in values])
+        return mean_interval([known_mean(of_split) for of_split in values])
 
     rows = {}
     for variant, paper in PAPER.items():
@@ -202,11 +180,4 @@ def table(results: Mapping[str, Any], seeds: Sequence[int], splits: Sequence[int
 
 def _kin(name: str) -> str:
     """What close variants have in common."""
-    part = find_connector(name)
-    return part.variant_of or part.name
-
-
-def _balanced(frames: FrameScores, threshold: float) -> float:
-    """Mean of the shares of successes and of other frames that are judged rightly."""
-    predicted = frames.score >= threshold
-    return 0.5 * (float(predicted[frames.success].mean()) + float((~predicted[~frames.success]).mean()))
+    return find_connector(name).variant_of or name

@@ -178,17 +178,20 @@ def _csv(head: str, lines: Iterable[Sequence[object]]) -> str:
     return out.getvalue()
 
 
+def known_mean(values: Sequence[float | None] | np.ndarray) -> float | None:
+    """Mean of those that are neither None nor NaN."""
+    return (mean_interval(values) or (None,))[0]
+
+
 def mean_interval(values: Sequence[float | None] | np.ndarray) -> tuple[float, float | None] | None:
     """Mean over units and half width of Student's 95 % interval; None where a variant lacks the figure, no width of one
     value. None and NaN are left out."""
     known = np.array(values, float)
     known = known[np.isfinite(known)]
-    if not len(known):
-        return None
-    if len(known) == 1:
-        return float(known[0]), None
-    width = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
-    return float(known.mean()), float(width)
+    if len(known) < 2:
+        return (float(known[0]), None) if len(known) else None
+    mean, width = known.mean(), stats.t.ppf(0.975, len(known) - 1) * stats.sem(known)
+    return float(mean), float(width)
 
 
 def count_words(successes: int, n: int, interval: tuple[float, float] | None, paper: str = "", mark: str = "") -> str:

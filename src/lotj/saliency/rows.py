@@ -6,10 +6,14 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lotj.geometry import mosaic
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """At most so many of (count,) places, evenly spread, with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
 def draw_rows(blocks: Sequence[tuple[str, Sequence[str], Sequence[np.ndarray]]]) -> bytes:
@@ -21,7 +25,6 @@ def draw_rows(blocks: Sequence[tuple[str, Sequence[str], Sequence[np.ndarray]]])
     columns = max((len(pictures[0]) for _, _, pictures in blocks), default=1)
     count = sum(len(names) for _, names, _ in blocks)
     figure = Figure(figsize=(1.0 + columns, 0.4 + 1.03 * max(count, 1)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(max(count, 1), columns, squeeze=False)
     for plot in axes.flat:
         plot.set_axis_off()
