@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lotj.evaluation import LABELS, FilmStrip, barnard
+from lotj.evaluation import LABELS, barnard
 from lotj.report import charts
-from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, Trials, number, read_run
+from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, number, read_run
 from lotj.report.findings import (
     ORDER,
     duration,
     interval_words,
     judge,
-    ordered,
     p_words,
     pace_sentences,
     percent,
@@ -47,20 +46,10 @@ HELD_OUT = {
 }
 """Columns of the reward's table: key in `reward_report.json` (of ``false_positive_rate`` for kinds) -> title, form."""
 
-_HEADER = (
-    "task",
-    "connector",
-    "connector_title",
-    "family",
-    "scenario",
-    "robot",
-    "domain",
-    "preset",
-    "trials",
-    "seed",
-    "created",
+_NOT_SETTINGS = (
+    *("task", "connector", "connector_title", "family", "scenario", "robot", "domain", "preset", "trials"),
+    *("seed", "created", "commands", "kind", "format"),
 )
-_NOT_SETTINGS = (*_HEADER, "commands", "kind", "format")
 
 
 def build_report(run_folder: Path) -> Path:
@@ -79,17 +68,20 @@ def build_report(run_folder: Path) -> Path:
         StorageError: the page cannot be written.
     """
     run = read_run(Path(run_folder))
+    config, commands = run.config, run.config.get("commands") or []
     environment = Environment(loader=PackageLoader("lotj.report"), autoescape=True, undefined=StrictUndefined)
     style = resources.files("lotj.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     page = environment.get_template("report.html").render(
         run=run,
         style=style,
-        title=str(_title(run.config)),
+        title=str(
+            config.get("connector_title") or config.get("connector") or config.get("task") or "Unknown connector"
+        ),
         summary=summary_sentences(run),
         facts=_facts(run),
         remedies=_remedies(run),
-        commands=_commands(run.config.get("commands")),
-        settings=_settings(run.config),
+        commands=[commands] if isinstance(commands, str) else list(map(str, commands)),
+        settings=_settings(config),
         versions=[(name, value) for name, value in run.versions.items() if value is not None],
         percent=percent,
         p_words=p_words,
@@ -106,41 +98,30 @@ def build_report(run_folder: Path) -> Path:
     return path
 
 
-def _title(config: dict[str, Any]) -> Any:
-    return config.get("connector_title") or config.get("connector") or config.get("task") or "Unknown connector"
-
-
-def _commands(recorded: Any) -> list[str]:
-    """The commands of a run: a list, or one."""
-    return [recorded] if isinstance(recorded, str) else [str(command) for command in recorded or []]
-
-
 def _facts(run: RunFiles) -> list[dict[str, str]]:
-    config = run.config
-    scenario = str(config.get("scenario", "not recorded"))
-    seeds = str(config.get("seed", "not recorded"))
-    pretrain = config.get("pretrain_seed")
-    practised = len(run.trials) if run.trials else 0
-    planned = config.get("trials")
+    config, pretrain = run.config, run.config.get("pretrain_seed")
+    practised, planned = len(run.trials) if run.trials else 0, run.config.get("trials")
+
+    def fact(label: str, name: str, note: object = "") -> dict[str, str]:
+        return {"label": label, "value": str(config.get(name, "not recorded")), "note": str(note)}
+
     of_part = [
-        (
-            "Connector",
-            config.get("connector", "not recorded"),
-            f"family {config['family']}" if "family" in config else "",
-        ),
-        ("Scenario", scenario, SCENARIOS.get(scenario, "")),
-        ("Robot", config.get("robot", "not recorded"), str(config.get("domain", ""))),
+        fact("Connector", "connector", f"family {config['family']}" if "family" in config else ""),
+        fact("Scenario", "scenario", SCENARIOS.get(str(config.get("scenario")), "")),
+        fact("Robot", "robot", config.get("domain", "")),
     ]
-    from_data = "from a pretraining" if config.get("pretrain_run") else "from nothing"
-    of_task = [("Task", config.get("task"), ""), ("Agent", config.get("agent", "not recorded"), from_data)]
-    facts = [
+    of_task = [
+        fact("Task", "task"),
+        fact("Agent", "agent", "from a pretraining" if config.get("pretrain_run") else "from nothing"),
+    ]
+    of_planned = f"of {planned} planned" if planned and planned != practised else ""
+    return [
         *(of_part if run.judged else of_task),
-        ("Practice", f"{practised} trials", f"of {planned} planned" if planned and planned != practised else ""),
-        ("Seed", seeds, "" if pretrain is None else f"pretraining seed {pretrain}"),
-        ("Preset", config.get("preset", "not recorded"), ""),
-        ("Date", _date(config.get("created")), ""),
+        {"label": "Practice", "value": f"{practised} trials", "note": of_planned},
+        fact("Seed", "seed", "" if pretrain is None else f"pretraining seed {pretrain}"),
+        fact("Preset", "preset"),
+        {"label": "Date", "value": _date(config.get("created")), "note": ""},
     ]
-    return [{"label": label, "value": str(value), "note": note} for label, value, note in facts]
 
 
 def _date(created: Any) -> str:
@@ -153,18 +134,14 @@ def _date(created: Any) -> str:
 
 def _remedies(run: RunFiles) -> dict[str, tuple[str, str, str]]:
     """What makes a missing file, by file name: words, command, words."""
-    folder, connector = shlex.quote(run.folder.name), shlex.quote(str(run.config.get("connector", "CONNECTOR")))
-    practise = f"lotj practice --connector {connector}"
-    if not run.judged:
-        practise = f"lotj practice --task {shlex.quote(str(run.config['task']))}"
-    evaluate = ("Make it with", f"lotj evaluate {folder}", "and build the report again.")
+    name = "connector" if run.judged else "task"
+    practise = f"lotj practice --{name} {shlex.quote(str(run.config.get(name, 'CONNECTOR')))}"
+    evaluate = ("Make it with", f"lotj evaluate {shlex.quote(run.folder.name)}", "and build the report again.")
     return {
-        EVALUATION: evaluate,
-        FILMS: evaluate,
-        METRICS: ("It is written by", practise, ""),
+        **dict.fromkeys((EVALUATION, FILMS), evaluate),
+        **dict.fromkeys((METRICS, TIMINGS), ("It is written by", practise, "")),
         TRUTH: ("The simulator’s robot writes it during", practise, "(on a real robot nobody knows the truth)."),
         REWARD: ("It is made by", "lotj pretrain", "and copied into the run of practice."),
-        TIMINGS: ("It is written by", practise, ""),
     }
 
 
@@ -172,21 +149,18 @@ def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
     """Nested settings as dotted names."""
     rows = []
     for name, value in config.items():
-        if not prefix and name in _NOT_SETTINGS:
-            continue
         if isinstance(value, dict):
             rows += _settings(value, f"{prefix}{name}.")
-        else:
+        elif prefix or name not in _NOT_SETTINGS:
             rows.append((prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
     return rows
 
 
 def _result_part(run: RunFiles) -> dict[str, Any]:
     """Rows of the result table."""
-    results = ordered(run.evaluations)
-    summaries = {result.name: result.summary() for result in results}
-    after = summaries.get("practice")
-    rows = []
+    rank = {name: place for place, name in enumerate(ORDER)}
+    results = sorted(run.evaluations, key=lambda result: rank.get(result.name, len(ORDER)))
+    summaries, after, rows = run.summaries, run.summaries.get("practice"), []
     for result in results:
         summary, ours = summaries[result.name], result.name == "practice"
         p = None if ours or after is None else barnard(after.successes, after.n, summary.successes, summary.n)
@@ -204,7 +178,7 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
     if trials is None:
         empty = {"curve": None, "series": [], "judgement": None, "late": None, "map": None}
         return {**empty, "truth_known": False, "window": charts.WINDOW, "most": charts.MOST}
-    summaries = {result.name: result.summary() for result in run.evaluations}
+    offline, practised = map(run.summaries.get, ("offline", "practice"))
     score = "Reward score at the end" if trials.judged else "Return"
     titles = {"value": "Value", "score": score, "steps": "Steps", "seconds": "Seconds (wall clock)"}
     names = [name for name in trials.series if name.startswith("loss/")]
@@ -212,7 +186,7 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
     drawn = [charts.small_series(trials, name, title) for name, title in titles.items()]
     return {
         "curve": {
-            name: charts.learning_curve(trials, summaries.get("offline"), summaries.get("practice"), width)
+            name: charts.learning_curve(trials, offline, practised, width)
             for name, width in (("wide", charts.WIDE), ("narrow", charts.NARROW))
         },
         "series": [chart for chart in drawn if chart],
@@ -220,54 +194,39 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
         "window": charts.window(trials),
         "most": charts.MOST,
         "judgement": judge(trials),
-        "late": judge(_last_quarter(trials)) if len(trials) >= 40 else None,
+        "late": judge(trials.last(len(trials) // 4)) if len(trials) >= 40 else None,
         "map": charts.claim_map(trials, run.insertion_depth_mm) if trials.judged else None,
     }
 
 
-def _last_quarter(trials: Trials) -> Trials:
-    late = slice(len(trials) - len(trials) // 4, None)
-    series, state = ({name: values[late] for name, values in group.items()} for group in (trials.series, trials.state))
-    return Trials(trials.trial[late], trials.predicted[late], trials.true[late], series, state, trials.judged)
-
-
 def _films(run: RunFiles) -> list[dict[str, Any]]:
+    films = []
     titles = {"before": "Before practice", "after": "After practice"}
-    names = [name for name in titles if name in run.films] + [name for name in run.films if name not in titles]
-    return [
-        {"title": titles.get(name, name), "state": _film_state(run.films[name]), "stills": stills(run.films[name])}
-        for name in names
-    ]
-
-
-def _film_state(strip: FilmStrip) -> str:
-    words = [] if strip.success is None else ["inserted" if strip.success else "not inserted"]
-    words.append(f"{len(strip.frames) - 1} steps")
-    if strip.seed is not None:
-        words.append(f"start pose {strip.seed}")
-    return ", ".join(words)
+    for name in sorted(run.films, key=lambda name: [*titles, name].index(name)):
+        strip = run.films[name]
+        words = [] if strip.success is None else ["inserted" if strip.success else "not inserted"]
+        words += [f"{len(strip.frames) - 1} steps", *([] if strip.seed is None else [f"start pose {strip.seed}"])]
+        films.append({"title": titles.get(name, name), "state": ", ".join(words), "stills": stills(strip)})
+    return films
 
 
 def _reward_part(run: RunFiles) -> dict[str, Any]:
     """Table of the reward's held-out figures."""
-    report = run.reward
-    target = number(report.get("target_accuracy"))
-    named = report.get("connectors")
-    entries = [(name, entry, False) for name, entry in (named if isinstance(named, dict) else {}).items()]
-    if isinstance(report.get("overall"), dict):
-        entries.append(("All connectors", report["overall"], True))
-    rows = [
-        {"name": name, "overall": overall, "cells": [_held_cell(entry, key) for key in HELD_OUT]}
-        for name, entry, overall in entries
-        if isinstance(entry, dict)
+    report, named = run.reward, run.reward.get("connectors")
+    entries: list[tuple[str, Any, bool]] = [
+        (name, entry, False) for name, entry in (named if isinstance(named, dict) else {}).items()
     ]
-    accuracies = [
-        number(entry.get("accuracy")) for _, entry, overall in entries if isinstance(entry, dict) and not overall
+    entries = [
+        entry for entry in (*entries, ("All connectors", report.get("overall"), True)) if isinstance(entry[1], dict)
     ]
-    known = [value for value in accuracies if math.isfinite(value)]
-    threshold = number(report.get("threshold"))
+    known = [number(entry.get("accuracy")) for _, entry, overall in entries if not overall]
+    known = [value for value in known if math.isfinite(value)]
+    threshold, target = number(report.get("threshold")), number(report.get("target_accuracy"))
     return {
-        "held_out": rows,
+        "held_out": [
+            {"name": name, "overall": overall, "cells": [_held_cell(entry, key) for key in HELD_OUT]}
+            for name, entry, overall in entries
+        ],
         "held_columns": [title for title, _ in HELD_OUT.values()],
         "threshold": threshold if math.isfinite(threshold) else None,
         "target": target if math.isfinite(target) else 0.9,
@@ -282,9 +241,8 @@ def _held_cell(entry: dict[str, Any], key: str) -> dict[str, Any]:
     else:
         value = number(entry.get(key, kinds.get(key) if isinstance(kinds, dict) else None))
     form = HELD_OUT[key][1]
-    if not math.isfinite(value):
-        return {"kind": form, "value": None}
-    return {"kind": form, "value": f"{int(value):,}" if form == "count" else value}
+    words = f"{int(value):,}" if form == "count" and math.isfinite(value) else value
+    return {"kind": form, "value": words if math.isfinite(value) else None}
 
 
 def _time_part(run: RunFiles) -> dict[str, Any]:

@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lotj.errors import DataError
-from lotj.evaluation import EvaluationResult, FilmStrip, load_filmstrips, read_evaluations
+from lotj.evaluation import EvaluationResult, FilmStrip, Summary, load_filmstrips, read_evaluations
 
 METRICS, TRUTH, EVALUATION = "metrics.jsonl", "truth.jsonl", "evaluation.json"
 FILMS, REWARD, TIMINGS, VERSIONS = "filmstrips.npz", "reward_report.json", "timings.json", "versions.json"
@@ -56,6 +57,11 @@ class Trials:
     def __len__(self) -> int:
         return len(self.trial)
 
+    def last(self, n: int) -> Trials:
+        """Only the last n."""
+        series, state = ({name: values[-n:] for name, values in of.items()} for of in (self.series, self.state))
+        return Trials(self.trial[-n:], self.predicted[-n:], self.true[-n:], series, state, self.judged)
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -68,11 +74,7 @@ class RunFiles:
         moves: motions of the robot in practice, verification included, withdrawals where the truth counts them; NaN if
             not recorded.
         insertion_depth_mm: depth of a seated plug; NaN if not recorded.
-        evaluations: possibly empty.
-        films: name -> strip, possibly empty.
-        reward: held-out figures, possibly empty.
-        timings: possibly empty.
-        versions: possibly empty.
+        evaluations, films, reward, timings, versions: of their files, possibly empty.
         alike: this run and those beside it of the same settings and scenario: unit -> controller -> result. A unit is a
             pretraining on a bench; of several runs of one the latest counts.
         absent: file name -> why it is not here: ``missing`` or what is wrong with it.
@@ -89,7 +91,12 @@ class RunFiles:
     timings: dict[str, Any]
     versions: dict[str, Any]
     alike: dict[str, dict[str, EvaluationResult]]
-    absent: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str]
+
+    @cached_property
+    def summaries(self) -> dict[str, Summary]:
+        """Name of an evaluation -> its summary."""
+        return {result.name: result.summary() for result in self.evaluations}
 
     @property
     def judged(self) -> bool:
@@ -130,6 +137,7 @@ def read_run(folder: Path) -> RunFiles:
         absent.setdefault(METRICS, "it holds no trials yet")
     elif not matched:
         absent.setdefault(TRUTH, "its lines cannot be matched with the trials (they share no trial number and no seed)")
+    depths = (number(line.get("insertion_depth_mm")) for line in [config, *truth])
     evaluations = optional(EVALUATION, read_evaluations, [])
     config = {**config, **optional("run.json", _read_object, {})}
     return RunFiles(
@@ -137,7 +145,7 @@ def read_run(folder: Path) -> RunFiles:
         config=config,
         trials=_align(metrics, matched, _judged(config)) if metrics else None,
         moves=_moves(metrics, truth),
-        insertion_depth_mm=_first(number(line.get("insertion_depth_mm")) for line in [config, *truth]),
+        insertion_depth_mm=next(filter(np.isfinite, depths), math.nan),
         evaluations=evaluations,
         films=optional(FILMS, load_filmstrips, {}),
         reward=optional(REWARD, _read_object, {}),
@@ -154,9 +162,8 @@ def _judged(config: dict[str, Any]) -> bool:
 
 def _unit(config: dict[str, Any]) -> str:
     """A pretraining and a bench; where the environment rewards, a seed."""
-    if not _judged(config):
-        return f"seed {config.get('seed')}, pretraining {config.get('pretrain_run')}"
-    return f"{config.get('domain', config.get('connector'))}, pretraining {config.get('pretrain_run')}"
+    bench = config.get("domain", config.get("connector")) if _judged(config) else f"seed {config.get('seed')}"
+    return f"{bench}, pretraining {config.get('pretrain_run')}"
 
 
 def _alike(folder: Path, config: dict[str, Any]) -> dict[str, dict[str, EvaluationResult]]:
@@ -165,8 +172,8 @@ def _alike(folder: Path, config: dict[str, Any]) -> dict[str, dict[str, Evaluati
     def settings(config: dict[str, Any]) -> list[Any]:
         practice = config.get("practice")
         practice = {k: v for k, v in practice.items() if k != "threads"} if isinstance(practice, dict) else practice
-        task = "insertion" if _judged(config) else config["task"]
-        return [practice, task, *(config.get(name) for name in ("scenario", "preset", "agent"))]
+        task = None if _judged(config) else config["task"]
+        return [practice, task, *map(config.get, ("scenario", "preset", "agent"))]
 
     found = {}
     for other in sorted(path.parent for path in folder.resolve().parent.glob(f"*/{EVALUATION}")):
@@ -231,11 +238,6 @@ def match_truth(metrics: dict[int, dict[str, Any]], truth: list[dict[str, Any]])
     from_seed = {trial: by_seed.get(line.get("seed", -1)) for trial, line in metrics.items()}
     by_trial = _last_by(truth, "trial", "true_success")
     return {**{trial: line for trial, line in from_seed.items() if line}, **by_trial}
-
-
-def _first(values: Iterable[float]) -> float:
-    """The first finite one, else NaN."""
-    return next((value for value in values if np.isfinite(value)), float("nan"))
 
 
 def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]], judged: bool) -> Trials:

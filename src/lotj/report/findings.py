@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lotj.evaluation import EvaluationResult, Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
+from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.report.files import RunFiles, Trials, number
 
 ORDER = ("offline", "practice", "straight-down", "spiral-search")
@@ -39,10 +39,8 @@ class Judgement:
     """Predicted against true success at the end of the trials of which both are known.
 
     Attributes:
-        hits: predicted and true.
-        false_alarms: predicted, not true.
-        misses: true, not predicted.
-        rejections: neither.
+        hits, false_alarms: predicted, and true or not.
+        misses, rejections: not predicted, and true or not.
         causes: cause -> (how many false alarms, median depth [mm], median lateral error [mm]); only causes that occur.
     """
 
@@ -61,12 +59,6 @@ class Judgement:
     def n(self) -> int:
         """Trials judged."""
         return self.claims + self.misses + self.rejections
-
-
-def ordered(evaluations: list[EvaluationResult]) -> list[EvaluationResult]:
-    """Known evaluations in the table's order, then the rest as they were made."""
-    rank = {name: place for place, name in enumerate(ORDER)}
-    return sorted(evaluations, key=lambda result: rank.get(result.name, len(ORDER)))
 
 
 def false_alarm_causes(trials: Trials, which: np.ndarray) -> np.ndarray:
@@ -94,22 +86,24 @@ def judge(trials: Trials) -> Judgement | None:
     said, true = trials.predicted > 0.5, trials.true > 0.5
     wrong = np.flatnonzero(known & said & ~true)
     kinds = false_alarm_causes(trials, wrong)
-    causes = {}
-    for cause in CAUSES:
-        here = wrong[kinds == cause]
-        if len(here):
-            middle = [
-                float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else float("nan")
-                for values in (trials.state["depth_mm"][here], trials.state["lateral_mm"][here])
-            ]
-            causes[cause] = (len(here), middle[0], middle[1])
+    causes = {cause: wrong[kinds == cause] for cause in CAUSES}
     return Judgement(
         hits=int((known & said & true).sum()),
         false_alarms=len(wrong),
         misses=int((known & ~said & true).sum()),
         rejections=int((known & ~said & ~true).sum()),
-        causes=dict(sorted(causes.items(), key=lambda item: -item[1][0])),
+        causes={
+            cause: (len(here), _median(trials.state["depth_mm"][here]), _median(trials.state["lateral_mm"][here]))
+            for cause, here in sorted(causes.items(), key=lambda item: -len(item[1]))
+            if len(here)
+        },
     )
+
+
+def _median(values: np.ndarray) -> float:
+    """Of those that are known; NaN without any."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 def percent(rate: float) -> str:
@@ -134,8 +128,7 @@ def percent_range(low: float, high: float) -> str:
 
 def summary_sentences(run: RunFiles) -> list[str]:
     """The findings in plain words, most important first."""
-    by_name = {result.name: result.summary() for result in run.evaluations}
-    after, before = by_name.get("practice"), by_name.get("offline")
+    after, before = map(run.summaries.get, ("practice", "offline"))
     trained = f"{len(run.trials)} practice trials" if run.trials else "practice"
     judged, did = ", judged only by its own eyes", "robot inserted this connector"
     if not run.judged:
@@ -170,8 +163,7 @@ def summary_sentences(run: RunFiles) -> list[str]:
 
 def _over_units(run: RunFiles) -> list[str]:
     """What this run, and those beside it that are like it, say of the method: the unit is a pretraining on a bench."""
-    units = [{name: result.summary() for name, result in results.items()} for results in run.alike.values()]
-    units = [unit for unit in units if "practice" in unit]
+    units = [results for results in run.alike.values() if "practice" in results]
     if len(units) < 2:
         of, where = (" on one bench", "here") if run.judged else ("", "")
         return [
@@ -179,7 +171,7 @@ def _over_units(run: RunFiles) -> list[str]:
             f"how sure this policy is{where and ' ' + where}, not how the method does "
             f"{'elsewhere' if run.judged else 'with other seeds'}."
         ]
-    counts = [unit["practice"].successes for unit in units], [unit["practice"].n for unit in units]
+    counts = [int(unit["practice"].success.sum()) for unit in units], [len(unit["practice"]) for unit in units]
     good, *_ = reliable_units(*counts, RELIABLE)
     sentences = [
         f"Over the {len(units)} units here with the same settings "
@@ -187,9 +179,9 @@ def _over_units(run: RunFiles) -> list[str]:
         f"{sum(counts[1])} attempts succeed after practice (95{SPACE}%{SPACE}interval over units "
         f"{percent_range(*unit_interval(*counts))}), at least 19 of 20 on {good} of them."
     ]
-    both = [(unit["practice"], unit["offline"]) for unit in units if "offline" in unit]
+    both = [(unit["practice"].success, unit["offline"].success) for unit in units if "offline" in unit]
     if both:
-        gains = [now.successes / now.n - was.successes / was.n for now, was in both]
+        gains = [now.mean() - was.mean() for now, was in both]
         p = sign_flip(gains, np.random.default_rng(0))
         told = "by more than chance explains" if p < 0.05 else "which cannot be told from chance"
         sentences.append(
@@ -201,7 +193,7 @@ def _over_units(run: RunFiles) -> list[str]:
 
 def pace_sentences(run: RunFiles) -> list[str]:
     """How long the robot itself was busy, and how fast it inserts; what is not recorded is left out."""
-    sentences, by_name = [], {result.name: result.summary() for result in run.evaluations}
+    sentences, by_name = [], run.summaries
     if np.isfinite(run.moves):
         step = 1.0 / (number(run.config.get("rate_hz")) if "rate_hz" in run.config else 10.0)
         besides = ", verification and extractions included, resets not" if run.judged else ", resets not included"
@@ -260,11 +252,9 @@ def place_words(depth_mm: float, lateral_mm: float) -> str | None:
 
 
 def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
-    made = [(result, result.summary()) for result in run.evaluations if result.name not in (*LEARNT, EXPERT)]
+    made = [result for result in run.evaluations if result.name not in (*LEARNT, EXPERT)]
     if not made or after is None:
         return []
-    best, summary = max(made, key=lambda pair: pair[1].successes / pair[1].n)
-    name = best.label.lower()
-    return [
-        f"The best hand-made strategy here, {name}, managed {interval_words(summary.successes, summary.n, 'attempts')}."
-    ]
+    best = max(made, key=lambda result: result.success.mean())
+    managed = interval_words(int(best.success.sum()), len(best), "attempts")
+    return [f"The best hand-made strategy here, {best.label.lower()}, managed {managed}."]

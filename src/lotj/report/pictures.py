@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import image as images
@@ -12,54 +12,35 @@ from matplotlib import image as images
 from lotj.evaluation import FilmStrip
 from lotj.geometry import mosaic
 from lotj.saliency.overlay import overlay
+from lotj.saliency.rows import spread
 
 FRAMES = 8
 """Most frames shown of one trial."""
 
 
-@dataclass(frozen=True)
-class Still:
-    """One frame of a film strip.
+def stills(strip: FilmStrip, rate_hz: float = 10.0) -> list[dict[str, Any]]:
+    """At most `FRAMES` frames, evenly spread, with the first and the last.
 
-    Attributes:
-        step: environment step, 0 at the start pose.
-        seconds: time since the start pose [s].
-        score: reward probability, None if not recorded.
-        camera: data URI of the frame.
-        reward: data URI with the reward's heat map over it, None if not recorded.
-        policy: the same of the policy.
+    Returns:
+        Of each ``step`` (0 at the start pose), ``seconds`` since then, ``score``, and as data URIs ``camera`` and, with
+        the heat map over it, ``reward`` and ``policy``; None if not recorded.
     """
-
-    step: int
-    seconds: float
-    score: float | None
-    camera: str
-    reward: str | None
-    policy: str | None
-
-
-def stills(strip: FilmStrip, rate_hz: float = 10.0) -> list[Still]:
-    """At most `FRAMES` frames, evenly spread, with the first and the last."""
-    count = len(strip.frames)
-    steps = np.unique(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int))
-    pictures = {
-        "camera": strip.frames[steps],
-        "reward": None if strip.reward_heat is None else overlay(strip.frames[steps], strip.reward_heat[steps]),
-        "policy": None if strip.policy_heat is None else overlay(strip.frames[steps], strip.policy_heat[steps]),
-    }
-    uris = {
-        name: None if frames is None else [data_uri(frame) for frame in mosaic(frames)]
-        for name, frames in pictures.items()
-    }
-    made = []
-    for place, step in enumerate(steps):
-        shown = {name: None if several is None else several[place] for name, several in uris.items()}
-        score = None if strip.scores is None else float(strip.scores[step])
-        made.append(Still(int(step), step / rate_hz, score, **shown))  # pyright: ignore[reportArgumentType]
-    return made
+    steps = spread(len(strip.frames), FRAMES)
+    pictures: dict[str, np.ndarray | None] = {"camera": strip.frames[steps]}
+    for name, heat in (("reward", strip.reward_heat), ("policy", strip.policy_heat)):
+        pictures[name] = None if heat is None else overlay(strip.frames[steps], heat[steps])
+    return [
+        {
+            "step": step,
+            "seconds": step / rate_hz,
+            "score": None if strip.scores is None else float(strip.scores[step]),
+            **{name: None if shown is None else _data_uri(mosaic(shown[k])) for name, shown in pictures.items()},
+        }
+        for k, step in enumerate(steps)
+    ]
 
 
-def data_uri(frame: np.ndarray) -> str:
+def _data_uri(frame: np.ndarray) -> str:
     """(H, W, 3) uint8 as a PNG data URI."""
     buffer = io.BytesIO()
     images.imsave(buffer, frame, format="png")
