@@ -141,7 +141,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for name, functions in places.items():
             clocks.watch(name, functions)
     features = replace(preset.practice.features, cache=None)
-    preset = stages.with_practice(preset, trials=options.trials, threads=options.threads, features=features)
+    practice = replace(preset.practice, trials=options.trials, threads=options.threads, features=features)
+    preset = replace(preset, practice=practice)
     pretrained, profile = Run.open(options.pretrained), cProfile.Profile()
     call = functools.partial(stages.practice_phase, preset, pretrained, folder, options.connector, options.scenario)
     started = time.perf_counter()

@@ -28,7 +28,7 @@ from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import of_split
 from lotj.experiments.presets import find_preset
-from lotj.experiments.stages import practice_phase, with_practice
+from lotj.experiments.stages import practice_phase
 from lotj.report.files import match_truth
 from lotj.runs import Run
 
@@ -64,7 +64,8 @@ def measure(options: argparse.Namespace, path: Path, connector: str, scenario: s
     pretrained = Run.open(path)
     preset = find_preset(options.preset)
     threads = max(1, (os.cpu_count() or 1) // options.workers)
-    preset = with_practice(preset, trials=options.trials, **{"threads": threads, **json.loads(options.practice)})
+    changes = {"trials": options.trials, "threads": threads, **json.loads(options.practice)}
+    preset = dataclasses.replace(preset, practice=dataclasses.replace(preset.practice, **changes))
     started = time.perf_counter()
     robot = ROBOTS[pretrained.seed % len(ROBOTS)]
     run, _ = practice_phase(
@@ -106,7 +107,8 @@ def add(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any])
         [*table["rows"], row], key=lambda row: (row["pretrain_seed"], row["connector"], row["scenario"])
     )
     table |= {"command": " ".join(["python", *sys.argv]), "summary": summary(table["rows"])}
-    preset = with_practice(find_preset(options.preset), **json.loads(options.practice))
+    preset = find_preset(options.preset)
+    preset = dataclasses.replace(preset, practice=dataclasses.replace(preset.practice, **json.loads(options.practice)))
     table["settings"] = json.loads(json.dumps(dataclasses.asdict(preset), default=str))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(table, indent=1) + "\n")

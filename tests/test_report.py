@@ -245,6 +245,13 @@ def test_damaged_files_are_named_and_the_rest_is_shown(full):
     assert str(full) not in text
 
 
+def test_what_is_no_object_where_one_should_be_is_passed_over(full):
+    (full / "timings.json").write_text('{"seconds": 3}')
+    (full / "reward_report.json").write_text('{"connectors": {"usb-a": 1}, "overall": []}')
+    text = read(build_report(full)).text
+    assert "timings.json is not in this run folder" in text and "usb-a" in text and "that was true in 12 of 20" in text
+
+
 def test_resumed_trials_count_once_and_the_last_line_wins(tmp_path):
     folder = write_run(tmp_path / "run")
     write_trials(folder, [0, 0, 0], [0, 0, 0])

@@ -13,8 +13,6 @@ import numpy as np
 from lotj.errors import DataError
 from lotj.runs import atomic_write
 
-_PARTS = ("frames", "scores", "reward_heat", "policy_heat", "success", "seed")
-
 
 @dataclass(frozen=True)
 class FilmStrip:
@@ -54,8 +52,7 @@ def save_filmstrips(path: Path, strips: Mapping[str, FilmStrip]) -> None:
     """Writes strips (names: ``before``, ``after`` practice) as one compressed file; whole file or nothing."""
     arrays: dict[str, np.ndarray] = {}
     for name, strip in strips.items():
-        for part in _PARTS:
-            value = getattr(strip, part)
+        for part, value in vars(strip).items():
             if value is not None:
                 array = np.asarray(value)
                 arrays[f"{name}_{part}"] = array.astype(np.float16) if array.dtype.kind == "f" else array
@@ -77,11 +74,7 @@ def load_filmstrips(path: Path) -> dict[str, FilmStrip]:
         raise DataError(f"{path}: not a film strip file ({error}): run `lotj evaluate` again") from error
     strips: dict[str, FilmStrip] = {}
     for name in (key.removesuffix("_frames") for key in arrays if key.endswith("_frames")):
-        parts = {part: arrays.get(f"{name}_{part}") for part in _PARTS}
-        success, seed = parts.pop("success"), parts.pop("seed")
-        strips[name] = FilmStrip(
-            **parts,  # pyright: ignore[reportArgumentType]
-            success=None if success is None else bool(success),
-            seed=None if seed is None else int(seed),
-        )
+        parts = {part: arrays.get(f"{name}_{part}") for part in FilmStrip.__dataclass_fields__}
+        scalars = {part: value.item() for part, value in parts.items() if value is not None and not value.ndim}
+        strips[name] = FilmStrip(**parts | scalars)  # pyright: ignore[reportArgumentType]
     return strips

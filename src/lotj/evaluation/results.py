@@ -59,12 +59,10 @@ class EvaluationResult:
     """One controller on n start poses.
 
     Attributes:
-        name: key in `evaluation.json`, e.g. ``offline``, ``practice``, ``straight-down``.
-        label: for people.
+        name, label: key in `evaluation.json`, as in `LABELS`; for people.
         seed: (n,) int64; the same seeds give the same start poses for every controller.
         success: (n,) bool, true success.
-        steps: (n,) int64 environment steps.
-        seconds: (n,) float64, steps / rate: time on the robot [s].
+        steps, seconds: (n,) int64 environment steps; (n,) float64 time on the robot.
         peak_force_n: (n,) float64, greatest contact force [N].
         dislodged: (n,) bool.
         context: what else belongs to it (connector, scenario, domain): plain JSON values.

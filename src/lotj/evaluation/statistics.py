@@ -27,17 +27,12 @@ def _check_counts(successes: int, n: int) -> None:
         raise SettingsError(f"{successes} successes of {n} trials: need 0 <= successes <= trials")
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a success rate **within one unit**: how often this policy inserts on this bench. It
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a success rate **within one unit**: how often this policy inserts on this bench. It
     takes trials for independent, so over several units it is too narrow: `unit_interval` is for these.
 
-    Args:
-        successes: 0..n.
-        n: trials; of none the interval is (0, 1).
-        confidence: in (0, 1).
-
     Returns:
-        (low, high), each in [0, 1].
+        (low, high), each in [0, 1]; (0, 1) of no trials.
 
     Raises:
         SettingsError: impossible counts.
@@ -46,7 +41,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     _check_counts(successes, n)
     if n == 0:
         return 0.0, 1.0
-    interval = stats.binomtest(successes, n).proportion_ci(confidence_level=confidence, method="wilson")
+    interval = stats.binomtest(successes, n).proportion_ci(0.95, "wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -76,8 +71,8 @@ def barnard(successes_a: int, n_a: int, successes_b: int, n_b: int) -> float:
     return float(stats.barnard_exact(table, n=64).pvalue)
 
 
-def unit_interval(successes: Sequence[int], n: Sequence[int], confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the mean success rate of units like these, by the beta-binomial model.
+def unit_interval(successes: Sequence[int], n: Sequence[int]) -> tuple[float, float]:
+    """95 % interval of the mean success rate of units like these, by the beta-binomial model.
 
     Each unit has a rate of its own, drawn from a beta distribution (Skellam 1948; Williams 1975); its mean and the
     correlation of two trials of a unit are unknown, both uniform in [0, 1]. The interval is the highest-density one
@@ -86,9 +81,7 @@ def unit_interval(successes: Sequence[int], n: Sequence[int], confidence: float 
     Student's t over units in as few as 6 %, the bootstrap over units in 2 %.
 
     Args:
-        successes: (U,) successes of each unit.
-        n: (U,) trials of each unit, each at least 1.
-        confidence: in (0, 1).
+        successes, n: (U,) successes and trials of each unit.
 
     Returns:
         (low, high), each in [0, 1]. Of one unit it is very wide: one run says little of others.
@@ -104,7 +97,7 @@ def unit_interval(successes: Sequence[int], n: Sequence[int], confidence: float 
     density = np.exp(likelihood - likelihood.max()).sum(1)
     order = np.argsort(-density, kind="stable")
     mass = np.cumsum(density[order]) / density.sum()
-    kept = rates[order[: np.searchsorted(mass, confidence) + 1]]
+    kept = rates[order[: np.searchsorted(mass, 0.95) + 1]]
     half = 0.5 / _GRID_RATES
     return max(float(kept.min()) - half, 0.0), min(float(kept.max()) + half, 1.0)
 

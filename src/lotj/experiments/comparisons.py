@@ -36,8 +36,7 @@ class Unit:
 
     Attributes:
         seed: of pretraining and practice.
-        robot: of the bench.
-        bench: its look and mount, the seed of the connector's domain.
+        robot, bench: its robot; its look and mount, the seed of the connector's domain.
     """
 
     seed: int
@@ -108,12 +107,10 @@ class Method:
     """A column: who practises, and which of the evaluations it shows.
 
     Attributes:
-        title: of the column.
-        agent: who practises, as in `lotj practice --agent`.
+        title, agent: of the column; who practises, as in `lotj practice --agent`.
         controller: what is counted, as in `lotj evaluate --controllers`, or `HALFWAY`.
         paper: the paper's successes of 20 on each of `CONNECTORS`; None for a method that it does not have.
-        variant: of the pretraining, one of `VARIANTS`.
-        practice: how it practises, one of `PRACTICES`.
+        variant, practice: how it was pretrained and practises, of `VARIANTS` and `PRACTICES`.
     """
 
     title: str

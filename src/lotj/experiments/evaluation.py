@@ -23,7 +23,7 @@ from lotj.evaluation import (
     save_filmstrips,
 )
 from lotj.experience import Observation
-from lotj.experiments.entrants import POLICIES, baseline, choose_entrants
+from lotj.experiments.entrants import baseline, choose_entrants
 from lotj.experiments.stages import INSERTION, bench_of, practised_agent, pretraining_of, timed
 from lotj.experiments.state_iql import STATE_IQL, Located
 from lotj.nets.front import PixelEncoder
@@ -78,9 +78,7 @@ def evaluate_phase(
     """True success of learned policies and of what else there is to compare with, all from the same starts.
 
     Args:
-        run: of practice.
-        trials: of each.
-        device: where to compute.
+        run, trials: of practice; of each controller.
         on_trial: told the name after each trial.
         spread: of the learned policies, see `PolicyController`.
         controllers: which, see `lotj.experiments.entrants`; none: those that are usual for the run's task.
@@ -101,7 +99,9 @@ def evaluate_phase(
     how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz}
     results, films = [], {}
     with closing(env), timed(run, "evaluate"):
-        agents = {name: _policy(name, run, device) for name in POLICIES if name in names}
+        agents = {"practice": practised_agent(run, device)} if "practice" in names else {}
+        if pretrained and "offline" in names:
+            agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
         for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():
             how["film_seeds"] = seeds[:3] if reward and name in agents else ()
             how["on_trial"] = lambda trial, success, name=name: on_trial(name)
@@ -136,13 +136,6 @@ def _controllers(
         else:
             made[name] = expert_of(run.setting("task"), env)
     return made
-
-
-def _policy(name: str, run: Run, device: str) -> Learner:
-    """The agent of one of `POLICIES`."""
-    if name == "offline":
-        return load_agent(pretraining_of(run), device, run.setting("agent"))
-    return practised_agent(run, device)
 
 
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from lotj.distributed import Job
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
 from lotj.evaluation import Controller
+from lotj.experience import rollout
 from lotj.experiments.comparisons import CONNECTORS, Unit, job_name, pretrain_name, units, with_needs
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, policy_heat, reward_heat
 from lotj.experiments.stages import bench_of, practised_agent, pretraining_of
@@ -53,16 +56,8 @@ def reward_maps_job(
     threads: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Figure 3: two reward models on the same positives of an unseen connector.
-
-    Args:
-        full, plain: folders of the pretrainings with and without the bottleneck.
-        folder: for the maps.
-        connector, robot, domains: whose positives, one of each domain.
-
-    Returns:
-        ``shares``: row of the table -> one share a positive; ``maps``, the file of pictures and maps.
-    """
+    """Figure 3: two reward models, of pretrainings with and without (`plain`) the bottleneck, on the same positives of
+    an unseen connector, one of each domain; see `keep_maps`."""
     torch.set_num_threads(threads)
     runs = {name: find_run(Path(path), "pretrain") for name, path in (("ERM", plain), ("DAIB", full))}
     models = {name: load_reward(run, device) for name, run in runs.items()}
@@ -76,26 +71,14 @@ def reward_maps_job(
 def policy_maps_job(
     practised: str, folder: str, trajectories: int, threads: int = 1, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Figure 4: the policy's Y action before and after practice, on trials of the practised one.
-
-    Args:
-        practised: folder of the practice job.
-        folder: for the maps.
-        trajectories: trials.
-
-    Returns:
-        ``shares``: row of the table -> the mean share of each trial; ``maps``, the file of pictures and maps.
-    """
+    """Figure 4: the policy's Y action before and after practice, on trials of the practised one; see `keep_maps`."""
     torch.set_num_threads(threads)
     run = find_run(Path(practised), "practice")
     before = load_agent(pretraining_of(run), device)
     agents = {"before": before, "after": practised_agent(run, device)}
-    env = InsertionEnv(*bench_of(run), image_size=before.spec.observation["image"].shape[2])
-    try:
+    with closing(InsertionEnv(*bench_of(run), image_size=before.spec.observation["image"].shape[2])) as env:
         seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trajectories)
         seen = [trajectory(env, PolicyController(agents["after"]), seed) for seed in seeds]
-    finally:
-        env.close()
     frames, masks = (np.concatenate(parts) for parts in list(zip(*seen, strict=True))[:2])
     heat = {name: policy_heat(agent, frames) for name, agent in agents.items()}
     groups = np.repeat(np.arange(trajectories), [len(images) for images, _, _ in seen])
@@ -109,35 +92,30 @@ def positive(connector: str, robot: str, domain_seed: int, size: int) -> tuple[n
     Raises:
         DataError: the expert does not insert it in any of ten trials.
     """
-    env = InsertionEnv(connector, robot, domain_seed, "near", size)
-    try:
+    with closing(InsertionEnv(connector, robot, domain_seed, "near", size)) as env:
         for seed in range(10):
             expert = Expert(np.random.default_rng(seed), env.action_scale, env.bench.contact_height, noise=0.0)
             frames, masks, success = trajectory(env, expert, seed)
             if success:
                 return frames[-1], masks[-1]
-    finally:
-        env.close()
     raise DataError(f"{env.task.name}: the expert inserts it in none of 10 trials, so there is no positive to show")
 
 
 def trajectory(env: InsertionEnv, controller: Controller, seed: int) -> tuple[np.ndarray, np.ndarray, bool]:
     """Images (T+1, V, H, W, 3), masks of plug and socket (T+1, V, H, W) and true success of one trial."""
-    observation, info = env.reset(seed=seed)
-    controller.reset(seed)
-    frames, masks, over = [observation["image"]], [env.bench.parts_mask()], False
-    while not over:
-        observation, _, terminated, truncated, info = env.step(controller(observation, info))
-        frames.append(observation["image"])
-        masks.append(env.bench.parts_mask())
-        over = terminated or truncated
-    return np.stack(frames), np.stack(masks), bool(info["is_success"])
+    seen: list[tuple[np.ndarray, bool]] = []
+    how: dict[str, Any] = {"task": env.task.name, "kind": "evaluation", "max_steps": sys.maxsize}
+    episode = rollout(
+        env, controller, seed, **how, on_step=lambda info: seen.append((env.bench.parts_mask(), info["is_success"]))
+    )
+    masks, success = zip(*seen, strict=True)
+    return episode.observation["image"], np.stack(masks), bool(success[-1])
 
 
 def keep_maps(
     folder: Path, frames: np.ndarray, masks: np.ndarray, heat: Mapping[str, np.ndarray], groups: Iterable[int]
 ) -> dict[str, Any]:
-    """Put pictures and maps into a file, and take the mean share of each group of frames."""
+    """Put pictures and maps into a file, ``maps``; ``shares``: row of the table -> share of each group of frames."""
     shares = {name: share_inside(maps, masks) for name, maps in heat.items()} | {AREA: masks.mean((1, 2, 3))}
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from lotj.errors import SettingsError
 from lotj.sim.connector import Connector, catalogue, training_connectors
@@ -19,11 +20,7 @@ def choose_training(count: int | None, left_out: Sequence[Connector] = ()) -> tu
     families: dict[str, list[str]] = defaultdict(list)
     for part in training_connectors(*left_out):
         families[part.family].append(part.name)
-    chosen: list[str] = []
-    depth = 0
-    while any(len(names) > depth for names in families.values()):
-        chosen += [names[depth] for names in families.values() if len(names) > depth]
-        depth += 1
+    chosen = [name for turn in zip_longest(*families.values()) for name in turn if name]
     return tuple(sorted(chosen[:count]))
 
 

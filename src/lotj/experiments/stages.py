@@ -368,11 +368,6 @@ def _refuse_seen(part: Connector, trained_on: Iterable[Task]) -> None:
             )
 
 
-def with_practice(preset: Preset, **changes: Any) -> Preset:
-    """The preset with other practice settings."""
-    return replace(preset, practice=replace(preset.practice, **changes))
-
-
 @contextmanager
 def timed(run: Run, phase: str) -> Iterator[None]:
     """Add what it takes to the run's timings.json, which also names the machine."""

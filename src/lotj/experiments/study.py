@@ -45,31 +45,22 @@ def pretrain_job(
     """Train reward model and agent, and the baselines' models; what the folder's run holds is not trained again.
 
     Args:
-        preset: its name.
-        data: folder of the data set.
+        preset, data: name and folder.
         folder: of this job alone; the run's folder is made in it.
-        seed: fixes everything random.
         also: see `lotj pretrain --help`.
         reward_variant, policy_variant: bottleneck of each; None for the preset's.
         paper: pretrain by the paper's losses alone, see `as_in_paper`.
         done: ``reward`` or ``iql`` -> folder of the job that has done that training with the same settings.
-        threads: processor threads.
-        device: where to compute.
 
     Returns:
         ``run``, the name of the run's folder in `folder`, and ``seconds`` of what was trained in it.
     """
     torch.set_num_threads(threads)
     settings = as_in_paper(find_preset(preset)) if paper else find_preset(preset)
-    variants: dict[str, Variant | None] = {"reward": reward_variant, "iql": policy_variant}
-    for part, variant in variants.items():
-        if variant is not None:
-            settings = with_variant(settings, part, variant)
-    begun = _begun(Path(folder), "pretrain")
+    settings = with_variant(with_variant(settings, "reward", reward_variant), "iql", policy_variant)
     others = {training: find_run(Path(other), "pretrain") for training, other in (done or {}).items()}
-    run = pretrain_phase(
-        settings, Path(data), Path(folder), seed, device, resume=begun, live=False, also=also, done=others
-    )
+    begun = _begun(Path(folder), "pretrain")
+    run = pretrain_phase(settings, Path(data), Path(folder), seed, device, begun, False, also, others)
     run.close()
     return {"run": run.path.name, "seconds": _seconds(run, "baselines" if also else "pretrain")}
 
@@ -94,17 +85,13 @@ def practice_job(
     """Practise on one connector, then count true successes.
 
     Args:
-        preset: its name.
-        pretrained: folder of the pretraining's job.
+        preset, pretrained: name of the preset, folder of the pretraining's job.
         folder: of this job alone; the run's folder is made in it.
         connector, scenario, robot, seed, agent: see `lotj practice --help`.
         practice: from `practice_settings`.
-        controllers: which to evaluate, see `lotj.experiments.entrants`.
-        evaluation_trials: of each controller.
+        controllers, evaluation_trials: which to evaluate, see `lotj.experiments.entrants`, and how often.
         halfway: evaluate the policy also after half of the trials, as the controller `HALFWAY`.
         bench: the seed of the connector's domain.
-        threads: processor threads of the learner.
-        device: where it computes.
 
     Raises:
         SettingsError: the folder holds a run that was begun with other practice settings.
@@ -112,9 +99,8 @@ def practice_job(
     Returns:
         ``evaluations``: controller -> ``success`` (n,) and ``seed`` (n,); ``run``, and ``seconds`` of practice.
     """
-    settings = replace(
-        find_preset(preset), practice=restore_settings(PracticeConfig, {**practice, "threads": threads}, folder)
-    )
+    config = restore_settings(PracticeConfig, {**practice, "threads": threads}, folder)
+    settings = replace(find_preset(preset), practice=config)
     begun = _begun(Path(folder), "practice")
     other = begun and first_difference(begun.config["practice"], practice)
     if begun and other:
@@ -140,18 +126,16 @@ def practice_job(
 
 def practice_settings(preset: str, **changes: Any) -> dict[str, Any]:
     """All practice settings that a job's result depends on, as JSON values: a preset may change, its name does not.
-
-    Args:
-        preset: its name.
-        changes: settings that are not the preset's.
-    """
+    `changes` are not the preset's."""
     settings = plain(asdict(replace(find_preset(preset).practice, **changes)))
     del settings["threads"]  # how, not what
     return settings
 
 
-def with_variant(preset: Preset, part: str, variant: Variant) -> Preset:
-    """The preset with another bottleneck in its part ``reward`` or ``iql``."""
+def with_variant(preset: Preset, part: str, variant: Variant | None) -> Preset:
+    """The preset with another bottleneck, if one is given, in its part ``reward`` or ``iql``."""
+    if variant is None:
+        return preset
     settings = getattr(preset, part)
     return replace(preset, **{part: replace(settings, bottleneck=replace(settings.bottleneck, variant=variant))})
 

@@ -57,6 +57,11 @@ class Cell:
         count = "" if self.paper is None else str(self.paper)
         return f"{count}/{self.paper_n}" if count and self.paper_n != PAPER_N else count
 
+    @property
+    def words(self) -> str:
+        """e.g. ``31/40 [15] (62-88 %)``."""
+        return count_words(sum(self.successes), sum(self.n), self.interval, self.paper_words)
+
     def p_against(self, other: Cell) -> float:
         """`sign_flip` over the units that both have; 1 where they share none."""
         theirs = other.rates
@@ -102,8 +107,10 @@ class SuccessTable:
         cells = self.shown[row]
         top = max((cell for cell in cells if cell), key=lambda cell: np.mean([*cell.rates.values()]), default=None)
         ps = [None if cell is None or top is None or cell is top else top.p_against(cell) for cell in cells]
-        told = any(p is not None and p < SIGNIFICANCE for p in ps)
-        return [("" if cell is None else _verdict(p, told), p) for cell, p in zip(cells, ps, strict=True)]
+        worse = [p is not None and p < SIGNIFICANCE for p in ps]
+        best = "best" if any(worse) else "cannot tell"
+        words = ["worse" if low else best if p is None else "cannot tell" for low, p in zip(worse, ps, strict=True)]
+        return [("" if cell is None else word, p) for cell, word, p in zip(cells, words, ps, strict=True)]
 
     def as_text(self) -> Table:
         """For 80 columns: counts of all units, in brackets the paper's, 95 % interval over units; best marked."""
@@ -113,7 +120,8 @@ class SuccessTable:
             marks[name] = ["best" in verdicts and verdict in ("best", "cannot tell") for verdict in verdicts]
         rows = {}
         for place, title in enumerate(self.columns):
-            words = {name: _words(cells[place]).replace(" (", "\n(") for name, cells in self.shown.items()}
+            cells = {name: row[place] for name, row in self.shown.items()}
+            words = {name: cell.words.replace(" (", "\n(") if cell else "-" for name, cell in cells.items()}
             rows[title] = [f"[bold]*{w}[/bold]" if marks[name][place] else w for name, w in words.items()]
         return _text(self.title, list(self.shown), rows, self.notes)
 
@@ -222,23 +230,9 @@ def _pooled(cells: Mapping[str, Cell | None]) -> Cell | None:
     )
 
 
-def _verdict(p: float | None, told: bool) -> str:
-    """Of a method with this p-value against the best (None: the best itself); `told`: any is worse than that."""
-    if not told:
-        return "cannot tell"
-    return "best" if p is None else "worse" if p < SIGNIFICANCE else "cannot tell"
-
-
 def _figure(cell: tuple[float, float | None] | None) -> str:
     """e.g. ``0.912 +- 0.021``."""
     if cell is None:
         return "-"
     mean, width = cell
     return f"{mean:.3f}" if width is None else f"{mean:.3f} \u00b1 {width:.3f}"
-
-
-def _words(cell: Cell | None) -> str:
-    """e.g. ``31/40 [15] (62-88 %)``."""
-    if cell is None:
-        return "-"
-    return count_words(sum(cell.successes), sum(cell.n), cell.interval, cell.paper_words)

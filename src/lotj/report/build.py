@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lotj.evaluation import LABELS, barnard
 from lotj.report import charts
-from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, number, read_run
+from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, entries, number, read_run
 from lotj.report.findings import (
     ORDER,
     duration,
@@ -212,20 +212,17 @@ def _films(run: RunFiles) -> list[dict[str, Any]]:
 
 def _reward_part(run: RunFiles) -> dict[str, Any]:
     """Table of the reward's held-out figures."""
-    report, named = run.reward, run.reward.get("connectors")
-    entries: list[tuple[str, Any, bool]] = [
-        (name, entry, False) for name, entry in (named if isinstance(named, dict) else {}).items()
-    ]
-    entries = [
-        entry for entry in (*entries, ("All connectors", report.get("overall"), True)) if isinstance(entry[1], dict)
-    ]
-    known = [number(entry.get("accuracy")) for _, entry, overall in entries if not overall]
+    report = run.reward
+    connectors, overall = entries(report, "connectors"), entries(report, "overall")
+    named = [(name, entries(connectors, name), False) for name in connectors]
+    named += [("All connectors", overall, True)] if overall else []
+    known = [number(entry.get("accuracy")) for _, entry, overall in named if not overall]
     known = [value for value in known if math.isfinite(value)]
     threshold, target = number(report.get("threshold")), number(report.get("target_accuracy"))
     return {
         "held_out": [
             {"name": name, "overall": overall, "cells": [_held_cell(entry, key) for key in HELD_OUT]}
-            for name, entry, overall in entries
+            for name, entry, overall in named
         ],
         "held_columns": [title for title, _ in HELD_OUT.values()],
         "threshold": threshold if math.isfinite(threshold) else None,
@@ -235,20 +232,16 @@ def _reward_part(run: RunFiles) -> dict[str, Any]:
 
 
 def _held_cell(entry: dict[str, Any], key: str) -> dict[str, Any]:
-    kinds = entry.get("false_positive_rate")
+    value, form = number(entry.get(key, entries(entry, "false_positive_rate").get(key))), HELD_OUT[key][1]
     if key == "frames":
         value = number(entry.get("successes")) + number(entry.get("others"))
-    else:
-        value = number(entry.get(key, kinds.get(key) if isinstance(kinds, dict) else None))
-    form = HELD_OUT[key][1]
     words = f"{int(value):,}" if form == "count" and math.isfinite(value) else value
     return {"kind": form, "value": words if math.isfinite(value) else None}
 
 
 def _time_part(run: RunFiles) -> dict[str, Any]:
     """Phases with their share of the longest."""
-    recorded = run.timings.get("seconds")
-    times = {name: number(value) for name, value in (recorded if isinstance(recorded, dict) else {}).items()}
+    times = {name: number(value) for name, value in entries(run.timings, "seconds").items()}
     times = {name: value for name, value in times.items() if math.isfinite(value) and value >= 0}
     longest = max(times.values(), default=0.0) or 1.0
     phases = [{"name": name, "share": 100 * value / longest, "words": duration(value)} for name, value in times.items()]

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from lotj.evaluation import Summary, moving_rate, wilson
 from lotj.report.files import Trials
 from lotj.report.findings import BESIDE_MM, percent
+from lotj.saliency.rows import spread
 
 WINDOW = 20
 """Trials in the moving success rate, of runs of up to 1,000."""
@@ -72,8 +73,7 @@ def learning_curve(trials: Trials, offline: Summary | None, practised: Summary |
 
     Args:
         trials: at least one.
-        offline: evaluation before practice, drawn left of the first trial.
-        practised: evaluation after practice, drawn right of the last trial.
+        offline, practised: evaluations before and after practice, drawn left of the first trial and right of the last.
         width: `WIDE` or `NARROW`.
     """
     with mpl.rc_context(_STYLE):
@@ -178,15 +178,8 @@ def _curve_words(trials: Trials) -> str:
 
 
 def claim_map(trials: Trials, insertion_depth_mm: float) -> str | None:
-    """Where the plug truly was in the trials that the reward model called a success, seen from the side.
-
-    Args:
-        trials: with depth_mm and lateral_mm.
-        insertion_depth_mm: depth of a seated plug; NaN if unknown.
-
-    Returns:
-        None when no such trial has a recorded place.
-    """
+    """Where the plug truly was in the trials that the reward model called a success, seen from the side; None where no
+    such trial has a recorded place. `insertion_depth_mm` is that of a seated plug, NaN if unknown."""
     depth, lateral = trials.state["depth_mm"], trials.state["lateral_mm"]
     shown = (trials.predicted > 0.5) & np.isfinite(depth) & np.isfinite(lateral) & np.isfinite(trials.true)
     if not shown.any():
@@ -251,8 +244,8 @@ def _figure(width: int, height: int) -> Figure:
 
 
 def _thinned(index: np.ndarray) -> np.ndarray:
-    """At most `MOST` of (n,) places, evenly spread, with the first and the last."""
-    return index[np.unique(np.linspace(0, len(index) - 1, min(MOST, len(index))).round().astype(int))]
+    """At most `MOST` of (n,) places."""
+    return index[spread(len(index), MOST)]
 
 
 def _svg(figure: Figure, words: str) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +41,7 @@ class Trials:
 
     Attributes:
         trial: (n,) int64 trial numbers.
-        predicted: (n,) 1 where the trial counted as a success in practice, else 0.
-        true: (n,) 1 where it truly was one.
+        predicted, true: (n,) 1 where the trial counted as a success in practice, and truly was one, else 0.
         series: name -> (n,): score, value, steps, seconds, alarm, ``loss/*``.
         state: name -> (n,): depth_mm, lateral_mm, peak_force_n, dislodged when the trial ended.
         judged: the robot judged itself; if not, the environment did, and what counted is true.
@@ -199,6 +199,12 @@ def number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else float("nan")
 
 
+def entries(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """A JSON object in another; empty if there is none."""
+    value = values.get(name)
+    return value if isinstance(value, dict) else {}
+
+
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -213,20 +219,15 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a JSON-lines file; a torn line is left out."""
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
+        with suppress(ValueError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict)]
 
 
 def _last_by(lines: list[dict[str, Any]], key: str, needed: str) -> dict[int, dict[str, Any]]:
     """Lines that have `needed`, by their whole number `key`; the last of each counts (a resumed run repeats some)."""
-    return {
-        int(line[key]): line for line in lines if np.isfinite(number(line.get(key))) and line.get(needed) is not None
-    }
+    known = [line for line in lines if np.isfinite(number(line.get(key))) and line.get(needed) is not None]
+    return {int(line[key]): line for line in known}
 
 
 def match_truth(metrics: dict[int, dict[str, Any]], truth: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:

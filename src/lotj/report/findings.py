@@ -15,9 +15,6 @@ ORDER = ("offline", "practice", "straight-down", "spiral-search")
 EXPERT = "expert"
 """The scripted expert: no baseline, for it knows what others have to find out, but a measure of speed."""
 
-RELIABLE = 0.95
-"""Share of trials from which on a unit counts as reliable: 19 of 20."""
-
 LEARNT = ("offline", "practice")
 """The evaluations of a learnt policy; all others are hand-made baselines."""
 
@@ -172,7 +169,7 @@ def _over_units(run: RunFiles) -> list[str]:
             f"{'elsewhere' if run.judged else 'with other seeds'}."
         ]
     counts = [int(unit["practice"].success.sum()) for unit in units], [len(unit["practice"]) for unit in units]
-    good, *_ = reliable_units(*counts, RELIABLE)
+    good, *_ = reliable_units(*counts)
     sentences = [
         f"Over the {len(units)} units here with the same settings "
         f"({'pretrainings on benches' if run.judged else 'seeds'}), {sum(counts[0])} of "
