@@ -15,12 +15,7 @@ from lotj.experiments.study import HALFWAY, practice_job, practice_settings, pre
 from lotj.experiments.tables import Cell, SuccessTable
 from lotj.training.localize import LOCALIZER
 
-CONNECTORS = {
-    "deutsch-dt-12": "DT12-1",
-    "mega-brick-1x1": "Mega 1x1",
-    "nema-5-15": "NEMA 15",
-    "europlug": "Europlug",
-}
+CONNECTORS = {"deutsch-dt-12": "DT12-1", "mega-brick-1x1": "Mega 1x1", "nema-5-15": "NEMA 15", "europlug": "Europlug"}
 """The test connectors, and what the paper's tables call them."""
 
 VALIDATION = ("as-3112", "d-sub-da-15", "dc-4-0x1-7", "duplo-2x2")

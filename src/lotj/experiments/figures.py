@@ -47,14 +47,7 @@ _MAPS = "maps.npz"
 
 
 def reward_maps_job(
-    full: str,
-    plain: str,
-    folder: str,
-    connector: str,
-    robot: str,
-    domains: int,
-    threads: int = 1,
-    device: str = "cpu",
+    full: str, plain: str, folder: str, connector: str, robot: str, domains: int, threads: int = 1, device: str = "cpu"
 ) -> dict[str, Any]:
     """Figure 3: two reward models, of pretrainings with and without (`plain`) the bottleneck, on the same positives of
     an unseen connector, one of each domain; see `keep_maps`."""

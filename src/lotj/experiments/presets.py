@@ -73,9 +73,7 @@ PAPER_PRACTICE: dict[str, Any] = {
 def as_in_paper(preset: Preset) -> Preset:
     """The preset whose agent is pretrained by the paper's losses alone, on its data as they are."""
     return replace(
-        preset,
-        iql=replace(preset.iql, position_weight=0.0),
-        pretrain=replace(preset.pretrain, aside_share=None),
+        preset, iql=replace(preset.iql, position_weight=0.0), pretrain=replace(preset.pretrain, aside_share=None)
     )
 
 

@@ -13,12 +13,7 @@ from lotj.errors import NumericsError
 
 
 def gradcam(
-    network: nn.Module,
-    layer: nn.Module,
-    images: Tensor,
-    scalar: Callable[[Tensor], Tensor],
-    *,
-    batch: int = 64,
+    network: nn.Module, layer: nn.Module, images: Tensor, scalar: Callable[[Tensor], Tensor], *, batch: int = 64
 ) -> np.ndarray:
     """Heat maps of the places that make one scalar output larger.
 
