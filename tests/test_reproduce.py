@@ -32,6 +32,7 @@ from lotj.experiments.tables import mean_interval
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
+from lotj.rewards.held_out import FrameScores
 from lotj.runs import first_difference
 from lotj.sim.connector import find_connector
 from lotj.training.collect_insertion import CollectConfig
@@ -232,6 +233,15 @@ def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest
     assert result["best_accuracy"] == pytest.approx(0.5)
     assert result["near_miss_accuracy"] is None  # there are none
     assert result["probe_linear"] is None  # one episode a domain: there is no other to judge a probe on
+
+
+def test_the_best_threshold_is_one_for_all_connectors() -> None:
+    """Each alone is told apart at some threshold; at 0.7 and at 0.35, the best for both, three of four are right."""
+    score, success = np.array([0.9, 0.6, 0.5, 0.2]), np.array([True, False, True, False])
+    connector, zero = np.array(["a", "a", "b", "b"]), np.zeros(4)
+    frames = FrameScores(score, success, np.full(4, "expert"), zero > 0, zero.astype(int), connector, zero)
+    assert reward_ablation.best_accuracy(frames) == pytest.approx(0.75)
+    assert reward_ablation.best_accuracy(frames.where(success)) is None
 
 
 def test_figures_need_the_trainings_that_they_compare() -> None:

@@ -38,7 +38,6 @@ def evaluate(
         controller: called once a step.
         seeds: at least one, all different.
         name, label, context: of the result.
-        options: passed to every reset.
         max_steps: a trial ends here at the latest.
         rate_hz: steps a second on the robot.
         film_seeds: trials whose images, (T+1, V, H, W, 3) uint8, are kept.

@@ -219,20 +219,11 @@ def practice_phase(
         _refuse_seen(part, train.tasks)
     reward, config = load_reward(pretrained, device), preset.practice
     before, learner = _practising(pretrained, agent, config, device)
-    settings = {
-        "task": task.env,
-        "connector": connector,
-        "connector_title": part.title,
-        "family": part.family,
-        "scenario": scenario,
-        "robot": robot,
-        "domain": task.name,
-        "domain_seed": domain_seed,
-        "all_around": all_around,
-        "insertion_depth_mm": round(1e3 * part.insertion_depth, 3),
-        "rate_hz": RATE_HZ,
-        **_practice_settings(preset, agent, pretrained),
-    }
+    settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot, "all_around": all_around}
+    settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed, "rate_hz": RATE_HZ}
+    settings |= {"connector_title": part.title, "family": part.family}
+    settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
+    settings |= _practice_settings(preset, agent, pretrained)
     estimate = None if all_around else seed
     names, size = ("image", "state"), reward.shape[2]
     env = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, estimate)
