@@ -39,7 +39,7 @@ TINY = Preset(
     front=Pixels(ENCODER),
     iql=IQLConfig(),
     pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
-    localizer=LocalizerConfig(Pixels(ENCODER, 0), steps=20, batch=32),
+    localizer=LocalizerConfig(front=Pixels(ENCODER, 0), steps=20, batch=32),
     practice=PracticeConfig(
         trials=4,
         warmup_trials=1,
