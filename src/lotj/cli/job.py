@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
@@ -28,16 +28,27 @@ _RESULTS = {"pretrain": "timings.json", "practice": "checkpoints/practice.pt"}
 """What a run of each kind holds when others can build on it."""
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Go on with a stopped run, with the settings that it was begun with."""
+@dataclass(frozen=True, kw_only=True)
+class OnDevice:
+    """The flag of commands that compute."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu or cuda."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfRun:
+    """The flags of commands that are about a run that there is."""
 
     folder: tyro.conf.Positional[Path | None] = None
     """Folder of the run; the newest under --runs by default."""
     runs: Path = RUNS
     """Folder of all runs."""
-    device: str = "auto"
-    """Where to compute: auto, cpu or cuda."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(OnDevice, OfRun):
+    """Go on with a stopped run, with the settings that it was begun with."""
 
     @classmethod
     def words(cls, flags: Sequence[str]) -> list[str]:
@@ -88,6 +99,11 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
     return run
 
 
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: folders and names hold no markup, and a terminal may break it, but nothing else."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def is_insertion(run: Run) -> bool:
     """Whether a practice run is on a connector, where a robot judges itself."""
     return run.setting("task").startswith("insertion/")
@@ -109,9 +125,7 @@ def check_connector(name: str, console: Console) -> Connector:
     """
     part = find_connector(name)
     if part.name in {known.name for known in training_connectors()}:
-        console.print(
-            f"note: {part.name} is a training connector: its result will not be that of an unseen one", soft_wrap=True
-        )
+        say(console, f"note: {part.name} is a training connector: its result will not be that of an unseen one")
     return part
 
 
@@ -139,7 +153,7 @@ def announce_renderer(console: Console) -> None:
     """
     from lotj.sim.renderer import renderer_info
 
-    console.print(f"renderer: {renderer_info()}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"renderer: {renderer_info()}")
 
 
 def print_alarm(result: PracticeResult, console: Console) -> None:
@@ -156,13 +170,10 @@ def print_alarm(result: PracticeResult, console: Console) -> None:
 def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time, and force where it is measured."""
     context, measured = results[0].context, any(result.peak_force_n.any() for result in results)
-    table = Table(
-        title=f"{escape(_title(context))}: true success of {len(results[0])} trials",
-        title_justify="left",
-    )
+    where = f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]
+    table = Table(title=f"{escape(where)}: true success of {len(results[0])} trials", title_justify="left")
     table.add_column("controller")
-    titles = ["success", "rate", "95 % interval", "mean time, s", *(["peak force, N"] if measured else [])]
-    for title in titles:
+    for title in ("success", "rate", "95 % interval", "mean time, s", *(["peak force, N"] if measured else [])):
         table.add_column(title, justify="right")
     for result in results:
         s = result.summary()
@@ -175,7 +186,3 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
             *([f"{s.max_peak_force_n:.0f}"] if measured else []),
         )
     return table
-
-
-def _title(context: Mapping[str, Any]) -> str:
-    return f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]
