@@ -64,7 +64,6 @@ class Command:
         )
 
     def run(self) -> None:
-        """Record."""
         if self.settings.image_size != self.validation.image_size:
             raise SettingsError(
                 f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "

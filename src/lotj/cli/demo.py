@@ -41,7 +41,6 @@ class Command(OnDevice):
     """Go on with the stopped job."""
 
     def run(self) -> None:
-        """Do all phases in turn."""
         preset, console = find_preset(self.preset), Console()
         check_seed(self.seed)
         part = check_connector(self.connector, console)

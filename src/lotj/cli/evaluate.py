@@ -29,7 +29,6 @@ class Command(OnDevice, OfRun):
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
 
     def run(self) -> None:
-        """Evaluate and print the table."""
         check_number("trials", self.trials, 1)
         check_number("spread", self.spread, 0, 2)
         run = pick_run(self.folder, self.runs, "practice")

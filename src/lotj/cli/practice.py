@@ -76,7 +76,6 @@ class Command(OnDevice):
         return cls(preset.practice, preset=preset.name)
 
     def run(self) -> None:
-        """Practise."""
         check_seed(self.seed)
         check_seed(self.domain_seed, "domain-seed")
         console, task = Console(), self.task or ""
@@ -107,7 +106,6 @@ class Resume(job.Resume):
     interrupted: ClassVar[str] = Command.interrupted
 
     def run(self) -> None:
-        """Practise on."""
         run, console = pick_run(self.folder, self.runs, "practice", begun=True), Console()
         practice = restore_settings(PracticeConfig, run.setting("practice", dict), str(run.path / "config.json"))
         pretrained = Run.open(run.locate("pretrain_run", "run.json")) if run.setting("pretrain_run") else None

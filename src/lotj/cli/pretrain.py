@@ -67,7 +67,6 @@ class Command(OnDevice):
         return cls(Path("data") / preset.name, **{name: getattr(preset, name) for name in PARTS}, preset=preset.name)
 
     def run(self) -> None:
-        """Train."""
         check_seed(self.seed)
         parts = {name: getattr(self, name) for name in PARTS}
         preset = dataclasses.replace(find_preset(self.preset), **parts)
@@ -84,7 +83,6 @@ class Resume(job.Resume):
     """Also train what baselines need, see `lotj pretrain --help`; a finished pretraining can be given it."""
 
     def run(self) -> None:
-        """Train on."""
         run = pick_run(self.folder, self.runs, "pretrain", begun=True)
         where = str(run.path / "config.json")
         parts = {name: restore_settings(kind, run.setting(name, dict), where) for name, kind in PARTS.items()}

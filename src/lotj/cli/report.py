@@ -12,7 +12,6 @@ class Command(OfRun):
     """Make a practice run's report.html: one self-contained page with table, curves, film strips and saliency."""
 
     def run(self) -> None:
-        """Write the page and print its path."""
         from lotj.report import build_report
 
         print(build_report(pick_run(self.folder, self.runs, "practice").path))

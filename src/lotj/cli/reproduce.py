@@ -121,7 +121,6 @@ class Command:
     """Folder of the jobs' results and the table; results/reproduce-<preset> by default."""
 
     def run(self) -> None:
-        """Do the jobs and print the tables."""
         from lotj.distributed import Job, read_results, run_jobs
 
         known = _tables()

@@ -143,20 +143,16 @@ class TaskCollection:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Collection`."""
         return {"noise": self.noise}
 
     def tasks(self) -> Sequence[Task]:
-        """See `Collection`."""
         return [Task(name.replace("/", "."), name) for name in self.names]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
-        """See `Collection`."""
         return [("expert", self.seed * 1_000_000 + number) for number in range(self.count)]
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
-        """See `Collection`."""
         env = make_task(task.env)
         expert, max_steps = expert_of(task.env, env), spec_of(env).max_steps
 

@@ -86,11 +86,9 @@ class InsertionCollection:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Collection`."""
         return {"noise": self.config.noise, "max_steps": self.config.max_steps}
 
     def tasks(self) -> Sequence[Task]:
-        """See `Collection`."""
         config = self.config
         return [
             insertion_task(connector, config.robots[(i + k) % len(config.robots)], config.seed * 1000 + look)
@@ -100,13 +98,11 @@ class InsertionCollection:
         ]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
-        """See `Collection`."""
         first = self.config.seed * 1_000_000
         return [(kind, first + number) for kind, count in self.config.counts().items() for number in range(count)]
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
-        """See `Collection`."""
         about, config = task.attributes, self.config
         env = InsertionEnv(
             about["connector"],
