@@ -52,11 +52,7 @@ class Resume(OnDevice, OfRun):
 
     @classmethod
     def words(cls, flags: Sequence[str]) -> list[str]:
-        """The flags beside ``--resume``, as tyro takes them.
-
-        Raises:
-            SettingsError: one is a setting of the run.
-        """
+        """The flags beside ``--resume``, as tyro takes them; SettingsError if one is a setting of the run."""
         free = ["--" + field.name for field in dataclasses.fields(cls) if field.name != "folder"]
         words = []
         for flag in flags:
@@ -118,11 +114,7 @@ def check_scenario(scenario: str) -> None:
 
 
 def check_connector(name: str, console: Console) -> Connector:
-    """The connector that practice is to be on; says it where that is a part of the training set.
-
-    Raises:
-        SettingsError, CatalogueError: no such connector, or its file will not do.
-    """
+    """The connector that practice is to be on; says it where that is a part of the training set."""
     part = find_connector(name)
     if part.name in {known.name for known in training_connectors()}:
         say(console, f"note: {part.name} is a training connector: its result will not be that of an unseen one")
@@ -130,11 +122,7 @@ def check_connector(name: str, console: Console) -> Connector:
 
 
 def find_device(name: str) -> str:
-    """Where to compute: `name`, or for ``auto`` the GPU if there is one.
-
-    Raises:
-        SettingsError: no such device here.
-    """
+    """Where to compute: `name`, or for ``auto`` the GPU if there is one; SettingsError if it is not here."""
     import torch
 
     gpu = torch.cuda.is_available()
@@ -146,11 +134,7 @@ def find_device(name: str) -> str:
 
 
 def announce_renderer(console: Console) -> None:
-    """Say which renderer draws and how fast, before any time is spent.
-
-    Raises:
-        RendererError: there is none.
-    """
+    """Say which renderer draws and how fast, before any time is spent; RendererError if there is none."""
     from lotj.sim.renderer import renderer_info
 
     say(console, f"renderer: {renderer_info()}")

@@ -42,11 +42,7 @@ class Attempt:
     free: FreeMotion
 
     def run(self, seed: int, act: Callable[[Observation], np.ndarray]) -> Recorder:
-        """One trial from the pose of `seed`.
-
-        Args:
-            seed: of the start.
-            act: the (A,) action for what is recorded of an observation.
+        """One trial from the pose of `seed`; `act` gives the (A,) action for what is recorded of an observation.
 
         Raises:
             NumericsError: a score or an action that is not finite.

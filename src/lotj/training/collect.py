@@ -24,16 +24,13 @@ Record = Callable[[str, int], tuple[Episode, str]]
 
 
 class Collection(Protocol):
-    """What to collect. Workers get a copy of it."""
+    """What to collect: tasks, in a fixed order, and settings (JSON values), which fix how an episode of a kind and seed
+    comes out. Workers get a copy of it."""
 
     @property
-    def settings(self) -> Mapping[str, Any]:
-        """What fixes how an episode of a kind and seed comes out, as JSON values."""
-        ...
+    def settings(self) -> Mapping[str, Any]: ...
 
-    def tasks(self) -> Sequence[Task]:
-        """The tasks, in a fixed order."""
-        ...
+    def tasks(self) -> Sequence[Task]: ...
 
     def episodes(self) -> Sequence[tuple[str, int]]:
         """Kind and seed of each episode of a task."""

@@ -54,10 +54,6 @@ class Exploration:
 
 
 def boost(successes: int, failures: int) -> float:
-    """How much of the boost, in [0, 1].
-
-    Args:
-        successes: predicted so far, without those denied since.
-        failures: last trials in a row that ended without one, lost ones included.
-    """
+    """How much of the boost, in [0, 1], after so many predicted successes in all (without those denied since) and so
+    many last trials in a row that ended without one, lost ones included."""
     return max(0.0, 1 - successes / BOOST_SUCCESSES) * min(1.0, failures / BOOST_FAILURES)

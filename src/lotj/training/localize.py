@@ -55,11 +55,7 @@ def pretrain_localizer(
 
 
 def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
-    """The localisation model of a pretraining, as of its last checkpoint.
-
-    Raises:
-        CheckpointError: there is none, or it does not fit this program.
-    """
+    """The localisation model of a pretraining, as of its last checkpoint; CheckpointError if none fits."""
     if not run.has(LOCALIZER):
         raise CheckpointError(
             f"{run.path} holds no localisation model: train it with "

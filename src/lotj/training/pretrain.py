@@ -45,14 +45,9 @@ REPORT_FRAMES = 200
 
 
 def take_over(run: Run, other: Run, training: str) -> None:
-    """Take a finished training out of another run, unless the run has begun its own: it is not done again.
+    """Take a finished training, `REWARD` or an agent by name, out of another run, unless the run has begun its own.
 
     Whether it has been made with the run's settings and data is seen when it is taken up.
-
-    Args:
-        run: takes.
-        other: gives.
-        training: `REWARD`, or the name of an agent.
 
     Raises:
         CheckpointError: the other run has not finished it.
@@ -195,25 +190,14 @@ def spec_of_data(schema: Schema, observation: Sequence[str]) -> Spec:
 
 
 def load_reward(run: Run, device: str | torch.device = "cpu") -> RewardModel:
-    """The reward model of a finished pretraining.
-
-    Raises:
-        CheckpointError: there is none.
-    """
+    """The reward model of a finished pretraining; CheckpointError if there is none."""
     return RewardModel.load(run.path / REWARD_FILE, device)
 
 
 def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", **settings: Any) -> Learner:
-    """The agent of a pretraining, as of its last checkpoint.
+    """The agent of a pretraining, as of its last checkpoint of that name; CheckpointError if there is none.
 
-    Args:
-        run: of the pretraining.
-        device: where to compute.
-        name: which checkpoint.
-        settings: fields of its config to change, e.g. ``lr`` for practice.
-
-    Raises:
-        CheckpointError: there is none.
+    `settings` are fields of its config to change, e.g. ``lr`` for practice.
     """
     if not run.has(name):
         raise CheckpointError(

@@ -27,8 +27,8 @@ class Rewarded:
         self._env, self._max_steps, self._seed = env, max_steps, seed
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
-        named = {"task": trials.task.name, "kind": PRACTICE}
-        episode = rollout(self._env, act, trial_seed(self._seed, number), **named, max_steps=self._max_steps)
+        seed, task = trial_seed(self._seed, number), trials.task.name
+        episode = rollout(self._env, act, seed, task=task, kind=PRACTICE, max_steps=self._max_steps)
         trial = replace(episode, seed=number)  # the store names an episode of practice by its trial
         return Attempted([trial], {"moves": len(episode), "score": float(episode.reward.sum())}, lost=False)
 
