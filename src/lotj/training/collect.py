@@ -119,19 +119,12 @@ def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Pro
 
 @dataclass(frozen=True)
 class TaskCollection:
-    """Episodes of registered tasks by their scripted experts, with random actions in between.
+    """Episodes of registered tasks by their scripted experts, with random actions in between."""
 
-    Attributes:
-        names: of the tasks, e.g. ``fetch/reach``.
-        count: episodes of each.
-        noise: probability of a random action instead of the expert's, in [0, 1].
-        seed: shifts every episode's seed.
-    """
-
-    names: tuple[str, ...]
-    count: int = 200
-    noise: float = 0.2
-    seed: int = 0
+    names: tuple[str, ...]  # of the tasks, e.g. ``fetch/reach``
+    count: int = 200  # episodes of each
+    noise: float = 0.2  # probability of a random action instead of the expert's, in [0, 1]
+    seed: int = 0  # shifts every episode's seed
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

@@ -74,15 +74,10 @@ class CollectConfig(Checked):
 
 @dataclass(frozen=True)
 class InsertionCollection:
-    """Insertions of some connectors, a task for each domain; see `lotj.training.collect.Collection`.
+    """Insertions of some connectors, a task for each domain; see `lotj.training.collect.Collection`."""
 
-    Attributes:
-        connectors: catalogue names or TOML paths.
-        config: how many of what.
-    """
-
-    connectors: tuple[str, ...]
-    config: CollectConfig
+    connectors: tuple[str, ...]  # catalogue names or TOML paths
+    config: CollectConfig  # how many of what
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -104,14 +99,9 @@ class InsertionCollection:
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
         about, config = task.attributes, self.config
+        bench, shown = (about["connector"], about["robot"], about["seed"]), ("image", "state")
         env = InsertionEnv(
-            about["connector"],
-            about["robot"],
-            about["seed"],
-            image_size=config.image_size,
-            observation=("image", "state"),
-            max_steps=config.max_steps,
-            end_on_success=False,
+            *bench, image_size=config.image_size, observation=shown, max_steps=config.max_steps, end_on_success=False
         )
         try:
             yield lambda kind, seed: record_insertion(env, task, kind, seed, config)

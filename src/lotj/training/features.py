@@ -44,13 +44,9 @@ class FeatureConfig(Checked):
 
 
 class Encoder(Protocol):
-    """What is asked of an agent here.
+    """What is asked of an agent here."""
 
-    Attributes:
-        spec: what it was made to observe.
-    """
-
-    spec: Spec
+    spec: Spec  # what it was made to observe
 
     def encode(
         self, observation: Observation, augment: bool = False, rng: np.random.Generator | None = None

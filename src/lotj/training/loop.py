@@ -16,14 +16,10 @@ from lotj.runs import Run
 
 
 class StopRequest:
-    """Ctrl-C, a termination signal or a hangup, kept until the running update is done; a second Ctrl-C stops at once.
-
-    Attributes:
-        made: whether there was one.
-    """
+    """Ctrl-C, a termination signal or a hangup, kept until the running update is done; a second stops at once."""
 
     def __init__(self) -> None:
-        self.made = False
+        self.made = False  # whether there was one
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:

@@ -41,28 +41,20 @@ PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3}
 
 @dataclass(frozen=True)
 class Attempted:
-    """What came of a trial.
+    """What came of a trial."""
 
-    Attributes:
-        episodes: the trial, and what followed from it.
-        row: its line of figures, with ``moves``, the motions of the robot up to the trial's end.
-        lost: the robot has lost its part and grasps it anew.
-    """
-
-    episodes: Sequence[Episode]
-    row: Mapping[str, float]
-    lost: bool
+    episodes: Sequence[Episode]  # the trial, and what followed from it
+    row: Mapping[str, float]  # its line of figures, with ``moves``, the motions of the robot up to the trial's end
+    lost: bool  # the robot has lost its part and grasps it anew
 
 
 class Practitioner(Protocol):
-    """Who makes trials.
-
-    Attributes:
-        judge: says afterwards what trials are worth; None where the environment rewards.
-    """
+    """Who makes trials."""
 
     @property
-    def judge(self) -> Judge | None: ...
+    def judge(self) -> Judge | None:
+        """Says afterwards what trials are worth; None where the environment rewards."""
+        ...
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         """Trial `number`, from 1; `trials` holds those before it."""
@@ -75,19 +67,12 @@ class Practitioner(Protocol):
 
 @dataclass(frozen=True)
 class PracticeResult:
-    """What came of practice, as far as the learner can know.
+    """What came of practice, as far as the learner can know."""
 
-    Attributes:
-        trials: finished trials of the run, all sittings together.
-        predicted_successes: trials that count as successes.
-        lost: trials that ended because the part was lost.
-        alarm: the self-reward is not to be trusted on this part.
-    """
-
-    trials: int
-    predicted_successes: int
-    lost: int
-    alarm: bool = False
+    trials: int  # finished, all sittings of the run together
+    predicted_successes: int  # trials that count as successes
+    lost: int  # trials that ended because the part was lost
+    alarm: bool = False  # the self-reward is not to be trusted on this part
 
 
 def trial_seed(run_seed: int, number: int) -> int:
