@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +313,7 @@ def test_columns_lie_in_the_order_of_their_names_whoever_names_them() -> None:
 def test_the_truth_lies_in_a_file_of_its_own_even_under_the_name_of_an_observation(root: Path) -> None:
     given = episode(1)
     seen = np.full((3, 3), 9, np.float32)  # what the robot believes, not where it is
-    given = Episode(**(vars(given) | {"observation": {**given.observation, "position": seen}}))
+    given = replace(given, observation={**given.observation, "position": seen})
     folder = fill(root, given)
     store = DiskStore.open(root)
     assert (store.observe(np.arange(3))["position"] == 9).all()
@@ -405,7 +406,7 @@ def test_another_schema_setting_or_task_is_refused(root: Path) -> None:
 @pytest.mark.parametrize("name", ["action", "reward", "state", "position"])
 def test_a_number_that_is_not_finite_is_refused(root: Path, name: str) -> None:
     bad = episode(1)
-    bad = Episode(**(vars(bad) | {"notes": {**bad.notes, "position": np.zeros(3, np.float32)}}))  # hides no other
+    bad = replace(bad, notes={**bad.notes, "position": np.zeros(3, np.float32)})  # hides no other
     values = {"action": bad.action, "reward": bad.reward, **bad.observation, **bad.truth}[name]
     values.reshape(-1)[1] = np.inf
     with EpisodeWriter(root, task(), Schema.of(bad)) as writer:
@@ -440,7 +441,7 @@ def _long(frames: int) -> Episode:
 
     changes = {name: longer(getattr(few, name)) for name in ("observation", "notes", "truth")}
     action, reward = np.zeros((frames - 1, 4), np.float32), np.zeros(frames - 1, np.float32)
-    return Episode(**(vars(few) | changes | {"action": action, "reward": reward}))
+    return replace(few, **changes, action=action, reward=reward)
 
 
 # In memory

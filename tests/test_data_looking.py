@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from lotj.data.pictures import caption, choose, contact_sheet, film_strip, recor
 from lotj.data.store import DiskStore
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError, SettingsError, StorageError
-from lotj.experience import Episode, Task
+from lotj.experience import Task
 from test_data import SCHEMA, episode, fill, task
 
 
@@ -108,7 +109,7 @@ def test_contact_sheet_is_a_png_with_a_row_an_episode(root: Path, tmp_path: Path
 
 def test_data_without_pictures_says_so(root: Path) -> None:
     state = {"state": np.zeros((2, 3), np.float32)}
-    fill(root, Episode(**(vars(episode(1, (0, 1))) | {"observation": state})))
+    fill(root, replace(episode(1, (0, 1)), observation=state))
     with pytest.raises(DataError, match="no pictures among the observations state"):
         contact_sheet(DiskStore.open(root), [0])
 

@@ -52,7 +52,7 @@ def trial(
     earned[-1] = reward
     ended = lost or claim is not None or reward > 0
     notes = {"score": np.array(scores, np.float32), "claim": np.arange(frames) == (-1 if claim is None else claim)}
-    notes |= {"touch": marks, "lost": np.arange(frames) == (frames - 1 if lost else -1)}
+    notes |= {"touch": marks, "lost": np.arange(frames) == (frames - 1 if lost else -1), "play": np.zeros(frames)}
     seen = {"image": image, "feature/policy": np.arange(frames, dtype=np.float16)[:, None]}
     action = np.zeros((frames - 1, 3), np.float32)
     return Episode(seen, action, earned, ended, not ended, "t", kind, number, notes)

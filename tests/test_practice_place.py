@@ -71,6 +71,21 @@ def test_a_place_that_scores_less_is_denied_from_its_first_success_on_by_one_see
     assert seen(*[(HERE, 0.95)] * 2, (THERE, 0.8)).elsewhere(THERE)
 
 
+def test_the_place_with_the_least_play_is_the_sockets_whatever_it_scores_and_however_seldom() -> None:
+    """A knob beside its post looked better, and was reached more often, than on it; but the hand could move it by 3.4
+    mm after a pull, on the post by 0.7 to 1.0."""
+    places = Places()
+    for number, (frame, score, play) in enumerate(
+        [(THERE, 0.97, 3.41)] * 6 + [(HERE, 0.9, 0.73), (HERE, 0.9, 0.97)], 1
+    ):
+        places.see(number, frame, score, play)
+    assert places.denied == frozenset(range(1, 7)) and places.elsewhere(THERE) and not places.elsewhere(HERE)
+    alike = Places()
+    for number, (frame, score, play) in enumerate([(THERE, 0.97, 1.05)] * 6 + [(HERE, 0.9, 0.95)] * 2, 1):
+        alike.see(number, frame, score, play)
+    assert alike.denied == {7, 8}  # a tenth of a millimetre tells nothing: the score does
+
+
 def test_light_makes_no_place_and_a_tenth_of_the_picture_does_not_either() -> None:
     dim = (HERE * 0.7 + np.array([20, 0, 10])).astype(np.uint8)
     places = seen(*[(THERE, 0.8)] * 3, (HERE, 0.95), (dim, 0.95), (pattern(0, 0.1), 0.95))

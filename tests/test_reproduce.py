@@ -396,7 +396,7 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
         front=Pixels(encoder),
         iql=IQLConfig(),
         pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
-        localizer=LocalizerConfig(Pixels(encoder, 0), steps=20, batch=32),
+        localizer=LocalizerConfig(front=Pixels(encoder, 0), steps=20, batch=32),
         practice=practice,
     )
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny)

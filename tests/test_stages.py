@@ -235,7 +235,7 @@ def test_state_iql_learns_from_positions_and_practises_on_located_ones(pretraine
     root = tmp_path / "root"
     shutil.copytree(pretrained, root)
     of = Run.open(next((root / "runs").glob("pretrain-*")))
-    small = replace(TINY, localizer=LocalizerConfig(Pixels(ENCODER, 0), steps=2, batch=8))
+    small = replace(TINY, localizer=LocalizerConfig(front=Pixels(ENCODER, 0), steps=2, batch=8))
     pretrain_phase(small, root / "data", root / "runs", 0, resume=of, live=False, also=["state-iql"])
     assert of.has("localizer") and load_agent(of, name="state-iql").reads == {"position"}
     trials = replace(TINY.practice, trials=2, warmup_trials=1, batch_size=8)

@@ -16,9 +16,10 @@ from lotj.experience import Episode
 from lotj.rewards.calibration import Threshold
 from lotj.rewards.places import Places
 
-SCORE, CLAIM, TOUCH, LOST = "score", "claim", "touch", "lost"
+SCORE, CLAIM, TOUCH, LOST, PLAY = "score", "claim", "touch", "lost", "play"
 """Notes of a practised episode, frame by frame: the reward model's score; whether the robot took the frame for a
-success; what a verification was to it (see below); whether the part was lost with the step to it."""
+success; what a verification was to it (see below); whether the part was lost with the step to it; and of a verified
+success the plug's play [mm], 0 where it has not been felt."""
 
 NONE, PRESS_MOVED, PUSH_MOVED, STOOD = 0, 1, 2, 3
 """`TOUCH`: no verification; the part gave way to the press, or to the push, that led to this frame; it stood."""
@@ -139,7 +140,7 @@ class OnePlace:
             if self._places.elsewhere(picture):
                 self._elsewhere.add(number)
             else:
-                self._places.see(number, picture, float(episode.notes[SCORE][end]))
+                self._places.see(number, picture, float(episode.notes[SCORE][end]), float(episode.notes[PLAY][end]))
 
     def elsewhere(self, observation: Mapping[str, np.ndarray]) -> bool:
         """Whether an observation shows a known place that is not the likeliest."""

@@ -2,8 +2,9 @@
 
 The bench stands still while a part is practised, and the camera rides on the hand. So pictures of a seated plug are
 alike, and a picture of one that rests elsewhere (beside the socket, a millimetre short) differs from them, however much
-it looks like success. No label is needed to see that; to say which place is the socket's, the reward model is asked
-once more, for it ranks the pictures of one part far better than it places them.
+it looks like success. No label is needed to see that. Which place is the socket's, the plug's play says, where it has
+been felt: in a socket the plug has less than where it is only held fast. Where places do not differ in it the reward
+model is asked once more, for it ranks the pictures of one part far better than it places them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ place that happens to be found first must not be taken for the most frequent one
 TIE = 0.2
 """Places whose median scores lie up to this below the best one's [logits] are as likely: the most frequent is taken."""
 
+SAME_PLAY = 0.15
+"""Places whose median play lies up to this above the least one's [mm] are as tight: so much it varies in one socket."""
+
 _FLAT = 1.0  # levels of 255 added to a channel's deviation: an evenly coloured picture has none
 
 
@@ -37,6 +41,7 @@ class _Place:
     total: np.ndarray
     trials: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)  # logits
+    plays: list[float] = field(default_factory=list)  # mm; 0 where it has not been felt
 
     @property
     def mean(self) -> np.ndarray:
@@ -46,6 +51,10 @@ class _Place:
     def score(self) -> float:
         return float(np.median(self.scores))
 
+    @property
+    def play(self) -> float:
+        return float(np.median(self.plays))
+
 
 class Places:
     """Where the trials that ended in success have ended, and which of these places is the socket's."""
@@ -53,8 +62,9 @@ class Places:
     def __init__(self) -> None:
         self._places: list[_Place] = []
 
-    def see(self, trial: int, frame: np.ndarray, score: float) -> None:
-        """Take in a trial that ended in success: its number, last (V, H, W, 3) uint8 frame and that frame's score."""
+    def see(self, trial: int, frame: np.ndarray, score: float, play: float = 0.0) -> None:
+        """Take in a trial that ended in success: its number, last (V, H, W, 3) uint8 frame, that frame's score, and the
+        plug's play [mm], 0 where it has not been felt."""
         picture = _picture(frame)
         place = self._find(picture)
         if place is None:
@@ -63,6 +73,7 @@ class Places:
         place.total = place.total + picture
         place.trials.append(trial)
         place.scores.append(clipped_logit(score))
+        place.plays.append(play)
         self._merge(place)
 
     def elsewhere(self, frame: np.ndarray) -> bool:
@@ -76,10 +87,13 @@ class Places:
         return frozenset(trial for place in self._wrong() for trial in place.trials)
 
     def _wrong(self) -> list[_Place]:
-        seen_again = [place.score for place in self._places if len(place.trials) >= LEAST_TO_DENY]
+        seen_again = [place for place in self._places if len(place.trials) >= LEAST_TO_DENY]
         if not seen_again:
             return []
-        least = max(seen_again) - TIE
+        tightest = min(place.play for place in seen_again)
+        if loose := [place for place in self._places if place.play > tightest + SAME_PLAY]:
+            return loose
+        least = max(place.score for place in seen_again) - TIE
         likely = [place for place in self._places if place.score >= least]
         known = [place for place in likely if len(place.trials) >= LEAST_IN_A_TIE]
         socket = max(known, key=lambda place: (len(place.trials), place.score), default=None)
@@ -101,6 +115,7 @@ class Places:
                 place.total = place.total + other.total
                 place.trials += other.trials
                 place.scores += other.scores
+                place.plays += other.plays
 
 
 def _picture(frame: np.ndarray) -> np.ndarray:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, gives_way, picture_change
+from lotj.controllers.verification import PRESS, PULL, PUSHES, SHIFTS, FreeMotion, gives_way, picture_change
 from lotj.errors import NumericsError
 from lotj.experience import Observation, Recorder
-from lotj.rewards.judge import CLAIM, LOST, NONE, PRESS_MOVED, PUSH_MOVED, SCORE, STOOD, TOUCH, valid_scores
+from lotj.rewards.judge import CLAIM, LOST, NONE, PLAY, PRESS_MOVED, PUSH_MOVED, SCORE, STOOD, TOUCH, valid_scores
 from lotj.robots.robot import RobotEnv
 
 
@@ -73,7 +73,19 @@ class Attempt:
                 trial.note(TOUCH, PRESS_MOVED if motion == PRESS else PUSH_MOVED, slice(-1, None))
                 return False
         trial.note(CLAIM, True, slice(before + 1, before + 2))
+        trial.note(PLAY, self._play(trial), slice(before + 1, before + 2))
         return True
+
+    def _play(self, trial: Recorder) -> float:
+        """Pulls, pushes again and says how far the hand moved [mm]; 0 where it does not know where it is."""
+        moved = 0.0
+        for motion in (*PULL, *SHIFTS) if "state" in trial.observation else ():
+            last = trial.observation["state"][:2]
+            if self._step(trial, np.array(motion, np.float32), STOOD):
+                return 0.0
+            if motion in SHIFTS:
+                moved = max(moved, float(np.abs(trial.observation["state"][:2] - last).max()))
+        return 1e3 * moved
 
     def _free_motion(self, trial: Recorder) -> float | None:
         """What the trials so far show; before they show any, the running one."""
@@ -98,4 +110,5 @@ class Attempt:
             CLAIM: np.array(False),
             TOUCH: np.array(touch, np.uint8),
             LOST: np.array(lost),
+            PLAY: np.array(0.0, np.float32),
         }

@@ -8,12 +8,25 @@ from __future__ import annotations
 import numpy as np
 
 from lotj.agents import Learner
-from lotj.controllers.verification import FreeMotion
+from lotj.controllers.verification import PULL, SHIFTS, FreeMotion
 from lotj.controllers.withdrawal import withdraw
 from lotj.errors import CheckpointError
 from lotj.experience import Episode, Observation
 from lotj.rewards.calibration import Threshold
-from lotj.rewards.judge import CLAIM, LOST, PUSH_MOVED, SCORE, STOOD, TOUCH, All, Claimed, OnePlace, RewardModel, Score
+from lotj.rewards.judge import (
+    CLAIM,
+    LOST,
+    PLAY,
+    PUSH_MOVED,
+    SCORE,
+    STOOD,
+    TOUCH,
+    All,
+    Claimed,
+    OnePlace,
+    RewardModel,
+    Score,
+)
 from lotj.rewards.judge import claimed_step as end_of
 from lotj.robots.robot import Robot, RobotEnv
 from lotj.spaces import Spec
@@ -82,7 +95,8 @@ class SelfJudged:
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
         row = {
-            "moves": len(trial),
+            "moves": len(trial) - (len(PULL) + len(SHIFTS) if claimed and trial.notes[PLAY].any() else 0),
+            "play": float(trial.notes[PLAY][end_of(trial)]),
             "threshold": threshold,
             "boost": act.boost,
             "value": value,
