@@ -115,7 +115,10 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["demo", "--seed", "-1"], "--seed -1: must be finite and not negative"),
         (["demo", "--seed", "4294967296"], "seed 4294967296: must be"),
         (["pretrain", "--seed", "4294967296"], "seed 4294967296: must be"),
-        (["pretrain", "--pretrain.lr", "inf"], "--pretrain.lr inf: must be finite and not negative"),
+        (
+            ["pretrain", "--pretrain.save-minutes", "inf"],
+            "--pretrain.save-minutes inf: must be finite and not negative",
+        ),
         (["practice", "--connector", "usb-b", "--seed", "4294967296"], "seed 4294967296: must be"),
         (
             ["practice", "--connector", "usb-b", "--domain-seed", "-1"],

@@ -169,9 +169,9 @@ def test_registered_tasks_are_recorded_with_their_experts(tmp_path: Path) -> Non
      ({"noise": float("nan")}, "noise nan: must be between 0 and 1"), ({"seed": 2**32}, "seed 4294967296: must be"),
      ({"expert_episodes": 0}, "expert_episodes"),
      ({"recover_episodes": -1}, "recover_episodes"),
-     ({"robots_per_connector": 3}, "robots_per_connector = 3: must be 1 to 2, since robots = duo trio"),
+     ({"robots_per_connector": 3}, "robots_per_connector 3: must be at most 2, the number of robots"),
      ({"robots": ("uno",), "robots_per_connector": 2}, "unknown robot 'uno'; known are duo, trio"),
-     ({"robots": ("duo", "duo")}, "robots = duo duo: each must be named once")],
+     ({"robots": ("duo", "duo")}, r"robots \('duo', 'duo'\): each must be named once")],
 )  # fmt: skip
 def test_impossible_settings_are_named(settings: dict[str, Any], word: str) -> None:
     with pytest.raises(SettingsError, match=word):

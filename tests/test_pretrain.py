@@ -360,7 +360,8 @@ LOCALIZER_CONFIG = LocalizerConfig(front=Pixels(ENCODER, 0, OFF), steps=6, batch
 
 
 def localize(data: Data, run: Run, **settings: Any) -> Localizer:
-    return pretrain_localizer(*data, replace(LOCALIZER_CONFIG, **settings), run, log_every=1, live=False)
+    config = PretrainConfig(log_every=1)
+    return pretrain_localizer(*data, replace(LOCALIZER_CONFIG, **settings), config, run, live=False)
 
 
 def test_localizer_finds_the_plug_of_an_unseen_domain(data: Data, tmp_path: Path):

@@ -67,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not words or words[0] in ("-h", "--help"):
             _print_help()
         elif words[0] == "--version":
-            print(_version())
+            import lotj
+
+            print(f"lotj {lotj.__version__}")
         else:
             command = parse(words)
             interrupted = getattr(command, "interrupted", interrupted)
@@ -133,12 +135,6 @@ def _print_help() -> None:
     for name, line in COMMANDS.items():
         table.add_row(f"  {name}", line)
     console.print(table)
-
-
-def _version() -> str:
-    import lotj
-
-    return f"lotj {lotj.__version__}"
 
 
 def _fail(message: str, code: int, error: BaseException) -> int:

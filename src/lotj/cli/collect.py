@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lotj.cli.job import announce_renderer, flag_value
+from lotj.cli.job import announce_renderer, flag_value, say
 from lotj.errors import SettingsError, check_number
 from lotj.experiments.presets import Preset, find_preset
 from lotj.sim.connector import Connector, find_connector
@@ -64,7 +64,6 @@ class Command:
         )
 
     def run(self) -> None:
-        """Record."""
         if self.settings.image_size != self.validation.image_size:
             raise SettingsError(
                 f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "
@@ -75,10 +74,9 @@ class Command:
                 check_number(name.replace("_", "-"), getattr(self, name), 1)
         left_out = [find_connector(name) for name in self.leave_out]
         console = Console()
-        tasks = None
-        if self.tasks:
-            tasks = TaskCollection(self.tasks, self.episodes, self.settings.noise, self.settings.seed)
-        else:
+        noise, seed = self.settings.noise, self.settings.seed
+        tasks = TaskCollection(self.tasks, self.episodes, noise, seed) if self.tasks else None
+        if tasks is None:
             announce_renderer(console)
         preset = dataclasses.replace(
             find_preset(self.preset),
@@ -88,29 +86,22 @@ class Command:
             tasks=tasks,
         )
         collect_with_bar(preset, self.data, self.workers, console, left_out)
-        look = f"lotj data info {shlex.quote(str(self.data))}"
-        console.print(f"{self.data}: look at it with `{look}`", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{self.data}: look at it with `lotj data info {shlex.quote(str(self.data))}`")
 
 
 def collect_with_bar(
     preset: Preset, data: Path, workers: int | None, console: Console, left_out: Sequence[Connector] = ()
 ) -> None:
     """Record a preset's episodes behind a progress bar; where there is no terminal, one line at the end."""
-    from lotj.experiments.stages import collect_phase
+    from lotj.experiments.stages import collect_phase, collections
     from lotj.training.collect import Progress as Recorded
 
     counts: Counter[str] = Counter()
-    columns = (
-        TextColumn("collect"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(
-            "collect", total=planned_episodes(preset, left_out), completed=recorded_episodes(data), note=""
-        )
+    planned = sum(len(part.tasks()) * len(part.episodes()) for part in collections(preset, left_out))
+    columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    note = TextColumn("{task.fields[note]}")
+    with Progress(*columns, note, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("collect", total=planned, completed=recorded_episodes(data), note="")
 
         def report(done: Recorded) -> None:
             counts["lost" if done.discarded else "success" if done.success else "other"] += 1
@@ -122,13 +113,6 @@ def collect_with_bar(
         f"{counts['lost']} discarded",
         highlight=False,
     )
-
-
-def planned_episodes(preset: Preset, left_out: Sequence[Connector] = ()) -> int:
-    """Episodes that a preset asks for, training and validation together."""
-    from lotj.experiments.stages import collections
-
-    return sum(len(planned.tasks()) * len(planned.episodes()) for planned in collections(preset, left_out))
 
 
 def recorded_episodes(data: Path) -> int:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -22,7 +21,6 @@ class List:
     """One line for each connector of the catalogue."""
 
     def run(self) -> None:
-        """Print the table."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in ("name", "family", "split"):
             table.add_column(title, no_wrap=True)
@@ -51,7 +49,6 @@ class Show:
     """A catalogue name, or the path of a .toml file of your own."""
 
     def run(self) -> None:
-        """Print them."""
         connector = find_connector(self.name)
         console = Console(highlight=False, soft_wrap=True)
         console.print(f"[bold]{escape(connector.title)}[/bold] ({connector.name})")
@@ -75,7 +72,6 @@ class Sheet:
     """Pictures in a row."""
 
     def run(self) -> None:
-        """Render and write it."""
         for name, value in (("size", self.size), ("columns", self.columns)):
             check_number(f"--{name}", value, 1, 2000)
         from lotj.files import atomic_file
@@ -90,14 +86,9 @@ class Sheet:
 class Command:
     """The catalogue of connectors."""
 
-    what: tyro.conf.OmitSubcommandPrefixes[
-        Annotated[List, tyro.conf.subcommand("list")]
-        | Annotated[Show, tyro.conf.subcommand("show")]
-        | Annotated[Sheet, tyro.conf.subcommand("sheet")]
-    ]
+    what: tyro.conf.OmitSubcommandPrefixes[List | Show | Sheet]
 
     def run(self) -> None:
-        """Do what was asked."""
         self.what.run()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -28,7 +27,6 @@ class Info:
     """What the tasks of a row share: env, task, split, or an attribute such as family or connector."""
 
     def run(self) -> None:
-        """Print them."""
         from lotj.data.inspect import describe
 
         Console().print(describe(self.root, self.by))
@@ -48,7 +46,6 @@ class View:
     """Draws the episodes."""
 
     def run(self) -> None:
-        """Write the file and print its name."""
         check_number("rows", self.rows, 1)
         check_seed(self.seed)
         import numpy as np
@@ -73,7 +70,6 @@ class Check:
     """Folder of the data set."""
 
     def run(self) -> None:
-        """Print one line a problem."""
         from lotj.data.inspect import check
 
         with _bar("checking") as show:
@@ -96,7 +92,6 @@ class Upgrade:
     """Folder to make."""
 
     def run(self) -> None:
-        """Do it and print the name of the new folder."""
         from lotj.data.upgrade import upgrade
 
         with _bar("upgrading") as show:
@@ -117,13 +112,7 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
 class Command:
     """Look at recorded episodes."""
 
-    what: tyro.conf.OmitSubcommandPrefixes[
-        Annotated[Info, tyro.conf.subcommand("info")]
-        | Annotated[View, tyro.conf.subcommand("view")]
-        | Annotated[Check, tyro.conf.subcommand("check")]
-        | Annotated[Upgrade, tyro.conf.subcommand("upgrade")]
-    ]
+    what: tyro.conf.OmitSubcommandPrefixes[Info | View | Check | Upgrade]
 
     def run(self) -> None:
-        """Do what was asked."""
         self.what.run()

@@ -9,23 +9,17 @@ from typing import ClassVar
 from rich.console import Console
 from rich.markup import escape
 
+from lotj.cli import job
 from lotj.cli.collect import collect_with_bar
 from lotj.cli.evaluate import evaluate_with_bar
-from lotj.cli.job import (
-    announce_renderer,
-    check_connector,
-    check_scenario,
-    find_device,
-    print_alarm,
-    results_table,
-)
+from lotj.cli.job import OnDevice, check_connector, check_scenario, find_device, say
 from lotj.errors import SettingsError, check_seed
 from lotj.experiments.presets import find_preset
 from lotj.runs import Run, find_run
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(OnDevice):
     """Run the whole job small: collect, pretrain, practise on an unseen connector, evaluate, report."""
 
     interrupted: ClassVar[str] = "stopped; finished work is kept: the same command with --resume goes on"
@@ -43,13 +37,10 @@ class Command:
     """Folder of the data set; data/<preset> by default. Episodes that are there already are used."""
     runs: Path | None = None
     """Folder that the runs' own folders are made in; runs/<preset> by default."""
-    device: str = "auto"
-    """Where to compute: auto, cpu or cuda."""
     resume: bool = False
     """Go on with the stopped job."""
 
     def run(self) -> None:
-        """Do all phases in turn."""
         preset, console = find_preset(self.preset), Console()
         check_seed(self.seed)
         part = check_connector(self.connector, console)
@@ -59,7 +50,7 @@ class Command:
         runs = self.runs or Path("runs") / preset.name
         if self.resume and not (data.exists() or runs.exists()):
             raise SettingsError(f"neither {data} nor {runs} is there: nothing to resume; leave --resume out")
-        announce_renderer(console)
+        job.announce_renderer(console)
         from lotj.experiments.stages import practice_phase, pretrain_phase, refuse_seen
         from lotj.report import build_report
 
@@ -70,22 +61,14 @@ class Command:
         console.rule("2 of 4: pretrain", align="left")
         pretrained = pretrain_phase(preset, data, runs, self.seed, device, self._begun(runs, "pretrain"))
         console.rule(f"3 of 4: practise on {escape(self.connector)}, {self.scenario}", align="left")
-        run, practised = practice_phase(
-            preset,
-            pretrained,
-            runs,
-            self.connector,
-            self.scenario,
-            seed=self.seed,
-            device=device,
-            resume=self._begun(runs, "practice"),
-        )
-        print_alarm(practised, console)
+        bench, begun = (self.connector, self.scenario), self._begun(runs, "practice")
+        run, practised = practice_phase(preset, pretrained, runs, *bench, seed=self.seed, device=device, resume=begun)
+        job.print_alarm(practised, console)
         console.rule("4 of 4: evaluate and report", align="left")
         results = evaluate_with_bar(run, preset.evaluation_trials, device, console)
         run.close()
-        console.print(results_table(results))
-        console.print(f"report: {build_report(run.path)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(job.results_table(results))
+        say(console, f"report: {build_report(run.path)}")
 
     def _begun(self, runs: Path, kind: str) -> Run | None:
         """The stopped run of this job that ``--resume`` goes on with; None if it had not come that far."""

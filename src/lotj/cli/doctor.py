@@ -20,7 +20,6 @@ class Command:
     """
 
     def run(self) -> None:
-        """Print the findings, the renderer last."""
         console = Console(highlight=False, soft_wrap=True)
         for name, finding in _findings():
             console.print(f"[bold]{name:<10}[/bold]", end="")

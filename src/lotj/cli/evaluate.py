@@ -5,26 +5,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lotj.cli.job import RUNS, announce_renderer, find_device, is_insertion, pick_run, results_table
+from lotj.cli.job import OfRun, OnDevice, announce_renderer, find_device, is_insertion, pick_run, results_table, say
 from lotj.errors import check_number
 from lotj.evaluation import EvaluationResult
 from lotj.runs import Run
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(OnDevice, OfRun):
     """Count true successes before and after practice, and of hand-made baselines, from the same starts."""
 
-    run_folder: tyro.conf.Positional[Path | None] = None
-    """Folder of the practice run; the newest under --runs by default."""
-    runs: Path = RUNS
-    """Folder of all runs."""
     trials: int = 20
     """Trials of each controller."""
     controllers: tuple[str, ...] = ()
@@ -33,33 +27,23 @@ class Command:
     says the socket is. By default the policies and, on connectors, straight-down and spiral-search, else expert."""
     spread: float = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
-    device: str = "auto"
-    """Where to compute: auto, cpu or cuda."""
 
     def run(self) -> None:
-        """Evaluate and print the table."""
         check_number("trials", self.trials, 1)
         check_number("spread", self.spread, 0, 2)
-        run = pick_run(self.run_folder, self.runs, "practice")
+        run = pick_run(self.folder, self.runs, "practice")
         console = Console()
-        console.print(f"practice: {run.path}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"practice: {run.path}")
         if is_insertion(run):
             announce_renderer(console)
         device = find_device(self.device)
-        console.print(
-            results_table(evaluate_with_bar(run, self.trials, device, console, self.spread, self.controllers))
-        )
-        page = f"lotj report {shlex.quote(str(run.path))}"
-        console.print(f"{run.path}: make its page with `{page}`", markup=False, highlight=False, soft_wrap=True)
+        results = evaluate_with_bar(run, self.trials, device, console, self.spread, self.controllers)
+        console.print(results_table(results))
+        say(console, f"{run.path}: make its page with `lotj report {shlex.quote(str(run.path))}`")
 
 
 def evaluate_with_bar(
-    run: Run,
-    trials: int,
-    device: str,
-    console: Console,
-    spread: float = 1.0,
-    controllers: Sequence[str] = (),
+    run: Run, trials: int, device: str, console: Console, spread: float = 1.0, controllers: Sequence[str] = ()
 ) -> list[EvaluationResult]:
     """Evaluate a practice run behind a progress bar."""
     from lotj.experiments.evaluation import evaluate_phase

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
@@ -28,24 +28,31 @@ _RESULTS = {"pretrain": "timings.json", "practice": "checkpoints/practice.pt"}
 """What a run of each kind holds when others can build on it."""
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Go on with a stopped run, with the settings that it was begun with."""
+@dataclass(frozen=True, kw_only=True)
+class OnDevice:
+    """The flag of commands that compute."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu or cuda."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfRun:
+    """The flags of commands that are about a run that there is."""
 
     folder: tyro.conf.Positional[Path | None] = None
     """Folder of the run; the newest under --runs by default."""
     runs: Path = RUNS
     """Folder of all runs."""
-    device: str = "auto"
-    """Where to compute: auto, cpu or cuda."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(OnDevice, OfRun):
+    """Go on with a stopped run, with the settings that it was begun with."""
 
     @classmethod
     def words(cls, flags: Sequence[str]) -> list[str]:
-        """The flags beside ``--resume``, as tyro takes them.
-
-        Raises:
-            SettingsError: one is a setting of the run.
-        """
+        """The flags beside ``--resume``, as tyro takes them; SettingsError if one is a setting of the run."""
         free = ["--" + field.name for field in dataclasses.fields(cls) if field.name != "folder"]
         words = []
         for flag in flags:
@@ -88,6 +95,11 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
     return run
 
 
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: folders and names hold no markup, and a terminal may break it, but nothing else."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def is_insertion(run: Run) -> bool:
     """Whether a practice run is on a connector, where a robot judges itself."""
     return run.setting("task").startswith("insertion/")
@@ -102,25 +114,15 @@ def check_scenario(scenario: str) -> None:
 
 
 def check_connector(name: str, console: Console) -> Connector:
-    """The connector that practice is to be on; says it where that is a part of the training set.
-
-    Raises:
-        SettingsError, CatalogueError: no such connector, or its file will not do.
-    """
+    """The connector that practice is to be on; says it where that is a part of the training set."""
     part = find_connector(name)
     if part.name in {known.name for known in training_connectors()}:
-        console.print(
-            f"note: {part.name} is a training connector: its result will not be that of an unseen one", soft_wrap=True
-        )
+        say(console, f"note: {part.name} is a training connector: its result will not be that of an unseen one")
     return part
 
 
 def find_device(name: str) -> str:
-    """Where to compute: `name`, or for ``auto`` the GPU if there is one.
-
-    Raises:
-        SettingsError: no such device here.
-    """
+    """Where to compute: `name`, or for ``auto`` the GPU if there is one; SettingsError if it is not here."""
     import torch
 
     gpu = torch.cuda.is_available()
@@ -132,14 +134,10 @@ def find_device(name: str) -> str:
 
 
 def announce_renderer(console: Console) -> None:
-    """Say which renderer draws and how fast, before any time is spent.
-
-    Raises:
-        RendererError: there is none.
-    """
+    """Say which renderer draws and how fast, before any time is spent; RendererError if there is none."""
     from lotj.sim.renderer import renderer_info
 
-    console.print(f"renderer: {renderer_info()}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"renderer: {renderer_info()}")
 
 
 def print_alarm(result: PracticeResult, console: Console) -> None:
@@ -156,13 +154,10 @@ def print_alarm(result: PracticeResult, console: Console) -> None:
 def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time, and force where it is measured."""
     context, measured = results[0].context, any(result.peak_force_n.any() for result in results)
-    table = Table(
-        title=f"{escape(_title(context))}: true success of {len(results[0])} trials",
-        title_justify="left",
-    )
+    where = f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]
+    table = Table(title=f"{escape(where)}: true success of {len(results[0])} trials", title_justify="left")
     table.add_column("controller")
-    titles = ["success", "rate", "95 % interval", "mean time, s", *(["peak force, N"] if measured else [])]
-    for title in titles:
+    for title in ("success", "rate", "95 % interval", "mean time, s", *(["peak force, N"] if measured else [])):
         table.add_column(title, justify="right")
     for result in results:
         s = result.summary()
@@ -175,7 +170,3 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
             *([f"{s.max_peak_force_n:.0f}"] if measured else []),
         )
     return table
-
-
-def _title(context: Mapping[str, Any]) -> str:
-    return f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]

@@ -14,6 +14,7 @@ from rich.console import Console
 from lotj.cli import job
 from lotj.cli.job import (
     RUNS,
+    OnDevice,
     announce_renderer,
     check_connector,
     check_scenario,
@@ -22,6 +23,7 @@ from lotj.cli.job import (
     is_insertion,
     pick_run,
     print_alarm,
+    say,
 )
 from lotj.errors import SettingsError, check_seed
 from lotj.experiments.presets import Preset, find_preset
@@ -30,7 +32,7 @@ from lotj.training.practice_config import PracticeConfig
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(OnDevice):
     """Practise on one connector that was not in the training data, with the robot as its own judge; or on another task,
     whose environment rewards.
 
@@ -65,8 +67,6 @@ class Command:
     for another task."""
     runs: Path = RUNS
     """Folder that the run's own folder is made in."""
-    device: str = "auto"
-    """Where to compute: auto, cpu or cuda."""
 
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
@@ -76,14 +76,15 @@ class Command:
         return cls(preset.practice, preset=preset.name)
 
     def run(self) -> None:
-        """Practise."""
         check_seed(self.seed)
         check_seed(self.domain_seed, "domain-seed")
-        console = Console()
+        console, task = Console(), self.task or ""
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
-        task = self.task or ""
         if task and not task.startswith("insertion/"):
-            self._practise_task(preset, task, console)
+            pretrained = pick_run(self.pretrained, self.runs, "pretrain") if self.pretrained else None
+            agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
+            how: dict[str, Any] = {"agent": agent, "seed": self.seed}
+            _practise_task(preset, task, pretrained, self.runs, self.device, console, **how)
             return
         connector = self.connector or task.removeprefix("insertion/")
         if not connector:
@@ -93,15 +94,9 @@ class Command:
         check_connector(connector, console)
         check_scenario(self.scenario)
         pretrained = pick_run(self.pretrained, self.runs, "pretrain")
-        names = ("scenario", "robot", "domain_seed", "seed", "all_around")
-        bench = {name: getattr(self, name) for name in names}
+        bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed", "seed", "all_around")}
         bench |= {"agent": self.agent or pretrained.setting("agent"), "connector": connector}
         _practise(preset, pretrained, self.runs, self.device, console, **bench)
-
-    def _practise_task(self, preset: Preset, task: str, console: Console) -> None:
-        pretrained = pick_run(self.pretrained, self.runs, "pretrain") if self.pretrained else None
-        agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
-        _practise_task(preset, task, pretrained, self.runs, self.device, console, agent=agent, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -111,39 +106,34 @@ class Resume(job.Resume):
     interrupted: ClassVar[str] = Command.interrupted
 
     def run(self) -> None:
-        """Practise on."""
-        run = pick_run(self.folder, self.runs, "practice", begun=True)
-        where = str(run.path / "config.json")
-        practice = restore_settings(PracticeConfig, run.setting("practice", dict), where)
+        run, console = pick_run(self.folder, self.runs, "practice", begun=True), Console()
+        practice = restore_settings(PracticeConfig, run.setting("practice", dict), str(run.path / "config.json"))
         pretrained = Run.open(run.locate("pretrain_run", "run.json")) if run.setting("pretrain_run") else None
+        how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
         if not is_insertion(run) or pretrained is None:
             preset = dataclasses.replace(find_preset(run.setting("preset")), practice=practice)
-            how = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
-            _practise_task(preset, run.setting("task"), pretrained, run.path.parent, self.device, Console(), **how)
+            _practise_task(preset, run.setting("task"), pretrained, run.path.parent, self.device, console, **how)
             return
-        bench: dict[str, Any] = {name: run.setting(name) for name in ("connector", "scenario", "robot", "agent")}
-        bench |= {"domain_seed": run.setting("domain_seed", int), "seed": run.seed}
-        bench |= {"all_around": run.setting("all_around", bool)}
+        how |= {name: run.setting(name) for name in ("connector", "scenario", "robot")}
+        how |= {"domain_seed": run.setting("domain_seed", int), "all_around": run.setting("all_around", bool)}
         preset = Preset(run.setting("preset"), practice=practice)
-        _practise(preset, pretrained, run.path.parent, self.device, Console(), **bench, resume=run)
+        _practise(preset, pretrained, run.path.parent, self.device, console, **how)
 
 
-def _practise(preset: Preset, pretrained: Run, runs: Path, device: str, console: Console, **bench: Any) -> None:
-    """Practise and say what came of it; `bench` is what `practice_phase` wants besides."""
-    console.print(f"pretraining: {pretrained.path}", markup=False, highlight=False, soft_wrap=True)
+def _practise(preset: Preset, pretrained: Run, runs: Path, device: str, console: Console, **how: Any) -> None:
+    """Practise and say what came of it; `how` is what `practice_phase` wants besides."""
+    say(console, f"pretraining: {pretrained.path}")
     announce_renderer(console)
     from lotj.experiments.stages import practice_phase
 
-    run, result = practice_phase(preset, pretrained, runs, device=find_device(device), **bench)
+    run, result = practice_phase(preset, pretrained, runs, device=find_device(device), **how)
     run.close()
     print_alarm(result, console)
-    console.print(
+    say(
+        console,
         f"{result.trials} trials, {result.predicted_successes} of them successes by the learned reward, "
         f"{result.lost} ended by a lost plug\n"
         f"{run.path}: count true successes with `lotj evaluate {shlex.quote(str(run.path))}`",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -155,12 +145,10 @@ def _practise_task(
 
     run, result = practise_task_phase(preset, task, runs, pretrained=pretrained, device=find_device(device), **how)
     run.close()
-    console.print(
+    say(
+        console,
         f"{result.trials} trials, {result.predicted_successes} successes\n{run.path}: count successes of the policy "
         f"without exploration with `lotj evaluate {shlex.quote(str(run.path))}`",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
 
 

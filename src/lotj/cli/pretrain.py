@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,7 +12,7 @@ from rich.console import Console
 from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.cli import job
-from lotj.cli.job import RUNS, find_device, flag_value, pick_run
+from lotj.cli.job import RUNS, OnDevice, find_device, flag_value, pick_run, say
 from lotj.errors import check_seed
 from lotj.experiments.presets import Preset, find_preset
 from lotj.nets.front import Pixels
@@ -32,7 +31,7 @@ PARTS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(OnDevice):
     """Train the success classifier (the reward) and the policy on a recorded data set.
 
     The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there.
@@ -60,8 +59,6 @@ class Command:
     """Fixes weights, batches and augmentation."""
     runs: Path = RUNS
     """Folder that the run's own folder is made in."""
-    device: str = "auto"
-    """Where to compute: auto, cpu or cuda."""
 
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
@@ -70,11 +67,10 @@ class Command:
         return cls(Path("data") / preset.name, **{name: getattr(preset, name) for name in PARTS}, preset=preset.name)
 
     def run(self) -> None:
-        """Train."""
         check_seed(self.seed)
         parts = {name: getattr(self, name) for name in PARTS}
         preset = dataclasses.replace(find_preset(self.preset), **parts)
-        _train(preset, self.data, self.runs, self.seed, self.device, self.also, agent=self.agent)
+        _train(self, preset, self.data, self.runs, self.seed, self.agent)
 
 
 @dataclass(frozen=True)
@@ -87,38 +83,20 @@ class Resume(job.Resume):
     """Also train what baselines need, see `lotj pretrain --help`; a finished pretraining can be given it."""
 
     def run(self) -> None:
-        """Train on."""
         run = pick_run(self.folder, self.runs, "pretrain", begun=True)
-        parts = {
-            name: restore_settings(kind, run.setting(name, dict), str(run.path / "config.json"))
-            for name, kind in PARTS.items()
-        }
-        preset = Preset(run.setting("preset"), **parts)
-        _train(
-            preset,
-            run.locate("data", "meta.json"),
-            run.path.parent,
-            run.seed,
-            self.device,
-            self.also,
-            run,
-            run.setting("agent"),
-        )
+        where = str(run.path / "config.json")
+        parts = {name: restore_settings(kind, run.setting(name, dict), where) for name, kind in PARTS.items()}
+        preset, data = Preset(run.setting("preset"), **parts), run.locate("data", "meta.json")
+        _train(self, preset, data, run.path.parent, run.seed, run.setting("agent"), run)
 
 
 def _train(
-    preset: Preset,
-    data: Path,
-    runs: Path,
-    seed: int,
-    device: str,
-    also: Sequence[str],
-    begun: Run | None = None,
-    agent: str = "iql",
+    asked: Command | Resume, preset: Preset, data: Path, runs: Path, seed: int, agent: str, begun: Run | None = None
 ) -> None:
     from lotj.experiments.stages import pretrain_phase
 
-    run = pretrain_phase(preset, data, runs, seed, find_device(device), begun, also=also, agent=agent)
+    device = find_device(asked.device)
+    run = pretrain_phase(preset, data, runs, seed, device, begun, also=asked.also, agent=agent)
     run.close()
     on = "--connector NAME" if (run.path / "reward.pt").exists() else f"--task NAME --pretrained {run.path}"
-    Console().print(f"{run.path}: practise with `lotj practice {on}`", markup=False, highlight=False, soft_wrap=True)
+    say(Console(), f"{run.path}: practise with `lotj practice {on}`")

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Literal
 import tyro
 from rich.console import Console
 
-from lotj.cli.job import announce_renderer, find_device
+from lotj.cli.job import announce_renderer, find_device, say
 from lotj.errors import SettingsError, check_number, check_seed, unknown
+from lotj.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,6 @@ class _Plan:
 
     def write(self, results: Mapping[str, Any], stem: Path, console: Console) -> None:
         """Write the table to files of this name and print it."""
-        from lotj.files import atomic_write
-
         table = self.table(results)
         text = Console(width=200, record=True, file=io.StringIO())
         text.print(table.as_text())
@@ -48,23 +47,13 @@ class _Plan:
         missing = sum(job.name not in results for job in self.jobs)
         if missing:
             console.print(f"{missing} of {len(self.jobs)} jobs are not done yet", style="yellow")
-        console.print(f"{stem}: .{', .'.join(files)}", markup=False, soft_wrap=True)
+        say(console, f"{stem}: .{', .'.join(files)}")
         if self.picture and not picture:
-            console.print(
+            say(
+                console,
                 f"{stem}.png is not drawn anew: its maps are not here, the results are another machine's. With another "
                 "--out all is done anew",
-                style="yellow",
-                markup=False,
-                soft_wrap=True,
             )
-
-
-def _tables() -> tuple[str, ...]:
-    """What there is, in the order in which ``all`` does it."""
-    from lotj.experiments.comparisons import COMPARISONS
-    from lotj.experiments.figures import FIGURES
-
-    return (*COMPARISONS, "table4", *FIGURES)
 
 
 def _holds_data(folder: Path) -> bool:
@@ -121,10 +110,11 @@ class Command:
     """Folder of the jobs' results and the table; results/reproduce-<preset> by default."""
 
     def run(self) -> None:
-        """Do the jobs and print the tables."""
         from lotj.distributed import Job, read_results, run_jobs
+        from lotj.experiments.comparisons import COMPARISONS
+        from lotj.experiments.figures import FIGURES
 
-        known = _tables()
+        known = (*COMPARISONS, "table4", *FIGURES)
         if self.table not in (*known, "all"):
             raise unknown("table", self.table, (*known, "all"))
         names = known if self.table == "all" else (self.table,)
@@ -187,13 +177,13 @@ class Command:
                 raise SettingsError(f"{name} {numbers}: at least one, none twice")
             for number in numbers:
                 check_seed(number, name)
+        for robot in self.robots:
+            find_arm(robot)
         if len(set(self.robots)) < len(self.robots):
             raise SettingsError(f"robots {self.robots}: none twice")
         for connector in self.connectors:
             if find_connector(connector).name != connector:  # results are kept by name: a changed file would go unseen
                 raise SettingsError(f"connectors {connector}: must be in the catalogue; `lotj practice` takes files")
-        for robot in self.robots:
-            find_arm(robot)
         data = self._data()
         cores, device = os.cpu_count() or 1, find_device(self.device)
         machine = {"threads": max(1, cores // self.workers), "device": device}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -20,18 +19,14 @@ class List:
     """One line for each task, with what its environment shows and takes unless told otherwise."""
 
     def run(self) -> None:
-        """Print the table."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in ("name", "observation", "action", "steps", "rate", "expert"):
             table.add_column(title, justify="right" if title in ("action", "steps", "rate") else "left")
         for family in families().values():
-            if family.others:  # too many to list, and all alike
-                table.add_row(
-                    f"{family.name}/NAME or {family.others}", *_row(f"{family.name}/{next(iter(family.members))}")
-                )
-            else:
-                for member in family.members:
-                    table.add_row(f"{family.name}/{member}", *_row(f"{family.name}/{member}"))
+            names = [f"{family.name}/{member}" for member in family.members]
+            for name in names[:1] if family.others else names:  # too many to list, and all alike
+                shown = f"{family.name}/NAME or {family.others}" if family.others else name
+                table.add_row(shown, *_row(name))
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
         console.print(table)
         console.print()
@@ -47,7 +42,6 @@ class Show:
     """A task, e.g. fetch/push or insertion/usb-b."""
 
     def run(self) -> None:
-        """Print it."""
         family, member = find_task(self.name)
         spec, expert = _look(self.name)
         console = Console(highlight=False, soft_wrap=True)
@@ -66,12 +60,9 @@ class Show:
 class Command:
     """The tasks that can be learnt."""
 
-    what: tyro.conf.OmitSubcommandPrefixes[
-        Annotated[List, tyro.conf.subcommand("list")] | Annotated[Show, tyro.conf.subcommand("show")]
-    ] = List()
+    what: tyro.conf.OmitSubcommandPrefixes[List | Show] = List()
 
     def run(self) -> None:
-        """Do what was asked."""
         self.what.run()
 
 

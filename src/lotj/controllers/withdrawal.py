@@ -7,7 +7,8 @@ as self-supervision: Nair, Babaeizadeh, Finn and Levine 2018). So a first succes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,13 @@ REACH = 20e-3
 POINTS = 4
 """Points around the socket that the plug is taken to after a success: up, then so often sideways and back."""
 
-Notes = Callable[[Observation], Mapping[str, np.ndarray]]
-
 
 def withdraw(
     env: Any,
     descent: float,
     rng: np.random.Generator,
     observe: Callable[[Observation], Observation],
-    notes: Notes,
+    notes: Callable[[Observation], Mapping[str, np.ndarray]],
     name: Callable[[int], dict[str, object]],
 ) -> list[Episode]:
     """Takes a seated plug out and leaves it at the last of `POINTS` points around its socket.
@@ -63,7 +62,7 @@ def withdraw(
             observation, _, lost, _, _ = env.step(action)
             if recorder is not None:
                 recorder.add(action, 0.0, observe(observation), notes(observation))
-        if lost or recorder is None or not len(recorder):
+        if lost or recorder is None:
             return shown
         out = recorder.finish(False, True, **name(len(shown) + 1))  # type: ignore[arg-type]
         shown.append(backwards(out, to_seat=not point))
@@ -71,25 +70,21 @@ def withdraw(
 
 
 def backwards(out: Episode, to_seat: bool) -> Episode:
-    """The insertion that an extraction shows.
-
-    Args:
-        out: the extraction.
-        to_seat: it began at the seat: its end backwards is a success, rewarded with 1. Otherwise it is cut off.
-    """
+    """The insertion that the extraction `out` shows. If that began at the seat (`to_seat`), its end backwards is a
+    success, rewarded with 1; otherwise it is cut off."""
     reward = np.zeros(len(out), np.float32)
     reward[-1] = to_seat
-    groups = ({name: values[::-1] for name, values in group.items()} for group in (out.observation, out.notes))
-    observation, notes = groups
-    return Episode(
-        observation, -out.action[::-1], reward, to_seat, not to_seat, out.task, out.kind, out.seed, notes, {}
+    observation, notes = (
+        {name: values[::-1] for name, values in group.items()} for group in (out.observation, out.notes)
     )
+    action, ended = -out.action[::-1], {"terminated": to_seat, "truncated": not to_seat}
+    return replace(out, observation=observation, action=action, reward=reward, **ended, notes=notes)
 
 
 def _outwards(total: np.ndarray) -> np.ndarray:
     """(N, 3) steps of at most 1 that make `total`, the rest first."""
-    steps: Sequence[np.ndarray] = []
+    steps: list[np.ndarray] = []
     while np.abs(total).max() > 0:
-        steps = [*steps, np.clip(total, -1.0, 1.0)]
+        steps.append(np.clip(total, -1.0, 1.0))
         total = total - steps[-1]
     return np.array(steps[::-1], np.float32).reshape(-1, 3)

@@ -148,8 +148,7 @@ def pretrain_phase(
         return run
     with timed(run, "baselines"):
         if validation is not None and {LOCALIZER, STATE_IQL} & set(also):
-            often = (preset.pretrain.log_every, preset.pretrain.save_minutes)
-            pretrain_localizer(train, validation, preset.localizer, run, *often, device, live)
+            pretrain_localizer(train, validation, preset.localizer, preset.pretrain, run, device, live)
         for name in also:
             if name != LOCALIZER:
                 _pretrain(name, preset, train, validation, run, device, live)
@@ -236,7 +235,8 @@ def practice_phase(
         if agent == STATE_IQL:
             prior = _prior(pretrained, Positions(train), config)
         else:
-            features = prepare_features(train, before, config.features, live)
+            kinds = _pretraining(pretrained).policy_kinds
+            features = prepare_features(train, before, config.features, live, kinds)
             prior = [Source(features, 1.0 - config.online_fraction, columns={"imitate": imitated(features)})]
         judged = SelfJudged(machine, before, learner, reward, config, run.seed)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "until": until}
@@ -272,9 +272,13 @@ def _practising(pretrained: Run, agent: str, config: PracticeConfig, device: str
 
 def _prior(pretrained: Run, data: Store, config: PracticeConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
     """The prior data in the shares of the pretraining, as far as practice leaves room for them."""
-    settings = restore_settings(PretrainConfig, pretrained.setting("pretrain", dict), str(pretrained.path))
     left = 1.0 - config.online_fraction
-    return [replace(source, share=left * source.share) for source in sources(data, settings, relabel)]
+    return [replace(source, share=left * source.share) for source in sources(data, _pretraining(pretrained), relabel)]
+
+
+def _pretraining(run: Run) -> PretrainConfig:
+    """How the agents of a pretraining were trained."""
+    return restore_settings(PretrainConfig, run.setting("pretrain", dict), str(run.path))
 
 
 def practise_task_phase(

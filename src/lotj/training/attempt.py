@@ -21,32 +21,18 @@ from lotj.robots.robot import RobotEnv
 
 @dataclass
 class Attempt:
-    """Makes trials.
-
-    Attributes:
-        env: the robot.
-        observe: what is recorded of an observation, e.g. with the features that the policy reads.
-        score: of an observation, a probability.
-        likely: whether the last of the (T+1,) valid scores so far completes what looks like success.
-        verify: press and push before a success is believed.
-        max_steps: of the policy.
-        free: how much the picture changes in free motion; None reads the running trial alone.
-    """
+    """Makes trials."""
 
     env: RobotEnv
-    observe: Callable[[Observation], Observation]
-    score: Callable[[Observation], float]
-    likely: Callable[[np.ndarray], bool]
-    verify: bool
-    max_steps: int
-    free: FreeMotion
+    observe: Callable[[Observation], Observation]  # what is recorded, e.g. with the features that the policy reads
+    score: Callable[[Observation], float]  # a probability
+    likely: Callable[[np.ndarray], bool]  # the last of the (T+1,) valid scores so far completes what looks like success
+    verify: bool  # press and push before a success is believed
+    max_steps: int  # of the policy
+    free: FreeMotion  # how much the picture changes in free motion, in the trials so far
 
     def run(self, seed: int, act: Callable[[Observation], np.ndarray]) -> Recorder:
-        """One trial from the pose of `seed`.
-
-        Args:
-            seed: of the start.
-            act: the (A,) action for what is recorded of an observation.
+        """One trial from the pose of `seed`; `act` gives the (A,) action for what is recorded of an observation.
 
         Raises:
             NumericsError: a score or an action that is not finite.

@@ -24,16 +24,13 @@ Record = Callable[[str, int], tuple[Episode, str]]
 
 
 class Collection(Protocol):
-    """What to collect. Workers get a copy of it."""
+    """What to collect: tasks, in a fixed order, and settings (JSON values), which fix how an episode of a kind and seed
+    comes out. Workers get a copy of it."""
 
     @property
-    def settings(self) -> Mapping[str, Any]:
-        """What fixes how an episode of a kind and seed comes out, as JSON values."""
-        ...
+    def settings(self) -> Mapping[str, Any]: ...
 
-    def tasks(self) -> Sequence[Task]:
-        """The tasks, in a fixed order."""
-        ...
+    def tasks(self) -> Sequence[Task]: ...
 
     def episodes(self) -> Sequence[tuple[str, int]]:
         """Kind and seed of each episode of a task."""
@@ -122,19 +119,12 @@ def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Pro
 
 @dataclass(frozen=True)
 class TaskCollection:
-    """Episodes of registered tasks by their scripted experts, with random actions in between.
+    """Episodes of registered tasks by their scripted experts, with random actions in between."""
 
-    Attributes:
-        names: of the tasks, e.g. ``fetch/reach``.
-        count: episodes of each.
-        noise: probability of a random action instead of the expert's, in [0, 1].
-        seed: shifts every episode's seed.
-    """
-
-    names: tuple[str, ...]
-    count: int = 200
-    noise: float = 0.2
-    seed: int = 0
+    names: tuple[str, ...]  # of the tasks, e.g. ``fetch/reach``
+    count: int = 200  # episodes of each
+    noise: float = 0.2  # probability of a random action instead of the expert's, in [0, 1]
+    seed: int = 0  # shifts every episode's seed
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -143,20 +133,16 @@ class TaskCollection:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Collection`."""
         return {"noise": self.noise}
 
     def tasks(self) -> Sequence[Task]:
-        """See `Collection`."""
         return [Task(name.replace("/", "."), name) for name in self.names]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
-        """See `Collection`."""
         return [("expert", self.seed * 1_000_000 + number) for number in range(self.count)]
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
-        """See `Collection`."""
         env = make_task(task.env)
         expert, max_steps = expert_of(task.env, env), spec_of(env).max_steps
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from lotj.controllers.expert import Expert, Partial, Press
 from lotj.envs.insertion import SCENARIOS, InsertionEnv, insertion_task
-from lotj.errors import SettingsError, check_number, check_seed
+from lotj.errors import check_seed
 from lotj.experience import SUCCESS, Episode, Observation, Recorder, Task
+from lotj.ranges import COUNT, NOT_NEGATIVE, SHARE, Checked, Interval
 from lotj.sim.arm import find_arm
 from lotj.training.collect import Record
 
@@ -28,48 +28,41 @@ RECOVERED_MISTAKE = (1e-3, 15e-3)
 
 
 @dataclass(frozen=True)
-class CollectConfig:
+class CollectConfig(Checked):
     """What to collect. Counts are per domain."""
 
-    image_size: int = 64
+    image_size: Annotated[int, Interval(16, 1024)] = 64
     """Width of each camera's view, which is half as high [pixels]."""
     robots: tuple[str, ...] = ("duo", "trio")
     """Robots to collect with; see `robots_per_connector`."""
-    robots_per_connector: int = 1
+    robots_per_connector: Annotated[int, COUNT] = 1
     """1: connectors alternate between the robots; 2: every connector on both."""
-    looks_per_connector: int = 1
+    looks_per_connector: Annotated[int, COUNT] = 1
     """Domains (draws of mount, camera, light, materials, clutter) per connector and robot."""
-    expert_episodes: int = 120
+    expert_episodes: Annotated[int, COUNT] = 120
     """Episodes of the paper's expert."""
-    near_miss_share: float = 0.4
+    near_miss_share: Annotated[float, Interval(0, 0.95)] = 0.4
     """Near misses as a share of all episodes; 0 in the paper. Half of them press beside, the rest half insert or
     insert and withdraw."""
-    recover_episodes: int = 0
+    recover_episodes: Annotated[int, NOT_NEGATIVE] = 0
     """Episodes in which the expert takes over from a plug that was pressed beside the socket, or dragged there: its own
     start well above, so that it never shows the way back. None in the paper."""
-    max_steps: int = 20
+    max_steps: Annotated[int, COUNT] = 20
     """Time limit of an episode [steps]."""
-    noise: float = 0.2
+    noise: Annotated[float, SHARE] = 0.2
     """Probability of a random action of the expert."""
     seed: int = 0
     """Shifts every domain and episode seed."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_seed(self.seed)
-        check_number("image_size", self.image_size, 16, 1024)
-        for name in ("expert_episodes", "looks_per_connector", "max_steps"):
-            check_number(name, getattr(self, name), 1)
-        for name, most in (("recover_episodes", math.inf), ("noise", 1), ("near_miss_share", 0.95)):
-            check_number(name, getattr(self, name), 0, most)
         for robot in self.robots:
             find_arm(robot)
         if len(set(self.robots)) < len(self.robots):
-            raise SettingsError(f"robots = {' '.join(self.robots)}: each must be named once")
-        if not 1 <= self.robots_per_connector <= len(self.robots):
-            raise SettingsError(
-                f"robots_per_connector = {self.robots_per_connector}: must be 1 to {len(self.robots)}, since robots = "
-                f"{' '.join(self.robots)}"
-            )
+            self._refuse("robots", "each must be named once")
+        if self.robots_per_connector > len(self.robots):
+            self._refuse("robots_per_connector", f"must be at most {len(self.robots)}, the number of robots")
 
     def counts(self) -> dict[str, int]:
         """Episodes of each kind per domain."""
@@ -81,23 +74,16 @@ class CollectConfig:
 
 @dataclass(frozen=True)
 class InsertionCollection:
-    """Insertions of some connectors, a task for each domain; see `lotj.training.collect.Collection`.
+    """Insertions of some connectors, a task for each domain; see `lotj.training.collect.Collection`."""
 
-    Attributes:
-        connectors: catalogue names or TOML paths.
-        config: how many of what.
-    """
-
-    connectors: tuple[str, ...]
-    config: CollectConfig
+    connectors: tuple[str, ...]  # catalogue names or TOML paths
+    config: CollectConfig  # how many of what
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Collection`."""
         return {"noise": self.config.noise, "max_steps": self.config.max_steps}
 
     def tasks(self) -> Sequence[Task]:
-        """See `Collection`."""
         config = self.config
         return [
             insertion_task(connector, config.robots[(i + k) % len(config.robots)], config.seed * 1000 + look)
@@ -107,22 +93,15 @@ class InsertionCollection:
         ]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
-        """See `Collection`."""
         first = self.config.seed * 1_000_000
         return [(kind, first + number) for kind, count in self.config.counts().items() for number in range(count)]
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
-        """See `Collection`."""
         about, config = task.attributes, self.config
+        bench, shown = (about["connector"], about["robot"], about["seed"]), ("image", "state")
         env = InsertionEnv(
-            about["connector"],
-            about["robot"],
-            about["seed"],
-            image_size=config.image_size,
-            observation=("image", "state"),
-            max_steps=config.max_steps,
-            end_on_success=False,
+            *bench, image_size=config.image_size, observation=shown, max_steps=config.max_steps, end_on_success=False
         )
         try:
             yield lambda kind, seed: record_insertion(env, task, kind, seed, config)

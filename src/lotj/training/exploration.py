@@ -26,19 +26,13 @@ SIDEWAYS, PRESS, NOISE = 3.0, 0.3, 0.2
 
 @dataclass
 class Exploration:
-    """Noise around the policy's own spread, and the boost; a `lotj.experience.Controller`.
+    """Noise around the policy's own spread, and the boost; a `lotj.experience.Controller`."""
 
-    Attributes:
-        act: (A,) action of a spread, in standard deviations of the policy, for an observation.
-        noise: standard deviation of Gaussian noise added to an action.
-        boost: in [0, 1].
-        rng: random numbers of the trial.
-    """
-
+    # (A,) action for an observation, of a spread in standard deviations of the policy
     act: Callable[[Observation, float, np.random.Generator], np.ndarray]
-    noise: float
-    boost: float
-    rng: np.random.Generator
+    noise: float  # standard deviation of Gaussian noise added to an action
+    boost: float  # in [0, 1]
+    rng: np.random.Generator  # of the trial
 
     def reset(self, seed: int) -> None:
         """Nothing: there is one for each trial."""
@@ -54,10 +48,6 @@ class Exploration:
 
 
 def boost(successes: int, failures: int) -> float:
-    """How much of the boost, in [0, 1].
-
-    Args:
-        successes: predicted so far, without those denied since.
-        failures: last trials in a row that ended without one, lost ones included.
-    """
+    """How much of the boost, in [0, 1], after so many predicted successes in all (without those denied since) and so
+    many last trials in a row that ended without one, lost ones included."""
     return max(0.0, 1 - successes / BOOST_SUCCESSES) * min(1.0, failures / BOOST_FAILURES)

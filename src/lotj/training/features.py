@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from rich.progress import track
 
 from lotj.data.layout import Schema
 from lotj.data.store import EPISODE, DiskStore, Store
-from lotj.errors import SettingsError
 from lotj.experience import Observation, Task
 from lotj.files import atomic_file, storage_errors
 from lotj.nets.front import FEATURE
+from lotj.ranges import COUNT, SHARE, Checked
 from lotj.spaces import Spec
+from lotj.training.pretrain_config import PretrainConfig
 
 CACHE_VERSION = 2
 PROBE_FRAMES = 16
@@ -27,39 +28,25 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
-class FeatureConfig:
+class FeatureConfig(Checked):
     """Which transitions of the prior data practice keeps, as features of the frozen encoders."""
 
-    transitions: int = 10_000
+    transitions: Annotated[int, COUNT] = 10_000
     """How many, balanced over tasks. About 16 kB of memory each and view at laptop size."""
-    views: int = 2
+    views: Annotated[int, COUNT] = 2
     """Augmented views of each."""
-    success_share: float = 0.25
+    success_share: Annotated[float, SHARE] = 0.25
     """Share of transitions that lead to success, as far as a task has them (in the data it is about 0.15)."""
     kinds: tuple[str, ...] = ("expert", "press", "recover")
     """Kinds of episodes that they are of; values are learnt from all of these."""
-    imitated_kinds: tuple[str, ...] = ("expert", "recover")
-    """Kinds that the policy imitates, as in pretraining: what was pressed beside the socket is no example."""
     cache: Path | None = Path(".cache/features")
     """Folder where features are kept for the next practice with the same agent and data; None keeps nothing."""
 
-    def __post_init__(self) -> None:
-        if self.transitions < 1 or self.views < 1:
-            raise SettingsError(f"practice features: {self.transitions} transitions, {self.views} views; at least 1")
-        if not 0 <= self.success_share <= 1:
-            raise SettingsError(f"practice features success_share {self.success_share}: must be in [0, 1]")
-        if not set(self.imitated_kinds) <= set(self.kinds):
-            raise SettingsError(f"practice features imitated_kinds {self.imitated_kinds}: must be some of {self.kinds}")
-
 
 class Encoder(Protocol):
-    """What is asked of an agent here.
+    """What is asked of an agent here."""
 
-    Attributes:
-        spec: what it was made to observe.
-    """
-
-    spec: Spec
+    spec: Spec  # what it was made to observe
 
     def encode(
         self, observation: Observation, augment: bool = False, rng: np.random.Generator | None = None
@@ -68,7 +55,13 @@ class Encoder(Protocol):
         ...
 
 
-def prepare_features(data: DiskStore, agent: Encoder, config: FeatureConfig, live: bool) -> FeatureStore:
+def prepare_features(
+    data: DiskStore,
+    agent: Encoder,
+    config: FeatureConfig,
+    live: bool,
+    policy_kinds: Sequence[str] | None = PretrainConfig.policy_kinds,
+) -> FeatureStore:
     """Augmented features of a subset of a data set's transitions, from the cache if they are there: a store of
     episodes of one step, of kind ``imitated`` or ``other``.
 
@@ -80,19 +73,23 @@ def prepare_features(data: DiskStore, agent: Encoder, config: FeatureConfig, liv
         agent: its encoders are frozen.
         config: settings.
         live: show progress.
+        policy_kinds: of episodes that the policy imitates, None for all: those of its pretraining.
 
     Raises:
         DataError: the data hold no episode of these kinds.
         StorageError: the cache cannot be written.
     """
     data = data.subset(data.of_kind(config.kinds))
-    key = _key(data, agent, config)
-    path = None if config.cache is None else config.cache / f"{key}.npz"
+    imitate = tuple(data.kinds if policy_kinds is None else policy_kinds)
+    path = None if config.cache is None else config.cache / f"{_key(data, agent, config, imitate)}.npz"
     columns = None if path is None else _read(path)
     if columns is None:
-        columns = _compute(data, agent, config, live)
+        columns = _compute(data, agent, config, imitate, live)
         if path is not None:
-            _write(path, columns)
+            with storage_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as file:
+                np.savez(file, allow_pickle=False, **columns)
     return FeatureStore(columns, data.tasks)
 
 
@@ -162,9 +159,9 @@ def choose_transitions(
     return np.sort(np.concatenate(chosen))
 
 
-def _key(data: DiskStore, agent: Encoder, config: FeatureConfig) -> str:
+def _key(data: DiskStore, agent: Encoder, config: FeatureConfig, imitate: tuple[str, ...]) -> str:
     """Names the features by all that they depend on; the agent by what its encoders make of some frames."""
-    settings = (config.transitions, config.views, config.success_share, config.imitated_kinds)
+    settings = (config.transitions, config.views, config.success_share, imitate)
     digest = hashlib.sha256(f"{CACHE_VERSION} {settings} {data.kinds}".encode())
     digest.update("\n".join(task.name for task in data.tasks).encode())
     digest.update(data.episodes.tobytes())
@@ -175,7 +172,9 @@ def _key(data: DiskStore, agent: Encoder, config: FeatureConfig) -> str:
     return digest.hexdigest()[:32]
 
 
-def _compute(data: DiskStore, agent: Encoder, config: FeatureConfig, live: bool) -> dict[str, np.ndarray]:
+def _compute(
+    data: DiskStore, agent: Encoder, config: FeatureConfig, imitate: tuple[str, ...], live: bool
+) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)  # of no run, and not of the last bits of what an encoder makes
     starts, task, reward = data.starts(), data.frame_task, data.column("reward")
     chosen = starts[choose_transitions(task[starts], reward[starts], config.transitions, config.success_share, rng)]
@@ -191,15 +190,8 @@ def _compute(data: DiskStore, agent: Encoder, config: FeatureConfig, live: bool)
         "reward": reward[chosen],
         "terminated": data.terminated()[chosen],
         "task": task[chosen],
-        "imitate": data.of_frames(data.of_kind(config.imitated_kinds))[chosen],
+        "imitate": data.of_frames(data.of_kind(imitate))[chosen],
     }
-
-
-def _write(path: Path, columns: dict[str, np.ndarray]) -> None:
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        np.savez(file, allow_pickle=False, **columns)
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:

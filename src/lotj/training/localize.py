@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -13,80 +14,48 @@ from lotj.data.prefetch import Prefetcher
 from lotj.data.store import DiskStore
 from lotj.errors import CheckpointError
 from lotj.runs import Run
-from lotj.training.loop import Loop
-from lotj.training.pretrain import spec_of_data
+from lotj.training import loop
+from lotj.training.pretrain import REPORT_FRAMES, begun_otherwise, spec_of_data
+from lotj.training.pretrain_config import PretrainConfig
 
 LOCALIZER = "localizer"
 """Checkpoint of the localisation model, and its stream of metrics."""
-
-REPORT_FRAMES = 200
-"""Frames an environment that the report looks at."""
 
 
 def pretrain_localizer(
     train: DiskStore,
     validation: DiskStore,
-    config: LocalizerConfig,
+    localizer: LocalizerConfig,
+    config: PretrainConfig,
     run: Run,
-    log_every: int = 50,
-    save_minutes: float = 3.0,
     device: str | torch.device = "cpu",
     live: bool = True,
 ) -> Localizer:
-    """Train it, from the run's checkpoint if that has one. Batch k is drawn from (seed of the run, k).
-
-    Args:
-        train: training tasks; frames of all kinds of episodes are used.
-        validation: validation tasks, on which the errors are taken.
-        config: settings.
-        run: where everything goes.
-        log_every: updates whose mean makes one line of metrics.
-        save_minutes: time between checkpoints [min].
-        device: where to compute.
-        live: show progress.
-
-    Raises:
-        CheckpointError: the run's was begun with other settings.
-        KeyboardInterrupt: Ctrl-C; the last update is saved.
-    """
-    spec = spec_of_data(train.schema, ("image",))
-    localizer = _begun(config, run, device) if run.has(LOCALIZER) else Localizer(config, spec, run.seed, device)
+    """Train it on frames of all kinds of episodes; see `lotj.training.pretrain.pretrain_reward`."""
+    if run.has(LOCALIZER):
+        model = load_localizer(run, device)
+        if model.config != localizer:
+            raise begun_otherwise("localisation model", run, "settings")
+    else:
+        model = Localizer(localizer, spec_of_data(train.schema, ("image",)), run.seed, device)
 
     def load(step: int) -> tuple[np.ndarray, np.ndarray]:
-        frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=config.batch)
+        frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=localizer.batch)
         return train.observe(frames, ["image"])["image"], train.truth("position")[frames]
 
-    def save() -> None:
-        run.save(LOCALIZER, localizer.state_dict())
-
-    batches = Prefetcher(load)
-    loop = Loop(LOCALIZER, ("loss", "lateral_mm"), log_every, save_minutes, live)
-    try:
-        loop.run(run, localizer.updates, config.steps, lambda step: localizer.update(*batches.get(step)), save)
-    finally:
-        batches.close()
-    for name, figures in localizer_report(localizer, validation, np.random.default_rng([run.seed, 1])).items():
-        run.log(localizer.updates, {"task": name, **figures}, f"{LOCALIZER}-validation")
-    return localizer
-
-
-def _begun(config: LocalizerConfig, run: Run, device: str | torch.device) -> Localizer:
-    """The run's own, to go on with."""
-    localizer = load_localizer(run, device)
-    if localizer.config != config:
-        raise CheckpointError(
-            f"the localisation model in {run.path} was begun with other settings: resume with those it was begun "
-            "with, or start a new run"
-        )
-    return localizer
+    with closing(Prefetcher(load)) as batches:
+        shown = ("loss", "lateral_mm")
+        loop.train(
+            run, LOCALIZER, model.updates, localizer.steps, lambda step: model.update(*batches.get(step)),
+            model.state_dict, config, live, shown,
+        )  # fmt: skip
+    for name, figures in localizer_report(model, validation, np.random.default_rng([run.seed, 1])).items():
+        run.log(model.updates, {"task": name, **figures}, f"{LOCALIZER}-validation")
+    return model
 
 
 def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
-    """The localisation model of a pretraining, as of its last checkpoint.
-
-    Raises:
-        CheckpointError: there is none, or it does not fit this program.
-    """
+    """The localisation model of a pretraining, as of its last checkpoint; CheckpointError if none fits."""
     if not run.has(LOCALIZER):
         raise CheckpointError(
             f"{run.path} holds no localisation model: train it with "

@@ -5,10 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,14 +16,10 @@ from lotj.runs import Run
 
 
 class StopRequest:
-    """Ctrl-C, a termination signal or a hangup, kept until the running update is done; a second Ctrl-C stops at once.
-
-    Attributes:
-        made: whether there was one.
-    """
+    """Ctrl-C, a termination signal or a hangup, kept until the running update is done; a second stops at once."""
 
     def __init__(self) -> None:
-        self.made = False
+        self.made = False  # whether there was one
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -63,67 +58,65 @@ class Means:
         return means
 
 
-@dataclass(frozen=True)
-class Loop:
-    """One training: what it is called and how often it reports.
+class Often(Protocol):
+    """How often a training reports; see `lotj.training.pretrain_config.PretrainConfig`."""
 
-    Attributes:
-        name: of the stream of metrics and in the progress bar.
-        shown: numbers to show beside the bar.
-        log_every: updates whose mean makes one line of metrics.
-        save_minutes: time between checkpoints [min].
+    @property
+    def log_every(self) -> int: ...
+
+    @property
+    def save_minutes(self) -> float: ...
+
+
+def train(
+    run: Run,
+    name: str,
+    done: int,
+    steps: int,
+    update: Callable[[int], dict[str, float]],
+    state: Callable[[], dict[str, Any]],
+    often: Often,
+    live: bool,
+    shown: Sequence[str],
+) -> None:
+    """Do the updates `done` to `steps` - 1 of a training.
+
+    Args:
+        run: where metrics go. Lines beyond `done`, of updates that a kill has lost, are dropped.
+        name: of the checkpoint, of the stream of metrics and in the progress bar.
+        done: updates done earlier.
+        steps: updates in all.
+        update: does update number k and returns named numbers.
+        state: the checkpoint of the updates done so far. It is saved now and then, at the end, and when stopped.
+        often: when to log and save.
         live: show a progress bar in a terminal, or else a line at each checkpoint.
+        shown: numbers to show beside the bar.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the checkpoint is saved.
     """
-
-    name: str
-    shown: tuple[str, ...]
-    log_every: int
-    save_minutes: float
-    live: bool
-
-    def run(
-        self, run: Run, done: int, steps: int, update: Callable[[int], dict[str, float]], save: Callable[[], None]
-    ) -> None:
-        """Do the updates `done` to `steps` - 1.
-
-        Args:
-            run: where metrics go. Lines beyond `done`, of updates that a kill has lost, are dropped.
-            done: updates done earlier.
-            steps: updates in all.
-            update: does update number k and returns named numbers.
-            save: writes a checkpoint of the updates done so far. Called now and then, at the end, and when stopped.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C; the checkpoint is saved.
-        """
-        run.rewind(done, self.name)
-        means, saved, started = Means(), time.monotonic(), time.monotonic()
-        console = Console()
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        text = TextColumn("{task.fields[figures]}", style="dim")
-        bar = Progress(
-            TextColumn("{task.description}"),
-            *columns,
-            text,
-            console=console,
-            disable=not self.live or not console.is_terminal,
-        )
-        with StopRequest() as stop, bar:
-            task = bar.add_task(self.name, total=steps, completed=done, figures="")
-            for step in range(done, steps):
-                means.add(update(step))
-                bar.advance(task)
-                finished = step + 1
-                if finished % self.log_every == 0 or finished == steps or stop.made:
-                    row = means.take() | {"updates_per_second": (finished - done) / (time.monotonic() - started)}
-                    run.log(finished, row, self.name)
-                    figures = "  ".join(f"{name} {row[name]:.3g}" for name in self.shown if name in row)
-                    bar.update(task, figures=figures)
-                    due = time.monotonic() - saved > 60.0 * self.save_minutes
-                    if due or finished == steps or stop.made:
-                        save()
-                        saved = time.monotonic()
-                        if self.live and not console.is_terminal:
-                            console.print(f"{self.name} {finished}/{steps}  {figures}", highlight=False, soft_wrap=True)
-                if stop.made:
-                    raise KeyboardInterrupt(f"{self.name}: stopped after update {finished} of {steps}, which is saved")
+    run.rewind(done, name)
+    means, saved, started = Means(), time.monotonic(), time.monotonic()
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    figures_column = TextColumn("{task.fields[figures]}", style="dim")
+    hidden = not live or not console.is_terminal
+    bar = Progress(*columns, TimeRemainingColumn(), figures_column, console=console, disable=hidden)
+    with StopRequest() as stop, bar:
+        task = bar.add_task(name, total=steps, completed=done, figures="")
+        for finished in range(done + 1, steps + 1):
+            means.add(update(finished - 1))
+            bar.advance(task)
+            last = finished == steps or stop.made
+            if finished % often.log_every == 0 or last:
+                row = means.take() | {"updates_per_second": (finished - done) / (time.monotonic() - started)}
+                run.log(finished, row, name)
+                figures = "  ".join(f"{key} {row[key]:.3g}" for key in shown if key in row)
+                bar.update(task, figures=figures)
+                if last or time.monotonic() - saved > 60.0 * often.save_minutes:
+                    run.save(name, state())
+                    saved = time.monotonic()
+                    if live and hidden:
+                        console.print(f"{name} {finished}/{steps}  {figures}", highlight=False, soft_wrap=True)
+            if stop.made:
+                raise KeyboardInterrupt(f"{name}: stopped after update {finished} of {steps}, which is saved")

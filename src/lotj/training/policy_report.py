@@ -19,27 +19,19 @@ _CHUNK = 256
 
 
 class ValuedPolicy(Protocol):
-    """What is asked of an agent."""
+    """What is asked of an agent: mean actions (B, A) in [-1, 1] for name -> (B, ...) observations, and values (B,) of
+    the same, comparable with `returns`."""
 
-    def act(self, observation: Any) -> np.ndarray:
-        """(B, A) mean actions in [-1, 1] for name -> (B, ...) observations."""
-        ...
+    def act(self, observation: Any) -> np.ndarray: ...
 
-    def value(self, observation: Any) -> np.ndarray:
-        """(B,) values of the same, comparable with `returns`."""
-        ...
+    def value(self, observation: Any) -> np.ndarray: ...
 
 
 def returns(data: Store, discount: float) -> np.ndarray:
-    """Discounted return of each frame along its own episode, for a reward of 1 on reaching success.
+    """(F,) float32 discounted return of each frame along its own episode, for a reward of 1 on reaching success.
 
-    Args:
-        data: F frames.
-        discount: gamma.
-
-    Returns:
-        (F,) float32: gamma^(n-1) where n > 0 steps remain until the first success frame; NaN on and after it, and in
-        episodes without (their time limit cut the return off).
+    It is discount^(n-1) where n > 0 steps remain until the first success frame; NaN on and after it, and in episodes
+    without (their time limit cut the return off).
     """
     number, episode = np.arange(data.n_frames), data.frame_episode
     first = np.full(len(data), np.iinfo(np.int64).max)
@@ -53,15 +45,8 @@ def returns(data: Store, discount: float) -> np.ndarray:
 
 
 def motion_of_action(action: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """Least-squares matrix M of moved = M action: how far the plug goes, in the frame of the socket, which is turned.
-
-    Args:
-        action: (N, 3).
-        moved: (N, 2) change of the plug's x and y [m].
-
-    Returns:
-        (2, 3) [m per action of 1].
-    """
+    """Least-squares matrix M, (2, 3) [m per action of 1], of moved = M action: how far (N, 3) actions take the plug in
+    x and y, (N, 2) [m], in the frame of the socket, which is turned."""
     return np.linalg.lstsq(action.astype(np.float64), moved.astype(np.float64), rcond=None)[0].T
 
 
@@ -79,21 +64,13 @@ def policy_report(
       plug is more than `ASIDE_M` off; 90 is chance.
     - ``lateral_error_mm``: where one action could then reach the axis: mean distance from it after the mean action.
 
-    Args:
-        agent: acts and values.
-        data: episodes with ground truth.
-        discount: the agent's gamma.
-        frames_per_task: at most so many frames of the expert, and of the pressing ones, are looked at.
-        rng: draws them.
+    At most `frames_per_task` frames of the expert, and of the pressing ones, are looked at; `rng` draws them.
     """
     target, usable = returns(data, discount), ~np.isnan(data.column("action")[:, 0]) & ~data.success
-    of_task, expert_frames, pressed = (
-        data.frame_task,
-        *(data.of_frames(data.of_kind([kind])) for kind in ("expert", "press")),
-    )
+    expert_frames, pressed = (data.of_frames(data.of_kind([kind])) for kind in ("expert", "press"))
     rows: dict[str, list[dict[str, float | None]]] = {}
     for number, task in enumerate(data.tasks):
-        here = usable & (of_task == number)
+        here = usable & (data.frame_task == number)
         expert, press = np.flatnonzero(here & expert_frames), np.flatnonzero(here & pressed)
         if len(expert) >= FEWEST:
             drawn = [np.sort(rng.permutation(index)[:frames_per_task]) for index in (expert, press)]

@@ -9,7 +9,7 @@ and, resumed, ends in the same weights as one that was never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from lotj.agents import At, Learner
+from lotj.controllers.verification import alarming
 from lotj.data.replay import Relabel, Replay, Source
 from lotj.errors import CheckpointError, RobotError, SettingsError
 from lotj.experience import Episode, Observation, Task
@@ -40,28 +41,20 @@ PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3}
 
 @dataclass(frozen=True)
 class Attempted:
-    """What came of a trial.
+    """What came of a trial."""
 
-    Attributes:
-        episodes: the trial, and what followed from it.
-        row: its line of figures, with ``moves``, the motions of the robot up to the trial's end.
-        lost: the robot has lost its part and grasps it anew.
-    """
-
-    episodes: Sequence[Episode]
-    row: Mapping[str, float]
-    lost: bool
+    episodes: Sequence[Episode]  # the trial, and what followed from it
+    row: Mapping[str, float]  # its line of figures, with ``moves``, the motions of the robot up to the trial's end
+    lost: bool  # the robot has lost its part and grasps it anew
 
 
 class Practitioner(Protocol):
-    """Who makes trials.
-
-    Attributes:
-        judge: says afterwards what trials are worth; None where the environment rewards.
-    """
+    """Who makes trials."""
 
     @property
-    def judge(self) -> Judge | None: ...
+    def judge(self) -> Judge | None:
+        """Says afterwards what trials are worth; None where the environment rewards."""
+        ...
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         """Trial `number`, from 1; `trials` holds those before it."""
@@ -71,26 +64,15 @@ class Practitioner(Protocol):
         """Takes in what a trial has brought, now or before the run was stopped."""
         ...
 
-    def figures(self, row: Mapping[str, float], rows: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-        """What else belongs into the line of a judged trial, e.g. an alarm; `rows` are those before it."""
-        ...
-
 
 @dataclass(frozen=True)
 class PracticeResult:
-    """What came of practice, as far as the learner can know.
+    """What came of practice, as far as the learner can know."""
 
-    Attributes:
-        trials: finished trials of the run, all sittings together.
-        predicted_successes: trials that count as successes.
-        lost: trials that ended because the part was lost.
-        alarm: the self-reward is not to be trusted on this part.
-    """
-
-    trials: int
-    predicted_successes: int
-    lost: int
-    alarm: bool = False
+    trials: int  # finished, all sittings of the run together
+    predicted_successes: int  # trials that count as successes
+    lost: int  # trials that ended because the part was lost
+    alarm: bool = False  # the self-reward is not to be trusted on this part
 
 
 def trial_seed(run_seed: int, number: int) -> int:
@@ -154,9 +136,8 @@ def practice(
     try:
         done = sitting.restore()
         with LiveView(str(run.path), config.trials, run.metrics(), live) as view:
-            sitting.view = view
             for number in range(done + 1, min(config.trials, until or config.trials) + 1):
-                sitting.trial(number)
+                sitting.trial(number, view)
     finally:
         sitting.close()
     rows = run.metrics()
@@ -172,15 +153,9 @@ class _Sitting:
     """What one sitting of practice carries from trial to trial; its parts decide, this only passes on."""
 
     def __init__(
-        self,
-        practitioner: Practitioner,
-        learner: Learner,
-        prior: Sequence[Source],
-        config: PracticeConfig,
-        run: Run,
-        task: str,
-        relabel: Sequence[Relabel],
-    ) -> None:
+        self, practitioner: Practitioner, learner: Learner, prior: Sequence[Source], config: PracticeConfig, run: Run,
+        task: str, relabel: Sequence[Relabel],
+    ) -> None:  # fmt: skip
         self._practitioner, self._learner, self._config, self._run = practitioner, learner, config, run
         seen = sorted(learner.reads | ({"achieved_goal"} if relabel else set()))
         self.trials = Trials(run.path / "trials", Task(task, task), seen, config.imitate == "successes")
@@ -190,7 +165,6 @@ class _Sitting:
         self._replay = Replay([self._online, *prior], config.batch_size, columns, observation=seen)
         self._rows: list[dict[str, Any]] = []
         self._unsaved = 0  # the last trial, where the learner is as after it and no checkpoint holds it
-        self.view = LiveView(str(run.path), config.trials, shown=False)
 
     def restore(self) -> int:
         """Takes up the run's checkpoint; returns the number of trials it holds (0 if there is none yet)."""
@@ -206,7 +180,7 @@ class _Sitting:
         self.trials.judge(self._practitioner.judge, self._online)
         return done
 
-    def trial(self, number: int) -> None:
+    def trial(self, number: int, view: LiveView) -> None:
         """One trial with its updates; when it returns, the trial is on disk and in the checkpoint."""
         started = time.perf_counter()
         config, seed = self._config, trial_seed(self._run.seed, number)
@@ -219,7 +193,10 @@ class _Sitting:
         row: dict[str, Any] = {"trial": number, "seed": seed, "steps": verdict.steps, "lost": int(attempted.lost)}
         row |= {"predicted_success": int(verdict.success), "denied_place": int(verdict.denied == "another place")}
         row |= attempted.row
-        row |= self._practitioner.figures(row, self._rows)
+        if self._practitioner.judge is not None:
+            past = (*self._rows, row)
+            denied = [int(r["denied_pushes"] + r["denied_place"]) for r in past if not r["lost"]]
+            row["alarm"] = int(alarming(denied))
         self._unsaved = 0
         row |= self._learn(verdict.steps, number)
         row["seconds"] = time.perf_counter() - started
@@ -228,9 +205,15 @@ class _Sitting:
         self._unsaved = number
         if number % config.save_every == 0:
             self.save()
-        self.view.trial(row)
+        view.trial(row)
         if attempted.lost:
-            self._report_loss(number)
+            view.note(f"trial {number}: the part was lost; it is grasped anew")
+            lost = _last_in_a_row(self._rows, lambda row: not row["lost"])
+            # Not `>=`: whoever has mended the gripper and resumes shall get as many trials again.
+            if lost % MAX_LOST == 0:
+                raise RobotError(
+                    f"the part was lost in {lost} trials in a row: check grip and workspace, then --resume"
+                )
 
     def save(self) -> None:
         """A checkpoint of the trials finished, unless there is one."""
@@ -248,7 +231,8 @@ class _Sitting:
     def _exploration(self, number: int) -> Exploration:
         config = self._config
         passed = (number - 1) / max(config.trials - 1, 1)
-        boosted = boost(self.trials.successes, _failures(self._rows)) if config.boost else 0.0
+        failures = _last_in_a_row(self._rows, lambda row: row["predicted_success"])
+        boosted = boost(self.trials.successes, failures) if config.boost else 0.0
         rng = generator(self._run.seed, number, "exploration")
         return Exploration(self._act, config.exploration_noise * (1 - passed), boosted, rng)
 
@@ -269,15 +253,7 @@ class _Sitting:
     def _act(self, observation: Observation, spread: float, rng: np.random.Generator) -> np.ndarray:
         return self._learner.act({name: values[None] for name, values in observation.items()}, spread, rng)[0]
 
-    def _report_loss(self, number: int) -> None:
-        """Says that a part was lost, and stops where that has become the rule."""
-        self.view.note(f"trial {number}: the part was lost; it is grasped anew")
-        lost = next((k for k, row in enumerate(reversed(self._rows)) if not row["lost"]), len(self._rows))
-        # Not `>=`: whoever has mended the gripper and resumes shall get as many trials again.
-        if lost % MAX_LOST == 0:
-            raise RobotError(f"the part was lost in {lost} trials in a row: check grip and workspace, then --resume")
 
-
-def _failures(rows: Sequence[Mapping[str, float]]) -> int:
-    """Last trials in a row that did not end in predicted success."""
-    return next((k for k, row in enumerate(reversed(rows)) if row["predicted_success"]), len(rows))
+def _last_in_a_row(rows: Sequence[Mapping[str, float]], ended: Callable[[Mapping[str, float]], Any]) -> int:
+    """How many trials there are since the last whose row says that the series has `ended`."""
+    return next((k for k, row in enumerate(reversed(rows)) if ended(row)), len(rows))

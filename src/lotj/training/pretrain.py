@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
 from lotj.runs import Run, atomic_write
 from lotj.spaces import Array, Spec
-from lotj.training.loop import Loop
+from lotj.training import loop
 from lotj.training.policy_report import policy_report
 from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import batches
@@ -44,14 +45,9 @@ REPORT_FRAMES = 200
 
 
 def take_over(run: Run, other: Run, training: str) -> None:
-    """Take a finished training out of another run, unless the run has begun its own: it is not done again.
+    """Take a finished training, `REWARD` or an agent by name, out of another run, unless the run has begun its own.
 
     Whether it has been made with the run's settings and data is seen when it is taken up.
-
-    Args:
-        run: takes.
-        other: gives.
-        training: `REWARD`, or the name of an agent.
 
     Raises:
         CheckpointError: the other run has not finished it.
@@ -101,14 +97,13 @@ def pretrain_reward(
             trainer.load_state_dict(run.load(REWARD, str(device)))
         if trainer.done and (run.path / REWARD_FILE).exists():
             return load_reward(run, device)
-        loop = Loop(REWARD, ("success_loss", "accuracy"), config.log_every, config.save_minutes, live)
-
-        def save() -> None:
-            run.save(REWARD, trainer.state_dict())
-
-        loop.run(run, trainer.step_count, reward.steps, lambda _: trainer.step(), save)
+        shown = ("success_loss", "accuracy")
+        loop.train(
+            run, REWARD, trainer.step_count, reward.steps, lambda _: trainer.step(), trainer.state_dict, config, live,
+            shown,
+        )  # fmt: skip
         model = trainer.model()
-    write_report(run, "reward_report.json", model.report)
+    _write_report(run, REWARD, model.report)
     model.save(run.path / REWARD_FILE)
     return model
 
@@ -136,9 +131,7 @@ def pretrain_agent(
         front: its perception.
         agent: its settings.
         config: how it is trained.
-        run: where everything goes; its seed fixes everything random.
-        device: where to compute.
-        live: show progress.
+        run, device, live: as there.
         relabel: what is done to the transitions drawn, e.g. hindsight.
         observation: names of what it observes; default: all that the data have.
         checkpoint: name in the run, if not the algorithm's.
@@ -146,40 +139,41 @@ def pretrain_agent(
     Raises:
         SettingsError: the front cannot see what the data show.
     """
-    kept = checkpoint or name
-    seen = tuple(observation or train.schema.observation)
+    kept, seen = checkpoint or name, tuple(observation or train.schema.observation)
     learner = Learner(
         find_agent(name), spec_of_data(train.schema, seen), front, agent, len(train.tasks), run.seed, device
     )
     made_with = _made_with(train, learner, config)
-    report = run.path / f"{kept}_report.json"
     if run.has(kept):
         state = run.load(kept, str(device))
         for what, value in made_with.items():
             if state[what] != value:
-                raise CheckpointError(
-                    f"the {kept} in {run.path} was begun with other {what}: resume with those it was begun with, "
-                    "or start a new run"
-                )
+                raise begun_otherwise(kept, run, what)
         learner.restore(state["agent"])
-        if learner.updates >= config.steps and (report.exists() or validation is None):
+        reported = (run.path / f"{kept}_report.json").exists() or validation is None
+        if learner.updates >= config.steps and reported:
             return learner
-    prefetched = Prefetcher(batches(train, config, run.seed, learner.needs, seen, relabel))
+    with closing(Prefetcher(batches(train, config, run.seed, learner.needs, seen, relabel))) as prefetched:
 
-    def update(step: int) -> dict[str, float]:
-        return learner.update(prefetched.get(step), At(step, step / config.steps, config.learning_rate(step)))
+        def update(step: int) -> dict[str, float]:
+            return learner.update(prefetched.get(step), At(step, step / config.steps, config.learning_rate(step)))
 
-    def save() -> None:
-        run.save(kept, {"agent": learner.state(), **made_with})
+        def state_now() -> dict[str, Any]:
+            return {"agent": learner.state(), **made_with}
 
-    loop = Loop(kept, ("loss_v", "loss_policy", "loss_q", "v_mean"), config.log_every, config.save_minutes, live)
-    try:
-        loop.run(run, learner.updates, config.steps, update, save)
-    finally:
-        prefetched.close()
+        shown = ("loss_v", "loss_policy", "loss_q", "v_mean")
+        loop.train(run, kept, learner.updates, config.steps, update, state_now, config, live, shown)
     if validation is not None:
         _report_agent(kept, learner, train, validation, run)
     return learner
+
+
+def begun_otherwise(training: str, run: Run, what: str) -> CheckpointError:
+    """The error for a training that is to be resumed with other settings or data than its own."""
+    return CheckpointError(
+        f"the {training} in {run.path} was begun with other {what}: resume with those it was begun with, or start a "
+        "new run"
+    )
 
 
 def spec_of_data(schema: Schema, observation: Sequence[str]) -> Spec:
@@ -196,25 +190,14 @@ def spec_of_data(schema: Schema, observation: Sequence[str]) -> Spec:
 
 
 def load_reward(run: Run, device: str | torch.device = "cpu") -> RewardModel:
-    """The reward model of a finished pretraining.
-
-    Raises:
-        CheckpointError: there is none.
-    """
+    """The reward model of a finished pretraining; CheckpointError if there is none."""
     return RewardModel.load(run.path / REWARD_FILE, device)
 
 
 def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", **settings: Any) -> Learner:
-    """The agent of a pretraining, as of its last checkpoint.
+    """The agent of a pretraining, as of its last checkpoint of that name; CheckpointError if there is none.
 
-    Args:
-        run: of the pretraining.
-        device: where to compute.
-        name: which checkpoint.
-        settings: fields of its config to change, e.g. ``lr`` for practice.
-
-    Raises:
-        CheckpointError: there is none.
+    `settings` are fields of its config to change, e.g. ``lr`` for practice.
     """
     if not run.has(name):
         raise CheckpointError(
@@ -223,9 +206,8 @@ def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", 
     return Learner.load(run.load(name, str(device))["agent"], device, **settings)
 
 
-def write_report(run: Run, name: str, report: dict[str, Any]) -> None:
-    """A report as JSON into the run folder, whole or not at all."""
-    atomic_write(run.path / name, json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
+def _write_report(run: Run, training: str, report: dict[str, Any]) -> None:
+    atomic_write(run.path / f"{training}_report.json", json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
 
 
 def _made_with(train: Store, learner: Learner, config: PretrainConfig) -> dict[str, Any]:
@@ -246,6 +228,6 @@ def _report_agent(name: str, learner: Learner, train: Store, validation: Store, 
     data = {"validation": (validation, REPORT_FRAMES), "train": (train, REPORT_FRAMES // 5)}
     discount = getattr(learner.config, "discount", 1.0)
     found = {split: policy_report(learner, store, discount, frames, rng) for split, (store, frames) in data.items()}
-    write_report(run, f"{name}_report.json", found)
+    _write_report(run, name, found)
     for split, report in found.items():
         run.log(learner.updates, report["overall"], f"{name}-{split}")

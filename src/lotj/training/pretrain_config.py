@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from lotj.errors import SettingsError
 from lotj.nets.schedule import warmup_cosine
+from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Checked
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Checked):
     """How the agent is trained on prior data. Networks and losses are the agent's settings."""
 
-    steps: int = 6000
+    steps: Annotated[int, COUNT] = 6000
     """Updates of the agent. Not a time: only a number of updates can be resumed exactly."""
-    batch: int = 128
+    batch: Annotated[int, COUNT] = 128
     """Transitions in a batch."""
     policy_kinds: tuple[str, ...] | None = ("expert", "recover")
     """Kinds of episodes that the policy imitates, None for all; the critics learn from all. Where a plug is held half
@@ -27,33 +28,25 @@ class PretrainConfig:
     """Share of the policy's rows in which the plug is more than 2 mm beside the socket's axis; None leaves it as in the
     data (about a third), and so does a `policy_share` of None. A policy that cannot tell does what is most frequent,
     and nearer that is to go down."""
-    lr: float = 1e-3
+    lr: Annotated[float, POSITIVE] = 1e-3
     """Largest learning rate (IQL: 3e-4, for a million updates)."""
-    warmup: int = 100
+    warmup: Annotated[int, NOT_NEGATIVE] = 100
     """Updates over which the learning rate rises from 0."""
     cosine: bool = True
     """Let the learning rate fall to 0 along a cosine; otherwise it stays."""
-    log_every: int = 50
+    log_every: Annotated[int, COUNT] = 50
     """Updates whose mean makes one line of metrics."""
-    save_minutes: float = 3.0
+    save_minutes: Annotated[float, NOT_NEGATIVE] = 3.0
     """Time between checkpoints [min]."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"pretrain {name} {getattr(self, name)}: must be at least 1")
-        if not self.lr > 0:
-            raise SettingsError(f"pretrain lr {self.lr}: must be above 0")
+        super().__post_init__()
         if self.policy_kinds == ():
-            raise SettingsError("pretrain policy_kinds (): must name a kind; None imitates all")
-        if self.warmup < 0 or self.save_minutes < 0:
-            raise SettingsError(
-                f"pretrain warmup {self.warmup}, save_minutes {self.save_minutes}: must not be negative"
-            )
+            self._refuse("policy_kinds", "must name a kind; None imitates all")
         for name in ("policy_share", "aside_share"):
             share = getattr(self, name)
             if share is not None and not 0 < share <= 1:
-                raise SettingsError(f"pretrain {name} {share}: must be above 0 and at most 1")
+                self._refuse(name, "must be above 0 and at most 1")
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of update `step` (from 0)."""

@@ -18,20 +18,13 @@ ASIDE_M = 0.002
 
 def sources(data: Store, config: PretrainConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
     """The transitions of a data set in the shares that the settings say: those that the policy imitates, divided by
-    whether the plug is aside, and the others.
-
-    Args:
-        data: training tasks.
-        config: kinds and shares.
-        relabel: what is done to all of them.
+    whether the plug is aside, and the others. `relabel` is done to all of them.
 
     Raises:
         DataError: no transition is of a kind that the policy imitates.
     """
     starts = data.starts()
-    imitate = data.of_frames(
-        data.of_kind(config.policy_kinds) if config.policy_kinds is not None else np.ones(len(data), bool)
-    )
+    imitate = data.of_frames(data.of_kind(data.kinds if config.policy_kinds is None else config.policy_kinds))
     if not imitate[starts].any():
         raise DataError(
             f"the data hold no episode of kind {', '.join(config.policy_kinds or ())}: collect some, or set "
@@ -55,13 +48,7 @@ def batches(
 ) -> Callable[[int], Batch]:
     """Number of an update -> its batch, drawn from (seed, number), so that it is the same in a resumed run.
 
-    Args:
-        data: training tasks.
-        config: size of a batch, kinds and shares.
-        seed: of the run.
-        needs: columns that the agent reads; what the data do not have is left out.
-        observation: names of what it observes.
-        relabel: see `sources`.
+    Columns that the agent `needs` and the data do not have are left out; `observation` names what it observes.
     """
     truth = set(needs) & set(data.schema.truth)
     columns = (set(needs) & set(data.schema.notes)) | truth | ({"imitate"} & set(needs))

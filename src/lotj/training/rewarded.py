@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,21 +27,10 @@ class Rewarded:
         self._env, self._max_steps, self._seed = env, max_steps, seed
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
-        """See `Practitioner`."""
-        episode = rollout(
-            self._env,
-            act,
-            trial_seed(self._seed, number),
-            task=trials.task.name,
-            kind=PRACTICE,
-            max_steps=self._max_steps,
-        )
-        named = replace(episode, seed=number)  # the store names an episode of practice by its trial
-        return Attempted([named], {"moves": len(episode), "score": float(episode.reward.sum())}, lost=False)
+        seed, task = trial_seed(self._seed, number), trials.task.name
+        episode = rollout(self._env, act, seed, task=task, kind=PRACTICE, max_steps=self._max_steps)
+        trial = replace(episode, seed=number)  # the store names an episode of practice by its trial
+        return Attempted([trial], {"moves": len(episode), "score": float(episode.reward.sum())}, lost=False)
 
-    def see(self, episode: Episode) -> None:
-        """See `Practitioner`."""
-
-    def figures(self, row: Mapping[str, float], rows: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-        """See `Practitioner`."""
-        return {}
+    def see(self, episode: Episode) -> None:  # the learner reads it from the replay
+        pass

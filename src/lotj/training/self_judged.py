@@ -5,12 +5,10 @@ Ground truth has no way in: a `Robot` has none to give.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
 from lotj.agents import Learner
-from lotj.controllers.verification import PULL, SHIFTS, FreeMotion, alarming
+from lotj.controllers.verification import PULL, SHIFTS, FreeMotion
 from lotj.controllers.withdrawal import withdraw
 from lotj.errors import CheckpointError
 from lotj.experience import Episode, Observation
@@ -82,24 +80,17 @@ class SelfJudged:
         self._score = Score(Threshold(least, QUANTILE, margin), config.hold_frames, at_claim=touched)
         self._place = OnePlace(lambda observation: observation["image"])
         self.judge = All(self._score, *([Claimed()] if touched else []), *([self._place] if config.one_place else []))
-        self._attempt = Attempt(
-            RobotEnv(robot),
-            self._observe,
-            self._scored,
-            self._score.likely,
-            touched,
-            config.max_steps,
-            self._free,
-        )
+        rules = (self._score.likely, touched, config.max_steps, self._free)
+        self._attempt = Attempt(RobotEnv(robot), self._observe, self._scored, *rules)
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
-        """See `Practitioner`."""
         threshold = self._score.threshold.value
         recorder = self._attempt.run(trial_seed(self._seed, number), act)
         value = float(self._learner.value(_batch(recorder.first))[0])
         lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
         trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
-        elsewhere = claimed and self._config.one_place and self._place.elsewhere(_frame(trial, end_of(trial)))
+        last = {name: values[end_of(trial)] for name, values in trial.observation.items()}
+        elsewhere = claimed and self._config.one_place and self._place.elsewhere(last)
         after: list[Episode] = []
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
@@ -115,17 +106,11 @@ class SelfJudged:
         return Attempted([trial, *after], row, lost)
 
     def see(self, episode: Episode) -> None:
-        """See `Practitioner`."""
         if episode.kind != PRACTICE:
             return
         if not episode.notes[LOST][-1]:  # nor is a push free motion that a seated plug has stood
             self._free.see(episode.observation["image"], episode.action[: end_of(episode)])
         self.judge.see(episode.seed, episode)
-
-    def figures(self, row: Mapping[str, float], rows: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-        """See `Practitioner`."""
-        denied = [int(r["denied_pushes"] + r["denied_place"]) for r in (*rows, row) if not r["lost"]]
-        return {"alarm": int(alarming(denied))}
 
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
@@ -143,10 +128,8 @@ class SelfJudged:
 
     def _observe(self, observation: Observation) -> Observation:
         """What is seen, and the features that the learner reads."""
-        return {
-            **observation,
-            **{name: values[0] for name, values in self._encoders.encode(_batch(observation)).items()},
-        }
+        features = self._encoders.encode(_batch(observation))
+        return {**observation, **{name: values[0] for name, values in features.items()}}
 
     def _scored(self, observation: Observation) -> float:
         return float(self._model.score(observation["image"][None])[0])
@@ -165,7 +148,3 @@ def _check_cameras(robot: Spec, agent: Spec) -> None:
 
 def _batch(observation: Observation) -> Observation:
     return {name: values[None] for name, values in observation.items()}
-
-
-def _frame(episode: Episode, number: int) -> Observation:
-    return {name: values[number] for name, values in episode.observation.items()}

@@ -72,11 +72,7 @@ class Trials:
             )
 
     def append(self, episodes: Sequence[Episode]) -> None:
-        """Adds a finished trial and what followed from it, first to the disk.
-
-        Raises:
-            StorageError: the disk is full.
-        """
+        """Adds a finished trial and what followed from it, first to the disk; StorageError if that is full."""
         for episode in episodes:
             if self._writer is None:
                 self._writer = EpisodeWriter(self.folder, self.task, Schema.of(episode), sync_every=1)
@@ -102,12 +98,8 @@ class Trials:
         return self._verdicts[number]
 
     def judge(self, judge: Judge | None, source: Source) -> None:
-        """Judges all trials anew and tells the source what may be drawn, with which reward and end.
-
-        Args:
-            judge: None where the environment itself rewards: its word stands.
-            source: of `store`; its rows and columns are set.
-        """
+        """Judges all trials anew and tells the source, whose rows and columns are set, what may be drawn of `store`,
+        with which reward and end. Without a judge the word of the environment stands, which itself rewards."""
         frames = self.store.n_frames
         reward, ended, won = np.zeros(frames, np.float32), np.zeros(frames, bool), np.zeros(frames, bool)
         rows: list[np.ndarray] = []
