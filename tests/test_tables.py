@@ -41,7 +41,7 @@ def test_two_policies_of_twenty_equal_trials_each_tell_nothing_of_their_methods(
     assert barnard(20, 20, 0, 20) < 1e-9
     assert table.verdicts("key") == [("cannot tell", None), ("cannot tell", 1.0)]
     assert TABLE.verdicts("key") == [("cannot tell", 0.5), ("", None), ("cannot tell", None)]  # (1/2)^2 twice
-    assert "20/20\n(one run)" in list(table.as_text().columns[1].cells)[0] and "*" not in printed(table)
+    assert "20/20\n(one run)" in str(next(iter(table.as_text().columns[1].cells))) and "*" not in printed(table)
 
 
 def test_methods_are_paired_by_unit_not_by_place() -> None:
