@@ -23,6 +23,7 @@ from lotj.nets.precision import autocast, check_finite, fast_dtype
 from lotj.nets.schedule import warmup_cosine
 from lotj.ranges import COUNT, INSIDE, POSITIVE, SHARE
 from lotj.spaces import Array, Spec
+from lotj.training.practice_config import PracticeConfig
 
 PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
 
@@ -348,6 +349,12 @@ def test_an_interval_says_what_it_holds() -> None:
     assert [str(interval) for interval in (SHARE, POSITIVE, COUNT, INSIDE)] == [
         "between 0 and 1", "above 0", "at least 1", "strictly between 0 and 1"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_setting_with_a_range_is_a_finite_number(value: float) -> None:
+    with pytest.raises(SettingsError, match=r"practice q_gradient_weight (inf|-inf|nan): must be a finite number"):
+        PracticeConfig(q_gradient_weight=value)
 
 
 # --- augmentation

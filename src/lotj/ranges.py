@@ -41,7 +41,11 @@ class Checked:
             value: Any = getattr(self, name)
             entries = value if isinstance(value, tuple) else (value,)
             for rule in getattr(hint, "__metadata__", ()):
-                if isinstance(rule, Interval) and any(entry not in rule for entry in entries):
+                if not isinstance(rule, Interval):
+                    continue
+                if not all(map(math.isfinite, entries)):
+                    self._refuse(name, "must be a finite number")
+                if any(entry not in rule for entry in entries):
                     self._refuse(name, f"must be {rule}")
             if get_origin(hint) is Literal and value not in get_args(hint):
                 self._refuse(name, f"must be one of {', '.join(map(str, get_args(hint)))}")
