@@ -83,7 +83,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 def test_from_nothing_to_the_report(job: tuple[Path, Run]) -> None:
     root, pretrained = job
     assert {task.split for task in DiskStore.open(root / "data", split="train").tasks} == {"train"}
-    assert len(DiskStore.open(root / "data", split="validation").tasks) == 9
+    assert len(DiskStore.open(root / "data", split="validation").tasks) == 12
     run, result = practice_phase(TINY, pretrained, root / "runs", "nema-5-15", "far", seed=1, live=False)
     assert result.trials == 4
     truth = [json.loads(line) for line in (run.path / "truth.jsonl").read_text().splitlines()]
