@@ -24,6 +24,11 @@ PRACTISED = -1
 """`Batch.task` of what is being practised; prior data count from 0."""
 
 
+def batch_of_one(observation: Observation) -> Observation:
+    """The arrays of a single observation with a leading axis of length 1, as networks read them."""
+    return {name: values[None] for name, values in observation.items()}
+
+
 @dataclass(frozen=True)
 class Task:
     """Where episodes come from: one environment with everything that is fixed from episode to episode (a *domain*).

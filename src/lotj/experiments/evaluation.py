@@ -22,7 +22,7 @@ from lotj.evaluation import (
     load_filmstrips,
     save_filmstrips,
 )
-from lotj.experience import Observation
+from lotj.experience import Observation, batch_of_one
 from lotj.experiments.entrants import baseline, choose_entrants
 from lotj.experiments.stages import INSERTION, bench_of, practised_agent, pretraining_of, timed
 from lotj.experiments.state_iql import STATE_IQL, Located
@@ -63,7 +63,7 @@ class PolicyController:
 
     def __call__(self, observation: Observation, info: Mapping[str, object]) -> np.ndarray:
         """(A,) action in [-1, 1]."""
-        seen: Observation = {name: values[None] for name, values in observation.items()}
+        seen = batch_of_one(observation)
         return self._agent.act(self._before(seen) if self._before else seen, self._spread, self._rng)[0]
 
 

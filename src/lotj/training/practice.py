@@ -20,7 +20,7 @@ from lotj.agents import At, Learner
 from lotj.controllers.verification import alarming
 from lotj.data.replay import Relabel, Replay, Source
 from lotj.errors import CheckpointError, RobotError, SettingsError
-from lotj.experience import Episode, Observation, Task
+from lotj.experience import Episode, Observation, Task, batch_of_one
 from lotj.rewards.judge import Judge
 from lotj.runs import Run
 from lotj.training.exploration import Exploration, boost
@@ -251,7 +251,7 @@ class _Sitting:
         return named | {"updates": updates, "updates_per_second": updates / (time.perf_counter() - started)}
 
     def _act(self, observation: Observation, spread: float, rng: np.random.Generator) -> np.ndarray:
-        return self._learner.act({name: values[None] for name, values in observation.items()}, spread, rng)[0]
+        return self._learner.act(batch_of_one(observation), spread, rng)[0]
 
 
 def _last_in_a_row(rows: Sequence[Mapping[str, float]], ended: Callable[[Mapping[str, float]], Any]) -> int:

@@ -11,7 +11,7 @@ from lotj.agents import Learner
 from lotj.controllers.verification import PULL, SHIFTS, FreeMotion
 from lotj.controllers.withdrawal import withdraw
 from lotj.errors import CheckpointError
-from lotj.experience import Episode, Observation
+from lotj.experience import Episode, Observation, batch_of_one
 from lotj.rewards.calibration import Threshold
 from lotj.rewards.judge import (
     CLAIM,
@@ -86,7 +86,7 @@ class SelfJudged:
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         threshold = self._score.threshold.value
         recorder = self._attempt.run(trial_seed(self._seed, number), act)
-        value = float(self._learner.value(_batch(recorder.first))[0])
+        value = float(self._learner.value(batch_of_one(recorder.first))[0])
         lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
         trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
         last = {name: values[end_of(trial)] for name, values in trial.observation.items()}
@@ -128,7 +128,7 @@ class SelfJudged:
 
     def _observe(self, observation: Observation) -> Observation:
         """What is seen, and the features that the learner reads."""
-        features = self._encoders.encode(_batch(observation))
+        features = self._encoders.encode(batch_of_one(observation))
         return {**observation, **{name: values[0] for name, values in features.items()}}
 
     def _scored(self, observation: Observation) -> float:
@@ -144,7 +144,3 @@ def _check_cameras(robot: Spec, agent: Spec) -> None:
                 f"the robot has {name} of shape {shapes[0]}, the agent was made for {shapes[1]}: use cameras of that "
                 "number and size, or choose another pretraining run"
             )
-
-
-def _batch(observation: Observation) -> Observation:
-    return {name: values[None] for name, values in observation.items()}
