@@ -86,6 +86,22 @@ def test_the_place_with_the_least_play_is_the_sockets_whatever_it_scores_and_how
     assert alike.denied == {7, 8}  # a tenth of a millimetre tells nothing: the score does
 
 
+def test_where_play_has_not_been_felt_it_says_nothing() -> None:
+    """0 stands for a plug whose play was not felt (it was lost on the pull): no seat is as tight as that."""
+    mostly_unfelt = Places()
+    for number, play in enumerate((0.0, 0.0, 1.3), 1):
+        mostly_unfelt.see(number, HERE, 0.95, play)
+    for number in range(4, 8):
+        mostly_unfelt.see(number, THERE, 0.8, 1.2)
+    assert mostly_unfelt.denied == {4, 5, 6, 7}  # 1.2 and 1.3 mm are as tight: the score decides
+    unfelt = Places()
+    for number in range(1, 4):
+        unfelt.see(number, THERE, 0.8)
+    for number in range(4, 7):
+        unfelt.see(number, HERE, 0.95, 1.3)
+    assert unfelt.denied == {1, 2, 3} and not unfelt.elsewhere(HERE)  # the score again, not "0 mm is tighter"
+
+
 def test_light_makes_no_place_and_a_tenth_of_the_picture_does_not_either() -> None:
     dim = (HERE * 0.7 + np.array([20, 0, 10])).astype(np.uint8)
     places = seen(*[(THERE, 0.8)] * 3, (HERE, 0.95), (dim, 0.95), (pattern(0, 0.1), 0.95))

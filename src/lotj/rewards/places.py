@@ -41,7 +41,7 @@ class _Place:
     total: np.ndarray
     trials: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)  # logits
-    plays: list[float] = field(default_factory=list)  # mm; 0 where it has not been felt
+    plays: list[float] = field(default_factory=list)  # mm, of the trials in which it has been felt
 
     @property
     def mean(self) -> np.ndarray:
@@ -53,7 +53,8 @@ class _Place:
 
     @property
     def play(self) -> float:
-        return float(np.median(self.plays))
+        """NaN, which is neither more nor less than any other's, where it has not been felt."""
+        return float(np.median(self.plays)) if self.plays else np.nan
 
 
 class Places:
@@ -73,7 +74,8 @@ class Places:
         place.total = place.total + picture
         place.trials.append(trial)
         place.scores.append(clipped_logit(score))
-        place.plays.append(play)
+        if play > 0:
+            place.plays.append(play)
         self._merge(place)
 
     def elsewhere(self, frame: np.ndarray) -> bool:
@@ -90,7 +92,7 @@ class Places:
         seen_again = [place for place in self._places if len(place.trials) >= LEAST_TO_DENY]
         if not seen_again:
             return []
-        tightest = min(place.play for place in seen_again)
+        tightest = min((place.play for place in seen_again if place.plays), default=np.nan)
         if loose := [place for place in self._places if place.play > tightest + SAME_PLAY]:
             return loose
         least = max(place.score for place in seen_again) - TIE
