@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from lotj.controllers.verification import PRESS, PULL, PUSHES, SHIFTS, FreeMotion, gives_way, picture_change
+from lotj.controllers.verification import LOOSE, PRESS, PULL, PUSHES, SHIFTS, FreeMotion, gives_way, picture_change
 from lotj.errors import NumericsError
 from lotj.experience import Observation, Recorder
 from lotj.rewards.judge import CLAIM, LOST, NONE, PLAY, PRESS_MOVED, PUSH_MOVED, SCORE, STOOD, TOUCH, valid_scores
@@ -54,14 +55,18 @@ class Attempt:
 
     def _step(self, trial: Recorder, action: np.ndarray, touch: int = NONE) -> bool:
         """Moves and records; whether the part was lost."""
-        observation, _, _, _, info = self.env.step(action)
+        return self._record(trial, action, self.env.step(action), touch)
+
+    def _record(self, trial: Recorder, action: np.ndarray, outcome: tuple[Any, ...], touch: int) -> bool:
+        observation, _, _, _, info = outcome
         lost = bool(info["lost"])
         trial.add(action, 0.0, self.observe(observation), self._notes(observation, touch, lost))
         return lost
 
     def _verified(self, trial: Recorder) -> bool:
-        """Presses and pushes. The press that the part has stood is the end of the trial, so that the policy learns to
-        press home what looks seated; the pushes are recorded only. Where the part moves the trial goes on."""
+        """Presses and pushes, pulls and pushes again. The press that the part has stood is the end of the trial, so
+        that the policy learns to press home what looks seated; what follows is recorded only. Where the part moves the
+        trial goes on."""
         typical, before = self._free_motion(trial), len(trial)
         assert typical is not None
         for motion in (PRESS, *PUSHES):
@@ -69,17 +74,29 @@ class Attempt:
             if self._step(trial, np.array(motion, np.float32), STOOD):
                 return False
             if gives_way(picture_change(last, trial.observation["image"]), motion, typical):
-                trial.note(TOUCH, NONE, slice(before + 1, None))
-                trial.note(TOUCH, PRESS_MOVED if motion == PRESS else PUSH_MOVED, slice(-1, None))
-                return False
+                return self._moved(trial, before, PRESS_MOVED if motion == PRESS else PUSH_MOVED)
+        play = self._play(trial)
+        if trial.noted(LOST)[-1]:
+            return False
+        if play > LOOSE:
+            return self._moved(trial, before, PUSH_MOVED)
         trial.note(CLAIM, True, slice(before + 1, before + 2))
-        trial.note(PLAY, self._play(trial), slice(before + 1, before + 2))
+        trial.note(PLAY, play, slice(before + 1, before + 2))
         return True
 
+    def _moved(self, trial: Recorder, before: int, touch: int) -> bool:
+        """Notes that the last motion of the verification that began at frame `before` has moved the part: False."""
+        trial.note(TOUCH, NONE, slice(before + 1, None))
+        trial.note(TOUCH, touch, slice(-1, None))
+        return False
+
     def _play(self, trial: Recorder) -> float:
-        """Pulls, pushes again and says how far the hand moved [mm]; 0 where it does not know where it is."""
+        """Lets go, pulls, pushes again and says how far the hand moved [mm]; 0 where it does not know where it is, or
+        has lost the part."""
         moved = 0.0
-        for motion in (*PULL, *SHIFTS) if "state" in trial.observation else ():
+        if "state" not in trial.observation or self._record(trial, np.zeros(3, np.float32), self.env.relax(), STOOD):
+            return moved
+        for motion in (PULL, *SHIFTS):
             last = trial.observation["state"][:2]
             if self._step(trial, np.array(motion, np.float32), STOOD):
                 return 0.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from lotj.agents import Learner
-from lotj.controllers.verification import PULL, SHIFTS, FreeMotion
+from lotj.controllers.verification import SHIFTS, FreeMotion
 from lotj.controllers.withdrawal import withdraw
 from lotj.errors import CheckpointError
 from lotj.experience import Episode, Observation, batch_of_one
@@ -95,7 +95,7 @@ class SelfJudged:
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
         row = {
-            "moves": len(trial) - (len(PULL) + len(SHIFTS) if claimed and trial.notes[PLAY].any() else 0),
+            "moves": len(trial) - (2 + len(SHIFTS) if claimed and trial.notes[PLAY].any() else 0),
             "play": float(trial.notes[PLAY][end_of(trial)]),
             "threshold": threshold,
             "boost": act.boost,
