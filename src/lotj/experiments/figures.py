@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,20 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
 from lotj.evaluation import Controller
 from lotj.experience import rollout
-from lotj.experiments.comparisons import CONNECTORS, Unit, job_name, pretrain_name, units, with_needs
+from lotj.experiments.comparisons import (
+    COMPARISONS,
+    CONNECTORS,
+    OURS,
+    PAPER,
+    Unit,
+    job_name,
+    pretrain_name,
+    units,
+)
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, policy_heat, reward_heat
 from lotj.experiments.stages import bench_of, practised_agent, pretraining_of
-from lotj.experiments.tables import FigureTable, known_mean, mean_interval
+from lotj.experiments.study import Asked, page, with_needs
+from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.files import atomic_write
 from lotj.runs import find_run
 from lotj.saliency.overlay import overlay, share_inside
@@ -42,6 +52,11 @@ TRAJECTORIES = 5
 AREA = "area of plug and socket"
 """The row of what a map without preference would score."""
 
+_NOTE = (
+    "Share of Grad-CAM's heat on plug and socket; mean over {} of each training and bench, half width of\n"
+    "Student's 95 % interval over these units; the difference is that of the same pictures. A map without preference\n"
+    "scores the area.\n"
+)
 _SHOWN = 8  # pictures in a row
 _MAPS = "maps.npz"
 
@@ -122,91 +137,88 @@ def keep_maps(
 
 @dataclass(frozen=True)
 class SaliencyFigure:
-    """One of the figures.
+    """One of the figures, see `lotj.experiments.study.Study`.
 
     Attributes:
         name, title: as a command names it; for people.
         rows: maps that are compared, as their jobs name them.
-        learning: what must be trained first, for its jobs: `Comparison.jobs` of which table.
-        unit: what the share of a training on a bench is a mean over.
-        work: makes the maps of a connector and seed.
-        compared: unit, connector -> name of the job behind each argument of `work` that is a folder.
-        settings: its other arguments.
-        one_group: the picture is of the first of the groups of frames that `keep_maps` has kept, not of all.
+        work: makes the maps of a connector and unit.
+        learning: the comparison that trains what `work` looks at.
+        mean_over: what the share of a training on a bench is a mean over.
     """
 
     name: str
     title: str
     rows: tuple[str, str]
-    learning: str
-    unit: str
     work: Callable[..., dict[str, Any]]
-    compared: Callable[[Unit, str], dict[str, str]]
-    settings: Callable[[Unit, str], dict[str, Any]]
-    one_group: bool
+    learning: str
+    mean_over: str
+    connectors: tuple[str, ...] = tuple(CONNECTORS)
+    benches: tuple[int, ...] = (0,)
+    cells: str = PAPER
 
-    def jobs(
-        self,
-        learning: Sequence[Job],
-        runs: Path,
-        seeds: Sequence[int],
-        connectors: Sequence[str],
-        machine: Mapping[str, Any] | None = None,
-    ) -> list[Job]:
-        """What must be done, of which `learning` holds the trainings."""
-        made = []
-        for unit, connector in itertools.product(units(seeds), connectors):
-            name, compared = self._job_name(connector, unit.seed), self.compared(unit, connector)
-            folders = {argument: str(runs / job) for argument, job in ({"folder": name} | compared).items()}
-            arguments = folders | self.settings(unit, connector)
-            made.append(Job(name, self.work, arguments, tuple(compared.values()), machine or {}))
+    def asked(self, asked: Asked) -> SaliencyFigure:
+        """See `Study`."""
+        return replace(self, connectors=asked.connectors or self.connectors, benches=asked.benches or self.benches)
+
+    def jobs(self, asked: Asked) -> list[Job]:
+        """See `Study`."""
+        learning, made = COMPARISONS[self.learning].asked(asked).jobs(asked), []
+        folders = {job.name: job.arguments["folder"] for job in learning}
+        for connector, unit in itertools.product(self.connectors, units(self.benches)):
+            if self.work is reward_maps_job:
+                pair = {"full": "full", "plain": "no-daib"}
+                names = {which: pretrain_name(variant, unit.pretraining) for which, variant in pair.items()}
+                more = {"connector": connector, "robot": unit.robot, "domains": DOMAINS}
+            else:
+                names = {"practised": job_name("far", connector, ("iql", OURS, OURS), unit)}
+                more = {"trajectories": TRAJECTORIES}
+            name = self._job_name(connector, unit)
+            arguments = {"folder": str(asked.runs / self.cells / name), **more}
+            arguments |= {which: folders[job] for which, job in names.items()}
+            made.append(Job(name, self.work, arguments, tuple(names.values()), asked.machine))
         return with_needs(made, learning)
 
-    def _job_name(self, connector: str, seed: int) -> str:
-        return f"{self.name}-{connector}-seed{seed}"
+    def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
+        """See `Study`; the figure itself only where its maps are: they stay in the jobs' folders."""
+        parts, picture = [self.table(results), _NOTE.format(self.mean_over)], self.picture(results)
+        made = {"table.md": page(f"{self.title}: share of the heat on plug and socket", parts, results)}
+        return made | ({"picture.png": picture} if picture else {})
 
-    def table(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str]) -> FigureTable:
+    def _job_name(self, connector: str, unit: Unit) -> str:
+        return f"{self.name}-{connector}-{unit}"
+
+    def table(self, results: Mapping[str, Any]) -> str:
         """Share of the heat on plug and socket, of all connectors and of each."""
         first, second = self.rows
         difference = f"{second} - {first}"
         means: dict[str, list[list[float | None]]] = {row: [] for row in (first, second, difference, AREA)}
-        for connector in connectors:
-            names = [self._job_name(connector, seed) for seed in seeds]
-            shares = [
-                {row: np.array(values, float) for row, values in results[name]["shares"].items()}
-                for name in names
-                if name in results
-            ]
+        for connector in self.connectors:
+            names = [self._job_name(connector, unit) for unit in units(self.benches)]
+            done = [results[name]["shares"] for name in names if name in results]
+            shares = [{row: np.array(values, float) for row, values in share.items()} for share in done]
+            for share in shares:
+                share[difference] = share[second] - share[first]
             for row, of_connectors in means.items():
-                of = [share[second] - share[first] if row == difference else share[row] for share in shares]
-                of_connectors.append([known_mean(values) for values in of])
-        rows = {
-            row: [mean_interval([*itertools.chain(*of_connectors)]), *map(mean_interval, of_connectors)]
-            for row, of_connectors in means.items()
-        }
-        columns = ["all", *(CONNECTORS.get(name, name) for name in connectors)]
-        notes = (
-            f"Share of Grad-CAM's heat on plug and socket; mean over {self.unit} of each training and bench, with "
-            "Student's 95 % interval over these units (of one there is none); the difference is that of the same "
-            "pictures. A map without preference scores the area.",
-        )
-        return FigureTable(f"{self.title}: share of the heat on plug and socket", columns, rows, notes)
+                of_connectors.append([known_mean(share[row]) for share in shares])
+        head = ["heat", "all", *(CONNECTORS.get(name, name) for name in self.connectors)]
+        return markdown(head, [[row, *map(mean_words, [sum(of, []), *of])] for row, of in means.items()])
 
-    def picture(self, results: Mapping[str, Any], seeds: Sequence[int], connectors: Sequence[str]) -> bytes | None:
-        """The figure as PNG: for each connector images, and below them both maps. Of the first seed that is done.
+    def picture(self, results: Mapping[str, Any]) -> bytes | None:
+        """The figure as PNG: for each connector images, and below them both maps. Of the first unit that is done.
 
         Returns:
-            None where the maps are not there: they stay in the jobs' folders and do not travel with the results.
+            None where the maps are not there.
 
         Raises:
             DataError: a file of maps is damaged.
         """
         maps = {}
-        for connector in connectors:
-            done = [name for seed in seeds if (name := self._job_name(connector, seed)) in results]
+        for connector in self.connectors:
+            done = [name for unit in units(self.benches) if (name := self._job_name(connector, unit)) in results]
             if done:
                 maps[CONNECTORS.get(connector, connector)] = Path(results[done[0]]["maps"])
-        if not all(path.exists() for path in maps.values()):
+        if not maps or not all(path.exists() for path in maps.values()):
             return None
         return draw_rows([(title, *self._rows(path)) for title, path in maps.items()])
 
@@ -219,7 +231,8 @@ class SaliencyFigure:
             raise DataError(
                 f"{path}: not the maps of a figure ({error}): remove the job's result, and do it again"
             ) from error
-        drawn = np.flatnonzero(groups == groups[0]) if self.one_group else np.arange(len(groups))
+        # Trials of a policy are many frames each: the first is shown; of positives, each of a domain of its own, all.
+        drawn = np.arange(len(groups)) if self.work is reward_maps_job else np.flatnonzero(groups == groups[0])
         shown = drawn[spread(len(drawn), _SHOWN)]
         pictures = [frames[shown], *(overlay(frames[shown], maps[shown]) for maps in heat.values())]
         return ["image", *heat], pictures
@@ -232,23 +245,17 @@ FIGURES = {
             "fig3",
             "Figure 3: the reward with and without the bottleneck",
             ("ERM", "DAIB"),
+            reward_maps_job,
             "table3",
             "positives, each of a domain of its own",
-            reward_maps_job,
-            lambda unit, _: {k: pretrain_name(v, unit.seed) for k, v in (("full", "full"), ("plain", "no-daib"))},
-            lambda unit, connector: {"connector": connector, "robot": unit.robot, "domains": DOMAINS},
-            one_group=False,
         ),
         SaliencyFigure(
             "fig4",
             "Figure 4: the policy's Y action before and after practice",
             ("before", "after"),
+            policy_maps_job,
             "table2",
             "trials",
-            policy_maps_job,
-            lambda unit, connector: {"practised": job_name("far", connector, "iql", unit, "ours", "ours")},
-            lambda unit, connector: {"trajectories": TRAJECTORIES},
-            one_group=True,
         ),
     )
 }
