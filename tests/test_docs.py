@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from typing import Any
 import pytest
 
 from lotj.cli import parse
+from lotj.experiments.comparisons import COMPARISONS
+from lotj.experiments.figures import FIGURES
 from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
+from lotj.experiments.reward_ablation import TABLE4
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("fill_tables", ROOT / "scripts" / "fill_tables.py")
@@ -45,6 +50,51 @@ def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
     page.write_text("<!-- table: there.md Nothing -->\n<!-- end of table -->\n")
     with pytest.raises(SystemExit, match="there is no table or list below 'Nothing'"):
         fill_tables.fill(page)
+
+
+def made_by() -> dict[str, str]:
+    """Files below results/, as patterns, and the command that makes them, as results/README.md says."""
+    text = (ROOT / "results" / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\S+)` \| `(.+)` \|$", text, re.MULTILINE)
+    assert len(rows) == len(dict(rows)) > 15
+    return dict(rows)
+
+
+def test_every_result_is_made_by_one_command() -> None:
+    results = ROOT / "results"
+    files = [path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()]
+    assert "benchmarks/latency.json" in files
+    for file in files:
+        makers = [command for pattern, command in made_by().items() if fnmatch.fnmatch(file, pattern)]
+        assert len(makers) == (file != "README.md"), f"{file}: named by {makers}"
+
+
+@pytest.mark.parametrize(("files", "command"), made_by().items(), ids=made_by())
+def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "python":
+        script = (ROOT / words[1]).read_text("utf-8")
+        assert words[words.index("--out") + 1] == f"results/{files}"
+        named = words[2 : words.index("--")] if "--" in words else words[2:]
+        assert all(f'"{flag}"' in script for flag in named if flag.startswith("--"))
+        return
+    asked: Any = parse(words[1:])
+    studies = {**COMPARISONS, "table4": TABLE4, **FIGURES}
+    named = list(studies) if asked.what == "all" else [asked.what]
+    folders = {*named, *(studies[name].cells for name in named)}
+    assert files.split("/")[0] in folders or files == "leaderboard.md"
+
+
+@pytest.mark.parametrize("page", fill_tables.PAGES, ids=lambda page: page.name)
+def test_results_that_a_page_links_to_are_there_or_can_be_made(page: Path) -> None:
+    """A table's block says that it is not there yet; nothing else may stand for a missing file."""
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\(((?:\.\./)?results[^)#]*)", text)
+    assert not [link for link in links if not (page.parent / link).exists()]
+    blocks = [(page.parent / file).resolve() for _, file, *_ in fill_tables.BLOCK.findall(text)]
+    for path in blocks:
+        file = path.relative_to(ROOT / "results").as_posix()
+        assert any(fnmatch.fnmatch(file, pattern) for pattern in made_by()), file
 
 
 def test_the_papers_own_way_by_hand_is_that_of_the_comparisons() -> None:
