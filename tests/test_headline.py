@@ -74,8 +74,8 @@ def test_targets_by_hand() -> None:
     units += [unit(after=(10, 18, 19), name=f"0-duo-{k}") for k in (16, 17)]
     units += [unit(after=(1, 1, 20), name="1-trio-0", false=1), unit(19, (1, 1, 18), "DT12-1, near", "1-trio-1")]
     found = verdicts(targets(units))
-    assert found["19 of 20 after 100 trials on 95% of units"] == ("yes", "19 of 20 units, Clopper-Pearson 75-100 %")
-    assert found["19 of 20 after 50 trials on 80% of units"][0] == "yes"  # 16 of 20
+    assert found["19 of 20 after 100 trials on 95 % of units"] == ("yes", "19 of 20 units, Clopper-Pearson 75-100 %")
+    assert found["19 of 20 after 50 trials on 80 % of units"][0] == "yes"  # 16 of 20
     # One of 90 is 1.1 %, above 0.5: on one unit of twenty, which is allowed, but it has to sound an alarm.
     assert found["false successes at most 0.5 % of predicted on 95 % of units"] == ("yes", "19 of 20 units")
     assert found["an alarm on every unit with more"] == ("no", "exceptions: Europlug, far, 1-trio-0")
@@ -83,9 +83,9 @@ def test_targets_by_hand() -> None:
     told = verdicts(targets([*units[:-2], unit(false=1, alarm=True), unit(after=(1, 1, 18))]))
     assert told["an alarm on every unit with more"] == told["no unit worse after practice than before"]
     assert told["no unit worse after practice than before"] == ("yes", "exceptions: none")
-    assert told["19 of 20 after 50 trials on 80% of units"][0] == "yes"
+    assert told["19 of 20 after 50 trials on 80 % of units"][0] == "yes"
     worst = verdicts(targets([*units, unit(after=(1, 1, 18), false=2)]))
-    assert worst["19 of 20 after 100 trials on 95% of units"] == ("no", "19 of 21 units, Clopper-Pearson 70-99 %")
+    assert worst["19 of 20 after 100 trials on 95 % of units"] == ("no", "19 of 21 units, Clopper-Pearson 70-99 %")
     assert worst["false successes at most 0.5 % of predicted on 95 % of units"] == ("no", "19 of 21 units")
 
 

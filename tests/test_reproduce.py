@@ -22,18 +22,16 @@ from lotj.data.layout import Schema
 from lotj.data.writer import EpisodeWriter
 from lotj.distributed import Job
 from lotj.envs.insertion import insertion_task
-from lotj.errors import DataError
 from lotj.experience import SUCCESS, Episode
 from lotj.experiments import presets, reward_ablation
 from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, ROBOTS, Unit, job_name, units
-from lotj.experiments.figures import AREA, FIGURES, keep_maps, positive
+from lotj.experiments.figures import AREA, FIGURES, keep_shares, positive
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.reward_ablation import TABLE4, choose_split
-from lotj.experiments.study import Asked, Study, practice_settings
+from lotj.experiments.study import VARIANTS, Asked, practice_settings
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
-from lotj.rewards.held_out import FrameScores
 from lotj.runs import first_difference
 from lotj.sim.connector import find_connector
 from lotj.training.collect_insertion import CollectConfig
@@ -46,7 +44,7 @@ PLAIN = Asked("laptop", Path("data/laptop"), Path("runs/reproduce-laptop"))
 FULL, OURS, SAC = ("iql", "full", "paper"), ("iql", "ours", "ours"), ("sac", "full", "paper")
 
 
-def jobs_of(study: Study, **changes: Any) -> dict[str, Job]:
+def jobs_of(study: Any, **changes: Any) -> dict[str, Job]:
     asked = replace(PLAIN, **changes)
     return {job.name: job for job in study.asked(asked).jobs(asked)}
 
@@ -81,9 +79,11 @@ def test_jobs_of_a_table() -> None:
     ours = jobs["near-europlug-iql-ours-ours-1-trio-0"]
     assert ours.needs == ("pretrain-ours-seed1",)
     assert ours.arguments["practice"] == practice_settings("laptop") and ours.arguments["practice"]["trials"] == 200
-    assert "paper" not in jobs["pretrain-ours-seed1"].arguments and "done" not in jobs["pretrain-ours-seed1"].arguments
+    assert VARIANTS["ours"](laptop := presets.find_preset("laptop")) == laptop
+    assert jobs["pretrain-ours-seed1"].arguments["done"] == {}
+    assert VARIANTS["full"](laptop) == presets.as_in_paper(laptop) != laptop
     full = jobs["pretrain-full-seed1"].arguments
-    assert full["paper"] is True and full["done"] == {"reward": "runs/reproduce-laptop/pretrain-ours-seed1"}
+    assert full["variant"] == "full" and full["done"] == {"reward": "runs/reproduce-laptop/pretrain-ours-seed1"}
     far = jobs_of(FAR)
     assert "localize-spiral-search" in far["far-europlug-iql-full-paper-1-trio-0"].arguments["controllers"]
     assert far["pretrain-full-seed0"] == jobs["pretrain-full-seed0"]  # shared
@@ -99,10 +99,11 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
     jobs, far = jobs_of(COMPARISONS["table3"]), jobs_of(FAR)
     shared = jobs.keys() & far.keys()
     assert len(shared) == 2 * (3 + 4) and all(jobs[name] == far[name] for name in shared)
-    none = jobs["pretrain-no-daib-seed0"].arguments
-    assert (none["reward_variant"], none["policy_variant"]) == ("erm", "erm")
+    without, policy = (VARIANTS[name](presets.find_preset("laptop")) for name in ("no-daib", "daib-reward"))
+    assert [part.bottleneck.variant for part in (without.reward, without.iql)] == ["erm", "erm"]
+    assert [part.bottleneck.variant for part in (policy.reward, policy.iql)] == ["daib", "erm"]
+    assert without.iql.position_weight == 0.0 and without.reward.steps == policy.reward.steps
     half = jobs["pretrain-daib-reward-seed0"]  # no training of its own: both halves are there
-    assert "reward_variant" not in half.arguments
     done = {half: Path(folder).name for half, folder in half.arguments["done"].items()}
     assert done == {"reward": "pretrain-ours-seed0", "iql": "pretrain-no-daib-seed0"}
     assert set(half.needs) == {"pretrain-ours-seed0", "pretrain-no-daib-seed0"}
@@ -257,18 +258,8 @@ def test_a_reward_job_judges_held_out_connectors(many: Path, monkeypatch: pytest
     assert result["domains"] == 25  # one of each
     assert set(result["held_out"]) == choose_split(many, 0)[1]
     assert result["accuracy"] == pytest.approx(0.5) and result["auc"] == pytest.approx(0.5)
-    assert result["best_accuracy"] == pytest.approx(0.5)
     assert result["near_miss_accuracy"] is None  # there are none
     assert result["probe_linear"] is None  # one episode a domain: there is no other to judge a probe on
-
-
-def test_the_best_threshold_is_one_for_all_connectors() -> None:
-    """Each alone is told apart at some threshold; at 0.7 and at 0.35, the best for both, three of four are right."""
-    score, success = np.array([0.9, 0.6, 0.5, 0.2]), np.array([True, False, True, False])
-    connector, zero = np.array(["a", "a", "b", "b"]), np.zeros(4)
-    frames = FrameScores(score, success, np.full(4, "expert"), zero > 0, zero.astype(int), connector, zero)
-    assert reward_ablation.best_accuracy(frames) == pytest.approx(0.75)
-    assert reward_ablation.best_accuracy(frames.where(success)) is None
 
 
 def test_figures_need_the_trainings_that_they_compare() -> None:
@@ -291,7 +282,7 @@ def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: 
     masks = np.zeros((4, 2, 4, 8), bool)
     masks[..., 4:] = True
     frames = np.full((4, 2, 4, 8, 3), 90, np.uint8)
-    kept = keep_maps(tmp_path, frames, masks, heat, [0, 0, 0, 1])
+    kept = keep_shares(tmp_path, frames, masks, heat, np.array([0, 0, 0, 1]), shown=3)
     assert kept["shares"] == {"before": [0.0, 0.0], "after": [1.0, None], AREA: [0.5, 0.5]}
     figure = FIGURES["fig4"].asked(replace(PLAIN, connectors=("europlug", "nema-5-15")))
     results = {"fig4-europlug-0-duo-0": json.loads(json.dumps(kept))}
@@ -306,13 +297,11 @@ def test_figure_tells_the_share_of_the_heat_and_shows_the_first_trial(tmp_path: 
     second = {"before": [0.1, 0.3], "after": [0.5, None], AREA: [0.5, 0.5]}
     # Means 0 and 0.2: 0.1, standard deviation 0.1414, t of 1 degree of freedom 12.71: 12.71 * 0.1414 / sqrt 2 = 1.271.
     assert rows(results | {"fig4-europlug-1-trio-0": {"shares": second}})[2][1] == "0.1 \u00b1 1.3"
-    picture = figure.files(results)["picture.png"]
-    height, width = image.imread(io.BytesIO(picture)).shape[:2]
+    made = figure.files(results)
+    assert list(made) == ["table.md", "europlug.png"]
+    height, width = image.imread(io.BytesIO(made["europlug.png"])).shape[:2]
     assert (width, height) == (480, 418)  # (1 + 3) x 120 px wide, (0.4 + 3 x 1.03) x 120 px high: three rows of three
-    (tmp_path / "maps.npz").write_bytes(b"torn")
-    with pytest.raises(DataError, match=r"maps.npz: not the maps of a figure .*: remove the job's result"):
-        figure.picture(results)
-    (tmp_path / "maps.npz").unlink()  # the results are another machine's
+    (tmp_path / "picture.png").unlink()  # the results are another machine's
     assert list(figure.files(results)) == ["table.md"]
 
 
@@ -404,13 +393,13 @@ def test_where_all_is_done_neither_data_nor_runs_are_needed(
     out.mkdir(parents=True)
     jobs = jobs_of(FIGURES["fig4"], connectors=("europlug",))
     for job in jobs.values():
-        result = {"shares": {name: [0.5] for name in ("before", "after", AREA)}, "maps": "runs/maps.npz"}
+        result = {"shares": {name: [0.5] for name in ("before", "after", AREA)}, "picture": "runs/picture.png"}
         (out / f"{job.name}.json").write_text(json.dumps({"arguments": job.arguments, "result": result}))
     words = ["reproduce", "fig4", "--connectors", "europlug"]
     assert main(words) == 0
     table = Path("results/fig4/table.md").read_text()
     assert "| after                   | 0.5 \u00b1 0 | 0.5 \u00b1 0  |" in table
-    assert not Path("results/fig4/picture.png").exists()
+    assert [path.name for path in Path("results/fig4").iterdir()] == ["table.md"]
     (out / "fig4-europlug-1-trio-0.json").unlink()
     capsys.readouterr()
     assert main(words) == 2
@@ -460,7 +449,7 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert before == {path: path.stat().st_mtime_ns for path in cells.glob("*.json")}
     for figure in ("fig3", "fig4"):
         assert main(["reproduce", figure, *words[2:]]) == 0
-        assert image.imread(Path("results") / figure / "picture.png").ndim == 3
+        assert image.imread(Path("results") / figure / "europlug.png").ndim == 3
         lines = (Path("results") / figure / "table.md").read_text().splitlines()
         (area,) = (line.split("|")[2].split()[0] for line in lines if line.startswith(f"| {AREA}"))
         assert 0.1 < float(area) < 1.0

@@ -64,9 +64,8 @@ class Command:
         from lotj.experiments.comparisons import COMPARISONS
         from lotj.experiments.figures import FIGURES
         from lotj.experiments.reward_ablation import TABLE4
-        from lotj.experiments.study import Study
 
-        known: dict[str, Study] = {**COMPARISONS, "table4": TABLE4, **FIGURES}
+        known: dict[str, Any] = {**COMPARISONS, "table4": TABLE4, **FIGURES}
         if self.what not in (*known, "all"):
             raise unknown("table", self.what, (*known, "all"))
         names = [name for name in known if name != "blind"] if self.what == "all" else [self.what]
@@ -82,7 +81,6 @@ class Command:
         Raises:
             SettingsError, CatalogueError: something that the flags name will not do.
         """
-        from lotj.experiments.comparisons import PRETRAININGS
         from lotj.experiments.presets import find_preset
         from lotj.experiments.study import Asked
         from lotj.sim.connector import find_connector
@@ -100,14 +98,10 @@ class Command:
             if find_connector(connector).name != connector:  # results are kept by name: a changed file would go unseen
                 raise SettingsError(f"connectors {connector}: must be in the catalogue; `lotj practice` takes files")
         cores, device = os.cpu_count() or 1, find_device(self.device)
-        # While trainings run, often no more jobs than pretrainings are ready.
-        machine, training = (
-            {"threads": max(1, cores // count), "device": device}
-            for count in (self.workers, min(self.workers, PRETRAININGS))
-        )
+        machine = {"threads": max(1, cores // self.workers), "device": device}
         runs = self.runs or Path("runs") / f"reproduce-{preset.name}"
         chosen = (self.connectors, self.benches, self.trials, self.practice)
-        return Asked(preset.name, self.data or Path("data") / preset.name, runs, *chosen, machine, training)
+        return Asked(preset.name, self.data or Path("data") / preset.name, runs, *chosen, machine)
 
     def _do(self, name: str, study: Any, asked: Any, console: Console) -> bool:
         """Do a study's jobs and write its table; whether there is anything to show."""

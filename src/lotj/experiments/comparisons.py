@@ -14,7 +14,7 @@ from lotj.experiments.headline import Practised
 from lotj.experiments.parts import of_split
 from lotj.experiments.presets import PAPER_PRACTICE, find_preset
 from lotj.experiments.state_iql import STATE_IQL
-from lotj.experiments.study import Asked, after, page, practice_job, practice_settings, pretrain_job, with_needs
+from lotj.experiments.study import VARIANTS, Asked, page, practice_job, practice_settings, pretrain_job, with_needs
 from lotj.experiments.tables import NOTE, Cell, SuccessTable
 from lotj.training.localize import LOCALIZER
 
@@ -61,14 +61,6 @@ def units(benches: Iterable[int]) -> tuple[Unit, ...]:
     pairs = itertools.product(benches, enumerate(ROBOTS))
     return tuple(Unit((bench + place) % PRETRAININGS, robot, bench) for bench, (place, robot) in pairs)
 
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "ours": {},
-    "full": {"paper": True},
-    "daib-reward": {"paper": True, "policy_variant": "erm"},
-    "no-daib": {"paper": True, "reward_variant": "erm", "policy_variant": "erm"},
-}
-"""Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III)."""
 
 SHARED = {"full": {"reward": "ours"}, "daib-reward": {"reward": "ours", "iql": "no-daib"}}
 """Pretrainings that take over what others have trained alike: reward model and agent know nothing of each other."""
@@ -182,7 +174,7 @@ leaves practice more to do."""
 
 @dataclass(frozen=True)
 class Comparison:
-    """See `lotj.experiments.study.Study`.
+    """A table of practices, and what must be done for it; other studies have its `cells`, `asked`, `jobs` and `files`.
 
     Attributes:
         name, title: as a command names it; for people.
@@ -190,7 +182,7 @@ class Comparison:
         methods: the columns.
         connectors: the rows; none: those of the `split`.
         benches, trials: see `lotj reproduce --help`.
-        cells: folder of the results.
+        cells: folder of its jobs' results; studies that share jobs have one.
         sections: what its page has below the table, of all practices that are done.
     """
 
@@ -206,7 +198,8 @@ class Comparison:
     sections: tuple[Callable[[Sequence[Practised]], str], ...] = ()
 
     def asked(self, asked: Asked) -> Comparison:
-        """See `Study`; SettingsError for a practice that is not known, or not to be chosen here."""
+        """The study of what is asked, where that is not what is usual; SettingsError for a practice that is unknown, or
+        not to be chosen here."""
         if asked.practice and asked.practice not in PRACTICES:
             raise unknown("practice", asked.practice, PRACTICES)
         if asked.practice and self.name != "validation":
@@ -222,14 +215,14 @@ class Comparison:
         return replace(self, **chosen, trials=trials)
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """See `Study`."""
+        """All that must be done for it."""
         learners = dict.fromkeys(method.learner for method in self.methods)
         of = itertools.product(units(self.benches), self._starts.values(), learners)
         made = [self._job(asked, unit, *start, learner) for unit, start, learner in of]
         return with_needs(made, [job for seed in range(PRETRAININGS) for job in trainings(seed, asked)])
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        """See `Study`."""
+        """Name -> content of its files, made of results of its jobs and of nothing else."""
         table, done = self.table(results), self.practised(results)
         parts = [table.as_markdown(), NOTE, *(section(done) for section in self.sections)]
         parts.append("## By unit\n\n" + table.by_unit())
@@ -239,18 +232,23 @@ class Comparison:
 
     def table(self, results: Mapping[str, Any]) -> SuccessTable:
         """The table of what is done; cells without a result are empty."""
-        rows = {
-            name: [self._cell(results, *start, method) for method in self.methods]
-            for name, start in self._starts.items()
-        }
+        rows: dict[str, list[Cell | None]] = {start: [] for start in self._starts}
+        for method in self.methods:
+            done, shown = self.practised(results, method.learner), method.controller
+            for start, (_, connector) in self._starts.items():
+                of = {unit.unit: unit.outcome(method.stage if shown == "practice" else shown)
+                      for unit in done if unit.start == start}  # fmt: skip
+                paper = dict(zip(CONNECTORS, method.paper, strict=True)).get(connector) if method.paper else None
+                counts = {unit: (outcome["successes"], outcome["n"]) for unit, outcome in of.items()}
+                rows[start].append(Cell(counts, paper) if counts else None)
         return SuccessTable([method.title for method in self.methods], rows)
 
-    def practised(self, results: Mapping[str, Any]) -> list[Practised]:
-        """All practices of its last method that are done."""
+    def practised(self, results: Mapping[str, Any], learner: tuple[str, str, str] | None = None) -> list[Practised]:
+        """All practices of a learner that are done; by default of the last method's."""
         return [
             Practised(name, str(unit), self.trials, results[job])
             for (name, start), unit in itertools.product(self._starts.items(), units(self.benches))
-            if (job := job_name(*start, self.methods[-1].learner, unit)) in results
+            if (job := job_name(*start, learner or self.methods[-1].learner, unit)) in results
         ]
 
     @property
@@ -289,16 +287,6 @@ class Comparison:
         need = baselines_name(unit.pretraining) if learned else pretrain_name(variant, unit.pretraining)
         return Job(name, practice_job, arguments, (need,), asked.machine, folder)
 
-    def _cell(self, results: Mapping[str, Any], scenario: str, connector: str, method: Method) -> Cell | None:
-        shown = method.controller if method.controller != "practice" else after(self.trials[method.stage])
-        counts = {}
-        for unit in units(self.benches):
-            if (name := job_name(scenario, connector, method.learner, unit)) in results:
-                outcome = results[name]["evaluations"][shown]
-                counts[str(unit)] = outcome["successes"], outcome["n"]
-        paper = dict(zip(CONNECTORS, method.paper, strict=True)).get(connector) if method.paper else None
-        return Cell(counts, paper) if counts else None
-
 
 def pretrain_name(variant: str, seed: int) -> str:
     """Name of a pretraining job."""
@@ -318,17 +306,16 @@ def job_name(scenario: str, connector: str, learner: tuple[str, str, str], unit:
 def trainings(seed: int, asked: Asked) -> list[Job]:
     """All pretrainings of a seed, and what trains the baselines beside the full one."""
     jobs = []
-    for variant, settings in VARIANTS.items():
+    for variant in VARIANTS:
         name = pretrain_name(variant, seed)
-        folder = asked.runs / name
+        folder, done = asked.runs / name, {h: pretrain_name(of, seed) for h, of in SHARED.get(variant, {}).items()}
         arguments: dict[str, Any] = {"preset": asked.preset, "data": str(asked.data), "folder": str(folder)}
-        arguments |= {"seed": seed, **settings}
-        done = {half: pretrain_name(other, seed) for half, other in SHARED.get(variant, {}).items()}
-        arguments |= {"done": {half: str(asked.runs / other) for half, other in done.items()}} if done else {}
-        jobs.append(Job(name, pretrain_job, arguments, tuple(done.values()), asked.training, folder))
+        arguments |= {"variant": variant, "seed": seed}
+        arguments |= {"done": {half: str(asked.runs / other) for half, other in done.items()}}
+        jobs.append(Job(name, pretrain_job, arguments, tuple(done.values()), asked.machine, folder))
         if variant == "full":
             also = {**arguments, "also": list(BASELINES)}
-            jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), asked.training, folder))
+            jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), asked.machine, folder))
     return jobs
 
 

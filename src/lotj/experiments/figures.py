@@ -5,10 +5,9 @@ The number is the share of a heat map that lies on plug and socket, as the simul
 
 from __future__ import annotations
 
-import io
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,16 +22,7 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
 from lotj.evaluation import Controller
 from lotj.experience import rollout
-from lotj.experiments.comparisons import (
-    COMPARISONS,
-    CONNECTORS,
-    OURS,
-    PAPER,
-    Unit,
-    job_name,
-    pretrain_name,
-    units,
-)
+from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, OURS, PAPER, Unit, job_name, pretrain_name, units
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, policy_heat, reward_heat
 from lotj.experiments.stages import bench_of, practised_agent, pretraining_of
 from lotj.experiments.study import Asked, page, with_needs
@@ -52,20 +42,14 @@ TRAJECTORIES = 5
 AREA = "area of plug and socket"
 """The row of what a map without preference would score."""
 
-_NOTE = (
-    "Share of Grad-CAM's heat on plug and socket; mean over {} of each training and bench, half width of\n"
-    "Student's 95 % interval over these units; the difference is that of the same pictures. A map without preference\n"
-    "scores the area.\n"
-)
-_SHOWN = 8  # pictures in a row
-_MAPS = "maps.npz"
+_PICTURES, _PICTURE = 8, "picture.png"
 
 
 def reward_maps_job(
     full: str, plain: str, folder: str, connector: str, robot: str, domains: int, threads: int = 1, device: str = "cpu"
 ) -> dict[str, Any]:
     """Figure 3: two reward models, of pretrainings with and without (`plain`) the bottleneck, on the same positives of
-    an unseen connector, one of each domain; see `keep_maps`."""
+    an unseen connector, one of each domain; see `keep_shares`."""
     torch.set_num_threads(threads)
     runs = {name: find_run(Path(path), "pretrain") for name, path in (("ERM", plain), ("DAIB", full))}
     models = {name: load_reward(run, device) for name, run in runs.items()}
@@ -73,13 +57,13 @@ def reward_maps_job(
     seen = [positive(connector, robot, seed, size) for seed in range(domains)]
     frames, masks = np.stack([frame for frame, _ in seen]), np.stack([mask for _, mask in seen])
     heat = {name: reward_heat(model, frames) for name, model in models.items()}
-    return keep_maps(Path(folder), frames, masks, heat, groups=range(domains))
+    return keep_shares(Path(folder), frames, masks, heat, np.arange(domains), shown=domains)
 
 
 def policy_maps_job(
     practised: str, folder: str, trajectories: int, threads: int = 1, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Figure 4: the policy's Y action before and after practice, on trials of the practised one; see `keep_maps`."""
+    """Figure 4: the policy's Y action before and after practice, on trials of the practised one; see `keep_shares`."""
     torch.set_num_threads(threads)
     run = find_run(Path(practised), "practice")
     before = load_agent(pretraining_of(run), device)
@@ -90,7 +74,7 @@ def policy_maps_job(
     frames, masks = (np.concatenate(parts) for parts in list(zip(*seen, strict=True))[:2])
     heat = {name: policy_heat(agent, frames) for name, agent in agents.items()}
     groups = np.repeat(np.arange(trajectories), [len(images) for images, _, _ in seen])
-    return keep_maps(Path(folder), frames, masks, heat, groups)
+    return keep_shares(Path(folder), frames, masks, heat, groups, shown=len(seen[0][0]))
 
 
 def positive(connector: str, robot: str, domain_seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,31 +104,29 @@ def trajectory(env: InsertionEnv, controller: Controller, seed: int) -> tuple[np
     return episode.observation["image"], np.stack(masks), bool(success[-1])
 
 
-def keep_maps(
-    folder: Path, frames: np.ndarray, masks: np.ndarray, heat: Mapping[str, np.ndarray], groups: Iterable[int]
+def keep_shares(
+    folder: Path, frames: np.ndarray, masks: np.ndarray, heat: Mapping[str, np.ndarray], groups: np.ndarray, shown: int
 ) -> dict[str, Any]:
-    """Put pictures and maps into a file, ``maps``; ``shares``: row of the table -> share of each group of frames."""
+    """``shares``: row of the table -> share of the heat of each group of frames; ``picture``: a PNG in `folder` of at
+    most 8 of the first `shown` frames, and the maps below them."""
     shares = {name: share_inside(maps, masks) for name, maps in heat.items()} | {AREA: masks.mean((1, 2, 3))}
+    few = spread(shown, _PICTURES)
+    pictures = {"image": frames[few], **{name: overlay(frames[few], maps[few]) for name, maps in heat.items()}}
     folder.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    arrays = {f"heat {name}": maps.astype(np.float16) for name, maps in heat.items()}
-    group = np.array(list(groups))
-    np.savez_compressed(buffer, allow_pickle=False, frames=frames, groups=group, **arrays)
-    atomic_write(folder / _MAPS, buffer.getvalue())
-    means = {name: [known_mean(values[group == k]) for k in np.unique(group)] for name, values in shares.items()}
-    return {"shares": means, "maps": str(folder / _MAPS)}
+    atomic_write(folder / _PICTURE, draw_rows(pictures))
+    means = {name: [known_mean(values[groups == k]) for k in np.unique(groups)] for name, values in shares.items()}
+    return {"shares": means, "picture": str(folder / _PICTURE)}
 
 
 @dataclass(frozen=True)
 class SaliencyFigure:
-    """One of the figures, see `lotj.experiments.study.Study`.
+    """One of the figures, a study like `lotj.experiments.comparisons.Comparison`.
 
     Attributes:
         name, title: as a command names it; for people.
         rows: maps that are compared, as their jobs name them.
         work: makes the maps of a connector and unit.
         learning: the comparison that trains what `work` looks at.
-        mean_over: what the share of a training on a bench is a mean over.
     """
 
     name: str
@@ -152,17 +134,16 @@ class SaliencyFigure:
     rows: tuple[str, str]
     work: Callable[..., dict[str, Any]]
     learning: str
-    mean_over: str
     connectors: tuple[str, ...] = tuple(CONNECTORS)
     benches: tuple[int, ...] = (0,)
     cells: str = PAPER
 
     def asked(self, asked: Asked) -> SaliencyFigure:
-        """See `Study`."""
+        """See `Comparison`."""
         return replace(self, connectors=asked.connectors or self.connectors, benches=asked.benches or self.benches)
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """See `Study`."""
+        """See `Comparison`."""
         learning, made = COMPARISONS[self.learning].asked(asked).jobs(asked), []
         folders = {job.name: job.arguments["folder"] for job in learning}
         for connector, unit in itertools.product(self.connectors, units(self.benches)):
@@ -174,22 +155,29 @@ class SaliencyFigure:
                 names = {"practised": job_name("far", connector, ("iql", OURS, OURS), unit)}
                 more = {"trajectories": TRAJECTORIES}
             name = self._job_name(connector, unit)
-            arguments = {"folder": str(asked.runs / self.cells / name), **more}
-            arguments |= {which: folders[job] for which, job in names.items()}
-            made.append(Job(name, self.work, arguments, tuple(names.values()), asked.machine))
+            more |= {
+                "folder": str(asked.runs / self.cells / name),
+                **{which: folders[of] for which, of in names.items()},
+            }
+            made.append(Job(name, self.work, more, tuple(names.values()), asked.machine))
         return with_needs(made, learning)
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        """See `Study`; the figure itself only where its maps are: they stay in the jobs' folders."""
-        parts, picture = [self.table(results), _NOTE.format(self.mean_over)], self.picture(results)
-        made = {"table.md": page(f"{self.title}: share of the heat on plug and socket", parts, results)}
-        return made | ({"picture.png": picture} if picture else {})
+        """See `Comparison`; of each connector a picture of the first unit that is done, where its job has left it."""
+        made = {"table.md": page(f"{self.title}: share of the heat on plug and socket", [self.table(results)], results)}
+        for connector in self.connectors:
+            names = [self._job_name(connector, unit) for unit in units(self.benches)]
+            pictures = [Path(results[name]["picture"]) for name in names if name in results]
+            if pictures and pictures[0].exists():
+                made[f"{connector}.png"] = pictures[0].read_bytes()
+        return made
 
     def _job_name(self, connector: str, unit: Unit) -> str:
         return f"{self.name}-{connector}-{unit}"
 
     def table(self, results: Mapping[str, Any]) -> str:
-        """Share of the heat on plug and socket, of all connectors and of each."""
+        """Share of the heat on plug and socket, of all connectors and of each; the difference is of the same pictures.
+        A mean is over units, each the mean of its pictures; a map without preference scores the area."""
         first, second = self.rows
         difference = f"{second} - {first}"
         means: dict[str, list[list[float | None]]] = {row: [] for row in (first, second, difference, AREA)}
@@ -204,58 +192,15 @@ class SaliencyFigure:
         head = ["heat", "all", *(CONNECTORS.get(name, name) for name in self.connectors)]
         return markdown(head, [[row, *map(mean_words, [sum(of, []), *of])] for row, of in means.items()])
 
-    def picture(self, results: Mapping[str, Any]) -> bytes | None:
-        """The figure as PNG: for each connector images, and below them both maps. Of the first unit that is done.
-
-        Returns:
-            None where the maps are not there.
-
-        Raises:
-            DataError: a file of maps is damaged.
-        """
-        maps = {}
-        for connector in self.connectors:
-            done = [name for unit in units(self.benches) if (name := self._job_name(connector, unit)) in results]
-            if done:
-                maps[CONNECTORS.get(connector, connector)] = Path(results[done[0]]["maps"])
-        if not maps or not all(path.exists() for path in maps.values()):
-            return None
-        return draw_rows([(title, *self._rows(path)) for title, path in maps.items()])
-
-    def _rows(self, path: Path) -> tuple[list[str], list[np.ndarray]]:
-        try:
-            with np.load(path) as held:
-                frames, groups = held["frames"], held["groups"]
-                heat = {row: held[f"heat {row}"] for row in self.rows}
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{path}: not the maps of a figure ({error}): remove the job's result, and do it again"
-            ) from error
-        # Trials of a policy are many frames each: the first is shown; of positives, each of a domain of its own, all.
-        drawn = np.arange(len(groups)) if self.work is reward_maps_job else np.flatnonzero(groups == groups[0])
-        shown = drawn[spread(len(drawn), _SHOWN)]
-        pictures = [frames[shown], *(overlay(frames[shown], maps[shown]) for maps in heat.values())]
-        return ["image", *heat], pictures
-
 
 FIGURES = {
     figure.name: figure
     for figure in (
         SaliencyFigure(
-            "fig3",
-            "Figure 3: the reward with and without the bottleneck",
-            ("ERM", "DAIB"),
-            reward_maps_job,
-            "table3",
-            "positives, each of a domain of its own",
+            "fig3", "Figure 3: the reward with and without the bottleneck", ("ERM", "DAIB"), reward_maps_job, "table3"
         ),
         SaliencyFigure(
-            "fig4",
-            "Figure 4: the policy's Y action before and after practice",
-            ("before", "after"),
-            policy_maps_job,
-            "table2",
-            "trials",
+            "fig4", "Figure 4: the policy before and after practice", ("before", "after"), policy_maps_job, "table2"
         ),
     )
 }

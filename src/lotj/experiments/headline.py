@@ -30,11 +30,11 @@ RELIABLE = 0.95
 SHARE = 0.8
 """The leaderboard is about when this share of units is reliable."""
 
-_LEADERBOARD = """# Leaderboard
+_LEADERBOARD = f"""# Leaderboard
 
 How soon practice gets there: trials, and minutes of robot time, until 19 of 20 succeed on 80 % of the units of `lotj
 reproduce headline`, which adds a row when all of them are done. A unit is one practice: a test connector, near or far,
-with one of two pretrainings, on one bench. Robot time is motions and 5 s a reset, without the computer's.
+with one of two pretrainings, on one bench. Robot time is motions and {RESET_S:g} s a reset, without the computer's.
 
 | begun | commit | what changed | trials | robot minutes | units at 19 or 20 of 20 |
 | --- | --- | --- | --- | --- | --- |
@@ -124,7 +124,7 @@ def targets(units: Sequence[Practised]) -> str:
     told: list[tuple[str, bool | None, str]] = []
     for share, place in ((0.95, -1), (0.8, half)):
         met = sum(unit.reliable(place) for unit in units) >= share * len(units)
-        what = f"19 of 20 after {units[0].trials[place]} trials on {share:.0%} of units"
+        what = f"19 of 20 after {units[0].trials[place]} trials on {100 * share:.0f} % of units"
         told.append((what, met, _reliable_words(units, place)))
     found = f"{len(units) - len(false)} of {len(units)} units"
     told.append(("false successes at most 0.5 % of predicted on 95 % of units", len(false) <= 0.05 * len(units), found))

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from lotj.data.layout import META
 from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.errors import DataError
 from lotj.experience import Task
 from lotj.experiments.comparisons import PAPER
 from lotj.experiments.presets import find_preset
-from lotj.experiments.study import Asked, page, with_variant
+from lotj.experiments.study import Asked, page, with_bottleneck
 from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.nets.bottleneck import Variant
-from lotj.rewards.held_out import FrameScores, bottleneck_report, held_out_report, score_frames
+from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
 from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
 from lotj.sim.connector import find_connector
@@ -44,7 +43,6 @@ generalises."""
 
 COLUMNS = {
     "accuracy": "accuracy",
-    "best_accuracy": "at the best threshold",
     "near_miss_accuracy": "near misses",
     "auc": "AUC",
     "probe_linear": "domain told from z_I, linear",
@@ -80,7 +78,7 @@ def reward_job(
 
     train = DiskStore.open(Path(data), trained_on)
     held_out = DiskStore.open(Path(data), lambda task: task.attributes["connector"] in held_names)
-    config = replace(with_variant(find_preset(preset), "reward", variant).reward, steps=steps)
+    config = replace(with_bottleneck(find_preset(preset), variant, "reward").reward, steps=steps)
     with RewardTrainer(train, held_out, config, seed, device) as trainer:
         while not trainer.done:
             trainer.step()
@@ -89,7 +87,6 @@ def reward_job(
     if "auc_without_invariant" in bottleneck:
         bottleneck["invariant_drop"] = bottleneck["auc"] - bottleneck["auc_without_invariant"]
     figures = bottleneck | held_out_report(model, held_out, frames)["overall"]
-    figures["best_accuracy"] = best_accuracy(frames)
     of_data = {"held_out": sorted(held_names), "domains": len(train.tasks)}
     return {name: figures.get(name) for name in COLUMNS} | of_data
 
@@ -112,21 +109,6 @@ def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
     return set(train), set(held)
 
 
-def best_accuracy(frames: FrameScores) -> float | None:
-    """Of the expert's frames, successes and others equally frequent, at the single threshold that is best for all
-    connectors together (which tells a shifted threshold from a wrong ranking). None where a label is missing."""
-    expert = frames.where(frames.kind == "expert")
-    parts = [expert.where(expert.connector == name) for name in np.unique(frames.connector)]
-    if any(part.success.all() or not part.success.any() for part in parts):
-        return None
-
-    def gain(threshold: float) -> float:
-        told = [(part.score >= threshold, part.success) for part in parts]
-        return float(np.mean([said[true].mean() - said[~true].mean() for said, true in told]))
-
-    return 0.5 + 0.5 * max(map(gain, np.quantile(expert.score, np.linspace(0.0, 1.0, 201))))
-
-
 def _kin(name: str) -> str:
     """What close variants have in common."""
     return find_connector(name).variant_of or name
@@ -139,20 +121,17 @@ def job_name(variant: str, split: int, seed: int) -> str:
 
 @dataclass(frozen=True)
 class RewardAblation:
-    """See `lotj.experiments.study.Study`."""
+    """A study like `lotj.experiments.comparisons.Comparison`."""
 
     title = "Table IV: the reward on unseen connectors"
     cells = PAPER
 
     def asked(self, asked: Asked) -> RewardAblation:
-        """See `Study`; DataError where the data set holds too few connectors."""
-        if (asked.data / META).exists():
-            for split in SPLITS:
-                choose_split(asked.data, split)
+        """See `Comparison`."""
         return self
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """See `Study`; so ordered that all variants have as many runs wherever it is stopped."""
+        """See `Comparison`; so ordered that all variants have as many runs wherever it is stopped."""
         fixed = {"preset": asked.preset, "data": str(asked.data), "steps": STEPS, "domains": DOMAINS}
         found = []
         for seed, split, variant in itertools.product(SEEDS, SPLITS, PAPER_ACCURACY):
@@ -161,7 +140,7 @@ class RewardAblation:
         return found
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        """See `Study`."""
+        """See `Comparison`."""
         return {"table.md": page(self.title, [self.table(results), _NOTE], results)}
 
     def table(self, results: Mapping[str, Any]) -> str:

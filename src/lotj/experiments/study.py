@@ -6,10 +6,10 @@ A job finds what an interrupted one of the same name has left in its folder and 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any
 
 import torch
 
@@ -37,7 +37,7 @@ class Asked:
     Attributes:
         preset, data, runs: size of the trainings, folder of the data set, where each job gets a folder.
         connectors, benches, trials, practice: see `lotj reproduce --help`; where empty, what is usual for the study.
-        machine, training: ``threads`` and ``device`` of the jobs, and of the pretrainings among them.
+        machine: ``threads`` and ``device`` of the jobs.
     """
 
     preset: str
@@ -48,28 +48,6 @@ class Asked:
     trials: tuple[int, ...] = ()
     practice: str = ""
     machine: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Study(Protocol):
-    """A table or a figure, and what must be done for it."""
-
-    @property
-    def cells(self) -> str:
-        """Name of the folder of its jobs' results; studies that share jobs have one."""
-        ...
-
-    def asked(self, asked: Asked) -> Self:
-        """The study of what is asked, where that is not what is usual."""
-        ...
-
-    def jobs(self, asked: Asked) -> list[Job]:
-        """All that must be done for it."""
-        ...
-
-    def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        """Name -> content of its files, made of what is done and of nothing else; a table is one."""
-        ...
 
 
 def page(title: str, parts: Sequence[str], results: Mapping[str, Any]) -> bytes:
@@ -93,8 +71,7 @@ def with_needs(made: Sequence[Job], others: Sequence[Job]) -> list[Job]:
 
 
 def pretrain_job(
-    preset: str, data: str, folder: str, seed: int, also: Sequence[str] = (), reward_variant: Variant | None = None,
-    policy_variant: Variant | None = None, paper: bool = False, done: Mapping[str, str] | None = None,
+    preset: str, data: str, folder: str, seed: int, variant: str, done: Mapping[str, str], also: Sequence[str] = (),
     threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Train reward model and agent, and the baselines' models; what the folder's run holds is not trained again.
@@ -102,9 +79,8 @@ def pretrain_job(
     Args:
         preset, data: name and folder.
         folder: of this job alone; the run's folder is made in it.
-        also: see `lotj pretrain --help`.
-        reward_variant, policy_variant: bottleneck of each; None for the preset's.
-        paper: pretrain by the paper's losses alone, see `as_in_paper`.
+        seed, also: see `lotj pretrain --help`.
+        variant: of `VARIANTS`.
         done: ``reward`` or ``iql`` -> folder of the job that has done that training with the same settings.
 
     Raises:
@@ -114,9 +90,8 @@ def pretrain_job(
         ``run``, the name of the run's folder in `folder`, and ``seconds`` of what was trained in it.
     """
     torch.set_num_threads(threads)
-    settings = as_in_paper(find_preset(preset)) if paper else find_preset(preset)
-    settings = with_variant(with_variant(settings, "reward", reward_variant), "iql", policy_variant)
-    others = {training: find_run(Path(other), "pretrain") for training, other in (done or {}).items()}
+    settings = VARIANTS[variant](find_preset(preset))
+    others = {training: find_run(Path(other), "pretrain") for training, other in done.items()}
     begun = _begun(Path(folder), "pretrain", plain(asdict(settings.pretraining)))
     run = pretrain_phase(settings, Path(data), Path(folder), seed, device, begun, False, also, others)
     run.close()
@@ -174,12 +149,22 @@ def practice_settings(preset: str, **changes: Any) -> dict[str, Any]:
     return settings
 
 
-def with_variant(preset: Preset, part: str, variant: Variant | None) -> Preset:
-    """The preset with another bottleneck, if one is given, in its part ``reward`` or ``iql``."""
-    if variant is None:
-        return preset
-    settings = getattr(preset, part)
-    return replace(preset, **{part: replace(settings, bottleneck=replace(settings.bottleneck, variant=variant))})
+def with_bottleneck(preset: Preset, variant: Variant, *parts: str) -> Preset:
+    """The preset with another bottleneck in its parts ``reward`` or ``iql``."""
+    for part in parts:
+        settings = getattr(preset, part)
+        changed = replace(settings, bottleneck=replace(settings.bottleneck, variant=variant))
+        preset = replace(preset, **{part: changed})
+    return preset
+
+
+VARIANTS: dict[str, Callable[[Preset], Preset]] = {
+    "ours": lambda preset: preset,
+    "full": as_in_paper,
+    "daib-reward": lambda preset: with_bottleneck(as_in_paper(preset), "erm", "iql"),
+    "no-daib": lambda preset: with_bottleneck(as_in_paper(preset), "erm", "reward", "iql"),
+}
+"""Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III)."""
 
 
 def _outcome(result: EvaluationResult) -> dict[str, Any]:

@@ -157,4 +157,4 @@ def known_mean(values: Sequence[float | None] | np.ndarray) -> float | None:
 def mean_words(values: Sequence[float | None] | np.ndarray) -> str:
     """`mean_interval` as e.g. ``0.912 ± 0.021``."""
     mean, width = mean_interval(values) or (None, None)
-    return "-" if mean is None else f"{mean:.3g}" if width is None else f"{mean:.3g} \u00b1 {width:.2g}"
+    return "-" if mean is None else f"{mean:.3g}" if width is None else f"{mean:.3g} \u00b1 {round(width, 9):.2g}"
