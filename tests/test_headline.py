@@ -15,7 +15,7 @@ from lotj.errors import SettingsError
 from lotj.experiments import presets
 from lotj.experiments.headline import Practised, in_practice, leaderboard, predictions, robot_time, targets
 from lotj.experiments.presets import Preset
-from lotj.experiments.study import RESET_S, pretrain_job
+from lotj.experiments.study import RESET_S, practice_job, practice_settings, pretrain_job
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
@@ -159,6 +159,18 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = CollectConfig(image_size=32, expert_episodes=2, near_miss_share=0.0)
     collect(Path("data/tiny"), InsertionCollection(("usb-a", "duplo-2x2"), settings), workers=1)
     return tmp_path
+
+
+def test_a_part_that_is_lost_again_and_again_does_not_stop_the_list(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gripper that always feels a loss: after ten in a row practice stops, and the job goes on."""
+    pretrain_job("tiny", "data/tiny", "runs/pretrained", seed=0, variant="ours", done={})
+    monkeypatch.setattr("lotj.robots.simulated.SLIP_LIMIT", -1.0)
+    bench = {"connector": "europlug", "scenario": "near", "robot": "duo", "domain_seed": 0, "seed": 0, "agent": "iql"}
+    settings = practice_settings("tiny", trials=12)
+    result = practice_job("tiny", "runs/pretrained", "runs/cell", settings, [12], [], evaluation_trials=1, **bench)
+    assert result["practice"]["lost"] == 12 and list(result["evaluations"]) == ["after-12"]
 
 
 def test_the_headline_from_nothing_and_on_where_it_was_stopped(

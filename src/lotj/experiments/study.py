@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lotj.distributed import Job
-from lotj.errors import SettingsError
+from lotj.errors import RobotError, SettingsError
 from lotj.evaluation import EvaluationResult
 from lotj.evaluation.truth import last_by, match_truth, motions, readable_lines
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
@@ -23,6 +23,7 @@ from lotj.experiments.stages import kept_trial, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, find_run, first_difference, plain, restore_settings
 from lotj.sim.bench import RATE_HZ
+from lotj.training.practice import finished_trials
 from lotj.training.practice_config import PracticeConfig
 
 RESET_S = 5.0
@@ -122,8 +123,17 @@ def practice_job(
     config = restore_settings(PracticeConfig, {**practice, "threads": threads}, folder)
     settings = replace(find_preset(preset), practice=config)
     begun = _begun(Path(folder), "practice", {"practice": practice})
-    how: dict[str, Any] = {"device": device, "resume": begun, "live": False, "snapshots": trials[:-1]}
-    run, _ = practice_phase(settings, find_run(Path(pretrained), "pretrain"), Path(folder), **bench, **how)
+    how: dict[str, Any] = {"device": device, "live": False, "snapshots": trials[:-1], **bench}
+    of, done = (settings, find_run(Path(pretrained), "pretrain"), Path(folder)), 0
+    while True:
+        try:
+            run, _ = practice_phase(*of, resume=begun, **how)
+            break
+        except RobotError:  # it was lost many times in a row; nobody has to mend a simulated gripper
+            begun, before = find_run(Path(folder), "practice"), done
+            done = finished_trials(begun)
+            if done <= before:
+                raise
     evaluations = {}
     with run:
         for count in trials:
@@ -132,8 +142,8 @@ def practice_job(
             evaluations[after(count)] = _outcome(result)
         for result in evaluate_phase(run, evaluation_trials, device, controllers=controllers) if controllers else ():
             evaluations[result.name] = _outcome(result)
-    done = {"run": run.path.name, "seconds": _seconds(run, "practice"), "practice": _in_practice(run, trials)}
-    return {**done, "first_evaluation_seed": FIRST_EVALUATION_SEED, "evaluations": evaluations}
+    made = {"run": run.path.name, "seconds": _seconds(run, "practice"), "practice": _in_practice(run, trials)}
+    return {**made, "first_evaluation_seed": FIRST_EVALUATION_SEED, "evaluations": evaluations}
 
 
 def after(trials: int) -> str:
