@@ -1,6 +1,6 @@
 r"""How much the picture changes on a press and on pushes, of plugs that sit and of plugs that do not.
 
-    python benchmarks/touch_limits.py --out results/touch_training.json
+    python benchmarks/touch_limits.py --out results/benchmarks/touch_limits.json
 
 The limits of `lotj.controllers.verification` are chosen by it, on every third training connector. All changes are
 shares of the domain's typical change in free motion sideways.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from typing import Any
 import pytest
 
 from lotj.cli import parse
+from lotj.experiments.comparisons import COMPARISONS
+from lotj.experiments.figures import FIGURES
 from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
+from lotj.experiments.reward_ablation import TABLE4
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("fill_tables", ROOT / "scripts" / "fill_tables.py")
@@ -20,43 +25,76 @@ fill_tables = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fill_tables)
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", fill_tables.PAGES, ids=lambda page: page.name)
 def test_tables_of_a_page_are_those_of_the_results(page: Path) -> None:
     text = page.read_text("utf-8")
     assert text.count("<!-- table: ") == len(fill_tables.BLOCK.findall(text))  # none left open
     assert fill_tables.fill(page) == text, "run `python scripts/fill_tables.py`"
 
 
-def test_counts_as_markdown(tmp_path: Path) -> None:
-    """Intervals are the file's; a single unit is one run; only a column in which a method is worse has marks."""
-    file = tmp_path / "table.csv"
-    file.write_text(
-        "connector,method,successes,n,low,high,units,by_unit,verdict,p,paper\n"
-        "plug,ours,9,10,0.021,0.999,1,seed0.duo.0=9/10,cannot tell,,19\n"
-        "plug,theirs,3,10,0.001,0.9,1,seed0.duo.0=3/10,cannot tell,1.0,\n"
-        "all,ours,12,20,0.387,0.782,2,a=9/10 b=3/10,best,,19/40\n"
-        "all,theirs,3,20,0.052,0.4,2,a=3/10 b=0/10,worse,0.0312,\n"
-        "all,others,11,20,0.3,0.7,2,a=8/10 b=3/10,cannot tell,0.5,\n"
-    )
-    lines = fill_tables.markdown(file).splitlines()
-    assert lines[0] == "| method | plug | all |"
-    assert lines[2] == "| ours | 9/10 [19] (one run) | **12**/20 [19/40] (39-78 %) |"
-    assert lines[3] == "| theirs | 3/10 (one run) | 3/20 (5-40 %) |"
-    assert lines[4] == "| others |  | **11**/20 (30-70 %) |"
-
-
 def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "there.csv").write_text("method,figure,mean,half_width\nDAIB,all,0.88123,0.0212\nERM,all,0.7,\n")
+    (tmp_path / "there.md").write_text(
+        "# Title\n\n| a |\n| - |\n| 1 |\n\nNote.\n\n## Targets\n\n- x: yes (2)\n- y: no\n"
+    )
     page = tmp_path / "page.md"
     page.write_text(
-        "Before.\n<!-- table: there.csv -->\nold\n<!-- end of table -->\n"
-        "<!-- table: missing.csv -->\n<!-- end of table -->\nAfter.\n"
+        "Before.\n<!-- table: there.md -->\nold\n<!-- end of table -->\n"
+        "<!-- table: there.md Targets -->\n<!-- end of table -->\n"
+        "<!-- table: missing.md -->\n<!-- end of table -->\nAfter.\n"
     )
     assert fill_tables.fill(page) == (
-        "Before.\n<!-- table: there.csv -->\n"
-        "| method | all |\n| --- | --- |\n| DAIB | 0.881 ± 0.021 |\n| ERM | 0.700 |\n"
-        "<!-- end of table -->\n<!-- table: missing.csv -->\n*Not run yet.*\n<!-- end of table -->\nAfter.\n"
+        "Before.\n<!-- table: there.md -->\n| a |\n| - |\n| 1 |\n<!-- end of table -->\n"
+        "<!-- table: there.md Targets -->\n- x: yes (2)\n- y: no\n<!-- end of table -->\n"
+        "<!-- table: missing.md -->\n*Not run yet.*\n<!-- end of table -->\nAfter.\n"
     )
+    page.write_text("<!-- table: there.md Nothing -->\n<!-- end of table -->\n")
+    with pytest.raises(SystemExit, match="there is no table or list below 'Nothing'"):
+        fill_tables.fill(page)
+
+
+def made_by() -> dict[str, str]:
+    """Files below results/, as patterns, and the command that makes them, as results/README.md says."""
+    text = (ROOT / "results" / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\S+)` \| `(.+)` \|$", text, re.MULTILINE)
+    assert len(rows) == len(dict(rows)) > 15
+    return dict(rows)
+
+
+def test_every_result_is_made_by_one_command() -> None:
+    results = ROOT / "results"
+    files = [path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()]
+    assert "benchmarks/latency.json" in files
+    for file in files:
+        makers = [command for pattern, command in made_by().items() if fnmatch.fnmatch(file, pattern)]
+        assert len(makers) == (file != "README.md"), f"{file}: named by {makers}"
+
+
+@pytest.mark.parametrize(("files", "command"), made_by().items(), ids=made_by())
+def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "python":
+        script = (ROOT / words[1]).read_text("utf-8")
+        assert words[words.index("--out") + 1] == f"results/{files}"
+        named = words[2 : words.index("--")] if "--" in words else words[2:]
+        assert all(f'"{flag}"' in script for flag in named if flag.startswith("--"))
+        return
+    asked: Any = parse(words[1:])
+    studies = {**COMPARISONS, "table4": TABLE4, **FIGURES}
+    named = list(studies) if asked.what == "all" else [asked.what]
+    folders = {*named, *(studies[name].cells for name in named)}
+    assert files.split("/")[0] in folders or files == "leaderboard.md"
+
+
+@pytest.mark.parametrize("page", fill_tables.PAGES, ids=lambda page: page.name)
+def test_results_that_a_page_links_to_are_there_or_can_be_made(page: Path) -> None:
+    """A table's block says that it is not there yet; nothing else may stand for a missing file."""
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\(((?:\.\./)?results[^)#]*)", text)
+    assert not [link for link in links if not (page.parent / link).exists()]
+    blocks = [(page.parent / file).resolve() for _, file, *_ in fill_tables.BLOCK.findall(text)]
+    for path in blocks:
+        file = path.relative_to(ROOT / "results").as_posix()
+        assert any(fnmatch.fnmatch(file, pattern) for pattern in made_by()), file
 
 
 def test_the_papers_own_way_by_hand_is_that_of_the_comparisons() -> None:
@@ -67,6 +105,6 @@ def test_the_papers_own_way_by_hand_is_that_of_the_comparisons() -> None:
     ours, losses, practice = find_preset("laptop"), *(line.replace("\\\n", "").split() for line in found.groups())
     paper = as_in_paper(ours)
     asked: Any = parse(["pretrain", *losses])
-    assert (asked.iql, asked.pretrain) == (paper.iql, paper.pretrain) and len(losses) == 4
+    assert (asked.settings.iql, asked.settings.pretrain) == (paper.iql, paper.pretrain) and len(losses) == 4
     asked = parse(["practice", "--preset", "laptop", "--connector", "europlug", *practice])
     assert asked.settings == replace(ours.practice, **PAPER_PRACTICE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 
 from lotj.distributed import Job, read_results, run_jobs
 from lotj.errors import DataError, NumericsError, SettingsError
+from lotj.runs.versions import commit
 
 
 def double(value: int, log: str) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def make_list(tmp_path: Path) -> list[Job]:
 def test_each_is_done_once_after_what_it_needs(tmp_path: Path, on: str) -> None:
     jobs, states = make_list(tmp_path), []
     results = run_jobs(jobs, tmp_path / "results", on, 2, lambda job, state: states.append((job.name, state)))
-    assert results["sum"] == {"sum": 12}
+    assert results["sum"]["sum"] == 12
     assert states.index(("sum", "started")) > max(states.index((f"double-{n}", "done")) for n in (1, 2, 3))
     processes = {results[f"double-{n}"]["process"] for n in (1, 2, 3)}
     assert processes == {os.getpid()} if on == "here" else os.getpid() not in processes
@@ -70,7 +73,7 @@ def test_each_is_done_once_after_what_it_needs(tmp_path: Path, on: str) -> None:
 def test_on_a_local_ray_cluster_of_two_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the workers find this module
     results = run_jobs(make_list(tmp_path), tmp_path / "results", "ray", 2)
-    assert results["sum"] == {"sum": 12}
+    assert results["sum"]["sum"] == 12
     assert os.getpid() not in {results[f"double-{n}"]["process"] for n in (1, 2, 3)}
     with pytest.raises(NumericsError, match="job bad: the loss is nan"):
         run_jobs([Job("bad", fail, {"message": "the loss is nan"})], tmp_path / "results", "ray", 2)
@@ -95,7 +98,29 @@ def test_what_a_result_was_made_with_stands_beside_it_and_is_not_asked_for_again
     run_jobs(jobs, tmp_path)
     kept = [json.loads((tmp_path / f"{name}.json").read_text())["machine"] for name in "ab"]
     assert kept == [{}, {"seconds": 0.0}]
-    assert read_results([Job("b", sleep, machine={"seconds": 9.0})], tmp_path) == {"b": {}}
+    made = read_results([Job("b", sleep, machine={"seconds": 9.0})], tmp_path)["b"]["made"]
+    assert {"commit", "cpu", "threads", "torch", "begun"} <= set(made) and made["python"] == platform.python_version()
+
+
+def test_a_commit_is_known_where_git_keeps_the_package_and_says_what_is_not_committed(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+        subprocess.run(("git", "-C", str(tmp_path), *who, *words), check=True, capture_output=True)
+
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    assert commit(package) is None
+    git("init")
+    assert commit(package) is None  # installed in somebody's repository, which does not keep it
+    git("add", ".")
+    git("commit", "-m", "all")
+    clean = commit(package)
+    assert clean and re.fullmatch("[0-9a-f]{7,}", clean)
+    (tmp_path / "results.json").write_text("{}")
+    assert commit(package) == clean
+    (package / "__init__.py").write_text("changed = True")
+    assert commit(package) == clean + "+"
 
 
 def test_ctrl_c_ends_the_workers_and_the_list_goes_on_later(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from lotj.runs import Run
 from lotj.spaces import Array
 from lotj.training.features import FeatureConfig, imitated, prepare_features
 from lotj.training.live_view import LiveView, clock
-from lotj.training.practice import finished_trials, practice, trial_seed
+from lotj.training.practice import checkpoint_after, finished_trials, practice, trial_seed
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.rewarded import Rewarded
 from lotj.training.trials import PRACTICE
@@ -490,6 +490,21 @@ def test_lost_again_and_again_it_stops_and_can_go_on(prior: DiskStore, cache: Pa
     assert finished_trials(run) == 10
     result = practise(ToyRobot(loses=frozenset({1})), SILENT, prior, config, run, resume=True)
     assert (result.trials, result.lost) == (13, 11)
+
+
+def test_snapshots_do_not_disturb_practice_and_hold_the_policy_of_then(prior: DiskStore, cache: Path, tmp_path: Path):
+    """With a checkpoint every third trial; the part is lost in the second, so a run stopped there would differ."""
+    plain, kept, stopped = (new_run(tmp_path / name) for name in ("plain", "kept", "stopped"))
+    config = make_config(cache, trials=5, save_every=3)
+    of = (ColourReward(), prior, config)
+    practise(ToyRobot(loses=frozenset({2})), *of, plain)
+    practise(ToyRobot(loses=frozenset({2})), *of, kept, snapshots=(2, 4))
+    practise(ToyRobot(loses=frozenset({2})), *of, stopped, until=4)
+    assert_same(plain, kept)
+    assert same(kept.load(checkpoint_after(4)), stopped.load("practice"))
+    agents = [kept.load(name)["agent"] for name in (checkpoint_after(2), checkpoint_after(4), "practice")]
+    assert not same(agents[0], agents[1]) and not same(agents[1], agents[2])
+    assert not kept.has(checkpoint_after(3)) and not plain.has(checkpoint_after(2))
 
 
 # What is refused

@@ -1,92 +1,100 @@
-"""Tables of success counts: the best of a row over units, units summed up, two forms of the same numbers."""
+"""Tables of success counts: the best of a row over units, units summed up, means over units."""
 
 from __future__ import annotations
 
-import io
-
+import numpy as np
 import pytest
-from rich.console import Console
 
 from lotj.errors import SettingsError
 from lotj.evaluation import barnard, unit_interval
-from lotj.experiments.tables import ALL, Cell, SuccessTable
+from lotj.experiments.tables import ALL, Cell, SuccessTable, markdown, mean_interval, mean_words
 
-TWO, SIX = ("seed0.duo.0", "seed1.duo.0"), tuple(f"seed{k}.duo.0" for k in range(6))
+TWO, SIX = ("0-duo-0", "1-duo-0"), tuple(f"{k}-duo-0" for k in range(6))
 
 
 def of_six(*successes: int, paper: int | None = None) -> Cell:
-    return Cell(SIX, successes, (20,) * 6, paper)
+    return Cell({unit: (k, 20) for unit, k in zip(SIX, successes, strict=True)}, paper)
+
+
+def of_two(first: int, second: int, paper: int | None = None) -> Cell:
+    return Cell({TWO[0]: (first, 20), TWO[1]: (second, 20)}, paper)
 
 
 TABLE = SuccessTable(
-    "Near",
     ("Straight", "Spiral", "Ours"),
     {
-        "usb <b>": (of_six(1, 2, 3, 4, 5, 6, paper=1), of_six(20, 20, 20, 20, 20, 0), of_six(19, 18, 20, 20, 19, 20)),
-        "key": (Cell(TWO, (0, 0), (20, 20), 0), None, Cell(TWO, (20, 20), (20, 20), 18)),
+        "usb": (of_six(1, 2, 3, 4, 5, 6, paper=1), of_six(20, 20, 20, 20, 20, 0), of_six(19, 18, 20, 20, 19, 20)),
+        "key": (of_two(0, 0, 0), None, of_two(20, 20, 18)),
     },
-    notes=["n = 20 & more"],
 )
 
 
 def test_best_are_all_that_the_shared_units_do_not_tell_apart() -> None:
     # Straight is lower than ours on all six units: p = 2 / 64. Spiral differs by +1 +2 0 0 +1 -20, a sum of -16, which
     # no flip brings nearer to 0: p = 1.
-    assert TABLE.verdicts("usb <b>") == [("worse", 2 / 64), ("cannot tell", 1.0), ("best", None)]
+    assert TABLE.verdicts("usb") == [("worse", 2 / 64), ("cannot tell", 1.0), ("best", None)]
 
 
 def test_two_policies_of_twenty_equal_trials_each_tell_nothing_of_their_methods() -> None:
-    one = ("seed0.duo.0",)
-    table = SuccessTable("t", ("a", "b"), {"key": (Cell(one, (20,), (20,)), Cell(one, (0,), (20,)))})
+    table = SuccessTable(("a", "b"), {"key": (Cell({"0-duo-0": (20, 20)}), Cell({"0-duo-0": (0, 20)}))})
     assert barnard(20, 20, 0, 20) < 1e-9
     assert table.verdicts("key") == [("cannot tell", None), ("cannot tell", 1.0)]
     assert TABLE.verdicts("key") == [("cannot tell", 0.5), ("", None), ("cannot tell", None)]  # (1/2)^2 twice
-    assert "20/20\n(one run)" in str(next(iter(table.as_text().columns[1].cells))) and "*" not in printed(table)
+    assert "20/20 (one run)" in table.as_markdown() and "*" not in table.as_markdown()
 
 
 def test_methods_are_paired_by_unit_not_by_place() -> None:
-    ours = Cell(SIX, (10, 11, 12, 13, 14, 15), (20,) * 6)
-    theirs = Cell(SIX[::-1], (14, 13, 12, 11, 10, 9), (20,) * 6)  # one less on each
+    ours = of_six(10, 11, 12, 13, 14, 15)
+    theirs = Cell({unit: (9 + place, 20) for place, unit in reversed([*enumerate(SIX)])})  # one less on each
     assert ours.p_against(theirs) == theirs.p_against(ours) == 2 / 64
-    assert ours.p_against(Cell(("seed9.duo.0",), (0,), (20,))) == 1.0  # nothing shared
+    assert ours.p_against(Cell({"9-duo-0": (0, 20)})) == 1.0  # nothing shared
 
 
 def test_all_connectors_are_a_row_of_their_own() -> None:
     straight, spiral, ours = TABLE.shown[ALL]
     assert straight is not None and spiral is not None and ours is not None
-    assert straight.successes == (1, 2, 3, 4, 5, 6, 0, 0) and (straight.paper, straight.paper_n) == (1, 40)
-    assert straight.units[-1] == "key.seed1.duo.0" and len(spiral.units) == 6
-    assert straight.paper_words == "1/40" and ours.paper_words == "18"
+    assert [k for k, _ in straight.counts.values()] == [1, 2, 3, 4, 5, 6, 0, 0]
+    assert (straight.paper, straight.paper_n, ours.paper, ours.paper_n) == (1, 40, 18, 20)
+    assert [*straight.counts][-1] == "key 1-duo-0" and len(spiral.counts) == 6
     assert TABLE.verdicts(ALL)[0] == ("worse", 2 / 256)  # eight units, all of one sign
-    assert list(SuccessTable("t", ("a",), {"key": (Cell(TWO, (1, 2), (5, 5)),)}).shown) == ["key"]
+    assert list(SuccessTable(("a",), {"key": (of_two(1, 2),)}).shown) == ["key"]
 
 
-def test_csv_holds_every_number() -> None:
-    lines = TABLE.as_csv().splitlines()
-    assert lines[0] == "connector,method,successes,n,low,high,units,by_unit,verdict,p,paper"
-    low, high = unit_interval([0, 0], [20, 20])
-    units = "seed0.duo.0=0/20 seed1.duo.0=0/20"
-    assert lines[4] == f"key,Straight,0,40,{low:.3f},{high:.3f},2,{units},cannot tell,0.5000,0"
-    assert lines[1].endswith(",worse,0.0312,1") and lines[3].endswith(",best,,")
-    assert len(lines) == 1 + 3 + 2 + 3  # what is not measured has no line
+def test_markdown_shows_the_paper_beside_marks_the_best_and_says_p_over_all() -> None:
+    lines = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in TABLE.as_markdown().splitlines()}
+    low, high = unit_interval([1, 2, 3, 4, 5, 6], [20] * 6)
+    assert [cell.strip() for cell in lines["start"]] == ["Straight", "Spiral", "Ours"]
+    assert lines["usb"][0].strip() == f"21/120 [1] ({100 * low:.0f}-{100 * high:.0f} %)"
+    assert lines["usb"][1].strip().startswith("**100**/120 (") and lines["usb"][2].strip().startswith("**116**/120 (")
+    assert lines["key"][1].strip() == "-" and "*" not in "".join(lines["key"])
+    assert lines["all"][0].strip().endswith("; p 0.0078)") and "[1/40]" in lines["all"][0]
 
 
-def printed(table: SuccessTable) -> str:
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(table.as_text())
-    return console.export_text()
+def test_the_fewer_are_the_columns() -> None:
+    wide = SuccessTable([f"m{k}" for k in range(5)], {"usb": [of_two(k, k) for k in range(5)]}).as_markdown()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in wide.splitlines()]
+    assert lines[0] == ["method", "usb"] and [line[0] for line in lines[2:]] == ["m0", "m1", "m2", "m3", "m4"]
 
 
-def test_text_shows_the_paper_beside_and_marks_the_best() -> None:
-    text = printed(TABLE)
-    lines = {line.split("│")[1].strip(): line.split("│")[2:5] for line in text.splitlines() if "│" in line}
-    assert [cell.strip() for cell in lines["Straight"]] == ["21/120 [1]", "0/40 [0]", "21/160 [1/40]"]
-    assert [cell.strip() for cell in lines["Spiral"]] == ["*100/120", "-", "*100/120"]
-    assert [cell.strip() for cell in lines["Ours"]] == ["*116/120", "40/40 [18]", "*156/160 [18]"]
-    low, high = unit_interval([20, 20], [20, 20])
-    assert f"({100 * low:.0f}-{100 * high:.0f} %)" in text and "n = 20 & more" in text
+def test_each_unit_has_its_line() -> None:
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in TABLE.by_unit().splitlines()]
+    assert lines[0] == ["start", "unit", "Straight", "Spiral", "Ours"]
+    assert lines[2] == ["usb", "0-duo-0", "1/20", "20/20", "19/20"]
+    assert lines[-1] == ["key", "1-duo-0", "0/20", "-", "20/20"] and len(lines) == 2 + 6 + 2
+
+
+def test_interval_over_units() -> None:
+    # Mean 0.8, standard deviation 0.1, t of 2 degrees of freedom 4.303: 4.303 * 0.1 / sqrt 3 = 0.248.
+    assert mean_interval([0.7, 0.8, 0.9]) == pytest.approx((0.8, 0.248), abs=1e-3)
+    assert mean_interval([0.7, None]) == mean_interval(np.array([0.7, np.nan])) == (0.7, None)
+    assert mean_interval([None]) is None
+    assert [mean_words(values) for values in ([0.7, 0.8, 0.9], [0.7], [None])] == ["0.8 \u00b1 0.25", "0.7", "-"]
+
+
+def test_columns_stand_below_each_other() -> None:
+    assert markdown(["a", "bcde"], [["1234", "5"]]) == "| a    | bcde |\n| ---- | ---- |\n| 1234 | 5    |\n"
 
 
 def test_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(SettingsError, match="table row 'usb': 1 cells for 2 columns"):
-        SuccessTable("t", ("a", "b"), {"usb": (Cell(("u",), (1,), (2,)),)})
+        SuccessTable(("a", "b"), {"usb": (Cell({"u": (1, 2)}),)})

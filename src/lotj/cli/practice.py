@@ -116,7 +116,7 @@ class Resume(job.Resume):
             return
         how |= {name: run.setting(name) for name in ("connector", "scenario", "robot")}
         how |= {"domain_seed": run.setting("domain_seed", int), "all_around": run.setting("all_around", bool)}
-        preset = Preset(run.setting("preset"), practice=practice)
+        preset = Preset(name=run.setting("preset"), practice=practice)
         _practise(preset, pretrained, run.path.parent, self.device, console, **how)
 
 

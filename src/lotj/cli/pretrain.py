@@ -5,29 +5,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
+import tyro
 from rich.console import Console
 
-from lotj.agents.iql import IQLConfig
-from lotj.agents.localizer import LocalizerConfig
 from lotj.cli import job
 from lotj.cli.job import RUNS, OnDevice, find_device, flag_value, pick_run, say
 from lotj.errors import check_seed
-from lotj.experiments.presets import Preset, find_preset
-from lotj.nets.front import Pixels
-from lotj.rewards.classifier import RewardConfig
+from lotj.experiments.presets import Preset, PretrainSettings, find_preset
 from lotj.runs import Run, restore_settings
-from lotj.training.pretrain_config import PretrainConfig
-
-PARTS: dict[str, Any] = {
-    "reward": RewardConfig,
-    "front": Pixels,
-    "iql": IQLConfig,
-    "pretrain": PretrainConfig,
-    "localizer": LocalizerConfig,
-}
-"""Settings of a pretraining."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +29,7 @@ class Command(OnDevice):
 
     data: Path
     """Folder of the data set that `lotj collect` made."""
-    reward: RewardConfig
-    front: Pixels
-    iql: IQLConfig
-    pretrain: PretrainConfig
-    localizer: LocalizerConfig
+    settings: Annotated[PretrainSettings, tyro.conf.arg(name="")]
     preset: str = "laptop"
     """Size of the job: demo, laptop, paper or state. It sets the defaults of all other flags."""
     also: tuple[str, ...] = ()
@@ -64,12 +47,11 @@ class Command(OnDevice):
     def default_for(cls, flags: list[str]) -> Self:
         """Defaults of the preset that the flags name."""
         preset = find_preset(flag_value(flags, "--preset") or cls.preset)
-        return cls(Path("data") / preset.name, **{name: getattr(preset, name) for name in PARTS}, preset=preset.name)
+        return cls(Path("data") / preset.name, preset.pretraining, preset.name)
 
     def run(self) -> None:
         check_seed(self.seed)
-        parts = {name: getattr(self, name) for name in PARTS}
-        preset = dataclasses.replace(find_preset(self.preset), **parts)
+        preset = dataclasses.replace(find_preset(self.preset), **vars(self.settings))
         _train(self, preset, self.data, self.runs, self.seed, self.agent)
 
 
@@ -85,8 +67,9 @@ class Resume(job.Resume):
     def run(self) -> None:
         run = pick_run(self.folder, self.runs, "pretrain", begun=True)
         where = str(run.path / "config.json")
-        parts = {name: restore_settings(kind, run.setting(name, dict), where) for name, kind in PARTS.items()}
-        preset, data = Preset(run.setting("preset"), **parts), run.locate("data", "meta.json")
+        parts = {part.name: run.setting(part.name, dict) for part in dataclasses.fields(PretrainSettings)}
+        preset = Preset(name=run.setting("preset"), **vars(restore_settings(PretrainSettings, parts, where)))
+        data = run.locate("data", "meta.json")
         _train(self, preset, data, run.path.parent, run.seed, run.setting("agent"), run)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lotj.distributed.workers import find_workers
 from lotj.errors import DataError, LotjError, SettingsError
 from lotj.files import storage_errors, write_json
 from lotj.runs import first_difference
+from lotj.runs.versions import versions
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -47,7 +49,7 @@ def run_jobs(
     workers: int = 1,
     report: Callable[[Job, str], None] = lambda job, state: None,
 ) -> dict[str, Any]:
-    """Do what is not done yet: name -> result, of all jobs.
+    """Do what is not done yet: name -> result, of all jobs; a result's ``made`` says when and with what it was made.
 
     Args:
         jobs: in any order.
@@ -82,7 +84,7 @@ def run_jobs(
             for job in ready[: size - len(running)]:
                 left.remove(job)
                 report(job, "started")
-                running[start(job.work, {**job.arguments, **job.machine})] = job
+                running[start(_work, {"work": job.work, "arguments": {**job.arguments, **job.machine}})] = job
             future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
             job = running.pop(future)
             _write(job, future, folder)
@@ -94,6 +96,12 @@ def run_jobs(
 def read_results(jobs: Sequence[Job], folder: Path) -> dict[str, Any]:
     """Name -> result, of the jobs that are done; DataError for a file that is no result, or of other arguments."""
     return {job.name: _read(job, folder) for job in jobs if _path(job, folder).exists()}
+
+
+def _work(work: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Done where the job runs: the machine is that one's, and so are the threads."""
+    begun, result = datetime.now().isoformat(timespec="seconds"), work(**arguments)
+    return {**result, "made": {"begun": begun, **versions()}}
 
 
 def _path(job: Job, folder: Path) -> Path:

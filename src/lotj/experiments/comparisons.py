@@ -1,28 +1,35 @@
-"""Tables I to III of *Learning on the Job*: controllers, learners and ablations on the four test connectors."""
+"""Comparisons of practice as data: the headline, the blind run, and tables I to III of *Learning on the Job*."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lotj.distributed import Job
-from lotj.experiments.presets import PAPER_PRACTICE
+from lotj.errors import SettingsError, unknown
+from lotj.experiments import headline
+from lotj.experiments.headline import Practised
+from lotj.experiments.parts import of_split
+from lotj.experiments.presets import PAPER_PRACTICE, find_preset
 from lotj.experiments.state_iql import STATE_IQL
-from lotj.experiments.study import HALFWAY, practice_job, practice_settings, pretrain_job
-from lotj.experiments.tables import Cell, SuccessTable
+from lotj.experiments.study import VARIANTS, Asked, page, practice_job, practice_settings, pretrain_job, with_needs
+from lotj.experiments.tables import NOTE, Cell, SuccessTable
 from lotj.training.localize import LOCALIZER
 
 CONNECTORS = {"deutsch-dt-12": "DT12-1", "mega-brick-1x1": "Mega 1x1", "nema-5-15": "NEMA 15", "europlug": "Europlug"}
 """The test connectors, and what the paper's tables call them."""
 
-VALIDATION = ("as-3112", "d-sub-da-15", "dc-4-0x1-7", "duplo-2x2")
+HARD = ("as-3112", "d-sub-da-15", "dc-4-0x1-7", "duplo-2x2")
 """Four of the validation connectors: slow to start, short of its seat, beside its socket, a brick."""
 
 ROBOTS = ("duo", "trio")
-"""Robot of each pretraining seed, in turn, where no robots are named: so are the tables of the paper."""
+PRETRAININGS = 2
+"""Seeds 0 and 1."""
+
+PAPER = "paper"
+"""Folder of the results that the paper's tables and figures share."""
 
 
 @dataclass(frozen=True)
@@ -30,71 +37,58 @@ class Unit:
     """What one count of a table is of, and what intervals and tests are over: a pretraining on a bench.
 
     Attributes:
-        seed: of pretraining and practice.
+        pretraining: its seed.
         robot, bench: its robot; its look and mount, the seed of the connector's domain.
     """
 
-    seed: int
+    pretraining: int
     robot: str
     bench: int = 0
 
     @property
-    def job(self) -> str:
-        """How a job's name ends; short for the units of the paper's tables."""
-        if (self.robot, self.bench) == (ROBOTS[self.seed % len(ROBOTS)], 0):
-            return f"seed{self.seed}"
-        return f"seed{self.seed}-{self.robot}-{self.bench}"
+    def seed(self) -> int:
+        """Of practice, which draws starts and how wrong the socket's place is estimated: another for each unit."""
+        return self.pretraining + 100 * self.bench
 
     def __str__(self) -> str:
-        return f"seed{self.seed}.{self.robot}.{self.bench}"
+        return f"{self.pretraining}-{self.robot}-{self.bench}"
 
 
-def units(seeds: Sequence[int], robots: Sequence[str] = (), benches: Sequence[int] = (0,)) -> tuple[Unit, ...]:
-    """Each seed on each robot and bench; without robots, each on one of `ROBOTS` in turn, which cannot be told from the
-    seed."""
-    return tuple(
-        Unit(seed, robot, bench)
-        for seed in seeds
-        for robot in robots or (ROBOTS[seed % len(ROBOTS)],)
-        for bench in benches
-    )
+def units(benches: Iterable[int]) -> tuple[Unit, ...]:
+    """Each bench with each robot. The pretrainings are spread like the colours of a chessboard: each is half of all
+    units, half of each robot's and half of each bench's (as near as may be), so that neither robot nor bench nor
+    pretraining is taken for another, at no more units than there are benches."""
+    pairs = itertools.product(benches, enumerate(ROBOTS))
+    return tuple(Unit((bench + place) % PRETRAININGS, robot, bench) for bench, (place, robot) in pairs)
 
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "ours": {},
-    "full": {"paper": True},
-    "daib-reward": {"paper": True, "policy_variant": "erm"},
-    "no-daib": {"paper": True, "reward_variant": "erm", "policy_variant": "erm"},
-}
-"""Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III)."""
-
-SHARED = {"ours": {"reward": "full"}, "daib-reward": {"reward": "full", "iql": "no-daib"}}
-"""Pretrainings that are put together from others' halves: trained alike, reward model and agent know nothing of each
-other."""
+SHARED = {"full": {"reward": "ours"}, "daib-reward": {"reward": "ours", "iql": "no-daib"}}
+"""Pretrainings that take over what others have trained alike: reward model and agent know nothing of each other."""
 
 BASELINES = (LOCALIZER, STATE_IQL, "sac")
 """What the full pretraining trains beside reward and agent."""
 
+OURS = "ours"
 
 PRACTICES: dict[str, dict[str, Any]] = {
-    "paper": PAPER_PRACTICE,
-    "ours": {},
-    "score-alone": {"verify": "score"},
+    OURS: {},
+    "without-verification": {"verify": "score"},
     "one-frame": {"hold_frames": 1},
-    "no-reversal": {"withdrawals": 0},
-    "no-boost": {"boost": False},
-    "no-one-place": {"one_place": False},
-    "fixed-threshold": {"calibrate": False},
-    "imitate-all": {"imitate": "all"},
-    "no-q-gradient": {"q_gradient_weight": 0.0},
-    "early-q-gradient": {"q_gradient_successes": 1},
-    "online-25": {"online_fraction": 0.25},
-    "online-50": {"online_fraction": 0.5},
-    "scale-20": {"advantage_scale": 20.0},
-    "updates-1": {"updates_per_step": 1},
-    "updates-4": {"updates_per_step": 4},
+    "without-reversed-extractions": {"withdrawals": 0},
+    "without-exploration-boost": {"boost": False},
+    "successes-anywhere": {"one_place": False},
+    "threshold-not-calibrated": {"calibrate": False},
+    "failures-imitated-too": {"imitate": "all"},
+    "imitation-alone": {"q_gradient_weight": 0.0},
+    "q-gradient-from-the-first-success": {"q_gradient_successes": 1},
+    "25-percent-online": {"online_fraction": 0.25},
+    "50-percent-online": {"online_fraction": 0.5},
+    "advantage-scale-20": {"advantage_scale": 20.0},
+    "1-update-a-step": {"updates_per_step": 1},
+    "4-updates-a-step": {"updates_per_step": 4},
+    PAPER: PAPER_PRACTICE,
 }
-"""Practice settings that are not the preset's: the paper's protocol (LOTJ section V-C), none, or one part changed."""
+"""Practice settings that are not the preset's: none, one part changed, the paper's protocol (LOTJ section V-C)."""
 
 
 @dataclass(frozen=True)
@@ -102,58 +96,59 @@ class Method:
     """A column: who practises, and which of the evaluations it shows.
 
     Attributes:
-        title, agent: of the column; who practises, as in `lotj practice --agent`.
-        controller: what is counted, as in `lotj evaluate --controllers`, or `HALFWAY`.
+        title: of the column; ``{}`` stands for the trials of practice.
+        agent: who practises, as in `lotj practice --agent`.
+        controller: what is counted, as in `lotj evaluate --controllers`.
         paper: the paper's successes of 20 on each of `CONNECTORS`; None for a method that it does not have.
         variant, practice: how it was pretrained and practises, of `VARIANTS` and `PRACTICES`.
+        stage: of ``practice``: after which of the comparison's numbers of trials, counted from the end.
     """
 
     title: str
-    agent: str
-    controller: str
-    paper: tuple[int, int, int, int] | None
+    agent: str = "iql"
+    controller: str = "practice"
+    paper: tuple[int, ...] | None = None
     variant: str = "full"
-    practice: str = "paper"
+    practice: str = PAPER
+    stage: int = -1
+
+    @property
+    def learner(self) -> tuple[str, str, str]:
+        """What its job depends on."""
+        return self.agent, self.variant, self.practice
 
 
-OURS = (
-    Method("LOTJ, our practice", "iql", "practice", None, practice="ours"),
-    Method("ours offline", "iql", "offline", None, "ours", "ours"),
-    Method("ours halfway", "iql", HALFWAY, None, "ours", "ours"),
-    Method("ours online", "iql", "practice", None, "ours", "ours"),
+def _ours(title: str, controller: str = "practice", stage: int = -1, variant: str = OURS) -> Method:
+    return Method(title, "iql", controller, None, variant, OURS, stage)
+
+
+CURVE = (_ours("before", "offline"), *(_ours("after {}", stage=stage) for stage in (-3, -2, -1)))
+"""Our practice as it goes on."""
+
+_LAST = (
+    _ours("LOTJ, our practice", variant="full"),
+    _ours("ours offline", "offline"),
+    _ours("ours after {}", stage=-2),
+    _ours("ours online"),
 )
-"""Last lines of tables I and II."""
 
-NEAR = (
-    Method("Localize", "iql", "localize", (3, 3, 0, 6)),
-    Method("Straight down", "iql", "straight-down", (1, 1, 1, 4)),
-    Method("Random search", "iql", "random-search", (7, 1, 0, 6)),
-    Method("Spiral search", "iql", "spiral-search", (4, 15, 3, 4)),
-    Method("SAC offline", "sac", "offline", (0, 0, 0, 0)),
-    Method("SAC online", "sac", "practice", (0, 0, 0, 0)),
-    Method("State-IQL offline", "state-iql", "offline", (5, 0, 4, 6)),
-    Method("State-IQL online", "state-iql", "practice", (5, 2, 1, 4)),
-    Method("LOTJ offline", "iql", "offline", (7, 5, 11, 10)),
-    Method("LOTJ online", "iql", "practice", (19, 16, 15, 15)),
-    *OURS,
+_TABLES = (
+    ("Localize", "iql", "localize", "localize", (3, 3, 0, 6), (0, 0, 0, 0)),
+    ("Straight down", "iql", "straight-down", "localize-straight-down", (1, 1, 1, 4), (0, 1, 0, 0)),
+    ("Random search", "iql", "random-search", "localize-random-search", (7, 1, 0, 6), (0, 0, 0, 0)),
+    ("Spiral search", "iql", "spiral-search", "localize-spiral-search", (4, 15, 3, 4), (0, 17, 0, 0)),
+    ("SAC offline", "sac", "offline", "offline", (0, 0, 0, 0), (0, 0, 0, 0)),
+    ("SAC online", "sac", "practice", "practice", (0, 0, 0, 0), (0, 0, 0, 0)),
+    ("State-IQL offline", STATE_IQL, "offline", "offline", (5, 0, 4, 6), (0, 0, 3, 0)),
+    ("State-IQL online", STATE_IQL, "practice", "practice", (5, 2, 1, 4), (3, 11, 1, 5)),
+    ("LOTJ offline", "iql", "offline", "offline", (7, 5, 11, 10), (5, 0, 6, 2)),
+    ("LOTJ online", "iql", "practice", "practice", (19, 16, 15, 15), (18, 20, 17, 15)),
 )
-"""Table I: starts within 10 mm."""
+"""Tables I and II: title, agent, controller near and far (where searches start from what a model says), the paper's
+counts near and far."""
 
-FAR = (
-    Method("Localize", "iql", "localize", (0, 0, 0, 0)),
-    Method("Straight down", "iql", "localize-straight-down", (0, 1, 0, 0)),
-    Method("Random search", "iql", "localize-random-search", (0, 0, 0, 0)),
-    Method("Spiral search", "iql", "localize-spiral-search", (0, 17, 0, 0)),
-    Method("SAC offline", "sac", "offline", (0, 0, 0, 0)),
-    Method("SAC online", "sac", "practice", (0, 0, 0, 0)),
-    Method("State-IQL offline", "state-iql", "offline", (0, 0, 3, 0)),
-    Method("State-IQL online", "state-iql", "practice", (3, 11, 1, 5)),
-    Method("LOTJ offline", "iql", "offline", (5, 0, 6, 2)),
-    Method("LOTJ online", "iql", "practice", (18, 20, 17, 15)),
-    *OURS,
-)
-"""Table II: starts 10 to 20 mm beside; the searches start from where the localisation model says the socket is."""
-
+NEAR = (*(Method(title, agent, near, paper) for title, agent, near, _, paper, _ in _TABLES), *_LAST)
+FAR = (*(Method(title, agent, far, paper) for title, agent, _, far, _, paper in _TABLES), *_LAST)
 
 ABLATION = (
     Method("no DAIB offline", "iql", "offline", (0, 3, 0, 0), "no-daib"),
@@ -165,130 +160,132 @@ ABLATION = (
 )
 """Table III: what the bottleneck of reward and policy is worth, far."""
 
-
 PARTS = (
-    Method("ours offline", "iql", "offline", None, "ours", "ours"),
-    Method("ours", "iql", "practice", None, "ours", "ours"),
-    Method("offline", "iql", "offline", None, practice="ours"),
-    Method("pretrained as in the paper", "iql", "practice", None, practice="ours"),
-    Method("without verification", "iql", "practice", None, practice="score-alone"),
-    Method("one frame", "iql", "practice", None, practice="one-frame"),
-    Method("without reversed extractions", "iql", "practice", None, practice="no-reversal"),
-    Method("without exploration boost", "iql", "practice", None, practice="no-boost"),
-    Method("successes anywhere", "iql", "practice", None, practice="no-one-place"),
-    Method("threshold not calibrated", "iql", "practice", None, practice="fixed-threshold"),
-    Method("failures imitated too", "iql", "practice", None, practice="imitate-all"),
-    Method("imitation alone", "iql", "practice", None, practice="no-q-gradient"),
-    Method("Q's gradient from the first success", "iql", "practice", None, practice="early-q-gradient"),
-    Method("25 % online", "iql", "practice", None, practice="online-25"),
-    Method("50 % online", "iql", "practice", None, practice="online-50"),
-    Method("advantage scale 20", "iql", "practice", None, practice="scale-20"),
-    Method("1 update a step", "iql", "practice", None, practice="updates-1"),
-    Method("4 updates a step", "iql", "practice", None, practice="updates-4"),
-    Method("the paper's protocol", "iql", "practice", None, practice="paper"),
+    _ours("ours offline", "offline"),
+    _ours("ours"),
+    _ours("offline", "offline", variant="full"),
+    _ours("pretrained as in the paper", variant="full"),
+    *(Method(name.replace("-", " "), practice=name) for name in PRACTICES if name not in (OURS, PAPER)),
+    Method("the paper's protocol"),
 )
-"""What each part of ours adds, far, on validation connectors. From the second offline policy on all are pretrained
-as in the paper, which leaves practice more to do."""
+"""What each part of our practice adds. From the second offline policy on all are pretrained as in the paper, which
+leaves practice more to do."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of the tables.
+    """A table of practices, and what must be done for it; other studies have its `cells`, `asked`, `jobs` and `files`.
 
     Attributes:
         name, title: as a command names it; for people.
-        scenario: where trials start.
-        methods: its columns.
-        connectors, seeds, trials: its rows, and what a command does, unless it is told otherwise.
+        scenarios: where trials start.
+        methods: the columns.
+        connectors: the rows; none: those of the `split`.
+        benches, trials: see `lotj reproduce --help`.
+        cells: folder of its jobs' results; studies that share jobs have one.
+        sections: what its page has below the table, of all practices that are done.
     """
 
     name: str
     title: str
-    scenario: str
+    scenarios: tuple[str, ...]
     methods: tuple[Method, ...]
     connectors: tuple[str, ...] = tuple(CONNECTORS)
-    seeds: tuple[int, ...] = (0, 1)
-    trials: int = 200
+    split: str = ""
+    benches: tuple[int, ...] = (0,)
+    trials: tuple[int, ...] = (100, 200)
+    cells: str = PAPER
+    sections: tuple[Callable[[Sequence[Practised]], str], ...] = ()
 
-    def jobs(
-        self,
-        preset: str,
-        data: Path,
-        runs: Path,
-        units: Sequence[Unit],
-        trials: int = 200,
-        evaluation_trials: int = 20,
-        connectors: Sequence[str] = (),
-        machine: Mapping[str, Any] | None = None,
-        training_machine: Mapping[str, Any] | None = None,
-    ) -> list[Job]:
-        """All that must be done for it; the tables share the jobs that they have in common.
-
-        Args:
-            preset: its name.
-            data, runs: folder of the data set; where each job gets a folder.
-            trials, evaluation_trials: of practice; of each evaluation.
-            connectors: those practised on, if not the table's own.
-            machine: ``threads`` and ``device`` of every job.
-            training_machine: those of the trainings, where they are others.
-        """
-        machine = machine or {}
-        learners = list(dict.fromkeys((method.agent, method.variant, method.practice) for method in self.methods))
-        halfway = {(m.agent, m.practice) for m in self.methods if m.controller == HALFWAY}
-        jobs = []
-        for seed in dict.fromkeys(unit.seed for unit in units):
-            trainings, practising = [], []
-            for variant in dict.fromkeys(variant for _, variant, _ in learners):
-                trainings += _trainings(variant, seed, preset, data, runs, training_machine or machine)
-            of_seed = [unit for unit in units if unit.seed == seed]
-            for connector, unit, learner in itertools.product(connectors or self.connectors, of_seed, learners):
-                agent, variant, practice = learner
-                name = job_name(self.scenario, connector, agent, unit, variant, practice)
-                arguments: dict[str, Any] = {
-                    "preset": preset,
-                    "pretrained": str(runs / pretrain_name(variant, seed)),
-                    "folder": str(runs / name),
-                    "connector": connector,
-                    "scenario": self.scenario,
-                    "robot": unit.robot,
-                    "seed": seed,
-                    "agent": agent,
-                    "practice": practice_settings(preset, trials=trials, **PRACTICES[practice]),
-                    "controllers": (controllers := _controllers(self.scenario, *learner)),
-                    "evaluation_trials": evaluation_trials,
-                    **({"bench": unit.bench} if unit.bench else {}),
-                    **({"halfway": True} if (agent, practice) in halfway else {}),
-                }
-                learned = agent != "iql" or any("localize" in controller for controller in controllers)
-                needs = (baselines_name(seed) if learned else pretrain_name(variant, seed),)
-                practising.append(Job(name, practice_job, arguments, needs, machine, runs / name))
-            jobs += with_needs(practising, trainings)
-        return jobs
-
-    def table(self, results: Mapping[str, Any], units: Sequence[Unit], connectors: Sequence[str] = ()) -> SuccessTable:
-        """The table of what is done; cells without a result are empty."""
-        rows = {}
-        for connector in connectors or self.connectors:
-            cells = [_cell(self.scenario, connector, method, results, units) for method in self.methods]
-            rows[CONNECTORS.get(connector, connector)] = cells
-        beside = "; in brackets the paper's of 20" if any(method.paper for method in self.methods) else ""
-        notes = (
-            f"Successes of all trials; 95 % interval of the mean over units, beta-binomial{beside}. A unit is a "
-            f"pretraining on a bench: {', '.join(map(str, units))}, of each connector. Marked (*, bold): the best, and "
-            "what sign flips over shared units at 5 % do not tell from it (not corrected for the number of methods). "
-            "Without a mark: cannot tell, as ever with fewer than 6 units.",
+    def asked(self, asked: Asked) -> Comparison:
+        """The study of what is asked, where that is not what is usual; SettingsError for a practice that is unknown, or
+        not to be chosen here."""
+        if asked.practice and asked.practice not in PRACTICES:
+            raise unknown("practice", asked.practice, PRACTICES)
+        if asked.practice and self.name != "validation":
+            raise SettingsError(f"practice {asked.practice}: is chosen on validation connectors, by `validation` alone")
+        trials = asked.trials or self.trials
+        methods = tuple(
+            replace(method, title=method.title.format(trials[method.stage]), practice=asked.practice or method.practice)
+            for method in self.methods
+            if -method.stage <= len(trials)
         )
-        return SuccessTable(self.title, [method.title for method in self.methods], rows, notes)
+        connectors = asked.connectors or self.connectors or of_split(self.split, opened=self.name == "blind")
+        chosen = {"methods": methods, "connectors": connectors, "benches": asked.benches or self.benches}
+        return replace(self, **chosen, trials=trials)
 
+    def jobs(self, asked: Asked) -> list[Job]:
+        """All that must be done for it."""
+        learners = dict.fromkeys(method.learner for method in self.methods)
+        of = itertools.product(units(self.benches), self._starts.values(), learners)
+        made = [self._job(asked, unit, *start, learner) for unit, start, learner in of]
+        return with_needs(made, [job for seed in range(PRETRAININGS) for job in trainings(seed, asked)])
 
-def with_needs(made: Sequence[Job], others: Sequence[Job]) -> list[Job]:
-    """Jobs behind those of `others` that they need, or that these need."""
-    by_name = {job.name: job for job in others}
-    needed, asked = set(), [need for job in made for need in job.needs]
-    while asked:
-        needed.add(name := asked.pop())
-        asked += by_name[name].needs
-    return [job for job in others if job.name in needed] + [*made]
+    def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
+        """Name -> content of its files, made of results of its jobs and of nothing else."""
+        table, done = self.table(results), self.practised(results)
+        parts = [table.as_markdown(), NOTE, *(section(done) for section in self.sections)]
+        parts.append("## By unit\n\n" + table.by_unit())
+        practice = self.methods[-1].practice
+        variant = "" if self.cells == PAPER or practice == OURS else f"-{practice}"
+        return {f"table{variant}.md": page(self.title, parts, results)}
+
+    def table(self, results: Mapping[str, Any]) -> SuccessTable:
+        """The table of what is done; cells without a result are empty."""
+        rows: dict[str, list[Cell | None]] = {start: [] for start in self._starts}
+        for method in self.methods:
+            done, shown = self.practised(results, method.learner), method.controller
+            for start, (_, connector) in self._starts.items():
+                of = {unit.unit: unit.outcome(method.stage if shown == "practice" else shown)
+                      for unit in done if unit.start == start}  # fmt: skip
+                paper = dict(zip(CONNECTORS, method.paper, strict=True)).get(connector) if method.paper else None
+                counts = {unit: (outcome["successes"], outcome["n"]) for unit, outcome in of.items()}
+                rows[start].append(Cell(counts, paper) if counts else None)
+        return SuccessTable([method.title for method in self.methods], rows)
+
+    def practised(self, results: Mapping[str, Any], learner: tuple[str, str, str] | None = None) -> list[Practised]:
+        """All practices of a learner that are done; by default of the last method's."""
+        return [
+            Practised(name, str(unit), self.trials, results[job])
+            for (name, start), unit in itertools.product(self._starts.items(), units(self.benches))
+            if (job := job_name(*start, learner or self.methods[-1].learner, unit)) in results
+        ]
+
+    @property
+    def _starts(self) -> dict[str, tuple[str, str]]:
+        """Row -> scenario and connector."""
+        told = len(self.scenarios) > 1 or self.sections
+        return {
+            CONNECTORS.get(name, name) + (f", {scenario}" if told else ""): (scenario, name)
+            for name, scenario in itertools.product(self.connectors, self.scenarios)
+        }
+
+    def _job(self, asked: Asked, unit: Unit, scenario: str, connector: str, learner: tuple[str, str, str]) -> Job:
+        agent, variant, practice = learner
+        name = job_name(scenario, connector, learner, unit)
+        # Whichever table asks, a job evaluates what any of those that share it shows.
+        alike = [other for other in COMPARISONS.values() if other.cells == self.cells and scenario in other.scenarios]
+        shown = [*self.methods, *(method for other in alike for method in other.methods)]
+        others = {m.controller for m in shown if m.learner == learner and m.controller != "practice"}
+        folder = asked.runs / self.cells / name
+        arguments: dict[str, Any] = {
+            "preset": asked.preset,
+            "pretrained": str(asked.runs / pretrain_name(variant, unit.pretraining)),
+            "folder": str(folder),
+            "connector": connector,
+            "scenario": scenario,
+            "robot": unit.robot,
+            "domain_seed": unit.bench,
+            "seed": unit.seed,
+            "agent": agent,
+            "practice": practice_settings(asked.preset, **{**PRACTICES[practice], "trials": self.trials[-1]}),
+            "trials": list(self.trials),
+            "controllers": sorted(others if self.cells == PAPER else others | {"expert"}),
+            "evaluation_trials": find_preset(asked.preset).evaluation_trials,
+        }
+        learned = agent != "iql" or any("localize" in controller for controller in others)
+        need = baselines_name(unit.pretraining) if learned else pretrain_name(variant, unit.pretraining)
+        return Job(name, practice_job, arguments, (need,), asked.machine, folder)
 
 
 def pretrain_name(variant: str, seed: int) -> str:
@@ -301,58 +298,49 @@ def baselines_name(seed: int) -> str:
     return f"baselines-seed{seed}"
 
 
-def job_name(
-    scenario: str, connector: str, agent: str, unit: Unit, variant: str = "full", practice: str = "paper"
-) -> str:
+def job_name(scenario: str, connector: str, learner: tuple[str, str, str], unit: Unit) -> str:
     """Name of a practice job."""
-    return f"{scenario}-{connector}-{agent}-{variant}-{practice}-{unit.job}"
+    return "-".join((scenario, connector, *learner, str(unit)))
 
 
-def _trainings(variant: str, seed: int, preset: str, data: Path, runs: Path, machine: Mapping[str, Any]) -> list[Job]:
-    """A pretraining; beside the full one, what trains the baselines."""
-    name = pretrain_name(variant, seed)
-    arguments: dict[str, Any] = {"preset": preset, "data": str(data), "folder": str(runs / name)}
-    arguments |= {"seed": seed, **VARIANTS[variant]}
-    done = {half: pretrain_name(other, seed) for half, other in SHARED.get(variant, {}).items()}
-    arguments |= {"done": {half: str(runs / other) for half, other in done.items()}} if done else {}
-    jobs = [Job(name, pretrain_job, arguments, tuple(done.values()), machine, runs / name)]
-    if variant == "full":
-        also = {**arguments, "also": list(BASELINES)}
-        jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), machine, runs / name))
+def trainings(seed: int, asked: Asked) -> list[Job]:
+    """All pretrainings of a seed, and what trains the baselines beside the full one."""
+    jobs = []
+    for variant in VARIANTS:
+        name = pretrain_name(variant, seed)
+        folder, done = asked.runs / name, {h: pretrain_name(of, seed) for h, of in SHARED.get(variant, {}).items()}
+        arguments: dict[str, Any] = {"preset": asked.preset, "data": str(asked.data), "folder": str(folder)}
+        arguments |= {"variant": variant, "seed": seed}
+        arguments |= {"done": {half: str(asked.runs / other) for half, other in done.items()}}
+        jobs.append(Job(name, pretrain_job, arguments, tuple(done.values()), asked.machine, folder))
+        if variant == "full":
+            also = {**arguments, "also": list(BASELINES)}
+            jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), asked.machine, folder))
     return jobs
 
 
-def _controllers(scenario: str, agent: str, variant: str, practice: str) -> list[str]:
-    """What a practice job evaluates: of the full pretraining all that tables I or II show, whichever table asks."""
-    if variant != "full" or practice != "paper":
-        return ["offline", "practice"]
-    table = NEAR if scenario == "near" else FAR
-    return [method.controller for method in table if (method.agent, method.practice) == (agent, practice)]
-
-
-def _cell(
-    scenario: str, connector: str, method: Method, results: Mapping[str, Any], units: Sequence[Unit]
-) -> Cell | None:
-    names = {unit: job_name(scenario, connector, method.agent, unit, method.variant, method.practice) for unit in units}
-    outcomes = {
-        str(unit): results[name]["evaluations"][method.controller]["success"]
-        for unit, name in names.items()
-        if results.get(name) is not None
-    }
-    if not outcomes:
-        return None
-    paper = dict(zip(CONNECTORS, method.paper, strict=True)).get(connector) if method.paper else None
-    return Cell(tuple(outcomes), tuple(map(sum, outcomes.values())), tuple(map(len, outcomes.values())), paper)
-
+_SECTIONS = (headline.targets, headline.robot_time, headline.in_practice)
 
 COMPARISONS = {
     comparison.name: comparison
     for comparison in (
-        Comparison("table1", "Table I: starts within 10 mm of the socket's axis", "near", NEAR),
-        Comparison("table2", "Table II: starts 10 to 20 mm beside the socket", "far", FAR),
-        Comparison("table3", "Table III: the bottleneck of reward and policy, 10 to 20 mm beside", "far", ABLATION),
-        # After 200 trials most ways end alike.
-        Comparison("parts", "What each part of practice adds, 10 to 20 mm beside", "far", PARTS, VALIDATION, (0,), 100),
+        Comparison(
+            "headline", "Practice on the test connectors", ("near", "far"), CURVE,
+            benches=(0, 1, 2, 3, 4), trials=(25, 50, 100), cells="headline", sections=_SECTIONS,
+        ),
+        Comparison(
+            "validation", "Practice on the validation connectors", ("far",), CURVE, (), "validation",
+            trials=(25, 50, 100), cells="validation", sections=_SECTIONS,
+        ),
+        Comparison(
+            "blind", "Practice on the blind connectors", ("far",), CURVE, (), "blind",
+            trials=(25, 50, 100), cells="blind", sections=(headline.predictions, *_SECTIONS[1:]),
+        ),
+        Comparison("table1", "Table I: starts within 10 mm of the socket's axis", ("near",), NEAR),
+        Comparison("table2", "Table II: starts 10 to 20 mm beside the socket", ("far",), FAR),
+        Comparison("table3", "Table III: the bottleneck of reward and policy, 10 to 20 mm beside", ("far",), ABLATION),
+        # After 200 trials most practices end alike.
+        Comparison("parts", "What each part of practice adds, far", ("far",), PARTS, HARD, trials=(100,)),
     )
-}
+}  # fmt: skip
 """By name."""

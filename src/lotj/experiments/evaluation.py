@@ -74,6 +74,7 @@ def evaluate_phase(
     on_trial: Callable[[str], None] = lambda name: None,
     spread: float = 1.0,
     controllers: Sequence[str] = (),
+    after: int | None = None,
 ) -> list[EvaluationResult]:
     """True success of learned policies and of what else there is to compare with, all from the same starts.
 
@@ -82,6 +83,7 @@ def evaluate_phase(
         on_trial: told the name after each trial.
         spread: of the learned policies, see `PolicyController`.
         controllers: which, see `lotj.experiments.entrants`; none: those that are usual for the run's task.
+        after: the trial after which the practised policy is evaluated, one of the run's snapshots; None: the last.
 
     Raises:
         SettingsError: an unknown controller, or one that is not for this task.
@@ -99,7 +101,7 @@ def evaluate_phase(
     how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz}
     results, films = [], {}
     with closing(env), timed(run, "evaluate"):
-        agents = {"practice": practised_agent(run, device)} if "practice" in names else {}
+        agents = {"practice": practised_agent(run, device, after)} if "practice" in names else {}
         if pretrained and "offline" in names:
             agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
         for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from lotj.agents.iql import IQLConfig
@@ -20,7 +20,23 @@ from lotj.training.pretrain_config import PretrainConfig
 
 
 @dataclass(frozen=True)
-class Preset:
+class PretrainSettings:
+    """Settings of a pretraining; what other agents than IQL have in common with it is taken from there."""
+
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    front: Pixels = field(default_factory=Pixels)
+    iql: IQLConfig = field(default_factory=IQLConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
+
+    @property
+    def pretraining(self) -> PretrainSettings:
+        """These settings alone, of a preset that has more."""
+        return PretrainSettings(**{part.name: getattr(self, part.name) for part in fields(PretrainSettings)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset(PretrainSettings):
     """One size of the whole job.
 
     Attributes:
@@ -28,8 +44,7 @@ class Preset:
         collect: collection from the training connectors.
         collect_validation: collection from the validation connectors, on which thresholds are chosen.
         training_connectors: how many of the training connectors to use; None for all.
-        reward, front, iql, pretrain, localizer, practice: settings of those parts; what other agents than IQL have in
-            common with it is taken from there.
+        practice: settings of practice.
         evaluation_trials: trials per evaluation.
         tasks: collection from other tasks instead of connectors.
     """
@@ -46,11 +61,6 @@ class Preset:
         )
     )
     training_connectors: int | None = None
-    reward: RewardConfig = field(default_factory=RewardConfig)
-    front: Pixels = field(default_factory=Pixels)
-    iql: IQLConfig = field(default_factory=IQLConfig)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
     practice: PracticeConfig = field(default_factory=PracticeConfig)
     evaluation_trials: int = 20
     tasks: TaskCollection | None = None

@@ -37,7 +37,7 @@ from lotj.training.collect import Progress, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import Encoder, imitated, prepare_features
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
-from lotj.training.practice import CHECKPOINT, PracticeResult, practice
+from lotj.training.practice import CHECKPOINT, PracticeResult, checkpoint_after, practice
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.pretrain import load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
 from lotj.training.pretrain_config import PretrainConfig
@@ -134,8 +134,7 @@ def pretrain_phase(
     validation = DiskStore.open(data, split="validation") if judged else None
     if validation is not None:
         _check_data(train, validation)
-    parts = ("reward", "front", "iql", "pretrain", "localizer")
-    settings: dict[str, Any] = {name: asdict(getattr(preset, name)) for name in parts}
+    settings: dict[str, Any] = asdict(preset.pretraining)
     settings |= {"preset": preset.name, "data": str(data.resolve()), "agent": agent}
     run = resume or Run.create(runs, "pretrain", settings, seed)
     for training, other in (done or {}).items():
@@ -194,7 +193,7 @@ def practice_phase(
     resume: Run | None = None,
     live: bool = True,
     agent: str = "iql",
-    until: int | None = None,
+    snapshots: Sequence[int] = (),
     all_around: bool = False,
 ) -> tuple[Run, PracticeResult]:
     """Practise on one connector with the robot as its own judge.
@@ -206,7 +205,7 @@ def practice_phase(
         connector, scenario, robot, domain_seed: the bench.
         resume: the run to go on with.
         live: show progress.
-        until: the trial to stop after, if not the last.
+        snapshots: trials after which a copy of the policy stays, for `practised_agent`.
         all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
     """
     check_seed(seed)
@@ -239,7 +238,7 @@ def practice_phase(
             features = prepare_features(train, before, config.features, live, kinds)
             prior = [Source(features, 1.0 - config.online_fraction, columns={"imitate": imitated(features)})]
         judged = SelfJudged(machine, before, learner, reward, config, run.seed)
-        how: dict[str, Any] = {"live": live, "resume": resume is not None, "until": until}
+        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
         return run, practice(judged, learner, prior, config, run, task.name, **how)
 
 
@@ -317,21 +316,29 @@ def pretraining_of(run: Run) -> Run:
     return Run.open(run.locate("pretrain_run", "run.json"))
 
 
-def practised_agent(run: Run, device: str = "cpu") -> Learner:
-    """The agent after the last saved trial of a practice run, with the encoders of its pretraining.
+def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> Learner:
+    """The agent after the last saved trial of a practice run, with the encoders of its pretraining; or after one that
+    `practice_phase` took a snapshot of.
 
     Raises:
         CheckpointError: the run holds no finished trial.
     """
-    if not run.has(CHECKPOINT):
+    name = CHECKPOINT if after is None else checkpoint_after(after)
+    if not run.has(name):
         raise CheckpointError(f"{run.path} holds no finished trial: practise first, with `lotj practice`")
-    state = run.load(CHECKPOINT, device)["agent"]
+    state = run.load(name, device)["agent"]
     learner = Learner.load(state, device)
     if learner.front.learns:
         return learner
     whole = load_agent(pretraining_of(run), device, run.setting("agent"))
     whole.take_heads(learner)
     return whole
+
+
+def kept_trial(run: Run) -> int:
+    """The trial whose policy a practice run has kept: the last, unless its checkpoint names another."""
+    state = run.load(CHECKPOINT)
+    return int(state.get("kept_trial", state["trial"]))
 
 
 def part_of(run: Run) -> str:

@@ -1,127 +1,154 @@
-"""The jobs that the paper's tables are made of: pretrain, practise and evaluate, each by names and numbers alone.
+"""What `lotj reproduce` does, as jobs: pretrain, practise and evaluate, each by names and numbers alone.
 
-A job of these finds what an interrupted one of the same name has left in its folder and goes on there.
+A job finds what an interrupted one of the same name has left in its folder and goes on there.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lotj.errors import SettingsError
+from lotj.distributed import Job
+from lotj.errors import RobotError, SettingsError
 from lotj.evaluation import EvaluationResult
-from lotj.experiments.evaluation import evaluate_phase
+from lotj.evaluation.truth import last_by, match_truth, motions, readable_lines
+from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
-from lotj.experiments.stages import practice_phase, pretrain_phase
+from lotj.experiments.stages import kept_trial, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
-from lotj.runs import Run, atomic_write, find_run, first_difference, plain, restore_settings
+from lotj.runs import Run, find_run, first_difference, plain, restore_settings
+from lotj.sim.bench import RATE_HZ
+from lotj.training.practice import finished_trials
 from lotj.training.practice_config import PracticeConfig
 
-HALFWAY = "halfway"
-"""The policy after half of the trials, among the evaluations of `practice_job`."""
+RESET_S = 5.0
+"""Seconds that a reset is reckoned at, in practice and evaluation: out of the socket, back to a start, the part grasped
+anew where it was lost. No machine was timed; all other robot time is motions, ten a second."""
 
-_HALFWAY_FILE = "halfway.json"
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command asks of a study.
+
+    Attributes:
+        preset, data, runs: size of the trainings, folder of the data set, where each job gets a folder.
+        connectors, benches, trials, practice: see `lotj reproduce --help`; where empty, what is usual for the study.
+        machine: ``threads`` and ``device`` of the jobs.
+    """
+
+    preset: str
+    data: Path
+    runs: Path
+    connectors: tuple[str, ...] = ()
+    benches: tuple[int, ...] = ()
+    trials: tuple[int, ...] = ()
+    practice: str = ""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+
+def page(title: str, parts: Sequence[str], results: Mapping[str, Any]) -> bytes:
+    """A study's table with its title, and with which programs and machines its results were made."""
+    made = [result["made"] for result in results.values() if "made" in result]
+    words = [f"results: {len(results)}"]
+    for name in ("commit", "cpu", "gpu", "torch"):
+        found = sorted({one[name] for one in made if one.get(name)})
+        words += [f"{name}: {', '.join(found)}"] if found else []
+    return "\n".join([f"# {title}\n", *parts, "; ".join(words) + "\n"]).encode()
+
+
+def with_needs(made: Sequence[Job], others: Sequence[Job]) -> list[Job]:
+    """Jobs behind those of `others` that they need, or that these need."""
+    by_name = {job.name: job for job in others}
+    needed, asked = set(), [need for job in made for need in job.needs]
+    while asked:
+        needed.add(name := asked.pop())
+        asked += by_name[name].needs
+    return [job for job in others if job.name in needed] + [*made]
 
 
 def pretrain_job(
-    preset: str,
-    data: str,
-    folder: str,
-    seed: int,
-    also: Sequence[str] = (),
-    reward_variant: Variant | None = None,
-    policy_variant: Variant | None = None,
-    paper: bool = False,
-    done: Mapping[str, str] | None = None,
-    threads: int = 1,
-    device: str = "cpu",
-) -> dict[str, Any]:
+    preset: str, data: str, folder: str, seed: int, variant: str, done: Mapping[str, str], also: Sequence[str] = (),
+    threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
     """Train reward model and agent, and the baselines' models; what the folder's run holds is not trained again.
 
     Args:
         preset, data: name and folder.
         folder: of this job alone; the run's folder is made in it.
-        also: see `lotj pretrain --help`.
-        reward_variant, policy_variant: bottleneck of each; None for the preset's.
-        paper: pretrain by the paper's losses alone, see `as_in_paper`.
+        seed, also: see `lotj pretrain --help`.
+        variant: of `VARIANTS`.
         done: ``reward`` or ``iql`` -> folder of the job that has done that training with the same settings.
+
+    Raises:
+        SettingsError: the folder holds a run that was begun with other settings.
 
     Returns:
         ``run``, the name of the run's folder in `folder`, and ``seconds`` of what was trained in it.
     """
     torch.set_num_threads(threads)
-    settings = as_in_paper(find_preset(preset)) if paper else find_preset(preset)
-    settings = with_variant(with_variant(settings, "reward", reward_variant), "iql", policy_variant)
-    others = {training: find_run(Path(other), "pretrain") for training, other in (done or {}).items()}
-    begun = _begun(Path(folder), "pretrain")
+    settings = VARIANTS[variant](find_preset(preset))
+    others = {training: find_run(Path(other), "pretrain") for training, other in done.items()}
+    begun = _begun(Path(folder), "pretrain", plain(asdict(settings.pretraining)))
     run = pretrain_phase(settings, Path(data), Path(folder), seed, device, begun, False, also, others)
     run.close()
     return {"run": run.path.name, "seconds": _seconds(run, "baselines" if also else "pretrain")}
 
 
 def practice_job(
-    preset: str,
-    pretrained: str,
-    folder: str,
-    connector: str,
-    scenario: str,
-    robot: str,
-    seed: int,
-    agent: str,
-    practice: Mapping[str, Any],
-    controllers: Sequence[str],
-    evaluation_trials: int,
-    halfway: bool = False,
-    bench: int = 0,
-    threads: int = 1,
-    device: str = "cpu",
-) -> dict[str, Any]:
+    preset: str, pretrained: str, folder: str, practice: Mapping[str, Any], trials: Sequence[int],
+    controllers: Sequence[str], evaluation_trials: int, threads: int = 1, device: str = "cpu", **bench: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Practise on one connector, then count true successes.
 
     Args:
         preset, pretrained: name of the preset, folder of the pretraining's job.
         folder: of this job alone; the run's folder is made in it.
-        connector, scenario, robot, seed, agent: see `lotj practice --help`.
-        practice: from `practice_settings`.
-        controllers, evaluation_trials: which to evaluate, see `lotj.experiments.entrants`, and how often.
-        halfway: evaluate the policy also after half of the trials, as the controller `HALFWAY`.
-        bench: the seed of the connector's domain.
+        practice: from `practice_settings`, of as many trials as the last of `trials`.
+        trials: after which the policy is evaluated, from snapshots, when practice is over.
+        controllers: what else to evaluate, see `lotj.experiments.entrants`.
+        evaluation_trials: how often, each.
+        bench: connector, scenario, robot, domain_seed, seed and agent, see `practice_phase`.
 
     Raises:
         SettingsError: the folder holds a run that was begun with other practice settings.
 
     Returns:
-        ``evaluations``: controller -> ``success`` (n,) and ``seed`` (n,); ``run``, and ``seconds`` of practice.
+        ``evaluations``: `after` or controller -> `_outcome`; ``practice``, from `_in_practice`; ``run``, ``seconds``.
     """
     config = restore_settings(PracticeConfig, {**practice, "threads": threads}, folder)
     settings = replace(find_preset(preset), practice=config)
-    begun = _begun(Path(folder), "practice")
-    other = begun and first_difference(begun.config["practice"], practice)
-    if begun and other:
-        raise SettingsError(f"{begun.path} was begun with {other}: remove it, and the job begins anew")
-    of = (settings, find_run(Path(pretrained), "pretrain"), Path(folder), connector, scenario, robot, bench)
-    how: dict[str, Any] = {"seed": seed, "device": device, "live": False, "agent": agent}
-    evaluations: dict[str, Any] = {}
-    if halfway:
-        kept = begun and begun.path / _HALFWAY_FILE
-        if not kept or not kept.exists():
-            begun, _ = practice_phase(*of, **how, resume=begun, until=math.ceil(settings.practice.trials / 2))
-            with begun:
-                (result,) = evaluate_phase(begun, evaluation_trials, device, controllers=("practice",))
-            kept = begun.path / _HALFWAY_FILE
-            atomic_write(kept, json.dumps(_outcomes(result)).encode())
-        evaluations[HALFWAY] = json.loads(kept.read_text())
-    run, _ = practice_phase(*of, **how, resume=begun)
+    begun = _begun(Path(folder), "practice", {"practice": practice})
+    how: dict[str, Any] = {"device": device, "live": False, "snapshots": trials[:-1], **bench}
+    of, done = (settings, find_run(Path(pretrained), "pretrain"), Path(folder)), 0
+    while True:
+        try:
+            run, _ = practice_phase(*of, resume=begun, **how)
+            break
+        except RobotError:  # it was lost many times in a row; nobody has to mend a simulated gripper
+            begun, before = find_run(Path(folder), "practice"), done
+            done = finished_trials(begun)
+            if done <= before:
+                raise
+    evaluations = {}
     with run:
-        results = evaluate_phase(run, evaluation_trials, device, controllers=controllers)
-    evaluations |= {result.name: _outcomes(result) for result in results}
-    return {"run": run.path.name, "seconds": _seconds(run, "practice"), "evaluations": evaluations}
+        for count in trials:
+            then = None if count == trials[-1] else count
+            (result,) = evaluate_phase(run, evaluation_trials, device, controllers=["practice"], after=then)
+            evaluations[after(count)] = _outcome(result)
+        for result in evaluate_phase(run, evaluation_trials, device, controllers=controllers) if controllers else ():
+            evaluations[result.name] = _outcome(result)
+    made = {"run": run.path.name, "seconds": _seconds(run, "practice"), "practice": _in_practice(run, trials)}
+    return {**made, "first_evaluation_seed": FIRST_EVALUATION_SEED, "evaluations": evaluations}
+
+
+def after(trials: int) -> str:
+    """Name of the evaluation of the policy after so many trials."""
+    return f"after-{trials}"
 
 
 def practice_settings(preset: str, **changes: Any) -> dict[str, Any]:
@@ -132,16 +159,51 @@ def practice_settings(preset: str, **changes: Any) -> dict[str, Any]:
     return settings
 
 
-def with_variant(preset: Preset, part: str, variant: Variant | None) -> Preset:
-    """The preset with another bottleneck, if one is given, in its part ``reward`` or ``iql``."""
-    if variant is None:
-        return preset
-    settings = getattr(preset, part)
-    return replace(preset, **{part: replace(settings, bottleneck=replace(settings.bottleneck, variant=variant))})
+def with_bottleneck(preset: Preset, variant: Variant, *parts: str) -> Preset:
+    """The preset with another bottleneck in its parts ``reward`` or ``iql``."""
+    for part in parts:
+        settings = getattr(preset, part)
+        changed = replace(settings, bottleneck=replace(settings.bottleneck, variant=variant))
+        preset = replace(preset, **{part: changed})
+    return preset
 
 
-def _outcomes(result: EvaluationResult) -> dict[str, list[int]]:
-    return {"success": [int(s) for s in result.success], "seed": [int(s) for s in result.seed]}
+VARIANTS: dict[str, Callable[[Preset], Preset]] = {
+    "ours": lambda preset: preset,
+    "full": as_in_paper,
+    "daib-reward": lambda preset: with_bottleneck(as_in_paper(preset), "erm", "iql"),
+    "no-daib": lambda preset: with_bottleneck(as_in_paper(preset), "erm", "reward", "iql"),
+}
+"""Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III)."""
+
+
+def _outcome(result: EvaluationResult) -> dict[str, Any]:
+    """True ``successes`` of ``n`` trials, ``seconds`` of motion in all of them and in those that succeeded."""
+    seconds, won = result.seconds, result.success
+    of = {"seconds": round(float(seconds.sum()), 1), "success_seconds": round(float(seconds[won].sum()), 1)}
+    return {"successes": int(won.sum()), "n": len(won), **of}
+
+
+def _in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
+    """How practice went: trials ``predicted`` to be a success, those of them that truly were none (``false``), those
+    that were one unseen (``missed``), ``lost`` parts; trials under alarm and whether the last was; the trial whose
+    policy was ``kept``; ``robot_minutes`` up to each of `trials`, resets included."""
+    rows = last_by(run.metrics(), "trial", "predicted_success")
+    truth = readable_lines(run.path / "truth.jsonl")
+    known = match_truth(rows, truth)
+    told = [(bool(row["predicted_success"]), bool(known[trial]["true_success"])) for trial, row in rows.items()]
+    alarms = [bool(row.get("alarm")) for row in rows.values()]
+    minutes = (motions(rows, truth) / RATE_HZ + RESET_S) / 60
+    return {
+        "predicted": sum(said for said, _ in told),
+        "false": sum(said and not true for said, true in told),
+        "missed": sum(true and not said for said, true in told),
+        "lost": sum(row["lost"] for row in rows.values()),
+        "alarms": sum(alarms),
+        "alarm": alarms[-1],
+        "kept": kept_trial(run),
+        "robot_minutes": {after(count): round(float(minutes[:count].sum()), 2) for count in trials},
+    }
 
 
 def _seconds(run: Run, phase: str) -> float:
@@ -149,9 +211,13 @@ def _seconds(run: Run, phase: str) -> float:
     return json.loads((run.path / "timings.json").read_text())["seconds"][phase]
 
 
-def _begun(folder: Path, kind: str) -> Run | None:
+def _begun(folder: Path, kind: str, wanted: Mapping[str, Any]) -> Run | None:
     """What an interrupted job has left."""
     try:
-        return find_run(folder, kind)
+        run = find_run(folder, kind)
     except SettingsError:
         return None
+    other = first_difference(run.config, wanted)
+    if other:
+        raise SettingsError(f"{run.path} was begun with {other}: remove it, and the job begins anew")
+    return run

@@ -1,15 +1,12 @@
-"""Tables of success counts as the paper prints them: units summed up, the best of each row marked, the paper beside."""
+"""Tables in Markdown: counts over units with the best of each row marked and the paper beside, and means over units."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from rich.table import Table
 from scipy import stats
 
 from lotj.errors import SettingsError
@@ -22,7 +19,14 @@ PAPER_N = 20
 """Trials of each of the paper's cells."""
 
 ALL = "all"
-"""The row of all connectors together."""
+"""The row of all rows together."""
+
+NOTE = (
+    "True successes; the paper's in brackets; 95 % interval of the mean over units, beta-binomial. A unit is a\n"
+    "pretraining on a bench: seed, robot, seed of the bench. Bold: the best, and what sign flips over shared units at\n"
+    "5 % do not tell from it (p, not corrected for the number of methods). No bold: cannot tell, as below 6 units.\n"
+)
+"""What a `SuccessTable` shows."""
 
 
 @dataclass(frozen=True)
@@ -30,40 +34,30 @@ class Cell:
     """One method on one connector, or on all.
 
     Attributes:
-        units: what each count is of, a pretraining on a bench, e.g. ``seed0.duo.0``; methods are paired by them.
-        successes, n: of each unit, of how many trials.
+        counts: unit, a pretraining on a bench, e.g. ``0-duo-3`` -> successes, of how many trials.
         paper, paper_n: the paper's successes (None where it has none), of how many.
     """
 
-    units: tuple[str, ...]
-    successes: tuple[int, ...]
-    n: tuple[int, ...]
+    counts: Mapping[str, tuple[int, int]]
     paper: int | None = None
     paper_n: int = PAPER_N
 
     @property
     def rates(self) -> dict[str, float]:
         """Unit -> rate of success."""
-        return {unit: k / n for unit, k, n in zip(self.units, self.successes, self.n, strict=True)}
+        return {unit: k / n for unit, (k, n) in self.counts.items()}
 
-    @cached_property
-    def interval(self) -> tuple[float, float] | None:
-        """`unit_interval`; None of a single unit."""
-        return unit_interval(self.successes, self.n) if len(self.units) > 1 else None
-
-    @property
-    def paper_words(self) -> str:
-        """e.g. ``15``, of more than one of the paper's cells ``65/80``; empty where it has none."""
-        count = "" if self.paper is None else str(self.paper)
-        return f"{count}/{self.paper_n}" if count and self.paper_n != PAPER_N else count
-
-    @property
-    def words(self) -> str:
-        """e.g. ``31/40 [15] (62-88 %)``."""
-        return count_words(sum(self.successes), sum(self.n), self.interval, self.paper_words)
+    def words(self, bold: bool = False, p: float | None = None) -> str:
+        """e.g. ``31/40 [15] (62-88 %)``: the paper's in brackets, of 20 unless it is said; 95 % interval over units, of
+        a single one "one run"; with p if it is given."""
+        k, n = zip(*self.counts.values(), strict=True)
+        of = "" if self.paper_n == PAPER_N else f"/{self.paper_n}"
+        beside = "" if self.paper is None else f" [{self.paper}{of}]"
+        ends = "{:.0f}-{:.0f} %".format(*(100 * end for end in unit_interval(k, n))) if len(k) > 1 else "one run"
+        return f"{f'**{sum(k)}**' if bold else sum(k)}/{sum(n)}{beside} ({ends}{'' if p is None else f'; p {p:.2g}'})"
 
     def p_against(self, other: Cell) -> float:
-        """`sign_flip` over the units that both have; 1 where they share none."""
+        """`sign_flip` over the units that both have, by which methods are paired; 1 where they share none."""
         theirs = other.rates
         differences = [rate - theirs[unit] for unit, rate in self.rates.items() if unit in theirs]
         return sign_flip(differences, np.random.default_rng(0))
@@ -71,18 +65,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class SuccessTable:
-    """Rows are connectors, columns methods. Text shows it the other way round: there are more methods.
+    """Rows are starts (a connector, a scenario), columns methods; a cell is None where it is not measured (yet)."""
 
-    Attributes:
-        title, columns: of the table, of the methods.
-        rows: connector -> a cell for each method; None where it is not measured (yet).
-        notes: lines below the table.
-    """
-
-    title: str
     columns: Sequence[str]
     rows: Mapping[str, Sequence[Cell | None]]
-    notes: Sequence[str] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
         for name, cells in self.rows.items():
@@ -91,11 +77,18 @@ class SuccessTable:
 
     @cached_property
     def shown(self) -> dict[str, Sequence[Cell | None]]:
-        """The rows and, of more than one, `ALL`: there are units enough to tell methods apart, if anywhere."""
+        """The rows and, of more than one, `ALL`: there are units enough to tell methods apart, if anywhere. Its paper's
+        count is of what is measured."""
         if len(self.rows) < 2:
             return dict(self.rows)
-        columns = zip(*self.rows.values(), strict=True)
-        return {**self.rows, ALL: [_pooled(dict(zip(self.rows, column, strict=True))) for column in columns]}
+        pooled: list[Cell | None] = []
+        for column in zip(*self.rows.values(), strict=True):
+            known = {name: cell for name, cell in zip(self.rows, column, strict=True) if cell}
+            counts = {f"{name} {unit}": count for name, cell in known.items() for unit, count in cell.counts.items()}
+            papers = [cell.paper for cell in known.values() if cell.paper is not None]
+            paper = (sum(papers), PAPER_N * len(papers)) if papers else ()
+            pooled.append(Cell(counts, *paper) if known else None)
+        return {**self.rows, ALL: pooled}
 
     def verdicts(self, row: str) -> list[tuple[str, float | None]]:
         """What can be said of each method of a row of `shown`, and its p-value against the best of them.
@@ -112,88 +105,42 @@ class SuccessTable:
         words = ["worse" if low else best if p is None else "cannot tell" for low, p in zip(worse, ps, strict=True)]
         return [("" if cell is None else word, p) for cell, word, p in zip(cells, words, ps, strict=True)]
 
-    def as_text(self) -> Table:
-        """For 80 columns: counts of all units, in brackets the paper's, 95 % interval over units; best marked."""
-        marks = {}
-        for name in self.shown:
-            verdicts = [verdict for verdict, _ in self.verdicts(name)]
-            marks[name] = ["best" in verdicts and verdict in ("best", "cannot tell") for verdict in verdicts]
-        rows = {}
-        for place, title in enumerate(self.columns):
-            cells = {name: row[place] for name, row in self.shown.items()}
-            words = {name: cell.words.replace(" (", "\n(") if cell else "-" for name, cell in cells.items()}
-            rows[title] = [f"[bold]*{w}[/bold]" if marks[name][place] else w for name, w in words.items()]
-        return _text(self.title, list(self.shown), rows, self.notes)
-
-    def as_csv(self) -> str:
-        """One line a connector and method: counts of all and of each unit, interval, verdict, the paper's count."""
-        lines = []
+    def as_markdown(self) -> str:
+        """Bold where some are worse: the best and what cannot be told from it; p of all rows together. Whichever are
+        fewer, starts or methods, are the columns."""
+        words: dict[str, list[str]] = {}
         for name, cells in self.shown.items():
-            for title, cell, (verdict, p) in zip(self.columns, cells, self.verdicts(name), strict=True):
-                if cell is None:
-                    continue
-                by_unit = " ".join(f"{u}={k}/{n}" for u, k, n in zip(cell.units, cell.successes, cell.n, strict=True))
-                ends = [f"{end:.3f}" for end in cell.interval or unit_interval(cell.successes, cell.n)]
-                numbers = (sum(cell.successes), sum(cell.n), *ends, len(cell.units), by_unit)
-                lines.append((name, title, *numbers, verdict, "" if p is None else f"{p:.4f}", cell.paper_words))
-        return _csv("connector method successes n low high units by_unit verdict p paper", lines)
+            told = self.verdicts(name)
+            any_worse = any(verdict == "worse" for verdict, _ in told)
+            words[name] = [
+                cell.words(any_worse and verdict != "worse", p if name == ALL else None) if cell else "-"
+                for cell, (verdict, p) in zip(cells, told, strict=True)
+            ]
+        if len(self.columns) <= len(words):
+            return markdown(["start", *self.columns], [[name, *row] for name, row in words.items()])
+        return markdown(["method", *words], zip(self.columns, *words.values(), strict=True))
+
+    def by_unit(self) -> str:
+        """Counts of each unit of each row."""
+        lines = []
+        for name, cells in self.rows.items():
+            for unit in dict.fromkeys(unit for cell in cells if cell for unit in cell.counts):
+                counts = [cell and cell.counts.get(unit) for cell in cells]
+                lines.append([name, unit, *("{}/{}".format(*count) if count else "-" for count in counts)])
+        return markdown(["start", "unit", *self.columns], lines)
 
 
-@dataclass(frozen=True)
-class FigureTable:
-    """Rows are methods, columns figures with their intervals.
-
-    Attributes:
-        title, columns: of the table, of the figures.
-        rows: method -> for each figure its mean and half width of the interval (None: there is none), or None.
-        notes: lines below the table.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Mapping[str, Sequence[tuple[float, float | None] | None]]
-    notes: Sequence[str] = field(default_factory=tuple)
-
-    def as_text(self) -> Table:
-        """For the terminal."""
-        rows = {name: [_figure(cell) for cell in cells] for name, cells in self.rows.items()}
-        return _text(self.title, self.columns, rows, self.notes)
-
-    def as_csv(self) -> str:
-        """One line a method and figure."""
-        lines = [
-            (name, title, f"{cell[0]:.4f}", "" if cell[1] is None else f"{cell[1]:.4f}")
-            for name, cells in self.rows.items()
-            for title, cell in zip(self.columns, cells, strict=True)
-            if cell is not None
-        ]
-        return _csv("method figure mean half_width", lines)
-
-
-def _text(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], notes: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", caption="\n".join(notes), caption_justify="left")
-    table.add_column("method")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    return table
-
-
-def _csv(head: str, lines: Iterable[Sequence[object]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([head.split(), *lines])
-    return out.getvalue()
-
-
-def known_mean(values: Sequence[float | None] | np.ndarray) -> float | None:
-    """Mean of those that are neither None nor NaN."""
-    return (mean_interval(values) or (None,))[0]
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose columns stand below each other in plain text, too."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(head))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "".join(f"| {' | '.join(map(str.ljust, line, widths))} |\n" for line in lines)
 
 
 def mean_interval(values: Sequence[float | None] | np.ndarray) -> tuple[float, float | None] | None:
-    """Mean over units and half width of Student's 95 % interval; None where a variant lacks the figure, no width of one
-    value. None and NaN are left out."""
+    """Mean over units and half width of Student's 95 % interval; None without any, no width of one value. None and NaN
+    are left out."""
     known = np.array(values, float)
     known = known[np.isfinite(known)]
     if len(known) < 2:
@@ -202,37 +149,12 @@ def mean_interval(values: Sequence[float | None] | np.ndarray) -> tuple[float, f
     return float(mean), float(width)
 
 
-def count_words(successes: int, n: int, interval: tuple[float, float] | None, paper: str = "", mark: str = "") -> str:
-    """Of n, the paper's in brackets if it has any, the interval over units; e.g. ``**9**/10 [19] (60-98 %)``.
-
-    Args:
-        successes, n: counts.
-        interval: ends, in [0, 1]; None of a single unit, which is called one run.
-        paper: its own, as it is to be shown.
-        mark: to the left and right of the successes.
-    """
-    ends = "one run" if interval is None else f"{100 * interval[0]:.0f}-{100 * interval[1]:.0f} %"
-    return f"{mark}{successes}{mark}/{n}{f' [{paper}]' if paper else ''} ({ends})"
+def known_mean(values: Sequence[float | None] | np.ndarray) -> float | None:
+    """Mean of those that are neither None nor NaN."""
+    return (mean_interval(values) or (None,))[0]
 
 
-def _pooled(cells: Mapping[str, Cell | None]) -> Cell | None:
-    """A method's cells of all connectors as one; the paper's count is of those that are measured."""
-    known = {name: cell for name, cell in cells.items() if cell is not None}
-    if not known:
-        return None
-    papers = [cell for cell in known.values() if cell.paper is not None]
-    return Cell(
-        tuple(f"{name.replace(' ', '-')}.{unit}" for name, cell in known.items() for unit in cell.units),
-        tuple(k for cell in known.values() for k in cell.successes),
-        tuple(n for cell in known.values() for n in cell.n),
-        sum(cell.paper or 0 for cell in papers) if papers else None,
-        sum(cell.paper_n for cell in papers),
-    )
-
-
-def _figure(cell: tuple[float, float | None] | None) -> str:
-    """e.g. ``0.912 +- 0.021``."""
-    if cell is None:
-        return "-"
-    mean, width = cell
-    return f"{mean:.3f}" if width is None else f"{mean:.3f} \u00b1 {width:.3f}"
+def mean_words(values: Sequence[float | None] | np.ndarray) -> str:
+    """`mean_interval` as e.g. ``0.912 ± 0.021``."""
+    mean, width = mean_interval(values) or (None, None)
+    return "-" if mean is None else f"{mean:.3g}" if width is None else f"{mean:.3g} \u00b1 {round(width, 9):.2g}"

@@ -13,8 +13,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lotj.evaluation import LABELS, barnard
+from lotj.evaluation.truth import number
 from lotj.report import charts
-from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, entries, number, read_run
+from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, entries, read_run
 from lotj.report.findings import (
     ORDER,
     duration,

@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +29,7 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.evaluation import EvaluationResult, FilmStrip, Summary, load_filmstrips, read_evaluations
+from lotj.evaluation.truth import last_by, match_truth, motions, number, readable_lines
 
 METRICS, TRUTH, EVALUATION = "metrics.jsonl", "truth.jsonl", "evaluation.json"
 FILMS, REWARD, TIMINGS, VERSIONS = "filmstrips.npz", "reward_report.json", "timings.json", "versions.json"
@@ -128,8 +128,8 @@ def read_run(folder: Path) -> RunFiles:
             absent[name] = str(error).replace(f"{folder}/", "")  # the page may travel: no paths of this machine
             return empty
 
-    metrics = _last_by(optional(METRICS, _read_lines, []), "trial", "predicted_success")
-    truth = optional(TRUTH, _read_lines, [])
+    metrics = last_by(optional(METRICS, readable_lines, []), "trial", "predicted_success")
+    truth = optional(TRUTH, readable_lines, [])
     matched = match_truth(metrics, truth)
     if not _judged(config):
         matched = {trial: {"true_success": line["predicted_success"]} for trial, line in metrics.items()}
@@ -144,7 +144,7 @@ def read_run(folder: Path) -> RunFiles:
         folder=folder,
         config=config,
         trials=_align(metrics, matched, _judged(config)) if metrics else None,
-        moves=_moves(metrics, truth),
+        moves=float(np.sum(motions(metrics, truth))) if metrics else math.nan,
         insertion_depth_mm=next(filter(np.isfinite, depths), math.nan),
         evaluations=evaluations,
         films=optional(FILMS, load_filmstrips, {}),
@@ -187,18 +187,6 @@ def _alike(folder: Path, config: dict[str, Any]) -> dict[str, dict[str, Evaluati
     return found
 
 
-def _moves(metrics: dict[int, dict[str, Any]], truth: list[dict[str, Any]]) -> float:
-    """Motions of all trials: the truth's last count of a start pose goes on while the plug is taken out."""
-    counted = {line.get("seed"): number(line.get("steps")) for line in truth}
-    each = [np.fmax(number(line.get("moves")), counted.get(line.get("seed"), math.nan)) for line in metrics.values()]
-    return float(np.sum(each)) if each else math.nan
-
-
-def number(value: Any) -> float:
-    """A JSON value as a float; NaN if it is none."""
-    return float(value) if isinstance(value, (int, float)) else float("nan")
-
-
 def entries(values: dict[str, Any], name: str) -> dict[str, Any]:
     """A JSON object in another; empty if there is none."""
     value = values.get(name)
@@ -213,32 +201,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: must hold a JSON object, not a {type(value).__name__}")
     return value
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a JSON-lines file; a torn line is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError):
-            lines.append(json.loads(text))
-    return [line for line in lines if isinstance(line, dict)]
-
-
-def _last_by(lines: list[dict[str, Any]], key: str, needed: str) -> dict[int, dict[str, Any]]:
-    """Lines that have `needed`, by their whole number `key`; the last of each counts (a resumed run repeats some)."""
-    known = [line for line in lines if np.isfinite(number(line.get(key))) and line.get(needed) is not None]
-    return {int(line[key]): line for line in known}
-
-
-def match_truth(metrics: dict[int, dict[str, Any]], truth: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Truth by trial: by its number where it is written, else by the seed of the start pose. What the robot did after
-    the trial's last motion is not the trial's: then its plug is taken out."""
-    ends = {line["seed"]: line["moves"] for line in metrics.values() if {"seed", "moves"} <= set(line)}
-    within = [line for line in truth if not number(line.get("steps")) > ends.get(line.get("seed"), math.inf)]
-    by_seed = _last_by(within, "seed", "true_success")
-    from_seed = {trial: by_seed.get(line.get("seed", -1)) for trial, line in metrics.items()}
-    by_trial = _last_by(truth, "trial", "true_success")
-    return {**{trial: line for trial, line in from_seed.items() if line}, **by_trial}
 
 
 def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]], judged: bool) -> Trials:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
-from lotj.report.files import RunFiles, Trials, number
+from lotj.evaluation.truth import number
+from lotj.report.files import RunFiles, Trials
 
 ORDER = ("offline", "practice", "straight-down", "spiral-search")
 """Evaluations in the order of the table; others follow."""

@@ -9,7 +9,7 @@ and, resumed, ends in the same weights as one that was never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -90,6 +90,11 @@ def finished_trials(run: Run) -> int:
     return int(run.load(CHECKPOINT)["trial"]) if run.has(CHECKPOINT) else 0
 
 
+def checkpoint_after(trial: int) -> str:
+    """Name of the checkpoint that is the snapshot of a trial, see `practice`."""
+    return f"{CHECKPOINT}-{trial}"
+
+
 def practice(
     practitioner: Practitioner,
     learner: Learner,
@@ -101,6 +106,7 @@ def practice(
     live: bool = True,
     resume: bool = False,
     until: int | None = None,
+    snapshots: Collection[int] = (),
 ) -> PracticeResult:
     """Lets an agent practise, trial by trial.
 
@@ -115,6 +121,7 @@ def practice(
         live: show what goes on.
         resume: go on after the run's last finished trial; with none, from the beginning.
         until: stop after this trial, to be resumed later; None does all.
+        snapshots: trials whose checkpoints stay, named by `checkpoint_after`.
 
     Raises:
         RobotError: the robot refused a command, or its part was lost `MAX_LOST` times in a row.
@@ -132,7 +139,7 @@ def practice(
         raise SettingsError(f"practice boost with actions of shape {learner.spec.action}: it moves along three axes")
     if run.has(CHECKPOINT) and not resume:
         raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials: give --resume or start a new run")
-    sitting = _Sitting(practitioner, learner, prior, config, run, task, relabel)
+    sitting = _Sitting(practitioner, learner, prior, config, run, task, relabel, snapshots)
     try:
         done = sitting.restore()
         with LiveView(str(run.path), config.trials, run.metrics(), live) as view:
@@ -154,9 +161,10 @@ class _Sitting:
 
     def __init__(
         self, practitioner: Practitioner, learner: Learner, prior: Sequence[Source], config: PracticeConfig, run: Run,
-        task: str, relabel: Sequence[Relabel],
+        task: str, relabel: Sequence[Relabel], snapshots: Collection[int],
     ) -> None:  # fmt: skip
         self._practitioner, self._learner, self._config, self._run = practitioner, learner, config, run
+        self._snapshots = snapshots
         seen = sorted(learner.reads | ({"achieved_goal"} if relabel else set()))
         self.trials = Trials(run.path / "trials", Task(task, task), seen, config.imitate == "successes")
         share = config.online_fraction if prior else 1.0
@@ -203,7 +211,7 @@ class _Sitting:
         self._run.log(number, row)
         self._rows.append(row)
         self._unsaved = number
-        if number % config.save_every == 0:
+        if number % config.save_every == 0 or number in self._snapshots:
             self.save()
         view.trial(row)
         if attempted.lost:
@@ -219,7 +227,10 @@ class _Sitting:
         """A checkpoint of the trials finished, unless there is one."""
         number, self._unsaved = self._unsaved, 0
         if number:
-            self._run.save(CHECKPOINT, {"trial": number, "agent": self._learner.state()})
+            state = {"trial": number, "agent": self._learner.state()}
+            if number in self._snapshots:  # first: once the other is there, practice resumed goes on behind it
+                self._run.save(checkpoint_after(number), state)
+            self._run.save(CHECKPOINT, state)
 
     def close(self) -> None:
         """Saves what is finished, and lets go of the files."""
