@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,6 +19,7 @@ from lotj.experiments.presets import Preset, find_preset
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
+from lotj.training.features import FeatureConfig
 from lotj.training.pretrain_config import PretrainConfig
 
 PARTS: dict[str, Any] = {
@@ -26,6 +28,7 @@ PARTS: dict[str, Any] = {
     "iql": IQLConfig,
     "pretrain": PretrainConfig,
     "localizer": LocalizerConfig,
+    "features": FeatureConfig,
 }
 """Settings of a pretraining."""
 
@@ -34,7 +37,8 @@ PARTS: dict[str, Any] = {
 class Command(OnDevice):
     """Train the success classifier (the reward) and the policy on a recorded data set.
 
-    The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there.
+    The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there. At
+    the end features of the data are kept in the run: practice needs the run alone, named by `--pretrained`.
     `lotj pretrain --resume [FOLDER]` goes on with a stopped run, the newest by default, with its settings.
     """
 
@@ -47,6 +51,7 @@ class Command(OnDevice):
     iql: IQLConfig
     pretrain: PretrainConfig
     localizer: LocalizerConfig
+    features: FeatureConfig
     preset: str = "laptop"
     """Size of the job: demo, laptop, paper or state. It sets the defaults of all other flags."""
     also: tuple[str, ...] = ()
@@ -85,7 +90,8 @@ class Resume(job.Resume):
     def run(self) -> None:
         run = pick_run(self.folder, self.runs, "pretrain", begun=True)
         where = str(run.path / "config.json")
-        parts = {name: restore_settings(kind, run.setting(name, dict), where) for name, kind in PARTS.items()}
+        kinds = {name: kind for name, kind in PARTS.items() if name in run.config or name != "features"}  # older: none
+        parts = {name: restore_settings(kind, run.setting(name, dict), where) for name, kind in kinds.items()}
         preset, data = Preset(run.setting("preset"), **parts), run.locate("data", "meta.json")
         _train(self, preset, data, run.path.parent, run.seed, run.setting("agent"), run)
 
@@ -98,5 +104,5 @@ def _train(
     device = find_device(asked.device)
     run = pretrain_phase(preset, data, runs, seed, device, begun, also=asked.also, agent=agent)
     run.close()
-    on = "--connector NAME" if (run.path / "reward.pt").exists() else f"--task NAME --pretrained {run.path}"
-    say(Console(), f"{run.path}: practise with `lotj practice {on}`")
+    on = "--connector NAME" if (run.path / "reward.pt").exists() else "--task NAME"
+    say(Console(), f"{run.path}: practise with `lotj practice {on} --pretrained {shlex.quote(str(run.path))}`")

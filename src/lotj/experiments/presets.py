@@ -28,8 +28,8 @@ class Preset:
         collect: collection from the training connectors.
         collect_validation: collection from the validation connectors, on which thresholds are chosen.
         training_connectors: how many of the training connectors to use; None for all.
-        reward, front, iql, pretrain, localizer, practice: settings of those parts; what other agents than IQL have in
-            common with it is taken from there.
+        reward, front, iql, pretrain, localizer, features, practice: settings of those parts; what other agents than IQL
+            have in common with it is taken from there.
         evaluation_trials: trials per evaluation.
         tasks: collection from other tasks instead of connectors.
     """
@@ -51,6 +51,7 @@ class Preset:
     iql: IQLConfig = field(default_factory=IQLConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
     practice: PracticeConfig = field(default_factory=PracticeConfig)
     evaluation_trials: int = 20
     tasks: TaskCollection | None = None
@@ -105,7 +106,7 @@ def _demo() -> Preset:
         reward=replace(RewardConfig(), steps=800),
         pretrain=PretrainConfig(steps=900),
         localizer=LocalizerConfig(steps=800),
-        practice=PracticeConfig(trials=100, features=FeatureConfig(transitions=6_000)),
+        practice=PracticeConfig(trials=100),
     )
 
 
