@@ -34,7 +34,7 @@ CARD = "MODEL_CARD.md"
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def make_base(run: Run, folder: Path) -> list[str]:
+def make_base(run: Run, folder: Path, limit_mb: float = LIMIT_MB) -> list[str]:
     """Writes the base of a pretraining into a folder, in place of one that is there; returns its lines of sizes.
 
     Raises:
@@ -44,7 +44,8 @@ def make_base(run: Run, folder: Path) -> list[str]:
     if folder.exists() and not (folder / CARD).exists():
         raise SettingsError(f"{folder}: there, and no base (it has no {CARD}); name another folder, or none")
     agent = run.setting("agent")
-    load_reward(run), load_agent(run, name=agent)  # whatever is missing is said before anything is touched
+    load_reward(run)  # whatever is missing is said before anything is touched
+    load_agent(run, name=agent)
     features, state = load_features(run, agent), run.load(agent)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "checkpoints").mkdir(parents=True)
@@ -62,8 +63,8 @@ def make_base(run: Run, folder: Path) -> list[str]:
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     atomic_write(folder / CARD, _card(run, features, state, sizes).encode())
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    if total > LIMIT_MB:
-        raise SettingsError(f"{folder}: {total:.1f} MB, must be at most {LIMIT_MB}; pretrain with fewer features")
+    if total > limit_mb:
+        raise SettingsError(f"{folder}: {total:.1f} MB, must be at most {limit_mb}; pretrain with fewer features")
     return [f"{name} {size / 1e6:.2f} MB" for name, size in sorted(sizes.items())] + [f"{folder}: {total:.2f} MB"]
 
 

@@ -134,10 +134,9 @@ def test_nothing_but_a_base_is_replaced(pretrained: Path, base: Path, tmp_path: 
     assert not (tmp_path / "base" / "old.npz").exists()
 
 
-def test_too_large_a_base_is_refused(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_script, "LIMIT_MB", 0.001)
+def test_too_large_a_base_is_refused(pretrained: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="must be at most 0.001; pretrain with fewer features"):
-        base_script.make_base(run_of(pretrained), tmp_path / "base")
+        base_script.make_base(run_of(pretrained), tmp_path / "base", limit_mb=0.001)
 
 
 def test_practice_from_a_base_is_that_from_its_run_at_first_and_needs_no_data(
