@@ -3,8 +3,7 @@
     python benchmarks/learning_cost.py --pretrained runs/<a pretraining> --out results/benchmarks/learning_cost.json
 
 One practice with a clock on each of its parts. On a real robot the simulation falls away and what is left is the cost
-of learning: all that is not `simulation`, with start-up, and with the features of the prior data, which are made anew
-here although a second practice finds them in the cache. ``--profile FILE`` runs it under cProfile besides, for
+of learning: all that is not `simulation`, with start-up. ``--profile FILE`` runs it under cProfile besides, for
 ``python -m pstats FILE``; the seconds are then too long, most of all those of networks, which are much Python.
 """
 
@@ -29,7 +28,6 @@ from side_by_side import as_command, report
 from lotj.agents import Learner, learner
 from lotj.agents.iql import IQL
 from lotj.data.replay import Replay
-from lotj.data.store import DiskStore
 from lotj.data.writer import EpisodeWriter
 from lotj.experiments import stages
 from lotj.experiments.presets import find_preset
@@ -54,7 +52,6 @@ PARTS: dict[str, dict[str, Places]] = {
         "the robot's rest": [(SimulatedRobot, "move"), (SimulatedRobot, "reset")],  # less physics and drawing
     },
     "learning": {
-        "features of the prior data": [(stages, "prepare_features")],
         "features of the frames": [(SelfJudged, "_observe")],
         "reward's scores": [(RewardModel, "score")],
         "actions and values": [(Learner, "act"), (Learner, "value")],
@@ -69,7 +66,7 @@ PARTS: dict[str, dict[str, Places]] = {
         "metrics": [(Run, "log"), (Run, "metrics")],
     },
     "start-up": {
-        "models and data": [(stages, "load_reward"), (stages, "load_agent"), (DiskStore, "open")],
+        "models and prior data": [(stages, "load_reward"), (stages, "load_agent"), (stages, "load_features")],
     },
 }
 """Group -> part -> functions whose time with all that they call is the part's. None of them calls another, but for the
@@ -140,8 +137,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for places in (*PARTS.values(), UPDATE):
         for name, functions in places.items():
             clocks.watch(name, functions)
-    features = replace(preset.practice.features, cache=None)
-    practice = replace(preset.practice, trials=options.trials, threads=options.threads, features=features)
+    practice = replace(preset.practice, trials=options.trials, threads=options.threads)
     preset = replace(preset, practice=practice)
     pretrained, profile = Run.open(options.pretrained), cProfile.Profile()
     call = functools.partial(stages.practice_phase, preset, pretrained, folder, options.connector, options.scenario)
@@ -177,7 +173,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = as_command(measure, options, Path(folder))
     cost = found["seconds"] - found["table"]["simulation"]["seconds"]
-    prior = found["table"]["learning"]["parts"]["features of the prior data"]["seconds"]
     result = {
         "command": " ".join(["python", *sys.argv]),
         "cores": os.cpu_count(),
@@ -187,7 +182,6 @@ def main() -> None:
         "torch": torch.__version__,
         "target_seconds": TARGET_SECONDS,
         "learning_seconds": round(cost, 1),
-        "learning_seconds_with_features_cached": round(cost - prior, 1),
         **found,
     }
     report(result, options.out)

@@ -97,7 +97,12 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["report", "/nowhere"], "/nowhere"),
         (["report", "--runs", "/nowhere"], "/nowhere: no practice run here"),
         (["evaluate", "--runs", "/nowhere"], "/nowhere: no practice run here"),
-        (["demo", "--resume", "--data", "/nowhere", "--runs", "/nowhere"], "neither /nowhere nor /nowhere is there"),
+        (["demo", "--resume", "--runs", "/nowhere"], "nothing to resume in /nowhere: leave --resume out"),
+        (
+            ["demo", "--all", "--resume", "--data", "/no", "--runs", "/where"],
+            "nothing to resume in /no or /where: ",
+        ),
+        (["demo", "--data", "/nowhere"], "data /nowhere: the base needs none; leave it out, or give --all"),
         (["evaluate", "--trials", "0"], "trials 0: must be at least 1"),
         (["collect", "--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
         (["collect", "--expert-episodes", "0"], "expert_episodes 0: must be at least 1"),
@@ -139,7 +144,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["pretrain", "--iql.expectile", "1.5"], "iql expectile 1.5: must be strictly between 0 and 1"),
         (["practice", "--connector", "nema"], "unknown connector 'nema'; nearest: "),
         (["practice", "--connector", "nema-5-15", "--scenario", "fra"], "unknown scenario 'fra': did you mean 'far'?"),
-        (["practice", "--connector", "nema-5-15", "--runs", "/nowhere"], "/nowhere: no pretrain run here"),
+        (["practice", "--connector", "nema-5-15", "--pretrained", "/nowhere"], "/nowhere: not a run folder"),
         (["practice", "--connector", "nema-5-15", "--trials", "0"], "trials 0: must be at least 1"),
         (["demo", "--connector", "nema"], "unknown connector 'nema'"),
         (["demo", "--scenario", "nearby"], "unknown scenario 'nearby': did you mean 'near'?"),
@@ -162,7 +167,7 @@ def test_evaluate_and_report_refuse_a_run_of_another_kind(tmp_path: Path, capsys
 
 def test_practice_on_a_part_of_the_training_set_is_said_to_be_that(capsys: pytest.CaptureFixture[str]) -> None:
     for name, said in (("usb-a", True), ("usb-b", False)):
-        assert main(["practice", "--connector", name, "--runs", "/nowhere"]) == 2  # there is no pretraining
+        assert main(["practice", "--connector", name, "--pretrained", "/nowhere"]) == 2  # there is no pretraining
         assert (f"note: {name} is a training connector" in capsys.readouterr().out) is said
 
 
@@ -503,7 +508,8 @@ def test_the_whole_job_by_commands_stopped_and_resumed_on_the_way(tmp_path: Path
         ["pretrain", "--preset", "demo", *net, "--reward.steps=20", "--pretrain.steps=400"], "reward 20/20", tmp_path
     )
     assert "lotj practice" in do("pretrain", "--resume")
-    stopped(["practice", "--connector", "europlug", "--trials", "6", "--warmup-trials", "1"], "trial 2/6", tmp_path)
+    practice = ["practice", "--connector", "europlug", "--pretrained", "runs/last"]
+    stopped([*practice, "--trials", "6", "--warmup-trials", "1"], "trial 2/6", tmp_path)
     assert "6 trials" in do("practice", "--resume")
     assert "Spiral search" in do("evaluate", "--trials", "2")
     assert (tmp_path / do("report").strip()).stat().st_size > 10_000

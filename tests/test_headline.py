@@ -145,8 +145,8 @@ TINY = Preset(
         warmup_trials=1,
         batch_size=8,
         updates_per_step=1,
-        features=FeatureConfig(transitions=16, views=1, cache=None),
     ),
+    features=FeatureConfig(transitions=16),
     evaluation_trials=1,
 )
 

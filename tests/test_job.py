@@ -41,12 +41,12 @@ TINY = Preset(
     iql=IQLConfig(),
     pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
     localizer=LocalizerConfig(front=Pixels(ENCODER, 0), steps=20, batch=32),
+    features=FeatureConfig(transitions=60),
     practice=PracticeConfig(
         trials=4,
         warmup_trials=1,
         batch_size=32,
         exploration_noise=0.0,  # it depends on the number of trials
-        features=FeatureConfig(transitions=60, cache=None),
     ),
     evaluation_trials=4,
 )

@@ -7,7 +7,6 @@ import dataclasses
 import io
 import math
 import multiprocessing as mp
-import os
 import resource
 import signal
 import time
@@ -27,6 +26,7 @@ from lotj.data.store import DiskStore
 from lotj.envs.registry import make_task
 from lotj.errors import CheckpointError, DataError, LotjError, NumericsError, RobotError, SettingsError, StorageError
 from lotj.evaluation import evaluate
+from lotj.experience import Task
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import PRESETS
 from lotj.experiments.stages import practise_task_phase, practised_agent
@@ -34,7 +34,7 @@ from lotj.nets.bottleneck import BottleneckConfig
 from lotj.rewards.calibration import Threshold
 from lotj.runs import Run
 from lotj.spaces import Array
-from lotj.training.features import FeatureConfig, imitated, prepare_features
+from lotj.training.features import FeatureConfig, FeatureStore, imitated, prepare_features
 from lotj.training.live_view import LiveView, clock
 from lotj.training.practice import checkpoint_after, finished_trials, practice, trial_seed
 from lotj.training.practice_config import PracticeConfig
@@ -67,11 +67,6 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> DiskStore:
     return collect(tmp_path_factory.mktemp("prior") / "data")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 def new_run(path: Path, seed: int = 0) -> Run:
     return Run.create(path, "practice", {}, seed)
 
@@ -95,11 +90,11 @@ def assert_same(one: Run, other: Run) -> None:
 # What is learnt
 
 
-def test_a_right_reward_helps_and_a_wrong_one_does_harm(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_a_right_reward_helps_and_a_wrong_one_does_harm(prior: DiskStore, tmp_path: Path):
     # Not calibrated, and one frame is enough: this reward is right at its own threshold, in every part. A blind policy
     # seldom stays at home for two.
     settings = {"max_steps": 8, "batch_size": 64, "updates_per_step": 3, "calibrate": False, "hold_frames": 1}
-    config = make_config(cache, trials=70, **settings)
+    config = make_config(trials=70, **settings)
     for seed in (2, 3):  # how soon a blind policy first comes home by chance depends on the machine's last bits
         agent = make_agent(seed, bottleneck=BottleneckConfig("erm", invariant_dim=64))
         before = true_success(agent)
@@ -222,12 +217,12 @@ class SealedRobot:
 
 
 @pytest.mark.parametrize("verify", ["score", "touch"])
-def test_corrupting_the_truth_changes_nothing(prior: DiskStore, cache: Path, tmp_path: Path, verify: str):
+def test_corrupting_the_truth_changes_nothing(prior: DiskStore, tmp_path: Path, verify: str):
     runs, truths = [], []
     for lie in (False, True):
         run, robot = new_run(tmp_path / str(lie)), ToyRobot(lie=lie, latches=verify == "touch")
         (run.path / "truth.jsonl").mkdir()  # whoever opens it fails
-        practise(SealedRobot(robot), ColourReward(), prior, make_config(cache, trials=12, verify=verify), run)
+        practise(SealedRobot(robot), ColourReward(), prior, make_config(trials=12, verify=verify), run)
         runs.append(run)
         truths.append(robot.truth)
     assert truths[0] == [not truth for truth in truths[1]] and any(truths[0])
@@ -238,32 +233,32 @@ def test_corrupting_the_truth_changes_nothing(prior: DiskStore, cache: Path, tmp
 # Trials
 
 
-def test_the_seed_matters(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_the_seed_matters(prior: DiskStore, tmp_path: Path):
     runs = [new_run(tmp_path / str(seed), seed) for seed in (0, 1)]
     for run in runs:
-        practise(ToyRobot(), SILENT, prior, make_config(cache, trials=1, updates_per_step=0), run)
+        practise(ToyRobot(), SILENT, prior, make_config(trials=1, updates_per_step=0), run)
     one, other = (trials_of(run)[PRACTICE, 1].observation["image"][0] for run in runs)
     assert not np.array_equal(one, other)
 
 
-def test_policy_stays_while_it_may_imitate_nothing(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_policy_stays_while_it_may_imitate_nothing(prior: DiskStore, tmp_path: Path):
     """No trial counts as a success, so that there is no pull of Q either, and no prior data are drawn: values move, the
     policy does not."""
     run, agent = new_run(tmp_path), make_agent()
     before = {name: weights(agent, name) for name in ("policy", "critic")}
     settings = {"calibrate": False, "online_fraction": 1.0, "imitate": "successes", "q_gradient_weight": 100.0}
-    practise(ToyRobot(), SILENT, prior, make_config(cache, trials=3, max_steps=3, **settings), run, agent)
+    practise(ToyRobot(), SILENT, prior, make_config(trials=3, max_steps=3, **settings), run, agent)
     assert same(weights(agent, "policy"), before["policy"])
     assert not same(weights(agent, "critic"), before["critic"])
 
 
-def test_pull_of_q_grows_with_the_successes(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_pull_of_q_grows_with_the_successes(prior: DiskStore, tmp_path: Path):
     """One success of four is a quarter of the weight: 8 then pulls as 2 does that needs no more."""
     states, rows = [], []
     for weight, successes in ((8.0, 4), (2.0, 1), (8.0, 1)):
         run = new_run(tmp_path / f"{weight} {successes}")
         pull = {"q_gradient_weight": weight, "q_gradient_successes": successes}
-        practise(ToyRobot(), ListedReward(0, 0, 0.9), prior, make_config(cache, trials=1, hold_frames=1, **pull), run)
+        practise(ToyRobot(), ListedReward(0, 0, 0.9), prior, make_config(trials=1, hold_frames=1, **pull), run)
         states.append(run.load("practice")["agent"]["modules"])
         rows.append(run.metrics()[-1])
     assert rows[0]["updates"] == rows[0]["steps"] == 2
@@ -271,9 +266,9 @@ def test_pull_of_q_grows_with_the_successes(prior: DiskStore, cache: Path, tmp_p
     assert not all(np.allclose(states[2][""][name], value, atol=1e-6) for name, value in states[1][""].items())
 
 
-def test_one_line_a_trial_as_the_report_reads_it(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_one_line_a_trial_as_the_report_reads_it(prior: DiskStore, tmp_path: Path):
     run = new_run(tmp_path)
-    config = make_config(cache, trials=4, warmup_trials=2, hold_frames=1, calibrate=False)
+    config = make_config(trials=4, warmup_trials=2, hold_frames=1, calibrate=False)
     practise(ToyRobot(), ColourReward(), prior, config, run)
     rows, made = run.metrics(), trials_of(run)
     assert [row["trial"] for row in rows] == [row["step"] for row in rows] == [1, 2, 3, 4]
@@ -294,12 +289,10 @@ def test_one_line_a_trial_as_the_report_reads_it(prior: DiskStore, cache: Path, 
 @pytest.mark.parametrize(
     ("settings", "steps", "success"), [({"hold_frames": 1}, 2, 1), ({}, 5, 1), ({"hold_frames": 3}, 6, 0)]
 )
-def test_when_a_trial_ends(
-    prior: DiskStore, cache: Path, tmp_path: Path, settings: dict[str, Any], steps: int, success: int
-):
+def test_when_a_trial_ends(prior: DiskStore, tmp_path: Path, settings: dict[str, Any], steps: int, success: int):
     """The start's score, here 0.9, is none of a step."""
     run = new_run(tmp_path)
-    config = make_config(cache, trials=1, updates_per_step=0, calibrate=False, **settings)
+    config = make_config(trials=1, updates_per_step=0, calibrate=False, **settings)
     practise(ToyRobot(), ListedReward(0.9, 0.4, 0.6, 0.4, 0.9, 0.9, 0.4), prior, config, run)
     trial = trials_of(run)[PRACTICE, 1]
     assert (len(trial), trial.terminated, trial.truncated) == (steps, bool(success), not success)
@@ -307,19 +300,19 @@ def test_when_a_trial_ends(
     assert not trial.reward.any()  # what it is worth the judge says, again and again
 
 
-def test_more_is_tried_after_failures_in_a_row_and_less_after_successes(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_more_is_tried_after_failures_in_a_row_and_less_after_successes(prior: DiskStore, tmp_path: Path):
     """Four trials of six steps fail; the first step of the fifth succeeds: one success of ten."""
     run = new_run(tmp_path)
-    config = make_config(cache, trials=7, updates_per_step=0, boost=True, calibrate=False, hold_frames=1)
+    config = make_config(trials=7, updates_per_step=0, boost=True, calibrate=False, hold_frames=1)
     practise(ToyRobot(), ListedReward(*[0.0] * 29, 1.0), prior, config, run)
     wanted = [0, 1 / 3, 2 / 3, 1, 1, 0, 0.9 / 3]
     assert [row["boost"] for row in run.metrics()] == pytest.approx(wanted)
 
 
-def test_threshold_rises_with_the_trials_of_all_sittings(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_threshold_rises_with_the_trials_of_all_sittings(prior: DiskStore, tmp_path: Path):
     """The first trial's best score is 0.5, logit 0, so that a logit of -1 is asked for, 0.269. The second's is 0.999,
     logit 6.9: the quantile 0.95 of both is 6.56, and a logit of 5.56 is asked for, 0.996."""
-    run, config = new_run(tmp_path), make_config(cache, trials=2, updates_per_step=0)
+    run, config = new_run(tmp_path), make_config(trials=2, updates_per_step=0)
     practise(ToyRobot(), ListedReward(0, 0.5, 0.5, 0, 0.999, 0.999), prior, config, run)
     practise(ToyRobot(), SILENT, prior, dataclasses.replace(config, trials=3), run, resume=True)
     assert [row["predicted_success"] for row in run.metrics()] == [1, 1, 0]
@@ -361,8 +354,8 @@ class CrashingRobot(ToyRobot):
     ],
     ids=["plain", "few checkpoints", "everything", "boosted"],
 )
-def test_resumed_is_identical_to_uninterrupted(prior: DiskStore, cache: Path, tmp_path: Path, settings: dict[str, Any]):
-    config = make_config(cache, **({"trials": 6} | settings))
+def test_resumed_is_identical_to_uninterrupted(prior: DiskStore, tmp_path: Path, settings: dict[str, Any]):
+    config = make_config(**({"trials": 6} | settings))
     whole, broken = new_run(tmp_path / "whole"), new_run(tmp_path / "broken")
     counting = CrashingRobot(crash, at_image=0, latches=True)
     practise(counting, ColourReward(), prior, config, whole)
@@ -375,8 +368,8 @@ def test_resumed_is_identical_to_uninterrupted(prior: DiskStore, cache: Path, tm
     assert_same(whole, broken)
 
 
-def test_kill_at_random_moments_loses_the_running_trial_at_most(prior: DiskStore, cache: Path, tmp_path: Path):
-    config = make_config(cache, trials=8, updates_per_step=3)
+def test_kill_at_random_moments_loses_the_running_trial_at_most(prior: DiskStore, tmp_path: Path):
+    config = make_config(trials=8, updates_per_step=3)
     whole, killed = new_run(tmp_path / "whole"), new_run(tmp_path / "killed")
     started = time.process_time()
     practise(ToyRobot(), ColourReward(), prior, config, whole)
@@ -427,7 +420,6 @@ def largest_file(size: int | None) -> Iterator[None]:
 )
 def test_whatever_stops_it_keeps_the_finished_trials(
     prior: DiskStore,
-    cache: Path,
     tmp_path: Path,
     robot: Any,
     reward: Any,
@@ -437,7 +429,7 @@ def test_whatever_stops_it_keeps_the_finished_trials(
     kept: int,
 ):
     """A trial has seven images here; what goes wrong goes wrong in the second, with checkpoints after every third."""
-    config = make_config(cache, trials=3, save_every=3 if kept else 1)
+    config = make_config(trials=3, save_every=3 if kept else 1)
     whole, stopped = new_run(tmp_path / "whole"), new_run(tmp_path / "stopped")
     practise(ToyRobot(), SILENT, prior, config, whole)
     broken = CrashingRobot(robot, at_image=10) if robot else ToyRobot()
@@ -448,21 +440,21 @@ def test_whatever_stops_it_keeps_the_finished_trials(
     assert_same(whole, stopped)
 
 
-def test_an_action_that_is_no_number_moves_no_robot(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_an_action_that_is_no_number_moves_no_robot(prior: DiskStore, tmp_path: Path):
     robot, agent = ToyRobot(), make_agent()
     agent.algorithm.get_parameter("policy.head.mean.2.bias").data.fill_(math.nan)
     with pytest.raises(NumericsError, match=r"action \[nan, nan, nan\]: must be finite; the robot has not moved"):
-        practise(robot, SILENT, prior, make_config(cache), new_run(tmp_path), agent)
+        practise(robot, SILENT, prior, make_config(), new_run(tmp_path), agent)
     assert robot.steps == 0
 
 
 # A lost part
 
 
-def test_a_lost_part_is_an_end_without_reward(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_a_lost_part_is_an_end_without_reward(prior: DiskStore, tmp_path: Path):
     """The third step of the second and third trial loses it."""
     run = new_run(tmp_path)
-    result = practise(ToyRobot(loses=frozenset({2, 3})), SILENT, prior, make_config(cache, trials=4), run)
+    result = practise(ToyRobot(loses=frozenset({2, 3})), SILENT, prior, make_config(trials=4), run)
     assert (result.trials, result.lost) == (4, 2)
     rows = run.metrics()
     assert [row["lost"] for row in rows] == [0, 1, 1, 0]
@@ -473,9 +465,9 @@ def test_a_lost_part_is_an_end_without_reward(prior: DiskStore, cache: Path, tmp
     np.testing.assert_array_equal(image[3], image[2])  # nobody saw what came after
 
 
-def test_resumed_after_a_lost_part_is_identical(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_resumed_after_a_lost_part_is_identical(prior: DiskStore, tmp_path: Path):
     runs = [new_run(tmp_path / name) for name in ("whole", "stopped")]
-    config = make_config(cache, trials=4, imitate="successes", boost=True)
+    config = make_config(trials=4, imitate="successes", boost=True)
     practise(ToyRobot(loses=frozenset({2})), ColourReward(), prior, config, runs[0])
     practise(ToyRobot(loses=frozenset({2})), ColourReward(), prior, config, runs[1], until=2)
     practise(ToyRobot(), ColourReward(), prior, config, runs[1], resume=True)
@@ -483,8 +475,8 @@ def test_resumed_after_a_lost_part_is_identical(prior: DiskStore, cache: Path, t
     assert_same(*runs)
 
 
-def test_lost_again_and_again_it_stops_and_can_go_on(prior: DiskStore, cache: Path, tmp_path: Path):
-    run, config = new_run(tmp_path), make_config(cache, trials=13, updates_per_step=0, save_every=20)
+def test_lost_again_and_again_it_stops_and_can_go_on(prior: DiskStore, tmp_path: Path):
+    run, config = new_run(tmp_path), make_config(trials=13, updates_per_step=0, save_every=20)
     with pytest.raises(RobotError, match=r"lost in 10 trials in a row: check grip.*--resume"):
         practise(ToyRobot(loses=frozenset(range(100))), SILENT, prior, config, run)
     assert finished_trials(run) == 10
@@ -492,10 +484,10 @@ def test_lost_again_and_again_it_stops_and_can_go_on(prior: DiskStore, cache: Pa
     assert (result.trials, result.lost) == (13, 11)
 
 
-def test_snapshots_do_not_disturb_practice_and_hold_the_policy_of_then(prior: DiskStore, cache: Path, tmp_path: Path):
+def test_snapshots_do_not_disturb_practice_and_hold_the_policy_of_then(prior: DiskStore, tmp_path: Path):
     """With a checkpoint every third trial; the part is lost in the second, so a run stopped there would differ."""
     plain, kept, stopped = (new_run(tmp_path / name) for name in ("plain", "kept", "stopped"))
-    config = make_config(cache, trials=5, save_every=3)
+    config = make_config(trials=5, save_every=3)
     of = (ColourReward(), prior, config)
     practise(ToyRobot(loses=frozenset({2})), *of, plain)
     practise(ToyRobot(loses=frozenset({2})), *of, kept, snapshots=(2, 4))
@@ -510,8 +502,8 @@ def test_snapshots_do_not_disturb_practice_and_hold_the_policy_of_then(prior: Di
 # What is refused
 
 
-def test_a_run_is_not_overwritten(prior: DiskStore, cache: Path, tmp_path: Path):
-    run, config = new_run(tmp_path), make_config(cache, trials=1, updates_per_step=0)
+def test_a_run_is_not_overwritten(prior: DiskStore, tmp_path: Path):
+    run, config = new_run(tmp_path), make_config(trials=1, updates_per_step=0)
     practise(ToyRobot(), SILENT, prior, config, run)
     with pytest.raises(CheckpointError, match="holds 1 trials: give --resume or start a new run"):
         practise(ToyRobot(), SILENT, prior, config, run)
@@ -526,8 +518,8 @@ def test_a_run_is_not_overwritten(prior: DiskStore, cache: Path, tmp_path: Path)
     ],
     ids=["torn", "short", "gone"],
 )
-def test_damaged_trials_are_named(prior: DiskStore, cache: Path, tmp_path: Path, damage: Any, words: str):
-    run, config = new_run(tmp_path), make_config(cache, trials=1, updates_per_step=0)
+def test_damaged_trials_are_named(prior: DiskStore, tmp_path: Path, damage: Any, words: str):
+    run, config = new_run(tmp_path), make_config(trials=1, updates_per_step=0)
     practise(ToyRobot(), SILENT, prior, config, run)
     damage(task_folder(run.path / "trials", "practised"))
     with pytest.raises(LotjError, match=words):
@@ -543,11 +535,11 @@ def test_damaged_trials_are_named(prior: DiskStore, cache: Path, tmp_path: Path,
     ],
 )
 def test_another_robot_is_refused_before_anything_moves(
-    prior: DiskStore, cache: Path, tmp_path: Path, changes: dict[str, Any], words: str
+    prior: DiskStore, tmp_path: Path, changes: dict[str, Any], words: str
 ):
     robot = ToyRobot(spec=dataclasses.replace(SPEC, **changes))
     with pytest.raises(CheckpointError, match=words):
-        practise(robot, SILENT, prior, make_config(cache), new_run(tmp_path))
+        practise(robot, SILENT, prior, make_config(), new_run(tmp_path))
     assert robot.resets == 0
 
 
@@ -579,39 +571,45 @@ def test_settings_out_of_range(settings: dict[str, Any], words: str):
 # Prior data as features
 
 
-class CountingAgent:
-    """Counts the images that an agent encodes."""
+def test_features_are_kept_in_bytes_on_a_scale_of_each_entry(tmp_path: Path):
+    """The first entry reaches from 0 to 5.1, so that a byte is 0.02 of it; the second never changes."""
+    entries = [[[0.0, 3.0], [1.0, 3.0]], [[5.1, 3.0], [0.013, 3.0]]]
+    columns = {"feature/policy": np.array(entries, np.float16), "action": np.array([[0.1], [-0.7]], np.float32)}
+    columns |= {"reward": np.array([0, 1], np.float32), "terminated": np.array([False, True])}
+    columns |= {"task": np.array([1, 0]), "imitate": np.array([False, True])}
+    tasks = (Task("a", "toy"), Task("b", "toy", "train", {"connector": "usb-a"}))
+    FeatureStore(columns, tasks).save(tmp_path / "kept.npz")
+    found = FeatureStore.load(tmp_path / "kept.npz")
+    assert found.tasks == tasks and found.column("feature/policy").dtype == np.float16
+    kept = [[0.0, 3.0], [1.0, 3.0], [5.1, 3.0], [0.02, 3.0]]
+    np.testing.assert_allclose(found.column("feature/policy"), kept, atol=2e-3)
+    np.testing.assert_array_equal(found.column("action")[[0, 2]], columns["action"])
+    np.testing.assert_array_equal(found.column("reward")[[0, 2]], columns["reward"])
+    assert found.terminated().tolist() == FeatureStore(columns, tasks).terminated().tolist()
+    assert found.episodes["task"].tolist() == [1, 0] and imitated(found).tolist() == [False, False, True, True]
 
-    def __init__(self, agent: Learner) -> None:
-        self.agent, self.spec, self.encoded = agent, agent.spec, 0
 
-    def encode(self, observation: Any, *args: Any, **settings: Any) -> dict[str, np.ndarray]:
-        self.encoded += len(observation["image"])
-        return self.agent.encode(observation, *args, **settings)
-
-
-def test_features_are_made_once_per_agent_data_and_settings(prior: DiskStore, tmp_path: Path):
-    config = FeatureConfig(transitions=60, views=2, cache=tmp_path / "cache")
-    first, second, other = (CountingAgent(make_agent(seed)) for seed in (0, 0, 1))
-    made = prepare_features(prior, first, config, live=False)
-    found = prepare_features(prior, second, config, live=False)
-    assert second.encoded == 32 < first.encoded  # two probes of 16 frames tell that it is the same agent
-    for name in ("feature/policy", "action", "reward"):
-        np.testing.assert_array_equal(found.column(name), made.column(name))
-    prepare_features(prior, other, config, live=False)
-    assert other.encoded > 32
-    (tmp_path / "cache").joinpath(sorted(os.listdir(tmp_path / "cache"))[0]).write_bytes(b"torn")
-    again = [CountingAgent(make_agent(seed)) for seed in (0, 1)]
-    for agent in again:
-        prepare_features(prior, agent, config, live=False)
-    assert sorted(agent.encoded > 32 for agent in again) == [False, True]  # only the torn one is made again
+@pytest.mark.parametrize("damage", ["torn", "flipped", "foreign", "gone"])
+def test_damaged_features_are_no_features(prior: DiskStore, tmp_path: Path, damage: str):
+    path = tmp_path / "kept.npz"
+    prepare_features(prior, make_agent(), FeatureConfig(transitions=60), live=False).save(path)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    path.write_bytes({"torn": whole[:middle], "flipped": flipped}.get(damage, b"other"))
+    if damage == "gone":
+        path.unlink()
+    if damage == "foreign":
+        np.savez(path, rows=np.zeros(3))
+    with pytest.raises(CheckpointError, match="kept.npz: torn, or no features of prior data"):
+        FeatureStore.load(path)
 
 
 def test_features_are_those_of_their_frames(prior: DiskStore):
     agent = make_agent()
     still = dataclasses.replace(agent.front, augment=OFF)
     agent.front = still
-    store = prepare_features(prior, agent, FeatureConfig(transitions=50, views=1, cache=None), live=False)
+    store = prepare_features(prior, agent, FeatureConfig(transitions=50), live=False)
     source = Source(store, columns={"imitate": imitated(store)})
     batch = Replay([source], 80, ["imitate"]).sample(np.random.default_rng(0))
     assert len(store) == 50 and np.bincount(store.episodes["task"]).tolist() == [25, 25]
@@ -628,7 +626,7 @@ def test_features_are_those_of_their_frames(prior: DiskStore):
 
 
 def test_only_the_chosen_kinds_of_prior_episodes_count(prior: DiskStore):
-    only = FeatureConfig(transitions=999, views=1, kinds=("press",), cache=None)
+    only = FeatureConfig(transitions=999, kinds=("press",))
     store = prepare_features(prior, make_agent(), only, live=False)
     assert len(store) == len(prior.subset(prior.of_kind(["press"])).starts()) and not imitated(store).any()
     with pytest.raises(DataError, match="none of 80 episodes"):
@@ -637,7 +635,7 @@ def test_only_the_chosen_kinds_of_prior_episodes_count(prior: DiskStore):
 
 def test_practice_imitates_what_pretraining_imitates(prior: DiskStore):
     """`None` is all, as there; `PretrainConfig` imitates no press."""
-    config, agent = FeatureConfig(transitions=50, views=1, cache=None), make_agent()
+    config, agent = FeatureConfig(transitions=50), make_agent()
     shares = [
         imitated(prepare_features(prior, agent, config, False, kinds)).mean() for kinds in (None, ("press",), ("half",))
     ]

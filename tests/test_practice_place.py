@@ -144,7 +144,7 @@ def practised(path: Path, trials: int, resume: Run | None = None, one_place: boo
     run = resume or Run.create(path, "practice", {}, 0)
     robot = TwoPlaces(resets=finished_trials(resume) if resume else 0)
     data = DiskStore.open(path / "data") if resume else collect(path / "data", episodes=4)
-    config = make_config(None, updates_per_step=0, calibrate=False, one_place=one_place, trials=trials, boost=True)
+    config = make_config(updates_per_step=0, calibrate=False, one_place=one_place, trials=trials, boost=True)
     practise(robot, PrefersHere(), data, config, run, resume=resume is not None)
     return run
 

@@ -54,7 +54,7 @@ def practised(robot: ToyRobot, tmp_path: Path, verify: str = "touch", said: list
     """The only trial, of at most six steps of the policy, and its line."""
     data = collect(tmp_path / "data", episodes=4)
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(None, trials=1, updates_per_step=0, calibrate=False, verify=verify, hold_frames=hold_frames)
+    config = make_config(trials=1, updates_per_step=0, calibrate=False, verify=verify, hold_frames=hold_frames)
     result = practise(robot, ListedReward(*said), data, config, run)
     assert not result.alarm
     return trials_of(run)["practice", 1], run.metrics()[0]
@@ -139,7 +139,7 @@ def test_a_push_that_a_seated_plug_stands_is_no_free_motion(tmp_path: Path) -> N
     for parameter, value in zip(last.parameters(), ([0.0], [2.0, 0.0, 0.0]), strict=True):
         parameter.data[:] = torch.tensor(value)
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(None, trials=2, updates_per_step=0, calibrate=False, verify="touch", hold_frames=1)
+    config = make_config(trials=2, updates_per_step=0, calibrate=False, verify="touch", hold_frames=1)
     practise(SlackRobot(), ListedReward(then=0.9), collect(tmp_path / "data", episodes=4), config, run, agent)
     assert [(row["predicted_success"], row["denied_pushes"]) for row in run.metrics()] == [(1, 0)] * 2
 
@@ -149,9 +149,7 @@ def test_touch_allows_for_a_wider_margin(tmp_path: Path, verify: str, margin: fl
     """The best score of the first trial is 0.9, at odds of 9 to 1: the threshold lies `margin` logits below."""
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
     data = collect(tmp_path / "data", episodes=4)
-    practise(
-        HeldRobot(), ListedReward(*SAID), data, make_config(None, trials=2, updates_per_step=0, verify=verify), run
-    )
+    practise(HeldRobot(), ListedReward(*SAID), data, make_config(trials=2, updates_per_step=0, verify=verify), run)
     odds = 9.0 * np.exp(-margin)
     assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.1, odds / (1.0 + odds)], rel=1e-4)
 

@@ -111,7 +111,7 @@ def test_backwards(to_seat: bool) -> None:
 def practised(robot: ToyRobot, tmp_path: Path, agent: Any = None, **settings: Any) -> Run:
     """Four trials that all end in success at their second step."""
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(None, trials=4, hold_frames=2, calibrate=False, **settings)
+    config = make_config(trials=4, hold_frames=2, calibrate=False, **settings)
     practise(robot, ListedReward(then=0.9), collect(tmp_path / "data", episodes=4), config, run, agent)
     return run
 
@@ -143,7 +143,7 @@ def test_none_where_none_are_asked_for_or_the_trial_ended_elsewhere(tmp_path: Pa
 
     assert not any(kind != "practice" for kind, _ in trials_of(practised(BoundlessRobot(), tmp_path, withdrawals=0)))
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(None, trials=4, calibrate=False, withdrawals=9, one_place=True, updates_per_step=0)
+    config = make_config(trials=4, calibrate=False, withdrawals=9, one_place=True, updates_per_step=0)
     practise(Places(), Preferring(), collect(tmp_path / "more", episodes=4), config, run)
     withdrawn = {number for kind, number in trials_of(run) if kind != "practice"}
     assert withdrawn == {1, 2, 3}  # what the third ended in was no place known as yet; the fourth ended there, too
@@ -169,7 +169,7 @@ def test_it_goes_up_as_far_as_it_came_down_to_the_first_frame_that_looked_seated
         parameter.data[:] = value
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
     config = make_config(
-        None, trials=4, calibrate=False, withdrawals=4, verify=verify, hold_frames=hold_frames, updates_per_step=0
+        trials=4, calibrate=False, withdrawals=4, verify=verify, hold_frames=hold_frames, updates_per_step=0
     )
     practise(BoundlessRobot(), Looks(hold_frames), collect(tmp_path / "data", episodes=4), config, run, agent)
     made, ups = trials_of(run), []
@@ -197,7 +197,7 @@ class Looks:
 def test_a_resumed_run_learns_from_the_same_extractions(tmp_path: Path) -> None:
     data, settings = collect(tmp_path / "data", episodes=4), {"calibrate": False, "withdrawals": 3}
     whole, halves = (Run.create(tmp_path / name, "practice", {}, 0) for name in ("whole", "halves"))
-    config = make_config(None, trials=4, **settings)
+    config = make_config(trials=4, **settings)
     practise(ToyRobot(), ListedReward(then=0.9), data, config, whole)
     practise(ToyRobot(), ListedReward(then=0.9), data, config, halves, until=2)
     practise(ToyRobot(), ListedReward(then=0.9), data, config, halves, resume=True)

@@ -236,7 +236,7 @@ def test_torn_checkpoint_is_said_to_be_torn(data: Data, tmp_path: Path):
     with pytest.raises(CheckpointError, match="torn"):
         load_agent(run)
     none = Run.create(tmp_path, "pretrain", {}, seed=0)
-    with pytest.raises(CheckpointError, match="holds no awac agent: train it with .* --also awac"):
+    with pytest.raises(CheckpointError, match="holds no awac agent: `lotj pretrain --resume .* --also awac` makes it"):
         load_agent(none, name="awac")
     with pytest.raises(CheckpointError, match="there is no reward model here"):
         load_reward(none)

@@ -417,7 +417,6 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
     """A tiny preset, one connector: all methods of table I, a second time without any work."""
     encoder = EncoderConfig(width=8, stages=2)
     few = CollectConfig(image_size=32, expert_episodes=4)
-    practice = PracticeConfig(warmup_trials=1, batch_size=32, features=FeatureConfig(transitions=60, cache=None))
     tiny = replace(
         presets.find_preset("demo"),
         name="tiny",
@@ -429,7 +428,8 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
         iql=IQLConfig(),
         pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
         localizer=LocalizerConfig(front=Pixels(encoder, 0), steps=20, batch=32),
-        practice=practice,
+        features=FeatureConfig(transitions=60),
+        practice=PracticeConfig(warmup_trials=1, batch_size=32),
         evaluation_trials=2,
     )
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny)

@@ -45,9 +45,8 @@ TINY = Preset(
     front=Pixels(ENCODER),
     iql=IQLConfig(),
     pretrain=PretrainConfig(steps=2, batch=8, log_every=2),
-    practice=PracticeConfig(
-        trials=1, max_steps=3, warmup_trials=5, features=FeatureConfig(transitions=16, views=1, cache=None), threads=1
-    ),
+    features=FeatureConfig(transitions=16),
+    practice=PracticeConfig(trials=1, max_steps=3, warmup_trials=5, threads=1),
 )
 
 
@@ -262,8 +261,8 @@ def test_a_variant_of_a_training_connector_is_refused_at_the_door_or_left_out(
     refuse_seen(part, tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="my-usb-a: 'usb-a' in the training data is a close variant .*--leave-out"):
         refuse_seen(part, pretrained / "data")
-    demo = ["demo", "--connector", str(mine), "--data", str(pretrained / "data"), "--runs", str(tmp_path / "runs")]
-    assert main(demo) == 2
+    demo = ["demo", "--all", "--connector", str(mine), "--data", str(pretrained / "data")]
+    assert main([*demo, "--runs", str(tmp_path / "runs")]) == 2
     assert "'usb-a' in the training data is a close variant" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

@@ -165,14 +165,13 @@ def walk(task: str, target: tuple[float, float], seed: int, steps: int = 10) -> 
     return recorder.finish(done, not done, task, "expert" if seed % 3 else "press", seed)
 
 
-def make_config(cache: Path | None, **settings: Any) -> PracticeConfig:
+def make_config(**settings: Any) -> PracticeConfig:
     """Small practice settings."""
-    features = FeatureConfig(transitions=400, views=1, cache=cache)
     small = {"trials": 5, "max_steps": 6, "batch_size": 32, "updates_per_step": 1, "warmup_trials": 1, "threads": 1}
     # Nothing holds the dot where it is home, and home is everywhere within reach.
     small |= {"verify": "score", "imitate": "all", "one_place": False, "withdrawals": 0, "boost": False}
     small |= {"q_gradient_weight": 0.0, "advantage_scale": 50.0}  # these agents are not pretrained: Q knows nothing yet
-    return PracticeConfig(**(small | {"features": features} | settings))  # type: ignore[arg-type]
+    return PracticeConfig(**(small | settings))  # type: ignore[arg-type]
 
 
 def practise(
@@ -186,7 +185,7 @@ def practise(
 ) -> PracticeResult:
     """Practice as `lotj.experiments.stages` composes it; the agent has learnt then."""
     agent = agent or make_agent()
-    features = prepare_features(prior, agent, config.features, live=False)
+    features = prepare_features(prior, agent, FeatureConfig(transitions=400), live=False)
     learner = agent.on_features(advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight)
     offline = Source(features, 1 - config.online_fraction, columns={"imitate": imitated(features)})
     judged = SelfJudged(robot, agent, learner, reward, config, run.seed)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from lotj.errors import LotjError, SettingsError, StorageError, unknown
 
 COMMANDS = {
-    "demo": "the whole job, small: collect, pretrain, practise on an unseen connector, evaluate, report",
+    "demo": "practise on an unseen connector from the base that comes with lotj, evaluate, report; --all: from nothing",
     "connectors": "the catalogue: list it, show one connector's dimensions, draw them all",
     "tasks": "what can be learnt: list all tasks, show one's observation, action and options",
     "collect": "record prior insertions of the training connectors with the scripted expert",

@@ -1,10 +1,10 @@
-"""``lotj demo``: the whole job, small."""
+"""``lotj demo``: practice with all that follows, and with ``--all`` all that comes before."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,29 +12,33 @@ from rich.markup import escape
 from lotj.cli import job
 from lotj.cli.collect import collect_with_bar
 from lotj.cli.evaluate import evaluate_with_bar
-from lotj.cli.job import OnDevice, check_connector, check_scenario, find_device, say
+from lotj.cli.job import OnDevice, check_connector, check_scenario, find_device, say, say_pretraining
 from lotj.errors import SettingsError, check_seed
-from lotj.experiments.presets import find_preset
-from lotj.runs import Run, find_run
+from lotj.experiments.presets import Preset, find_preset
+from lotj.runs import Run, base_run, find_run
+from lotj.sim.connector import Connector, training_connectors
 
 
 @dataclass(frozen=True)
 class Command(OnDevice):
-    """Run the whole job small: collect, pretrain, practise on an unseen connector, evaluate, report."""
+    """Practise on an unseen connector from the base that comes with lotj, evaluate, report: minutes. With --all the
+    whole job from nothing, small: collect, pretrain, and then the same from that."""
 
     interrupted: ClassVar[str] = "stopped; finished work is kept: the same command with --resume goes on"
 
+    all: bool = False
+    """Collect and pretrain, too, instead of beginning from the base."""
     connector: str = "usb-b"
     """The unseen connector: a catalogue name, or the path of a .toml file of your own."""
     scenario: str = "near"
-    """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside), from where so small a
-    training inserts less."""
+    """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside), from where a training
+    as small as that of --all inserts less."""
     preset: str = "demo"
-    """Size of the job: demo, laptop or paper."""
+    """Size of what is done: demo, laptop or paper."""
     seed: int = 0
     """Fixes training and practice."""
     data: Path | None = None
-    """Folder of the data set; data/<preset> by default. Episodes that are there already are used."""
+    """With --all: folder of the data set; data/<preset> by default. Episodes that are there already are used."""
     runs: Path | None = None
     """Folder that the runs' own folders are made in; runs/<preset> by default."""
     resume: bool = False
@@ -46,31 +50,46 @@ class Command(OnDevice):
         part = check_connector(self.connector, console)
         check_scenario(self.scenario)
         device = find_device(self.device)
-        data = self.data or Path("data") / preset.name
+        if self.data and not self.all:
+            raise SettingsError(f"data {self.data}: the base needs none; leave it out, or give --all")
         runs = self.runs or Path("runs") / preset.name
-        if self.resume and not (data.exists() or runs.exists()):
-            raise SettingsError(f"neither {data} nor {runs} is there: nothing to resume; leave --resume out")
+        begun = (self._data(preset), runs) if self.all else (runs,)
+        if self.resume and not any(folder.exists() for folder in begun):
+            raise SettingsError(f"nothing to resume in {' or '.join(map(str, begun))}: leave --resume out")
+        base = None if self.all else base_run()
         job.announce_renderer(console)
-        from lotj.experiments.stages import practice_phase, pretrain_phase, refuse_seen
+        from lotj.experiments.stages import practice_phase
         from lotj.report import build_report
 
-        if part.split != "train":
-            refuse_seen(part, data)
-        console.rule("1 of 4: collect", align="left")
-        collect_with_bar(preset, data, None, console, [part] if part.split != "train" else [])
-        console.rule("2 of 4: pretrain", align="left")
-        pretrained = pretrain_phase(preset, data, runs, self.seed, device, self._begun(runs, "pretrain"))
-        console.rule(f"3 of 4: practise on {escape(self.connector)}, {self.scenario}", align="left")
-        bench, begun = (self.connector, self.scenario), self._begun(runs, "practice")
-        run, practised = practice_phase(preset, pretrained, runs, *bench, seed=self.seed, device=device, resume=begun)
+        pretrained = base or self._pretrain(preset, runs, part, device, console)
+        say_pretraining(pretrained, console)
+        console.rule(f"practise on {escape(self.connector)}, {self.scenario}", align="left")
+        bench: dict[str, Any] = {"connector": self.connector, "scenario": self.scenario}
+        resume = self._begun(runs, "practice", bench | {"pretrain_created": pretrained.created})
+        how = bench | {"seed": self.seed, "device": device, "resume": resume}
+        run, practised = practice_phase(preset, pretrained, runs, **how)
         job.print_alarm(practised, console)
-        console.rule("4 of 4: evaluate and report", align="left")
+        console.rule("evaluate and report", align="left")
         results = evaluate_with_bar(run, preset.evaluation_trials, device, console)
         run.close()
         console.print(job.results_table(results))
         say(console, f"report: {build_report(run.path)}")
 
-    def _begun(self, runs: Path, kind: str) -> Run | None:
+    def _data(self, preset: Preset) -> Path:
+        return self.data or Path("data") / preset.name
+
+    def _pretrain(self, preset: Preset, runs: Path, part: Connector, device: str, console: Console) -> Run:
+        """All that comes before practice."""
+        from lotj.experiments.stages import pretrain_phase, refuse_seen
+
+        data = self._data(preset)
+        refuse_seen(part, data)
+        console.rule("collect", align="left")
+        collect_with_bar(preset, data, None, console, [] if part in training_connectors() else [part])
+        console.rule("pretrain", align="left")
+        return pretrain_phase(preset, data, runs, self.seed, device, self._begun(runs, "pretrain", {}))
+
+    def _begun(self, runs: Path, kind: str, wanted: dict[str, Any]) -> Run | None:
         """The stopped run of this job that ``--resume`` goes on with; None if it had not come that far."""
         if not self.resume:
             return None
@@ -78,6 +97,5 @@ class Command(OnDevice):
             run = find_run(runs, kind)
         except SettingsError:
             return None
-        wanted = {"connector": self.connector, "scenario": self.scenario} if kind == "practice" else {}
         same = run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items())
         return run if same else None

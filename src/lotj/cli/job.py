@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation import EvaluationResult
-from lotj.runs import Run, find_run
+from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 """Folder of all runs unless told otherwise."""
 
-_RESULTS = {"pretrain": "timings.json", "practice": "checkpoints/practice.pt"}
-"""What a run of each kind holds when others can build on it."""
+_RESULT = "checkpoints/practice.pt"
+"""What a run of practice holds when others can build on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +80,30 @@ def flag_value(flags: Sequence[str], name: str) -> str | None:
 
 
 def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = False) -> Run:
-    """The run in `folder`, or the newest of its kind under `runs`: with a result that others build on, or just begun.
+    """The run in `folder`, or the newest of its kind under `runs`: of practice with a finished trial, or just `begun`.
 
     Raises:
         SettingsError: there is no such run, or it is of another kind.
     """
     if folder is None:
-        return find_run(runs, kind, "" if begun else _RESULTS[kind])
+        return find_run(runs, kind, "" if begun else _RESULT)
     run = Run.open(Path(folder))
     if run.kind != kind:
-        raise SettingsError(
-            f"{folder}: a {kind} run is needed, this is a {run.kind} run; name one, or leave it out for the newest"
-        )
+        raise SettingsError(f"{folder}: a {kind} run is needed, this is a {run.kind} run; name one, or leave it out")
     return run
+
+
+def pick_pretraining(folder: str | Path | None) -> Run:
+    """The pretraining in `folder`, or the base that has come with lotj; SettingsError as of `pick_run`."""
+    return base_run() if folder is None else pick_run(folder, RUNS, "pretrain")
+
+
+def say_pretraining(pretrained: Run | None, console: Console) -> None:
+    """Say what practice begins from."""
+    base = pretrained is not None and pretrained.path == BASE
+    whose = "the base that comes with lotj, described in " if base else ""
+    path = pretrained.path / ("MODEL_CARD.md" if base else "") if pretrained else "none, the agent begins from nothing"
+    say(console, f"pretraining: {whose}{path}")
 
 
 def say(console: Console, text: str) -> None:

@@ -21,9 +21,11 @@ from lotj.cli.job import (
     find_device,
     flag_value,
     is_insertion,
+    pick_pretraining,
     pick_run,
     print_alarm,
     say,
+    say_pretraining,
 )
 from lotj.errors import SettingsError, check_seed
 from lotj.experiments.presets import Preset, find_preset
@@ -33,8 +35,8 @@ from lotj.training.practice_config import PracticeConfig
 
 @dataclass(frozen=True)
 class Command(OnDevice):
-    """Practise on one connector that was not in the training data, with the robot as its own judge; or on another task,
-    whose environment rewards.
+    """Practise on one connector that was not in the training data, with the robot as its own judge, from the base that
+    comes with lotj or from a pretraining of your own; or on another task, whose environment rewards.
 
     `lotj practice --resume [FOLDER]` goes on with a stopped run, the newest by default, with its settings.
     """
@@ -55,7 +57,8 @@ class Command(OnDevice):
     seed: int = 0
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
-    """Run folder of the pretraining; the newest under --runs by default."""
+    """Run folder of a pretraining, which `lotj pretrain` has printed; on a connector the base that comes with lotj by
+    default."""
     agent: str | None = None
     """Who practises: by default the agent of the pretraining; or another that `lotj pretrain --also` has trained. On
     another task without a pretraining any agent that needs no examples, td3 by default."""
@@ -81,7 +84,7 @@ class Command(OnDevice):
         console, task = Console(), self.task or ""
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
         if task and not task.startswith("insertion/"):
-            pretrained = pick_run(self.pretrained, self.runs, "pretrain") if self.pretrained else None
+            pretrained = pick_pretraining(self.pretrained) if self.pretrained else None
             agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
             how: dict[str, Any] = {"agent": agent, "seed": self.seed}
             _practise_task(preset, task, pretrained, self.runs, self.device, console, **how)
@@ -93,7 +96,7 @@ class Command(OnDevice):
             )
         check_connector(connector, console)
         check_scenario(self.scenario)
-        pretrained = pick_run(self.pretrained, self.runs, "pretrain")
+        pretrained = pick_pretraining(self.pretrained)
         bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed", "seed", "all_around")}
         bench |= {"agent": self.agent or pretrained.setting("agent"), "connector": connector}
         _practise(preset, pretrained, self.runs, self.device, console, **bench)
@@ -108,7 +111,9 @@ class Resume(job.Resume):
     def run(self) -> None:
         run, console = pick_run(self.folder, self.runs, "practice", begun=True), Console()
         practice = restore_settings(PracticeConfig, run.setting("practice", dict), str(run.path / "config.json"))
-        pretrained = Run.open(run.locate("pretrain_run", "run.json")) if run.setting("pretrain_run") else None
+        from lotj.experiments.stages import pretraining_of
+
+        pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
         how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
         if not is_insertion(run) or pretrained is None:
             preset = dataclasses.replace(find_preset(run.setting("preset")), practice=practice)
@@ -122,7 +127,7 @@ class Resume(job.Resume):
 
 def _practise(preset: Preset, pretrained: Run, runs: Path, device: str, console: Console, **how: Any) -> None:
     """Practise and say what came of it; `how` is what `practice_phase` wants besides."""
-    say(console, f"pretraining: {pretrained.path}")
+    say_pretraining(pretrained, console)
     announce_renderer(console)
     from lotj.experiments.stages import practice_phase
 
@@ -141,6 +146,7 @@ def _practise_task(
     preset: Preset, task: str, pretrained: Run | None, runs: Path, device: str, console: Console, **how: Any
 ) -> None:
     """The same for a task whose environment rewards."""
+    say_pretraining(pretrained, console)
     from lotj.experiments.stages import practise_task_phase
 
     run, result = practise_task_phase(preset, task, runs, pretrained=pretrained, device=find_device(device), **how)
@@ -153,9 +159,8 @@ def _practise_task(
 
 
 def _preset_of_pretraining(flags: list[str]) -> str | None:
-    """Preset of the pretraining that practice will start from; None if there is none yet."""
-    folder, runs = flag_value(flags, "--pretrained"), Path(flag_value(flags, "--runs") or RUNS)
+    """Preset of the pretraining that practice will start from; None if there is none."""
     try:
-        return pick_run(folder, runs, "pretrain").config.get("preset")
+        return pick_pretraining(flag_value(flags, "--pretrained")).config.get("preset")
     except SettingsError:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -15,13 +16,15 @@ from lotj.cli.job import RUNS, OnDevice, find_device, flag_value, pick_run, say
 from lotj.errors import check_seed
 from lotj.experiments.presets import Preset, PretrainSettings, find_preset
 from lotj.runs import Run, restore_settings
+from lotj.training.features import FeatureConfig
 
 
 @dataclass(frozen=True)
 class Command(OnDevice):
     """Train the success classifier (the reward) and the policy on a recorded data set.
 
-    The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there.
+    The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there. At
+    the end features of the data are kept in the run: practice needs the run alone, named by `--pretrained`.
     `lotj pretrain --resume [FOLDER]` goes on with a stopped run, the newest by default, with its settings.
     """
 
@@ -67,6 +70,7 @@ class Resume(job.Resume):
     def run(self) -> None:
         run = pick_run(self.folder, self.runs, "pretrain", begun=True)
         where = str(run.path / "config.json")
+        run.config.setdefault("features", dataclasses.asdict(FeatureConfig()))  # an older run has none
         parts = {part.name: run.setting(part.name, dict) for part in dataclasses.fields(PretrainSettings)}
         preset = Preset(name=run.setting("preset"), **vars(restore_settings(PretrainSettings, parts, where)))
         data = run.locate("data", "meta.json")
@@ -81,5 +85,5 @@ def _train(
     device = find_device(asked.device)
     run = pretrain_phase(preset, data, runs, seed, device, begun, also=asked.also, agent=agent)
     run.close()
-    on = "--connector NAME" if (run.path / "reward.pt").exists() else f"--task NAME --pretrained {run.path}"
-    say(Console(), f"{run.path}: practise with `lotj practice {on}`")
+    on = "--connector NAME" if (run.path / "reward.pt").exists() else "--task NAME"
+    say(Console(), f"{run.path}: practise with `lotj practice {on} --pretrained {shlex.quote(str(run.path))}`")

@@ -28,6 +28,7 @@ class PretrainSettings:
     iql: IQLConfig = field(default_factory=IQLConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
 
     @property
     def pretraining(self) -> PretrainSettings:
@@ -115,7 +116,7 @@ def _demo() -> Preset:
         reward=replace(RewardConfig(), steps=800),
         pretrain=PretrainConfig(steps=900),
         localizer=LocalizerConfig(steps=800),
-        practice=PracticeConfig(trials=100, features=FeatureConfig(transitions=6_000)),
+        practice=PracticeConfig(trials=100),
     )
 
 

@@ -30,16 +30,24 @@ from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.nets.front import Vector
 from lotj.robots.simulated import SimulatedRobot
-from lotj.runs import Run, atomic_write, restore_settings, typed_command
+from lotj.runs import BASE, Run, atomic_write, restore_settings, typed_command
 from lotj.sim.bench import RATE_HZ
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
-from lotj.training.features import Encoder, imitated, prepare_features
+from lotj.training.features import Encoder, imitated
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
 from lotj.training.practice import CHECKPOINT, PracticeResult, checkpoint_after, practice
 from lotj.training.practice_config import PracticeConfig
-from lotj.training.pretrain import load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
+from lotj.training.pretrain import (
+    keep_features,
+    load_agent,
+    load_features,
+    load_reward,
+    pretrain_agent,
+    pretrain_reward,
+    take_over,
+)
 from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import sources
 from lotj.training.rewarded import Rewarded
@@ -110,7 +118,8 @@ def pretrain_phase(
     done: Mapping[str, Run] | None = None,
     agent: str = "iql",
 ) -> Run:
-    """Train on a recorded data set: a reward model where it shows a robot that is to judge itself, and an agent.
+    """Train on a recorded data set: a reward model where it shows a robot that is to judge itself, and an agent, for
+    whose practice features of the data are kept then.
 
     Args:
         runs, seed: where a new run's folder is made, and its seed.
@@ -167,7 +176,10 @@ def _pretrain(
     elif validation is None:
         front, observation, relabel = _of_task(train.tasks[0].env)
     settings = agent_settings(preset, name)
-    pretrain_agent(kind, *seen, front, settings, preset.pretrain, run, device, live, relabel, observation, name)
+    rest = (run, device, live, relabel, observation, name)
+    learner = pretrain_agent(kind, *seen, front, settings, preset.pretrain, *rest)
+    if validation is not None and name != STATE_IQL:
+        keep_features(learner, name, train, preset.features, preset.pretrain.policy_kinds, run, live)
 
 
 def _of_task(name: str) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
@@ -199,7 +211,7 @@ def practice_phase(
     """Practise on one connector with the robot as its own judge.
 
     Args:
-        pretrained: reward model, agent, and where the prior data are.
+        pretrained: reward model, agent, and features of prior data.
         runs, seed: where a new run's folder is made, and its seed, which also draws how wrong the socket's place is
             estimated.
         connector, scenario, robot, domain_seed: the bench.
@@ -212,11 +224,15 @@ def practice_phase(
     check_seed(domain_seed, "domain_seed")
     source = part_of(resume) if resume else connector
     part, task = find_connector(source), insertion_task(source, robot, domain_seed)
-    train = _prior_data(pretrained)
-    if part.split != "train":
-        _refuse_seen(part, train.tasks)
     reward, config = load_reward(pretrained, device), preset.practice
     before, learner = _practising(pretrained, agent, config, device)
+    if agent == STATE_IQL:
+        known: Store = Positions(_prior_data(pretrained))
+        prior = _prior(pretrained, known, config)
+    else:
+        known = load_features(pretrained, agent)
+        prior = [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
+    _refuse_seen(part, known.tasks)
     settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot, "all_around": all_around}
     settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed, "rate_hz": RATE_HZ}
     settings |= {"connector_title": part.title, "family": part.family}
@@ -231,12 +247,6 @@ def practice_phase(
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
     with closing(machine), timed(run, "practice"):
-        if agent == STATE_IQL:
-            prior = _prior(pretrained, Positions(train), config)
-        else:
-            kinds = _pretraining(pretrained).policy_kinds
-            features = prepare_features(train, before, config.features, live, kinds)
-            prior = [Source(features, 1.0 - config.online_fraction, columns={"imitate": imitated(features)})]
         judged = SelfJudged(machine, before, learner, reward, config, run.seed)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
         return run, practice(judged, learner, prior, config, run, task.name, **how)
@@ -250,7 +260,7 @@ def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> di
         "preset": preset.name,
         "trials": preset.practice.trials,
         "pretrain_run": str(pretrained.path) if pretrained else "",
-        **({"pretrain_seed": pretrained.seed} if pretrained else {}),
+        **({"pretrain_seed": pretrained.seed, "pretrain_created": pretrained.created} if pretrained else {}),
         "practice": asdict(preset.practice),
         "commands": [*commands, "lotj evaluate runs/last", "lotj report runs/last"],
     }
@@ -312,8 +322,19 @@ def practise_task_phase(
 
 
 def pretraining_of(run: Run) -> Run:
-    """The pretraining that a practice run has begun from, also where both have been moved."""
-    return Run.open(run.locate("pretrain_run", "run.json"))
+    """The pretraining that a practice run has begun from, also where both have been moved or it is the base that has
+    come with lotj; SettingsError if it is not there, or another in its place, e.g. the base of a newer lotj."""
+    created = run.config.get("pretrain_created")
+    try:
+        found = Run.open(run.locate("pretrain_run", "run.json"))
+    except SettingsError:
+        if not BASE.is_dir() or Run.open(BASE).created != created:
+            raise
+        return Run.open(BASE)
+    if created not in (None, found.created):
+        rule = f"the run practised from one of {created}; put that back, or install the lotj that it came with"
+        raise SettingsError(f"{found.path}: a pretraining of {found.created}, but {rule}")
+    return found
 
 
 def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> Learner:
@@ -360,14 +381,13 @@ def refuse_seen(part: Connector, data: Path) -> None:
 
 
 def _refuse_seen(part: Connector, trained_on: Iterable[Task]) -> None:
-    variants = {part.name, part.variant_of} - {""}
-    for name in sorted({task.attributes["connector"] for task in trained_on}):
-        seen = find_connector(name)
-        if variants & {seen.name, seen.variant_of}:
-            raise SettingsError(
-                f"{part.name}: {name!r} in the training data is a close variant of it, so the result would not be that "
-                "of an unseen connector; collect into another folder, with `lotj collect --leave-out`"
-            )
+    seen = [find_connector(name) for name in sorted({task.attributes["connector"] for task in trained_on})]
+    variants = [other.name for other in seen if part.is_variant_of(other)]
+    if variants and part not in seen:  # who names a training connector itself is told so, see `check_connector`
+        raise SettingsError(
+            f"{part.name}: {variants[0]!r} in the training data is a close variant of it, so the result would not be "
+            "that of an unseen connector; collect into another folder, with `lotj collect --leave-out`, and pretrain"
+        )
 
 
 @contextmanager

@@ -131,6 +131,11 @@ class Connector:
     socket_colour: tuple[float, float, float] = _number("socket_colour", 0, 1, (0.8, 0.8, 0.8), n=3)
     features: tuple[Feature, ...]
 
+    def is_variant_of(self, other: Connector) -> bool:
+        """Whether both are variants of one connector: named so, or of the same elements."""
+        named = {self.name, self.variant_of} & {other.name, other.variant_of} - {""}
+        return bool(named) or self.features == other.features
+
     @property
     def clearance(self) -> float:
         """Tightest per-side clearance of the colliding features [m]."""
@@ -326,6 +331,5 @@ def find_connector(name: str) -> Connector:
 def training_connectors(*left_out: Connector) -> tuple[Connector, ...]:
     """The training split, without close variants of any test or validation connector nor of those left out."""
     known = catalogue().values()
-    held = {c.variant_of or c.name for c in known if c.split != "train"}
-    held |= {c.variant_of or c.name for c in left_out}
-    return tuple(c for c in known if c.split == "train" and (c.variant_of or c.name) not in held)
+    held = (*(c for c in known if c.split != "train"), *left_out)
+    return tuple(c for c in known if c.split == "train" and not any(c.is_variant_of(other) for other in held))

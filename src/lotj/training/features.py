@@ -1,46 +1,46 @@
-"""Prior data for practice, as features: the frozen encoders see a subset of it once, not at every update."""
+"""Prior data for practice, as features: at the end of a pretraining the encoders, frozen from then on, see a subset of
+it once. Practice reads what they made and needs no data set."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, Self
 
 import numpy as np
 from rich.progress import track
 
 from lotj.data.layout import Schema
 from lotj.data.store import EPISODE, DiskStore, Store
+from lotj.errors import CheckpointError
 from lotj.experience import Observation, Task
-from lotj.files import atomic_file, storage_errors
+from lotj.files import atomic_file
 from lotj.nets.front import FEATURE
 from lotj.ranges import COUNT, SHARE, Checked
 from lotj.spaces import Spec
 from lotj.training.pretrain_config import PretrainConfig
 
-CACHE_VERSION = 2
-PROBE_FRAMES = 16
 CHUNK = 256
 """Transitions encoded at once."""
+
+SCALE = "scale/"
+"""In a file: before the name of features, (2, D) float32, the value of byte 0 and the step from byte to byte."""
 
 
 @dataclass(frozen=True)
 class FeatureConfig(Checked):
-    """Which transitions of the prior data practice keeps, as features of the frozen encoders."""
+    """Which transitions of the prior data are kept for practice, as features of the frozen encoders."""
 
     transitions: Annotated[int, COUNT] = 10_000
-    """How many, balanced over tasks. About 16 kB of memory each and view at laptop size."""
-    views: Annotated[int, COUNT] = 2
-    """Augmented views of each."""
+    """How many, balanced over tasks. About 2 kB each on disk, and 4 kB in memory, at laptop size."""
     success_share: Annotated[float, SHARE] = 0.25
     """Share of transitions that lead to success, as far as a task has them (in the data it is about 0.15)."""
     kinds: tuple[str, ...] = ("expert", "press", "recover")
     """Kinds of episodes that they are of; values are learnt from all of these."""
-    cache: Path | None = Path(".cache/features")
-    """Folder where features are kept for the next practice with the same agent and data; None keeps nothing."""
 
 
 class Encoder(Protocol):
@@ -62,11 +62,8 @@ def prepare_features(
     live: bool,
     policy_kinds: Sequence[str] | None = PretrainConfig.policy_kinds,
 ) -> FeatureStore:
-    """Augmented features of a subset of a data set's transitions, from the cache if they are there: a store of
-    episodes of one step, of kind ``imitated`` or ``other``.
-
-    The subset and the views depend on the data and the settings only, not on a run's seed, so that every practice with
-    this agent and data finds the same file.
+    """Features of a subset of a data set's transitions, each augmented once: a store of episodes of one step, of kind
+    ``imitated`` or ``other``. The subset and the views depend on the data and the settings only, not on a run's seed.
 
     Args:
         data: prior data of other tasks.
@@ -77,19 +74,25 @@ def prepare_features(
 
     Raises:
         DataError: the data hold no episode of these kinds.
-        StorageError: the cache cannot be written.
     """
     data = data.subset(data.of_kind(config.kinds))
     imitate = tuple(data.kinds if policy_kinds is None else policy_kinds)
-    path = None if config.cache is None else config.cache / f"{_key(data, agent, config, imitate)}.npz"
-    columns = None if path is None else _read(path)
-    if columns is None:
-        columns = _compute(data, agent, config, imitate, live)
-        if path is not None:
-            with storage_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as file:
-                np.savez(file, allow_pickle=False, **columns)
+    rng = np.random.default_rng(0)  # of no run, and not of the last bits of what an encoder makes
+    starts, task, reward = data.starts(), data.frame_task, data.column("reward")
+    chosen = starts[choose_transitions(task[starts], reward[starts], config.transitions, config.success_share, rng)]
+    features: dict[str, list[np.ndarray]] = {}
+    for start in track(range(0, len(chosen), CHUNK), "Encoding prior data", disable=not live, transient=True):
+        frame = chosen[start : start + CHUNK]
+        seen = agent.encode(data.observe(np.concatenate([frame, frame + 1])), True, rng)
+        for name, values in seen.items():
+            features.setdefault(name, []).append(np.stack(np.split(values, 2), axis=1))
+    columns = {name: np.concatenate(parts) for name, parts in features.items()} | {
+        "action": data.column("action")[chosen],
+        "reward": reward[chosen],
+        "terminated": data.terminated()[chosen],
+        "task": task[chosen],
+        "imitate": data.of_frames(data.of_kind(imitate))[chosen],
+    }
     return FeatureStore(columns, data.tasks)
 
 
@@ -104,7 +107,7 @@ class FeatureStore(Store):
 
     def __init__(self, columns: Mapping[str, np.ndarray], tasks: tuple[Task, ...]) -> None:
         count, axes = columns["action"].shape
-        self.tasks, self.kinds = tasks, ("imitated", "other")
+        self.tasks, self.kinds, self._given = tasks, ("imitated", "other"), columns
         self._columns = {
             name: values.reshape(-1, values.shape[2]) for name, values in columns.items() if name.startswith(FEATURE)
         }
@@ -122,6 +125,34 @@ class FeatureStore(Store):
 
     def column(self, name: str) -> np.ndarray:  # noqa: D102
         return self._columns[name]
+
+    def save(self, path: Path) -> None:
+        """Write everything to one file, atomically: features as bytes, each entry on a scale of its own from the least
+        to the largest value that it has (the error is a hundredth of its standard deviation); StorageError."""
+        arrays = {"tasks": np.array(json.dumps([asdict(task) for task in self.tasks]))}
+        for name, values in self._given.items():
+            if name.startswith(FEATURE):
+                low, high = (edge(values, axis=(0, 1)).astype(np.float32) for edge in (np.min, np.max))
+                step = (high - low) / 255
+                values = np.rint((values - low) / np.where(step > 0, step, 1)).astype(np.uint8)
+                arrays[SCALE + name] = np.stack([low, step])
+            arrays[name] = values
+        with atomic_file(path) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; CheckpointError for a file that is damaged, or no such file."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                columns = {name: file[name] for name in file.files}
+            tasks = tuple(Task(**task) for task in json.loads(columns.pop("tasks").item()))
+            for name in [name for name in columns if name.startswith(FEATURE)]:
+                low, step = columns.pop(SCALE + name)
+                columns[name] = (columns[name] * step + low).astype(np.float16)
+            return cls(columns, tasks)
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise CheckpointError(f"{path}: torn, or no features of prior data") from error
 
 
 def imitated(store: Store) -> np.ndarray:
@@ -157,47 +188,3 @@ def choose_transitions(
         successes = min(len(success), quota - others)
         chosen += [success[:successes], other[:others]]
     return np.sort(np.concatenate(chosen))
-
-
-def _key(data: DiskStore, agent: Encoder, config: FeatureConfig, imitate: tuple[str, ...]) -> str:
-    """Names the features by all that they depend on; the agent by what its encoders make of some frames."""
-    settings = (config.transitions, config.views, config.success_share, imitate)
-    digest = hashlib.sha256(f"{CACHE_VERSION} {settings} {data.kinds}".encode())
-    digest.update("\n".join(task.name for task in data.tasks).encode())
-    digest.update(data.episodes.tobytes())
-    probe = data.observe(np.linspace(0, data.n_frames - 1, PROBE_FRAMES).astype(np.int64))
-    for augment in (False, True):
-        for name, values in sorted(agent.encode(probe, augment, np.random.default_rng(0)).items()):
-            digest.update(name.encode() + values.tobytes())
-    return digest.hexdigest()[:32]
-
-
-def _compute(
-    data: DiskStore, agent: Encoder, config: FeatureConfig, imitate: tuple[str, ...], live: bool
-) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)  # of no run, and not of the last bits of what an encoder makes
-    starts, task, reward = data.starts(), data.frame_task, data.column("reward")
-    chosen = starts[choose_transitions(task[starts], reward[starts], config.transitions, config.success_share, rng)]
-    chosen = np.tile(chosen, config.views)
-    features: dict[str, list[np.ndarray]] = {}
-    for start in track(range(0, len(chosen), CHUNK), "Encoding prior data", disable=not live, transient=True):
-        frame = chosen[start : start + CHUNK]
-        seen = agent.encode(data.observe(np.concatenate([frame, frame + 1])), True, rng)
-        for name, values in seen.items():
-            features.setdefault(name, []).append(np.stack(np.split(values, 2), axis=1))
-    return {name: np.concatenate(parts) for name, parts in features.items()} | {
-        "action": data.column("action")[chosen],
-        "reward": reward[chosen],
-        "terminated": data.terminated()[chosen],
-        "task": task[chosen],
-        "imitate": data.of_frames(data.of_kind(imitate))[chosen],
-    }
-
-
-def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """The cached features; None if there are none, or the file is damaged (they are then made again)."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-        return None

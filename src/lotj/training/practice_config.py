@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
-from lotj.training.features import FeatureConfig
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,6 @@ class PracticeConfig(Checked):
     the largest action]; it falls linearly to 0 in the last one."""
     boost: bool = True
     """Explore more where trials fail, see `lotj.training.exploration` (paper: no)."""
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    """Which prior transitions are kept as features."""
     save_every: Annotated[int, COUNT] = 1
     """Trials between checkpoints: more than these a kill does not cost."""
     threads: Annotated[int, COUNT] = 2

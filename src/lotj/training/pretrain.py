@@ -1,7 +1,8 @@
 """The offline phase (LOTJ section V-B): models and agents are trained on prior data, one after the other.
 
 What a finished pretraining leaves in its run folder: `REWARD_FILE` (the reward model), a checkpoint for each agent,
-``reward_report.json`` and ``<agent>_report.json`` (figures on validation tasks), and a stream of metrics for each.
+``reward_report.json`` and ``<agent>_report.json`` (figures on validation tasks), a stream of metrics for each, and
+``<agent>_features.npz``, the prior data on which an agent that sees images practises.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,10 @@ from lotj.nets.front import Front
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
-from lotj.runs import Run, atomic_write
+from lotj.runs import BASE, Run, atomic_write
 from lotj.spaces import Array, Spec
 from lotj.training import loop
+from lotj.training.features import FeatureConfig, FeatureStore, prepare_features
 from lotj.training.policy_report import policy_report
 from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import batches
@@ -200,10 +203,43 @@ def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", 
     `settings` are fields of its config to change, e.g. ``lr`` for practice.
     """
     if not run.has(name):
-        raise CheckpointError(
-            f"{run.path} holds no {name} agent: train it with `lotj pretrain --resume {run.path} --also {name}`"
-        )
+        raise CheckpointError(f"{run.path} holds no {name} agent: {_mend(run, name)}")
     return Learner.load(run.load(name, str(device))["agent"], device, **settings)
+
+
+def keep_features(
+    learner: Learner, name: str, train: DiskStore, config: FeatureConfig, imitated: Sequence[str] | None, run: Run,
+    live: bool = True,
+) -> None:  # fmt: skip
+    """Keep features of prior data for practice with a pretrained agent, unless the run has them; `imitated` are the
+    kinds of episodes that its policy imitates, None for all. Raises what `prepare_features` and its `save` do."""
+    path = _features(run, name)
+    if not path.exists():
+        prepare_features(train, learner, config, live, imitated).save(path)
+
+
+def load_features(run: Run, name: str = "iql") -> FeatureStore:
+    """The features of prior data that a pretraining has kept for an agent; CheckpointError if there are none."""
+    path = _features(run, name)
+    if not path.exists():
+        rule = f"the {name} agent has no features of prior data to practise on"
+        raise CheckpointError(f"{path}: {rule}: {_mend(run, name)}")
+    try:
+        return FeatureStore.load(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}: delete it; {_mend(run, name)}") from error
+
+
+def _features(run: Run, name: str) -> Path:
+    return run.path / f"{name}_features.npz"
+
+
+def _mend(run: Run, name: str) -> str:
+    """What helps where an agent's part of a pretraining is missing."""
+    also = "" if run.config.get("agent") == name else f" --also {name}"
+    if run.path != BASE:
+        return f"`lotj pretrain --resume {run.path}{also}` makes it"
+    return f"`lotj pretrain{also}` makes a pretraining that has it" if also else "install lotj again"
 
 
 def _write_report(run: Run, training: str, report: dict[str, Any]) -> None:
