@@ -26,8 +26,7 @@ from lotj.experiments.stages import practise_task_phase
 
 
 class PlaneEnv(gym.Env):
-    """Action: (2,), where 1 is 0.2. Observation, (2,) float32 each: "goal"; where the hand is, "achieved_goal" and
-    "state". Reward: 1 in the step that comes within 0.1 of the goal, which ends the episode."""
+    """Action (2,): 1 is 0.2. "goal" (2,); "state" and "achieved_goal" (2,): the hand, which is to come within 0.1."""
 
     metadata = {"render_modes": [], "render_fps": 10}
     action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -56,7 +55,9 @@ class PlaneEnv(gym.Env):
         return {"achieved_goal": self.hand, "goal": self.goal, "state": self.hand}, {"is_success": success}
 
 
-class Straight(Memoryless):  # the scripted expert: the shortest way
+class Straight(Memoryless):
+    """The scripted expert: the shortest way."""
+
     def __call__(self, observation: Any, info: Any) -> np.ndarray:
         return np.clip(5 * (observation["goal"] - observation["state"]), -1, 1)
 
@@ -72,8 +73,7 @@ def main() -> None:
     preset = replace(preset, practice=replace(preset.practice, trials=parser.parse_args().trials))
     register(FAMILY)
     run, _ = practise_task_phase(preset, "plane/reach", Path("runs"), agent="td3")
-    for result in evaluate_phase(run):
-        print(f"{result.label}: {result.success.sum()} of {len(result)} goals reached")
+    print(*(f"{found.label}: {found.success.sum()} of {len(found)} reached" for found in evaluate_phase(run)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.nets.front import Vector
+from lotj.rewards.judge import Judge
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run, atomic_write, restore_settings, typed_command
 from lotj.sim.bench import RATE_HZ
@@ -196,6 +197,7 @@ def practice_phase(
     agent: str = "iql",
     until: int | None = None,
     all_around: bool = False,
+    judges: Sequence[Judge] = (),
 ) -> tuple[Run, PracticeResult]:
     """Practise on one connector with the robot as its own judge.
 
@@ -208,6 +210,7 @@ def practice_phase(
         live: show progress.
         until: the trial to stop after, if not the last.
         all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
+        judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
     """
     check_seed(seed)
     check_seed(domain_seed, "domain_seed")
@@ -238,7 +241,7 @@ def practice_phase(
             kinds = _pretraining(pretrained).policy_kinds
             features = prepare_features(train, before, config.features, live, kinds)
             prior = [Source(features, 1.0 - config.online_fraction, columns={"imitate": imitated(features)})]
-        judged = SelfJudged(machine, before, learner, reward, config, run.seed)
+        judged = SelfJudged(machine, before, learner, reward, config, run.seed, judges)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "until": until}
         return run, practice(judged, learner, prior, config, run, task.name, **how)
 
