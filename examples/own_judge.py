@@ -9,7 +9,8 @@ hand must end as deep as in most trials that were taken for a success. It reads 
 and it is wrong where most successes are.
 
 RUN is the folder of a pretraining, see practise.py. 50 trials take one to two minutes. One line a trial (in a terminal
-a live view), then which trials ended at another depth and were denied. On volume-knob a plug can go 8 mm too deep.
+a live view), then which trials ended at another depth and were denied. On volume-knob a plug can go 8 mm too deep; in
+one run of 40 trials from a laptop pretraining none did.
 """
 
 import argparse
