@@ -15,14 +15,17 @@ CLUSTER := $(VENV)/.cluster
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PARALLEL := --numprocesses auto --dist worksteal
 
-.PHONY: help demo setup renderer test check slow gpu upgrade clean
+.PHONY: help demo demo-all setup renderer test check slow gpu upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-demo: setup ## the whole job, small: collect, pretrain, practise on an unseen connector, report
+demo: setup ## practise on an unseen connector from the base that comes with lotj, evaluate, report
 	$(BIN)/lotj demo
+
+demo-all: setup ## the whole job from nothing, small: collect, pretrain, and then the same
+	$(BIN)/lotj demo --all
 
 setup: $(INSTALLED) $(DRAWS) ## virtual environment, packages and renderer; costs nothing the second time
 
