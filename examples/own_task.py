@@ -2,8 +2,8 @@
 
     python examples/own_task.py --trials 100
 
-A hand, a point in a plane, is to be moved to a goal. A script registers its `FAMILY`; put into src/lotj/envs/, the
-module is found by `lotj tasks`, `lotj practice --task plane/reach` and the contract tests by itself.
+A hand, a point in a plane, is to be moved to a goal. A script registers its `FAMILY`; a module in src/lotj/envs/ is
+found by all commands. There tests/test_tasks.py asks for pictures and an option `end_on_success` as well.
 
 Takes 20 seconds. One line a trial (in a terminal a live view), then in how many of 20 trials the policy and the expert
 reach the goal: 16 and 20 (one run).
