@@ -39,7 +39,7 @@ from lotj.sim.connector import catalogue
 from lotj.training.practice_config import PracticeConfig
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def lotj(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -461,7 +461,7 @@ def shell_lines(document: Path) -> list[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_commands_flags_and_targets_that_exist(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in shell_lines(document):
         words = shlex.split(line)
         while "=" in words[0]:  # settings of the environment

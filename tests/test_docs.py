@@ -1,4 +1,5 @@
-"""Figures in docs/ are those of results/: pages are filled by `scripts/fill_tables.py`."""
+"""What README and docs say is so: figures are those of results/ (pages are filled by `scripts/fill_tables.py`), code
+runs, links and headings exist. That commands, flags and files exist is held by tests/test_cli.py."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import fnmatch
 import importlib.util
 import re
 import shlex
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,3 +110,63 @@ def test_the_papers_own_way_by_hand_is_that_of_the_comparisons() -> None:
     assert (asked.settings.iql, asked.settings.pretrain) == (paper.iql, paper.pretrain) and len(losses) == 4
     asked = parse(["practice", "--preset", "laptop", "--connector", "europlug", *practice])
     assert asked.settings == replace(ours.practice, **PAPER_PRACTICE)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_environment_of_the_readme_shows_what_it_says() -> None:
+    (code,) = blocks(ROOT / "README.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["views"].shape == (2, 32, 64, 3) and names["views"].dtype == "uint8"
+    names["env"].close()
+
+
+def test_no_other_page_has_python_that_nothing_runs() -> None:
+    """Those of data-format.md run in tests/test_data.py."""
+    assert {page.name for page in PAGES if blocks(page, "python")} == {"README.md", "data-format.md"}
+
+
+def test_the_part_on_the_page_is_the_example() -> None:
+    (page,) = blocks(ROOT / "docs" / "connectors.md", "toml")
+    example = (ROOT / "examples" / "my_plug.toml").read_text("utf-8")
+    assert tomllib.loads(page) == tomllib.loads(example)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_that_are_called_and_pictures_that_are_shown_exist(page: Path) -> None:
+    called = re.findall(r"python (examples/\S+)", "\n".join(blocks(page, "sh")))
+    shown = re.findall(r'<img src="([^"]+)"', page.read_text("utf-8"))
+    assert [name for name in called if not (ROOT / name).exists()] == []
+    assert [name for name in shown if not (page.parent / name).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What can stand after # in a link to a page: its headings, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_a_heading_becomes_an_anchor(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Could it trust its own eyes?\n```sh\n# no heading\n```\n## Q's `gradient`, far\n")
+    assert anchors(page) == {"could-it-trust-its-own-eyes", "qs-gradient-far"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_headings_that_exist(page: Path) -> None:
+    for target, heading in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", page.read_text("utf-8")):
+        assert heading in anchors(page.parent / target if target else page), f"{target}#{heading}"
+
+
+def test_pictures_of_the_pages_are_small() -> None:
+    """But for the sheet of 117 connectors."""
+    large = {path.name for path in (ROOT / "docs" / "images").iterdir() if path.stat().st_size > 150_000}
+    assert large <= {"connectors.png"}

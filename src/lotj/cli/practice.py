@@ -63,8 +63,8 @@ class Command(OnDevice):
     """Who practises: by default the agent of the pretraining; or another that `lotj pretrain --also` has trained. On
     another task without a pretraining any agent that needs no examples, td3 by default."""
     all_around: bool = False
-    """Estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper; otherwise the
-    estimate of the run stays as wrong as it is."""
+    """Draw a new estimate of the socket's position for each trial, so that starts lie all around it, as in the paper;
+    otherwise one estimate, with its error, serves for the whole run."""
     preset: str = "laptop"
     """Sets the defaults of the other flags: demo, laptop, paper or state; by default that of the pretraining, or state
     for another task."""

@@ -2,7 +2,7 @@
 
 The contract, which `tests/test_tasks.py` holds against every registered task: the observation is a ``Dict``, with
 "state", "image" (V, H, W, 3) of V cameras, "goal" and "achieved_goal" as far as the task has them; actions lie in
-[-1, 1]; ``info["is_success"]`` is the simulator's own word; a success pays 1, once; `terminated` says that the task has
+[-1, 1]; ``info["is_success"]`` is the truth; a success pays 1, once; `terminated` says that the task has
 ended, by success or because its part is lost, `truncated` that the time is up, never both; equal seeds, equal episodes.
 """
 

@@ -1,6 +1,6 @@
 """Every task by its name, `fetch/reach` or `insertion/usb-b`: which there are, the environment and its scripted expert.
 
-A module of this package that has a `FAMILY` is registered by that; nothing else lists it.
+A module of this package that has a `FAMILY` is registered by that; nothing else lists it. A script calls `register`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -20,11 +19,16 @@ from lotj.errors import unknown
 
 
 @functools.cache
-def families() -> Mapping[str, Family]:
-    """Name -> family, in the order of the names."""
+def families() -> dict[str, Family]:
+    """Name -> family, in the order of the names; those that `register` has added come last."""
     modules = [importlib.import_module(f"lotj.envs.{found.name}") for found in pkgutil.iter_modules(lotj.envs.__path__)]
     found = [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
     return {family.name: family for family in sorted(found, key=lambda family: family.name)}
+
+
+def register(family: Family) -> None:
+    """Add tasks that no module of this package makes, for this process: a script's own."""
+    families()[family.name] = family
 
 
 def task_names() -> list[str]:

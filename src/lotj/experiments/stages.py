@@ -29,6 +29,7 @@ from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.nets.front import Vector
+from lotj.rewards.judge import Judge
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import BASE, Run, atomic_write, restore_settings, typed_command
 from lotj.sim.bench import RATE_HZ
@@ -207,6 +208,7 @@ def practice_phase(
     agent: str = "iql",
     snapshots: Sequence[int] = (),
     all_around: bool = False,
+    judges: Sequence[Judge] = (),
 ) -> tuple[Run, PracticeResult]:
     """Practise on one connector with the robot as its own judge.
 
@@ -219,6 +221,7 @@ def practice_phase(
         live: show progress.
         snapshots: trials after which a copy of the policy stays, for `practised_agent`.
         all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
+        judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
     """
     check_seed(seed)
     check_seed(domain_seed, "domain_seed")
@@ -247,7 +250,7 @@ def practice_phase(
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
     with closing(machine), timed(run, "practice"):
-        judged = SelfJudged(machine, before, learner, reward, config, run.seed)
+        judged = SelfJudged(machine, before, learner, reward, config, run.seed, judges)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
         return run, practice(judged, learner, prior, config, run, task.name, **how)
 

@@ -1,7 +1,7 @@
-"""Whether a trial was a success, said by the robot itself: parts that are put together, none of which knows the truth.
+"""The self-reward: judges that together decide whether a trial was a success. None of them knows the truth.
 
-A trial is recorded as it was, motions of the verification included. Judges look at its notes and say afterwards, and
-again after every further trial, how much of it is learnt from and whether its end earned the reward.
+A trial is recorded as it was, motions of the verification included. From its notes the judges decide afterwards, and
+again after every further trial, how many of its steps are learnt from and whether the last of them is rewarded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lotj.rewards.calibration import Threshold
 from lotj.rewards.places import Places
 
 SCORE, CLAIM, TOUCH, LOST, PLAY = "score", "claim", "touch", "lost", "play"
-"""Notes of a practised episode, frame by frame: the reward model's score; whether the robot took the frame for a
-success; what a verification was to it (see below); whether the part was lost with the step to it; and of a verified
-success the plug's play [mm], 0 where it has not been felt."""
+"""Notes of a practised episode, frame by frame: the reward model's score; whether the robot claimed a success here; the
+outcome of a verification (see below); whether the part was lost in the step to it; and of a verified success the plug's
+play [mm], 0 where it has not been felt."""
 
 NONE, PRESS_MOVED, PUSH_MOVED, STOOD = 0, 1, 2, 3
-"""`TOUCH`: no verification; the part gave way to the press, or to the push, that led to this frame; it stood."""
+"""`TOUCH`: no verification; the part moved under the press, or under the push, that led to this frame; it did not."""
 
 
 class RewardModel(Protocol):
@@ -37,12 +37,12 @@ class RewardModel(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says of an episode.
+    """A judge's verdict on an episode.
 
     Attributes:
         steps: how many of its steps are learnt from, from the first on.
-        success: the last of these earned the reward and ended the task.
-        denied: why what was taken for a success is none; empty otherwise.
+        success: the last of these is rewarded and ended the task.
+        denied: why a claimed success does not count; empty otherwise.
     """
 
     steps: int
@@ -58,13 +58,13 @@ class Judge(Protocol):
         ...
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        """What it says of a trial that it has seen, by all that it has seen by now; by the trial's notes, for images
-        are no longer at hand."""
+        """Its verdict on a trial that it has seen, given all trials seen by now. The episode has its notes, but not its
+        images any more: what a judge needs of these it keeps in `see`."""
         ...
 
 
 class All:
-    """A success is what every part takes for one, at the earliest end that a part names."""
+    """A trial is a success if every judge accepts it; it ends at the earliest step that one of them names."""
 
     def __init__(self, *parts: Judge) -> None:
         self.parts = parts
@@ -84,10 +84,10 @@ class Score:
     """Frames that score at least a threshold, so many of them in a row.
 
     Args:
-        threshold: follows from the scores that it has seen.
-        hold_frames: how many frames in a row must count.
-        at_claim: a success ends where the robot took it for one, which `Claimed` is to be asked besides; otherwise at
-            the first frames that count.
+        threshold: adapts to the scores that it has seen.
+        hold_frames: how many frames in a row must score at least the threshold.
+        at_claim: a success ends where the robot claimed it, together with `Claimed`; otherwise at the first frames that
+            score so.
     """
 
     def __init__(self, threshold: Threshold, hold_frames: int, at_claim: bool) -> None:
@@ -112,7 +112,7 @@ class Score:
 
 
 class Claimed:
-    """What the robot itself took for a success, at the time and after its verification: nobody has touched the rest."""
+    """What the robot claimed at the time, after verification: nothing else has been verified."""
 
     def see(self, number: int, episode: Episode) -> None:
         pass
@@ -122,7 +122,7 @@ class Claimed:
 
 
 class OnePlace:
-    """The socket stands still, so successes are alike: those that end elsewhere than the likeliest place are denied.
+    """The socket does not move, so successes that end at another position than the most plausible one do not count.
 
     Args:
         picture: of what is observed in a frame, what is compared, (V, H, W, 3) uint8.
@@ -143,7 +143,7 @@ class OnePlace:
                 self._places.see(number, picture, float(episode.notes[SCORE][end]), float(episode.notes[PLAY][end]))
 
     def elsewhere(self, observation: Mapping[str, np.ndarray]) -> bool:
-        """Whether an observation shows a known place that is not the likeliest."""
+        """Whether an observation shows a known position that is not the most plausible one."""
         return self._places.elsewhere(self._picture(observation))
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
@@ -154,14 +154,14 @@ class OnePlace:
 
 
 def claimed_step(episode: Episode) -> int:
-    """How many steps a trial has up to what the robot took for a success; all of them where it took nothing for one."""
+    """How many steps a trial has up to the success that the robot claimed; all of them where it claimed none."""
     claim = episode.notes[CLAIM]
     return int(np.argmax(claim)) if claim.any() else len(episode)
 
 
 def valid_scores(notes: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(T+1,) scores, 0 where a later verification has shown that they mean nothing: none of the frames before a press
-    or push that moved the part was a success; a press may have brought it home, a push has not."""
+    """(T+1,) scores, 0 where a later verification has refuted them: no frame before a press or push that moved the part
+    was a success; after a press it may be one, after a push it is not."""
     scores, touch = np.array(notes[SCORE], np.float32), notes[TOUCH]
     pressed, pushed = np.flatnonzero(touch == PRESS_MOVED), np.flatnonzero(touch == PUSH_MOVED)
     if len(pressed):
@@ -172,8 +172,8 @@ def valid_scores(notes: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def first_success(scores: np.ndarray, threshold: float, hold_frames: int = 1) -> int:
-    """The step at which a trial was a success by the reward model's word, of the (T,) scores after each step: the last
-    of the first `hold_frames` in a row that are at least the threshold; T if there are none."""
+    """The step at which the reward model alone would call a trial a success, of the (T,) scores after each step: the
+    last of the first `hold_frames` in a row that are at least the threshold; T if there are none."""
     held = 0
     for step, counts in enumerate(scores >= threshold):
         held = held + 1 if counts else 0

@@ -1,9 +1,9 @@
-"""What a practising robot does other than its policy says, so that something succeeds at all.
+"""Exploration: noise on the policy's actions, and a boost while nothing succeeds.
 
-Until a part has been inserted, nothing tells the policy how it goes wrong there. A policy that was cloned from other
-parts errs on the side of too little: where it cannot tell which way to go, its mean action is near the mean of all. On
-unseen parts it inserts more often with its sideways action multiplied (lab notes). The exploration boost does that
-where trials fail, with more pressure and noise, and fades as successes come.
+Until a part has been inserted, practice has no reward to learn from. A policy cloned from other parts moves too little
+on it: where it cannot tell which way to go, its mean action is near the mean of all. On unseen parts it inserts more
+often with its sideways action multiplied (lab notes). The boost does that after failures, with more pressure and noise,
+and fades as successes come.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from lotj.experience import Observation
 
 BOOST_FAILURES, BOOST_SUCCESSES = 3, 10
-"""Trials in a row without predicted success from which the boost is full, and successes in all from which there is
-none; in between in proportion. Where the policy as it is inserts, it is to be left alone: boosted it moves past."""
+"""Failures in a row at which the boost is full, and successes in all at which it is gone; in between in proportion. A
+policy that inserts already would be driven past the socket by it."""
 
 SIDEWAYS, PRESS, NOISE = 3.0, 0.3, 0.2
 """Of the full boost: factor of the mean action sideways, what is added downwards, and to the noise's deviation."""
@@ -48,6 +48,6 @@ class Exploration:
 
 
 def boost(successes: int, failures: int) -> float:
-    """How much of the boost, in [0, 1], after so many predicted successes in all (without those denied since) and so
-    many last trials in a row that ended without one, lost ones included."""
+    """Strength of the boost, in [0, 1], after so many predicted successes in all (those that still count) and so many
+    last trials in a row without one, lost ones included."""
     return max(0.0, 1 - successes / BOOST_SUCCESSES) * min(1.0, failures / BOOST_FAILURES)

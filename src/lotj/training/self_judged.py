@@ -5,6 +5,8 @@ Ground truth has no way in: a `Robot` has none to give.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lotj.agents import Learner
@@ -23,6 +25,7 @@ from lotj.rewards.judge import (
     TOUCH,
     All,
     Claimed,
+    Judge,
     OnePlace,
     RewardModel,
     Score,
@@ -56,6 +59,7 @@ class SelfJudged:
         reward_model: judges images.
         config: settings.
         seed: of the run.
+        judges: further ones, without whose word nothing is a success.
 
     Raises:
         CheckpointError: the robot shows or does other things than the agent was made for.
@@ -69,6 +73,7 @@ class SelfJudged:
         reward_model: RewardModel,
         config: PracticeConfig,
         seed: int,
+        judges: Sequence[Judge] = (),
     ) -> None:
         _check_cameras(robot.spec, encoders.spec)
         self._encoders, self._learner, self._model = encoders, learner, reward_model
@@ -79,7 +84,8 @@ class SelfJudged:
         margin = MARGIN[config.verify] if config.calibrate else None
         self._score = Score(Threshold(least, QUANTILE, margin), config.hold_frames, at_claim=touched)
         self._place = OnePlace(lambda observation: observation["image"])
-        self.judge = All(self._score, *([Claimed()] if touched else []), *([self._place] if config.one_place else []))
+        own = [self._score, *([Claimed()] if touched else []), *([self._place] if config.one_place else [])]
+        self.judge = All(*own, *judges)
         rules = (self._score.likely, touched, config.max_steps, self._free)
         self._attempt = Attempt(RobotEnv(robot), self._observe, self._scored, *rules)
 

@@ -99,7 +99,7 @@ class Trials:
 
     def judge(self, judge: Judge | None, source: Source) -> None:
         """Judges all trials anew and tells the source, whose rows and columns are set, what may be drawn of `store`,
-        with which reward and end. Without a judge the word of the environment stands, which itself rewards."""
+        with which reward and end. Without a judge the environment's own rewards stand."""
         frames = self.store.n_frames
         reward, ended, won = np.zeros(frames, np.float32), np.zeros(frames, bool), np.zeros(frames, bool)
         rows: list[np.ndarray] = []
