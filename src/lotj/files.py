@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk never leaves half a file under the final name."""
+"""Writing files so that a kill or a full disk never leaves half a file under the final name; and reading them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lotj.errors import StorageError
+from lotj.errors import DataError, StorageError
 
 RESUME = "free some space, then continue with --resume"
 
@@ -66,3 +66,26 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusal to read at `path`, or below it, into a `DataError`."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        raise DataError(f"cannot read {where}: {error.strerror}; check its permissions and the disk") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; DataError if it cannot be read or holds something else."""
+    with reading(path):
+        text = path.read_bytes()
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); restore it from a copy") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}, not an object; restore it from a copy")
+    return content

@@ -16,6 +16,7 @@ from rich.text import Text
 from lotj.data import layout
 from lotj.data.store import DiskStore
 from lotj.errors import DataError, SettingsError
+from lotj.files import reading
 
 LEGEND = """
 3/4: of 4 episodes, 3 ended in success; success: share of all episodes
@@ -105,14 +106,14 @@ def check(root: Path, progress: Callable[[int, int], None] = lambda done, total:
         DataError: there is no data set of this version, or it may not be read.
     """
     root = Path(root)
-    with layout.reading(root):
+    with reading(root):
         schema, names = layout.read_meta(root).schema, layout.task_names(root)
     problems: list[str] = []
     sound: list[tuple[Path, layout.Index]] = []
     for name in names:
         folder = layout.task_folder(root, name)
         try:
-            with layout.reading(folder):
+            with reading(folder):
                 layout.read_task(folder)
                 index = layout.read_index(folder / layout.INDEX)
                 layout.check_sizes(folder, index, schema)
@@ -122,7 +123,7 @@ def check(root: Path, progress: Callable[[int, int], None] = lambda done, total:
     done, total = 0, sum(len(index.entries) for _, index in sound)
     for folder, index in sound:
         try:
-            with layout.reading(folder), ExitStack() as files:
+            with reading(folder), ExitStack() as files:
                 names = schema.files if len(index.entries) else ()
                 handles = {name: files.enter_context(open(folder / name, "rb")).fileno() for name in names}
                 for number, entry in enumerate(index.entries):

@@ -12,8 +12,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode, Task
+from lotj.files import read_object, reading
 
 FORMAT = "lotj-episodes"
 VERSION = 2
@@ -168,16 +168,6 @@ class Index:
     end: int
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusal to read at `path`, or below it, into a `DataError`."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or path
-        raise DataError(f"cannot read {where}: {error.strerror}; check its permissions and the disk") from error
-
-
 def task_folder(root: Path, name: str) -> Path:
     """Folder of the task `name`; DataError if that cannot be one."""
     if not _NAME.fullmatch(name):
@@ -320,19 +310,6 @@ def check_name(kind: Any, seed: Any) -> None:
         raise ValueError(f"kind {kind!r}: must be {_NAMES}")
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise ValueError(f"seed is {seed!r}, not a whole number in [0, 2^63)")
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; DataError if it cannot be read or holds something else."""
-    with reading(path):
-        text = path.read_bytes()
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}); restore it from a copy") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds a {type(content).__name__}, not an object; restore it from a copy")
-    return content
 
 
 def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from lotj.data import layout
 from lotj.errors import DataError
 from lotj.experience import SUCCESS, Episode, Task
+from lotj.files import reading
 
 EPISODE = np.dtype(
     [("task", "<i4"), ("kind", "<i4"), ("seed", "<i8"), ("first_frame", "<i8"), ("n_frames", "<i4")]
@@ -205,7 +206,7 @@ class DiskStore(Store):
                 chosen tasks.
         """
         root = Path(root)
-        with layout.reading(root):
+        with reading(root):
             layout.read_meta(root)
             found = [layout.read_task(layout.task_folder(root, name)) for name in layout.task_names(root)]
             chosen = tuple(t for t in found if split in (None, t.split) and (tasks is None or tasks(t)))
@@ -256,7 +257,7 @@ class DiskStore(Store):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         root, tasks, held, mask = state
-        with layout.reading(root):
+        with reading(root):
             self.__init__(root, tasks, held)
         if mask is not None:
             self._keep(mask)
