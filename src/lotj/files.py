@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -89,3 +89,17 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}, not an object; restore it from a copy")
     return content
+
+
+def first_difference(values: Mapping[str, Any], wanted: Mapping[str, Any], strictly: bool = False) -> str | None:
+    """Where (nested) JSON values are not those that are wanted, in words, e.g. ``practice.imitate 'all', not
+    'successes'``; None where all of these agree. Values that nothing is wanted of are left out, unless `strictly`."""
+    for name, value in {**(dict.fromkeys(values) if strictly else {}), **wanted}.items():
+        have = values.get(name)
+        if isinstance(value, Mapping) and isinstance(have, Mapping):
+            inner = first_difference(have, value, strictly)
+            if inner:
+                return f"{name}.{inner}"
+        elif have != value:
+            return f"{name} {have!r}, not {value!r}"
+    return None

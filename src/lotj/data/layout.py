@@ -32,11 +32,12 @@ TASK, INDEX, ROWS, TRUTH = "task.json", "episodes.jsonl", "rows.tbl", "truth.tbl
 LARGE = 1024
 """An observation of at least this size [bytes per frame] has a file of its own, which readers map."""
 
-ENTRY = np.dtype(
-    [("kind", "<i4"), ("seed", "<i8"), ("first_frame", "<i8"), ("n_frames", "<i4")]
+EPISODE = np.dtype(
+    [("task", "<i4"), ("kind", "<i4"), ("seed", "<i8"), ("first_frame", "<i8"), ("n_frames", "<i4")]
     + [("terminated", "?"), ("truncated", "?"), ("crc", "<u4")]
 )
-"""One finished episode of the index. `kind` indexes `Index.kinds`; `first_frame` counts within the task."""
+"""One finished episode of a store or an index. `task` and `kind` index its tasks and kinds, `first_frame` counts within
+it; the checksum is 0 where the records are not on disk."""
 
 SYNC_EVERY = 16
 """Records (episodes, discards) of a task after which they are forced down to the disk, as they are at the end."""
@@ -150,7 +151,7 @@ class Index:
     """What one `episodes.jsonl` says.
 
     Attributes:
-        entries: (E,) of dtype `ENTRY`, in the order of recording.
+        entries: (E,) of dtype `EPISODE`, in the order of recording.
         kinds: names of the kinds that `entries` number, in the order in which they first come.
         discarded: reason -> number of episodes thrown away.
         finished: (kind, seed) of every episode, stored or discarded.
@@ -260,7 +261,9 @@ def read_index(path: Path) -> Index:
                 "or delete this task's folder and collect it again"
             ) from error
         end += len(line) + 1
-    return Index(np.array(entries, ENTRY), tuple(kinds), discarded, finished, np.array(starts, np.int64), n_frames, end)
+    return Index(
+        np.array(entries, EPISODE), tuple(kinds), discarded, finished, np.array(starts, np.int64), n_frames, end
+    )
 
 
 def check_sizes(folder: Path, index: Index, schema: Schema, settled: bool = False) -> None:
@@ -313,7 +316,7 @@ def check_name(kind: Any, seed: Any) -> None:
 
 
 def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tuple[Any, ...]:
-    """One line of the index as a tuple in the order of `ENTRY`; ValueError, KeyError or TypeError if it is not one."""
+    """One line of the index in the order of `EPISODE`; ValueError, KeyError or TypeError if it is not one."""
     if item["id"] != number or item["first_frame"] != first_frame:
         found = f"id {item['id']} at frame {item['first_frame']}"
         raise ValueError(f"{found} where id {number} at frame {first_frame} must follow")
@@ -324,7 +327,7 @@ def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tu
     ends = item["terminated"], item["truncated"]
     if {*map(type, ends)} != {bool}:
         raise ValueError("terminated and truncated must be true or false")
-    return (kind, item["seed"], first_frame, item["n_frames"], *ends, item["crc"])
+    return (0, kind, item["seed"], first_frame, item["n_frames"], *ends, item["crc"])
 
 
 def _only_begun(folder: Path) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from lotj.data import layout
 from lotj.errors import DataError, NumericsError, StorageError
 from lotj.experience import Episode, Task
-from lotj.files import storage_errors, sync_folder, write_json
+from lotj.files import first_difference, storage_errors, sync_folder, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -268,24 +268,8 @@ def _open_root(root: Path, schema: layout.Schema, settings: dict[str, Any] | Non
     finally:
         os.close(handle)
     if meta.schema != schema:
-        raise DataError(
-            f"{root} holds frames of {_difference(meta.schema, schema)}: observe the same, or collect into a new folder"
-        )
+        other = first_difference(meta.schema.to_json(), schema.to_json(), strictly=True)
+        raise DataError(f"{root} holds frames with {other}: observe the same, or collect into a new folder")
     if wanted is not None and wanted != meta.settings:
-        key = next(k for k in sorted(wanted.keys() | meta.settings.keys()) if wanted.get(k) != meta.settings.get(k))
-        raise DataError(
-            f"{root} was collected with {key} = {meta.settings.get(key)!r}, not {wanted.get(key)!r}: "
-            "use the same settings, or collect into a new folder"
-        )
-
-
-def _difference(held: layout.Schema, wanted: layout.Schema) -> str:
-    """The first thing in which two schemas differ, in words."""
-    if held.action != wanted.action:
-        return f"{held.action} action axes, not {wanted.action}"
-    for group in ("observation", "notes", "truth"):
-        mine, other = getattr(held, group), getattr(wanted, group)
-        for name in sorted(mine.keys() | other.keys()):
-            if mine.get(name) != other.get(name):
-                return f"{name!r} {mine.get(name, 'missing')}, not {other.get(name, 'missing')}"
-    return "the same"
+        other = first_difference(meta.settings, wanted, strictly=True)
+        raise DataError(f"{root} was collected with {other}: use the same settings, or collect into a new folder")

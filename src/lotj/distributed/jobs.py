@@ -12,8 +12,7 @@ from typing import Any
 
 from lotj.distributed.workers import find_workers
 from lotj.errors import DataError, LotjError, SettingsError
-from lotj.files import storage_errors, write_json
-from lotj.runs import first_difference
+from lotj.files import first_difference, storage_errors, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -119,7 +118,7 @@ def _read(job: Job, folder: Path) -> Any:
         raise DataError(f"{path} is not the result of a job ({error}): remove it, and the job is done again") from error
     wanted = json.loads(json.dumps(dict(job.arguments)))
     if arguments != wanted:
-        other = first_difference(arguments, dict.fromkeys(arguments) | wanted)
+        other = first_difference(arguments, wanted, strictly=True)
         raise DataError(f"{path} is of {other}: remove it, or choose another folder")
     return result
 
