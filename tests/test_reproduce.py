@@ -301,7 +301,7 @@ MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
     "words,line",
     [
         (["--seeds", "0", "0"], "seeds (0, 0): at least one, none twice"),
-        (["--benches", "-1"], "--benches -1: must be finite and not negative"),
+        (["--benches", "-1"], "benches -1: must be between 0 and 4294967295"),
         (["--robots", "duo", "duo"], "robots ('duo', 'duo'): none twice"),
         (["--robots", "uno"], "unknown robot 'uno'; known are duo, trio"),
         (["--trials", "0"], "trials 0: must be at least 1"),

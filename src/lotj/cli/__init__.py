@@ -8,16 +8,14 @@ over with ``--resume``. Errors that a user can cause come out as one line.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import math
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from lotj.errors import LotjError, SettingsError, StorageError, unknown
+from lotj.errors import LotjError, StorageError, unknown
 
 COMMANDS = {
     "demo": "the whole job, small: collect, pretrain, practise on an unseen connector, evaluate, report",
@@ -95,7 +93,7 @@ def parse(words: list[str]) -> Command:
     """Turn the command line into the command's dataclass.
 
     Raises:
-        SettingsError: no such command, or a number or flag that will not do.
+        SettingsError: no such command, or a flag that will not do.
         SystemExit: ``--help``, or flags that do not fit; tyro has printed what is wrong.
     """
     name, *flags = words
@@ -108,33 +106,13 @@ def parse(words: list[str]) -> Command:
         return tyro.cli(module.Resume, prog=f"lotj {name} --resume", args=module.Resume.words(flags))
     command = module.Command
     options = {"default": command.default_for(flags)} if hasattr(command, "default_for") else {}
-    asked = tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
-    _check_numbers(asked)
-    return asked
-
-
-def _check_numbers(settings: Any, prefix: str = "--") -> None:
-    """Raises SettingsError for a number that is not finite, or below 0: no flag of any command means anything there."""
-    for field in dataclasses.fields(settings):
-        value, nameless = getattr(settings, field.name), field.name in ("settings", "what")
-        name = prefix if nameless else prefix + field.name.replace("_", "-")
-        if dataclasses.is_dataclass(value):
-            _check_numbers(value, name if nameless else f"{name}.")
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, (int, float)) and not 0 <= number < math.inf:
-                raise SettingsError(f"{name} {number}: must be finite and not negative")
+    return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
 
 
 def _print_help() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.print("usage: lotj COMMAND ...   (`lotj COMMAND --help` for its flags)\n", markup=False)
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    print("usage: lotj COMMAND ...   (`lotj COMMAND --help` for its flags)\n")
     for name, line in COMMANDS.items():
-        table.add_row(f"  {name}", line)
-    console.print(table)
+        print(f"  {name:<12}  {line}")
 
 
 def _fail(message: str, code: int, error: BaseException) -> int:
