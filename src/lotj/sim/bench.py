@@ -178,10 +178,6 @@ class Bench:
         """
         return self.data.qfrc_constraint[self._hand_dof].copy()
 
-    def penetration(self) -> float:
-        """Deepest overlap of any contact [m]."""
-        return float(max((-c.dist for c in self.data.contact[: self.data.ncon]), default=0.0))
-
     def _read(self, peak: float) -> Reading:
         position, force = self._position(), self._force()
         slip = float(abs(self.data.qpos[self._slip]))
