@@ -155,7 +155,6 @@ class Index:
         kinds: names of the kinds that `entries` number, in the order in which they first come.
         discarded: reason -> number of episodes thrown away.
         finished: (kind, seed) of every episode, stored or discarded.
-        starts: (E,) int64, where the line of each entry begins [bytes].
         n_frames: frames of all entries.
         end: length of the finished lines [bytes]; what follows is torn.
     """
@@ -164,7 +163,6 @@ class Index:
     kinds: tuple[str, ...]
     discarded: Counter[str]
     finished: set[tuple[str, int]]
-    starts: np.ndarray
     n_frames: int
     end: int
 
@@ -236,7 +234,7 @@ def read_index(path: Path) -> Index:
         data = path.read_bytes() if path.exists() else b""
     lines = data.split(b"\n")
     last = len(lines) - 2  # behind the last newline is nothing, or a torn line
-    entries, discarded, finished, starts = [], Counter(), set(), []
+    entries, discarded, finished = [], Counter(), set()
     kinds: dict[str, int] = {}
     n_frames = end = 0
     for number, line in enumerate(lines[:-1]):
@@ -250,7 +248,6 @@ def read_index(path: Path) -> Index:
                 entries.append(_entry(item, kinds.get(name[0], len(kinds)), len(entries), n_frames))
                 kinds.setdefault(name[0], len(kinds))
                 n_frames += item["n_frames"]
-                starts.append(end)
             finished.add(name)
         except (ValueError, KeyError, TypeError) as error:
             if number == last:  # a power cut can leave the end of a line without its beginning
@@ -261,9 +258,7 @@ def read_index(path: Path) -> Index:
                 "or delete this task's folder and collect it again"
             ) from error
         end += len(line) + 1
-    return Index(
-        np.array(entries, EPISODE), tuple(kinds), discarded, finished, np.array(starts, np.int64), n_frames, end
-    )
+    return Index(np.array(entries, EPISODE), tuple(kinds), discarded, finished, n_frames, end)
 
 
 def check_sizes(folder: Path, index: Index, schema: Schema, settled: bool = False) -> None:
