@@ -172,10 +172,8 @@ def moving_rate(outcomes: np.ndarray, window: int) -> np.ndarray:
     if window < 1:
         raise SettingsError(f"window {window}: must be at least 1")
     values = np.asarray(outcomes, np.float64)
-    known = np.isfinite(values)
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(known)])
-    many = counts[ends] - counts[starts]
-    return np.where(many > 0, (sums[ends] - sums[starts]) / np.maximum(many, 1), np.nan)
+    if not len(values):
+        return values
+    known, reach = np.isfinite(values), np.ones(min(window, len(values)))
+    sums, many = (np.convolve(of, reach)[: len(values)] for of in (np.where(known, values, 0.0), known))
+    return np.where(many > 0, sums / np.maximum(many, 1), np.nan)
