@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from lotj.controllers.expert import Expert
+from lotj.data.pictures import draw_rows, spread
 from lotj.distributed import Job
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
@@ -30,7 +31,6 @@ from lotj.experiments.tables import FigureTable, known_mean, mean_interval
 from lotj.files import atomic_write
 from lotj.runs import find_run
 from lotj.saliency.overlay import overlay, share_inside
-from lotj.saliency.rows import draw_rows, spread
 from lotj.training.pretrain import load_agent, load_reward
 
 DOMAINS = 5

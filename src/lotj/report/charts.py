@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from lotj.data.pictures import spread
 from lotj.evaluation import Summary, moving_rate, wilson
 from lotj.report.files import Trials
 from lotj.report.findings import BESIDE_MM, percent
-from lotj.saliency.rows import spread
 
 WINDOW = 20
 """Trials in the moving success rate, of runs of up to 1,000."""

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib import image as images
 
+from lotj.data.pictures import FRAMES, spread
 from lotj.evaluation import FilmStrip
 from lotj.geometry import mosaic
 from lotj.saliency.overlay import overlay
-from lotj.saliency.rows import spread
-
-FRAMES = 8
-"""Most frames shown of one trial."""
 
 
 def stills(strip: FilmStrip) -> list[dict[str, Any]]:
