@@ -2,8 +2,9 @@
 
 A command module has a dataclass `Command`: its docstring and those of its fields are the help, its fields the flags
 (tyro), its method `run` the work, which is to call other parts. If it has them, `default_for` makes the defaults from
-the flags (a preset), and `interrupted` is what Ctrl-C says. A module may have another dataclass `Resume`, which takes
-over with ``--resume``. Errors that a user can cause come out as one line.
+the flags (a preset), and `interrupted` is what Ctrl-C says. Several dataclasses, ``List | Show``, are subcommands, of
+which `USUAL` is done where none is named. A module may have another dataclass `Resume`, which takes over with
+``--resume``. Errors that a user can cause come out as one line.
 """
 
 from __future__ import annotations
@@ -104,8 +105,12 @@ def parse(words: list[str]) -> Command:
     module: Any = importlib.import_module(f"lotj.cli.{name}")
     if hasattr(module, "Resume") and any(flag.partition("=")[0] == "--resume" for flag in flags):
         return tyro.cli(module.Resume, prog=f"lotj {name} --resume", args=module.Resume.words(flags))
-    command = module.Command
-    options = {"default": command.default_for(flags)} if hasattr(command, "default_for") else {}
+    command: Any = module.Command
+    options: dict[str, Any] = {"default": module.USUAL} if hasattr(module, "USUAL") else {}
+    if hasattr(command, "default_for"):
+        options = {"default": command.default_for(flags)}
+    if not isinstance(command, type):
+        options["description"] = COMMANDS[name]
     return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
 
 

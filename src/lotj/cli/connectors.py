@@ -73,14 +73,7 @@ class Sheet:
         print(self.out)
 
 
-@dataclass(frozen=True)
-class Command:
-    """The catalogue of connectors."""
-
-    what: tyro.conf.OmitSubcommandPrefixes[List | Show | Sheet]
-
-    def run(self) -> None:
-        self.what.run()
+Command = List | Show | Sheet
 
 
 def _mm(length: float) -> str:

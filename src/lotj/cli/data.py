@@ -113,11 +113,4 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-@dataclass(frozen=True)
-class Command:
-    """Look at recorded episodes."""
-
-    what: tyro.conf.OmitSubcommandPrefixes[Info | View | Check | Upgrade]
-
-    def run(self) -> None:
-        self.what.run()
+Command = Info | View | Check | Upgrade
