@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lotj.evaluation import LABELS, barnard
 from lotj.report import charts
-from lotj.report.files import EVALUATION, FILMS, METRICS, REWARD, TIMINGS, TRUTH, RunFiles, read_run
+from lotj.report.files import RunFiles, read_run
 from lotj.report.findings import (
     ORDER,
     duration,
@@ -27,9 +26,6 @@ from lotj.report.findings import (
 )
 from lotj.report.pictures import stills
 from lotj.runs import atomic_write
-
-TARGET = 0.9
-"""Balanced accuracy of the reward below which the page marks it."""
 
 _NOT_SETTINGS = (
     *("task", "connector", "connector_title", "family", "scenario", "robot", "domain", "preset", "trials"),
@@ -54,16 +50,13 @@ def build_report(run_folder: Path) -> Path:
     """
     run = read_run(Path(run_folder))
     environment = Environment(loader=PackageLoader("lotj.report"), autoescape=True, undefined=StrictUndefined)
-    style = resources.files("lotj.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     page = environment.get_template("report.html").render(
         run=run,
         config=run.config,
-        style=style,
         summary=summary_sentences(run),
         pace=pace_sentences(run),
         created=_date(run.config["created"]),
-        target=TARGET,
-        remedies=_remedies(run),
+        quote=shlex.quote,
         settings=_settings(run.config),
         percent=percent,
         p_words=p_words,
@@ -85,19 +78,6 @@ def _date(created: str) -> str:
     except ValueError:
         return "not recorded"
     return f"{moment.day} {moment:%B %Y, %H:%M}"
-
-
-def _remedies(run: RunFiles) -> dict[str, tuple[str, str, str]]:
-    """What makes a missing file, by file name: words, command, words."""
-    name = "connector" if run.judged else "task"
-    practise = f"lotj practice --{name} {shlex.quote(run.config[name])}"
-    evaluate = ("Make it with", f"lotj evaluate {shlex.quote(run.folder.name)}", "and build the report again.")
-    return {
-        **dict.fromkeys((EVALUATION, FILMS), evaluate),
-        **dict.fromkeys((METRICS, TIMINGS), ("It is written by", practise, "")),
-        TRUTH: ("The simulator’s robot writes it during", practise, "(on a real robot nobody knows the truth)."),
-        REWARD: ("It is made by", "lotj pretrain", "and copied into the run of practice."),
-    }
 
 
 def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
