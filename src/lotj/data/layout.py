@@ -202,12 +202,12 @@ def task_names(root: Path) -> list[str]:
     """Names of the tasks, sorted, without hidden entries and those where a writer was stopped at the very beginning;
     DataError if something else is among them."""
     folder, names = root / TASKS, []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():  # a glob would pass over what it may not read
         if path.name.startswith("."):
             continue
         if (path / TASK).is_file():
             names.append(path.name)
-        elif not path.is_dir() or not _only_begun(path):
+        elif not path.is_dir() or any(file.stat().st_size for file in path.iterdir() if file.suffix != ".tmp"):
             raise DataError(f"{path} is not part of a data set: it has no {TASK}; move it elsewhere")
     return names
 
@@ -323,9 +323,3 @@ def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tu
     if {*map(type, ends)} != {bool}:
         raise ValueError("terminated and truncated must be true or false")
     return (0, kind, item["seed"], first_frame, item["n_frames"], *ends, item["crc"])
-
-
-def _only_begun(folder: Path) -> bool:
-    """Whether a writer was stopped in `folder` before it had written `task.json`: there is nothing to be lost."""
-    paths = [path for path in folder.iterdir() if path.suffix != ".tmp"]
-    return all((path.name == INDEX or path.suffix in (".tbl", ".raw")) and not path.stat().st_size for path in paths)
