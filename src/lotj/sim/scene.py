@@ -26,7 +26,6 @@ _SOCKET_SIDE = {"contype": 2, "conaffinity": 1}
 _SEEN_ONLY = {"contype": 0, "conaffinity": 0}
 _SOLREF = (0.004, 1.0)
 _SOLIMP = (0.95, 0.99, 0.0002, 0.5, 2.0)
-_AXES = np.eye(3)
 _GEOM = mujoco.mjtGeom
 _BENCH_DROP = 0.025  # depth of the bench below the socket block [m]: clutter stays below the plug
 _FELT = 3  # group of the geoms that are not drawn
@@ -35,7 +34,7 @@ _SIDES = [(axis, sign) for axis in range(3) for sign in (-1.0, 1.0)]
 _SQUARE = np.array([(-1, -1), (1, -1), (1, 1), (-1, -1), (1, 1), (-1, 1)], float)  # two triangles
 _BOX = np.concatenate([np.roll(np.c_[np.full(6, s), _SQUARE * [s, 1]], a, axis=1) for a, s in _SIDES])
 """(36, 3) corners of the triangles of a box of half size 1, and their normals."""
-_BOX_NORMALS = np.concatenate([np.tile(sign * _AXES[axis], (6, 1)) for axis, sign in _SIDES])
+_BOX_NORMALS = np.concatenate([np.tile(sign * np.eye(3)[axis], (6, 1)) for axis, sign in _SIDES])
 
 
 def build_scene(connector: Connector, arm: Arm, look: Look) -> mujoco.MjModel:
