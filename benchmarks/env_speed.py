@@ -70,7 +70,7 @@ def main() -> None:
     ratio = np.array(found["env"]) / np.array(found["bare"])
     result = {
         "command": f"python benchmarks/env_speed.py --connector {options.connector} --image-size {options.image_size}",
-        "renderer": str(renderer_info()),
+        "renderer": renderer_info(),
         "cores": os.cpu_count(),
         "steps_per_s_median": {name: round(float(np.median(values)), 1) for name, values in found.items()},
         "env_over_bare": {"median": round(float(np.median(ratio)), 3), "all": [round(float(r), 3) for r in ratio]},

@@ -33,7 +33,9 @@ def expert_inserts(task: str, trials: int) -> tuple[int, float]:
         ended = False
         while not ended:
             observation, _, terminated, truncated, info = env.step(expert(observation, info))
-            overlap, ended = max(overlap, env.get_wrapper_attr("bench").penetration()), terminated or truncated
+            contacts = env.get_wrapper_attr("bench").data.contact  # MuJoCo's: negative distances are overlaps
+            overlap = max([overlap, *(-contact.dist for contact in contacts)])
+            ended = terminated or truncated
         inserted += info["is_success"]
     env.close()
     return inserted, 1e3 * overlap

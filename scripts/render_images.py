@@ -36,7 +36,7 @@ def from_outside(connector: str, seed: int, pixels: int) -> np.ndarray:
     camera = mujoco.MjvCamera()
     camera.lookat[:] = bench.data.site("socket").xpos + [0, 0, 0.012]
     camera.distance, camera.azimuth, camera.elevation = 0.25, 48.0, -38.0
-    return Drawing(bench.model, pixels, pixels)(bench.data, [camera])[0]
+    return Drawing(bench.model)(bench.data, [camera], pixels, pixels)[0]
 
 
 def wrist(connector: str, robot: str, seed: int, pixels: int) -> np.ndarray:

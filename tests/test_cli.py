@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -72,8 +73,9 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_module_with_a_documented_dataclass(name: str) -> None:
     command = importlib.import_module(f"lotj.cli.{name}").Command
-    assert command.__doc__ and not command.__doc__.startswith("Command(")
-    assert callable(command.run)
+    for kind in get_args(command) or (command,):
+        assert kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(")
+        assert callable(kind.run)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -113,11 +115,11 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["collect", "--training-connectors", "0"], "training-connectors 0: must be at least 1"),
         (["collect", "--seed", "-1"], "seed -1: must be between 0 and 4294967295"),
         (["collect", "--seed", "9999999999999999"], "seed 9999999999999999: must be between 0 and"),
-        (["collect", "--training-connectors", "-1"], "training-connectors -1: must be finite and not negative"),
+        (["collect", "--training-connectors", "-1"], "training-connectors -1: must be at least 1"),
         (["data", "view", "/nowhere", "--rows", "0"], "rows 0: must be at least 1"),
-        (["data", "view", "/nowhere", "--rows", "-3"], "--rows -3: must be finite and not negative"),
+        (["data", "view", "/nowhere", "--rows", "-3"], "rows -3: must be at least 1"),
         (["data", "view", "/nowhere", "--seed", "4294967296"], "seed 4294967296: must be between 0 and 4294967295"),
-        (["demo", "--seed", "-1"], "--seed -1: must be finite and not negative"),
+        (["demo", "--seed", "-1"], "seed -1: must be between 0 and 4294967295"),
         (["demo", "--seed", "4294967296"], "seed 4294967296: must be"),
         (["pretrain", "--seed", "4294967296"], "seed 4294967296: must be"),
         (
@@ -127,14 +129,15 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["practice", "--connector", "usb-b", "--seed", "4294967296"], "seed 4294967296: must be"),
         (
             ["practice", "--connector", "usb-b", "--domain-seed", "-1"],
-            "--domain-seed -1: must be finite",
+            "domain-seed -1: must be between 0 and 4294967295",
         ),
         (["practice", "--connector", "usb-b", "--q-gradient-weight", "nan"], "q_gradient_weight nan: must be"),
-        (["evaluate", "--spread", "nan"], "--spread nan: must be finite and not negative"),
+        (["evaluate", "--spread", "nan"], "spread nan: must be between 0 and 2"),
         (["reproduce", "table1", "--show", "--benches", "0", "0"], "benches (0, 0): none twice"),
-        (["reproduce", "table1", "--show", "--benches", "0", "-2"], "--benches -2: must be finite and not negative"),
+        (["reproduce", "table1", "--show", "--benches", "0", "-2"], "benches -2: must be between 0 and 4294967295"),
         (["collect", "--image-size", "32"], "image-size 32, validation.image-size 64: must be the same"),
         (["collect", "--workers", "0"], "workers 0: must be at least 1"),
+        (["collect", "--tasks", "fetch/reach", "--episodes", "-3"], "episodes -3: must be at least 1"),
         (["pretrain", "--data", "/nowhere"], "no data set at /nowhere"),
         (["pretrain", "--device", "tpu"], "device 'tpu': must be auto, cpu"),
         (["pretrain", "--resume", "--runs", "/nowhere"], "/nowhere: no pretrain run here"),
@@ -328,23 +331,8 @@ def test_connectors_list_and_show_print_the_numbers_of_the_catalogue(capsys: pyt
     assert all(name in listed for name in catalogue())
     assert main(["connectors", "show", "nema-5-15"]) == 0
     shown = capsys.readouterr().out
-    part = catalogue()["nema-5-15"]
-    assert f"{1e3 * part.insertion_depth:.4g} mm" in shown
-    assert f"{part.seating_force:g} N" in shown
-    assert part.source in shown
-    assert all(feature.name in shown for feature in part.features)
-    assert shown.count("source          see above") == len(part.features) == 3
-
-
-def test_show_names_the_source_of_each_feature_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (ROOT / "src/lotj/sim/catalogue/europlug.toml").read_text()
-    path = tmp_path / "mine.toml"
-    path.write_text(text.replace("[[feature]]", '[[feature]]\nsource = "drawing 4711, sheet 2"', 1))
-    assert main(["connectors", "show", str(path)]) == 0
-    head, left, right = capsys.readouterr().out.split("\n\n")
-    assert "source          EN 50075" in head
-    assert left.startswith("left, ") and left.endswith("\n  source          drawing 4711, sheet 2")
-    assert right.startswith("right, ") and right.endswith("\n  source          see above\n")
+    assert tomllib.loads(shown)["insertion_depth_mm"] == 1e3 * catalogue()["nema-5-15"].insertion_depth
+    assert shown == (ROOT / "src/lotj/sim/catalogue/nema-5-15.toml").read_text()
 
 
 @pytest.mark.parametrize("odd", ["[rev b]", "[/x]", "[red]x[/red]"])
@@ -356,7 +344,7 @@ def test_square_brackets_in_names_are_shown_as_they_are(
     path.write_text(re.sub('title = ".*"', f'title = "Plug {odd}"', text).replace('"left"', f'"left {odd}"'))
     assert main(["connectors", "show", str(path)]) == 0
     shown = capsys.readouterr().out
-    assert f"Plug {odd} (europlug)" in shown and f"left {odd}, on the plug" in shown
+    assert f'title = "Plug {odd}"' in shown and f'"left {odd}"' in shown
     result = EvaluationResult(
         "practice",
         "After practice",
@@ -449,7 +437,7 @@ def test_doctor_reports_the_renderer_and_its_rate(capsys: pytest.CaptureFixture[
 
     assert main(["doctor"]) == 0
     assert f"renderer  {renderer_info()}" in capsys.readouterr().out
-    assert renderer_info().frames_per_s > 1
+    assert int(re.findall(r"(\d+) frames/s", renderer_info())[0]) > 1
 
 
 def shell_lines(document: Path) -> list[str]:

@@ -158,7 +158,7 @@ def test_registered_tasks_are_recorded_with_their_experts(tmp_path: Path) -> Non
         assert episode.terminated and episode.notes[SUCCESS].tolist() == [False] * len(episode) + [True]
         assert episode.reward.tolist() == [0.0] * (len(episode) - 1) + [1.0]
     env.close()
-    with pytest.raises(DataError, match="was collected with noise = 0.3, not 0.1"):
+    with pytest.raises(DataError, match="was collected with noise 0.3, not 0.1"):
         collect(tmp_path, replace(collection, noise=0.1), 1)
     assert read_meta(tmp_path).settings == {"noise": 0.3} and (tmp_path / META).exists()
 
@@ -264,4 +264,4 @@ def test_an_error_of_a_worker_is_raised_and_nothing_is_printed(tmp_path: Path) -
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "data")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stderr == ""
-    assert len(done.stdout.splitlines()) == 5 and "was collected with noise = 0.2, not 0.5" in done.stdout
+    assert len(done.stdout.splitlines()) == 5 and "was collected with noise 0.2, not 0.5" in done.stdout

@@ -211,10 +211,6 @@ def test_a_copy_holds_the_same_episodes_however_the_data_set_has_grown(root: Pat
         for number, seed in enumerate(original.episodes["seed"].tolist()):
             assert_same(again, number, episode(seed, kind="press" if seed == 2 else "expert", name="aab"[seed - 1]))
     assert_same(copy.deepcopy(part), 1, episode(3, name="b"))
-    with EpisodeWriter(root, task("a"), SCHEMA) as writer:
-        writer.rewind(1)
-    with pytest.raises(DataError, match="a holds 1 episodes, no longer 2: it was cut back"):
-        pickle.loads(packed)
 
 
 def test_tasks_are_chosen_by_split_or_predicate(root: Path) -> None:
@@ -388,11 +384,11 @@ def test_a_closed_writer_says_so(root: Path) -> None:
 
 def test_another_schema_setting_or_task_is_refused(root: Path) -> None:
     fill(root, episode(1), noise=0.2)
-    with pytest.raises(DataError, match=r"holds frames of 'image' .*\(2, 10, 20, 3\).*, not .*\(2, 4, 8, 3\)"):
+    with pytest.raises(DataError, match=r"frames with observation.image.shape \[2, 10, 20, 3\], not \[2, 4, 8, 3\]"):
         EpisodeWriter(root, task(), Schema.of(episode(1, size=8)))
-    with pytest.raises(DataError, match="holds frames of 4 action axes, not 2: observe the same, or collect into"):
+    with pytest.raises(DataError, match="holds frames with action 4, not 2: observe the same, or collect into"):
         EpisodeWriter(root, task(), Schema.of(episode(1, axes=2)))
-    with pytest.raises(DataError, match="collected with noise = 0.2, not 0.3"):
+    with pytest.raises(DataError, match="collected with noise 0.2, not 0.3"):
         EpisodeWriter(root, task(), SCHEMA, {"noise": 0.3})
     with pytest.raises(DataError, match="describes Task"):
         EpisodeWriter(root, task(split="test"), SCHEMA)

@@ -65,7 +65,7 @@ def test_foreign_things_among_the_tasks(root: Path, foreign: str) -> None:
     fill(root, episode(1))
     path = root / "tasks" / foreign
     path.parent.mkdir(exist_ok=True)
-    path.touch()
+    path.write_text("x")
     with pytest.raises(DataError, match=r"is not part of a data set: it has no task.json; move it elsewhere"):
         DiskStore.open(root)
 

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from lotj.data.inspect import LEGEND, describe, summarise
-from lotj.data.pictures import caption, choose, contact_sheet, film_strip, record_rerun, save_png
+from lotj.cli import main
+from lotj.data.inspect import LEGEND, describe
+from lotj.data.pictures import caption, choose, film, record_rerun
 from lotj.data.store import DiskStore
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError, SettingsError, StorageError
@@ -32,38 +33,36 @@ def show(root: Path, by: str) -> list[str]:
     return console.export_text().splitlines()
 
 
+def rows(lines: list[str]) -> list[list[str]]:
+    """The words of the table's rows."""
+    head = next(number for number, line in enumerate(lines) if line.split()[-1:] == ["lost"])
+    return [line.split() for line in lines[head + 1 : lines.index("", head)]]
+
+
 def test_summary_and_description(root: Path) -> None:
     fill(root, episode(1, name="a"), episode(2, (0, 0), truncated=True, name="a"), episode(3, (0, 1), "half", name="a"))
     with EpisodeWriter(root, task("b"), SCHEMA) as writer:
         writer.discard("expert", 1, "slipped")
-    first, second = summarise(DiskStore.open(root), "task")
-    assert (first.episodes, first.successes) == ((2, 1), (1, 1))  # expert, half
-    assert (first.frames, first.discarded) == (7, 0)
-    assert first.mean_steps == pytest.approx(4 / 3) and first.success_rate == pytest.approx(2 / 3)
-    assert (second.frames, second.discarded) == (0, 1)
-    assert np.isnan(second.success_rate) and np.isnan(second.mean_steps)
     lines = show(root, "task")
     assert ": 0.00 GB" in " ".join(lines)  # a long path wraps its line
     assert "actions of 4 axes; observed: image 2 x 10 x 20 x 3, state 3" in lines
     assert "3 episodes, 7 frames: 28.6% show a success" in lines
     assert "ended in success: expert 1 of 2, half 1 of 1" in lines and "discarded episodes: 1 slipped" in lines
     assert all(line in lines for line in LEGEND.splitlines())  # not wrapped at 80 columns
-    row = next(line for line in lines if line.startswith("a "))
-    assert row.split() == ["a", "1/2", "1/1", "67%", "7", "1.3", "0"]
+    # expert, half, success, frames, steps, lost
+    assert rows(lines) == [["a", "1/2", "1/1", "67%", "7", "1.3", "0"], ["b", "-", "-", "-", "0", "-", "1"]]
 
 
 def test_rows_stand_for_what_tasks_share(root: Path) -> None:
     fill(root, episode(1, name="a"), episode(2, (0, 0), truncated=True, name="a"), of=task("a", family="pegs"))
     fill(root, episode(3, name="b"), of=task("b", "test", family="pegs"))
     fill(root, episode(4, name="c"), of=Task("c", "fetch/push"))
-    store = DiskStore.open(root)
-    pegs, other = summarise(store, "family")
-    assert (pegs.name, pegs.episodes, pegs.successes, pegs.frames) == ("pegs", (3,), (2,), 3 + 2 + 3)
-    assert other.name == "-" and other.frames == 3
-    assert pegs.mean_steps == pytest.approx(5 / 3)
-    assert [row.name for row in summarise(store)] == ["insertion/peg", "fetch/push"]
-    assert [row.name for row in summarise(store, "split")] == ["train", "test"]
-    assert [row.name for row in summarise(store, "task")] == ["a", "b", "c"]
+    pegs, other = rows(show(root, "family"))
+    assert pegs == ["pegs", "2/3", "67%", f"{3 + 2 + 3}", "1.7", "0"]  # 5 steps in 3 episodes
+    assert other[0] == "-" and other[3] == "3"
+    assert [row[0] for row in rows(show(root, "env"))] == ["insertion/peg", "fetch/push"]
+    assert [row[0] for row in rows(show(root, "split"))] == ["train", "test"]
+    assert [row[0] for row in rows(show(root, "task"))] == ["a", "b", "c"]
     with pytest.raises(
         SettingsError, match="rows by 'colour': no task .* choose of task, env, split, robot, seed, fam"
     ):
@@ -77,42 +76,41 @@ def test_long_names_of_kinds_are_folded(root: Path) -> None:
     assert lines[head - 1].split() == ["with-"] and lines[head].split()[:3] == ["env", "draw", "press"]
 
 
-def test_film_strip_shows_first_and_last_and_marks_success(root: Path) -> None:
-    fill(root, episode(1, (0, 0, 0, 0, 1)))  # pixels 10 11 12 13 14, in the second view one more
-    strip = film_strip(DiskStore.open(root), 0, frames=3, scale=2)
-    # A cell is 2 views of 10 x 20 pixels doubled and a border of 3: 26 x 86; the gap is 4: three cells take 3 * 90 - 4.
-    assert strip.shape == (26, 266, 3) and strip.dtype == np.uint8
-    assert strip[12, [5, 60, 95, 150, 185, 240], 0].tolist() == [10, 11, 12, 13, 14, 15]
-    assert strip[0, [0, 90, 180]].tolist() == [[70, 74, 82], [70, 74, 82], [46, 204, 113]]
+def test_a_film_shows_first_and_last_and_marks_success(root: Path) -> None:
+    fill(root, episode(1, (0,) * 14 + (1,)))  # 15 frames, of which 8 are every second
+    shown = film(DiskStore.open(root), 0)
+    # Two views of 10 x 20 pixels below each other, with a border of 3.
+    assert shown.shape == (8, 1, 26, 26, 3) and shown.dtype == np.uint8
+    pictures = DiskStore.open(root).episode(0).observation["image"]
+    np.testing.assert_array_equal(shown[:, 0, 3:13, 3:23], pictures[::2, 0])
+    np.testing.assert_array_equal(shown[:, 0, 13:23, 3:23], pictures[::2, 1])
+    assert shown[:, 0, 0, 0].tolist() == [[70, 74, 82]] * 7 + [[46, 204, 113]]
 
 
 def test_captions_say_what_is_known(root: Path) -> None:
     fill(root, episode(1), episode(2, (0, 0), "press", True), episode(3, (0, 0)))
     store = DiskStore.open(root)
     assert [caption(store, number) for number in range(3)] == [
-        "peg.0 | expert | seed 1 | far | 2 steps | success",
-        "peg.0 | press | seed 2 | far | 1 steps | time limit",
-        "peg.0 | expert | seed 3 | far | 1 steps | no success",
+        "peg.0\nexpert\nseed 1\nfar\n2 steps\nsuccess",
+        "peg.0\npress\nseed 2\nfar\n1 steps\ntime limit",
+        "peg.0\nexpert\nseed 3\nfar\n1 steps\nno success",
     ]
 
 
-def test_contact_sheet_is_a_png_with_a_row_an_episode(root: Path, tmp_path: Path) -> None:
+def test_films_are_a_png_with_a_row_an_episode(root: Path, tmp_path: Path) -> None:
     fill(root, episode(1), episode(2), episode(3, kind="press"))
-    store = DiskStore.open(root)
-    image = contact_sheet(store, [0, 2])
-    assert image.shape[0] == 2 * (26 + 22 + 8) + 4
-    save_png(image, tmp_path / "view" / "sheet.png")
-    assert (np.asarray(Image.open(tmp_path / "view" / "sheet.png")) == image).all()
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot write"):
-        save_png(image, tmp_path / "file" / "sheet.png")
+    for rows in (1, 3):
+        out = tmp_path / "view" / f"{rows}.png"
+        assert main(["data", "view", str(root), "--rows", str(rows), "--out", str(out)]) == 0
+    one, three = (np.asarray(Image.open(tmp_path / "view" / f"{rows}.png")).shape[0] for rows in (1, 3))
+    assert three - one == pytest.approx(2 * 1.03 * 120, abs=2)  # a row is 1.03 inches of 120 pixels
 
 
 def test_data_without_pictures_says_so(root: Path) -> None:
     state = {"state": np.zeros((2, 3), np.float32)}
     fill(root, replace(episode(1, (0, 1)), observation=state))
     with pytest.raises(DataError, match="no pictures among the observations state"):
-        contact_sheet(DiskStore.open(root), [0])
+        film(DiskStore.open(root), 0)
 
 
 def test_choice_takes_each_task_and_kind_before_a_second(root: Path) -> None:

@@ -282,25 +282,31 @@ def test_film_strips_come_back_as_they_went(tmp_path):
     frames = np.arange(3 * 2 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 2, 4, 4, 3)
     heat = np.full((3, 2, 4, 4), 0.5)
     save_filmstrips(path, {"before": FilmStrip(frames, np.array([0.0, 0.25, 1.0]), heat, None, True, 1003),
-                           "after": FilmStrip(frames[:2])})  # fmt: skip
+                           "after": FilmStrip(frames[:2], np.zeros(2), heat[:2], heat[:2], False, 7)})  # fmt: skip
     strips = load_filmstrips(path)
     before, after = strips["before"], strips["after"]
-    assert (before.frames == frames).all() and before.scores is not None and before.scores.tolist() == [0, 0.25, 1]
-    assert before.reward_heat is not None and (before.reward_heat == 0.5).all() and before.policy_heat is None
-    assert before.success is True and before.seed == 1003 and after.success is None and len(after.frames) == 2
+    assert (before.frames == frames).all() and before.scores.tolist() == [0, 0.25, 1]
+    assert (before.reward_heat == 0.5).all() and before.policy_heat is None
+    assert before.success is True and before.seed == 1003 and after.success is False and len(after.frames) == 2
+    assert after.policy_heat is not None and (after.policy_heat == 0.5).all()
 
 
 def test_bad_film_strips(tmp_path):
-    frames = np.zeros((3, 1, 4, 4, 3), np.uint8)
+    frames, scores, heat = np.zeros((3, 1, 4, 4, 3), np.uint8), np.zeros(3), np.zeros((3, 1, 4, 4))
     with pytest.raises(DataError, match="uint8"):
-        FilmStrip(frames.astype(np.float32))
+        FilmStrip(frames.astype(np.float32), scores, heat, heat, True, 0)
     with pytest.raises(DataError, match="scores"):
-        FilmStrip(frames, scores=np.zeros(2))
+        FilmStrip(frames, np.zeros(2), heat, heat, True, 0)
     with pytest.raises(DataError, match="reward_heat"):
-        FilmStrip(frames, reward_heat=np.zeros((3, 1, 2, 2)))
+        FilmStrip(frames, scores, np.zeros((3, 1, 2, 2)), heat, True, 0)
+    with pytest.raises(DataError, match="policy_heat"):
+        FilmStrip(frames, scores, heat, heat[:2], True, 0)
     path = tmp_path / "filmstrips.npz"
     path.write_bytes(b"not an archive")
     with pytest.raises(DataError, match="not a film strip file"):
         load_filmstrips(path)
     with pytest.raises(DataError, match="not a film strip file"):
         load_filmstrips(tmp_path / "absent.npz")
+    np.savez(tmp_path / "other.npz", before_frames=frames)
+    with pytest.raises(DataError, match="not a film strip file"):
+        load_filmstrips(tmp_path / "other.npz")

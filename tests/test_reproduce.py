@@ -317,7 +317,7 @@ MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
 @pytest.mark.parametrize(
     "words,line",
     [
-        (["--benches", "-1"], "--benches -1: must be finite and not negative"),
+        (["--benches", "-1"], "benches -1: must be between 0 and 4294967295"),
         (["--benches", "1", "1"], "benches (1, 1): none twice"),
         (["--trials", "0"], "trials (0,): must be at least 1, and rise"),
         (["--trials", "50", "25"], "trials (50, 25): must be at least 1, and rise"),

@@ -348,7 +348,7 @@ def test_a_maze_starts_where_it_is_told_to() -> None:
     assert np.abs(observation["achieved_goal"] - [-1, 1]).max() <= 0.25
     assert np.abs(observation["goal"] - [-1, -1]).max() <= 0.25
     for cell in ((2, 1), (9, 9), (-1, 1)):
-        with pytest.raises(SettingsError, match="5 x 5"):
+        with pytest.raises(AssertionError):  # theirs
             env.reset(options={"goal_cell": cell})
 
 

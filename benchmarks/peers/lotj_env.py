@@ -47,7 +47,7 @@ def begin() -> tuple[dict[str, Any], Round]:
     model = env.bench.model
     about = {
         "mujoco": mujoco.__version__,
-        "renderer": renderer_info().device,
+        "renderer": renderer_info(),
         "cameras": list(CAMERAS),
         "control_hz": RATE_HZ,
         "physics_steps_per_control_step": SUBSTEPS,

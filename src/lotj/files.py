@@ -1,16 +1,16 @@
-"""Writing files so that a kill or a full disk never leaves half a file under the final name."""
+"""Writing files so that a kill or a full disk never leaves half a file under the final name; and reading them."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lotj.errors import StorageError
+from lotj.errors import DataError, StorageError
 
 RESUME = "free some space, then continue with --resume"
 
@@ -66,3 +66,40 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusal to read at `path`, or below it, into a `DataError`."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        raise DataError(f"cannot read {where}: {error.strerror}; check its permissions and the disk") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; DataError if it cannot be read or holds something else."""
+    with reading(path):
+        text = path.read_bytes()
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); restore it from a copy") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}, not an object; restore it from a copy")
+    return content
+
+
+def first_difference(values: Mapping[str, Any], wanted: Mapping[str, Any], strictly: bool = False) -> str | None:
+    """Where (nested) JSON values are not those that are wanted, in words, e.g. ``practice.imitate 'all', not
+    'successes'``; None where all of these agree. Values that nothing is wanted of are left out, unless `strictly`."""
+    for name, value in {**(dict.fromkeys(values) if strictly else {}), **wanted}.items():
+        have = values.get(name)
+        if isinstance(value, Mapping) and isinstance(have, Mapping):
+            inner = first_difference(have, value, strictly)
+            if inner:
+                return f"{name}.{inner}"
+        elif have != value:
+            return f"{name} {have!r}, not {value!r}"
+    return None

@@ -2,22 +2,21 @@
 
 A command module has a dataclass `Command`: its docstring and those of its fields are the help, its fields the flags
 (tyro), its method `run` the work, which is to call other parts. If it has them, `default_for` makes the defaults from
-the flags (a preset), and `interrupted` is what Ctrl-C says. A module may have another dataclass `Resume`, which takes
-over with ``--resume``. Errors that a user can cause come out as one line.
+the flags (a preset), and `interrupted` is what Ctrl-C says. Several dataclasses, ``List | Show``, are subcommands, of
+which `USUAL` is done where none is named. A module may have another dataclass `Resume`, which takes over with
+``--resume``. Errors that a user can cause come out as one line.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import math
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from lotj.errors import LotjError, SettingsError, StorageError, unknown
+from lotj.errors import LotjError, StorageError, unknown
 
 COMMANDS = {
     "demo": "practise on an unseen connector from the base that comes with lotj, evaluate, report; --all: from nothing",
@@ -95,7 +94,7 @@ def parse(words: list[str]) -> Command:
     """Turn the command line into the command's dataclass.
 
     Raises:
-        SettingsError: no such command, or a number or flag that will not do.
+        SettingsError: no such command, or a flag that will not do.
         SystemExit: ``--help``, or flags that do not fit; tyro has printed what is wrong.
     """
     name, *flags = words
@@ -106,35 +105,19 @@ def parse(words: list[str]) -> Command:
     module: Any = importlib.import_module(f"lotj.cli.{name}")
     if hasattr(module, "Resume") and any(flag.partition("=")[0] == "--resume" for flag in flags):
         return tyro.cli(module.Resume, prog=f"lotj {name} --resume", args=module.Resume.words(flags))
-    command = module.Command
-    options = {"default": command.default_for(flags)} if hasattr(command, "default_for") else {}
-    asked = tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
-    _check_numbers(asked)
-    return asked
-
-
-def _check_numbers(settings: Any, prefix: str = "--") -> None:
-    """Raises SettingsError for a number that is not finite, or below 0: no flag of any command means anything there."""
-    for field in dataclasses.fields(settings):
-        value, nameless = getattr(settings, field.name), field.name in ("settings", "what")
-        name = prefix if nameless else prefix + field.name.replace("_", "-")
-        if dataclasses.is_dataclass(value):
-            _check_numbers(value, name if nameless else f"{name}.")
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, (int, float)) and not 0 <= number < math.inf:
-                raise SettingsError(f"{name} {number}: must be finite and not negative")
+    command: Any = module.Command
+    options: dict[str, Any] = {"default": module.USUAL} if hasattr(module, "USUAL") else {}
+    if hasattr(command, "default_for"):
+        options = {"default": command.default_for(flags)}
+    if not isinstance(command, type):
+        options["description"] = COMMANDS[name]
+    return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
 
 
 def _print_help() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.print("usage: lotj COMMAND ...   (`lotj COMMAND --help` for its flags)\n", markup=False)
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    print("usage: lotj COMMAND ...   (`lotj COMMAND --help` for its flags)\n")
     for name, line in COMMANDS.items():
-        table.add_row(f"  {name}", line)
-    console.print(table)
+        print(f"  {name:<12}  {line}")
 
 
 def _fail(message: str, code: int, error: BaseException) -> int:

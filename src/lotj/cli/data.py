@@ -50,15 +50,20 @@ class View:
         check_seed(self.seed)
         import numpy as np
 
-        from lotj.data.pictures import choose, contact_sheet, record_rerun, save_png
+        from lotj.data.layout import AGAIN
+        from lotj.data.pictures import caption, choose, draw_rows, film, record_rerun
         from lotj.data.store import DiskStore
+        from lotj.files import atomic_write, storage_errors
 
         store = DiskStore.open(self.root)
         episodes = choose(store, self.rows, np.random.default_rng(self.seed)).tolist()
         if self.out.suffix == ".rrd":
             record_rerun(store, episodes, self.out)
         else:
-            save_png(contact_sheet(store, episodes), self.out)
+            picture = draw_rows([(caption(store, episode), [""], [film(store, episode)]) for episode in episodes])
+            with storage_errors(self.out, AGAIN):
+                self.out.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(self.out, picture, AGAIN)
         print(self.out)
 
 
@@ -108,11 +113,4 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-@dataclass(frozen=True)
-class Command:
-    """Look at recorded episodes."""
-
-    what: tyro.conf.OmitSubcommandPrefixes[Info | View | Check | Upgrade]
-
-    def run(self) -> None:
-        self.what.run()
+Command = Info | View | Check | Upgrade

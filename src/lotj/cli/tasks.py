@@ -56,14 +56,9 @@ class Show:
             console.print(f"  {name:<16}{default}", markup=False)
 
 
-@dataclass(frozen=True)
-class Command:
-    """The tasks that can be learnt."""
-
-    what: tyro.conf.OmitSubcommandPrefixes[List | Show] = List()
-
-    def run(self) -> None:
-        self.what.run()
+Command = List | Show
+USUAL = List()
+"""What is done where nothing more is said."""
 
 
 def _look(name: str) -> tuple[Spec, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,85 +15,62 @@ from rich.text import Text
 from lotj.data import layout
 from lotj.data.store import DiskStore
 from lotj.errors import DataError, SettingsError
+from lotj.files import reading
 
 LEGEND = """
 3/4: of 4 episodes, 3 ended in success; success: share of all episodes
 steps: mean length of an episode; lost: thrown away while recording"""
-"""What the words of `describe` mean, in lines that fit a terminal of 80 columns."""
+"""What the words of the table mean, in lines that fit a terminal of 80 columns."""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Figures of the tasks that share a name, environment, split or attribute, called `name`: numbers of finished
-    episodes and of those that ended in success, of each of the store's kinds; of frames, and of episodes discarded."""
+def describe(root: Path, by: str = "env") -> RenderableType:
+    """What the data set at `root` holds, for the terminal: overall figures, and a table with a row for the tasks that
+    share their ``task``, ``env``, ``split``, or an attribute.
 
-    name: str
-    episodes: tuple[int, ...]
-    successes: tuple[int, ...]
-    frames: int
-    discarded: int
+    Raises:
+        DataError: as `DiskStore.open`.
+        SettingsError: no task has such an attribute.
+    """
+    store = DiskStore.open(root)
+    schema, kind, ended = store.schema, store.episodes["kind"], store.success[store.last_frames]
+    size = store.n_frames * sum(kind.itemsize for kind in schema.files.values())
+    seen = [f"{name} {' x '.join(map(str, kind.shape))}".strip() for name, kind in schema.observation.items()]
+    each = ((name, ended[kind == number]) for number, name in enumerate(store.kinds))
+    lines = [
+        f"{store.root}: {size / 1e9:.2f} GB",
+        f"actions of {schema.action} axes; observed: {', '.join(seen)}",
+        f"{len(store.tasks)} tasks: " + _counts(Counter(task.split for task in store.tasks)),
+        f"{len(store):,} episodes, {store.n_frames:,} frames: {store.success.mean():.1%} show a success",
+        f"ended in success: {', '.join(f'{name} {won.sum():,} of {len(won):,}' for name, won in each)}",
+    ]
+    reasons = sum(store.discarded.values(), start=Counter[str]())
+    if reasons:
+        lines.append(f"discarded episodes: {_counts(reasons)}")
+    return Group(*(Text(line) for line in lines), Text(), _table(store, by), Text(LEGEND, style="dim"))
 
-    @property
-    def success_rate(self) -> float:
-        """Share of all episodes that ended in success, in [0, 1]; NaN without episodes."""
-        return sum(self.successes) / sum(self.episodes) if self.frames else float("nan")
 
-    @property
-    def mean_steps(self) -> float:
-        """Mean length of an episode [steps]; NaN without episodes."""
-        return self.frames / sum(self.episodes) - 1 if self.frames else float("nan")
-
-
-def summarise(store: DiskStore, by: str = "env") -> list[Summary]:
-    """Figures of the tasks of a store, in the order in which they first show what they share: ``task``, ``env``,
-    ``split``, or an attribute; SettingsError if no task has such an attribute."""
+def _table(store: DiskStore, by: str) -> Table:
+    """A row for the tasks that share what `by` names, in the order in which they first show it."""
     about = [{**task.attributes, "task": task.name, "env": task.env, "split": task.split} for task in store.tasks]
     if not any(by in entries for entries in about):
         known = dict.fromkeys(["task", "env", "split", *(name for entries in about for name in entries)])
         raise SettingsError(f"rows by {by!r}: no task of {store.root} has it; choose of {', '.join(known)}")
-    shared = [str(entries.get(by, "-")) for entries in about]
-    kind, won, found = store.episodes["kind"], store.success[store.last_frames], []
-    for name in dict.fromkeys(shared):
-        mine = np.array([other == name for other in shared])
-        of = mine[store.episodes["task"]]
-        episodes, successes = (np.bincount(kind[w], minlength=len(store.kinds)).tolist() for w in (of, of & won))
-        discarded = sum(store.discarded[task.name].total() for task, own in zip(store.tasks, mine, strict=True) if own)
-        frames = int(store.episodes["n_frames"][of].sum())
-        found.append(Summary(name, tuple(episodes), tuple(successes), frames, discarded))
-    return found
-
-
-def describe(root: Path, by: str = "env") -> RenderableType:
-    """What the data set at `root` holds, for the terminal: overall figures and a table with a row per `by`; errors of
-    `DiskStore.open` and `summarise`."""
-    store = DiskStore.open(root)
-    summaries = summarise(store, by)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(by, overflow="fold", vertical="bottom")
     for title in (*store.kinds, "success", "frames", "steps", "lost"):
         half = (len(title) + 1) // 2
         short = f"{title[:half]}-\n{title[half:]}" if title in store.kinds and len(title) > 6 else title
         table.add_column(short, justify="right", no_wrap=True)
-    for summary in summaries:
-        cells = [f"{s}/{n}" if n else "-" for s, n in zip(summary.successes, summary.episodes, strict=True)]
-        means = (f"{summary.success_rate:.0%}", f"{summary.mean_steps:.1f}") if summary.frames else ("-", "-")
-        table.add_row(summary.name, *cells, means[0], f"{summary.frames:,}", means[1], str(summary.discarded))
-    schema = store.schema
-    size = store.n_frames * sum(kind.itemsize for kind in schema.files.values())
-    seen = [f"{name} {' x '.join(map(str, kind.shape))}".strip() for name, kind in schema.observation.items()]
-    episodes, successes = (np.sum([getattr(s, of) for s in summaries], axis=0) for of in ("episodes", "successes"))
-    ended = [f"{kind} {s:,} of {n:,}" for kind, s, n in zip(store.kinds, successes, episodes, strict=True)]
-    lines = [
-        f"{store.root}: {size / 1e9:.2f} GB",
-        f"actions of {schema.action} axes; observed: {', '.join(seen)}",
-        f"{len(store.tasks)} tasks: " + _counts(Counter(task.split for task in store.tasks)),
-        f"{len(store):,} episodes, {store.n_frames:,} frames: {store.success.mean():.1%} show a success",
-        f"ended in success: {', '.join(ended)}",
-    ]
-    reasons = sum(store.discarded.values(), start=Counter[str]())
-    if reasons:
-        lines.append(f"discarded episodes: {_counts(reasons)}")
-    return Group(*(Text(line) for line in lines), Text(), table, Text(LEGEND, style="dim"))
+    shared = np.array([str(entries.get(by, "-")) for entries in about])
+    kind, ended = store.episodes["kind"], store.success[store.last_frames]
+    for name in dict.fromkeys(shared.tolist()):
+        of = (shared == name)[store.episodes["task"]]
+        frames, lengths = store.episodes["n_frames"][of].sum(), store.episodes["n_frames"][of] - 1
+        each = (ended[of & (kind == number)] for number in range(len(store.kinds)))
+        means = (f"{ended[of].mean():.0%}", f"{frames:,}", f"{lengths.mean():.1f}") if of.any() else ("-", "0", "-")
+        lost = sum(store.discarded[task.name].total() for task in np.array(store.tasks, object)[shared == name])
+        table.add_row(name, *(f"{won.sum()}/{len(won)}" if len(won) else "-" for won in each), *means, str(lost))
+    return table
 
 
 def check(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
@@ -105,14 +81,14 @@ def check(root: Path, progress: Callable[[int, int], None] = lambda done, total:
         DataError: there is no data set of this version, or it may not be read.
     """
     root = Path(root)
-    with layout.reading(root):
+    with reading(root):
         schema, names = layout.read_meta(root).schema, layout.task_names(root)
     problems: list[str] = []
     sound: list[tuple[Path, layout.Index]] = []
     for name in names:
         folder = layout.task_folder(root, name)
         try:
-            with layout.reading(folder):
+            with reading(folder):
                 layout.read_task(folder)
                 index = layout.read_index(folder / layout.INDEX)
                 layout.check_sizes(folder, index, schema)
@@ -122,7 +98,7 @@ def check(root: Path, progress: Callable[[int, int], None] = lambda done, total:
     done, total = 0, sum(len(index.entries) for _, index in sound)
     for folder, index in sound:
         try:
-            with layout.reading(folder), ExitStack() as files:
+            with reading(folder), ExitStack() as files:
                 names = schema.files if len(index.entries) else ()
                 handles = {name: files.enter_context(open(folder / name, "rb")).fileno() for name in names}
                 for number, entry in enumerate(index.entries):

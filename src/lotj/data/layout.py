@@ -12,8 +12,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode, Task
+from lotj.files import read_object, reading
 
 FORMAT = "lotj-episodes"
 VERSION = 2
@@ -32,11 +32,12 @@ TASK, INDEX, ROWS, TRUTH = "task.json", "episodes.jsonl", "rows.tbl", "truth.tbl
 LARGE = 1024
 """An observation of at least this size [bytes per frame] has a file of its own, which readers map."""
 
-ENTRY = np.dtype(
-    [("kind", "<i4"), ("seed", "<i8"), ("first_frame", "<i8"), ("n_frames", "<i4")]
+EPISODE = np.dtype(
+    [("task", "<i4"), ("kind", "<i4"), ("seed", "<i8"), ("first_frame", "<i8"), ("n_frames", "<i4")]
     + [("terminated", "?"), ("truncated", "?"), ("crc", "<u4")]
 )
-"""One finished episode of the index. `kind` indexes `Index.kinds`; `first_frame` counts within the task."""
+"""One finished episode of a store or an index. `task` and `kind` index its tasks and kinds, `first_frame` counts within
+it; the checksum is 0 where the records are not on disk."""
 
 SYNC_EVERY = 16
 """Records (episodes, discards) of a task after which they are forced down to the disk, as they are at the end."""
@@ -150,11 +151,10 @@ class Index:
     """What one `episodes.jsonl` says.
 
     Attributes:
-        entries: (E,) of dtype `ENTRY`, in the order of recording.
+        entries: (E,) of dtype `EPISODE`, in the order of recording.
         kinds: names of the kinds that `entries` number, in the order in which they first come.
         discarded: reason -> number of episodes thrown away.
         finished: (kind, seed) of every episode, stored or discarded.
-        starts: (E,) int64, where the line of each entry begins [bytes].
         n_frames: frames of all entries.
         end: length of the finished lines [bytes]; what follows is torn.
     """
@@ -163,19 +163,8 @@ class Index:
     kinds: tuple[str, ...]
     discarded: Counter[str]
     finished: set[tuple[str, int]]
-    starts: np.ndarray
     n_frames: int
     end: int
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusal to read at `path`, or below it, into a `DataError`."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or path
-        raise DataError(f"cannot read {where}: {error.strerror}; check its permissions and the disk") from error
 
 
 def task_folder(root: Path, name: str) -> Path:
@@ -213,12 +202,12 @@ def task_names(root: Path) -> list[str]:
     """Names of the tasks, sorted, without hidden entries and those where a writer was stopped at the very beginning;
     DataError if something else is among them."""
     folder, names = root / TASKS, []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():  # a glob would pass over what it may not read
         if path.name.startswith("."):
             continue
         if (path / TASK).is_file():
             names.append(path.name)
-        elif not path.is_dir() or not _only_begun(path):
+        elif not path.is_dir() or any(file.stat().st_size for file in path.iterdir() if file.suffix != ".tmp"):
             raise DataError(f"{path} is not part of a data set: it has no {TASK}; move it elsewhere")
     return names
 
@@ -245,7 +234,7 @@ def read_index(path: Path) -> Index:
         data = path.read_bytes() if path.exists() else b""
     lines = data.split(b"\n")
     last = len(lines) - 2  # behind the last newline is nothing, or a torn line
-    entries, discarded, finished, starts = [], Counter(), set(), []
+    entries, discarded, finished = [], Counter(), set()
     kinds: dict[str, int] = {}
     n_frames = end = 0
     for number, line in enumerate(lines[:-1]):
@@ -259,7 +248,6 @@ def read_index(path: Path) -> Index:
                 entries.append(_entry(item, kinds.get(name[0], len(kinds)), len(entries), n_frames))
                 kinds.setdefault(name[0], len(kinds))
                 n_frames += item["n_frames"]
-                starts.append(end)
             finished.add(name)
         except (ValueError, KeyError, TypeError) as error:
             if number == last:  # a power cut can leave the end of a line without its beginning
@@ -270,7 +258,7 @@ def read_index(path: Path) -> Index:
                 "or delete this task's folder and collect it again"
             ) from error
         end += len(line) + 1
-    return Index(np.array(entries, ENTRY), tuple(kinds), discarded, finished, np.array(starts, np.int64), n_frames, end)
+    return Index(np.array(entries, EPISODE), tuple(kinds), discarded, finished, n_frames, end)
 
 
 def check_sizes(folder: Path, index: Index, schema: Schema, settled: bool = False) -> None:
@@ -322,21 +310,8 @@ def check_name(kind: Any, seed: Any) -> None:
         raise ValueError(f"seed is {seed!r}, not a whole number in [0, 2^63)")
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; DataError if it cannot be read or holds something else."""
-    with reading(path):
-        text = path.read_bytes()
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}); restore it from a copy") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds a {type(content).__name__}, not an object; restore it from a copy")
-    return content
-
-
 def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tuple[Any, ...]:
-    """One line of the index as a tuple in the order of `ENTRY`; ValueError, KeyError or TypeError if it is not one."""
+    """One line of the index in the order of `EPISODE`; ValueError, KeyError or TypeError if it is not one."""
     if item["id"] != number or item["first_frame"] != first_frame:
         found = f"id {item['id']} at frame {item['first_frame']}"
         raise ValueError(f"{found} where id {number} at frame {first_frame} must follow")
@@ -347,10 +322,4 @@ def _entry(item: dict[str, Any], kind: int, number: int, first_frame: int) -> tu
     ends = item["terminated"], item["truncated"]
     if {*map(type, ends)} != {bool}:
         raise ValueError("terminated and truncated must be true or false")
-    return (kind, item["seed"], first_frame, item["n_frames"], *ends, item["crc"])
-
-
-def _only_begun(folder: Path) -> bool:
-    """Whether a writer was stopped in `folder` before it had written `task.json`: there is nothing to be lost."""
-    paths = [path for path in folder.iterdir() if path.suffix != ".tmp"]
-    return all((path.name == INDEX or path.suffix in (".tbl", ".raw")) and not path.stat().st_size for path in paths)
+    return (0, kind, item["seed"], first_frame, item["n_frames"], *ends, item["crc"])

@@ -1,23 +1,56 @@
-"""Episodes to look at: film strips and contact sheets as PNG, and recordings for the Rerun viewer."""
+"""Episodes to look at: pictures in labelled rows as one PNG, and recordings for the Rerun viewer."""
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.figure import Figure
 
 from lotj.data.layout import AGAIN, ROWS, Schema
 from lotj.data.store import Store
 from lotj.errors import DataError, SettingsError
 from lotj.experience import SUCCESS
 from lotj.files import storage_errors
+from lotj.geometry import mosaic
 
-_BACKGROUND, _INK = (24, 26, 30), (225, 228, 232)
-_SUCCESS, _PLAIN = (46, 204, 113), (70, 74, 82)
-_BORDER, _GAP, _CAPTION = 3, 4, 22  # pixels
+FRAMES = 8
+"""Most frames shown of one episode."""
+
+_SUCCESS, _PLAIN, _BORDER = (46, 204, 113), (70, 74, 82), 3  # colours; pixels
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """At most so many of (count,) places, evenly spread, with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
+def draw_rows(blocks: Sequence[tuple[str, Sequence[str], Sequence[np.ndarray]]]) -> bytes:
+    """A PNG of blocks below each other.
+
+    Args:
+        blocks: title, name of each row, and the pictures of each row, (K, V, H, W, 3) uint8 of V views.
+    """
+    columns = max((len(pictures[0]) for _, _, pictures in blocks), default=1)
+    count = sum(len(names) for _, names, _ in blocks)
+    figure = Figure(figsize=(1.0 + columns, 0.4 + 1.03 * max(count, 1)), dpi=120, layout="constrained")
+    axes = figure.subplots(max(count, 1), columns, squeeze=False)
+    for plot in axes.flat:
+        plot.set_axis_off()
+    line = 0
+    for title, names, pictures in blocks:
+        for name, row in zip(names, pictures, strict=True):
+            label = f"{title}\n{name}" if name == names[0] else name
+            axes[line][0].text(-0.1, 0.5, label, transform=axes[line][0].transAxes, ha="right", va="center", fontsize=8)
+            for plot, picture in zip(axes[line], row, strict=False):
+                plot.imshow(mosaic(picture))
+            line += 1
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def cameras(schema: Schema) -> list[str]:
@@ -26,12 +59,9 @@ def cameras(schema: Schema) -> list[str]:
     return [name for name, kind in kinds if kind.base == np.uint8 and len(kind.shape) == 4 and kind.shape[-1] == 3]
 
 
-def film_strip(store: Store, episode: int, frames: int = 8, scale: int = 2) -> np.ndarray:
-    """One episode of a store as a row of at most so many frames, evenly spaced, the first and the last among them: the
-    views of each side by side, every pixel enlarged by `scale`; frames of success have a green border.
-
-    Returns:
-        (h, w, 3) uint8, h = H * scale + 6, w = frames shown * (V * W * scale + 10) - 4 pixels, V views of H x W pixels.
+def film(store: Store, episode: int) -> np.ndarray:
+    """At most `FRAMES` frames of an episode, evenly spaced, the first and the last among them, the views of each below
+    each other; frames of success have a green border: (K, 1, h, w, 3) uint8.
 
     Raises:
         DataError: nothing that is observed is a picture.
@@ -40,35 +70,17 @@ def film_strip(store: Store, episode: int, frames: int = 8, scale: int = 2) -> n
     if not names:
         raise DataError(f"no pictures among the observations {', '.join(store.schema.observation)}: nothing to show")
     entry = store.episodes[episode]
-    shown = min(frames, int(entry["n_frames"]))
-    index = entry["first_frame"] + np.linspace(0, entry["n_frames"] - 1, shown).round().astype(int)
-    views = store.observe(index, names[:1])[names[0]].repeat(scale, axis=2).repeat(scale, axis=3)
-    images = np.concatenate(list(views.swapaxes(0, 1)), axis=2)
-    height, width = images.shape[1] + 2 * _BORDER, images.shape[2] + 2 * _BORDER
-    cells = np.full((shown, height, width + _GAP, 3), _BACKGROUND, np.uint8)
-    cells[:, :, :width] = np.where(store.success[index, None], _SUCCESS, _PLAIN)[:, None, None]
-    cells[:, _BORDER:-_BORDER, _BORDER : width - _BORDER] = images
-    return np.concatenate(list(cells), axis=1)[:, :-_GAP]
-
-
-def contact_sheet(store: Store, episodes: Sequence[int]) -> np.ndarray:
-    """Film strips of several episodes below each other, each with a caption: (h, w, 3) uint8."""
-    strips = [film_strip(store, episode) for episode in episodes]
-    captions = [caption(store, episode) for episode in episodes]
-    font = ImageFont.load_default(13)
-    width = max([strip.shape[1] for strip in strips] + [int(font.getlength(text)) for text in captions]) + 2 * _GAP
-    height = sum(strip.shape[0] + _CAPTION + 2 * _GAP for strip in strips) + _GAP
-    picture = Image.new("RGB", (width, height), _BACKGROUND)
-    pen, top = ImageDraw.Draw(picture), _GAP
-    for strip, text in zip(strips, captions, strict=True):
-        pen.text((_GAP, top + 3), text, fill=_INK, font=font)
-        picture.paste(Image.fromarray(strip), (_GAP, top + _CAPTION))
-        top += _CAPTION + strip.shape[0] + 2 * _GAP
-    return np.asarray(picture)
+    frames = entry["first_frame"] + spread(entry["n_frames"], FRAMES)
+    seen = mosaic(store.observe(frames, names[:1])[names[0]])
+    border = np.where(store.success[frames, None], _SUCCESS, _PLAIN).astype(np.uint8)
+    height, width = (size + 2 * _BORDER for size in seen.shape[1:3])
+    shown = np.broadcast_to(border[:, None, None], (len(frames), height, width, 3)).copy()
+    shown[:, _BORDER:-_BORDER, _BORDER:-_BORDER] = seen
+    return shown[:, None]
 
 
 def caption(store: Store, episode: int) -> str:
-    """One line: task, kind, seed, notes that hold at its start, steps, and how it ended."""
+    """Lines: task, kind, seed, notes that hold at its start, steps, and how it ended."""
     entry, notes = store.episodes[episode], store.schema.notes.items()
     flags = [name for name, kind in notes if kind == np.dtype(bool) and name != SUCCESS]
     success = store.success[entry["first_frame"] + entry["n_frames"] - 1]
@@ -80,7 +92,7 @@ def caption(store: Store, episode: int) -> str:
         f"{entry['n_frames'] - 1} steps",
         "success" if success else "time limit" if entry["truncated"] else "no success",
     ]
-    return " | ".join(parts)
+    return "\n".join(parts)
 
 
 def choose(store: Store, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -91,13 +103,6 @@ def choose(store: Store, count: int, generator: np.random.Generator) -> np.ndarr
         turn.append(drawn[group])
         drawn[group] += 1
     return np.sort(order[np.argsort(turn, kind="stable")[:count]])
-
-
-def save_png(image: np.ndarray, path: Path) -> None:
-    """Writes an (h, w, 3) uint8 image; StorageError if the disk is full or the folder cannot be written."""
-    with storage_errors(path, AGAIN):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path, format="PNG")
 
 
 def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:

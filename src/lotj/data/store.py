@@ -15,14 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from lotj.data import layout
+from lotj.data.layout import EPISODE
 from lotj.errors import DataError
 from lotj.experience import SUCCESS, Episode, Task
-
-EPISODE = np.dtype(
-    [("task", "<i4"), ("kind", "<i4"), ("seed", "<i8"), ("first_frame", "<i8"), ("n_frames", "<i4")]
-    + [("terminated", "?"), ("truncated", "?")]
-)
-"""One episode of a `Store`. `task`, `kind`: index into `Store.tasks`, `Store.kinds`; `first_frame`: frame number."""
+from lotj.files import reading
 
 _RESIDENT = 256 * 2**20
 """Mapped bytes read [B] before the pages are given back, so that memory stays flat however large the data set is."""
@@ -149,51 +145,37 @@ class Store:
 class DiskStore(Store):
     """A data set on disk: small columns in memory, large observations mapped. Open it with `DiskStore.open`.
 
-    It holds what was finished when it was opened; a writer may go on meanwhile. When it is pickled or copied, the copy
-    maps the same episodes anew.
+    It holds what was finished when it was opened; a writer may go on meanwhile.
 
     Attributes:
         root, settings: folder of the data set, and what it was collected with.
         discarded: task name -> reason -> number of episodes thrown away.
     """
 
-    def __init__(self, root: Path, tasks: tuple[Task, ...], held: Sequence[int] | None = None) -> None:
+    def __init__(self, root: Path, tasks: tuple[Task, ...]) -> None:
         meta = layout.read_meta(root)
         self.root, self.tasks, self.schema, self.settings = root, tasks, meta.schema, meta.settings
         folders = [layout.task_folder(root, task.name) for task in tasks]
         indices = [layout.read_index(folder / layout.INDEX) for folder in folders]
         for folder, index in zip(folders, indices, strict=True):
             layout.check_sizes(folder, index, meta.schema)
-        self._held = [len(index.entries) for index in indices] if held is None else held
-        self._mask: np.ndarray | None = None
         self.discarded = {task.name: index.discarded for task, index in zip(tasks, indices, strict=True)}
-        parts = [index.entries[:count] for index, count in zip(indices, self._held, strict=True)]
-        for task, part, count in zip(tasks, parts, self._held, strict=True):
-            if count > len(part):
-                raise DataError(
-                    f"{root}: {task.name} holds {len(part)} episodes, no longer {count}: it was cut back since it was "
-                    "opened; open it again"
-                )
-        named = [index.kinds[kind] for index, part in zip(indices, parts, strict=True) for kind in part["kind"]]
+        named = [index.kinds[kind] for index in indices for kind in index.entries["kind"]]
         self.kinds = tuple(dict.fromkeys(named))
-        self.episodes = np.zeros(sum(self._held), EPISODE)
-        for name in ("seed", "n_frames", "terminated", "truncated"):
-            self.episodes[name] = np.concatenate([part[name] for part in parts])
-        self.episodes["task"] = np.repeat(np.arange(len(tasks)), self._held)
+        self.episodes = np.concatenate([index.entries for index in indices])
+        self.episodes["task"] = np.repeat(np.arange(len(tasks)), [len(index.entries) for index in indices])
         self.episodes["kind"] = [self.kinds.index(kind) for kind in named]
         self.episodes = _numbered(self.episodes)
-        counts = [int(part["n_frames"].sum()) for part in parts]
         self._tables: dict[str, np.ndarray] = {}
         self._maps: dict[str, _Maps] = {}
         for name, kind in meta.schema.files.items():
-            files = [(folder / name, count) for folder, count in zip(folders, counts, strict=True)]
+            files = [(f / name, index.n_frames) for f, index in zip(folders, indices, strict=True) if index.n_frames]
             if name in (layout.ROWS, layout.TRUTH):
-                whole = [np.fromfile(path, kind, count) for path, count in files if count]
+                whole = [np.fromfile(path, kind, count) for path, count in files]
                 self._tables[name] = np.concatenate([np.empty(0, kind), *whole])
             else:
                 self._maps[(kind.names or ("",))[0]] = _Maps(files, kind)
-        rows = np.concatenate([np.arange(count) for count in counts])
-        self._place = np.repeat(np.arange(len(counts)), counts), rows  # task and row in its file of each frame
+        self._rows = np.arange(self.n_frames)  # in all files of a name together
 
     @classmethod
     def open(cls, root: Path | str, tasks: Callable[[Task], bool] | None = None, split: str | None = None) -> Self:
@@ -205,7 +187,7 @@ class DiskStore(Store):
                 chosen tasks.
         """
         root = Path(root)
-        with layout.reading(root):
+        with reading(root):
             layout.read_meta(root)
             found = [layout.read_task(layout.task_folder(root, name)) for name in layout.task_names(root)]
             chosen = tuple(t for t in found if split in (None, t.split) and (tasks is None or tasks(t)))
@@ -229,8 +211,10 @@ class DiskStore(Store):
         if not mask.any():
             raise DataError(f"none of {len(self)} episodes of {self.root} was chosen: loosen the choice")
         part = object.__new__(type(self))
-        part.__dict__.update(self.__dict__)
-        part._keep(mask)
+        frames = self.of_frames(mask)
+        tables = {name: table[frames] for name, table in self._tables.items()}
+        chosen = {"episodes": _numbered(self.episodes[mask]), "_tables": tables, "_rows": self._rows[frames]}
+        part.__dict__.update(self.__dict__ | chosen)
         return part
 
     def _records(self, file: str) -> np.ndarray:
@@ -239,27 +223,7 @@ class DiskStore(Store):
     def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
         if name not in self._maps:
             return super()._gather(name, frames)
-        task, row = self._place
-        return self._maps[name].gather(task[frames], row[frames])
-
-    def _keep(self, mask: np.ndarray) -> None:
-        frames = self.of_frames(mask)
-        whole = np.ones(len(mask), bool) if self._mask is None else self._mask.copy()
-        whole[whole] = mask
-        self._mask = whole
-        self.episodes = _numbered(self.episodes[mask])
-        self._tables = {name: table[frames] for name, table in self._tables.items()}
-        self._place = (self._place[0][frames], self._place[1][frames])
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.root, self.tasks, self._held, self._mask
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        root, tasks, held, mask = state
-        with layout.reading(root):
-            self.__init__(root, tasks, held)
-        if mask is not None:
-            self._keep(mask)
+        return self._maps[name].gather(self._rows[frames])
 
 
 class MemoryStore(Store):
@@ -318,34 +282,38 @@ class _Rows:
 
 
 class _Maps:
-    """The files of one large observation, (path, frames) a task, mapped read-only."""
+    """The files of one large observation, each (path, rows), mapped read-only; a copy maps the same rows anew."""
 
     def __init__(self, files: Sequence[tuple[Path, int]], kind: np.dtype) -> None:
-        self._kind = kind[0]
-        self._maps: dict[int, tuple[mmap.mmap, np.ndarray]] = {}  # task -> its file, and the frames in it
+        self._made_of, self._kind = (files, kind), kind[0]
+        self._starts = np.cumsum([0, *(count for _, count in files)])  # of their rows
+        self._maps: list[tuple[mmap.mmap, np.ndarray]] = []  # of each file, and the rows in it
         self._read = 0  # bytes since the pages were last given back
-        for task, (path, count) in enumerate(files):
-            if count:
-                with open(path, "rb") as file:
-                    mapped = mmap.mmap(file.fileno(), count * kind.itemsize, access=mmap.ACCESS_READ)
-                mapped.madvise(mmap.MADV_RANDOM)  # else each frame drags in its surroundings, megabytes at times
-                self._maps[task] = mapped, np.frombuffer(mapped, self._kind.base).reshape(count, *self._kind.shape)
+        for path, count in files:
+            with open(path, "rb") as file:
+                mapped = mmap.mmap(file.fileno(), count * kind.itemsize, access=mmap.ACCESS_READ)
+            mapped.madvise(mmap.MADV_RANDOM)  # else each row drags in its surroundings, megabytes at times
+            self._maps.append((mapped, np.frombuffer(mapped, self._kind.base).reshape(count, *self._kind.shape)))
 
-    def gather(self, task: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """(N,) numbers of tasks and rows in their files -> (N, ...), read in the order of the files."""
-        out = np.empty((len(row), *self._kind.shape), self._kind.base)
-        order = np.lexsort((row, task))
-        places, tasks, rows = order.tolist(), task[order].tolist(), row[order].tolist()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Maps, self._made_of
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """(N,) rows, counted through all files -> (N, ...), read in the order of the files."""
+        out = np.empty((len(rows), *self._kind.shape), self._kind.base)
+        order = np.argsort(rows, kind="stable")
+        file = np.searchsorted(self._starts, rows[order], "right") - 1
+        wanted = list(zip(file.tolist(), (rows[order] - self._starts[file]).tolist(), strict=True))
         size = self._kind.itemsize
-        for t, r in zip(tasks, rows, strict=True):  # the disk may fetch them all at once
-            start = r * size // mmap.PAGESIZE * mmap.PAGESIZE
-            self._maps[t][0].madvise(mmap.MADV_WILLNEED, start, (r + 1) * size - start)
-        for place, t, r in zip(places, tasks, rows, strict=True):
-            out[place] = self._maps[t][1][r]
+        for f, row in wanted:  # the disk may fetch them all at once
+            start = row * size // mmap.PAGESIZE * mmap.PAGESIZE
+            self._maps[f][0].madvise(mmap.MADV_WILLNEED, start, (row + 1) * size - start)
+        for place, (f, row) in zip(order.tolist(), wanted, strict=True):
+            out[place] = self._maps[f][1][row]
         self._read += out.nbytes
         if self._read > _RESIDENT:
             self._read = 0
-            for mapped, _ in self._maps.values():
+            for mapped, _ in self._maps:
                 mapped.madvise(mmap.MADV_DONTNEED)  # the file cache keeps them; this process no longer counts them
         return out
 

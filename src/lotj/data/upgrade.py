@@ -19,7 +19,7 @@ from lotj.data import layout
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError
 from lotj.experience import SUCCESS, Episode, Task
-from lotj.files import storage_errors, sync_folder
+from lotj.files import read_object, reading, storage_errors, sync_folder
 
 ROW = np.dtype([("action", "<f4", (3,)), ("state", "<f4", (6,)), ("success", "u1")])
 """One frame of ``frames.tbl``: state is x, y, z of the plug [m] and the contact force on it [N]; the action is NaN on
@@ -37,7 +37,7 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
         StorageError: the disk is full or the folder cannot be written.
     """
     old, new = Path(old), Path(new)
-    with layout.reading(old):
+    with reading(old):
         if new.exists():
             raise DataError(f"{new} exists: name a new folder")
         meta, half = _read_meta(old), new.with_name(f".{new.name}.upgrade")
@@ -72,7 +72,7 @@ def _read_meta(old: Path) -> dict[str, Any]:
     path = old / layout.META
     if not path.is_file():
         raise DataError(f"{old} is not a data set: it has no {layout.META}; name the folder that `lotj collect` wrote")
-    meta = layout.read_object(path)
+    meta = read_object(path)
     kind, version = meta.get("format"), meta.get("version")
     if (kind, version) != (layout.FORMAT, 1):
         known = f"{layout.FORMAT!r} of version 1"
@@ -85,7 +85,7 @@ def _read_meta(old: Path) -> dict[str, Any]:
 
 def _read_task(folder: Path) -> Task:
     path = folder / "domain.json"
-    about = layout.read_object(path)
+    about = read_object(path)
     try:
         name, split = about.pop("name"), about.pop("split")
         task = Task(name, f"insertion/{about['connector']}", split, about)

@@ -6,8 +6,10 @@ import fcntl
 import json
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ import numpy as np
 from lotj.data import layout
 from lotj.errors import DataError, NumericsError, StorageError
 from lotj.experience import Episode, Task
-from lotj.files import storage_errors, sync_folder, write_json
+from lotj.files import first_difference, storage_errors, sync_folder, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -128,15 +130,9 @@ class EpisodeWriter:
         """Forgets the first episode or discard whose seed is larger, and all that was recorded after it: where seeds
         number trials, those that a killed sitting has recorded but not learnt from; StorageError as of `append`."""
         self._admit_open()
-        end = 0
-        for line in os.pread(self._handles[layout.INDEX], self._held.end, 0).splitlines(keepends=True):
-            if json.loads(line)["seed"] > seed:
-                break
-            end += len(line)
-        if end < self._held.end:
-            with storage_errors(self.folder, layout.AGAIN):
-                self._take_up(end)
-                self._sync()
+        with storage_errors(self.folder, layout.AGAIN):
+            self._take_up(lambda line: line["seed"] <= seed)
+            self._sync()
 
     def close(self) -> None:
         """Brings everything down to the disk and lets go of the task; StorageError if the disk is full or failing."""
@@ -185,16 +181,18 @@ class EpisodeWriter:
         torn = [n for n in recent if layout.read_records(entries[n], self._handles, self.schema) is None]
         if torn:
             _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, len(entries) - torn[0])
-        self._take_up(int(index.starts[torn[0]]) if torn else index.end)
+        self._take_up(lambda line: not torn or line.get("id", -1) < torn[0])
         if not path.exists():  # last: from now on readers see the task
             write_json(path, asdict(self.task), layout.AGAIN)
             for folder in (self.folder.parent, self.root):
                 sync_folder(folder)
 
-    def _take_up(self, end: int) -> None:
-        """Goes on behind the first lines of the index, so many bytes, and cuts what follows."""
-        os.ftruncate(self._handles[layout.INDEX], end)
-        index = layout.read_index(self.folder / layout.INDEX)
+    def _take_up(self, kept: Callable[[dict[str, Any]], bool]) -> None:
+        """Goes on behind the lines of the index that come before one that is not `kept`, and cuts what follows."""
+        path, handle = self.folder / layout.INDEX, self._handles[layout.INDEX]
+        lines = os.pread(handle, layout.read_index(path).end, 0).splitlines(keepends=True)
+        os.ftruncate(handle, sum(map(len, takewhile(lambda line: kept(json.loads(line)), lines))))
+        index = layout.read_index(path)
         self.finished = index.finished
         self._held = _Held(len(index.entries), index.n_frames, index.end)
         self._cut()
@@ -268,24 +266,8 @@ def _open_root(root: Path, schema: layout.Schema, settings: dict[str, Any] | Non
     finally:
         os.close(handle)
     if meta.schema != schema:
-        raise DataError(
-            f"{root} holds frames of {_difference(meta.schema, schema)}: observe the same, or collect into a new folder"
-        )
+        other = first_difference(meta.schema.to_json(), schema.to_json(), strictly=True)
+        raise DataError(f"{root} holds frames with {other}: observe the same, or collect into a new folder")
     if wanted is not None and wanted != meta.settings:
-        key = next(k for k in sorted(wanted.keys() | meta.settings.keys()) if wanted.get(k) != meta.settings.get(k))
-        raise DataError(
-            f"{root} was collected with {key} = {meta.settings.get(key)!r}, not {wanted.get(key)!r}: "
-            "use the same settings, or collect into a new folder"
-        )
-
-
-def _difference(held: layout.Schema, wanted: layout.Schema) -> str:
-    """The first thing in which two schemas differ, in words."""
-    if held.action != wanted.action:
-        return f"{held.action} action axes, not {wanted.action}"
-    for group in ("observation", "notes", "truth"):
-        mine, other = getattr(held, group), getattr(wanted, group)
-        for name in sorted(mine.keys() | other.keys()):
-            if mine.get(name) != other.get(name):
-                return f"{name!r} {mine.get(name, 'missing')}, not {other.get(name, 'missing')}"
-    return "the same"
+        other = first_difference(meta.settings, wanted, strictly=True)
+        raise DataError(f"{root} was collected with {other}: use the same settings, or collect into a new folder")

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from lotj.distributed.workers import find_workers
 from lotj.errors import DataError, LotjError, SettingsError
-from lotj.files import storage_errors, write_json
-from lotj.runs import first_difference
+from lotj.files import first_difference, storage_errors, write_json
 from lotj.runs.versions import versions
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -60,13 +57,15 @@ def run_jobs(
         report: told (job, ``skipped``, ``started`` or ``done``).
 
     Raises:
-        SettingsError: names that repeat, cannot be file names, or are needed but not there; jobs that need each other
-            in a circle; an unknown `on`; a result is there, but not what its job leaves, and a job needs that.
+        ValueError: names that repeat, or are needed but not there; jobs that need each other in a circle.
+        SettingsError: an unknown `on`; a result is there, but not what its job leaves, and a job needs that.
         DataError: a result file is no result, or of other arguments.
         LotjError: what a job raised, after its name; results that are done stay.
         KeyboardInterrupt: Ctrl-C; the running jobs are lost, results that are done stay.
     """
-    _check(jobs)
+    names = TopologicalSorter({job.name: job.needs for job in jobs}).static_order()
+    if sorted(names) != sorted(job.name for job in jobs):
+        raise ValueError("jobs of one name, or a job that is needed and not in the list")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     results = read_results(jobs, folder)
@@ -127,7 +126,7 @@ def _read(job: Job, folder: Path) -> Any:
         raise DataError(f"{path} is not the result of a job ({error}): remove it, and the job is done again") from error
     wanted = json.loads(json.dumps(dict(job.arguments)))
     if arguments != wanted:
-        other = first_difference(arguments, dict.fromkeys(arguments) | wanted)
+        other = first_difference(arguments, wanted, strictly=True)
         raise DataError(f"{path} is of {other}: remove it, or choose another folder")
     return result
 
@@ -140,21 +139,3 @@ def _check_leavings(done: Job, left: Sequence[Job], folder: Path) -> None:
             f"job {needing[-1]} needs {done.leaves}, which is not there, though {done.name} is done according to "
             f"{folder}: choose another folder for the results, and all is done anew"
         )
-
-
-def _check(jobs: Sequence[Job]) -> None:
-    names = [job.name for job in jobs]
-    for job in jobs:
-        if not _NAME.fullmatch(job.name):
-            raise SettingsError(f"job name {job.name!r}: must be letters, digits, dots, dashes and underscores")
-        if names.count(job.name) > 1:
-            raise SettingsError(f"job name {job.name!r} stands {names.count(job.name)} times: must be unique")
-        for need in job.needs:
-            if need not in names:
-                raise SettingsError(f"job {job.name!r} needs {need!r}, which is not in the list")
-    done: set[str] = set()
-    while len(done) < len(jobs):
-        ready = {job.name for job in jobs if job.name not in done and done.issuperset(job.needs)}
-        if not ready:
-            raise SettingsError(f"jobs need each other in a circle: {', '.join(sorted(set(names) - done))}")
-        done |= ready

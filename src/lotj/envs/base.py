@@ -94,7 +94,8 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
             self._theirs["state"] = "observation"
         self._image_size = image_size if "image" in shown else None
         self._camera = camera
-        self._drawings: dict[int, Drawing] = {}  # by size
+        inner.model.vis.quality.offsamples = 0  # with 4 samples a pixel a small picture takes 3 times as long
+        self._drawing = Drawing(inner.model)
         self._steps: int | None = None  # none before the first reset
         self._paid = False
         self.action_space = gym.spaces.Box(-1.0, 1.0, inner.action_space.shape, np.float32)
@@ -139,9 +140,7 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
 
     def close(self) -> None:
         """Free the renderers."""
-        for drawing in self._drawings.values():
-            drawing.close()
-        self._drawings.clear()
+        self._drawing.close()
         self.inner.close()
 
     def _observe(self, theirs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -154,11 +153,8 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
 
     def _picture(self, size: int) -> np.ndarray:
         """(1, size, size, 3) uint8."""
-        if size not in self._drawings:
-            self.inner.model.vis.quality.offsamples = 0  # with 4 samples a pixel a small picture takes 3 times as long
-            self._drawings[size] = Drawing(self.inner.model, size, size)
         self._place_goal()
-        return self._drawings[size](self.inner.data, [self._camera])
+        return self._drawing(self.inner.data, [self._camera], size, size)
 
     def _place_goal(self) -> None:
         """Show the goal where it is, without a step of physics: pictures must not change what follows."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
 from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
-from lotj.errors import SettingsError
 
 WITHIN = 0.45  # the goal is reached within this of it [m]; a cell of the maze is 1 m wide
 MEMBERS = {
@@ -28,7 +26,7 @@ class MazeEnv(GoalEnv):
     Action: (2,) force along x and y; 100 Hz.
     Observation: "state" (4,): position [m] and velocity [m/s]; "goal" and "achieved_goal": position (2,) [m].
     Origin at the middle of the maze, y upwards. Start and goal are drawn from the free cells, apart from each other;
-    ``reset(options={"goal_cell": (row, column), "reset_cell": (row, column)})`` says which, up to 0.25 m.
+    ``reset(options={"goal_cell": (row, column), "reset_cell": (row, column)})`` says which free ones, up to 0.25 m.
 
     Args:
         maze: a name in `MEMBERS`.
@@ -50,21 +48,6 @@ class MazeEnv(GoalEnv):
         camera = free_camera((0.0, 0.0, 0.0), 1.25 * max(self.walls.shape), azimuth=90.0, elevation=-90.0)
         steps = STEPS[maze] if max_steps is None else max_steps
         super().__init__(inner, WITHIN, 100.0, camera, observation, image_size, steps, end_on_success)
-
-    def reset(
-        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start an episode.
-
-        Raises:
-            SettingsError: a cell that is a wall or outside.
-        """
-        cells = {name: (options or {}).get(name) for name in ("goal_cell", "reset_cell")}
-        for name, cell in cells.items():
-            if cell is not None and tuple(cell) not in zip(*np.nonzero(~self.walls), strict=True):
-                rows, columns = self.walls.shape
-                raise SettingsError(f"{name} {cell}: must be (row, column) of a free cell of {rows} x {columns}")
-        return super().reset(seed=seed, options=cells)
 
 
 FAMILY = Family(

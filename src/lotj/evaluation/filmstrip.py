@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,19 +21,19 @@ class FilmStrip:
 
     Attributes:
         frames: (T+1, V, H, W, 3) uint8 of V cameras.
-        scores: (T+1,) reward probability of each frame, or None.
-        reward_heat: (T+1, V, H, W) Grad-CAM of the reward in [0, 1], or None.
-        policy_heat: the same of one action component of the policy, or None.
-        success: the trial truly succeeded; None if unknown.
-        seed: of the start pose; None if unknown.
+        scores: (T+1,) reward probability of each frame.
+        reward_heat: (T+1, V, H, W) Grad-CAM of the reward in [0, 1].
+        policy_heat: the same of one action component of the policy; None if it sees no picture.
+        success: the trial truly succeeded.
+        seed: of the start pose.
     """
 
     frames: np.ndarray
-    scores: np.ndarray | None = None
-    reward_heat: np.ndarray | None = None
-    policy_heat: np.ndarray | None = None
-    success: bool | None = None
-    seed: int | None = None
+    scores: np.ndarray
+    reward_heat: np.ndarray
+    policy_heat: np.ndarray | None
+    success: bool
+    seed: int
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 5 or self.frames.shape[-1] != 3 or not len(self.frames):
@@ -40,12 +41,11 @@ class FilmStrip:
                 f"film frames must be uint8 (T, V, H, W, 3), not {self.frames.dtype} {self.frames.shape}: "
                 "run `lotj evaluate` again"
             )
-        if self.scores is not None and self.scores.shape != self.frames.shape[:1]:
-            raise DataError(f"film scores {self.scores.shape} must match {len(self.frames)} frames")
-        for name in ("reward_heat", "policy_heat"):
-            heat = getattr(self, name)
-            if heat is not None and heat.shape != self.frames.shape[:-1]:
-                raise DataError(f"{name} {heat.shape} must match frames {self.frames.shape[:-1]}")
+        for name, wanted in (("scores", 1), ("reward_heat", 4), ("policy_heat", 4)):
+            part = getattr(self, name)
+            if part is not None and part.shape != self.frames.shape[:wanted]:
+                shapes = f"{part.shape} must match frames {self.frames.shape}"
+                raise DataError(f"film {name} of shape {shapes}: run `lotj evaluate` again")
 
 
 def save_filmstrips(path: Path, strips: Mapping[str, FilmStrip]) -> None:
@@ -62,19 +62,17 @@ def save_filmstrips(path: Path, strips: Mapping[str, FilmStrip]) -> None:
 
 
 def load_filmstrips(path: Path) -> dict[str, FilmStrip]:
-    """Reads strips back, those that have frames.
+    """Reads strips back.
 
     Raises:
         DataError: missing, torn or foreign file, or arrays that do not fit each other.
     """
+    strips: dict[str, dict[str, Any]] = {}
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            for key, array in file.items():
+                name, part = key.split("_", 1)
+                strips.setdefault(name, {"policy_heat": None})[part] = array if array.ndim else array.item()
+        return {name: FilmStrip(**parts) for name, parts in strips.items()}
+    except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a film strip file ({error}): run `lotj evaluate` again") from error
-    strips: dict[str, FilmStrip] = {}
-    for name in (key.removesuffix("_frames") for key in arrays if key.endswith("_frames")):
-        parts = {part: arrays.get(f"{name}_{part}") for part in FilmStrip.__dataclass_fields__}
-        scalars = {part: value.item() for part, value in parts.items() if value is not None and not value.ndim}
-        strips[name] = FilmStrip(**parts | scalars)  # pyright: ignore[reportArgumentType]
-    return strips

@@ -22,11 +22,6 @@ EXACT_FLIPS = 2**12
 _GRID_RATES, _GRID_CORRELATIONS = 500, 50
 
 
-def _check_counts(successes: int, n: int) -> None:
-    if n < 0 or not 0 <= successes <= n:
-        raise SettingsError(f"{successes} successes of {n} trials: need 0 <= successes <= trials")
-
-
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a success rate **within one unit**: how often this policy inserts on this bench. It
     takes trials for independent, so over several units it is too narrow: `unit_interval` is for these.
@@ -37,11 +32,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     Raises:
         SettingsError: impossible counts.
     """
-    successes, n = int(successes), int(n)
-    _check_counts(successes, n)
-    if n == 0:
+    if successes == n == 0:
         return 0.0, 1.0
-    interval = stats.binomtest(successes, n).proportion_ci(0.95, "wilson")
+    (k,), (trials,) = _counts([successes], [n])
+    interval = stats.binomtest(k, trials).proportion_ci(0.95, "wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -61,10 +55,7 @@ def barnard(successes_a: int, n_a: int, successes_b: int, n_b: int) -> float:
     Raises:
         SettingsError: impossible counts or an empty group.
     """
-    for successes, n in ((successes_a, n_a), (successes_b, n_b)):
-        _check_counts(successes, n)
-        if n == 0:
-            raise SettingsError("Barnard's test of 0 trials: each group needs at least 1")
+    _counts([successes_a, successes_b], [n_a, n_b])
     if successes_a + successes_b in (0, n_a + n_b):  # the statistic is 0/0: nothing tells the groups apart
         return 1.0
     table = [[successes_a, successes_b], [n_a - successes_a, n_b - successes_b]]  # columns are the groups
@@ -89,7 +80,7 @@ def unit_interval(successes: Sequence[int], n: Sequence[int]) -> tuple[float, fl
     Raises:
         SettingsError: no units, different lengths, an empty unit, or impossible counts.
     """
-    k, trials = _units(successes, n)
+    k, trials = _counts(successes, n)
     rates = (np.arange(_GRID_RATES) + 0.5) / _GRID_RATES
     spread = _GRID_CORRELATIONS / (np.arange(_GRID_CORRELATIONS) + 0.5) - 1.0  # 1 / correlation - 1 = a + b
     a, b = rates[:, None] * spread, (1.0 - rates[:, None]) * spread
@@ -142,21 +133,19 @@ def reliable_units(successes: Sequence[int], n: Sequence[int], least: float = 0.
     Raises:
         SettingsError: as `unit_interval`.
     """
-    k, trials = _units(successes, n)
+    k, trials = _counts(successes, n)
     good = int((k >= least * trials - 1e-9).sum())
     interval = stats.binomtest(good, len(k)).proportion_ci(0.95, method="exact")
     return good, float(interval.low), float(interval.high)
 
 
-def _units(successes: Sequence[int], n: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Checked counts, (U,) int64 each."""
-    if len(successes) == 0 or len(successes) != len(n):
-        raise SettingsError(f"{len(successes)} success counts for {len(n)} trial counts: need as many, at least 1")
-    for k, trials in zip(successes, n, strict=True):
-        _check_counts(k, trials)
-        if trials == 0:
-            raise SettingsError("a unit with 0 trials has no rate: leave it out or evaluate it")
-    return np.asarray(successes, np.int64), np.asarray(n, np.int64)
+def _counts(successes: Sequence[int], n: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Checked counts of units or groups, (U,) int64 each."""
+    k, trials = np.asarray(successes, np.int64), np.asarray(n, np.int64)
+    if not len(k) or k.shape != trials.shape or not ((k >= 0) & (k <= trials) & (trials > 0)).all():
+        rule = "must be as many, at least 1, each of at least 1 trial and 0 to all of them"
+        raise SettingsError(f"{k.tolist()} successes of {trials.tolist()} trials: {rule}")
+    return k, trials
 
 
 def moving_rate(outcomes: np.ndarray, window: int) -> np.ndarray:
@@ -172,10 +161,8 @@ def moving_rate(outcomes: np.ndarray, window: int) -> np.ndarray:
     if window < 1:
         raise SettingsError(f"window {window}: must be at least 1")
     values = np.asarray(outcomes, np.float64)
-    known = np.isfinite(values)
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(known)])
-    many = counts[ends] - counts[starts]
-    return np.where(many > 0, (sums[ends] - sums[starts]) / np.maximum(many, 1), np.nan)
+    if not len(values):
+        return values
+    known, reach = np.isfinite(values), np.ones(min(window, len(values)))
+    sums, many = (np.convolve(of, reach)[: len(values)] for of in (np.where(known, values, 0.0), known))
+    return np.where(many > 0, sums / np.maximum(many, 1), np.nan)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from lotj.controllers.expert import Expert
+from lotj.data.pictures import draw_rows, spread
 from lotj.distributed import Job
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import DataError
@@ -30,7 +31,6 @@ from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.files import atomic_write
 from lotj.runs import find_run
 from lotj.saliency.overlay import overlay, share_inside
-from lotj.saliency.rows import draw_rows, spread
 from lotj.training.pretrain import load_agent, load_reward
 
 DOMAINS = 5
@@ -113,7 +113,7 @@ def keep_shares(
     few = spread(shown, _PICTURES)
     pictures = {"image": frames[few], **{name: overlay(frames[few], maps[few]) for name, maps in heat.items()}}
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / _PICTURE, draw_rows(pictures))
+    atomic_write(folder / _PICTURE, draw_rows([("", [*pictures], [*pictures.values()])]))
     means = {name: [known_mean(values[groups == k]) for k in np.unique(groups)] for name, values in shares.items()}
     return {"shares": means, "picture": str(folder / _PICTURE)}
 

@@ -16,12 +16,13 @@ import torch
 from lotj.distributed import Job
 from lotj.errors import RobotError, SettingsError
 from lotj.evaluation import EvaluationResult
-from lotj.evaluation.truth import last_by, match_truth, motions, readable_lines
+from lotj.evaluation.truth import match_truth, motions
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
 from lotj.experiments.stages import kept_trial, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, find_run, first_difference, plain, restore_settings
+from lotj.runs.metrics import read_lines
 from lotj.sim.bench import RATE_HZ
 from lotj.training.practice import finished_trials
 from lotj.training.practice_config import PracticeConfig
@@ -188,8 +189,8 @@ def _in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     """How practice went: trials ``predicted`` to be a success, those of them that truly were none (``false``), those
     that were one unseen (``missed``), ``lost`` parts; trials under alarm and whether the last was; the trial whose
     policy was ``kept``; ``robot_minutes`` up to each of `trials`, resets included."""
-    rows = last_by(run.metrics(), "trial", "predicted_success")
-    truth = readable_lines(run.path / "truth.jsonl")
+    rows = {row["trial"]: row for row in run.metrics()}
+    truth = read_lines(run.path / "truth.jsonl")
     known = match_truth(rows, truth)
     told = [(bool(row["predicted_success"]), bool(known[trial]["true_success"])) for trial, row in rows.items()]
     alarms = [bool(row.get("alarm")) for row in rows.values()]

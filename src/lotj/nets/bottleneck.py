@@ -64,20 +64,10 @@ class Code:
     kl: Tensor
 
 
-class _Reverse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float | Tensor) -> Tensor:
-        ctx.strength = strength
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return -ctx.strength * grad, None
-
-
 def reverse_gradient(x: Tensor, strength: float | Tensor) -> Tensor:
     """Pass `x` on unchanged and its gradient multiplied by -`strength` (DANN, Ganin et al. 2016)."""
-    return _Reverse.apply(x, strength)  # type: ignore[return-value]
+    held = x.detach()
+    return held + strength * (held - x)
 
 
 def adversarial_ramp(progress: Any) -> Any:

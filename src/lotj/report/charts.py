@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from lotj.data.pictures import spread
 from lotj.evaluation import Summary, moving_rate, wilson
 from lotj.report.files import Trials
 from lotj.report.findings import BESIDE_MM, percent
-from lotj.saliency.rows import spread
 
 WINDOW = 20
 """Trials in the moving success rate, of runs of up to 1,000."""
@@ -180,7 +180,7 @@ def _curve_words(trials: Trials) -> str:
 def claim_map(trials: Trials, insertion_depth_mm: float) -> str | None:
     """Where the plug truly was in the trials that the reward model called a success, seen from the side; None where no
     such trial has a recorded place. `insertion_depth_mm` is that of a seated plug, NaN if unknown."""
-    depth, lateral = trials.state["depth_mm"], trials.state["lateral_mm"]
+    depth, lateral = trials.series["depth_mm"], trials.series["lateral_mm"]
     shown = (trials.predicted > 0.5) & np.isfinite(depth) & np.isfinite(lateral) & np.isfinite(trials.true)
     if not shown.any():
         return None

@@ -1,24 +1,21 @@
 """Reads a practice run folder, taking what is there and saying what is not.
 
-The files (all but `config.json` may be missing; unknown keys are ignored):
+The files (all but `run.json` and `config.json` may be missing; unknown keys are ignored):
 
-- ``run.json`` and ``versions.json``: as `lotj.runs.Run` writes them (kind, seed, created; package -> version).
-- ``config.json``: task, agent, rate_hz, preset, trials, pretrain_run, pretrain_seed, commands (list), and any settings;
-  where a robot judges itself connector, connector_title, family, scenario, robot, domain, insertion_depth_mm.
+- ``run.json``, ``config.json`` and ``versions.json``: as `lotj.runs.Run` writes them. Settings are task, agent,
+  rate_hz, preset, trials, pretrain_run, pretrain_seed, commands (list), and any others; where a robot judges itself
+  connector, connector_title, family, scenario, robot, domain, insertion_depth_mm.
 - ``metrics.jsonl``: a line a trial: trial (from 1), seed (of the start pose), predicted_success, score, steps, moves
   (of the robot, up to the trial's end; later ones take the plug out), value, seconds, ``loss/*``.
-- ``truth.jsonl``: a line a trial, or one a move: trial or seed, steps (moves so far), true_success, depth_mm (0 at the
-  socket's mouth, positive inside), insertion_depth_mm, lateral_mm, peak_force_n, dislodged. For evaluation only.
+- ``truth.jsonl``: a line a move: seed, steps (moves so far), true_success, depth_mm (0 at the socket's mouth, positive
+  inside), lateral_mm, peak_force_n, dislodged. For evaluation only.
 - ``evaluation.json``: see `lotj.evaluation.results`. ``filmstrips.npz``: see `lotj.evaluation.filmstrip`.
-- ``reward_report.json``: threshold; overall and connectors (by name): successes, others (frames), accuracy,
-  near_miss_accuracy, auc, precision, false_positive_rate (by kind of episode).
+- ``reward_report.json``: see `lotj.rewards.held_out`.
 - ``timings.json``: machine, seconds (phase -> seconds).
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,9 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from lotj.errors import DataError
+from lotj.errors import DataError, LotjError
 from lotj.evaluation import EvaluationResult, FilmStrip, Summary, load_filmstrips, read_evaluations
-from lotj.evaluation.truth import last_by, match_truth, motions, number, readable_lines
+from lotj.evaluation.truth import match_truth, motions
+from lotj.files import read_object
+from lotj.runs import Run
+from lotj.runs.metrics import read_lines
 
 METRICS, TRUTH, EVALUATION = "metrics.jsonl", "truth.jsonl", "evaluation.json"
 FILMS, REWARD, TIMINGS, VERSIONS = "filmstrips.npz", "reward_report.json", "timings.json", "versions.json"
@@ -42,8 +42,8 @@ class Trials:
     Attributes:
         trial: (n,) int64 trial numbers.
         predicted, true: (n,) 1 where the trial counted as a success in practice, and truly was one, else 0.
-        series: name -> (n,): score, value, steps, seconds, alarm, ``loss/*``.
-        state: name -> (n,): depth_mm, lateral_mm, peak_force_n, dislodged when the trial ended.
+        series: name -> (n,): score, value, steps, seconds, alarm, ``loss/*``; and when the trial ended depth_mm,
+            lateral_mm, dislodged.
         judged: the robot judged itself; if not, the environment did, and what counted is true.
     """
 
@@ -51,16 +51,10 @@ class Trials:
     predicted: np.ndarray
     true: np.ndarray
     series: dict[str, np.ndarray]
-    state: dict[str, np.ndarray]
     judged: bool = True
 
     def __len__(self) -> int:
         return len(self.trial)
-
-    def last(self, n: int) -> Trials:
-        """Only the last n."""
-        series, state = ({name: values[-n:] for name, values in of.items()} for of in (self.series, self.state))
-        return Trials(self.trial[-n:], self.predicted[-n:], self.true[-n:], series, state, self.judged)
 
 
 @dataclass(frozen=True)
@@ -69,12 +63,12 @@ class RunFiles:
 
     Attributes:
         folder: of the run.
-        config: `config.json` with kind, seed and created of `run.json`.
+        config: the settings, with seed and time of creation.
         trials: None without `metrics.jsonl`.
-        moves: motions of the robot in practice, verification included, withdrawals where the truth counts them; NaN if
-            not recorded.
-        insertion_depth_mm: depth of a seated plug; NaN if not recorded.
-        evaluations, films, reward, timings, versions: of their files, possibly empty.
+        moves: motions of the robot in practice, verification included, withdrawals where the truth counts them.
+        evaluations, films, versions: of their files, possibly empty.
+        reward: threshold, overall, and connectors, name -> figure -> value, kinds of episode among the figures; None
+            without its file, as are the timings.
         alike: this run and those beside it of the same settings and scenario: unit -> controller -> result. A unit is a
             pretraining on a bench; of several runs of one the latest counts.
         absent: file name -> why it is not here: ``missing`` or what is wrong with it.
@@ -83,12 +77,11 @@ class RunFiles:
     folder: Path
     config: dict[str, Any]
     trials: Trials | None
-    moves: float
-    insertion_depth_mm: float
+    moves: int
     evaluations: list[EvaluationResult]
     films: dict[str, FilmStrip]
-    reward: dict[str, Any]
-    timings: dict[str, Any]
+    reward: dict[str, Any] | None
+    timings: dict[str, Any] | None
     versions: dict[str, Any]
     alike: dict[str, dict[str, EvaluationResult]]
     absent: dict[str, str]
@@ -108,15 +101,9 @@ def read_run(folder: Path) -> RunFiles:
     """Reads a run folder.
 
     Raises:
-        DataError: no such folder, or no readable `config.json` in it (then it is not a run).
+        SettingsError: it is no run.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such run folder: give the folder that `lotj practice` printed")
-    try:
-        config = _read_object(folder / "config.json")
-    except DataError as error:
-        raise DataError(f"{error}: not a run folder; give the one that `lotj practice` printed") from error
-    absent: dict[str, str] = {}
+    run, absent = Run.open(folder), {}
 
     def optional(name: str, read: Callable[[Path], Any], empty: Any) -> Any:
         if not (folder / name).exists():
@@ -124,34 +111,31 @@ def read_run(folder: Path) -> RunFiles:
             return empty
         try:
             return read(folder / name)
-        except (DataError, OSError) as error:
+        except (LotjError, OSError) as error:
             absent[name] = str(error).replace(f"{folder}/", "")  # the page may travel: no paths of this machine
             return empty
 
-    metrics = last_by(optional(METRICS, readable_lines, []), "trial", "predicted_success")
-    truth = optional(TRUTH, readable_lines, [])
+    metrics = {line["trial"]: line for line in optional(METRICS, read_lines, [])}
+    truth = optional(TRUTH, read_lines, [])
     matched = match_truth(metrics, truth)
-    if not _judged(config):
+    if not _judged(run.config):
         matched = {trial: {"true_success": line["predicted_success"]} for trial, line in metrics.items()}
     if not metrics:
         absent.setdefault(METRICS, "it holds no trials yet")
     elif not matched:
-        absent.setdefault(TRUTH, "its lines cannot be matched with the trials (they share no trial number and no seed)")
-    depths = (number(line.get("insertion_depth_mm")) for line in [config, *truth])
+        absent.setdefault(TRUTH, "its lines cannot be matched with the trials (they share no seed)")
     evaluations = optional(EVALUATION, read_evaluations, [])
-    config = {**config, **optional("run.json", _read_object, {})}
     return RunFiles(
         folder=folder,
-        config=config,
-        trials=_align(metrics, matched, _judged(config)) if metrics else None,
-        moves=float(np.sum(motions(metrics, truth))) if metrics else math.nan,
-        insertion_depth_mm=next(filter(np.isfinite, depths), math.nan),
+        config=run.config | {"seed": run.seed, "created": run.created},
+        trials=_align(metrics, matched, _judged(run.config)) if metrics else None,
+        moves=int(motions(metrics, truth).sum()),
         evaluations=evaluations,
         films=optional(FILMS, load_filmstrips, {}),
-        reward=optional(REWARD, _read_object, {}),
-        timings=optional(TIMINGS, _read_object, {}),
-        versions=optional(VERSIONS, _read_object, {}),
-        alike={_unit(config): {result.name: result for result in evaluations}} | _alike(folder, config),
+        reward=optional(REWARD, _read_reward, None),
+        timings=optional(TIMINGS, _read_timings, None),
+        versions=optional(VERSIONS, read_object, {}),
+        alike={_unit(run): {result.name: result for result in evaluations}} | _alike(run),
         absent=absent,
     )
 
@@ -160,47 +144,53 @@ def _judged(config: dict[str, Any]) -> bool:
     return str(config.get("task", "insertion/")).startswith("insertion/")
 
 
-def _unit(config: dict[str, Any]) -> str:
+def _unit(run: Run) -> str:
     """A pretraining and a bench; where the environment rewards, a seed."""
-    bench = config.get("domain", config.get("connector")) if _judged(config) else f"seed {config.get('seed')}"
+    config = run.config
+    bench = config.get("domain", config.get("connector")) if _judged(config) else f"seed {run.seed}"
     return f"{bench}, pretraining {config.get('pretrain_run')}"
 
 
-def _alike(folder: Path, config: dict[str, Any]) -> dict[str, dict[str, EvaluationResult]]:
-    """Evaluations of the other runs beside `folder` that differ from it in nothing but their unit and seed."""
+def _alike(run: Run) -> dict[str, dict[str, EvaluationResult]]:
+    """Evaluations of the other runs beside `run` that differ from it in nothing but their unit and seed."""
 
-    def settings(config: dict[str, Any]) -> list[Any]:
-        practice = config.get("practice")
-        practice = {k: v for k, v in practice.items() if k != "threads"} if isinstance(practice, dict) else practice
-        task = None if _judged(config) else config["task"]
-        return [practice, task, *map(config.get, ("scenario", "preset", "agent"))]
+    def settings(run: Run) -> list[Any]:
+        practice = {name: value for name, value in run.setting("practice", dict).items() if name != "threads"}
+        task = None if _judged(run.config) else run.setting("task")
+        return [practice, task, *map(run.config.get, ("scenario", "preset", "agent"))]
 
     found = {}
-    for other in sorted(path.parent for path in folder.resolve().parent.glob(f"*/{EVALUATION}")):
+    for path in sorted(run.path.parent.glob(f"*/{EVALUATION}")):
         try:
-            theirs = _read_object(other / "config.json")
-            theirs |= {} if _judged(theirs) else _read_object(other / "run.json")
-            if settings(theirs) == settings(config) and _unit(theirs) != _unit(config):
-                found[_unit(theirs)] = {result.name: result for result in read_evaluations(other / EVALUATION)}
-        except DataError:
-            continue  # torn, or no run of practice
+            other = Run.open(path.parent)
+            if settings(other) == settings(run) and _unit(other) != _unit(run):
+                found[_unit(other)] = {result.name: result for result in read_evaluations(path)}
+        except LotjError:
+            continue  # torn, or no run
     return found
 
 
-def entries(values: dict[str, Any], name: str) -> dict[str, Any]:
-    """A JSON object in another; empty if there is none."""
-    value = values.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_reward(path: Path) -> dict[str, Any]:
+    report = read_object(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: must hold a JSON object, not a {type(value).__name__}")
-    return value
+        named = {**report["connectors"], "": report["overall"]}
+        rows = {name: {**entry, **entry["false_positive_rate"]} for name, entry in named.items()}
+        return {"threshold": float(report["threshold"]), "overall": rows.pop(""), "connectors": rows}
+    except (TypeError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_timings(path: Path) -> dict[str, Any]:
+    timings = read_object(path)
+    try:
+        seconds = {name: float(value) for name, value in timings["seconds"].items()}
+        return {"machine": timings["machine"], "seconds": seconds}
+    except (AttributeError, TypeError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: an entry is missing or damaged ({type(error).__name__}: {error})")
 
 
 def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]], judged: bool) -> Trials:
@@ -208,13 +198,14 @@ def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]],
     names = sorted({key for line in metrics.values() for key in line if key.startswith("loss/")})
 
     def column(lines: dict[int, dict[str, Any]], name: str) -> np.ndarray:
-        return np.array([number(lines.get(trial, {}).get(name)) for trial in order])
+        """NaN where nothing was recorded, or what JSON cannot say (null)."""
+        return np.array([lines.get(trial, {}).get(name) for trial in order], float)
 
     return Trials(
         trial=np.array(order, np.int64),
         predicted=column(metrics, "predicted_success"),
         true=column(truth, "true_success"),
-        series={name: column(metrics, name) for name in ("score", "value", "steps", "seconds", "alarm", *names)},
-        state={name: column(truth, name) for name in ("depth_mm", "lateral_mm", "peak_force_n", "dislodged")},
+        series={name: column(metrics, name) for name in ("score", "value", "steps", "seconds", "alarm", *names)}
+        | {name: column(truth, name) for name in ("depth_mm", "lateral_mm", "dislodged")},
         judged=judged,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
-from lotj.evaluation.truth import number
 from lotj.report.files import RunFiles, Trials
 
 ORDER = ("offline", "practice", "straight-down", "spiral-search")
@@ -61,12 +60,12 @@ class Judgement:
 
 def false_alarm_causes(trials: Trials, which: np.ndarray) -> np.ndarray:
     """Why the reward model was wrong in the trials `which` (k,) indices: (k,) of `CAUSES`."""
-    depth, lateral = trials.state["depth_mm"][which], trials.state["lateral_mm"][which]
+    depth, lateral = trials.series["depth_mm"][which], trials.series["lateral_mm"][which]
     unknown = ~(np.isfinite(depth) & np.isfinite(lateral))
     beside, partly, air, lost, nowhere = CAUSES
     return np.select(
         [
-            trials.state["dislodged"][which] == 1,
+            trials.series["dislodged"][which] == 1,
             unknown,
             (lateral > BESIDE_MM) & (depth > ABOVE_MM),
             (lateral <= BESIDE_MM) & (depth > ENTERED_MM),
@@ -76,9 +75,11 @@ def false_alarm_causes(trials: Trials, which: np.ndarray) -> np.ndarray:
     )
 
 
-def judge(trials: Trials) -> Judgement | None:
-    """Confusion of the self-reward in practice; None when there is none, or the truth of no trial is known."""
+def judge(trials: Trials, first: int = 0) -> Judgement | None:
+    """Confusion of the self-reward in practice, without the `first` trials; None when there is none, or the truth of no
+    trial is known."""
     known = np.isfinite(trials.true) & np.isfinite(trials.predicted)
+    known[:first] = False
     if not trials.judged or not known.any():
         return None
     said, true = trials.predicted > 0.5, trials.true > 0.5
@@ -91,7 +92,7 @@ def judge(trials: Trials) -> Judgement | None:
         misses=int((known & ~said & true).sum()),
         rejections=int((known & ~said & ~true).sum()),
         causes={
-            cause: (len(here), _median(trials.state["depth_mm"][here]), _median(trials.state["lateral_mm"][here]))
+            cause: (len(here), _median(trials.series["depth_mm"][here]), _median(trials.series["lateral_mm"][here]))
             for cause, here in sorted(causes.items(), key=lambda item: -len(item[1]))
             if len(here)
         },
@@ -104,9 +105,9 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if len(known) else float("nan")
 
 
-def percent(rate: float) -> str:
-    """A rate as whole per cent; a rate that is neither 0 nor 1 never reads as 0 or 100 %."""
-    if not np.isfinite(rate):
+def percent(rate: float | None) -> str:
+    """A rate as whole per cent; a rate that is neither 0 nor 1 never reads as 0 or 100 %, an unknown one as a dash."""
+    if rate is None or not np.isfinite(rate):
         return "–"
     whole = round(100.0 * rate)
     if whole == 0 and rate > 0:
@@ -192,8 +193,8 @@ def _over_units(run: RunFiles) -> list[str]:
 def pace_sentences(run: RunFiles) -> list[str]:
     """How long the robot itself was busy, and how fast it inserts; what is not recorded is left out."""
     sentences, by_name = [], run.summaries
-    if np.isfinite(run.moves):
-        step = 1.0 / (number(run.config.get("rate_hz")) if "rate_hz" in run.config else 10.0)
+    if run.moves:
+        step = 1.0 / run.config.get("rate_hz", 10.0)
         besides = ", verification and extractions included, resets not" if run.judged else ", resets not included"
         sentences.append(
             f"In practice the robot moved for {duration(step * run.moves)}: {run.moves:,.0f} motions of "

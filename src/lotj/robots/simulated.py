@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,6 @@ class SimulatedRobot:
                 "this environment ends on true success, which would tell the learner: use end_on_success=False"
             )
         self._env: Any = env
-        self._depth = bare.bench.connector.insertion_depth
         self._truth_file = truth_file
         self._trial: dict[str, Any] = {}  # none before the first reset
         self._grips: list[np.ndarray] = []
@@ -64,16 +62,14 @@ class SimulatedRobot:
 
     def move(self, action: np.ndarray) -> Observation:
         """See `Robot.move`."""
-        return self._moved(lambda: self._env.step(action), "move")
+        return self._moved(self._env.step(action))
 
     def relax(self) -> Observation:
         """See `Robot.relax`."""
-        return self._moved(self._env.relax, "relax")
+        return self._moved(self._env.relax())
 
-    def _moved(self, motion: Callable[[], Any], name: str) -> Observation:
-        if not self._trial:
-            raise RobotError(f"{name}() before reset(): the robot stands nowhere; call reset(seed) first")
-        observation, *_, info = motion()
+    def _moved(self, came: tuple[Any, ...]) -> Observation:
+        observation, *_, info = came
         self._grips.append(info["grip"])
         late = self._rng.integers(GRIP_DELAY[0], GRIP_DELAY[1], endpoint=True)
         self._alarm = self._reads_a_loss(self._grips[max(0, len(self._grips) - 1 - late)])
@@ -94,7 +90,6 @@ class SimulatedRobot:
             "true_success": bool(info["is_success"]),
             "ever_success": bool(self._trial["ever_success"] or info["is_success"]),
             "depth_mm": round(1e3 * info["depth"], 3),
-            "insertion_depth_mm": round(1e3 * self._depth, 3),
             "lateral_mm": round(1e3 * info["lateral"], 3),
             "peak_force_n": round(max(self._trial["peak_force_n"], info["peak_force"]), 3),
             "dislodged": bool(info["dislodged"]),

@@ -1,10 +1,10 @@
 """Run folders: settings, seed, versions, metrics and checkpoints of one run, written so that a kill loses nothing."""
 
-from lotj.files import atomic_write
+from lotj.files import atomic_write, first_difference
 from lotj.runs.base import BASE, base_run
 from lotj.runs.metrics import plain
 from lotj.runs.run import Run, find_run, typed_command
-from lotj.runs.settings import first_difference, restore_settings
+from lotj.runs.settings import restore_settings
 
 __all__ = [
     "BASE",

@@ -1,4 +1,4 @@
-"""Settings as JSON values: back from what `Run.create` wrote, and compared."""
+"""Settings back from the JSON values that `Run.create` wrote."""
 
 from __future__ import annotations
 
@@ -28,20 +28,6 @@ def restore_settings(kind: type[Config], values: Mapping[str, Any], where: str) 
         return kind(**{name: _restore(hints[name], value, where) for name, value in values.items()})
     except TypeError as error:
         raise SettingsError(f"{where}: {kind.__name__} is damaged ({error}); restore it from a copy") from None
-
-
-def first_difference(values: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str | None:
-    """Where (nested) JSON values are not those that are wanted, in words, e.g. ``imitate 'all', not 'successes'``; None
-    where all of these agree. Values that nothing is wanted of are left out; `prefix` is put before names."""
-    for name, value in wanted.items():
-        have = values.get(name)
-        if isinstance(value, Mapping) and isinstance(have, Mapping):
-            inner = first_difference(have, value, f"{prefix}{name}.")
-            if inner:
-                return inner
-        elif have != value:
-            return f"{prefix}{name} {have!r}, not {value!r}"
-    return None
 
 
 def _restore(hint: Any, value: Any, where: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -84,7 +83,7 @@ class Bench:
         self._command = np.zeros(3)
         self._origin = np.asarray(look.clamp_shift, float)
         self._estimate = self._origin
-        self._drawings: dict[int, Drawing] = {}  # one for each size
+        self._drawing = Drawing(model)
         self.seated_within = float(np.clip(0.1 * connector.insertion_depth, 0.4e-3, 1.0e-3))
         """Remaining travel that still counts as seated [m]."""
         self.lateral_within = max(f.clearance for f in connector.features if not f.visual) + 1.0e-3
@@ -178,10 +177,6 @@ class Bench:
         """
         return self.data.qfrc_constraint[self._hand_dof].copy()
 
-    def penetration(self) -> float:
-        """Deepest overlap of any contact [m]."""
-        return float(max((-c.dist for c in self.data.contact[: self.data.ncon]), default=0.0))
-
     def _read(self, peak: float) -> Reading:
         position, force = self._position(), self._force()
         slip = float(abs(self.data.qpos[self._slip]))
@@ -209,28 +204,18 @@ class Bench:
         Raises:
             RendererError: there is no renderer.
         """
-        return self._drawing(size or self.image_size)(self.data, CAMERAS)
+        size = size or self.image_size
+        return self._drawing(self.data, CAMERAS, size, size // 2)
 
     def parts_mask(self) -> np.ndarray:
         """Which pixels of `render` show plug or socket, (2, S/2, S) bool; ground truth."""
         names = [self.model.geom(geom).name.split("-")[0] for geom in range(self.model.ngeom)]
         shown = np.array([*(name in ("plug", "socket") for name in names), False])  # the last: no geom, -1
-        return shown[self._drawing(self.image_size).geoms(self.data, CAMERAS)]
-
-    def _drawing(self, size: int) -> Drawing:
-        if size not in self._drawings:
-            self._drawings[size] = Drawing(self.model, size, size // 2, len(CAMERAS))
-        return self._drawings[size]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the OpenGL contexts, which cannot be copied and are made anew when they are needed."""
-        return self.__dict__ | {"_drawings": {}}
+        return shown[self._drawing.geoms(self.data, CAMERAS, self.image_size, self.image_size // 2)]
 
     def close(self) -> None:
-        """Free the OpenGL contexts."""
-        for drawing in self._drawings.values():
-            drawing.close()
-        self._drawings.clear()
+        """Free what pictures are drawn into."""
+        self._drawing.close()
 
 
 def _aside(position: np.ndarray) -> float:

@@ -26,47 +26,52 @@ class Drawing:
     """Draws V views of one size, one below the other, into one buffer that is read back once.
 
     A buffer of its own for each size: changing the size of one costs more than drawing. The model's materials, meshes
-    and textures are copied on construction. All drawings of a thread share its OpenGL context, whose shaders are
-    compiled once (150 ms).
+    and textures are copied when a size is drawn first. All drawings of a thread share its OpenGL context, whose shaders
+    are compiled once (150 ms). A copy makes its buffers anew when they are needed.
 
     Args:
         model: what is drawn; geoms of group 3 and above are not.
-        width, height: of one view [pixels].
-        views: V.
-
-    Raises:
-        RendererError: there is no renderer, or this process was forked from one that has drawn.
     """
 
-    def __init__(self, model: mujoco.MjModel, width: int, height: int, views: int = 1) -> None:
-        self._context: Any = None
-        _refuse_after_fork()
-        self._model, self._shape = model, (views, height, width)
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self._buffers: dict[tuple[int, int, int], tuple[Any, Any]] = {}  # (V, H, W) -> OpenGL's and MuJoCo's context
+        self._model = model
         self._scene, self._option = mujoco.MjvScene(model, maxgeom=2 * model.ngeom + 100), mujoco.MjvOption()
         self._scene.flags[_OFF] = 0
-        size, quality = model.vis.global_, model.vis.quality
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Drawing, (self._model,)
+
+    def _make_buffer(self, shape: tuple[int, int, int]) -> tuple[Any, Any]:
+        size, quality = self._model.vis.global_, self._model.vis.quality
         before = size.offwidth, size.offheight, quality.shadowsize
-        size.offwidth, size.offheight, quality.shadowsize = width, views * height, 0
+        size.offwidth, size.offheight, quality.shadowsize = shape[2], shape[0] * shape[1], 0
         try:
-            self._gl = _thread_context()
-            self._gl.make_current()
-            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
+            gl = _thread_context()
+            gl.make_current()
+            buffer = gl, mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
         except Exception as error:  # EGL and OSMesa bindings raise whatever they like when a driver is missing
             raise RendererError(f"{NO_RENDERER} (MUJOCO_GL={choose_renderer()}: {error})") from None
         finally:
             size.offwidth, size.offheight, quality.shadowsize = before
         _drew["process"] = os.getpid()
+        return buffer
 
-    def __call__(self, data: mujoco.MjData, cameras: Sequence[str | mujoco.MjvCamera]) -> np.ndarray:
+    def __call__(
+        self, data: mujoco.MjData, cameras: Sequence[str | mujoco.MjvCamera], width: int, height: int
+    ) -> np.ndarray:
         """What the V cameras see, (V, H, W, 3) uint8.
 
         Raises:
-            RendererError: see the constructor.
+            RendererError: there is no renderer, or this process was forked from one that has drawn.
         """
         _refuse_after_fork()
-        views, height, width = self._shape
-        self._gl.make_current()
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        shape = len(cameras), height, width
+        if shape not in self._buffers:
+            self._buffers[shape] = self._make_buffer(shape)
+        gl, context = self._buffers[shape]
+        gl.make_current()
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, context)
         for number, camera in enumerate(cameras):
             if isinstance(camera, str):
                 fixed = mujoco.MjvCamera()
@@ -78,17 +83,19 @@ class Drawing:
             else:
                 mujoco.mjv_updateCamera(self._model, data, camera, self._scene)
             # OpenGL counts rows from below: the first view lies on top.
-            place = mujoco.MjrRect(0, (views - 1 - number) * height, width, height)
-            mujoco.mjr_render(place, self._scene, self._context)
-        pixels = np.empty((views * height, width, 3), np.uint8)
-        mujoco.mjr_readPixels(pixels, None, mujoco.MjrRect(0, 0, width, views * height), self._context)
-        return np.ascontiguousarray(pixels[::-1]).reshape(views, height, width, 3)
+            place = mujoco.MjrRect(0, (len(cameras) - 1 - number) * height, width, height)
+            mujoco.mjr_render(place, self._scene, context)
+        pixels = np.empty((len(cameras) * height, width, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, mujoco.MjrRect(0, 0, *pixels.shape[1::-1]), context)
+        return np.ascontiguousarray(pixels[::-1]).reshape(*shape, 3)
 
-    def geoms(self, data: mujoco.MjData, cameras: Sequence[str | mujoco.MjvCamera]) -> np.ndarray:
+    def geoms(
+        self, data: mujoco.MjData, cameras: Sequence[str | mujoco.MjvCamera], width: int, height: int
+    ) -> np.ndarray:
         """Which geom each pixel shows, (V, H, W) int; -1 for none."""
         self._scene.flags[_NUMBERED] = 1
         try:
-            colour = self(data, cameras) @ np.array([1, 2**8, 2**16])
+            colour = self(data, cameras, width, height) @ np.array([1, 2**8, 2**16])
         finally:
             self._scene.flags[_NUMBERED] = 0
         found = np.full(self._scene.ngeom + 1, -1)
@@ -98,11 +105,12 @@ class Drawing:
         return found[colour]
 
     def close(self) -> None:
-        """Free the buffer. The context must be current, or what another one has would be freed."""
-        context, self._context = self._context, None
-        if context is not None and not (_forked() or sys.is_finalizing()):
-            self._gl.make_current()
-            context.free()
+        """Free the buffers. Their context must be current, or what another one has would be freed."""
+        while self._buffers:
+            gl, context = self._buffers.popitem()[1]
+            if not (_forked() or sys.is_finalizing()):
+                gl.make_current()
+                context.free()
 
     __del__ = close
 

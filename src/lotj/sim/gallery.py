@@ -34,7 +34,7 @@ def portrait(connector: Connector, pixels: int) -> np.ndarray:
     camera.lookat[:] = [0.0, 0.0, 0.5 * (top - 0.4 * connector.housing_height)]
     camera.distance = 1.75 * max(widest, top + 0.4 * connector.housing_height)
     camera.azimuth, camera.elevation = 62.0, -28.0
-    return Drawing(bench.model, pixels, pixels)(bench.data, [camera])[0]
+    return Drawing(bench.model)(bench.data, [camera], pixels, pixels)[0]
 
 
 def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:

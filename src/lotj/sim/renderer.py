@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from functools import cache
 
 from lotj.errors import RendererError
@@ -30,7 +28,7 @@ _WAY_OUT = (
 )
 NO_RENDERER = f"no off-screen renderer: {_WAY_OUT}"
 _PROBE = """
-import json, time, mujoco
+import time, mujoco
 model = mujoco.MjModel.from_xml_string('''
 <mujoco>
   <visual><global offwidth="64" offheight="64"/><quality shadowsize="512" offsamples="4"/></visual>
@@ -52,22 +50,10 @@ with mujoco.Renderer(model, 64, 64) as renderer:
     from OpenGL import GL
     name = (GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
 assert image.std() > 0, "the rendered frame is empty"
-print(json.dumps({"device": name, "frames_per_s": rate}))
+software = any(kind in name.lower() for kind in ("llvmpipe", "softpipe", "swrast"))
+print(f"on the {'processor' if software else 'GPU'} ({name}), {rate:.0f} frames/s at 64 px")
 """
-
-
-@dataclass(frozen=True)
-class RendererInfo:
-    """A renderer that was seen to work."""
-
-    backend: str  # value of MUJOCO_GL, ``egl`` or ``osmesa`` unless the user chose another
-    device: str  # what OpenGL calls itself: ``llvmpipe ...`` (the processor draws) or the name of a GPU
-    frames_per_s: float  # 64 x 64 pixels of a small scene with a shadow, in one process
-
-    def __str__(self) -> str:
-        software = any(name in self.device.lower() for name in ("llvmpipe", "softpipe", "swrast"))
-        where = "on the processor" if software else "on the GPU"
-        return f"{self.backend}, {where} ({self.device}), {self.frames_per_s:.0f} frames/s at 64 px"
+"""Draws a small scene with a shadow, and says on what and how fast."""
 
 
 def choose_renderer() -> str:
@@ -84,8 +70,9 @@ def choose_renderer() -> str:
 
 
 @cache
-def renderer_info() -> RendererInfo:
-    """Render some frames in a process of its own and say on what and how fast. Takes about a second, once.
+def renderer_info() -> str:
+    """Render some frames in a process of its own and say with what (``egl`` or ``osmesa``, unless the user chose
+    another), on what (``llvmpipe`` or a GPU) and how fast. Takes about a second, once.
 
     If EGL is there but draws nothing (its drivers are missing), OSMesa is tried and, if it works, chosen.
 
@@ -100,11 +87,11 @@ def renderer_info() -> RendererInfo:
         candidates.append("osmesa")
     reasons = []
     for backend in candidates:
-        found = _probe(backend)
-        if isinstance(found, RendererInfo):
+        works, words = _probe(backend)
+        if works:
             os.environ["MUJOCO_GL"] = backend
-            return found
-        reasons.append(f"{backend}: {found}")
+            return f"{backend}, {words}"
+        reasons.append(f"{backend}: {words}")
     raise RendererError(f"the renderer MUJOCO_GL={chosen} does not work ({'; '.join(reasons)}): {_WAY_OUT}")
 
 
@@ -119,16 +106,14 @@ def _loads(backend: str) -> bool:
     return all(any(map(loadable, group)) for group in _LIBRARIES[backend])
 
 
-def _probe(backend: str) -> RendererInfo | str:
-    """Render in a new process: what was found, or the last line of the error."""
+def _probe(backend: str) -> tuple[bool, str]:
+    """Render in a new process: whether that worked, and the last line that it wrote."""
     environment = {**os.environ, "MUJOCO_GL": backend}
     environment.pop("PYOPENGL_PLATFORM", None)  # mujoco sets it from MUJOCO_GL and fails if another stands there
     command = [sys.executable, "-c", _PROBE]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
-        return "no frame within 120 s"
-    if done.returncode == 0:
-        return RendererInfo(backend, **json.loads(done.stdout.splitlines()[-1]))
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1][:160] if lines else f"ended with exit code {done.returncode}"
+        return False, "no frame within 120 s"
+    lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    return done.returncode == 0, lines[-1][:160] if lines else f"ended with exit code {done.returncode}"

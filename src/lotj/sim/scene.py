@@ -7,6 +7,7 @@ three position-controlled axes; in the fingers the plug can tilt against a sprin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import resources
 from typing import Any
 
 import mujoco
@@ -19,16 +20,12 @@ from lotj.sim.solids import Piece, plug_pieces, socket_pieces
 
 TIMESTEP = 0.002  # of the physics [s]
 CAMERAS = ("wrist-0", "wrist-1")  # in the order of their views in the image
-HAND_MASS = 1.0  # effective mass of the arm at the hand [kg]
 
 _PLUG_SIDE = {"contype": 1, "conaffinity": 2}
 _SOCKET_SIDE = {"contype": 2, "conaffinity": 1}
 _SEEN_ONLY = {"contype": 0, "conaffinity": 0}
 _SOLREF = (0.004, 1.0)
 _SOLIMP = (0.95, 0.99, 0.0002, 0.5, 2.0)
-_STICK = (0.9999, 0.9999, 0.001, 0.5, 2.0)  # dry friction that does not creep below its limit
-_AXES = np.eye(3)
-_SITE = {"size": [0.001, 0.001, 0.001], "rgba": [0, 0, 0, 0]}
 _GEOM = mujoco.mjtGeom
 _BENCH_DROP = 0.025  # depth of the bench below the socket block [m]: clutter stays below the plug
 _FELT = 3  # group of the geoms that are not drawn
@@ -37,40 +34,37 @@ _SIDES = [(axis, sign) for axis in range(3) for sign in (-1.0, 1.0)]
 _SQUARE = np.array([(-1, -1), (1, -1), (1, 1), (-1, -1), (1, 1), (-1, 1)], float)  # two triangles
 _BOX = np.concatenate([np.roll(np.c_[np.full(6, s), _SQUARE * [s, 1]], a, axis=1) for a, s in _SIDES])
 """(36, 3) corners of the triangles of a box of half size 1, and their normals."""
-_BOX_NORMALS = np.concatenate([np.tile(sign * _AXES[axis], (6, 1)) for axis, sign in _SIDES])
+_BOX_NORMALS = np.concatenate([np.tile(sign * np.eye(3)[axis], (6, 1)) for axis, sign in _SIDES])
 
 
 def build_scene(connector: Connector, arm: Arm, look: Look) -> mujoco.MjModel:
     """Compile the bench for one domain. Every geom, joint, camera, light and actuator is named."""
-    spec = mujoco.MjSpec()
+    spec = mujoco.MjSpec.from_string(resources.files("lotj.sim").joinpath("bench.xml").read_text(encoding="utf-8"))
     spec.option.timestep = TIMESTEP
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    spec.option.impratio = 5.0
-    spec.visual.headlight.active = 0
-    spec.visual.quality.offsamples = 0
-    spec.visual.map.znear = 0.01
-    spec.stat.extent = 0.3
-    spec.stat.meansize = 0.01
-    spec.stat.center = [0, 0, 0]
-    _add_materials(spec, look)
-    _add_light(spec, look)
-    _add_bench(spec, connector, look)
+    _colour(spec, look)
+    _add_clutter(spec, connector, look)
     _add_socket(spec, connector, look)
-    _add_hand(spec, connector, arm, look)
+    _add_fingers(spec.body("hand"), connector, arm)
+    _add_plug(spec, connector, arm, look)
+    for axis in "xyz":
+        drive = spec.actuator(f"drive-{axis}")
+        drive.set_to_position(kp=arm.stiffness, kv=2.0 * np.sqrt(arm.stiffness * spec.body("hand").mass))
+        drive.forcerange = [-arm.force_limit, arm.force_limit]
+    for name, position, mount in zip(CAMERAS, arm.camera_positions, look.cameras, strict=True):
+        _aim(spec.camera(name), arm, np.asarray(position), mount)
     _merge_what_is_seen(spec)
     if look.second_socket is not None:
         _add_second_socket(spec, look, look.second_socket)
     return spec.compile()
 
 
-def _add_materials(spec: mujoco.MjSpec, look: Look) -> None:
+def _colour(spec: mujoco.MjSpec, look: Look) -> None:
+    """Texture, materials and light."""
     height, width, _ = look.bench_texture.shape
     flat = mujoco.mjtTexture.mjTEXTURE_2D
     texture = spec.add_texture(name="bench", type=flat, width=width, height=height, nchannel=3)
     texture.data = look.bench_texture.tobytes()
-    bench = spec.add_material(name="bench", texrepeat=[3, 3], specular=0.1)
-    bench.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "bench"
+    spec.material("bench").textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "bench"
     for name, colour, gloss in (
         ("plug", look.plug_colour, look.gloss),
         ("socket", look.socket_colour, look.gloss),
@@ -79,34 +73,18 @@ def _add_materials(spec: mujoco.MjSpec, look: Look) -> None:
         ("clamp", look.clamp_colour, 0.5 * look.gloss),
         ("hand", look.hand_colour, 0.3),
     ):
-        spec.add_material(name=name, rgba=[*colour, 1.0], specular=gloss, shininess=gloss)
+        material = spec.material(name)
+        material.rgba, material.specular, material.shininess = [*colour, 1.0], gloss, gloss
+    lamp, tint = spec.light("lamp"), np.asarray(look.light_tint)
+    lamp.pos, lamp.dir = [-0.5 * d for d in look.light_direction], look.light_direction
+    lamp.diffuse, lamp.specular = 0.8 * (look.light_level * tint), 0.4 * (look.light_level * tint)
+    lamp.ambient = look.ambient * tint
 
 
-def _add_light(spec: mujoco.MjSpec, look: Look) -> None:
-    tint = np.asarray(look.light_tint)
-    spec.worldbody.add_light(
-        name="lamp",
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        pos=[-0.5 * d for d in look.light_direction],
-        dir=look.light_direction,
-        diffuse=0.8 * (look.light_level * tint),
-        ambient=look.ambient * tint,
-        specular=0.4 * (look.light_level * tint),
-        castshadow=False,
-    )
-
-
-def _add_bench(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
+def _add_clutter(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
     x, y, z = look.clamp_shift
     z -= connector.housing_height + _BENCH_DROP
-    spec.worldbody.add_geom(
-        name="bench",
-        type=_GEOM.mjGEOM_PLANE,
-        size=[1, 1, 1],  # seen so far only, which is drawn much faster; planes touch without end
-        pos=[x, y, z],
-        material="bench",
-        **_SOCKET_SIDE,
-    )
+    spec.geom("bench").pos = [x, y, z]
     for i, thing in enumerate(look.clutter):
         spec.worldbody.add_geom(
             name=f"clutter-{i}",
@@ -188,11 +166,11 @@ def _corners(model: mujoco.MjModel, geom: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _add_socket(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
+    socket = spec.body("socket")
     turn = np.asarray(look.clamp_tilt) + [0, 0, look.clamp_yaw]
-    socket = spec.worldbody.add_body(name="socket", pos=look.clamp_shift, quat=quaternion(turn))
+    socket.pos, socket.quat = look.clamp_shift, quaternion(turn)
     friction = connector.friction * look.friction_scale
     _add_pieces(spec, "socket", socket_pieces(connector), _SOCKET_SIDE, friction)
-    socket.add_site(name="socket", **_SITE)
     width, height = connector.housing_size[1] * 0.5 + 0.004, connector.housing_height
     top = -min(0.35 * height, 0.006)
     for name, sign in (("left", -1.0), ("right", 1.0)):
@@ -208,58 +186,15 @@ def _add_box(
     return body.add_geom(name=name, type=kind, pos=place, size=half, material=material, mass=0.0, **side)
 
 
-def _add_hand(spec: mujoco.MjSpec, connector: Connector, arm: Arm, look: Look) -> None:
-    hand = spec.worldbody.add_body(name="hand", gravcomp=1.0, mass=HAND_MASS, inertia=[0.01, 0.01, 0.01])
-    hand.explicitinertial = True
-    for i, axis in enumerate("xyz"):
-        hand.add_joint(name=f"hand-{axis}", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=_AXES[i])
-        drive = spec.add_actuator(
-            name=f"drive-{axis}", trntype=mujoco.mjtTrn.mjTRN_JOINT, target=f"hand-{axis}", forcelimited=True
-        )
-        drive.set_to_position(kp=arm.stiffness, kv=2.0 * np.sqrt(arm.stiffness * HAND_MASS))
-        drive.forcerange = [-arm.force_limit, arm.force_limit]
-    _add_fingers(hand, connector, arm)
-    for number, mount in enumerate(look.cameras):
-        _add_camera(hand, arm, number, mount)
-    _add_plug(spec, hand, connector, arm, look)
-
-
-def _add_plug(spec: mujoco.MjSpec, hand: mujoco.MjsBody, connector: Connector, arm: Arm, look: Look) -> None:
-    """The plug in the fingers: a friction slide along z and three spring hinges at the grip point."""
-    pivot = [0.0, 0.0, connector.body_gap + 0.6 * connector.body_height]
-    plug = hand.add_body(
-        name="plug",
-        gravcomp=1.0,
-        pos=look.grasp_shift,
-        quat=quaternion(look.grasp_tilt),
-        mass=0.08,
-        inertia=[4e-5, 4e-5, 4e-5],
-        ipos=pivot,
-    )
-    plug.explicitinertial = True
-    plug.add_joint(
-        name="slip",
-        type=mujoco.mjtJoint.mjJNT_SLIDE,
-        axis=_AXES[2],
-        frictionloss=arm.grip_force * look.grip_scale,
-        solref_friction=_SOLREF,
-        solimp_friction=_STICK,
-    )
-    for i, axis in enumerate("xyz"):
-        plug.add_joint(
-            name=f"tilt-{axis}",
-            type=mujoco.mjtJoint.mjJNT_HINGE,
-            axis=_AXES[i],
-            pos=pivot,
-            stiffness=[arm.tilt_stiffness, 0, 0],
-            damping=[0.03, 0, 0],
-            armature=2e-4,
-        )
+def _add_plug(spec: mujoco.MjSpec, connector: Connector, arm: Arm, look: Look) -> None:
+    """The plug in the fingers, which slips and tilts about the grip point."""
+    plug, pivot = spec.body("plug"), [0.0, 0.0, connector.body_gap + 0.6 * connector.body_height]
+    plug.pos, plug.quat, plug.ipos = look.grasp_shift, quaternion(look.grasp_tilt), pivot
+    spec.joint("slip").frictionloss = arm.grip_force * look.grip_scale
+    for axis in "xyz":
+        joint = spec.joint(f"tilt-{axis}")
+        joint.pos, joint.stiffness = pivot, [arm.tilt_stiffness, 0, 0]
     _add_pieces(spec, "plug", plug_pieces(connector), _PLUG_SIDE, connector.friction * look.friction_scale)
-    plug.add_site(name="plug", **_SITE)
-    retention = spec.add_tendon(name="retention", solref_friction=_SOLREF, solimp_friction=_STICK)
-    retention.wrap_joint("hand-z", 1.0)
-    retention.wrap_joint("slip", 1.0)
 
 
 def _add_fingers(hand: mujoco.MjsBody, connector: Connector, arm: Arm) -> None:
@@ -277,8 +212,7 @@ def _add_fingers(hand: mujoco.MjsBody, connector: Connector, arm: Arm) -> None:
     _add_box(hand, "palm", "hand", [x / 2, y / 2, z / 2], place, _PLUG_SIDE)
 
 
-def _add_camera(hand: mujoco.MjsBody, arm: Arm, number: int, mount: CameraMount) -> None:
-    position = np.asarray(arm.camera_positions[number])
+def _aim(camera: mujoco.MjsCamera, arm: Arm, position: np.ndarray, mount: CameraMount) -> None:
     forward = np.asarray(arm.camera_target) - position
     back = -forward / np.linalg.norm(forward)
     right = np.cross([0.0, 0.0, 1.0], back)
@@ -288,8 +222,7 @@ def _add_camera(hand: mujoco.MjsBody, arm: Arm, number: int, mount: CameraMount)
     mujoco.mju_mat2Quat(quat, (frame @ _matrix(quaternion(mount.turn))).ravel())
     # MuJoCo wants the vertical angle; a view is twice as wide as it is high.
     half = np.tan(np.radians(arm.field_of_view * mount.zoom) / 2) / 2
-    place = position + np.asarray(mount.shift)
-    hand.add_camera(name=CAMERAS[number], pos=place, quat=quat, fovy=2 * np.degrees(np.arctan(half)))
+    camera.pos, camera.quat, camera.fovy = position + np.asarray(mount.shift), quat, 2 * np.degrees(np.arctan(half))
 
 
 def quaternion(rotation_vector: Sequence[float] | np.ndarray) -> np.ndarray:
