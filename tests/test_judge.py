@@ -165,7 +165,7 @@ def test_a_verdict_changes_with_what_comes_after_it(tmp_path: Path) -> None:
     """The first trial, claimed at scores of 0.6 in its third frame, is a success at first. A second one scores 0.999,
     logit 6.9: a logit of 3 less is asked for, 0.98. The first has then earned nothing and was cut off, for more might
     have followed."""
-    episodes = [trial(1, [0, 0.1, 0.6, 0.6], claim=3), trial(2, [0, 0.999, 0.999], claim=2)]
+    episodes = [trial(1, [0, 0.05, 0.6, 0.6], claim=3), trial(2, [0, 0.999, 0.999], claim=2)]
     for verify in (False, True):
         score = Score(Threshold(0.5, 1.0, margin=3.0), 2, at_claim=verify)
         one, before = judged(tmp_path / f"{verify}1", episodes[:1], All(score, Claimed()))

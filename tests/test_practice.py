@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from lotj.agents import Learner
@@ -31,7 +32,7 @@ from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import PRESETS
 from lotj.experiments.stages import practise_task_phase, practised_agent
 from lotj.nets.bottleneck import BottleneckConfig
-from lotj.rewards.calibration import Threshold
+from lotj.rewards.calibration import RISE, Threshold
 from lotj.runs import Run
 from lotj.spaces import Array
 from lotj.training.features import FeatureConfig, FeatureStore, imitated, prepare_features
@@ -310,13 +311,35 @@ def test_more_is_tried_after_failures_in_a_row_and_less_after_successes(prior: D
 
 
 def test_threshold_rises_with_the_trials_of_all_sittings(prior: DiskStore, tmp_path: Path):
-    """The first trial's best score is 0.5, logit 0, so that a logit of -1 is asked for, 0.269. The second's is 0.999,
-    logit 6.9: the quantile 0.95 of both is 6.56, and a logit of 5.56 is asked for, 0.996."""
+    """The first trial's best score is 0.5, logit 0, so that a logit of -1 is asked for, 0.269 (its start scores 0, 4
+    above which is nothing). The second's is 0.999, logit 6.9: the quantile 0.95 of both is 6.56, and a logit of 5.56 is
+    asked for, 0.996. Before the first, the model's own threshold stands."""
     run, config = new_run(tmp_path), make_config(trials=2, updates_per_step=0)
     practise(ToyRobot(), ListedReward(0, 0.5, 0.5, 0, 0.999, 0.999), prior, config, run)
     practise(ToyRobot(), SILENT, prior, dataclasses.replace(config, trials=3), run, resume=True)
     assert [row["predicted_success"] for row in run.metrics()] == [1, 1, 0]
-    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.1, 0.2689, 0.9962], abs=1e-4)
+    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, 0.2689, 0.9962], abs=1e-4)
+
+
+def test_the_policy_kept_is_the_last_whose_trials_succeed(prior: DiskStore, tmp_path: Path):
+    """The first six trials succeed and no other. Up to trial 21 five of the last 20 do, from trial 22 on only four."""
+    run = new_run(tmp_path)
+    config = make_config(trials=24, calibrate=False, hold_frames=1, max_steps=1)
+    result = practise(ToyRobot(), ListedReward(*[0.0, 1.0] * 6), prior, config, run, snapshots=(4, 5, 21))
+    assert [row["kept"] for row in run.metrics()] == [0] * 4 + [*range(5, 22)] + [21] * 3
+    assert result.kept == 21 and not result.alarm
+    state, then = run.load("practice"), run.load("practice-21")
+    assert state["kept"] == 21 and state["trial"] == 24 and then["kept_agent"] is None
+    torch.testing.assert_close(state["kept_agent"]["modules"], then["agent"]["modules"], rtol=0, atol=0)
+    assert state["kept_agent"]["updates"] < state["agent"]["updates"]
+    assert (run.load("practice-4")["kept"], run.load("practice-5")["kept"]) == (0, 5)
+
+
+def test_where_nothing_succeeds_the_policy_stays_and_an_alarm_says_so(prior: DiskStore, tmp_path: Path):
+    run = new_run(tmp_path)
+    result = practise(ToyRobot(), SILENT, prior, make_config(trials=26, max_steps=1), run)
+    assert (result.kept, result.alarm) == (0, True) and run.load("practice")["kept_agent"] is None
+    assert [row["alarm"] for row in run.metrics()] == [0] * 24 + [1] * 2
 
 
 # Stopped and resumed
@@ -695,21 +718,38 @@ def logistic(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x))
 
 
-def test_threshold_rises_with_the_best_scores_and_never_falls_below_the_least():
-    threshold = Threshold(0.1, quantile=1.0, margin=2.0)
-    assert threshold.value == 0.1
-    threshold.see(np.array([0.01, 0.02]))  # logit(.02) - 2 is far below logit(.1)
-    assert threshold.value == 0.1
-    threshold.see(np.array([0.3, logistic(4.0), 0.5]))
-    assert threshold.value == pytest.approx(logistic(2.0))
-    threshold.see(np.array([1.0]))  # logit(1 - 1e-6) = 13.8
-    assert threshold.value == pytest.approx(logistic(13.8155 - 2.0), rel=1e-6)
+def test_threshold_rises_with_the_best_scores_and_never_falls_to_the_starts():
+    threshold = Threshold(0.3, quantile=1.0, margin=2.0)
+    assert threshold.value == 0.3
+    threshold.see(logistic(-8.0), np.array([logistic(-7.0), logistic(-6.0)]))
+    assert threshold.value == pytest.approx(logistic(-8.0 + RISE))  # -6 - 2 is as low as the start
+    threshold.see(logistic(-6.0), np.array([0.3, logistic(4.0), 0.5]))
+    assert threshold.value == pytest.approx(logistic(2.0))  # above -7, the median of the starts, by more than 4
+    threshold.see(logistic(-6.0), np.array([1.0]))  # logit(1 - 1e-9) = 20.7
+    assert threshold.value == pytest.approx(logistic(20.7233 - 2.0), rel=1e-6)
 
 
 def test_threshold_is_a_quantile_of_the_trials_and_can_be_left_alone():
     threshold, fixed = Threshold(0.01, quantile=0.5, margin=1.0), Threshold(0.01, quantile=0.5, margin=None)
     for best in (-1.0, 3.0, 5.0):
-        threshold.see(np.array([logistic(best)]))
-        fixed.see(np.array([logistic(best)]))
+        threshold.see(logistic(-4.0), np.array([logistic(best)]))
+        fixed.see(logistic(-4.0), np.array([logistic(best)]))
     assert threshold.value == pytest.approx(logistic(3.0 - 1.0))  # the median
     assert fixed.value == 0.01
+
+
+@pytest.mark.parametrize("shift", [-6.0, -3.0, 3.0, 6.0])
+def test_a_model_that_scores_a_part_higher_or_lower_counts_the_same_frames(shift: float):
+    """Whatever a constant adds to all logits, by every trial's own threshold."""
+    rng = np.random.default_rng(0)
+    plain, shifted = (Threshold(0.1, quantile=0.95, margin=2.5) for _ in range(2))
+    counted = 0
+    for _ in range(20):
+        logits = np.array([-8.5, *rng.uniform(-8.0, 3.0, 19)])  # a start, and the frames after it
+        scores, other = (1 / (1 + np.exp(-(logits + more))) for more in (0.0, shift))
+        plain.see(scores[0], scores[1:])
+        shifted.see(other[0], other[1:])
+        counts = scores >= plain.value
+        np.testing.assert_array_equal(other >= shifted.value, counts)
+        counted += counts.sum()
+    assert 20 < counted < 200

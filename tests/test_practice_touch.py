@@ -151,14 +151,25 @@ def test_touch_allows_for_a_wider_margin(tmp_path: Path, verify: str, margin: fl
     data = collect(tmp_path / "data", episodes=4)
     practise(HeldRobot(), ListedReward(*SAID), data, make_config(trials=2, updates_per_step=0, verify=verify), run)
     odds = 9.0 * np.exp(-margin)
-    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.1, odds / (1.0 + odds)], rel=1e-4)
+    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, odds / (1.0 + odds)], rel=1e-4)
 
 
 def test_alarm_where_much_that_looks_seated_slides() -> None:
     """More than 12 % of the last 50 trials, of at least 25: 7 of 50, 4 of 25."""
-    assert not alarming([0] * 50 + [1] * 6 + [0] * 44) and alarming([0] * 50 + [2] * 7 + [0] * 43)
-    assert not alarming([1] * 24) and alarming([1] * 4 + [0] * 21) and not alarming([3] * 3 + [0] * 22)
-    assert not alarming([1] * 50 + [0] * 50)  # long ago
+    for denied, given in (
+        ([0] * 50 + [1] * 6 + [0] * 44, False),
+        ([0] * 50 + [2] * 7 + [0] * 43, True),
+        ([1] * 24, False),
+        ([1] * 4 + [0] * 21, True),
+        ([3] * 3 + [0] * 22, False),
+        ([1] * 50 + [0] * 50, False),  # long ago
+    ):
+        assert alarming(denied, len(denied), kept=len(denied)) is given
+
+
+def test_alarm_where_no_trial_makes_a_policy_worth_keeping() -> None:
+    assert alarming([0] * 25, 25, kept=0) and alarming([], 25, kept=0)  # also where all of them lost the part
+    assert not alarming([0] * 24, 24, kept=0) and not alarming([0] * 25, 25, kept=12)
 
 
 def test_typical_change_is_that_of_a_free_step_sideways() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
@@ -24,7 +25,16 @@ from lotj.experience import SUCCESS, Episode
 from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import choose_training
 from lotj.experiments.presets import Preset, find_preset
-from lotj.experiments.stages import part_of, practice_phase, practise_task_phase, pretrain_phase, refuse_seen
+from lotj.experiments.stages import (
+    kept_trial,
+    part_of,
+    practice_phase,
+    practise_task_phase,
+    practised_agent,
+    pretrain_phase,
+    pretraining_of,
+    refuse_seen,
+)
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
@@ -34,6 +44,7 @@ from lotj.training.collect import collect
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 from lotj.training.features import FeatureConfig
 from lotj.training.localize import load_localizer
+from lotj.training.practice import CHECKPOINT
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.pretrain import load_agent
 from lotj.training.pretrain_config import PretrainConfig
@@ -279,3 +290,20 @@ def test_damaged_timings_and_settings_are_named(pretrained: Path, tmp_path: Path
         (run.path / "config.json").write_text(json.dumps(config | {key: value}))
         (run.path / "connector.toml").unlink(missing_ok=True)
         assert main(["practice", "--resume", str(run.path)]) == 2
+
+
+def test_the_agent_of_a_run_is_the_one_that_it_kept(pretrained: Path, tmp_path: Path) -> None:
+    """Its weights, or where no trial made any worth keeping those of the pretraining."""
+    root = tmp_path / "root"
+    shutil.copytree(pretrained, root)
+    run, name = practise(root), "policy.head.mean.2.bias"
+    state, before = run.load(CHECKPOINT), load_agent(pretraining_of(run)).algorithm.get_parameter(name)
+    assert kept_trial(run) == 0  # three trials are too few
+    assert torch.equal(practised_agent(run).algorithm.get_parameter(name), before)
+    state["agent"]["modules"][""][name] = before.detach() + 1.0
+    run.save(CHECKPOINT, {**state, "kept": state["trial"]})
+    assert torch.equal(practised_agent(run).algorithm.get_parameter(name), before + 1.0)
+    earlier = {**state["agent"], "modules": {**state["agent"]["modules"]}}
+    earlier["modules"][""] = {**earlier["modules"][""], name: before.detach() + 2.0}
+    run.save(CHECKPOINT, {**state, "kept": 1, "kept_agent": earlier})
+    assert torch.equal(practised_agent(run).algorithm.get_parameter(name), before + 2.0)

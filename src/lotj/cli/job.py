@@ -152,14 +152,18 @@ def announce_renderer(console: Console) -> None:
 
 
 def print_alarm(result: PracticeResult, console: Console) -> None:
-    """Says it where practice's self-reward is not to be trusted."""
+    """Says it where practice's self-reward is not to be trusted, and where not the last policy is kept."""
     if result.alarm:
+        slid = "what looks seated often slides on a push or lies elsewhere"
+        seen = slid if result.kept else "hardly any success is seen"
         console.print(
-            "ALARM: what looks seated often slides on a push or lies elsewhere. Do not trust the self-reward on this "
-            "part: look at the report, and at the plug.",
+            f"ALARM: {seen}. Do not trust the self-reward on this part: look at the report, and at the plug.",
             style="bold red",
             soft_wrap=True,
         )
+    if result.kept < result.trials:
+        kept = f"the policy after trial {result.kept}" if result.kept else "the policy that practice began with"
+        say(console, f"kept: {kept}, for later trials do not show that theirs is better")
 
 
 def results_table(results: Sequence[EvaluationResult]) -> Table:

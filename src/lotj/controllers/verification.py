@@ -75,13 +75,15 @@ class FreeMotion:
         return float(np.median(self._changes)) if self._changes else None
 
 
-def alarming(denied: Sequence[int]) -> bool:
-    """Whether the last trials' number of denied pushes, one entry each, says that the self-reward is not to be trusted.
+def alarming(denied: Sequence[int], trials: int, kept: int) -> bool:
+    """Whether the self-reward is not to be trusted: among the last trials too many had a denied push (`denied`, their
+    number in each), or of all `trials` none has made a policy worth keeping (`kept` is 0).
 
     No alarm is given before there are half of `ALARM_TRIALS` trials.
     """
     last = denied[-ALARM_TRIALS:]
-    return 2 * len(last) >= ALARM_TRIALS and sum(count > 0 for count in last) > ALARM_SHARE * len(last)
+    many = 2 * len(last) >= ALARM_TRIALS and sum(count > 0 for count in last) > ALARM_SHARE * len(last)
+    return many or (not kept and 2 * trials >= ALARM_TRIALS)
 
 
 def gives_way(change: float, motion: Sequence[float], typical: float) -> bool:

@@ -341,8 +341,8 @@ def pretraining_of(run: Run) -> Run:
 
 
 def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> Learner:
-    """The agent after the last saved trial of a practice run, with the encoders of its pretraining; or after one that
-    `practice_phase` took a snapshot of.
+    """The agent that a practice run has kept as of its last saved trial, with the encoders of its pretraining; or as of
+    a trial that `practice_phase` took a snapshot of.
 
     Raises:
         CheckpointError: the run holds no finished trial.
@@ -350,19 +350,21 @@ def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> 
     name = CHECKPOINT if after is None else checkpoint_after(after)
     if not run.has(name):
         raise CheckpointError(f"{run.path} holds no finished trial: practise first, with `lotj practice`")
-    state = run.load(name, device)["agent"]
-    learner = Learner.load(state, device)
-    if learner.front.learns:
+    state = run.load(name, device)
+    learner = Learner.load(state.get("kept_agent") or state["agent"], device)
+    practised = state.get("kept", state["trial"]) > 0
+    if learner.front.learns and practised:
         return learner
     whole = load_agent(pretraining_of(run), device, run.setting("agent"))
-    whole.take_heads(learner)
+    if practised:
+        whole.take_heads(learner)
     return whole
 
 
 def kept_trial(run: Run) -> int:
-    """The trial whose policy a practice run has kept: the last, unless its checkpoint names another."""
+    """The trial whose policy a practice run has kept; 0 where it is the one that it began with."""
     state = run.load(CHECKPOINT)
-    return int(state.get("kept_trial", state["trial"]))
+    return int(state.get("kept", state["trial"]))
 
 
 def part_of(run: Run) -> str:

@@ -100,7 +100,7 @@ class Score:
 
     def see(self, number: int, episode: Episode) -> None:
         if not episode.notes[LOST][-1]:  # what was lost tells nothing of scores
-            self.threshold.see(valid_scores(episode.notes)[1:])
+            self.threshold.see(float(episode.notes[SCORE][0]), valid_scores(episode.notes)[1:])
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
         end = claimed_step(episode)

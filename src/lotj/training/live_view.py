@@ -98,7 +98,11 @@ class LiveView:
         figures["updates/s"] = f"{row.get('updates_per_second', 0.0):.0f}"
         figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
         if row.get("alarm"):
-            figures["alarm"] = "what looks seated often is not: do not trust the self-reward on this part"
+            figures["alarm"] = (
+                "what looks seated often is not: do not trust the self-reward on this part"
+                if row["kept"]
+                else "too few successes to learn from: the policy stays as pretrained"
+            )
         if lost := sum(row["lost"] for row in self._rows):
             figures["lost"] = f"{lost} (the part, in a trial)"
         return figures

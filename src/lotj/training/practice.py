@@ -35,6 +35,11 @@ CHECKPOINT = "practice"
 MAX_LOST = 10
 """Trials in a row that may be lost before practice stops."""
 
+KEPT_WINDOW, KEPT_LEAST, KEPT_SLACK = 20, 5, 3
+"""The policy after a trial is worth keeping if at least 5 of the last 20 trials count as successes, and no more than 3
+fewer than of the 20 up to the policy kept so far (chance alone makes that of 20 trials that succeed nine times in
+ten)."""
+
 PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3}
 """What random numbers of a trial are for, each a stream of its own."""
 
@@ -72,6 +77,7 @@ class PracticeResult:
     trials: int  # finished, all sittings of the run together
     predicted_successes: int  # trials that count as successes
     lost: int  # trials that ended because the part was lost
+    kept: int  # the trial whose policy is kept; 0: the one that practice began with
     alarm: bool = False  # the self-reward is not to be trusted on this part
 
 
@@ -152,6 +158,7 @@ def practice(
         trials=len(rows),
         predicted_successes=sum(row["predicted_success"] for row in rows),
         lost=sum(row["lost"] for row in rows),
+        kept=sitting.kept,
         alarm=bool(rows and rows[-1].get("alarm")),
     )
 
@@ -173,6 +180,8 @@ class _Sitting:
         self._replay = Replay([self._online, *prior], config.batch_size, columns, observation=seen)
         self._rows: list[dict[str, Any]] = []
         self._unsaved = 0  # the last trial, where the learner is as after it and no checkpoint holds it
+        self.kept = 0  # the trial whose policy stays, see `_keep`
+        self._kept_agent: dict[str, Any] | None = None  # its state, where it is neither the first nor the last
 
     def restore(self) -> int:
         """Takes up the run's checkpoint; returns the number of trials it holds (0 if there is none yet)."""
@@ -181,6 +190,7 @@ class _Sitting:
             state = self._run.load(CHECKPOINT)
             done = state["trial"]
             self._learner.restore(state["agent"])
+            self.kept, self._kept_agent = state.get("kept", done), state.get("kept_agent")
         self._run.rewind(done)
         self._rows = self._run.metrics()
         for episode in self.trials.restore(done):
@@ -201,12 +211,14 @@ class _Sitting:
         row: dict[str, Any] = {"trial": number, "seed": seed, "steps": verdict.steps, "lost": int(attempted.lost)}
         row |= {"predicted_success": int(verdict.success), "denied_place": int(verdict.denied == "another place")}
         row |= attempted.row
+        self._unsaved = 0
+        before = self._learner.state() if self.kept == number - 1 and self.kept else self._kept_agent
+        row |= self._learn(verdict.steps, number)
+        self._keep(number, before)
         if self._practitioner.judge is not None:
             past = (*self._rows, row)
             denied = [int(r["denied_pushes"] + r["denied_place"]) for r in past if not r["lost"]]
-            row["alarm"] = int(alarming(denied))
-        self._unsaved = 0
-        row |= self._learn(verdict.steps, number)
+            row |= {"kept": self.kept, "alarm": int(alarming(denied, number, self.kept))}
         row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._rows.append(row)
@@ -227,7 +239,7 @@ class _Sitting:
         """A checkpoint of the trials finished, unless there is one."""
         number, self._unsaved = self._unsaved, 0
         if number:
-            state = {"trial": number, "agent": self._learner.state()}
+            state = {"trial": number, "agent": self._learner.state(), "kept": self.kept, "kept_agent": self._kept_agent}
             if number in self._snapshots:  # first: once the other is there, practice resumed goes on behind it
                 self._run.save(checkpoint_after(number), state)
             self._run.save(CHECKPOINT, state)
@@ -238,6 +250,25 @@ class _Sitting:
             self.save()
         finally:
             self.trials.close()
+
+    def _keep(self, number: int, before: dict[str, Any] | None) -> None:
+        """Whether the policy after trial `number` is the one that stays; `before` is the state of the one kept so far.
+
+        A robot that judges itself may be wrong, and then practice makes its policy worse. So what stays is the policy
+        whose own trials succeed, by all that is known now of these: what has been denied since does not count.
+        Without any the policy stays that practice began with. Where the environment rewards, its word is true and the
+        last policy stays.
+        """
+        if self._practitioner.judge is None or (
+            self._succeeded(number) >= max(KEPT_LEAST, self._succeeded(self.kept) - KEPT_SLACK)
+        ):
+            self.kept, self._kept_agent = number, None
+        else:
+            self._kept_agent = before
+
+    def _succeeded(self, last: int) -> int:
+        """How many of the `KEPT_WINDOW` trials up to `last` count as successes."""
+        return sum(self.trials.verdict(n).success for n in range(max(1, last - KEPT_WINDOW + 1), last + 1))
 
     def _exploration(self, number: int) -> Exploration:
         config = self._config

@@ -40,10 +40,6 @@ from lotj.training.practice import Attempted, generator, trial_seed
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.trials import PRACTICE, REVERSED, Trials
 
-LEAST_THRESHOLD = 0.1
-"""Lowest threshold where it is calibrated. Lower than one that must do for all parts: it is the raising that keeps
-false positives away, and on some parts even a plain success scores little."""
-
 QUANTILE, MARGIN = 0.95, {"touch": 2.5, "score": 1.0}
 """A calibrated threshold lies this far [logits] below this quantile of the trials' best scores. A touch finds out most
 of what a wide margin lets through."""
@@ -80,9 +76,8 @@ class SelfJudged:
         self._config, self._seed = config, seed
         self._free = FreeMotion()
         touched = config.verify == "touch"
-        least = min(reward_model.threshold, LEAST_THRESHOLD) if config.calibrate else reward_model.threshold
         margin = MARGIN[config.verify] if config.calibrate else None
-        self._score = Score(Threshold(least, QUANTILE, margin), config.hold_frames, at_claim=touched)
+        self._score = Score(Threshold(reward_model.threshold, QUANTILE, margin), config.hold_frames, at_claim=touched)
         self._place = OnePlace(lambda observation: observation["image"])
         own = [self._score, *([Claimed()] if touched else []), *([self._place] if config.one_place else [])]
         self.judge = All(*own, *judges)
