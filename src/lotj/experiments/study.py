@@ -119,7 +119,7 @@ def practice_job(
         SettingsError: the folder holds a run that was begun with other practice settings.
 
     Returns:
-        ``evaluations``: `after` or controller -> `_outcome`; ``practice``, from `_in_practice`; ``run``, ``seconds``.
+        ``evaluations``: `after` or controller -> `_outcome`; ``practice``, from `in_practice`; ``run``, ``seconds``.
     """
     config = restore_settings(PracticeConfig, {**practice, "threads": threads}, folder)
     settings = replace(find_preset(preset), practice=config)
@@ -143,7 +143,7 @@ def practice_job(
             evaluations[after(count)] = _outcome(result)
         for result in evaluate_phase(run, evaluation_trials, device, controllers=controllers) if controllers else ():
             evaluations[result.name] = _outcome(result)
-    made = {"run": run.path.name, "seconds": _seconds(run, "practice"), "practice": _in_practice(run, trials)}
+    made = {"run": run.path.name, "seconds": _seconds(run, "practice"), "practice": in_practice(run, trials)}
     return {**made, "first_evaluation_seed": FIRST_EVALUATION_SEED, "evaluations": evaluations}
 
 
@@ -185,7 +185,7 @@ def _outcome(result: EvaluationResult) -> dict[str, Any]:
     return {"successes": int(won.sum()), "n": len(won), **of}
 
 
-def _in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
+def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     """How practice went: trials ``predicted`` to be a success, those of them that truly were none (``false``), those
     that were one unseen (``missed``), ``lost`` parts; trials under alarm and whether the last was; the trial whose
     policy was ``kept``; ``robot_minutes`` up to each of `trials`, resets included."""
