@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from lotj.controllers.verification import HOME, PULL, SHIFTS
 from lotj.controllers.withdrawal import POINTS, REACH, backwards, withdraw
 from lotj.errors import LostError
 from lotj.experience import Episode
 from lotj.robots.robot import RobotEnv
 from lotj.runs import Run
-from toy_world import SIZE, STEP, ListedReward, ToyRobot, collect, make_agent, make_config, practise, trials_of
+from lotj.spaces import Array
+from toy_world import SIZE, SPEC, STEP, ListedReward, ToyRobot, collect, make_agent, make_config, practise, trials_of
 
 
 class BoundlessRobot(ToyRobot):
@@ -131,6 +134,39 @@ def test_the_first_successes_are_followed_by_insertions(tmp_path: Path) -> None:
         np.testing.assert_array_equal(made[kind, 1].observation["image"][-1], last)
     assert [made[kind, 1].terminated for kind in kinds] == [True, False, False, False]
     assert made[kinds[0], 1].observation.keys() == made["practice", 1].observation.keys()
+
+
+class FeelingRobot(BoundlessRobot):
+    """It measures where its hand is. From its fourth step on its part is held fast, and the third number moves it."""
+
+    spec = replace(SPEC, observation={**SPEC.observation, "state": Array((9,), "float32", -np.inf, np.inf)})
+
+    def reset(self, seed: int) -> dict[str, np.ndarray]:
+        self.told: list[tuple[float, ...]] = []
+        return super().reset(seed)
+
+    def observe(self) -> dict[str, np.ndarray]:
+        return {**super().observe(), "state": np.full(9, 1e-3 * (self.steps % 2), np.float32)}  # a play of 1 mm
+
+    def relax(self) -> dict[str, np.ndarray]:
+        self.told.append(())
+        return super().relax()
+
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        self.told.append(tuple(action.tolist()))
+        return super().move(action * (self.steps < 3))
+
+
+def test_a_plug_whose_play_was_felt_is_pressed_home_before_it_is_taken_out(tmp_path: Path) -> None:
+    """Otherwise the insertion that the withdrawal shows would end, and be rewarded, millimetres above the seat."""
+    robot, run = FeelingRobot(), Run.create(tmp_path / "runs", "practice", {}, 0)
+    config = make_config(trials=1, calibrate=False, withdrawals=1, verify="touch", updates_per_step=0)
+    said = ListedReward(0.0, 0.0, 0.9, then=0.9)
+    practise(robot, said, collect(tmp_path / "data", episodes=4), config, run)
+    assert run.metrics()[0]["predicted_success"] == 1
+    first, second = (number for number, motion in enumerate(robot.told) if not motion)  # it lets go: play, withdrawal
+    between = np.float32([PULL, *SHIFTS, *HOME])
+    np.testing.assert_allclose(np.float32(robot.told[first + 1 : second]), between)
 
 
 def test_none_where_none_are_asked_for_or_the_trial_ended_elsewhere(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lotj.agents import Learner
-from lotj.controllers.verification import SHIFTS, FreeMotion
+from lotj.controllers.verification import HOME, SHIFTS, FreeMotion
 from lotj.controllers.withdrawal import withdraw
 from lotj.errors import CheckpointError
 from lotj.experience import Episode, Observation, batch_of_one
@@ -115,11 +115,17 @@ class SelfJudged:
 
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
+        env = self._attempt.env
+        if trial.notes[PLAY].any():  # the plug stands where its play was felt, above the seat
+            for motion in HOME:
+                _, _, lost, _, _ = env.step(np.array(motion, np.float32))
+                if lost:
+                    return []
         pressed = trial.notes[TOUCH][end_of(trial)] == STOOD
         end = max(0, end_of(trial) - pressed - (self._config.hold_frames - 1))
         notes = {name: np.zeros((), values.dtype) for name, values in trial.notes.items()}
         return withdraw(
-            self._attempt.env,
+            env,
             max(0.0, -float(trial.action[:end, 2].sum())),
             generator(self._seed, trial.seed, "withdrawal"),
             self._observe,
