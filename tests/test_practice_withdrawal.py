@@ -137,7 +137,7 @@ def test_the_first_successes_are_followed_by_insertions(tmp_path: Path) -> None:
 
 
 class FeelingRobot(BoundlessRobot):
-    """It measures where its hand is. From its fourth step on its part is held fast, and the third number moves it."""
+    """It measures where its hand is. From its fourth step on its part is held fast."""
 
     spec = replace(SPEC, observation={**SPEC.observation, "state": Array((9,), "float32", -np.inf, np.inf)})
 
@@ -165,8 +165,7 @@ def test_a_plug_whose_play_was_felt_is_pressed_home_before_it_is_taken_out(tmp_p
     practise(robot, said, collect(tmp_path / "data", episodes=4), config, run)
     assert run.metrics()[0]["predicted_success"] == 1
     first, second = (number for number, motion in enumerate(robot.told) if not motion)  # it lets go: play, withdrawal
-    between = np.float32([PULL, *SHIFTS, *HOME])
-    np.testing.assert_allclose(np.float32(robot.told[first + 1 : second]), between)
+    np.testing.assert_allclose(robot.told[first + 1 : second], [PULL, *SHIFTS, *HOME], rtol=1e-6)
 
 
 def test_none_where_none_are_asked_for_or_the_trial_ended_elsewhere(tmp_path: Path) -> None:
