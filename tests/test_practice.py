@@ -724,7 +724,7 @@ def test_threshold_rises_with_the_best_scores_and_never_falls_to_the_starts():
     threshold.see(logistic(-8.0), np.array([logistic(-7.0), logistic(-6.0)]))
     assert threshold.value == pytest.approx(logistic(-8.0 + RISE))  # -6 - 2 is as low as the start
     threshold.see(logistic(-6.0), np.array([0.3, logistic(4.0), 0.5]))
-    assert threshold.value == pytest.approx(logistic(2.0))  # above -7, the median of the starts, by more than 4
+    assert threshold.value == pytest.approx(logistic(2.0))  # by more than 4 above the starts
     threshold.see(logistic(-6.0), np.array([1.0]))  # logit(1 - 1e-9) = 20.7
     assert threshold.value == pytest.approx(logistic(20.7233 - 2.0), rel=1e-6)
 
