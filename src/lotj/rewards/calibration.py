@@ -8,9 +8,9 @@ from scipy.special import expit, logit
 _EDGE = 1e-9
 
 LOW, RISE = 0.1, 4.0
-"""A success scores at least this much more [logits] than this quantile of the part's starts, which are none: the lowest,
-for on some benches most starts look half like a success. In practice from the base on 15 validation benches it was 5.4
-or more (lab notes)."""
+"""A success scores at least this much more [logits] than this quantile of the part's starts, which are none: the low
+ones, for on some benches most starts look half like a success. In practice from the base on 15 validation benches it
+was 5.4 or more (lab notes)."""
 
 
 def clipped_logit(score: float) -> float:
