@@ -76,7 +76,7 @@ def fingerprint(folder: Path) -> dict[str, float]:
     practice(judged, learner, [offline], practising, run, live=False)
     robot.close()
     for row in run.metrics():
-        found |= {f"trial {row['trial']} {name}": value for name, value in row.items()}
+        found |= {f"trial {row['trial']} {name}": value for name, value in row.items() if value is not None}
     timed = ("second", "time")
     return {name: float(value) for name, value in found.items() if not any(word in name for word in timed)}
 

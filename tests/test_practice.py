@@ -327,7 +327,7 @@ def test_the_policy_kept_is_the_last_whose_trials_succeed(prior: DiskStore, tmp_
     config = make_config(trials=24, calibrate=False, hold_frames=1, max_steps=1)
     result = practise(ToyRobot(), ListedReward(*[0.0, 1.0] * 6), prior, config, run, snapshots=(4, 5, 21))
     assert [row["kept"] for row in run.metrics()] == [0] * 4 + [*range(5, 22)] + [21] * 3
-    assert result.kept == 21 and not result.alarm
+    assert result.kept == 21
     state, then = run.load("practice"), run.load("practice-21")
     assert state["kept"] == 21 and state["trial"] == 24 and then["kept_agent"] is None
     torch.testing.assert_close(state["kept_agent"]["modules"], then["agent"]["modules"], rtol=0, atol=0)

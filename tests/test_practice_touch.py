@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, alarming, gives_way, picture_change
+from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, gives_way, picture_change
 from lotj.experience import Episode
 from lotj.rewards.calibration import Threshold
 from lotj.rewards.judge import NONE, PRESS_MOVED, PUSH_MOVED, STOOD, Score
 from lotj.robots.robot import RobotEnv
 from lotj.runs import Run
 from lotj.training.attempt import Attempt
+from lotj.training.practice import alarming
 from toy_world import SIZE, ListedReward, ToyRobot, collect, make_agent, make_config, practise, trials_of
 
 SAID = [0.0, 0.0, 0.9, 0.9, 0.9, 0.9, 0.9]
@@ -154,22 +157,28 @@ def test_touch_allows_for_a_wider_margin(tmp_path: Path, verify: str, margin: fl
     assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, odds / (1.0 + odds)], rel=1e-4)
 
 
-def test_alarm_where_much_that_looks_seated_slides() -> None:
-    """More than 12 % of the last 50 trials, of at least 25: 7 of 50, 4 of 25."""
-    for denied, given in (
-        ([0] * 50 + [1] * 6 + [0] * 44, False),
-        ([0] * 50 + [2] * 7 + [0] * 43, True),
-        ([1] * 24, False),
-        ([1] * 4 + [0] * 21, True),
-        ([3] * 3 + [0] * 22, False),
-        ([1] * 50 + [0] * 50, False),  # long ago
-    ):
-        assert alarming(denied, len(denied), kept=len(denied)) is given
+def lines(count: int, value: float | None, kept: int) -> list[dict[str, Any]]:
+    """Of trials that all count as successes."""
+    return [{"predicted_success": 1, "value_before": value, "kept": kept}] * count
 
 
-def test_alarm_where_no_trial_makes_a_policy_worth_keeping() -> None:
-    assert alarming([0] * 25, 25, kept=0) and alarming([], 25, kept=0)  # also where all of them lost the part
-    assert not alarming([0] * 24, 24, kept=0) and not alarming([0] * 25, 25, kept=12)
+@pytest.mark.parametrize(
+    ("rows", "given"),
+    [
+        (lines(25, 0.9, kept=0), True),  # no trial has made a policy worth keeping
+        (lines(24, 0.9, kept=0), False),
+        (lines(25, 0.9, kept=12), False),
+        (lines(5, 0.79, kept=5), True),  # of little value to the critic as it was
+        (lines(5, 0.81, kept=5), False),
+        (lines(4, 0.3, kept=0), False),
+        (lines(50, 0.3, kept=50) + lines(20, 0.9, kept=70), False),  # long ago
+        (lines(9, 0.3, kept=9) + lines(11, 0.9, kept=20), False),  # the median of twenty
+        (lines(30, math.nan, kept=30), False),  # an agent without values; in a file of a stopped run None
+        (lines(30, None, kept=30), False),
+    ],
+)
+def test_alarm_where_successes_are_few_or_doubted(rows: list[dict[str, Any]], given: bool) -> None:
+    assert alarming(rows) is given
 
 
 def test_typical_change_is_that_of_a_free_step_sideways() -> None:

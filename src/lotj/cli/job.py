@@ -154,8 +154,8 @@ def announce_renderer(console: Console) -> None:
 def print_alarm(result: PracticeResult, console: Console) -> None:
     """Says it where practice's self-reward is not to be trusted, and where not the last policy is kept."""
     if result.alarm:
-        slid = "what looks seated often slides on a push or lies elsewhere"
-        seen = slid if result.kept else "hardly any success is seen"
+        doubted = "what counts as success looks like none to the critic that learnt from other parts"
+        seen = doubted if result.kept else "hardly any success is seen"
         console.print(
             f"ALARM: {seen}. Do not trust the self-reward on this part: look at the report, and at the plug.",
             style="bold red",

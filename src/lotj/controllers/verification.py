@@ -40,11 +40,6 @@ LOOSE = 2.5
 mm (results/benchmarks/play.json); the other three, 1.7 to 4.5 mm deep, are freed by the pull, and the robot will not
 believe their success."""
 
-ALARM_TRIALS, ALARM_SHARE = 50, 0.12
-"""The alarm is given where in more than this share of so many last trials a plug that looked seated slid on a push:
-some that do not slide are then likely to be none, either. On the validation connectors, far, after 200 trials, these
-were 8 to 17 of 50 where many successes were false (a brick), and 0 to 6 everywhere else (lab notes)."""
-
 _LEVELS = 10
 """Levels of 255 by which a pixel must change to count: above a camera's noise."""
 
@@ -79,17 +74,6 @@ class FreeMotion:
     def typical(self) -> float | None:
         """Median change for a step of size 1 sideways; None before any was seen."""
         return float(np.median(self._changes)) if self._changes else None
-
-
-def alarming(denied: Sequence[int], trials: int, kept: int) -> bool:
-    """Whether the self-reward is not to be trusted: among the last trials too many had a denied push (`denied`, their
-    number in each), or of all `trials` none has made a policy worth keeping (`kept` is 0).
-
-    No alarm is given before there are half of `ALARM_TRIALS` trials.
-    """
-    last = denied[-ALARM_TRIALS:]
-    many = 2 * len(last) >= ALARM_TRIALS and sum(count > 0 for count in last) > ALARM_SHARE * len(last)
-    return many or (not kept and 2 * trials >= ALARM_TRIALS)
 
 
 def gives_way(change: float, motion: Sequence[float], typical: float) -> bool:

@@ -154,8 +154,8 @@ def summary_sentences(run: RunFiles) -> list[str]:
     sentences += _over_units(run) if after else []
     if run.trials and run.trials.series["alarm"][-1:].tolist() == [1.0]:
         sentences.append(
-            "Alarm: what looked seated often slid on a push in the last trials, or lay elsewhere, or hardly anything "
-            "looked seated at all. Do not trust its own verdict on this part."
+            "Alarm: hardly anything counted as success, or what did was worth little to the critic as it was before "
+            "practice. Do not trust its own verdict on this part."
         )
     return sentences
 

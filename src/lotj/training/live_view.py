@@ -99,7 +99,7 @@ class LiveView:
         figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
         if row.get("alarm"):
             figures["alarm"] = (
-                "what looks seated often is not: do not trust the self-reward on this part"
+                "what counts as success looks like none to the critic of other parts: do not trust the self-reward"
                 if row["kept"]
                 else "too few successes to learn from: the policy stays as pretrained"
             )

@@ -5,6 +5,8 @@ Ground truth has no way in: a `Robot` has none to give.
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,6 +76,7 @@ class SelfJudged:
         _check_cameras(robot.spec, encoders.spec)
         self._encoders, self._learner, self._model = encoders, learner, reward_model
         self._config, self._seed = config, seed
+        self._before = copy.deepcopy(learner)  # a second opinion, which does not learn from what is wrong here
         self._free = FreeMotion()
         touched = config.verify == "touch"
         margin = MARGIN[config.verify] if config.calibrate else None
@@ -101,6 +104,7 @@ class SelfJudged:
             "threshold": threshold,
             "boost": act.boost,
             "value": value,
+            "value_before": float(self._before.value(batch_of_one(last))[0]) if claimed else math.nan,
             "score": float(trial.notes[SCORE][end_of(trial)]),
             "denied_pushes": int((trial.notes[TOUCH] == PUSH_MOVED).sum()),
         }
