@@ -25,7 +25,7 @@ from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, gives_way, 
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.parts import of_split
 from lotj.geometry import mosaic
-from lotj.rewards.places import SAME_PLACE, _picture
+from lotj.rewards.poses import SAME_POSE, _picture
 from lotj.sim.arm import ARMS
 
 FALSE = {
@@ -60,7 +60,7 @@ SIGNALS = {
     "raised": "hand's motion on the first step of the withdrawal, from rest, 4 mm asked [mm]",
     "raised_change": "largest change of the picture on a push of the plug thus raised, of free motion's",
     "raised_motion": "largest motion of the hand on such a push, sideways [mm]",
-    "picture": f"difference of the picture from a true seat's, as of places, which are one up to {SAME_PLACE}",
+    "picture": f"difference of the picture from a true seat's, as of places, which are one up to {SAME_POSE}",
 }
 
 

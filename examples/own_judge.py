@@ -9,7 +9,7 @@ hand must end as deep as in most trials that were taken for a success. It reads 
 and it is wrong where most successes are.
 
 50 trials take one to two minutes. One line a trial (in a terminal a live view), then which ended at another depth
-and were denied. On volume-knob a plug can go 8 mm too deep; in one run of 40 trials from a laptop pretraining none did.
+and were rejected. On volume-knob a plug can go 8 mm too deep; in one run of 40 trials none did.
 """
 
 import argparse
@@ -43,9 +43,9 @@ class SameDepth:
         return number in self.height and abs(self.height[number] - np.median([*self.height.values()])) > WITHIN
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        """A denied success ends the trial where it was, without reward; to all else there is nothing to say."""
-        denied = self.elsewhere(number)
-        return Verdict(claimed_step(episode), not denied, "another depth" if denied else "")
+        """A rejected success ends the trial where it was, without reward; to all else there is nothing to say."""
+        rejected = self.elsewhere(number)
+        return Verdict(claimed_step(episode), not rejected, "another depth" if rejected else "")
 
 
 def main() -> None:
@@ -59,8 +59,8 @@ def main() -> None:
     preset = find_preset(pretrained.setting("preset"))
     preset = replace(preset, practice=replace(preset.practice, trials=asked.trials))
     run, _ = practice_phase(preset, pretrained, Path("runs"), asked.connector, "far", judges=[judge])
-    denied = {number: f"{1e3 * height:.1f} mm" for number, height in judge.height.items() if judge.elsewhere(number)}
-    print(f"{run.path}: {len(judge.height)} trials taken for a success, {len(denied)} denied for their depth: {denied}")
+    rejected = {number: f"{1e3 * height:.1f} mm" for number, height in judge.height.items() if judge.elsewhere(number)}
+    print(f"{run.path}: {len(judge.height)} trials taken for a success, {len(rejected)} rejected: {rejected}")
 
 
 if __name__ == "__main__":

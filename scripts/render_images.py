@@ -15,7 +15,7 @@ from lotj.sim.bench import Bench
 from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.drawing import Drawing
 from lotj.sim.gallery import contact_sheet
-from lotj.sim.look import draw_look
+from lotj.sim.randomization import draw_randomization
 
 import mujoco  # after lotj.sim, which chooses the renderer  # isort: skip
 from PIL import Image, ImageDraw, ImageFont  # isort: skip
@@ -29,8 +29,8 @@ OTHERS = (("usb-a", "duo", 4), ("peg-round-12", "duo", 7), ("rj45", "trio", 8), 
 def from_outside(connector: str, seed: int, pixels: int) -> np.ndarray:
     """The whole bench, seen from the side, (pixels, pixels, 3) uint8."""
     part = find_connector(connector)
-    look = replace(draw_look(part, seed), light_level=1.0, ambient=0.45, light_direction=(0.4, 0.6, -1.0))
-    bench = Bench(part, ARMS["duo"], look, image_size=64)
+    drawn = replace(draw_randomization(part, seed), light_level=1.0, ambient=0.45, light_direction=(0.4, 0.6, -1.0))
+    bench = Bench(part, ARMS["duo"], drawn, image_size=64)
     bench.reset(np.array([0.012, -0.008]), 0.008)
     bench.model.vis.quality.offsamples = 8
     camera = mujoco.MjvCamera()

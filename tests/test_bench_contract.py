@@ -13,7 +13,7 @@ from lotj.envs.insertion import draw_start
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import STEP_LIMIT, Bench
 from lotj.sim.connector import catalogue
-from lotj.sim.look import draw_look
+from lotj.sim.randomization import draw_randomization
 
 NAMES = sorted(catalogue())
 ROBOTS = sorted(ARMS)
@@ -35,7 +35,7 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     """Each connector on one robot (they alternate) with one look; physics only, nothing is rendered."""
     part = catalogue()[request.param]
     arm = ARMS[ROBOTS[NAMES.index(request.param) % len(ROBOTS)]]
-    return Bench(part, arm, draw_look(part, seed=3), image_size=64)
+    return Bench(part, arm, draw_randomization(part, seed=3), image_size=64)
 
 
 def penetration(bench: Bench) -> float:

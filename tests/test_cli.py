@@ -111,7 +111,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["collect", "--noise", "7"], "noise 7.0: must be between 0 and 1"),
         (["collect", "--validation.noise", "nan"], "noise nan: must be a finite number"),
         (["collect", "--max-steps", "0"], "max_steps 0: must be at least 1"),
-        (["collect", "--looks-per-connector", "0"], "looks_per_connector 0: must be at least 1"),
+        (["collect", "--domains-per-connector", "0"], "domains_per_connector 0: must be at least 1"),
         (["collect", "--training-connectors", "0"], "training-connectors 0: must be at least 1"),
         (["collect", "--seed", "-1"], "seed -1: must be between 0 and 4294967295"),
         (["collect", "--seed", "9999999999999999"], "seed 9999999999999999: must be between 0 and"),

@@ -91,7 +91,7 @@ def test_presses_lie_near_and_far_beside_and_try_several_places(tmp_path: Path) 
 
 def test_no_two_episodes_share_a_start(tmp_path: Path) -> None:
     """Neither in a domain nor in two: were starts drawn from the episode's number alone, all domains held the same."""
-    record(tmp_path / "data", replace(SMALL, looks_per_connector=2))
+    record(tmp_path / "data", replace(SMALL, domains_per_connector=2))
     made = episodes(tmp_path / "data")
     assert len({episode.task for episode in made}) == 2
     start = np.round([episode.truth["position"][0] for episode in made], 7)
@@ -132,7 +132,7 @@ def test_resuming_does_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
         (("usb-a", "rj45"), {}, ["usb-a.duo.0", "rj45.trio.0"]),
         (
             ("usb-a",),
-            {"robots_per_connector": 2, "looks_per_connector": 2, "seed": 3},
+            {"robots_per_connector": 2, "domains_per_connector": 2, "seed": 3},
             ["usb-a.duo.3000", "usb-a.duo.3001", "usb-a.trio.3000", "usb-a.trio.3001"],
         ),
     ],
@@ -257,7 +257,7 @@ def test_an_error_of_a_worker_is_raised_and_nothing_is_printed(tmp_path: Path) -
         "    collect(root, usb(expert_episodes=1), 1)\n"
         "    for _ in range(5):\n"
         "        try:\n"
-        "            collect(root, usb(noise=0.5, looks_per_connector=8), 2)\n"
+        "            collect(root, usb(noise=0.5, domains_per_connector=8), 2)\n"
         "        except DataError as error:\n"
         "            print(error)\n"
     )

@@ -16,7 +16,7 @@ from lotj.robots.simulated import SimulatedRobot
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import Bench
 from lotj.sim.connector import catalogue
-from lotj.sim.look import draw_look
+from lotj.sim.randomization import draw_randomization
 
 ACTIONS = [np.array(action) for action in ([0.5, 0, 0], [0, -0.5, 0], [0.3, 0.3, -0.5], [0, 0, 0.4], [-0.6, 0, 0])]
 PICTURES = {name for name, disturbance in DISTURBANCES.items() if disturbance.picture is not None}
@@ -139,7 +139,7 @@ def test_worn_parts_have_a_tenth_of_a_millimetre_more_play_and_all_can_be_built(
     wear = DISTURBANCES["worn-clearance"].change
     assert wear is not None
     for part in list(catalogue().values())[::8]:
-        bench = wear(Bench(part, ARMS["duo"], draw_look(part, 0), 32), np.random.default_rng(0))
+        bench = wear(Bench(part, ARMS["duo"], draw_randomization(part, 0), 32), np.random.default_rng(0))
         bench.reset(np.zeros(2), 5e-3)
         assert bench.data.ncon == 0
 
@@ -162,7 +162,7 @@ def test_a_loose_grasp_differs_from_episode_to_episode_within_its_bounds() -> No
     env, held = Disturbed(bare, "loose-grasp"), []
     for seed in range(30):
         env.reset(seed=seed)
-        held.append(1e3 * (bare.bench.model.body("plug").pos - bare.bench.look.grasp_shift))
+        held.append(1e3 * (bare.bench.model.body("plug").pos - bare.bench.drawn.grasp_shift))
     assert np.abs(held).max() <= 1.0 and np.std(held) == pytest.approx(1 / np.sqrt(3), rel=0.2)
 
 

@@ -25,7 +25,7 @@ from lotj.errors import LostError, LotjError, RobotError, SettingsError
 from lotj.robots.simulated import SimulatedRobot
 from lotj.sim.bench import TILT_LIMIT
 from lotj.sim.connector import find_connector
-from lotj.sim.look import draw_look
+from lotj.sim.randomization import draw_randomization
 from lotj.sim.scene import CAMERAS, _corners
 
 
@@ -197,7 +197,7 @@ def test_mujoco_may_be_imported_first() -> None:
 
 def test_parts_of_one_family_do_not_share_their_looks() -> None:
     """The first eight letters of these names are the same."""
-    looks = [draw_look(find_connector(name), 0) for name in ("deutsch-dt-12", "deutsch-dt-8")]
+    looks = [draw_randomization(find_connector(name), 0) for name in ("deutsch-dt-12", "deutsch-dt-8")]
     assert looks[0].clamp_colour != looks[1].clamp_colour and looks[0].light_direction != looks[1].light_direction
 
 

@@ -112,10 +112,10 @@ def test_practice_from_python(example: Example, pretrained: str, tmp_path: Path)
 
 def test_a_judge_of_ones_own_practises(example: Example, pretrained: str) -> None:
     said = example("own_judge.py", "--pretrained", pretrained, "--trials", "2")
-    assert re.search(r"\d trials taken for a success, 0 denied for their depth: {}", said)
+    assert re.search(r"\d trials taken for a success, 0 rejected for their depth: {}", said)
 
 
-def test_the_judge_denies_what_ends_at_another_depth() -> None:
+def test_the_judge_rejects_what_ends_at_another_depth() -> None:
     """Heights 10, 10.5 and 18 mm: the median is 10.5, and 18 is 7.5 mm from it; trial 4 claimed nothing."""
     judge = runpy.run_path(str(EXAMPLES / "own_judge.py"))["SameDepth"]()
     trials = {number: trial(1e-3 * height) for number, height in ((1, 10.0), (2, 10.5), (3, 18.0))}
@@ -124,7 +124,7 @@ def test_the_judge_denies_what_ends_at_another_depth() -> None:
         judge.see(number, episode)
     verdicts = {number: judge.verdict(number, episode) for number, episode in trials.items()}
     assert {number: verdict.success for number, verdict in verdicts.items()} == {1: True, 2: True, 3: False, 4: True}
-    assert [verdict.denied for verdict in verdicts.values()] == ["", "", "another depth", ""]
+    assert [verdict.rejected for verdict in verdicts.values()] == ["", "", "another depth", ""]
     assert [verdict.steps for verdict in verdicts.values()] == [2, 2, 2, 3]
 
 

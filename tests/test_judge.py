@@ -18,7 +18,7 @@ from lotj.rewards.judge import (
     All,
     Claimed,
     Judge,
-    OnePlace,
+    OnePose,
     Score,
     Verdict,
     claimed_step,
@@ -114,7 +114,7 @@ SCORES = [0.9, 0.1, 0.9, 0.9, 0.9, 0.2]
         # Not claimed, so none, though it scores; the earliest end of all that are asked.
         (All(Score(FIXED, 2, True), Claimed()), trial(1, SCORES), Verdict(5, False)),
         (All(Score(FIXED, 2, True), Claimed()), trial(1, SCORES, claim=4), Verdict(4, True)),
-        (All(Score(FIXED, 2, False), OnePlace(lambda seen: seen["image"])), trial(1, SCORES), Verdict(3, True)),
+        (All(Score(FIXED, 2, False), OnePose(lambda seen: seen["image"])), trial(1, SCORES), Verdict(3, True)),
     ],
 )
 def test_verdicts_by_hand(judge: Judge, episode: Episode, verdict: Verdict) -> None:
@@ -122,9 +122,9 @@ def test_verdicts_by_hand(judge: Judge, episode: Episode, verdict: Verdict) -> N
     assert judge.verdict(1, episode) == verdict
 
 
-def test_another_place_is_denied_where_it_was_found_and_from_then_on() -> None:
-    """Two there (score 0.6), two here (0.95): then those there are denied, and who ends there is, too."""
-    judge = OnePlace(lambda seen: seen["image"])
+def test_another_place_is_rejected_where_it_was_found_and_from_then_on() -> None:
+    """Two there (score 0.6), two here (0.95): then those there are rejected, and who ends there is, too."""
+    judge = OnePose(lambda seen: seen["image"])
     there = [trial(number, [0, 0.6, 0.6, 0.6], claim=2, picture=1) for number in (1, 2, 5)]
     here = [trial(number, [0, 0.95, 0.95], claim=2) for number in (3, 4)]
     for episode in there[:2]:
@@ -133,7 +133,7 @@ def test_another_place_is_denied_where_it_was_found_and_from_then_on() -> None:
     for episode in here:
         judge.see(episode.seed, episode)
     judge.see(5, there[2])
-    assert [judge.verdict(e.seed, e) for e in there] == [Verdict(2, False, "another place")] * 3
+    assert [judge.verdict(e.seed, e) for e in there] == [Verdict(2, False, "another pose")] * 3
     assert [judge.verdict(e.seed, e) for e in here] == [Verdict(2, True)] * 2
     assert judge.elsewhere({"image": there[0].observation["image"][0]})
     assert not judge.elsewhere({"image": here[0].observation["image"][0]})
@@ -196,12 +196,12 @@ def test_a_loss_is_an_end_without_reward_but_that_of_a_verification_is_none_of_t
     assert trials.verdict(2) == Verdict(3, False)
 
 
-def test_a_denied_place_is_an_end_without_reward(tmp_path: Path) -> None:
-    judge = All(Score(FIXED, 1, False), OnePlace(lambda seen: seen["image"]))
+def test_a_rejected_place_is_an_end_without_reward(tmp_path: Path) -> None:
+    judge = All(Score(FIXED, 1, False), OnePose(lambda seen: seen["image"]))
     episodes = [trial(number, [0, 0.9], claim=1) for number in (1, 2)] + [trial(3, [0, 0.6], claim=1, picture=1)]
     trials, source = judged(tmp_path, episodes, judge)
     assert learnt(source) == [(0, 1, True, True), (2, 1, True, True), (4, 0, True, False)]
-    assert trials.verdict(3).denied == "another place" and trials.successes == 2
+    assert trials.verdict(3).rejected == "another pose" and trials.successes == 2
 
 
 def test_extractions_seen_backwards_count_as_long_as_the_success_before_them(tmp_path: Path) -> None:

@@ -372,7 +372,7 @@ class CrashingRobot(ToyRobot):
     [
         {},
         {"save_every": 3},
-        {"verify": "touch", "hold_frames": 1, "imitate": "successes", "one_place": True, "withdrawals": 9},
+        {"verify": "touch", "hold_frames": 1, "imitate": "successes", "one_pose": True, "withdrawals": 9},
         {"boost": True, "q_gradient_weight": 10.0},
     ],
     ids=["plain", "few checkpoints", "everything", "boosted"],

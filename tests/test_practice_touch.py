@@ -82,7 +82,7 @@ def test_what_slides_on_a_push_is_no_success_and_the_trial_goes_on(tmp_path: Pat
     assert (image[4] == image[5]).all()  # ... and one push ...
     assert (image[5] != image[6]).any()  # ... and gave way to the next
     assert marks(trial) == [NONE] * 6 + [PUSH_MOVED] and not trial.notes["claim"].any()
-    assert (row["predicted_success"], row["denied_pushes"], row["alarm"]) == (0, 1, 0)
+    assert (row["predicted_success"], row["rejected_pushes"], row["alarm"]) == (0, 1, 0)
 
 
 def test_what_stands_press_and_pushes_is_one(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_push_that_a_seated_plug_stands_is_no_free_motion(tmp_path: Path) -> N
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
     config = make_config(trials=2, updates_per_step=0, calibrate=False, verify="touch", hold_frames=1)
     practise(SlackRobot(), ListedReward(then=0.9), collect(tmp_path / "data", episodes=4), config, run, agent)
-    assert [(row["predicted_success"], row["denied_pushes"]) for row in run.metrics()] == [(1, 0)] * 2
+    assert [(row["predicted_success"], row["rejected_pushes"]) for row in run.metrics()] == [(1, 0)] * 2
 
 
 @pytest.mark.parametrize(("verify", "margin"), [("touch", 2.5), ("score", 1.0)])

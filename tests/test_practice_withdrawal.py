@@ -171,15 +171,15 @@ def test_a_plug_whose_play_was_felt_is_pressed_home_before_it_is_taken_out(tmp_p
 def test_none_where_none_are_asked_for_or_the_trial_ended_elsewhere(tmp_path: Path) -> None:
     """The pictures differ from trial to trial; the first two are of one place, which the third is not."""
 
-    class Places(BoundlessRobot):
+    class EndPoses(BoundlessRobot):
         def picture(self) -> np.ndarray:
             cross = np.indices((SIZE, SIZE)).sum(0) if self.resets in (3, 4) else np.arange(SIZE)[:, None]
             return (np.broadcast_to(cross, (SIZE, SIZE)) % 2 * 200).astype(np.uint8)[..., None].repeat(3, -1)
 
     assert not any(kind != "practice" for kind, _ in trials_of(practised(BoundlessRobot(), tmp_path, withdrawals=0)))
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(trials=4, calibrate=False, withdrawals=9, one_place=True, updates_per_step=0)
-    practise(Places(), Preferring(), collect(tmp_path / "more", episodes=4), config, run)
+    config = make_config(trials=4, calibrate=False, withdrawals=9, one_pose=True, updates_per_step=0)
+    practise(EndPoses(), Preferring(), collect(tmp_path / "more", episodes=4), config, run)
     withdrawn = {number for kind, number in trials_of(run) if kind != "practice"}
     assert withdrawn == {1, 2, 3}  # what the third ended in was no place known as yet; the fourth ended there, too
 

@@ -107,7 +107,7 @@ def write_lines(path: Path, lines: Sequence[Mapping[str, object]]) -> None:
 
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
-    """Forty trials: 12 right claims, 8 false alarms (5 beside, 2 partly in, 1 in the air), 4 missed, 16 denied."""
+    """Forty trials: 12 right claims, 8 false alarms (5 beside, 2 partly in, 1 in the air), 4 missed, 16 rejected."""
     folder = write_run(
         tmp_path / "practice-1", robot="sawbot", preset="laptop", pretrain_seed=7, iql={"expectile": 0.7}
     )

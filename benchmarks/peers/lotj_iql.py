@@ -30,7 +30,7 @@ FRAMES = 2000
 def domains(preset: Preset) -> int:
     """How many the adversary tells apart."""
     collect = preset.collect
-    return len(choose_training(None)) * collect.robots_per_connector * collect.looks_per_connector
+    return len(choose_training(None)) * collect.robots_per_connector * collect.domains_per_connector
 
 
 def images(preset: Preset, spec: Spec, policy_share: float) -> Batch:

@@ -47,12 +47,12 @@ def _soften(bench: Bench, rng: np.random.Generator) -> Bench:
 
 def _wear(bench: Bench, rng: np.random.Generator) -> Bench:
     features = tuple(replace(f, clearance=f.clearance + 0.1e-3) for f in bench.connector.features)
-    return Bench(replace(bench.connector, features=features), bench.arm, bench.look, bench.image_size)
+    return Bench(replace(bench.connector, features=features), bench.arm, bench.drawn, bench.image_size)
 
 
 def _second_socket(bench: Bench, rng: np.random.Generator) -> Bench:
     aside = (bench.connector.housing_size[0] + 12e-3, 8e-3)
-    return Bench(bench.connector, bench.arm, replace(bench.look, second_socket=aside), bench.image_size)
+    return Bench(bench.connector, bench.arm, replace(bench.drawn, second_socket=aside), bench.image_size)
 
 
 def _other_light(bench: Bench, rng: np.random.Generator) -> Bench:

@@ -16,7 +16,7 @@ from lotj.geometry import mosaic
 from lotj.sim.arm import find_arm
 from lotj.sim.bench import RATE_HZ, STEP_LIMIT, WORKSPACE, Bench, Reading
 from lotj.sim.connector import catalogue, find_connector
-from lotj.sim.look import draw_look
+from lotj.sim.randomization import draw_randomization
 from lotj.sim.scene import CAMERAS
 
 NEAR_BOX = 10e-3  # `near`: each of x and y within this of the socket axis [m] (LOTJ section VI-A)
@@ -144,7 +144,7 @@ class InsertionEnv(gym.Env):
         self.task = insertion_task(connector, robot, domain_seed)
         self.scenario, self.max_steps, self.end_on_success = scenario, max_steps, end_on_success
         self.estimate_seed, self.render_mode = estimate_seed, render_mode
-        self.bench = Bench(part, find_arm(robot), draw_look(part, domain_seed), image_size)
+        self.bench = Bench(part, find_arm(robot), draw_randomization(part, domain_seed), image_size)
         spaces = {
             "image": gym.spaces.Box(0, 255, (len(CAMERAS), image_size // 2, image_size, 3), np.uint8),
             "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),

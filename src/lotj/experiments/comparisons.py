@@ -76,7 +76,7 @@ PRACTICES: dict[str, dict[str, Any]] = {
     "one-frame": {"hold_frames": 1},
     "without-reversed-extractions": {"withdrawals": 0},
     "without-exploration-boost": {"boost": False},
-    "successes-anywhere": {"one_place": False},
+    "successes-anywhere": {"one_pose": False},
     "threshold-not-calibrated": {"calibrate": False},
     "failures-imitated-too": {"imitate": "all"},
     "imitation-alone": {"q_gradient_weight": 0.0},

@@ -53,12 +53,12 @@ class Preset(PretrainSettings):
     name: str
     collect: CollectConfig = field(
         default_factory=lambda: CollectConfig(
-            robots_per_connector=2, looks_per_connector=4, expert_episodes=9, near_miss_share=0.5, recover_episodes=4
+            robots_per_connector=2, domains_per_connector=4, expert_episodes=9, near_miss_share=0.5, recover_episodes=4
         )
     )
     collect_validation: CollectConfig = field(
         default_factory=lambda: CollectConfig(
-            robots_per_connector=2, looks_per_connector=2, expert_episodes=12, recover_episodes=4
+            robots_per_connector=2, domains_per_connector=2, expert_episodes=12, recover_episodes=4
         )
     )
     training_connectors: int | None = None
@@ -74,7 +74,7 @@ PAPER_PRACTICE: dict[str, Any] = {
     "verify": "score",
     "withdrawals": 0,
     "boost": False,
-    "one_place": False,
+    "one_pose": False,
     "imitate": "all",
     "q_gradient_weight": 0.0,
 }
@@ -111,7 +111,7 @@ def _demo() -> Preset:
     """The whole job within a quarter of an hour on two cores."""
     return Preset(
         name="demo",
-        collect=CollectConfig(looks_per_connector=2, expert_episodes=7, recover_episodes=3),
+        collect=CollectConfig(domains_per_connector=2, expert_episodes=7, recover_episodes=3),
         collect_validation=CollectConfig(expert_episodes=10, recover_episodes=3),
         reward=replace(RewardConfig(), steps=800),
         pretrain=PretrainConfig(steps=900),

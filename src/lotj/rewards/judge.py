@@ -14,7 +14,7 @@ import numpy as np
 
 from lotj.experience import Episode
 from lotj.rewards.calibration import Threshold
-from lotj.rewards.places import Places
+from lotj.rewards.poses import EndPoses
 
 SCORE, CLAIM, TOUCH, LOST, PLAY = "score", "claim", "touch", "lost", "play"
 """Notes of a practised episode, frame by frame: the reward model's score; whether the robot claimed a success here; the
@@ -42,12 +42,12 @@ class Verdict:
     Attributes:
         steps: how many of its steps are learnt from, from the first on.
         success: the last of these is rewarded and ended the task.
-        denied: why a claimed success does not count; empty otherwise.
+        rejected: why a claimed success does not count; empty otherwise.
     """
 
     steps: int
     success: bool
-    denied: str = ""
+    rejected: str = ""
 
 
 class Judge(Protocol):
@@ -75,9 +75,9 @@ class All:
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
         verdicts = [part.verdict(number, episode) for part in self.parts]
-        denied = next((verdict.denied for verdict in verdicts if verdict.denied), "")
+        rejected = next((verdict.rejected for verdict in verdicts if verdict.rejected), "")
         success = all(verdict.success for verdict in verdicts)
-        return Verdict(min(verdict.steps for verdict in verdicts), success, denied)
+        return Verdict(min(verdict.steps for verdict in verdicts), success, rejected)
 
 
 class Score:
@@ -121,7 +121,7 @@ class Claimed:
         return Verdict(claimed_step(episode), bool(episode.notes[CLAIM].any()))
 
 
-class OnePlace:
+class OnePose:
     """The socket does not move, so successes that end at another position than the most plausible one do not count.
 
     Args:
@@ -130,26 +130,26 @@ class OnePlace:
 
     def __init__(self, picture: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> None:
         self._picture = picture
-        self._places = Places()
-        self._elsewhere: set[int] = set()  # trials that ended in a place then known to be another
+        self._poses = EndPoses()
+        self._elsewhere: set[int] = set()  # trials that ended in a pose then known to be another
 
     def see(self, number: int, episode: Episode) -> None:
         if episode.notes[CLAIM].any():
             end = claimed_step(episode)
             picture = self._picture({name: values[end] for name, values in episode.observation.items()})
-            if self._places.elsewhere(picture):
+            if self._poses.elsewhere(picture):
                 self._elsewhere.add(number)
             else:
-                self._places.see(number, picture, float(episode.notes[SCORE][end]), float(episode.notes[PLAY][end]))
+                self._poses.see(number, picture, float(episode.notes[SCORE][end]), float(episode.notes[PLAY][end]))
 
     def elsewhere(self, observation: Mapping[str, np.ndarray]) -> bool:
         """Whether an observation shows a known position that is not the most plausible one."""
-        return self._places.elsewhere(self._picture(observation))
+        return self._poses.elsewhere(self._picture(observation))
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
         end = claimed_step(episode)
-        if number in self._places.denied | self._elsewhere:
-            return Verdict(end, False, "another place")
+        if number in self._poses.rejected | self._elsewhere:
+            return Verdict(end, False, "another pose")
         return Verdict(end, True)
 
 

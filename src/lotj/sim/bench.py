@@ -11,7 +11,7 @@ import numpy as np
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
 from lotj.sim.drawing import Drawing
-from lotj.sim.look import Look
+from lotj.sim.randomization import Randomization
 from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene, quaternion
 
 RATE_HZ = 10.0  # of the policy
@@ -61,13 +61,13 @@ class Bench:
     Args:
         connector: what is plugged into what.
         arm: the robot.
-        look: everything else.
+        drawn: everything else.
         image_size: side of the square image that the two views make [pixels], even.
     """
 
-    def __init__(self, connector: Connector, arm: Arm, look: Look, image_size: int) -> None:
-        self.connector, self.arm, self.look, self.image_size = connector, arm, look, image_size
-        self.model = model = build_scene(connector, arm, look)
+    def __init__(self, connector: Connector, arm: Arm, drawn: Randomization, image_size: int) -> None:
+        self.connector, self.arm, self.drawn, self.image_size = connector, arm, drawn, image_size
+        self.model = model = build_scene(connector, arm, drawn)
         self.data = mujoco.MjData(model)
         self._hand = [model.joint(f"hand-{a}").qposadr[0] for a in "xyz"]
         self._hand_dof = [model.joint(f"hand-{a}").dofadr[0] for a in "xyz"]
@@ -81,7 +81,7 @@ class Bench:
             name: getattr(model, name)[self._lamp].copy() for name in ("light_diffuse", "light_ambient", "light_dir")
         }
         self._command = np.zeros(3)
-        self._origin = np.asarray(look.clamp_shift, float)
+        self._origin = np.asarray(drawn.clamp_shift, float)
         self._estimate = self._origin
         self._drawing = Drawing(model)
         self.seated_within = float(np.clip(0.1 * connector.insertion_depth, 0.4e-3, 1.0e-3))
@@ -112,7 +112,7 @@ class Bench:
         self.model.tendon_frictionloss[self._retention] = 0.0
         if light is not None:
             self._vary_light(light)
-        grasp = np.asarray(self.look.grasp_shift)
+        grasp = np.asarray(self.drawn.grasp_shift)
         start = self._origin + np.array([offset[0], offset[1], self.contact_height + height]) - grasp
         self._estimate = self._origin - grasp + np.asarray(error, float)
         self.data.qpos[self._hand] = self.data.ctrl[:] = self._command = start
@@ -121,14 +121,14 @@ class Bench:
 
     def move_socket(self, shift: np.ndarray) -> None:
         """From the next reset on, socket and clamp stand `shift` (3,) [m] from where the domain has them."""
-        self._origin = np.asarray(self.look.clamp_shift) + shift
+        self._origin = np.asarray(self.drawn.clamp_shift) + shift
         self.model.body("socket").pos[:] = self._origin
 
     def regrasp(self, rng: np.random.Generator, scale: float = 1.0) -> None:
         """Hold the plug a little otherwise from now on; `scale` multiplies `REGRASP`."""
         shift, turn = (scale * most * rng.uniform(-1.0, 1.0, 3) for most in REGRASP)
-        self.model.body_pos[self._plug] = np.asarray(self.look.grasp_shift) + shift
-        self.model.body_quat[self._plug] = quaternion(np.asarray(self.look.grasp_tilt) + turn)
+        self.model.body_pos[self._plug] = np.asarray(self.drawn.grasp_shift) + shift
+        self.model.body_quat[self._plug] = quaternion(np.asarray(self.drawn.grasp_tilt) + turn)
 
     def _vary_light(self, rng: np.random.Generator) -> None:
         level = rng.uniform(0.88, 1.12)

@@ -13,7 +13,7 @@ from lotj.sim.arm import ARMS
 from lotj.sim.bench import Bench
 from lotj.sim.connector import SPLITS, Connector
 from lotj.sim.drawing import Drawing
-from lotj.sim.look import Look
+from lotj.sim.randomization import Randomization
 
 _GAP = 8e-3
 """Gap between plug and socket in a portrait [m]."""
@@ -21,8 +21,8 @@ _GAP = 8e-3
 
 def portrait(connector: Connector, pixels: int) -> np.ndarray:
     """Plug above its socket, seen from the side and above, scaled to fill the picture: (pixels, pixels, 3) uint8."""
-    look = Look(plug_colour=connector.plug_colour, socket_colour=connector.socket_colour)
-    bench = Bench(connector, ARMS["duo"], look, image_size=64)
+    drawn = Randomization(plug_colour=connector.plug_colour, socket_colour=connector.socket_colour)
+    bench = Bench(connector, ARMS["duo"], drawn, image_size=64)
     bench.reset(np.zeros(2), _GAP)
     for name in ("palm", "finger-0", "finger-1"):
         bench.model.geom(name).rgba[3] = 0.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
-from lotj.sim.look import CameraMount, Look
+from lotj.sim.randomization import CameraMount, Randomization
 from lotj.sim.solids import Piece, plug_pieces, socket_pieces
 
 TIMESTEP = 0.002  # of the physics [s]
@@ -37,55 +37,55 @@ _BOX = np.concatenate([np.roll(np.c_[np.full(6, s), _SQUARE * [s, 1]], a, axis=1
 _BOX_NORMALS = np.concatenate([np.tile(sign * np.eye(3)[axis], (6, 1)) for axis, sign in _SIDES])
 
 
-def build_scene(connector: Connector, arm: Arm, look: Look) -> mujoco.MjModel:
+def build_scene(connector: Connector, arm: Arm, drawn: Randomization) -> mujoco.MjModel:
     """Compile the bench for one domain. Every geom, joint, camera, light and actuator is named."""
     spec = mujoco.MjSpec.from_string(resources.files("lotj.sim").joinpath("bench.xml").read_text(encoding="utf-8"))
     spec.option.timestep = TIMESTEP
-    _colour(spec, look)
-    _add_clutter(spec, connector, look)
-    _add_socket(spec, connector, look)
+    _colour(spec, drawn)
+    _add_clutter(spec, connector, drawn)
+    _add_socket(spec, connector, drawn)
     _add_fingers(spec.body("hand"), connector, arm)
-    _add_plug(spec, connector, arm, look)
+    _add_plug(spec, connector, arm, drawn)
     for axis in "xyz":
         drive = spec.actuator(f"drive-{axis}")
         drive.set_to_position(kp=arm.stiffness, kv=2.0 * np.sqrt(arm.stiffness * spec.body("hand").mass))
         drive.forcerange = [-arm.force_limit, arm.force_limit]
-    for name, position, mount in zip(CAMERAS, arm.camera_positions, look.cameras, strict=True):
+    for name, position, mount in zip(CAMERAS, arm.camera_positions, drawn.cameras, strict=True):
         _aim(spec.camera(name), arm, np.asarray(position), mount)
     _merge_what_is_seen(spec)
-    if look.second_socket is not None:
-        _add_second_socket(spec, look, look.second_socket)
+    if drawn.second_socket is not None:
+        _add_second_socket(spec, drawn, drawn.second_socket)
     return spec.compile()
 
 
-def _colour(spec: mujoco.MjSpec, look: Look) -> None:
+def _colour(spec: mujoco.MjSpec, drawn: Randomization) -> None:
     """Texture, materials and light."""
-    height, width, _ = look.bench_texture.shape
+    height, width, _ = drawn.bench_texture.shape
     flat = mujoco.mjtTexture.mjTEXTURE_2D
     texture = spec.add_texture(name="bench", type=flat, width=width, height=height, nchannel=3)
-    texture.data = look.bench_texture.tobytes()
+    texture.data = drawn.bench_texture.tobytes()
     spec.material("bench").textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "bench"
     for name, colour, gloss in (
-        ("plug", look.plug_colour, look.gloss),
-        ("socket", look.socket_colour, look.gloss),
-        ("metal", look.metal_colour, 0.9),
+        ("plug", drawn.plug_colour, drawn.gloss),
+        ("socket", drawn.socket_colour, drawn.gloss),
+        ("metal", drawn.metal_colour, 0.9),
         ("dark", (0.02, 0.02, 0.02), 0.0),
-        ("clamp", look.clamp_colour, 0.5 * look.gloss),
-        ("hand", look.hand_colour, 0.3),
+        ("clamp", drawn.clamp_colour, 0.5 * drawn.gloss),
+        ("hand", drawn.hand_colour, 0.3),
     ):
         material = spec.material(name)
         material.rgba, material.specular, material.shininess = [*colour, 1.0], gloss, gloss
-    lamp, tint = spec.light("lamp"), np.asarray(look.light_tint)
-    lamp.pos, lamp.dir = [-0.5 * d for d in look.light_direction], look.light_direction
-    lamp.diffuse, lamp.specular = 0.8 * (look.light_level * tint), 0.4 * (look.light_level * tint)
-    lamp.ambient = look.ambient * tint
+    lamp, tint = spec.light("lamp"), np.asarray(drawn.light_tint)
+    lamp.pos, lamp.dir = [-0.5 * d for d in drawn.light_direction], drawn.light_direction
+    lamp.diffuse, lamp.specular = 0.8 * (drawn.light_level * tint), 0.4 * (drawn.light_level * tint)
+    lamp.ambient = drawn.ambient * tint
 
 
-def _add_clutter(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
-    x, y, z = look.clamp_shift
+def _add_clutter(spec: mujoco.MjSpec, connector: Connector, drawn: Randomization) -> None:
+    x, y, z = drawn.clamp_shift
     z -= connector.housing_height + _BENCH_DROP
     spec.geom("bench").pos = [x, y, z]
-    for i, thing in enumerate(look.clutter):
+    for i, thing in enumerate(drawn.clutter):
         spec.worldbody.add_geom(
             name=f"clutter-{i}",
             type=getattr(_GEOM, f"mjGEOM_{thing.shape.upper()}"),
@@ -141,8 +141,8 @@ def _merge_what_is_seen(spec: mujoco.MjSpec) -> None:
             piece.group = _FELT
 
 
-def _add_second_socket(spec: mujoco.MjSpec, look: Look, aside: tuple[float, float]) -> None:
-    place = np.asarray(look.clamp_shift) + [*aside, 0.0]
+def _add_second_socket(spec: mujoco.MjSpec, drawn: Randomization, aside: tuple[float, float]) -> None:
+    place = np.asarray(drawn.clamp_shift) + [*aside, 0.0]
     body = spec.worldbody.add_body(name="second", pos=place, quat=spec.body("socket").quat)
     for seen in [geom for geom in spec.geoms if geom.name.startswith("socket-seen-")]:
         _add_seen(body, seen.name.replace("socket", "second"), seen.meshname, seen.material)
@@ -165,16 +165,16 @@ def _corners(model: mujoco.MjModel, geom: Any) -> tuple[np.ndarray, np.ndarray]:
     return points @ turn + geom.pos, normals @ turn
 
 
-def _add_socket(spec: mujoco.MjSpec, connector: Connector, look: Look) -> None:
+def _add_socket(spec: mujoco.MjSpec, connector: Connector, drawn: Randomization) -> None:
     socket = spec.body("socket")
-    turn = np.asarray(look.clamp_tilt) + [0, 0, look.clamp_yaw]
-    socket.pos, socket.quat = look.clamp_shift, quaternion(turn)
-    friction = connector.friction * look.friction_scale
+    turn = np.asarray(drawn.clamp_tilt) + [0, 0, drawn.clamp_yaw]
+    socket.pos, socket.quat = drawn.clamp_shift, quaternion(turn)
+    friction = connector.friction * drawn.friction_scale
     _add_pieces(spec, "socket", socket_pieces(connector), _SOCKET_SIDE, friction)
     width, height = connector.housing_size[1] * 0.5 + 0.004, connector.housing_height
     top = -min(0.35 * height, 0.006)
     for name, sign in (("left", -1.0), ("right", 1.0)):
-        half = [look.clamp_width / 2, width, (height + _BENCH_DROP + top) / 2]
+        half = [drawn.clamp_width / 2, width, (height + _BENCH_DROP + top) / 2]
         place = [sign * (connector.housing_size[0] / 2 + half[0]), 0, top - half[2]]
         _add_box(socket, f"clamp-{name}", "clamp", half, place, _SOCKET_SIDE)
 
@@ -186,15 +186,15 @@ def _add_box(
     return body.add_geom(name=name, type=kind, pos=place, size=half, material=material, mass=0.0, **side)
 
 
-def _add_plug(spec: mujoco.MjSpec, connector: Connector, arm: Arm, look: Look) -> None:
+def _add_plug(spec: mujoco.MjSpec, connector: Connector, arm: Arm, drawn: Randomization) -> None:
     """The plug in the fingers, which slips and tilts about the grip point."""
     plug, pivot = spec.body("plug"), [0.0, 0.0, connector.body_gap + 0.6 * connector.body_height]
-    plug.pos, plug.quat, plug.ipos = look.grasp_shift, quaternion(look.grasp_tilt), pivot
-    spec.joint("slip").frictionloss = arm.grip_force * look.grip_scale
+    plug.pos, plug.quat, plug.ipos = drawn.grasp_shift, quaternion(drawn.grasp_tilt), pivot
+    spec.joint("slip").frictionloss = arm.grip_force * drawn.grip_scale
     for axis in "xyz":
         joint = spec.joint(f"tilt-{axis}")
         joint.pos, joint.stiffness = pivot, [arm.tilt_stiffness, 0, 0]
-    _add_pieces(spec, "plug", plug_pieces(connector), _PLUG_SIDE, connector.friction * look.friction_scale)
+    _add_pieces(spec, "plug", plug_pieces(connector), _PLUG_SIDE, connector.friction * drawn.friction_scale)
 
 
 def _add_fingers(hand: mujoco.MjsBody, connector: Connector, arm: Arm) -> None:

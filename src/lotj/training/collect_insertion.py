@@ -37,7 +37,7 @@ class CollectConfig(Checked):
     """Robots to collect with; see `robots_per_connector`."""
     robots_per_connector: Annotated[int, COUNT] = 1
     """1: connectors alternate between the robots; 2: every connector on both."""
-    looks_per_connector: Annotated[int, COUNT] = 1
+    domains_per_connector: Annotated[int, COUNT] = 1
     """Domains (draws of mount, camera, light, materials, clutter) per connector and robot."""
     expert_episodes: Annotated[int, COUNT] = 120
     """Episodes of the paper's expert."""
@@ -86,10 +86,10 @@ class InsertionCollection:
     def tasks(self) -> Sequence[Task]:
         config = self.config
         return [
-            insertion_task(connector, config.robots[(i + k) % len(config.robots)], config.seed * 1000 + look)
+            insertion_task(connector, config.robots[(i + k) % len(config.robots)], config.seed * 1000 + domain)
             for i, connector in enumerate(self.connectors)
             for k in range(config.robots_per_connector)
-            for look in range(config.looks_per_connector)
+            for domain in range(config.domains_per_connector)
         ]
 
     def episodes(self) -> Sequence[tuple[str, int]]:

@@ -214,7 +214,7 @@ class _Sitting:
         self.trials.judge(self._practitioner.judge, self._online)
         verdict = self.trials.verdict(number)
         row: dict[str, Any] = {"trial": number, "seed": seed, "steps": verdict.steps, "lost": int(attempted.lost)}
-        row |= {"predicted_success": int(verdict.success), "denied_place": int(verdict.denied == "another place")}
+        row |= {"predicted_success": int(verdict.success), "rejected_pose": int(verdict.rejected == "another pose")}
         row |= attempted.row
         self._unsaved = 0
         before = self._learner.state() if self.kept == number - 1 and self.kept else self._kept_agent
@@ -259,7 +259,7 @@ class _Sitting:
         """Whether the policy after trial `number` is the one that stays; `before` is the state of the one kept so far.
 
         A robot that judges itself may be wrong, and then practice makes its policy worse. So what stays is the policy
-        whose own trials succeed, by all that is known now of these: what has been denied since does not count.
+        whose own trials succeed, by all that is known now of these: what has been rejected since does not count.
         Without any the policy stays that practice began with. Where the environment rewards, its word is true and the
         last policy stays.
         """

@@ -25,7 +25,7 @@ class PracticeConfig(Checked):
     calibrate: bool = True
     """Adapt the reward model's threshold to the scores that this part shows: what seated plugs of one part score,
     those of another score a few millimetres short. Earlier trials are relabelled by it (paper: no)."""
-    one_place: bool = True
+    one_pose: bool = True
     """Count a predicted success only where the hand ends at the most plausible position; others are relabelled as
     failures, earlier trials too. The socket must not be moved between trials (paper: no)."""
     withdrawals: Annotated[int, NOT_NEGATIVE] = 10

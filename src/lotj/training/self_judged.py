@@ -28,7 +28,7 @@ from lotj.rewards.judge import (
     All,
     Claimed,
     Judge,
-    OnePlace,
+    OnePose,
     RewardModel,
     Score,
 )
@@ -81,8 +81,8 @@ class SelfJudged:
         touched = config.verify == "touch"
         margin = MARGIN[config.verify] if config.calibrate else None
         self._score = Score(Threshold(reward_model.threshold, QUANTILE, margin), config.hold_frames, at_claim=touched)
-        self._place = OnePlace(lambda observation: observation["image"])
-        own = [self._score, *([Claimed()] if touched else []), *([self._place] if config.one_place else [])]
+        self._pose = OnePose(lambda observation: observation["image"])
+        own = [self._score, *([Claimed()] if touched else []), *([self._pose] if config.one_pose else [])]
         self.judge = All(*own, *judges)
         rules = (self._score.likely, touched, config.max_steps, self._free)
         self._attempt = Attempt(RobotEnv(robot), self._observe, self._scored, *rules)
@@ -94,7 +94,7 @@ class SelfJudged:
         lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
         trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
         last = {name: values[end_of(trial)] for name, values in trial.observation.items()}
-        elsewhere = claimed and self._config.one_place and self._place.elsewhere(last)
+        elsewhere = claimed and self._config.one_pose and self._pose.elsewhere(last)
         after: list[Episode] = []
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
@@ -106,7 +106,7 @@ class SelfJudged:
             "value": value,
             "value_before": float(self._before.value(batch_of_one(last))[0]) if claimed else math.nan,
             "score": float(trial.notes[SCORE][end_of(trial)]),
-            "denied_pushes": int((trial.notes[TOUCH] == PUSH_MOVED).sum()),
+            "rejected_pushes": int((trial.notes[TOUCH] == PUSH_MOVED).sum()),
         }
         return Attempted([trial, *after], row, lost)
 

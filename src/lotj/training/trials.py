@@ -114,7 +114,7 @@ class Trials:
                 self._verdicts[episode.seed] = verdict
                 steps, success = verdict.steps, verdict.success
                 # What the robot took for a success and no longer does was cut off there: more might have followed.
-                terminated = success or bool(verdict.denied) or (_lost(episode) and steps == len(episode))
+                terminated = success or bool(verdict.rejected) or (_lost(episode) and steps == len(episode))
             else:
                 self._verdicts[episode.seed] = Verdict(steps, success)
             if steps:

@@ -1,4 +1,4 @@
-"""Predicted successes in several places: the socket stands in one of them."""
+"""Predicted successes in several poses: the socket stands in one of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lotj.data.store import DiskStore
-from lotj.rewards.places import SAME_PLACE, Places
+from lotj.rewards.poses import SAME_POSE, EndPoses
 from lotj.runs import Run
 from lotj.training.practice import finished_trials
 from toy_world import SIZE, ToyRobot, collect, make_config, practise, trials_of
@@ -27,12 +27,12 @@ def pattern(seed: int = 0, flipped: float = 0.0) -> np.ndarray:
     return np.where(bright, 192, 64).astype(np.uint8).reshape(20, 20, 1).repeat(3, 2)
 
 
-def seen(*successes: tuple[np.ndarray, float]) -> Places:
+def seen(*successes: tuple[np.ndarray, float]) -> EndPoses:
     """Trials 1, 2, ... that ended so."""
-    places = Places()
+    poses = EndPoses()
     for number, (frame, score) in enumerate(successes, 1):
-        places.see(number, frame, score)
-    return places
+        poses.see(number, frame, score)
+    return poses
 
 
 HERE, THERE = pattern(0), pattern(1)
@@ -41,86 +41,86 @@ HERE, THERE = pattern(0), pattern(1)
 
 def test_the_pictures_differ_by_what_their_docstring_says() -> None:
     assert (pattern(0) != pattern(0, 0.1)).mean() == pytest.approx(0.1)
-    assert 1.97 * 0.1 < SAME_PLACE < 1.97 * 0.2
+    assert 1.97 * 0.1 < SAME_POSE < 1.97 * 0.2
 
 
-def test_the_place_that_scores_best_is_the_sockets() -> None:
+def test_the_pose_that_scores_best_is_the_sockets() -> None:
     """Median odds 19 to 1 against 4 to 1: 2.94 and 1.39 logits."""
-    places = seen(*[(THERE, 0.8)] * 9, *[(HERE, 0.95)] * 3)
-    assert places.denied == frozenset(range(1, 10))
-    assert places.elsewhere(THERE) and not places.elsewhere(HERE)
+    poses = seen(*[(THERE, 0.8)] * 9, *[(HERE, 0.95)] * 3)
+    assert poses.rejected == frozenset(range(1, 10))
+    assert poses.elsewhere(THERE) and not poses.elsewhere(HERE)
 
 
-def test_of_places_that_score_alike_the_one_most_often_reached() -> None:
+def test_of_poses_that_score_alike_the_one_most_often_reached() -> None:
     """0.95 and 0.945 are 2.94 and 2.84 logits."""
-    places = seen(*[(THERE, 0.95)] * 3, *[(HERE, 0.945)] * 4)
-    assert places.denied == {1, 2, 3}
+    poses = seen(*[(THERE, 0.95)] * 3, *[(HERE, 0.945)] * 4)
+    assert poses.rejected == {1, 2, 3}
 
 
-def test_of_places_that_score_alike_none_is_denied_before_its_third_success() -> None:
-    assert not seen((THERE, 0.95), *[(HERE, 0.945)] * 20).denied
+def test_of_poses_that_score_alike_none_is_rejected_before_its_third_success() -> None:
+    assert not seen((THERE, 0.95), *[(HERE, 0.945)] * 20).rejected
     assert not seen((THERE, 0.95), *[(HERE, 0.945)] * 20).elsewhere(HERE)
-    assert seen(*[(THERE, 0.95)] * 3, *[(HERE, 0.945)] * 3).denied == {4, 5, 6}  # as often: the better one
+    assert seen(*[(THERE, 0.95)] * 3, *[(HERE, 0.945)] * 3).rejected == {4, 5, 6}  # as often: the better one
 
 
-def test_a_place_that_scores_less_is_denied_from_its_first_success_on_by_one_seen_twice() -> None:
+def test_a_pose_that_scores_less_is_rejected_from_its_first_success_on_by_one_seen_twice() -> None:
     assert not seen().elsewhere(HERE)
     assert not seen(*[(HERE, 0.95)] * 9).elsewhere(THERE)  # never seen before
-    assert not seen(*[(THERE, 0.8)] * 9, (HERE, 0.95)).denied  # one picture may score well by accident
-    assert seen(*[(THERE, 0.8)] * 9, *[(HERE, 0.95)] * 2).denied == frozenset(range(1, 10))
+    assert not seen(*[(THERE, 0.8)] * 9, (HERE, 0.95)).rejected  # one picture may score well by accident
+    assert seen(*[(THERE, 0.8)] * 9, *[(HERE, 0.95)] * 2).rejected == frozenset(range(1, 10))
     assert seen(*[(HERE, 0.95)] * 2, (THERE, 0.8)).elsewhere(THERE)
 
 
-def test_the_place_with_the_least_play_is_the_sockets_whatever_it_scores_and_however_seldom() -> None:
+def test_the_pose_with_the_least_play_is_the_sockets_whatever_it_scores_and_however_seldom() -> None:
     """A knob beside its post looked better, and was reached more often, than on it; but the hand could move it by 3.4
     mm after a pull, on the post by 0.7 to 1.0."""
-    places = Places()
+    poses = EndPoses()
     for number, (frame, score, play) in enumerate(
         [(THERE, 0.97, 3.41)] * 6 + [(HERE, 0.9, 0.73), (HERE, 0.9, 0.97)], 1
     ):
-        places.see(number, frame, score, play)
-    assert places.denied == frozenset(range(1, 7)) and places.elsewhere(THERE) and not places.elsewhere(HERE)
-    alike = Places()
+        poses.see(number, frame, score, play)
+    assert poses.rejected == frozenset(range(1, 7)) and poses.elsewhere(THERE) and not poses.elsewhere(HERE)
+    alike = EndPoses()
     for number, (frame, score, play) in enumerate([(THERE, 0.97, 1.05)] * 6 + [(HERE, 0.9, 0.95)] * 2, 1):
         alike.see(number, frame, score, play)
-    assert alike.denied == {7, 8}  # a tenth of a millimetre tells nothing: the score does
+    assert alike.rejected == {7, 8}  # a tenth of a millimetre tells nothing: the score does
 
 
 def test_where_play_has_not_been_felt_it_says_nothing() -> None:
     """0 stands for a plug whose play was not felt (it was lost on the pull): no seat is as tight as that."""
-    mostly_unfelt = Places()
+    mostly_unfelt = EndPoses()
     for number, play in enumerate((0.0, 0.0, 1.3), 1):
         mostly_unfelt.see(number, HERE, 0.95, play)
     for number in range(4, 8):
         mostly_unfelt.see(number, THERE, 0.8, 1.2)
-    assert mostly_unfelt.denied == {4, 5, 6, 7}  # 1.2 and 1.3 mm are as tight: the score decides
-    unfelt = Places()
+    assert mostly_unfelt.rejected == {4, 5, 6, 7}  # 1.2 and 1.3 mm are as tight: the score decides
+    unfelt = EndPoses()
     for number in range(1, 4):
         unfelt.see(number, THERE, 0.8)
     for number in range(4, 7):
         unfelt.see(number, HERE, 0.95, 1.3)
-    assert unfelt.denied == {1, 2, 3} and not unfelt.elsewhere(HERE)  # the score again, not "0 mm is tighter"
+    assert unfelt.rejected == {1, 2, 3} and not unfelt.elsewhere(HERE)  # the score again, not "0 mm is tighter"
 
 
-def test_light_makes_no_place_and_a_tenth_of_the_picture_does_not_either() -> None:
+def test_light_makes_no_pose_and_a_tenth_of_the_picture_does_not_either() -> None:
     dim = (HERE * 0.7 + np.array([20, 0, 10])).astype(np.uint8)
-    places = seen(*[(THERE, 0.8)] * 3, (HERE, 0.95), (dim, 0.95), (pattern(0, 0.1), 0.95))
-    assert places.denied == {1, 2, 3}
+    poses = seen(*[(THERE, 0.8)] * 3, (HERE, 0.95), (dim, 0.95), (pattern(0, 0.1), 0.95))
+    assert poses.rejected == {1, 2, 3}
 
 
-def test_an_odd_first_picture_founds_no_second_place() -> None:
+def test_an_odd_first_picture_founds_no_second_pose() -> None:
     """A picture with 0.2 turned is not where one with none is (0.39); its mean with one of 0.1 turned is (0.295)."""
     odd, between, usual = (pattern(0, share) for share in (0.2, 0.1, 0.0))
-    places = seen(*[(odd, 0.8)] * 3, *[(usual, 0.95)] * 3)
-    assert places.denied == {1, 2, 3}
+    poses = seen(*[(odd, 0.8)] * 3, *[(usual, 0.95)] * 3)
+    assert poses.rejected == {1, 2, 3}
     for number in range(7, 13):
-        places.see(number, between, 0.9)
-    assert not places.denied
+        poses.see(number, between, 0.9)
+    assert not poses.rejected
 
 
-def test_a_picture_of_one_colour_is_a_place_like_any_other() -> None:
-    places = seen(*[(np.full_like(HERE, 80), 0.8)] * 3, *[(HERE, 1.0)] * 3)
-    assert places.denied == {1, 2, 3}
+def test_a_picture_of_one_colour_is_a_pose_like_any_other() -> None:
+    poses = seen(*[(np.full_like(HERE, 80), 0.8)] * 3, *[(HERE, 1.0)] * 3)
+    assert poses.rejected == {1, 2, 3}
 
 
 class TwoPlaces(ToyRobot):
@@ -131,7 +131,7 @@ class TwoPlaces(ToyRobot):
 
 
 class PrefersHere:
-    """A reward model that calls both places a success."""
+    """A reward model that calls both poses a success."""
 
     threshold = 0.5
 
@@ -139,30 +139,30 @@ class PrefersHere:
         return np.array([0.95 if (image[0] == HERE[:SIZE, :SIZE]).all() else 0.8 for image in images], np.float32)
 
 
-def practised(path: Path, trials: int, resume: Run | None = None, one_place: bool = True) -> Run:
+def practised(path: Path, trials: int, resume: Run | None = None, one_pose: bool = True) -> Run:
     """Practice of so many trials of six steps, of which two frames in a row make a success."""
     run = resume or Run.create(path, "practice", {}, 0)
     robot = TwoPlaces(resets=finished_trials(resume) if resume else 0)
     data = DiskStore.open(path / "data") if resume else collect(path / "data", episodes=4)
-    config = make_config(updates_per_step=0, calibrate=False, one_place=one_place, trials=trials, boost=True)
+    config = make_config(updates_per_step=0, calibrate=False, one_pose=one_pose, trials=trials, boost=True)
     practise(robot, PrefersHere(), data, config, run, resume=resume is not None)
     return run
 
 
-def test_practice_denies_the_second_place_once_it_knows_both(tmp_path: Path) -> None:
+def test_practice_rejects_the_second_pose_once_it_knows_both(tmp_path: Path) -> None:
     """Trial 3 is the second here, trial 2 the first there. The fourth ends like it, at step 2, but is no success; a
-    resumed run knows the places, too."""
+    resumed run knows the poses, too."""
     whole = practised(tmp_path / "whole", trials=6)
     parts = practised(tmp_path / "parts", trials=6, resume=practised(tmp_path / "parts", trials=4))
     for run in (whole, parts):
         rows = run.metrics()
         assert [row["predicted_success"] for row in rows] == [1, 1, 1, 0, 1, 0]
-        assert [row["denied_place"] for row in rows] == [0, 0, 0, 1, 0, 1]
+        assert [row["rejected_pose"] for row in rows] == [0, 0, 0, 1, 0, 1]
         assert [row["boost"] > 0 for row in rows] == [False, False, False, False, True, False]
         assert [row["steps"] for row in rows] == [2] * 6
     assert trials_of(whole)["practice", 4].notes["claim"].tolist() == [False, False, True]
 
 
-def test_where_the_socket_may_move_no_place_is_denied(tmp_path: Path) -> None:
-    rows = practised(tmp_path, trials=4, one_place=False).metrics()
+def test_where_the_socket_may_move_no_pose_is_rejected(tmp_path: Path) -> None:
+    rows = practised(tmp_path, trials=4, one_pose=False).metrics()
     assert [row["predicted_success"] for row in rows] == [1] * 4

@@ -40,7 +40,7 @@ class CameraMount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Randomization:
     """One draw of mount, grasp, camera, light, materials and background; a plain one with nothing displaced, unless
     told otherwise. Colours are linear RGB in [0, 1]."""
 
@@ -118,13 +118,13 @@ def _camera_mount(rng: np.random.Generator) -> CameraMount:
     return CameraMount(_uniform(rng, 0.003), turn, rng.uniform(0.94, 1.06))
 
 
-def draw_look(connector: Connector, seed: int) -> Look:
+def draw_randomization(connector: Connector, seed: int) -> Randomization:
     """Draw a look. The same connector name and seed give the same look on every machine."""
     # The whole name: parts of one family must not share their looks, least of all a test part and its relatives.
     rng = np.random.default_rng([seed, *connector.name.encode()])
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.0)
     metal, tint = np.array([0.72, 0.68, 0.58]), tuple(1.0 + rng.uniform(-0.12, 0.12, 3))
-    return Look(
+    return Randomization(
         clamp_tilt=(*_uniform(rng, 1.0 * DEGREE, 2), 0.0),
         clamp_yaw=rng.uniform(-1.5, 1.5) * DEGREE,
         clamp_shift=_uniform(rng, 0.030),
