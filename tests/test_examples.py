@@ -112,7 +112,7 @@ def test_practice_from_python(example: Example, pretrained: str, tmp_path: Path)
 
 def test_a_judge_of_ones_own_practises(example: Example, pretrained: str) -> None:
     said = example("own_judge.py", "--pretrained", pretrained, "--trials", "2")
-    assert re.search(r"\d trials taken for a success, 0 rejected for their depth: {}", said)
+    assert re.search(r"\d trials taken for a success, 0 rejected: {}", said)
 
 
 def test_the_judge_rejects_what_ends_at_another_depth() -> None:
