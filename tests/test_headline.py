@@ -13,7 +13,15 @@ import pytest
 from lotj.cli import main
 from lotj.errors import SettingsError
 from lotj.experiments import presets
-from lotj.experiments.headline import Practised, in_practice, leaderboard, predictions, robot_time, targets
+from lotj.experiments.headline import (
+    Practised,
+    against_first,
+    in_practice,
+    leaderboard,
+    predictions,
+    robot_time,
+    targets,
+)
 from lotj.experiments.presets import Preset
 from lotj.experiments.study import RESET_S, practice_job, practice_settings, pretrain_job
 from lotj.nets.encoder import EncoderConfig
@@ -60,6 +68,21 @@ def test_robot_time_is_a_mean_over_units() -> None:
     assert near[4:6] == ["1", "1"]  # a second each
     # 20 in 40 s and 20 resets: 600 * 20 / (40 + 100) = 85.7; ten in the same time: 42.9, together 64.3.
     assert RESET_S == 5.0 and near[6:] == ["85.7", "85.7"] and far[6].startswith("64.3 ")
+
+
+def test_a_practice_is_compared_on_shared_units() -> None:
+    """91 true successes of ours in each of three units; without something 81 and 71 in two of them, and 5 unseen."""
+    ours = [unit(name=f"0-trio-{k}") for k in range(3)]
+    less = [
+        unit(after=(0, 17, 19), name="0-trio-0", predicted=80),
+        unit(name="0-trio-2", predicted=67, false=1, missed=5),
+    ]
+    head, _, first, second, third = rows(against_first({"ours": ours, "less": less, "none": []}))
+    assert head[2:5] == ["after 50", "after 100", "in the 100 trials"]
+    assert first == ["ours", "3", "19 \u00b1 0", "20 \u00b1 0", "91 \u00b1 0", "0 \u00b1 0", "0", "6"]
+    # -10 and -20: mean -15, half width 12.71 * 7.07 / sqrt 2 = 63.5; 2 of the 4 flips are as far from 0.
+    assert second[1:] == ["2", "18 \u00b1 13", "19.5 \u00b1 6.4", "76 \u00b1 64", "-15 \u00b1 64; p 0.5", "1", "4"]
+    assert third[1:6] == ["0", "-", "-", "-", "-"]
 
 
 def verdicts(text: str) -> dict[str, tuple[str, str]]:

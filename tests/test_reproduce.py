@@ -24,7 +24,7 @@ from lotj.distributed import Job
 from lotj.envs.insertion import insertion_task
 from lotj.experience import SUCCESS, Episode
 from lotj.experiments import presets, reward_ablation
-from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, ROBOTS, Unit, job_name, units
+from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, PRACTICES, ROBOTS, Unit, job_name, units
 from lotj.experiments.figures import AREA, FIGURES, keep_shares, positive
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.reward_ablation import TABLE4, choose_split
@@ -110,14 +110,17 @@ def test_ablation_shares_the_full_jobs_and_adds_two_pretrainings_a_seed() -> Non
     assert jobs["far-europlug-iql-no-daib-paper-0-duo-0"].needs == ("pretrain-no-daib-seed0",)
 
 
-def test_the_parts_of_practice_need_no_baseline_but_for_the_papers_protocol() -> None:
+def test_the_parts_of_practice_are_measured_from_our_pretraining_on_five_benches() -> None:
+    """Two validation connectors and five benches are ten units of each practice, three and two of a pretraining; a
+    practice is done on all of them before the next one begins, for each is compared with the first alone."""
     jobs = jobs_of(COMPARISONS["parts"])
-    changed = len([m for m in COMPARISONS["parts"].methods if m.controller == "practice"])
-    assert len(jobs) == 2 * 3 + 2 * 4 * changed  # trainings; two units, four connectors
-    unverified = jobs["far-duplo-2x2-iql-full-without-verification-0-duo-0"]
+    cells = [name for name in jobs if name.startswith("far-")]
+    assert len(jobs) == 2 + len(cells) and len(cells) == 10 * len(PRACTICES)
+    assert all("-iql-ours-ours-" in name for name in cells[:10]) and "-one-frame-" in cells[10]
+    assert [name.split("-iql-")[1] for name in cells[:4:2]] == ["ours-ours-0-trio-0", "ours-ours-1-trio-1"]
+    unverified = jobs["far-as-3112-iql-ours-without-verification-0-trio-4"]
     assert unverified.arguments["practice"] == practice_settings("laptop", trials=100, verify="score")
-    assert unverified.needs == ("pretrain-full-seed0",)
-    assert jobs["far-duplo-2x2-iql-full-paper-0-duo-0"].needs == ("baselines-seed0",)  # shared with table II
+    assert unverified.arguments["controllers"] == [] and unverified.needs == ("pretrain-ours-seed0",)
     assert {find_connector(name).split for name in COMPARISONS["parts"].connectors} == {"validation"}
 
 

@@ -21,8 +21,8 @@ from lotj.training.localize import LOCALIZER
 CONNECTORS = {"deutsch-dt-12": "DT12-1", "mega-brick-1x1": "Mega 1x1", "nema-5-15": "NEMA 15", "europlug": "Europlug"}
 """The test connectors, and what the paper's tables call them."""
 
-HARD = ("as-3112", "d-sub-da-15", "dc-4-0x1-7", "duplo-2x2")
-"""Four of the validation connectors: slow to start, short of its seat, beside its socket, a brick."""
+SLOW = ("as-3112", "wall-charger")
+"""The two validation connectors on which the pretrained policy succeeds least (lab notes)."""
 
 ROBOTS = ("duo", "trio")
 PRETRAININGS = 2
@@ -54,11 +54,11 @@ class Unit:
         return f"{self.pretraining}-{self.robot}-{self.bench}"
 
 
-def units(benches: Iterable[int]) -> tuple[Unit, ...]:
+def units(benches: Iterable[int], robots: Iterable[str] = ROBOTS) -> tuple[Unit, ...]:
     """Each bench with each robot. The pretrainings are spread like the colours of a chessboard: each is half of all
     units, half of each robot's and half of each bench's (as near as may be), so that neither robot nor bench nor
     pretraining is taken for another, at no more units than there are benches."""
-    pairs = itertools.product(benches, enumerate(ROBOTS))
+    pairs = itertools.product(benches, enumerate(robots))
     return tuple(Unit((bench + place) % PRETRAININGS, robot, bench) for bench, (place, robot) in pairs)
 
 
@@ -72,15 +72,15 @@ OURS = "ours"
 
 PRACTICES: dict[str, dict[str, Any]] = {
     OURS: {},
-    "without-verification": {"verify": "score"},
     "one-frame": {"hold_frames": 1},
-    "without-reversed-extractions": {"withdrawals": 0},
     "without-exploration-boost": {"boost": False},
-    "successes-anywhere": {"one_pose": False},
+    "q-gradient-from-the-first-success": {"q_gradient_successes": 1},
     "threshold-not-calibrated": {"calibrate": False},
+    "without-reversed-extractions": {"withdrawals": 0},
+    "successes-anywhere": {"one_pose": False},
     "failures-imitated-too": {"imitate": "all"},
     "imitation-alone": {"q_gradient_weight": 0.0},
-    "q-gradient-from-the-first-success": {"q_gradient_successes": 1},
+    "without-verification": {"verify": "score"},
     "25-percent-online": {"online_fraction": 0.25},
     "50-percent-online": {"online_fraction": 0.5},
     "advantage-scale-20": {"advantage_scale": 20.0},
@@ -160,16 +160,8 @@ ABLATION = (
 )
 """Table III: what the bottleneck of reward and policy is worth, far."""
 
-PARTS = (
-    _ours("ours offline", "offline"),
-    _ours("ours"),
-    _ours("offline", "offline", variant="full"),
-    _ours("pretrained as in the paper", variant="full"),
-    *(Method(name.replace("-", " "), practice=name) for name in PRACTICES if name not in (OURS, PAPER)),
-    Method("the paper's protocol"),
-)
-"""What each part of our practice adds. From the second offline policy on all are pretrained as in the paper, which
-leaves practice more to do."""
+PARTS = tuple(Method(name.replace("-", " "), variant=OURS, practice=name) for name in PRACTICES)
+"""What each part of our practice adds."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +174,10 @@ class Comparison:
         methods: the columns.
         connectors: the rows; none: those of the `split`.
         benches, trials: see `lotj reproduce --help`.
+        robots: of each bench.
         cells: folder of its jobs' results; studies that share jobs have one.
-        sections: what its page has below the table, of all practices that are done.
+        sections: what its page has below the table, of all practices of the last method that are done.
+        beside: the same, of method -> its practices.
     """
 
     name: str
@@ -194,8 +188,10 @@ class Comparison:
     split: str = ""
     benches: tuple[int, ...] = (0,)
     trials: tuple[int, ...] = (100, 200)
+    robots: tuple[str, ...] = ROBOTS
     cells: str = PAPER
     sections: tuple[Callable[[Sequence[Practised]], str], ...] = ()
+    beside: Callable[[Mapping[str, Sequence[Practised]]], str] | None = None
 
     def asked(self, asked: Asked) -> Comparison:
         """The study of what is asked, where that is not what is usual; SettingsError for a practice that is unknown, or
@@ -217,14 +213,16 @@ class Comparison:
     def jobs(self, asked: Asked) -> list[Job]:
         """All that must be done for it."""
         learners = dict.fromkeys(method.learner for method in self.methods)
-        of = itertools.product(units(self.benches), self._starts.values(), learners)
-        made = [self._job(asked, unit, *start, learner) for unit, start, learner in of]
+        of = itertools.product(learners, units(self.benches, self.robots), self._starts.values())
+        made = [self._job(asked, unit, *start, learner) for learner, unit, start in of]
         return with_needs(made, [job for seed in range(PRETRAININGS) for job in trainings(seed, asked)])
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """Name -> content of its files, made of results of its jobs and of nothing else."""
         table, done = self.table(results), self.practised(results)
         parts = [table.as_markdown(), NOTE, *(section(done) for section in self.sections)]
+        if self.beside:
+            parts.append(self.beside({m.title: self.practised(results, m.learner) for m in self.methods}))
         parts.append("## By unit\n\n" + table.by_unit())
         practice = self.methods[-1].practice
         variant = "" if self.cells == PAPER or practice == OURS else f"-{practice}"
@@ -247,7 +245,7 @@ class Comparison:
         """All practices of a learner that are done; by default of the last method's."""
         return [
             Practised(name, str(unit), self.trials, results[job])
-            for (name, start), unit in itertools.product(self._starts.items(), units(self.benches))
+            for (name, start), unit in itertools.product(self._starts.items(), units(self.benches, self.robots))
             if (job := job_name(*start, learner or self.methods[-1].learner, unit)) in results
         ]
 
@@ -280,7 +278,7 @@ class Comparison:
             "agent": agent,
             "practice": practice_settings(asked.preset, **{**PRACTICES[practice], "trials": self.trials[-1]}),
             "trials": list(self.trials),
-            "controllers": sorted(others if self.cells == PAPER else others | {"expert"}),
+            "controllers": sorted(others | {"expert"} if self.sections else others),
             "evaluation_trials": find_preset(asked.preset).evaluation_trials,
         }
         learned = agent != "iql" or any("localize" in controller for controller in others)
@@ -339,8 +337,10 @@ COMPARISONS = {
         Comparison("table1", "Table I: starts within 10 mm of the socket's axis", ("near",), NEAR),
         Comparison("table2", "Table II: starts 10 to 20 mm beside the socket", ("far",), FAR),
         Comparison("table3", "Table III: the bottleneck of reward and policy, 10 to 20 mm beside", ("far",), ABLATION),
-        # After 200 trials most practices end alike.
-        Comparison("parts", "What each part of practice adds, far", ("far",), PARTS, HARD, trials=(100,)),
+        Comparison(
+            "parts", "What each part of practice adds, far", ("far",), PARTS, SLOW,
+            benches=(0, 1, 2, 3, 4), trials=(50, 100), robots=("trio",), cells="parts", beside=headline.against_first,
+        ),
     )
 }  # fmt: skip
 """By name."""

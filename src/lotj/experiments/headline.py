@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lotj.evaluation import reliable_units
+from lotj.evaluation import reliable_units, sign_flip
 from lotj.experiments.study import RESET_S, after
 from lotj.experiments.tables import ALL, markdown, mean_words
 
@@ -65,6 +65,11 @@ class Practised:
         """Robot time of practice up to a place among `trials`."""
         return self.practice["robot_minutes"][after(self.trials[place])]
 
+    @property
+    def true_successes(self) -> int:
+        """Trials of practice that truly were successes, seen or not."""
+        return self.practice["predicted"] - self.practice["false"] + self.practice["missed"]
+
     def reliable(self, name: str | int = -1) -> bool:
         """Whether 19 of 20 succeed."""
         return self.outcome(name)["successes"] >= RELIABLE * self.outcome(name)["n"]
@@ -112,6 +117,29 @@ def in_practice(units: Sequence[Practised]) -> str:
         + markdown(["start", "unit", *counts, "alarm at the end", "policy kept", "robot minutes"], rows)
         + "\nPredicted: trials that the robot took for a success; false: those of them that were none; missed:\n"
         "successes that it did not see; alarms: trials under alarm.\n"
+    )
+
+
+def against_first(methods: Mapping[str, Sequence[Practised]]) -> str:
+    """Each method of practice beside the first: how soon and how well it succeeds, and what it claims falsely."""
+    ours = {(unit.start, unit.unit): unit for unit in next(iter(methods.values()))}
+    rows = []
+    for title, units in methods.items():
+        pairs = [(unit, ours[unit.start, unit.unit]) for unit in units if (unit.start, unit.unit) in ours]
+        more = [unit.true_successes - other.true_successes for unit, other in pairs]
+        stages = [mean_words([unit.outcome(place)["successes"] for unit in units]) for place in range(-2, 0)]
+        p = f"; p {sign_flip(more, np.random.default_rng(0)):.2g}" if any(more) else ""
+        false, lost = (str(sum(unit.practice[key] for unit in units)) for key in ("false", "lost"))
+        done = mean_words([unit.true_successes for unit in units])
+        rows.append([title, str(len(units)), *stages, done, mean_words(more) + p, false, lost])
+    trials = next((units[0].trials for units in methods.values() if units), (0, 0))
+    head = [*(f"after {count}" for count in trials[-2:]), f"in the {trials[-1]} trials"]
+    return (
+        "## Beside the first\n\n"
+        + markdown(["practice", "units", *head, "more than the first", "false", "lost parts"], rows)
+        + "\nTrue successes, mean over units and half width of Student's 95 % interval: in the evaluation after so\n"
+        "much practice, and in practice itself, where the difference is over shared units with p by sign flips. False\n"
+        "successes and lost parts in practice, of all units together.\n"
     )
 
 
