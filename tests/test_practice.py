@@ -55,6 +55,7 @@ from toy_world import (
     practise,
     practise_in_a_child,
     reached,
+    steady_agent,
     trials_of,
     true_success,
 )
@@ -92,9 +93,7 @@ def assert_same(one: Run, other: Run) -> None:
 
 
 def test_a_right_reward_helps_and_a_wrong_one_does_harm(prior: DiskStore, tmp_path: Path):
-    # Not calibrated, and one frame is enough: this reward is right at its own threshold, in every part. A blind policy
-    # seldom stays at home for two.
-    settings = {"max_steps": 8, "batch_size": 64, "updates_per_step": 3, "calibrate": False, "hold_frames": 1}
+    settings = {"max_steps": 8, "batch_size": 64, "updates_per_step": 3}
     config = make_config(trials=70, **settings)
     for seed in (2, 3):  # how soon a blind policy first comes home by chance depends on the machine's last bits
         agent = make_agent(seed, bottleneck=BottleneckConfig("erm", invariant_dim=64))
@@ -247,19 +246,20 @@ def test_policy_stays_while_it_may_imitate_nothing(prior: DiskStore, tmp_path: P
     policy does not."""
     run, agent = new_run(tmp_path), make_agent()
     before = {name: weights(agent, name) for name in ("policy", "critic")}
-    settings = {"calibrate": False, "online_fraction": 1.0, "imitate": "successes", "q_gradient_weight": 100.0}
+    settings = {"online_fraction": 1.0, "imitate": "successes", "q_gradient_weight": 100.0}
     practise(ToyRobot(), SILENT, prior, make_config(trials=3, max_steps=3, **settings), run, agent)
     assert same(weights(agent, "policy"), before["policy"])
     assert not same(weights(agent, "critic"), before["critic"])
 
 
-def test_pull_of_q_grows_with_the_successes(prior: DiskStore, tmp_path: Path):
+def test_pull_of_q_grows_with_the_successes(prior: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """One success of four is a quarter of the weight: 8 then pulls as 2 does that needs no more."""
     states, rows = [], []
     for weight, successes in ((8.0, 4), (2.0, 1), (8.0, 1)):
         run = new_run(tmp_path / f"{weight} {successes}")
-        pull = {"q_gradient_weight": weight, "q_gradient_successes": successes}
-        practise(ToyRobot(), ListedReward(0, 0, 0.9), prior, make_config(trials=1, hold_frames=1, **pull), run)
+        monkeypatch.setattr("lotj.training.practice.Q_GRADIENT_SUCCESSES", successes)
+        config = make_config(trials=1, q_gradient_weight=weight)
+        practise(ToyRobot(), ListedReward(0, 0, 0.9), prior, config, run)
         states.append(run.load("practice")["agent"]["modules"])
         rows.append(run.metrics()[-1])
     assert rows[0]["updates"] == rows[0]["steps"] == 2
@@ -269,7 +269,7 @@ def test_pull_of_q_grows_with_the_successes(prior: DiskStore, tmp_path: Path):
 
 def test_one_line_a_trial_as_the_report_reads_it(prior: DiskStore, tmp_path: Path):
     run = new_run(tmp_path)
-    config = make_config(trials=4, warmup_trials=2, hold_frames=1, calibrate=False)
+    config = make_config(trials=4, warmup_trials=2)
     practise(ToyRobot(), ColourReward(), prior, config, run)
     rows, made = run.metrics(), trials_of(run)
     assert [row["trial"] for row in rows] == [row["step"] for row in rows] == [1, 2, 3, 4]
@@ -287,14 +287,12 @@ def test_one_line_a_trial_as_the_report_reads_it(prior: DiskStore, tmp_path: Pat
     assert {"loss/q", "loss/v", "loss/policy"} <= rows[1].keys()
 
 
-@pytest.mark.parametrize(
-    ("settings", "steps", "success"), [({"hold_frames": 1}, 2, 1), ({}, 5, 1), ({"hold_frames": 3}, 6, 0)]
-)
-def test_when_a_trial_ends(prior: DiskStore, tmp_path: Path, settings: dict[str, Any], steps: int, success: int):
+@pytest.mark.parametrize(("score", "steps", "success"), [(0.6, 2, 1), (0.5, 2, 1), (0.4, 6, 0)])
+def test_when_a_trial_ends(prior: DiskStore, tmp_path: Path, score: float, steps: int, success: int):
     """The start's score, here 0.9, is none of a step."""
     run = new_run(tmp_path)
-    config = make_config(trials=1, updates_per_step=0, calibrate=False, **settings)
-    practise(ToyRobot(), ListedReward(0.9, 0.4, 0.6, 0.4, 0.9, 0.9, 0.4), prior, config, run)
+    config = make_config(trials=1, updates_per_step=0)
+    practise(ToyRobot(), ListedReward(0.9, 0.4, score), prior, config, run)
     trial = trials_of(run)[PRACTICE, 1]
     assert (len(trial), trial.terminated, trial.truncated) == (steps, bool(success), not success)
     assert np.flatnonzero(trial.notes["claim"]).tolist() == [steps] * success
@@ -304,27 +302,28 @@ def test_when_a_trial_ends(prior: DiskStore, tmp_path: Path, settings: dict[str,
 def test_more_is_tried_after_failures_in_a_row_and_less_after_successes(prior: DiskStore, tmp_path: Path):
     """Four trials of six steps fail; the first step of the fifth succeeds: one success of ten."""
     run = new_run(tmp_path)
-    config = make_config(trials=7, updates_per_step=0, boost=True, calibrate=False, hold_frames=1)
+    config = make_config(trials=7, updates_per_step=0, boost=True)
     practise(ToyRobot(), ListedReward(*[0.0] * 29, 1.0), prior, config, run)
     wanted = [0, 1 / 3, 2 / 3, 1, 1, 0, 0.9 / 3]
     assert [row["boost"] for row in run.metrics()] == pytest.approx(wanted)
 
 
 def test_threshold_rises_with_the_trials_of_all_sittings(prior: DiskStore, tmp_path: Path):
-    """The first trial's best score is 0.5, logit 0, so that a logit of -1 is asked for, 0.269 (its start scores 0, 4
-    above which is nothing). The second's is 0.999, logit 6.9: the quantile 0.95 of both is 6.56, and a logit of 5.56 is
-    asked for, 0.996. Before the first, the model's own threshold stands."""
-    run, config = new_run(tmp_path), make_config(trials=2, updates_per_step=0)
-    practise(ToyRobot(), ListedReward(0, 0.5, 0.5, 0, 0.999, 0.999), prior, config, run)
-    practise(ToyRobot(), SILENT, prior, dataclasses.replace(config, trials=3), run, resume=True)
+    """The first trial's best score is 0.5, logit 0, so that a logit of -2.5 is asked for, 0.0759 (its start scores 0, 4
+    above which is nothing). The second's is 0.999, logit 6.91: the quantile 0.95 of both is 6.56, and a logit of 4.06
+    is asked for, 0.983. Before the first, the model's own threshold stands. Straight down: there is no touch."""
+    run, agent = new_run(tmp_path), steady_agent(0.0, 0.0, -1.0)
+    config = make_config(trials=2, updates_per_step=0, verify="touch")
+    practise(ToyRobot(), ListedReward(0, 0.5, 0, 0.999), prior, config, run, agent)
+    practise(ToyRobot(), SILENT, prior, dataclasses.replace(config, trials=3), run, agent, resume=True)
     assert [row["predicted_success"] for row in run.metrics()] == [1, 1, 0]
-    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, 0.2689, 0.9962], abs=1e-4)
+    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, 0.0759, 0.9831], abs=1e-4)
 
 
 def test_the_policy_kept_is_the_last_whose_trials_succeed(prior: DiskStore, tmp_path: Path):
     """The first six trials succeed and no other. Up to trial 21 five of the last 20 do, from trial 22 on only four."""
     run = new_run(tmp_path)
-    config = make_config(trials=24, calibrate=False, hold_frames=1, max_steps=1)
+    config = make_config(trials=24, max_steps=1)
     result = practise(ToyRobot(), ListedReward(*[0.0, 1.0] * 6), prior, config, run, snapshots=(4, 5, 21))
     assert [row["kept"] for row in run.metrics()] == [0] * 4 + [*range(5, 22)] + [21] * 3
     assert result.kept == 21
@@ -372,7 +371,7 @@ class CrashingRobot(ToyRobot):
     [
         {},
         {"save_every": 3},
-        {"verify": "touch", "hold_frames": 1, "imitate": "successes", "one_pose": True, "withdrawals": 9},
+        {"verify": "touch", "imitate": "successes", "one_pose": True, "withdrawals": 9},
         {"boost": True, "q_gradient_weight": 10.0},
     ],
     ids=["plain", "few checkpoints", "everything", "boosted"],
@@ -581,7 +580,6 @@ def test_the_boost_is_for_three_axes(tmp_path: Path):
         ({"withdrawals": -1}, "withdrawals -1: must be at least 0"),
         ({"advantage_scale": 0.0}, "advantage_scale 0.0: must be above 0"),
         ({"q_gradient_weight": -1.0}, "q_gradient_weight -1.0: must be at least 0"),
-        ({"q_gradient_successes": 0}, "q_gradient_successes 0"),
         ({"exploration_noise": -0.1}, "exploration_noise -0.1"),
         ({"exploration_noise": math.nan}, "exploration_noise nan"),
     ],

@@ -140,17 +140,17 @@ class PrefersHere:
 
 
 def practised(path: Path, trials: int, resume: Run | None = None, one_pose: bool = True) -> Run:
-    """Practice of so many trials of six steps, of which two frames in a row make a success."""
+    """Practice of so many trials, each a success after its first step."""
     run = resume or Run.create(path, "practice", {}, 0)
     robot = TwoPlaces(resets=finished_trials(resume) if resume else 0)
     data = DiskStore.open(path / "data") if resume else collect(path / "data", episodes=4)
-    config = make_config(updates_per_step=0, calibrate=False, one_pose=one_pose, trials=trials, boost=True)
+    config = make_config(updates_per_step=0, one_pose=one_pose, trials=trials, boost=True)
     practise(robot, PrefersHere(), data, config, run, resume=resume is not None)
     return run
 
 
 def test_practice_rejects_the_second_pose_once_it_knows_both(tmp_path: Path) -> None:
-    """Trial 3 is the second here, trial 2 the first there. The fourth ends like it, at step 2, but is no success; a
+    """Trial 3 is the second here, trial 2 the first there. The fourth ends like it, but is no success; a
     resumed run knows the poses, too."""
     whole = practised(tmp_path / "whole", trials=6)
     parts = practised(tmp_path / "parts", trials=6, resume=practised(tmp_path / "parts", trials=4))
@@ -159,8 +159,8 @@ def test_practice_rejects_the_second_pose_once_it_knows_both(tmp_path: Path) -> 
         assert [row["predicted_success"] for row in rows] == [1, 1, 1, 0, 1, 0]
         assert [row["rejected_pose"] for row in rows] == [0, 0, 0, 1, 0, 1]
         assert [row["boost"] > 0 for row in rows] == [False, False, False, False, True, False]
-        assert [row["steps"] for row in rows] == [2] * 6
-    assert trials_of(whole)["practice", 4].notes["claim"].tolist() == [False, False, True]
+        assert [row["steps"] for row in rows] == [1] * 6
+    assert trials_of(whole)["practice", 4].notes["claim"].tolist() == [False, True]
 
 
 def test_where_the_socket_may_move_no_pose_is_rejected(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, gives_way, picture_change
 from lotj.experience import Episode
@@ -18,10 +17,10 @@ from lotj.robots.robot import RobotEnv
 from lotj.runs import Run
 from lotj.training.attempt import Attempt
 from lotj.training.practice import alarming
-from toy_world import SIZE, ListedReward, ToyRobot, collect, make_agent, make_config, practise, trials_of
+from toy_world import SIZE, ListedReward, ToyRobot, collect, make_config, practise, steady_agent, trials_of
 
-SAID = [0.0, 0.0, 0.9, 0.9, 0.9, 0.9, 0.9]
-"""What the reward model says: a success in the second and third frame, so that the first touch follows step 3."""
+SAID = [0.0, 0.0, 0.0, 0.9, 0.9, 0.9, 0.9]
+"""What the reward model says: a success in the frame after step 3, so that the first touch follows it."""
 
 
 class HeldRobot(ToyRobot):
@@ -53,12 +52,12 @@ class ShortRobot(HeldRobot):
         return image
 
 
-def practised(robot: ToyRobot, tmp_path: Path, verify: str = "touch", said: list[float] = SAID, hold_frames: int = 2):
+def practised(robot: ToyRobot, tmp_path: Path, verify: str = "touch"):
     """The only trial, of at most six steps of the policy, and its line."""
     data = collect(tmp_path / "data", episodes=4)
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(trials=1, updates_per_step=0, calibrate=False, verify=verify, hold_frames=hold_frames)
-    result = practise(robot, ListedReward(*said), data, config, run)
+    config = make_config(trials=1, updates_per_step=0, verify=verify)
+    result = practise(robot, ListedReward(*SAID), data, config, run)
     assert not result.alarm
     return trials_of(run)["practice", 1], run.metrics()[0]
 
@@ -95,12 +94,9 @@ def test_what_stands_press_and_pushes_is_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(trial.notes["score"][:5], SAID[:5])
 
 
-@pytest.mark.parametrize(("hold_frames", "said"), [(2, SAID), (1, [0.0, 0.0, 0.0, 0.9, 0.9, 0.9, 0.9])])
-def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(
-    tmp_path: Path, hold_frames: int, said: list[float]
-) -> None:
+def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(tmp_path: Path) -> None:
     """The press after step 3 moves it; one more step of the policy, and the next press it stands."""
-    trial, row = practised(ShortRobot(), tmp_path, said=said, hold_frames=hold_frames)
+    trial, row = practised(ShortRobot(), tmp_path)
     assert np.flatnonzero((trial.action == PRESS).all(1)).tolist() == [3, 5] and len(trial) == 6 + len(PUSHES)
     assert row["steps"] == 6 and row["predicted_success"] == 1 and np.flatnonzero(trial.notes["claim"]).tolist() == [6]
     assert marks(trial)[:7] == [NONE] * 4 + [PRESS_MOVED, NONE, STOOD]
@@ -108,11 +104,11 @@ def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(
 
 def test_before_any_free_motion_the_word_of_the_reward_model_stands() -> None:
     """Straight down: no step sideways has been seen, with which a touch could be compared."""
-    robot, score = ToyRobot(), Score(Threshold(0.5, 1.0, None), 2, at_claim=True)
+    robot, score = ToyRobot(), Score(Threshold(0.5, 1.0, None), at_claim=True)
     attempt = Attempt(RobotEnv(robot), dict, lambda seen: 0.9, score.likely, True, 6, FreeMotion())
     trial = attempt.run(0, lambda seen: np.array([0.0, 0.0, -1.0], np.float32))
-    assert robot.steps == len(trial) == 2
-    assert trial.noted("claim").tolist() == [False, False, True] and not trial.noted("touch").any()
+    assert robot.steps == len(trial) == 1
+    assert trial.noted("claim").tolist() == [False, True] and not trial.noted("touch").any()
 
 
 class SlackRobot(ToyRobot):
@@ -137,24 +133,26 @@ class SlackRobot(ToyRobot):
 def test_a_push_that_a_seated_plug_stands_is_no_free_motion(tmp_path: Path) -> None:
     """Steps of about 1 sideways, success after the first: a push may change 0.4 of a half, which is more than an
     eighth. Were the push of the first trial, without any change, counted as free, it would be less."""
-    agent = make_agent(initial_std=0.06, std_range=(0.05, 1.0))
-    last = agent.algorithm.get_submodule("policy.head.mean.2")
-    for parameter, value in zip(last.parameters(), ([0.0], [2.0, 0.0, 0.0]), strict=True):
-        parameter.data[:] = torch.tensor(value)
-    run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(trials=2, updates_per_step=0, calibrate=False, verify="touch", hold_frames=1)
-    practise(SlackRobot(), ListedReward(then=0.9), collect(tmp_path / "data", episodes=4), config, run, agent)
+    run, agent = Run.create(tmp_path / "runs", "practice", {}, 0), steady_agent(2.0, 0.0, 0.0)
+    config = make_config(trials=2, updates_per_step=0, verify="touch")
+    practise(
+        SlackRobot(),
+        ListedReward(0, *[0.9] * 6, 0, then=0.9),
+        collect(tmp_path / "data", episodes=4),
+        config,
+        run,
+        agent,
+    )
     assert [(row["predicted_success"], row["rejected_pushes"]) for row in run.metrics()] == [(1, 0)] * 2
 
 
-@pytest.mark.parametrize(("verify", "margin"), [("touch", 2.5), ("score", 1.0)])
-def test_touch_allows_for_a_wider_margin(tmp_path: Path, verify: str, margin: float) -> None:
-    """The best score of the first trial is 0.9, at odds of 9 to 1: the threshold lies `margin` logits below."""
+@pytest.mark.parametrize(("verify", "second"), [("touch", 9 * math.exp(-2.5)), ("score", 1.0)])
+def test_the_threshold_adapts_where_a_touch_verifies(tmp_path: Path, verify: str, second: float) -> None:
+    """The best score of the first trial is 0.9, at odds of 9 to 1: the threshold lies 2.5 logits below."""
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
     data = collect(tmp_path / "data", episodes=4)
     practise(HeldRobot(), ListedReward(*SAID), data, make_config(trials=2, updates_per_step=0, verify=verify), run)
-    odds = 9.0 * np.exp(-margin)
-    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, odds / (1.0 + odds)], rel=1e-4)
+    assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, second / (1.0 + second)], rel=1e-4)
 
 
 def lines(count: int, value: float | None, kept: int) -> list[dict[str, Any]]:
@@ -183,14 +181,26 @@ def test_alarm_where_successes_are_few_or_doubted(rows: list[dict[str, Any]], gi
 
 def test_typical_change_is_that_of_a_free_step_sideways() -> None:
     pictures = [np.zeros((10, 10, 3), np.uint8) for _ in range(4)]
-    pictures[1][:2] = 11  # 20 of 100 pixels, by more than ten levels
+    pictures[1][:2] = 30  # 20 of 100 pixels, by more than 24 levels; at ten pixels there is hardly any blur
     pictures[2][:] = 100  # all of them
-    pictures[3][:] = 105  # by less: a camera's noise
+    pictures[3][:] = 120  # by less
     assert [picture_change(*pair) for pair in zip(pictures, pictures[1:], strict=False)] == [0.2, 1.0, 0.0]
     motion = FreeMotion()
     assert motion.typical is None
     motion.see(pictures, [np.array([0.8, 0.0, 0.1]), np.array([0.8, 0.0, -0.9]), np.array([0.1, 0.1, 0.0])])
     assert motion.typical == pytest.approx(0.25)  # 0.2 for 0.8; one step goes mostly down, one hardly sideways
+
+
+def test_a_cameras_noise_is_no_motion_and_hides_none() -> None:
+    """Pixels that stray by 8 levels; a stripe of a quarter of the picture moves on by half its width."""
+    rng, still = np.random.default_rng(0), np.full((2, 64, 64, 3), 100.0)
+    still[:, :, 16:32] = 200.0
+    moved = np.roll(still, 8, axis=2)
+    noisy = [
+        np.round(picture + rng.normal(0.0, 8.0, still.shape)).astype(np.uint8) for picture in (still, still, moved)
+    ]
+    assert picture_change(noisy[0], noisy[1]) < 0.01
+    assert picture_change(noisy[1], noisy[2]) == pytest.approx(0.25, abs=0.01)  # eight columns appear and eight go
 
 
 def test_a_plug_held_at_the_end_of_most_trials_leaves_the_typical_change_alone() -> None:

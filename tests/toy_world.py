@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from lotj.agents import Learner
 from lotj.agents.iql import IQL, IQLConfig
@@ -192,6 +193,15 @@ def practise(
     result = practice(judged, learner, [offline], config, run, live=False, **more)
     agent.take_heads(learner)
     return result
+
+
+def steady_agent(x: float, y: float, z: float) -> Learner:
+    """An agent whose mean action is the hyperbolic tangent of this everywhere, and that hardly strays from it."""
+    agent = make_agent(initial_std=0.06, std_range=(0.05, 1.0))
+    last = agent.algorithm.get_submodule("policy.head.mean.2")
+    for parameter, value in zip(last.parameters(), (torch.zeros(()), torch.tensor([x, y, z])), strict=True):
+        parameter.data[:] = value
+    return agent
 
 
 def trials_of(run: Run) -> dict[tuple[str, int], Episode]:

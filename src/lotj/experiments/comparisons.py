@@ -72,10 +72,7 @@ OURS = "ours"
 
 PRACTICES: dict[str, dict[str, Any]] = {
     OURS: {},
-    "one-frame": {"hold_frames": 1},
     "without-exploration-boost": {"boost": False},
-    "q-gradient-from-the-first-success": {"q_gradient_successes": 1},
-    "threshold-not-calibrated": {"calibrate": False},
     "without-reversed-extractions": {"withdrawals": 0},
     "successes-anywhere": {"one_pose": False},
     "failures-imitated-too": {"imitate": "all"},

@@ -69,8 +69,6 @@ class Preset(PretrainSettings):
 
 PAPER_PRACTICE: dict[str, Any] = {
     "online_fraction": 0.25,
-    "hold_frames": 1,
-    "calibrate": False,
     "verify": "score",
     "withdrawals": 0,
     "boost": False,

@@ -81,22 +81,20 @@ class All:
 
 
 class Score:
-    """Frames that score at least a threshold, so many of them in a row.
+    """A frame that scores at least a threshold.
 
     Args:
         threshold: adapts to the scores that it has seen.
-        hold_frames: how many frames in a row must score at least the threshold.
-        at_claim: a success ends where the robot claimed it, together with `Claimed`; otherwise at the first frames that
-            score so.
+        at_claim: a success ends where the robot claimed it, together with `Claimed`; otherwise at the first frame that
+            scores so.
     """
 
-    def __init__(self, threshold: Threshold, hold_frames: int, at_claim: bool) -> None:
-        self.threshold, self.hold_frames, self._at_claim = threshold, hold_frames, at_claim
+    def __init__(self, threshold: Threshold, at_claim: bool) -> None:
+        self.threshold, self._at_claim = threshold, at_claim
 
     def likely(self, scores: Sequence[float] | np.ndarray) -> bool:
-        """Whether the last of the (T+1,) valid scores of a running trial say success."""
-        held = np.asarray(scores)[1:][-self.hold_frames :]
-        return len(held) == self.hold_frames and bool((held >= self.threshold.value).all())
+        """Whether the last of the (T+1,) valid scores of a running trial says success; its start's never does."""
+        return len(scores) > 1 and bool(scores[-1] >= self.threshold.value)
 
     def see(self, number: int, episode: Episode) -> None:
         if not episode.notes[LOST][-1]:  # what was lost tells nothing of scores
@@ -105,7 +103,7 @@ class Score:
     def verdict(self, number: int, episode: Episode) -> Verdict:
         end = claimed_step(episode)
         scores = valid_scores(episode.notes)[1 : end + 1]
-        success = first_success(scores, self.threshold.value, self.hold_frames)
+        success = first_success(scores, self.threshold.value)
         if success == len(scores) or episode.notes[LOST][-1]:
             return Verdict(end, False)
         return Verdict(end if self._at_claim else success + 1, True)
@@ -171,12 +169,8 @@ def valid_scores(notes: Mapping[str, np.ndarray]) -> np.ndarray:
     return scores
 
 
-def first_success(scores: np.ndarray, threshold: float, hold_frames: int = 1) -> int:
+def first_success(scores: np.ndarray, threshold: float) -> int:
     """The step at which the reward model alone would call a trial a success, of the (T,) scores after each step: the
-    last of the first `hold_frames` in a row that are at least the threshold; T if there are none."""
-    held = 0
-    for step, counts in enumerate(scores >= threshold):
-        held = held + 1 if counts else 0
-        if held >= hold_frames:
-            return step
-    return len(scores)
+    first that is at least the threshold; T if there is none."""
+    above = scores >= threshold
+    return int(np.argmax(above)) if above.any() else len(scores)

@@ -40,6 +40,10 @@ KEPT_WINDOW, KEPT_LEAST, KEPT_SLACK = 20, 5, 3
 fewer than of the 20 up to the policy kept so far (chance alone makes that of 20 trials that succeed nine times in
 ten)."""
 
+Q_GRADIENT_SUCCESSES = 10
+"""Predicted successes at which the weight of Q's gradient is full; it grows from 0 in proportion to them. A Q that has
+not seen this part succeed overestimates unknown states, and can lead the policy away for good (lab notes)."""
+
 ALARM_TRIALS, DOUBTED = 25, 0.8
 """No success worth learning from in so many trials gives an alarm. So do successes of a lower value than this: in their
 true seats plugs have 0.85 to 0.98 on the validation connectors by the base's critic, which learnt from other parts, and
@@ -288,7 +292,7 @@ class _Sitting:
         if len(self.trials) < config.warmup_trials or not config.updates_per_step:
             return {"updates": 0}
         rng, means = generator(self._run.seed, number, "updates"), Means()
-        ramp = {"q_gradient": min(1.0, self.trials.successes / config.q_gradient_successes)}
+        ramp = {"q_gradient": min(1.0, self.trials.successes / Q_GRADIENT_SUCCESSES)}
         weights = {name: weight for name, weight in ramp.items() if name in self._learner.terms}
         started, updates = time.perf_counter(), steps * config.updates_per_step
         for _ in range(updates):

@@ -17,14 +17,9 @@ class PracticeConfig(Checked):
     max_steps: Annotated[int, COUNT] = 20
     """Steps after which a trial is truncated."""
     verify: Literal["score", "touch"] = "touch"
-    """What a success must pass: `score`, the reward model's threshold alone (paper); `touch`, also a press and pushes
-    sideways, under which the plug must not move, as the camera shows it. Where it moves, the trial goes on."""
-    hold_frames: Annotated[int, COUNT] = 2
-    """Number of frames in a row that must score as success before the trial ends with reward 1 (paper: 1). A plug some
-    millimetres short of its seat may already score so; the step to the second frame often seats it."""
-    calibrate: bool = True
-    """Adapt the reward model's threshold to the scores that this part shows: what seated plugs of one part score,
-    those of another score a few millimetres short. Earlier trials are relabelled by it (paper: no)."""
+    """What a success must pass. `score`: the reward model's own threshold (paper). `touch`: a threshold that adapts to
+    the scores this part shows, then a press and pushes sideways, under which the plug must not move, as the camera
+    shows it; where it moves, the trial goes on."""
     one_pose: bool = True
     """Count a predicted success only where the hand ends at the most plausible position; others are relabelled as
     failures, earlier trials too. The socket must not be moved between trials (paper: no)."""
@@ -42,11 +37,9 @@ class PracticeConfig(Checked):
     """Multiplies the advantage in the exponent of equation 3: the larger, the more only the best actions are imitated.
     Returns within 20 steps differ by less than 0.2, so the 3 to 10 usual elsewhere would weigh all alike."""
     q_gradient_weight: Annotated[float, NOT_NEGATIVE] = 100.0
-    """Weight of -Q(s, mean action) in the policy's loss (paper: 0). Where no success has passed, there is nothing to
-    imitate and the policy forgets what it knew; Q has learnt from the failures there (lab notes)."""
-    q_gradient_successes: Annotated[int, COUNT] = 10
-    """Predicted successes at which that weight is full; it grows from 0 in proportion to them. A Q that has not seen
-    this part succeed overestimates unknown states, and can lead the policy away for good (lab notes)."""
+    """Weight of -Q(s, mean action) in the policy's loss (paper: 0), in full from the tenth predicted success on. Where
+    no success has passed, there is nothing to imitate and the policy forgets what it knew; Q has learnt from the
+    failures there (lab notes)."""
     imitate: Literal["all", "successes"] = "successes"
     """Which of the part's own trials the policy imitates: all (paper), or those that ended in predicted success.
     Imitating failures, it unlearns from the prior data how to go down (lab notes). Values are learnt from all."""

@@ -42,9 +42,9 @@ from lotj.training.practice import Attempted, generator, trial_seed
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.trials import PRACTICE, REVERSED, Trials
 
-QUANTILE, MARGIN = 0.95, {"touch": 2.5, "score": 1.0}
-"""A calibrated threshold lies this far [logits] below this quantile of the trials' best scores. A touch finds out most
-of what a wide margin lets through."""
+QUANTILE, MARGIN = 0.95, 2.5
+"""A calibrated threshold lies this far [logits] below this quantile of the trials' best scores: wide, for the touch
+finds out most of what it lets through."""
 
 
 class SelfJudged:
@@ -79,8 +79,8 @@ class SelfJudged:
         self._before = copy.deepcopy(learner)  # a second opinion, which does not learn from what is wrong here
         self._free = FreeMotion()
         touched = config.verify == "touch"
-        margin = MARGIN[config.verify] if config.calibrate else None
-        self._score = Score(Threshold(reward_model.threshold, QUANTILE, margin), config.hold_frames, at_claim=touched)
+        threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if touched else None)
+        self._score = Score(threshold, at_claim=touched)
         self._pose = OnePose(lambda observation: observation["image"])
         own = [self._score, *([Claimed()] if touched else []), *([self._pose] if config.one_pose else [])]
         self.judge = All(*own, *judges)
@@ -125,8 +125,7 @@ class SelfJudged:
                 _, _, lost, _, _ = env.step(np.array(motion, np.float32))
                 if lost:
                     return []
-        pressed = trial.notes[TOUCH][end_of(trial)] == STOOD
-        end = max(0, end_of(trial) - pressed - (self._config.hold_frames - 1))
+        end = end_of(trial) - int(trial.notes[TOUCH][end_of(trial)] == STOOD)
         notes = {name: np.zeros((), values.dtype) for name, values in trial.notes.items()}
         return withdraw(
             env,
