@@ -20,6 +20,7 @@ from lotj.data import layout
 from lotj.data.replay import Relabel, Source, hindsight
 from lotj.data.store import DiskStore, Store
 from lotj.envs.base import spec_of
+from lotj.envs.disturbances import Disturbed, find_disturbance
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task
 from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
@@ -38,7 +39,7 @@ from lotj.training.collect import Progress, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import Encoder, imitated
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
-from lotj.training.practice import CHECKPOINT, PracticeResult, checkpoint_after, practice
+from lotj.training.practice import CHECKPOINT, PracticeResult, checkpoint_after, finished_trials, practice
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.pretrain import (
     keep_features,
@@ -209,6 +210,7 @@ def practice_phase(
     snapshots: Sequence[int] = (),
     all_around: bool = False,
     judges: Sequence[Judge] = (),
+    disturbance: str = "",
 ) -> tuple[Run, PracticeResult]:
     """Practise on one connector with the robot as its own judge.
 
@@ -222,6 +224,8 @@ def practice_phase(
         snapshots: trials after which a copy of the policy stays, for `practised_agent`.
         all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
+        disturbance: what goes wrong, see `lotj.envs.disturbances`, in `evaluate_phase` too; a run resumed keeps its
+            own.
     """
     check_seed(seed)
     check_seed(domain_seed, "domain_seed")
@@ -241,9 +245,15 @@ def practice_phase(
     settings |= {"connector_title": part.title, "family": part.family}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
     settings |= _practice_settings(preset, agent, pretrained)
+    disturbance = resume.config.get("disturbance", "") if resume else disturbance
+    settings["disturbance"] = disturbance
     estimate = None if all_around else seed
     names, size = ("image", "state"), reward.shape[2]
-    env = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, estimate)
+    env: Any = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, estimate)
+    if disturbance:
+        done = finished_trials(resume) if resume else 0
+        begins = round(find_disturbance(disturbance).begins * config.trials)
+        env = Disturbed(env, disturbance, seed, after=max(0, begins - done))
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
         atomic_write(run.path / PART, connector_text(connector))

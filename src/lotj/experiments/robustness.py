@@ -1,0 +1,121 @@
+"""Practice under each disturbance, beside practice without any: which of them it stands, and which break it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lotj.distributed import Job
+from lotj.envs.disturbances import DISTURBANCES
+from lotj.experiments.comparisons import CURVE, Comparison
+from lotj.experiments.headline import Practised
+from lotj.experiments.study import Asked, page, practice_job
+from lotj.experiments.tables import Cell, SuccessTable, markdown, mean_words
+
+NONE = "none"
+"""The row without a disturbance."""
+
+ROWS = (NONE, *DISTURBANCES)
+
+BREAKS_SUCCESS, BREAKS_FALSE = 10.0, 0.03
+"""A disturbance breaks practice that costs more of its successes than this, in points of 100, on average over units, or
+with more than this share of the predicted successes false (docs/predictions.md)."""
+
+_NOTE = """True successes, % of the trials of a unit: mean over units, half width of Student's 95 % interval. A unit is
+a connector with a pretraining on a bench. Before and after practice, and the scripted expert, who knows where the
+socket is: all under the disturbance. The difference is that of after practice to the same units without disturbance,
+in points, with p by sign flips. False: predicted successes in practice that were none. Wrong socket: those of them
+that sat in the second one. Alarm: units under alarm at the end. Lost: parts lost in practice. Breaks: more than 10
+points below, or more than 3 in 100 predicted successes false.
+"""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """A study like `lotj.experiments.comparisons.Comparison`: that one's practices, under each disturbance.
+
+    Attributes:
+        practices: what is practised.
+    """
+
+    practices: Comparison
+
+    @property
+    def cells(self) -> str:
+        """Folder of its jobs' results."""
+        return self.practices.cells
+
+    def asked(self, asked: Asked) -> Robustness:
+        """See `Comparison.asked`."""
+        return replace(self, practices=self.practices.asked(asked))
+
+    def jobs(self, asked: Asked) -> list[Job]:
+        """All that must be done for it: the trainings, and each practice under each disturbance and without."""
+        made: list[Job] = []
+        for job in self.practices.jobs(asked):
+            if job.work is not practice_job:
+                made.append(job)
+                continue
+            for row in ROWS:
+                folder = asked.runs / self.cells / f"{row}-{job.name}"
+                arguments = {**job.arguments, "folder": str(folder), "disturbance": "" if row == NONE else row}
+                made.append(replace(job, name=folder.name, arguments=arguments, leaves=folder))
+        return made
+
+    def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
+        """Name -> content of its file, made of results of its jobs and of nothing else."""
+        done = {row: self.practised(results, row) for row in ROWS}
+        what = "".join(f"- {row}: {DISTURBANCES[row].what}\n" for row in ROWS[1:])
+        parts = [self._table(done), _NOTE, what, "## By unit\n\n" + _by_unit(done)]
+        return {"table.md": page(self.practices.title, parts, results)}
+
+    def practised(self, results: Mapping[str, Any], row: str) -> list[Practised]:
+        """All practices of a row that are done."""
+        own = {name.removeprefix(f"{row}-"): of for name, of in results.items() if name.startswith(f"{row}-")}
+        return self.practices.practised(own)
+
+    def _table(self, done: Mapping[str, Sequence[Practised]]) -> str:
+        trials = self.practices.trials[-1]
+        head = ["disturbance", "units", "before", f"after {trials}", "difference to none", "expert", "false"]
+        lines = [_line(row, of, _cell(done[NONE])) for row, of in done.items()]
+        return markdown([*head, "wrong socket", "lost", "alarm", "breaks"], lines)
+
+
+def _line(row: str, units: Sequence[Practised], calm: Cell) -> list[str]:
+    """A row of the table."""
+    if not units:
+        return [row, "0", *9 * ["-"]]
+    after = _cell(units)
+    success = [mean_words([100 * rate for rate in _cell(units, name).rates.values()]) for name in ("offline", -1)]
+    expert = mean_words([100 * rate for rate in _cell(units, "expert").rates.values()])
+    worse = [100 * (rate - calm.rates[unit]) for unit, rate in after.rates.items() if unit in calm.rates]
+    difference = f"{mean_words(worse)}; p {after.p_against(calm):.2g}" if worse and row != NONE else "-"
+    said, false, wrong, lost = (
+        sum(of.practice[key] for of in units) for key in ("predicted", "false", "wrong_socket", "lost")
+    )
+    breaks = false > BREAKS_FALSE * said or (bool(worse) and sum(worse) < -BREAKS_SUCCESS * len(worse))
+    counts = [f"{false} of {said}", f"{wrong} of {said}" if row == "second-socket" else "-", str(lost)]
+    alarms = f"{sum(of.practice['alarm'] for of in units)} of {len(units)}"
+    return [row, str(len(units)), *success, difference, expert, *counts, alarms, "**yes**" if breaks else "no"]
+
+
+def _cell(units: Sequence[Practised], name: str | int = -1) -> Cell:
+    """Successes of an evaluation, unit by unit."""
+    outcomes = {f"{of.start} {of.unit}": of.outcome(name) for of in units}
+    return Cell({unit: (outcome["successes"], outcome["n"]) for unit, outcome in outcomes.items()})
+
+
+def _by_unit(done: Mapping[str, Sequence[Practised]]) -> str:
+    names = {"before": "offline", "after": -1, "expert": "expert"}
+    rows = {row: [_cell(units, name) for name in names.values()] for row, units in done.items() if units}
+    return SuccessTable([*names], rows).by_unit()
+
+
+ROBUSTNESS = Robustness(
+    Comparison(
+        "disturbances", "Practice under disturbances, far", ("far",), CURVE,
+        ("as-3112", "d-sub-da-15", "duplo-2x2"), trials=(100,), cells="disturbances",
+    )
+)  # fmt: skip
+"""On three validation connectors: long pins in an outlet, a shallow shell, a brick that can sit beside its studs."""
