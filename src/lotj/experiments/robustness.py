@@ -25,9 +25,9 @@ with more than this share of the predicted successes false (docs/predictions.md)
 _NOTE = """True successes, % of the trials of a unit: mean over units, half width of Student's 95 % interval. A unit is
 a connector with a pretraining on a bench. Before and after practice, and the scripted expert, who knows where the
 socket is: all under the disturbance. The difference is that of after practice to the same units without disturbance,
-in points, with p by sign flips. False: predicted successes in practice that were none. Wrong socket: those of them
-that sat in the second one. Alarm: units under alarm at the end. Lost: parts lost in practice. Breaks: more than 10
-points below, or more than 3 in 100 predicted successes false.
+in points, with p by sign flips. False: predicted successes in practice that were none; missed: successes that the
+robot did not see. Wrong socket: predicted successes that sat in the second one. Lost: parts lost in practice. Alarm:
+units under alarm at the end. Breaks: more than 10 points below, or more than 3 in 100 predicted successes false.
 """
 
 
@@ -77,7 +77,7 @@ class Robustness:
 
     def _table(self, done: Mapping[str, Sequence[Practised]]) -> str:
         trials = self.practices.trials[-1]
-        head = ["disturbance", "units", "before", f"after {trials}", "difference to none", "expert", "false"]
+        head = ["disturbance", "units", "before", f"after {trials}", "difference to none", "expert", "false", "missed"]
         lines = [_line(row, of, _cell(done[NONE])) for row, of in done.items()]
         return markdown([*head, "wrong socket", "lost", "alarm", "breaks"], lines)
 
@@ -85,17 +85,16 @@ class Robustness:
 def _line(row: str, units: Sequence[Practised], calm: Cell) -> list[str]:
     """A row of the table."""
     if not units:
-        return [row, "0", *9 * ["-"]]
+        return [row, "0", *10 * ["-"]]
     after = _cell(units)
     success = [mean_words([100 * rate for rate in _cell(units, name).rates.values()]) for name in ("offline", -1)]
     expert = mean_words([100 * rate for rate in _cell(units, "expert").rates.values()])
     worse = [100 * (rate - calm.rates[unit]) for unit, rate in after.rates.items() if unit in calm.rates]
     difference = f"{mean_words(worse)}; p {after.p_against(calm):.2g}" if worse and row != NONE else "-"
-    said, false, wrong, lost = (
-        sum(of.practice[key] for of in units) for key in ("predicted", "false", "wrong_socket", "lost")
-    )
+    keys = ("predicted", "false", "missed", "wrong_socket", "lost")
+    said, false, missed, wrong, lost = (sum(of.practice[key] for of in units) for key in keys)
     breaks = false > BREAKS_FALSE * said or (bool(worse) and sum(worse) < -BREAKS_SUCCESS * len(worse))
-    counts = [f"{false} of {said}", f"{wrong} of {said}" if row == "second-socket" else "-", str(lost)]
+    counts = [f"{false} of {said}", str(missed), f"{wrong} of {said}" if row == "second-socket" else "-", str(lost)]
     alarms = f"{sum(of.practice['alarm'] for of in units)} of {len(units)}"
     return [row, str(len(units)), *success, difference, expert, *counts, alarms, "**yes**" if breaks else "no"]
 
