@@ -113,13 +113,6 @@ DISTURBANCES = {
 """Name -> what goes wrong. Those of the bench need `InsertionEnv`; those of pictures need pictures."""
 
 
-def find_disturbance(name: str) -> Disturbance:
-    """A disturbance by name; SettingsError for an unknown one."""
-    if name not in DISTURBANCES:
-        raise unknown("disturbance", name, DISTURBANCES)
-    return DISTURBANCES[name]
-
-
 class Disturbed(gym.Wrapper):
     """An environment in which one thing goes wrong, all of it determined by the seed.
 
@@ -135,8 +128,9 @@ class Disturbed(gym.Wrapper):
 
     def __init__(self, env: gym.Env, name: str, seed: int = 0, after: int = 0) -> None:
         super().__init__(env)
-        find_disturbance(name)
-        self._name, self._seed, self._after = name, [seed, zlib.crc32(name.encode())], after
+        if name not in DISTURBANCES:
+            raise unknown("disturbance", name, DISTURBANCES)
+        self._name, self._seed, self.after = name, [seed, zlib.crc32(name.encode())], after
         self._rng, self._episode = np.random.default_rng(self._seed), 0
         self._seen: list[np.ndarray] = []
         self._given: list[np.ndarray] = []
@@ -150,7 +144,7 @@ class Disturbed(gym.Wrapper):
         if seed is not None:
             self._rng = np.random.default_rng([*self._seed, seed])
         inner: Any = self.env.unwrapped
-        if self._disturbance.change is not None and self._episode == self._after:
+        if self._disturbance.change is not None and self._episode == self.after:
             inner.bench.close()
             inner.bench = self._disturbance.change(inner.bench, np.random.default_rng(self._seed))
         if self._disturbance.episode is not None:
@@ -179,3 +173,12 @@ class Disturbed(gym.Wrapper):
             return observation
         self._seen.append(observation["image"])
         return {**observation, "image": self._disturbance.picture(self._seen, self._rng)}
+
+
+def disturbed(env: gym.Env, name: str, seed: int, trials: int = 0, finished: int = 0) -> gym.Env:
+    """An environment as it is in practice of so many trials, an episode each, some of which are finished; as it is
+    after practice, with 0 trials; as it was, where the name is empty. SettingsError for an unknown name."""
+    if name:
+        env = Disturbed(env, name, seed)
+        env.after = max(0, round(DISTURBANCES[name].begins * trials) - finished)
+    return env

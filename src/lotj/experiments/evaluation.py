@@ -11,7 +11,7 @@ import numpy as np
 from lotj.agents import Learner
 from lotj.controllers import Controller
 from lotj.envs.base import spec_of
-from lotj.envs.disturbances import Disturbed
+from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import expert_of, make_task
 from lotj.evaluation import (
@@ -96,8 +96,7 @@ def evaluate_phase(
     names = choose_entrants(controllers, insertion, pretrained is not None)
     reward = load_reward(pretrained, device) if insertion and pretrained else None
     env: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
-    if run.config.get("disturbance"):
-        env = Disturbed(env, run.config["disturbance"], run.seed)
+    env = disturbed(env, run.config.get("disturbance", ""), run.seed)
     spec, context = spec_of(env), {"task": task, "spread": spread}
     if insertion:
         context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}

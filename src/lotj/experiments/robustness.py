@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from lotj.distributed import Job
@@ -31,29 +31,13 @@ units under alarm at the end. Breaks: more than 10 points below, or more than 3 
 """
 
 
-@dataclass(frozen=True)
-class Robustness:
-    """A study like `lotj.experiments.comparisons.Comparison`: that one's practices, under each disturbance.
-
-    Attributes:
-        practices: what is practised.
-    """
-
-    practices: Comparison
-
-    @property
-    def cells(self) -> str:
-        """Folder of its jobs' results."""
-        return self.practices.cells
-
-    def asked(self, asked: Asked) -> Robustness:
-        """See `Comparison.asked`."""
-        return replace(self, practices=self.practices.asked(asked))
+class Robustness(Comparison):
+    """A comparison whose practices are all done under each disturbance and without."""
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """All that must be done for it: the trainings, and each practice under each disturbance and without."""
+        """All that must be done for it."""
         made: list[Job] = []
-        for job in self.practices.jobs(asked):
+        for job in super().jobs(asked):
             if job.work is not practice_job:
                 made.append(job)
                 continue
@@ -65,21 +49,18 @@ class Robustness:
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """Name -> content of its file, made of results of its jobs and of nothing else."""
-        done = {row: self.practised(results, row) for row in ROWS}
+        done: dict[str, list[Practised]] = {}
+        for row in ROWS:
+            own = {name.removeprefix(f"{row}-"): of for name, of in results.items() if name.startswith(f"{row}-")}
+            done[row] = self.practised(own)
+        head = ["disturbance", "units", "before", f"after {self.trials[-1]}", "difference to none", "expert"]
+        head += ["false", "missed", "wrong socket", "lost", "alarm", "breaks"]
+        table = markdown(head, [_line(row, units, _cell(done[NONE])) for row, units in done.items()])
         what = "".join(f"- {row}: {DISTURBANCES[row].what}\n" for row in ROWS[1:])
-        parts = [self._table(done), _NOTE, what, "## By unit\n\n" + _by_unit(done)]
-        return {"table.md": page(self.practices.title, parts, results)}
-
-    def practised(self, results: Mapping[str, Any], row: str) -> list[Practised]:
-        """All practices of a row that are done."""
-        own = {name.removeprefix(f"{row}-"): of for name, of in results.items() if name.startswith(f"{row}-")}
-        return self.practices.practised(own)
-
-    def _table(self, done: Mapping[str, Sequence[Practised]]) -> str:
-        trials = self.practices.trials[-1]
-        head = ["disturbance", "units", "before", f"after {trials}", "difference to none", "expert", "false", "missed"]
-        lines = [_line(row, of, _cell(done[NONE])) for row, of in done.items()]
-        return markdown([*head, "wrong socket", "lost", "alarm", "breaks"], lines)
+        shown = {"before": "offline", "after": -1, "expert": "expert"}
+        cells = {row: [_cell(units, name) for name in shown.values()] for row, units in done.items() if units}
+        by_unit = "## By unit\n\n" + SuccessTable([*shown], cells).by_unit()
+        return {"table.md": page(self.title, [table, _NOTE, what, by_unit], results)}
 
 
 def _line(row: str, units: Sequence[Practised], calm: Cell) -> list[str]:
@@ -87,16 +68,18 @@ def _line(row: str, units: Sequence[Practised], calm: Cell) -> list[str]:
     if not units:
         return [row, "0", *10 * ["-"]]
     after = _cell(units)
-    success = [mean_words([100 * rate for rate in _cell(units, name).rates.values()]) for name in ("offline", -1)]
-    expert = mean_words([100 * rate for rate in _cell(units, "expert").rates.values()])
-    worse = [100 * (rate - calm.rates[unit]) for unit, rate in after.rates.items() if unit in calm.rates]
+    before, now, expert = (
+        mean_words([100 * rate for rate in _cell(units, name).rates.values()]) for name in ("offline", -1, "expert")
+    )
+    worse = [round(100 * (rate - calm.rates[unit]), 6) for unit, rate in after.rates.items() if unit in calm.rates]
     difference = f"{mean_words(worse)}; p {after.p_against(calm):.2g}" if worse and row != NONE else "-"
     keys = ("predicted", "false", "missed", "wrong_socket", "lost")
     said, false, missed, wrong, lost = (sum(of.practice[key] for of in units) for key in keys)
     breaks = false > BREAKS_FALSE * said or (bool(worse) and sum(worse) < -BREAKS_SUCCESS * len(worse))
     counts = [f"{false} of {said}", str(missed), f"{wrong} of {said}" if row == "second-socket" else "-", str(lost)]
     alarms = f"{sum(of.practice['alarm'] for of in units)} of {len(units)}"
-    return [row, str(len(units)), *success, difference, expert, *counts, alarms, "**yes**" if breaks else "no"]
+    told = "**yes**" if breaks else "no" if worse else "-"
+    return [row, str(len(units)), before, now, difference, expert, *counts, alarms, told]
 
 
 def _cell(units: Sequence[Practised], name: str | int = -1) -> Cell:
@@ -105,16 +88,8 @@ def _cell(units: Sequence[Practised], name: str | int = -1) -> Cell:
     return Cell({unit: (outcome["successes"], outcome["n"]) for unit, outcome in outcomes.items()})
 
 
-def _by_unit(done: Mapping[str, Sequence[Practised]]) -> str:
-    names = {"before": "offline", "after": -1, "expert": "expert"}
-    rows = {row: [_cell(units, name) for name in names.values()] for row, units in done.items() if units}
-    return SuccessTable([*names], rows).by_unit()
-
-
 ROBUSTNESS = Robustness(
-    Comparison(
-        "disturbances", "Practice under disturbances, far", ("far",), CURVE,
-        ("as-3112", "d-sub-da-15", "duplo-2x2"), trials=(100,), cells="disturbances",
-    )
+    "disturbances", "Practice under disturbances, far", ("far",), CURVE,
+    ("as-3112", "d-sub-da-15", "duplo-2x2"), trials=(100,), cells="disturbances",
 )  # fmt: skip
 """On three validation connectors: long pins in an outlet, a shallow shell, a brick that can sit beside its studs."""
