@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
+from lotj.controllers.expert import Expert
 from lotj.envs.disturbances import DISTURBANCES, Disturbed
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import SettingsError
@@ -180,15 +183,40 @@ def test_a_moved_socket_stands_20_mm_elsewhere_and_is_started_from_as_before(
     env.close()
 
 
-def test_a_second_socket_is_seen_and_not_felt() -> None:
-    bare = InsertionEnv("usb-b", image_size=32, observation=("image", "state"))
-    Disturbed(bare, "second-socket").reset(seed=0)
-    model = bare.bench.model
-    geoms = [model.geom(n) for n in range(model.ngeom) if model.geom(n).name.startswith("second-")]
-    assert geoms and all(geom.contype[0] == geom.conaffinity[0] == 0 for geom in geoms)
-    gap = model.body("second").pos[0] - model.body("socket").pos[0] - bare.bench.connector.housing_size[0]
+@pytest.mark.parametrize("connector", ["usb-b", "d-sub-da-15", "duplo-2x2"])
+@pytest.mark.parametrize("aim", [0, 1])
+def test_a_plug_goes_into_either_socket_and_in_the_second_it_is_no_success(
+    connector: str, aim: int, tmp_path: Path
+) -> None:
+    env = Disturbed(bare := InsertionEnv(connector, image_size=32, end_on_success=False), "second-socket")
+    robot = SimulatedRobot(env, tmp_path / "truth.jsonl")
+    robot.reset(0)
+    model, bench = bare.bench.model, bare.bench
+    gap = model.body("second").pos[1] - model.body("socket").pos[1] - bench.connector.housing_size[1]
     assert gap == pytest.approx(12e-3)
-    bare.close()
+    expert = Expert(np.random.default_rng(0), bare.action_scale, bench.contact_height, noise=0.0)
+    expert.reset(0)
+    for _ in range(25):
+        robot.move(expert(None, {"position": bench._positions()[aim]}))
+    last = json.loads((tmp_path / "truth.jsonl").read_text().splitlines()[-1])
+    assert (last["true_success"], last["wrong_socket"]) == (aim == 0, aim == 1)
+    assert last["lateral_mm"] < 1.5 if aim == 0 else last["lateral_mm"] > 20
+    robot.close()
+
+
+def test_the_friction_of_the_seat_holds_in_the_second_socket_too() -> None:
+    bare = InsertionEnv("usb-b", observation="state")
+    Disturbed(bare, "second-socket").reset(seed=0)
+    bench, held = bare.bench, []
+    for place in (np.zeros(2), np.asarray(bench.drawn.second_socket), np.array([0.0, 20e-3])):
+        bench.reset(place, 5e-3, error=[*place, 0.0])
+        # Above it nothing holds; pressed in, the seat does; 20 mm along, between both, the plug stays outside.
+        before = bench.model.tendon_frictionloss[bench._retention]
+        for _ in range(8):
+            bench.move(np.array([0.0, 0.0, -6e-3]))
+        held.append((before, bench.model.tendon_frictionloss[bench._retention]))
+    force = bench.connector.seating_force
+    assert held == [(0.0, force), (0.0, force), (0.0, 0.0)]
 
 
 def test_a_robot_takes_a_disturbed_bench() -> None:
@@ -212,3 +240,14 @@ def test_a_disturbed_environment_can_be_copied() -> None:
 def test_an_unknown_disturbance_is_named_with_those_there_are() -> None:
     with pytest.raises(SettingsError, match="'fog': known are camera-noise, blur"):
         Disturbed(InsertionEnv(observation="state"), "fog")
+
+
+@pytest.mark.parametrize("name", sorted(DISTURBANCES))
+def test_what_is_observed_does_not_name_it(name: str) -> None:
+    """Same arrays, same spaces: nothing but the numbers in them may change."""
+    bare = InsertionEnv("usb-b", image_size=32, observation=("image", "state"), end_on_success=False)
+    env = Disturbed(bare, name)
+    robot = SimulatedRobot(env)
+    assert env.observation_space == bare.observation_space and robot.spec == SimulatedRobot(bare).spec
+    assert robot.reset(0).keys() == {"image", "state"} == robot.move(ACTIONS[0]).keys()
+    robot.close()

@@ -19,6 +19,7 @@ from lotj.experiments.comparisons import COMPARISONS
 from lotj.experiments.figures import FIGURES
 from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
 from lotj.experiments.reward_ablation import TABLE4
+from lotj.experiments.robustness import ROBUSTNESS
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("fill_tables", ROOT / "scripts" / "fill_tables.py")
@@ -81,7 +82,7 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
         assert all(f'"{flag}"' in script for flag in named if flag.startswith("--"))
         return
     asked: Any = parse(words[1:])
-    studies = {**COMPARISONS, "table4": TABLE4, **FIGURES}
+    studies = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
     named = list(studies) if asked.what == "all" else [asked.what]
     folders = {*named, *(studies[name].cells for name in named)}
     assert files.split("/")[0] in folders or files == "leaderboard.md"

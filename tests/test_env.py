@@ -204,11 +204,11 @@ def test_parts_of_one_family_do_not_share_their_looks() -> None:
 def test_action_of_one_moves_six_millimetres() -> None:
     env = InsertionEnv(observation="state")
     first, _ = env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.02})
-    start = env.bench._position()
+    start = env.bench._positions()[0]
     for _ in range(3):
         observation, *_ = env.step(np.array([1.0, -0.5, 0.0]))
     # The socket frame may be turned by up to 1.5 degrees and 1 degree of tilt against the bench: 0.5 mm at 20 mm.
-    np.testing.assert_allclose(env.bench._position() - start, [18e-3, -9e-3, 0.0], atol=1e-3)
+    np.testing.assert_allclose(env.bench._positions()[0] - start, [18e-3, -9e-3, 0.0], atol=1e-3)
     # At the end of a step the hand lags by some tenths of a millimetre, and still moves a little.
     place, velocity, force = np.split(observation["state"], 3)
     moved = place - first["state"][:3]
@@ -486,9 +486,9 @@ def test_relaxed_the_hand_presses_no_more() -> None:
     robot.reset(0)
     for _ in range(4):
         robot.move(np.array([0.0, 0.0, -1.0]))
-    pressed = env.bench.data.qfrc_constraint[env.bench._hand_dof][2], env.bench._position()
+    pressed = env.bench.data.qfrc_constraint[env.bench._hand_dof][2], env.bench._positions()[0]
     robot.relax()
-    relaxed = env.bench.data.qfrc_constraint[env.bench._hand_dof][2], env.bench._position()
+    relaxed = env.bench.data.qfrc_constraint[env.bench._hand_dof][2], env.bench._positions()[0]
     assert pressed[0] > 20 and abs(relaxed[0]) < 1  # N
     np.testing.assert_allclose(relaxed[1], pressed[1], atol=1e-3)
     robot.close()

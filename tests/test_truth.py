@@ -86,6 +86,7 @@ def test_nothing_changes_whatever_the_simulator_claims(
             force=rng.normal(0, 50, 3),
             peak_force=float(rng.uniform(0, 99)),
             success=not true.success,
+            wrong_socket=not true.wrong_socket,
             dislodged=not true.dislodged,
         )
 

@@ -28,8 +28,9 @@ class Command:
     """headline: practice on the test connectors, with the leaderboard; validation: on the validation connectors;
     blind: the one final run on those that nobody has practised on; table1, table2: all methods, near and far; table3:
     without the bottleneck in policy, or in policy and reward; table4: the reward with each bottleneck on connectors it
-    has not seen; parts: what each part of our practice adds; fig3, fig4: where the reward looks with and without the
-    bottleneck, and the policy before and after practice; all: all of these in turn, but blind."""
+    has not seen; parts: what each part of our practice adds; disturbances: practice under each of what goes wrong on
+    real benches; fig3, fig4: where the reward looks with and without the bottleneck, and the policy before and after
+    practice; all: all of these in turn, but blind."""
     preset: str = "laptop"
     """Size of the trainings: demo, laptop or paper."""
     data: Path | None = None
@@ -41,7 +42,7 @@ class Command:
     to 4 for the headline, else 0; not for table4."""
     trials: tuple[int, ...] = ()
     """Trials after which the practised policy is evaluated; the last is where practice ends. By default 25 50 100 for
-    headline, validation and blind, 100 200 for the tables, 100 for parts; not for table4."""
+    headline, validation and blind, 100 200 for the tables, 100 for parts and disturbances; not for table4."""
     practice: str = ""
     """validation: a named change of practice's settings (PRACTICES in lotj/experiments/comparisons.py)."""
     changed: str = ""
@@ -64,8 +65,9 @@ class Command:
         from lotj.experiments.comparisons import COMPARISONS
         from lotj.experiments.figures import FIGURES
         from lotj.experiments.reward_ablation import TABLE4
+        from lotj.experiments.robustness import ROBUSTNESS
 
-        known: dict[str, Any] = {**COMPARISONS, "table4": TABLE4, **FIGURES}
+        known: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
         if self.what not in (*known, "all"):
             raise unknown("table", self.what, (*known, "all"))
         names = [name for name in known if name != "blind"] if self.what == "all" else [self.what]

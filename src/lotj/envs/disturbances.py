@@ -28,6 +28,7 @@ class Disturbance:
     change: Callable[[Bench, np.random.Generator], Bench] | None = None
     # (bench, generator): changes the bench before each episode
     episode: Callable[[Bench, np.random.Generator], None] | None = None
+    begins: float = 0.0  # share of practice after which the bench changes; evaluation comes after all of it
 
 
 def _levels(picture: np.ndarray) -> np.ndarray:
@@ -51,7 +52,7 @@ def _wear(bench: Bench, rng: np.random.Generator) -> Bench:
 
 
 def _second_socket(bench: Bench, rng: np.random.Generator) -> Bench:
-    aside = (bench.connector.housing_size[0] + 12e-3, 8e-3)
+    aside = (8e-3, bench.connector.housing_size[1] + 12e-3)  # the jaws of the clamp stand along the other axis
     return Bench(bench.connector, bench.arm, replace(bench.drawn, second_socket=aside), bench.image_size)
 
 
@@ -62,6 +63,11 @@ def _other_light(bench: Bench, rng: np.random.Generator) -> Bench:
 
 
 def _move_socket(bench: Bench, rng: np.random.Generator) -> Bench:
+    """Only the socket and its clamp move. Where the socket is believed to be moves with it: somebody shows the robot
+    the place anew, with the usual error. So evaluation starts as far from the socket as without the move, and what is
+    tested is whether the policy holds on to the socket or to what lies around it. A robot that is told nothing would
+    believe in the place of its successes, 20 mm away: as far as `far` starts anyway. Had it kept its first estimate,
+    up to 20 mm off, it could miss the socket by 40 mm, beyond its workspace and all that it has ever seen."""
     angle = rng.uniform(0.0, 2.0 * np.pi)
     bench.move_socket(20e-3 * np.array([np.cos(angle), np.sin(angle), 0.0]))
     return bench
@@ -88,15 +94,21 @@ DISTURBANCES = {
     ),
     "soft-arm": Disturbance("stiffness of the arm 40 % lower", change=_soften),
     "worn-clearance": Disturbance("clearance 0.1 mm larger on each side", change=_wear),
-    "changed-light": Disturbance("lamp 40 % darker and turned by 90 degrees about the vertical", change=_other_light),
+    "changed-light": Disturbance(
+        "from mid-practice on the lamp is 40 % darker and turned by 90 degrees about the vertical",
+        change=_other_light,
+        begins=0.5,
+    ),
     "loose-grasp": Disturbance(
         "in each episode the plug sits anew in the fingers, up to 1 mm and 1 degree off along and about each axis",
         episode=lambda bench, rng: bench.regrasp(rng, scale=2.0),
     ),
     "moved-socket": Disturbance(
-        "socket and clamp 20 mm elsewhere on the bench; the estimate of the place moves with them", change=_move_socket
+        "after practice socket and clamp are moved by 20 mm, and their place is estimated anew, with the usual error",
+        change=_move_socket,
+        begins=1.0,
     ),
-    "second-socket": Disturbance("a second socket beside the first, 12 mm away, only seen", change=_second_socket),
+    "second-socket": Disturbance("a second socket like the first, 12 mm beside it", change=_second_socket),
 }
 """Name -> what goes wrong. Those of the bench need `InsertionEnv`; those of pictures need pictures."""
 
@@ -118,7 +130,7 @@ class Disturbed(gym.Wrapper):
         super().__init__(env)
         if name not in DISTURBANCES:
             raise unknown("disturbance", name, DISTURBANCES)
-        self._name, self._seed, self._after = name, [seed, zlib.crc32(name.encode())], after
+        self._name, self._seed, self.after = name, [seed, zlib.crc32(name.encode())], after
         self._rng, self._episode = np.random.default_rng(self._seed), 0
         self._seen: list[np.ndarray] = []
         self._given: list[np.ndarray] = []
@@ -132,7 +144,7 @@ class Disturbed(gym.Wrapper):
         if seed is not None:
             self._rng = np.random.default_rng([*self._seed, seed])
         inner: Any = self.env.unwrapped
-        if self._disturbance.change is not None and self._episode == self._after:
+        if self._disturbance.change is not None and self._episode == self.after:
             inner.bench.close()
             inner.bench = self._disturbance.change(inner.bench, np.random.default_rng(self._seed))
         if self._disturbance.episode is not None:
@@ -161,3 +173,12 @@ class Disturbed(gym.Wrapper):
             return observation
         self._seen.append(observation["image"])
         return {**observation, "image": self._disturbance.picture(self._seen, self._rng)}
+
+
+def disturbed(env: gym.Env, name: str, seed: int, trials: int = 0, finished: int = 0) -> gym.Env:
+    """An environment as it is in practice of so many trials, an episode each, some of which are finished; as it is
+    after practice, with 0 trials; as it was, where the name is empty. SettingsError for an unknown name."""
+    if name:
+        env = Disturbed(env, name, seed)
+        env.after = max(0, round(DISTURBANCES[name].begins * trials) - finished)
+    return env

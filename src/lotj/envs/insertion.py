@@ -90,8 +90,8 @@ class InsertionEnv(gym.Env):
     is dislodged from the fingers; `truncated` after `max_steps`.
     Info: what a robot knows: ``force`` (3,) [N]; ``grip`` (2,), slip [m] and tilt [rad] of the plug in the fingers,
     which a robot feels blurred and late, see `lotj.robots.simulated`. What only a simulator knows: ``is_success``;
-    ``dislodged``, also as ``lost``, as every task calls it; ``position`` (3,) of the plug in the socket frame,
-    ``depth``, ``lateral`` [m]; ``peak_force`` [N].
+    ``wrong_socket``, seated in another one (`lotj.envs.disturbances`); ``dislodged``, also as ``lost``, as every task
+    calls it; ``position`` (3,) of the plug in the socket frame, ``depth``, ``lateral`` [m]; ``peak_force`` [N].
 
     Args:
         connector: catalogue name or path of a TOML file.
@@ -212,6 +212,7 @@ class InsertionEnv(gym.Env):
             "force": reading.force.copy(),
             "grip": np.array([reading.slip, reading.tilt]),
             "is_success": reading.success,
+            "wrong_socket": reading.wrong_socket,
             "dislodged": reading.dislodged,
             "lost": reading.dislodged,
             "position": reading.position.copy(),

@@ -11,6 +11,7 @@ import numpy as np
 from lotj.agents import Learner
 from lotj.controllers import Controller
 from lotj.envs.base import spec_of
+from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import expert_of, make_task
 from lotj.evaluation import (
@@ -76,7 +77,8 @@ def evaluate_phase(
     controllers: Sequence[str] = (),
     after: int | None = None,
 ) -> list[EvaluationResult]:
-    """True success of learned policies and of what else there is to compare with, all from the same starts.
+    """True success of learned policies and of what else there is to compare with, all from the same starts, under the
+    disturbance that the run practised under, if any.
 
     Args:
         run, trials: of practice; of each controller.
@@ -94,6 +96,7 @@ def evaluate_phase(
     names = choose_entrants(controllers, insertion, pretrained is not None)
     reward = load_reward(pretrained, device) if insertion and pretrained else None
     env: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
+    env = disturbed(env, run.config.get("disturbance", ""), run.seed)
     spec, context = spec_of(env), {"task": task, "spread": spread}
     if insertion:
         context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}
@@ -134,7 +137,7 @@ def _controllers(
         if name in agents:
             made[name] = PolicyController(agents[name], spread, before)
         elif run.setting("task").startswith(INSERTION):
-            made[name] = baseline(name, env, lambda: load_localizer(pretrained, device).locate)  # type: ignore[arg-type]
+            made[name] = baseline(name, env.unwrapped, lambda: load_localizer(pretrained, device).locate)  # type: ignore[arg-type]
         else:
             made[name] = expert_of(run.setting("task"), env)
     return made

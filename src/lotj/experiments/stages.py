@@ -20,6 +20,7 @@ from lotj.data import layout
 from lotj.data.replay import Relabel, Source, hindsight
 from lotj.data.store import DiskStore, Store
 from lotj.envs.base import spec_of
+from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task
 from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
@@ -38,7 +39,7 @@ from lotj.training.collect import Progress, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import Encoder, imitated
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
-from lotj.training.practice import CHECKPOINT, PracticeResult, checkpoint_after, practice
+from lotj.training.practice import CHECKPOINT, PracticeResult, checkpoint_after, finished_trials, practice
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.pretrain import (
     keep_features,
@@ -209,6 +210,7 @@ def practice_phase(
     snapshots: Sequence[int] = (),
     all_around: bool = False,
     judges: Sequence[Judge] = (),
+    disturbance: str = "",
 ) -> tuple[Run, PracticeResult]:
     """Practise on one connector with the robot as its own judge.
 
@@ -222,28 +224,26 @@ def practice_phase(
         snapshots: trials after which a copy of the policy stays, for `practised_agent`.
         all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
+        disturbance: what goes wrong, in evaluation too, see `lotj.envs.disturbances`; a run resumed keeps its own.
     """
     check_seed(seed)
     check_seed(domain_seed, "domain_seed")
     source = part_of(resume) if resume else connector
     part, task = find_connector(source), insertion_task(source, robot, domain_seed)
+    disturbance = resume.config.get("disturbance", "") if resume else disturbance
     reward, config = load_reward(pretrained, device), preset.practice
     before, learner = _practising(pretrained, agent, config, device)
-    if agent == STATE_IQL:
-        known: Store = Positions(_prior_data(pretrained))
-        prior = _prior(pretrained, known, config)
-    else:
-        known = load_features(pretrained, agent)
-        prior = [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
+    known, prior = _known(pretrained, agent, config)
     _refuse_seen(part, known.tasks)
     settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot, "all_around": all_around}
     settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed, "rate_hz": RATE_HZ}
-    settings |= {"connector_title": part.title, "family": part.family}
+    settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
     settings |= _practice_settings(preset, agent, pretrained)
     estimate = None if all_around else seed
     names, size = ("image", "state"), reward.shape[2]
     env = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, estimate)
+    env = disturbed(env, disturbance, seed, config.trials, finished_trials(resume) if resume else 0)
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
         atomic_write(run.path / PART, connector_text(connector))
@@ -280,6 +280,15 @@ def _practising(pretrained: Run, agent: str, config: PracticeConfig, device: str
         return Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
     encoders = load_agent(pretrained, device, agent)
     return encoders, encoders.on_features(**tuned)
+
+
+def _known(pretrained: Run, agent: str, config: PracticeConfig) -> tuple[Store, list[Source]]:
+    """The prior data that an agent goes on learning from, as it sees them, and their shares."""
+    if agent == STATE_IQL:
+        known: Store = Positions(_prior_data(pretrained))
+        return known, _prior(pretrained, known, config)
+    known = load_features(pretrained, agent)
+    return known, [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
 
 
 def _prior(pretrained: Run, data: Store, config: PracticeConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:

@@ -186,9 +186,10 @@ def _outcome(result: EvaluationResult) -> dict[str, Any]:
 
 
 def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
-    """How practice went: trials ``predicted`` to be a success, those of them that truly were none (``false``), those
-    that were one unseen (``missed``), ``lost`` parts; trials under alarm and whether the last was; the trial whose
-    policy was ``kept``; ``robot_minutes`` up to each of `trials`, resets included."""
+    """How practice went: trials ``predicted`` to be a success, those of them that truly were none (``false``), of
+    these again those that were one in the ``wrong_socket``; those that were one unseen (``missed``), ``lost`` parts;
+    trials under alarm and whether the last was; the trial whose policy was ``kept``; ``robot_minutes`` up to each of
+    `trials`, resets included."""
     rows = {row["trial"]: row for row in run.metrics()}
     truth = read_lines(run.path / "truth.jsonl")
     known = match_truth(rows, truth)
@@ -198,6 +199,9 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     return {
         "predicted": sum(said for said, _ in told),
         "false": sum(said and not true for said, true in told),
+        "wrong_socket": sum(
+            bool(known[trial].get("wrong_socket")) for trial, row in rows.items() if row["predicted_success"]
+        ),
         "missed": sum(true and not said for said, true in told),
         "lost": sum(row["lost"] for row in rows.values()),
         "alarms": sum(alarms),

@@ -8,7 +8,7 @@ The files (all but `run.json` and `config.json` may be missing; unknown keys are
 - ``metrics.jsonl``: a line a trial: trial (from 1), seed (of the start pose), predicted_success, score, steps, moves
   (of the robot, up to the trial's end; later ones take the plug out), value, seconds, ``loss/*``.
 - ``truth.jsonl``: a line a move: seed, steps (moves so far), true_success, depth_mm (0 at the socket's mouth, positive
-  inside), lateral_mm, peak_force_n, dislodged. For evaluation only.
+  inside), lateral_mm, peak_force_n, dislodged, wrong_socket. For evaluation only.
 - ``evaluation.json``: see `lotj.evaluation.results`. ``filmstrips.npz``: see `lotj.evaluation.filmstrip`.
 - ``reward_report.json``: see `lotj.rewards.held_out`.
 - ``timings.json``: machine, seconds (phase -> seconds).

@@ -89,6 +89,7 @@ class SimulatedRobot:
         self._trial |= {
             "true_success": bool(info["is_success"]),
             "ever_success": bool(self._trial["ever_success"] or info["is_success"]),
+            "wrong_socket": bool(info["wrong_socket"]),
             "depth_mm": round(1e3 * info["depth"], 3),
             "lateral_mm": round(1e3 * info["lateral"], 3),
             "peak_force_n": round(max(self._trial["peak_force_n"], info["peak_force"]), 3),

@@ -53,6 +53,7 @@ class Reading:
     peak_force: float  # truth: largest norm of the contact force during the step [N]
     dislodged: bool  # truth: the plug slipped or tilted beyond the limits
     success: bool  # truth: seated
+    wrong_socket: bool = False  # truth: seated in the second socket, where there is one
 
 
 class Bench:
@@ -74,7 +75,8 @@ class Bench:
         self._slip = model.joint("slip").qposadr[0]
         self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xyz"]
         self._plug = model.body("plug").id
-        self._sites = model.site("plug").id, model.site("socket").id
+        names = ("socket",) if drawn.second_socket is None else ("socket", "second")
+        self._sites = [model.site(name).id for name in ("plug", *names)]
         self._retention = model.tendon("retention").id
         self._lamp = model.light("lamp").id
         self.base_light = {
@@ -151,8 +153,7 @@ class Bench:
         peak, substeps = 0.0, round(1.0 / RATE_HZ / TIMESTEP / _BLOCKS)
         for block in range(_BLOCKS):
             self.data.ctrl[:] = start + (goal - start) * min(1.0, (block + 1) / (_BLOCKS - 1))
-            place = self._position()
-            inside = place[2] < self.connector.insertion_depth * 0.9 and _aside(place) < self.lateral_within
+            inside = any(self._within(place, self.connector.insertion_depth * 0.9) for place in self._positions())
             self.model.tendon_frictionloss[self._retention] = self.connector.seating_force if inside else 0.0
             mujoco.mj_step(self.model, self.data, substeps)
             peak = max(peak, float(np.linalg.norm(self._force())))
@@ -164,10 +165,16 @@ class Bench:
         self._command = self.data.qpos[self._hand].copy()
         return self.move(np.zeros(3))
 
-    def _position(self) -> np.ndarray:
-        plug, socket = self._sites
-        turn = self.data.site_xmat[socket].reshape(3, 3)
-        return turn.T @ (self.data.site_xpos[plug] - self.data.site_xpos[socket])
+    def _positions(self) -> list[np.ndarray]:
+        """(3,) plug origin [m] in the frame of the socket, and of the second one, where there is one."""
+        plug, *sockets = self._sites
+        turns = [self.data.site_xmat[socket].reshape(3, 3).T for socket in sockets]
+        place = self.data.site_xpos
+        return [turn @ (place[plug] - place[socket]) for turn, socket in zip(turns, sockets, strict=True)]
+
+    def _within(self, position: np.ndarray, height: float) -> bool:
+        """Whether the plug is in a socket, less than this above its seat [m]."""
+        return bool(position[2] < height) and _aside(position) < self.lateral_within
 
     def _force(self) -> np.ndarray:
         """Force of socket, clamp and bench on plug and fingers [N] (3,).
@@ -178,21 +185,22 @@ class Bench:
         return self.data.qfrc_constraint[self._hand_dof].copy()
 
     def _read(self, peak: float) -> Reading:
-        position, force = self._position(), self._force()
+        positions, force = self._positions(), self._force()
         slip = float(abs(self.data.qpos[self._slip]))
         tilt = float(np.max(np.abs(self.data.qpos[self._tilt])))
         dislodged = bool(slip > SLIP_LIMIT or tilt > TILT_LIMIT)
-        seated = bool(position[2] < self.seated_within) and _aside(position) < self.lateral_within
+        seated, *elsewhere = [self._within(position, self.seated_within) for position in positions]
         return Reading(
             hand=self.data.qpos[self._hand] - self._estimate,
             velocity=self.data.qvel[self._hand_dof].copy(),
             force=force,
             slip=slip,
             tilt=tilt,
-            position=position,
+            position=positions[0],
             peak_force=max(peak, float(np.linalg.norm(force))),
             dislodged=dislodged,
             success=seated and not dislodged,
+            wrong_socket=any(elsewhere) and not dislodged,
         )
 
     def render(self, size: int | None = None) -> np.ndarray:

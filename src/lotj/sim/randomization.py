@@ -65,7 +65,7 @@ class Randomization:
     bench_texture: np.ndarray = field(default_factory=lambda: np.full((PIXELS, PIXELS, 3), 205, np.uint8))
     clamp_width: float = 0.012  # [m]
     clutter: tuple[Clutter, ...] = ()
-    second_socket: tuple[float, float] | None = None  # where another one like it is seen, from the socket [m]
+    second_socket: tuple[float, float] | None = None  # where another one like it is, from the socket [m]
 
 
 def _uniform(rng: np.random.Generator, half: float, n: int = 3) -> Any:

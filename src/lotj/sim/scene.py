@@ -44,6 +44,8 @@ def build_scene(connector: Connector, arm: Arm, drawn: Randomization) -> mujoco.
     _colour(spec, drawn)
     _add_clutter(spec, connector, drawn)
     _add_socket(spec, connector, drawn)
+    if drawn.second_socket is not None:
+        _add_second_socket(spec, connector, drawn, drawn.second_socket)
     _add_fingers(spec.body("hand"), connector, arm)
     _add_plug(spec, connector, arm, drawn)
     for axis in "xyz":
@@ -53,8 +55,6 @@ def build_scene(connector: Connector, arm: Arm, drawn: Randomization) -> mujoco.
     for name, position, mount in zip(CAMERAS, arm.camera_positions, drawn.cameras, strict=True):
         _aim(spec.camera(name), arm, np.asarray(position), mount)
     _merge_what_is_seen(spec)
-    if drawn.second_socket is not None:
-        _add_second_socket(spec, drawn, drawn.second_socket)
     return spec.compile()
 
 
@@ -97,13 +97,15 @@ def _add_clutter(spec: mujoco.MjSpec, connector: Connector, drawn: Randomization
         )
 
 
-def _add_pieces(spec: mujoco.MjSpec, name: str, pieces: list[Piece], side: dict[str, int], friction: float) -> None:
-    """The pieces of the body called `name`, whose own material is called so, too."""
+def _add_pieces(
+    spec: mujoco.MjSpec, name: str, pieces: list[Piece], side: dict[str, int], friction: float, material: str = ""
+) -> None:
+    """The pieces of the body called `name`, whose own material is called so, too, unless another is named."""
     body = spec.body(name)
     for piece in pieces:
         options: dict[str, Any] = {
             "name": f"{name}-{piece.name}",
-            "material": "dark" if piece.dark else "metal" if piece.metal else name,
+            "material": "dark" if piece.dark else "metal" if piece.metal else material or name,
             "friction": [friction, 0.005, 0.0001],
             "solref": _SOLREF,
             "solimp": _SOLIMP,
@@ -127,7 +129,7 @@ def _merge_what_is_seen(spec: mujoco.MjSpec) -> None:
     """
     model, parts = spec.compile(), {}
     for geom in spec.geoms:
-        if geom.name.startswith(("plug-", "socket-")):
+        if geom.name.startswith(("plug-", "socket-", "second-")):
             parts.setdefault((geom.parent.name, geom.material), []).append(geom)
     for (body, material), pieces in parts.items():
         corners = [_corners(model, model.geom(piece.name)) for piece in pieces]
@@ -136,20 +138,10 @@ def _merge_what_is_seen(spec: mujoco.MjSpec) -> None:
         mesh = spec.add_mesh(name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
         mesh.uservert, mesh.usernormal = points.ravel(), normals.ravel()
         mesh.userface = np.arange(len(points))
-        _add_seen(spec.body(body), name, name, material)
+        drawn = {"type": _GEOM.mjGEOM_MESH, "meshname": name, "material": material, "mass": 0.0, **_SEEN_ONLY}
+        spec.body(body).add_geom(name=name, **drawn)
         for piece in pieces:
             piece.group = _FELT
-
-
-def _add_second_socket(spec: mujoco.MjSpec, drawn: Randomization, aside: tuple[float, float]) -> None:
-    place = np.asarray(drawn.clamp_shift) + [*aside, 0.0]
-    body = spec.worldbody.add_body(name="second", pos=place, quat=spec.body("socket").quat)
-    for seen in [geom for geom in spec.geoms if geom.name.startswith("socket-seen-")]:
-        _add_seen(body, seen.name.replace("socket", "second"), seen.meshname, seen.material)
-
-
-def _add_seen(body: mujoco.MjsBody, name: str, mesh: str, material: str) -> None:
-    body.add_geom(name=name, type=_GEOM.mjGEOM_MESH, meshname=mesh, material=material, mass=0.0, **_SEEN_ONLY)
 
 
 def _corners(model: mujoco.MjModel, geom: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -177,6 +169,17 @@ def _add_socket(spec: mujoco.MjSpec, connector: Connector, drawn: Randomization)
         half = [drawn.clamp_width / 2, width, (height + _BENCH_DROP + top) / 2]
         place = [sign * (connector.housing_size[0] / 2 + half[0]), 0, top - half[2]]
         _add_box(socket, f"clamp-{name}", "clamp", half, place, _SOCKET_SIDE)
+
+
+def _add_second_socket(
+    spec: mujoco.MjSpec, connector: Connector, drawn: Randomization, aside: tuple[float, float]
+) -> None:
+    """Another one like the first, which can be plugged into as well."""
+    place = np.asarray(drawn.clamp_shift) + [*aside, 0.0]
+    body = spec.worldbody.add_body(name="second", pos=place, quat=spec.body("socket").quat)
+    body.add_site(name="second")
+    friction = connector.friction * drawn.friction_scale
+    _add_pieces(spec, "second", socket_pieces(connector), _SOCKET_SIDE, friction, "socket")
 
 
 def _add_box(
