@@ -116,7 +116,7 @@ def test_the_parts_of_practice_are_measured_from_our_pretraining_on_five_benches
     jobs = jobs_of(COMPARISONS["parts"])
     cells = [name for name in jobs if name.startswith("far-")]
     assert len(jobs) == 2 + len(cells) and len(cells) == 10 * len(PRACTICES)
-    assert all("-iql-ours-ours-" in name for name in cells[:10]) and "-one-frame-" in cells[10]
+    assert all("-iql-ours-ours-" in name for name in cells[:10]) and "-without-exploration-boost-" in cells[10]
     assert [name.split("-iql-")[1] for name in cells[:4:2]] == ["ours-ours-0-trio-0", "ours-ours-1-trio-1"]
     unverified = jobs["far-as-3112-iql-ours-without-verification-0-trio-4"]
     assert unverified.arguments["practice"] == practice_settings("laptop", trials=100, verify="score")
@@ -324,7 +324,10 @@ MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
         (["--benches", "1", "1"], "benches (1, 1): none twice"),
         (["--trials", "0"], "trials (0,): must be at least 1, and rise"),
         (["--trials", "50", "25"], "trials (50, 25): must be at least 1, and rise"),
-        (["--practice", "one-frame"], "practice one-frame: is chosen on validation connectors, by `validation` alone"),
+        (
+            ["--practice", "imitation-alone"],
+            "practice imitation-alone: is chosen on validation connectors, by `validation` alone",
+        ),
         (["--practice", "two-frames"], "unknown practice 'two-frames'"),
         (["--workers", "0"], "workers 0: must be at least 1"),
         (["--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),

@@ -156,7 +156,7 @@ def test_each_practice_is_done_under_each_disturbance_and_without() -> None:
     few = replace(PLAIN, connectors=("usb-b",), trials=(7,))
     assert len(ROBUSTNESS.asked(few).jobs(few)) == 2 + 13 * 2
     with pytest.raises(SettingsError, match="is chosen on validation connectors, by `validation` alone"):
-        ROBUSTNESS.asked(replace(PLAIN, practice="one-frame"))
+        ROBUSTNESS.asked(replace(PLAIN, practice="imitation-alone"))
 
 
 def result(before: int, after: int, false: int = 0, wrong: int = 0, alarm: bool = False) -> dict[str, Any]:

@@ -275,7 +275,7 @@ class Comparison:
             "agent": agent,
             "practice": practice_settings(asked.preset, **{**PRACTICES[practice], "trials": self.trials[-1]}),
             "trials": list(self.trials),
-            "controllers": sorted(others | {"expert"} if self.sections else others),
+            "controllers": sorted(others if self.beside or self.cells == PAPER else others | {"expert"}),
             "evaluation_trials": find_preset(asked.preset).evaluation_trials,
         }
         learned = agent != "iql" or any("localize" in controller for controller in others)
