@@ -371,7 +371,7 @@ class CrashingRobot(ToyRobot):
     [
         {},
         {"save_every": 3},
-        {"verify": "touch", "imitate": "successes", "one_pose": True, "withdrawals": 9},
+        {"verify": "touch", "imitate": "successes", "withdrawals": 9},
         {"boost": True, "q_gradient_weight": 10.0},
     ],
     ids=["plain", "few checkpoints", "everything", "boosted"],

@@ -49,7 +49,7 @@ def practised(data: DiskStore, folder: Path, verify: str) -> tuple[Any, list[dic
     spec = dataclasses.replace(robot.spec, observation={"image": robot.spec.observation["image"]})
     agent = Learner(IQL, spec, front, IQLConfig(bottleneck=bottleneck), len(data.tasks))
     agent.algorithm.get_parameter("policy.head.mean.2.bias").data[2] = -1.5  # it presses
-    settings = {"boost": True, "withdrawals": 2, "one_pose": True}
+    settings = {"boost": True, "withdrawals": 2}
     config = make_config(trials=6, max_steps=8, verify=verify, **settings)
     practise(robot, Arbitrary(), data, config, run, agent)
     robot.close()

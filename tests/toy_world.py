@@ -170,7 +170,7 @@ def make_config(**settings: Any) -> PracticeConfig:
     """Small practice settings."""
     small = {"trials": 5, "max_steps": 6, "batch_size": 32, "updates_per_step": 1, "warmup_trials": 1, "threads": 1}
     # Nothing holds the dot where it is home, and home is everywhere within reach.
-    small |= {"verify": "score", "imitate": "all", "one_pose": False, "withdrawals": 0, "boost": False}
+    small |= {"verify": "score", "imitate": "all", "withdrawals": 0, "boost": False}
     small |= {"q_gradient_weight": 0.0, "advantage_scale": 50.0}  # these agents are not pretrained: Q knows nothing yet
     return PracticeConfig(**(small | settings))  # type: ignore[arg-type]
 

@@ -74,7 +74,6 @@ PRACTICES: dict[str, dict[str, Any]] = {
     OURS: {},
     "without-exploration-boost": {"boost": False},
     "without-reversed-extractions": {"withdrawals": 0},
-    "successes-anywhere": {"one_pose": False},
     "failures-imitated-too": {"imitate": "all"},
     "imitation-alone": {"q_gradient_weight": 0.0},
     "without-verification": {"verify": "score"},

@@ -72,7 +72,6 @@ PAPER_PRACTICE: dict[str, Any] = {
     "verify": "score",
     "withdrawals": 0,
     "boost": False,
-    "one_pose": False,
     "imitate": "all",
     "q_gradient_weight": 0.0,
 }

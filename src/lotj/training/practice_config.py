@@ -18,11 +18,9 @@ class PracticeConfig(Checked):
     """Steps after which a trial is truncated."""
     verify: Literal["score", "touch"] = "touch"
     """What a success must pass. `score`: the reward model's own threshold (paper). `touch`: a threshold that adapts to
-    the scores this part shows, then a press and pushes sideways, under which the plug must not move, as the camera
-    shows it; where it moves, the trial goes on."""
-    one_pose: bool = True
-    """Count a predicted success only where the hand ends at the most plausible position; others are relabelled as
-    failures, earlier trials too. The socket must not be moved between trials (paper: no)."""
+    the scores this part shows; then a press and pushes sideways, under which the plug must not move, as the camera
+    shows it (where it moves, the trial goes on); and the hand must be where most and tightest successes end, earlier
+    ones too, so the socket must not be moved between trials."""
     withdrawals: Annotated[int, NOT_NEGATIVE] = 10
     """Reversed extractions: after so many first successes the plug is pulled out, and the motion, played backwards, is
     learnt from as an insertion (paper: 0)."""

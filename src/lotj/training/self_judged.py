@@ -81,9 +81,8 @@ class SelfJudged:
         touched = config.verify == "touch"
         threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if touched else None)
         self._score = Score(threshold, at_claim=touched)
-        self._pose = OnePose(lambda observation: observation["image"])
-        own = [self._score, *([Claimed()] if touched else []), *([self._pose] if config.one_pose else [])]
-        self.judge = All(*own, *judges)
+        self._pose = OnePose(lambda observation: observation["image"]) if touched else None
+        self.judge = All(self._score, *([Claimed(), self._pose] if self._pose else []), *judges)
         rules = (self._score.likely, touched, config.max_steps, self._free)
         self._attempt = Attempt(RobotEnv(robot), self._observe, self._scored, *rules)
 
@@ -94,7 +93,7 @@ class SelfJudged:
         lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
         trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
         last = {name: values[end_of(trial)] for name, values in trial.observation.items()}
-        elsewhere = claimed and self._config.one_pose and self._pose.elsewhere(last)
+        elsewhere = claimed and self._pose is not None and self._pose.elsewhere(last)
         after: list[Episode] = []
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
