@@ -8,7 +8,6 @@ last `SYNC_EVERY` episodes of a task: the next writer holds them against their c
 from __future__ import annotations
 
 import json
-import os
 import re
 import zlib
 from collections import Counter
@@ -289,17 +288,13 @@ def payload_crc(records: Sequence[np.ndarray]) -> int:
     return crc
 
 
-def read_records(entry: np.void, handles: Mapping[str, int], schema: Schema) -> dict[str, np.ndarray] | None:
-    """The records of one episode of an index from the open files, by name; None where they are missing or do not match
-    their checksum."""
+def read_records(folder: Path, entry: Any, files: Mapping[str, np.dtype]) -> dict[str, np.ndarray] | None:
+    """The records of one episode, an entry of its task's index, by name of `files`, e.g. `Schema.files`; None where they
+    are missing or do not match their checksum."""
     first, count = int(entry["first_frame"]), int(entry["n_frames"])
-    records = {}
-    for name, kind in schema.files.items():
-        data = os.pread(handles[name], count * kind.itemsize, first * kind.itemsize)
-        if len(data) < count * kind.itemsize:
-            return None
-        records[name] = np.frombuffer(data, kind)
-    return records if payload_crc(list(records.values())) == entry["crc"] else None
+    records = {n: np.fromfile(folder / n, kind, count, offset=first * kind.itemsize) for n, kind in files.items()}
+    whole = all(len(part) == count for part in records.values())
+    return records if whole and payload_crc(list(records.values())) == entry["crc"] else None
 
 
 def check_name(kind: Any, seed: Any) -> None:

@@ -168,7 +168,7 @@ class EpisodeWriter:
             self._handles[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
         entries = index.entries
         recent = range(max(0, len(entries) - layout.SYNC_EVERY), len(entries))
-        torn = [n for n in recent if layout.read_records(entries[n], self._handles, self.schema) is None]
+        torn = [n for n in recent if layout.read_records(self.folder, entries[n], self.schema.files) is None]
         if torn:
             _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, len(entries) - torn[0])
         self._take_up(lambda line: not torn or line.get("id", -1) < torn[0])
