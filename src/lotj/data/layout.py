@@ -289,7 +289,7 @@ def payload_crc(records: Sequence[np.ndarray]) -> int:
 
 
 def read_records(folder: Path, entry: Any, files: Mapping[str, np.dtype]) -> dict[str, np.ndarray] | None:
-    """The records of one episode, an entry of its task's index, by name of `files`, e.g. `Schema.files`; None where they
+    """The records of one episode, an entry of its task's index, by name of `files` (`Schema.files`); None where they
     are missing or do not match their checksum."""
     first, count = int(entry["first_frame"]), int(entry["n_frames"])
     records = {n: np.fromfile(folder / n, kind, count, offset=first * kind.itemsize) for n, kind in files.items()}

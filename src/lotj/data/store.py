@@ -249,9 +249,9 @@ class MemoryStore(Store):
         row["task"], row["kind"] = task, self.kinds.index(episode.kind)
         row["seed"], row["n_frames"], row["first_frame"] = episode.seed, len(episode) + 1, self.n_frames
         row["terminated"], row["truncated"] = episode.terminated, episode.truncated
-        added, held = {layout.INDEX: row, **schema.pack(episode)}, self._held
+        added, held = {layout.INDEX: row, **schema.pack(episode)}, self._held if len(self) else {}
         # One assignment: an append that is interrupted leaves no episode behind.
-        self._held = {name: np.concatenate([held.get(name, part[:0]), part]) for name, part in added.items()}
+        self._held = {name: np.concatenate([held[name], part]) if held else part for name, part in added.items()}
 
     @property
     def episodes(self) -> np.ndarray:  # type: ignore[override]  # noqa: D102
