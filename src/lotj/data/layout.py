@@ -155,7 +155,7 @@ class Index:
         discarded: reason -> number of episodes thrown away.
         finished: (kind, seed) of every episode, stored or discarded.
         n_frames: frames of all entries.
-        end: length of the finished lines [bytes]; what follows is torn.
+        lines: the finished lines; what follows them is torn.
     """
 
     entries: np.ndarray
@@ -163,7 +163,7 @@ class Index:
     discarded: Counter[str]
     finished: set[tuple[str, int]]
     n_frames: int
-    end: int
+    lines: list[bytes]
 
 
 def task_folder(root: Path, name: str) -> Path:
@@ -231,12 +231,11 @@ def read_index(path: Path) -> Index:
     before it that is not a finished or discarded episode."""
     with reading(path):
         data = path.read_bytes() if path.exists() else b""
-    lines = data.split(b"\n")
-    last = len(lines) - 2  # behind the last newline is nothing, or a torn line
+    lines = [line + b"\n" for line in data.split(b"\n")[:-1]]  # behind the last newline is nothing, or a torn line
     entries, discarded, finished = [], Counter(), set()
     kinds: dict[str, int] = {}
-    n_frames = end = 0
-    for number, line in enumerate(lines[:-1]):
+    n_frames = 0
+    for number, line in enumerate(lines):
         try:
             item = json.loads(line)
             name = item["kind"], item["seed"]
@@ -249,15 +248,15 @@ def read_index(path: Path) -> Index:
                 n_frames += item["n_frames"]
             finished.add(name)
         except (ValueError, KeyError, TypeError) as error:
-            if number == last:  # a power cut can leave the end of a line without its beginning
+            if number == len(lines) - 1:  # a power cut can leave the end of a line without its beginning
+                lines.pop()
                 break
             reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise DataError(
                 f"{path}, line {number + 1}: not a record of an episode ({reason}); restore the file from a copy, "
                 "or delete this task's folder and collect it again"
             ) from error
-        end += len(line) + 1
-    return Index(np.array(entries, EPISODE), tuple(kinds), discarded, finished, n_frames, end)
+    return Index(np.array(entries, EPISODE), tuple(kinds), discarded, finished, n_frames, lines)
 
 
 def check_sizes(folder: Path, index: Index, schema: Schema, settled: bool = False) -> None:

@@ -41,7 +41,8 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
             raise DataError(f"{new} exists: name a new folder")
         meta, half = _read_meta(old), new.with_name(f".{new.name}.upgrade")
         folders = sorted(path.parent for path in (old / "domains").glob("[!.]*/domain.json"))
-        tasks = [(folder, _read_task(folder), _read_index(folder)) for folder in folders]
+        indices = [layout.read_index(folder / layout.INDEX) for folder in folders]  # as of format 2, with more entries
+        tasks = [(f, _read_task(f), [*map(json.loads, index.lines)]) for f, index in zip(folders, indices, strict=True)]
         if not tasks:
             raise DataError(f"{old} holds no domains: there is nothing to upgrade")
         size, flag, vector = meta["image_size"], np.dtype(bool), np.dtype(("<f4", (3,)))
@@ -94,13 +95,6 @@ def _read_task(folder: Path) -> Task:
     if name != folder.name or about.keys() != {"connector", "family", "robot", "seed"}:
         raise DataError(f"{path}: not the domain {folder.name!r}; restore it from a copy")
     return task
-
-
-def _read_index(folder: Path) -> list[dict[str, Any]]:
-    """The finished lines of the index, which are those of format 2 and some entries more."""
-    path = folder / layout.INDEX
-    end = layout.read_index(path).end
-    return [json.loads(line) for line in path.read_bytes()[:end].splitlines()]
 
 
 def _read_episode(folder: Path, task: Task, line: dict[str, Any], files: dict[str, np.dtype]) -> Episode:

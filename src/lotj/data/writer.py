@@ -180,11 +180,11 @@ class EpisodeWriter:
     def _take_up(self, kept: Callable[[dict[str, Any]], bool]) -> None:
         """Goes on behind the lines of the index that come before one that is not `kept`, and cuts what follows."""
         path, handle = self.folder / layout.INDEX, self._handles[layout.INDEX]
-        lines = os.pread(handle, layout.read_index(path).end, 0).splitlines(keepends=True)
-        os.ftruncate(handle, sum(map(len, takewhile(lambda line: kept(json.loads(line)), lines))))
+        lines = takewhile(lambda line: kept(json.loads(line)), layout.read_index(path).lines)
+        os.ftruncate(handle, sum(map(len, lines)))
         index = layout.read_index(path)
         self.finished = index.finished
-        self._held = len(index.entries), index.n_frames, index.end
+        self._held = len(index.entries), index.n_frames, sum(map(len, index.lines))
         self._cut()
 
     def _admit_open(self) -> None:
