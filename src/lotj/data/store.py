@@ -245,11 +245,9 @@ class MemoryStore(Store):
             raise ValueError(f"an episode with {schema} where {self.schema} is held")
         if episode.kind not in self.kinds:
             self.kinds = (*self.kinds, episode.kind)
-        row = np.zeros(1, EPISODE)
-        row["task"], row["kind"] = task, self.kinds.index(episode.kind)
-        row["seed"], row["n_frames"], row["first_frame"] = episode.seed, len(episode) + 1, self.n_frames
-        row["terminated"], row["truncated"] = episode.terminated, episode.truncated
-        added, held = {layout.INDEX: row, **schema.pack(episode)}, self._held if len(self) else {}
+        row = task, self.kinds.index(episode.kind), episode.seed, self.n_frames, len(episode) + 1
+        entry = np.array([(*row, episode.terminated, episode.truncated, 0)], EPISODE)
+        added, held = {layout.INDEX: entry, **schema.pack(episode)}, self._held if len(self) else {}
         # One assignment: an append that is interrupted leaves no episode behind.
         self._held = {name: np.concatenate([held[name], part]) if held else part for name, part in added.items()}
 

@@ -56,7 +56,6 @@ class Run:
         self.config = config
         self._root = about.get("root")
         self._boards: dict[str, SummaryWriter] = {}
-        self._purges: dict[str, int] = {}
 
     @classmethod
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
@@ -139,8 +138,7 @@ class Run:
             from torch.utils.tensorboard import SummaryWriter
 
             # A folder for each stream: a purge voids all points of its folder, and steps count other things elsewhere.
-            folder = self.path / "tensorboard" / stream
-            self._boards[stream] = SummaryWriter(str(folder), purge_step=self._purges.pop(stream, None))
+            self._boards[stream] = SummaryWriter(str(self.path / "tensorboard" / stream), purge_step=step)
         for name, value in record.items():
             if isinstance(value, (int, float)):
                 self._boards[stream].add_scalar(f"{stream}/{name}", value, step)
@@ -151,11 +149,10 @@ class Run:
 
     def rewind(self, step: int, stream: str = "metrics") -> None:
         """Drop the lines of a stream after `step`: a run resumed from a checkpoint of `step` will write them again.
-        TensorBoard's files stay as they are; the next one says that earlier points after `step` are void."""
+        TensorBoard's files stay as they are; the next one says that earlier points from its first on are void."""
         _claim(self.path)
         if stream in self._boards:
             self._boards.pop(stream).close()
-        self._purges[stream] = step + 1
         lines = self.metrics(stream)
         kept = [line for line in lines if line["step"] <= step]
         if len(kept) < len(lines):
