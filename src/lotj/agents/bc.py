@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,21 +16,16 @@ from lotj.nets.front import Front, Seen
 from lotj.spaces import Spec
 
 
-@dataclass(frozen=True)
-class BCConfig(GaussianConfig):
-    """Settings of behaviour cloning."""
-
-
 class BC(Algorithm):
     """Attributes:
     policy: encoder and Gaussian head.
     """
 
-    CONFIG = BCConfig
+    CONFIG = GaussianConfig
     trained = {"policy": ("policy",)}
     needs = frozenset({"imitate"})
 
-    def __init__(self, spec: Spec, front: Front, config: BCConfig, tasks: int) -> None:
+    def __init__(self, spec: Spec, front: Front, config: GaussianConfig, tasks: int) -> None:
         super().__init__(spec, front, config, tasks)
         encoder = front.encoder(spec, "policy")
         self.policy = nn.Sequential(OrderedDict(encoder=encoder, head=config.gaussian(encoder.size, self.axes)))
