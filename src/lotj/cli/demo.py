@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,11 +88,7 @@ class Command(OnDevice):
 
     def _begun(self, runs: Path, kind: str, wanted: dict[str, Any]) -> Run | None:
         """The stopped run of this job that ``--resume`` goes on with; None if it had not come that far."""
-        if not self.resume:
-            return None
-        try:
+        with suppress(SettingsError):
             run = find_run(runs, kind)
-        except SettingsError:
-            return None
-        same = run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items())
-        return run if same else None
+            same = run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items())
+            return run if self.resume and same else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -74,7 +75,10 @@ class Command(OnDevice):
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
         """Defaults of the preset that the flags or the pretraining name."""
-        usual = "state" if flag_value(flags, "--task") else _preset_of_pretraining(flags) or cls.preset
+        usual = "state" if flag_value(flags, "--task") else cls.preset
+        if usual == cls.preset:
+            with suppress(SettingsError):  # there may be no pretraining
+                usual = pick_pretraining(flag_value(flags, "--pretrained")).config.get("preset") or usual
         preset = find_preset(flag_value(flags, "--preset") or usual)
         return cls(preset.practice, preset=preset.name)
 
@@ -143,11 +147,3 @@ def _practise(
     evaluate = f"lotj evaluate {shlex.quote(str(run.path))}"
     say(console, f"{result.trials} trials, {result.predicted_successes} {seen}")
     say(console, f"{run.path}: count true successes with `{evaluate}`")
-
-
-def _preset_of_pretraining(flags: list[str]) -> str | None:
-    """Preset of the pretraining that practice will start from; None if there is none."""
-    try:
-        return pick_pretraining(flag_value(flags, "--pretrained")).config.get("preset")
-    except SettingsError:
-        return None
