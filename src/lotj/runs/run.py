@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import lotj
 from lotj.errors import CheckpointError, SettingsError, check_seed
 from lotj.files import atomic_file, atomic_write, storage_errors, write_json
 from lotj.runs.metrics import append_line, plain, read_lines
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 FORMAT = 1
+
+BASE = Path(lotj.__file__).resolve().parent / "base"
+"""A finished pretraining that comes with lotj, a run folder like any other, without what only more training needs
+(optimisers' moments, data, logs). ``scripts/make_base.py`` makes it; its MODEL_CARD.md says of what."""
 
 _claimed: dict[Path, int] = {}
 """Folders that this process writes to -> descriptor of the file that is locked."""
@@ -218,6 +223,13 @@ def find_run(root: Path, kind: str, result: str = "") -> Run:
         raise SettingsError(f"{root}: no {kind} run here (there: {there}); give the folder of one, or make one{passed}")
     whole = [run for run in chosen if (run.path / result).exists()]
     return max(whole or chosen, key=lambda run: (run.created, run.path.name))
+
+
+def base_run() -> Run:
+    """The run in `BASE`; SettingsError if this lotj has come without, or it is damaged."""
+    if not BASE.is_dir():
+        raise SettingsError(f"{BASE}: this lotj has come without its base; install it again, or name a --pretrained")
+    return Run.open(BASE)
 
 
 def typed_command() -> str:
