@@ -38,7 +38,7 @@ class AWAC(BC):
     followed = ("critic",)
 
     def __init__(self, spec: Spec, front: Front, config: AWACConfig, tasks: int) -> None:
-        super().__init__(spec, front, config, tasks)  # type: ignore[arg-type]
+        super().__init__(spec, front, config, tasks)
         self.critic = config.critic(front.encoder(spec, "critic"), self.axes)
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:

@@ -157,18 +157,6 @@ def rows(batch: Batch, column: str) -> Tensor | slice:
     return batch.columns.get(column, slice(None))
 
 
-class Imitator(nn.Module):
-    """A Gaussian policy with an encoder of its own: observation -> mean (B, A), log standard deviation (A,)."""
-
-    def __init__(self, encoder: Encoder, config: GaussianConfig, axes: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = config.gaussian(encoder.size, axes)
-
-    def forward(self, observation: Seen) -> tuple[Tensor, Tensor]:
-        return self.head(self.encoder(observation))
-
-
 def select(observation: Seen, chosen: Tensor | slice) -> Seen:
     """Some rows of an observation."""
     return observation if isinstance(chosen, slice) else {name: values[chosen] for name, values in observation.items()}

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, GaussianConfig, Imitator, Losses, rows, select
+from lotj.agents.base import Algorithm, At, GaussianConfig, Losses, rows, select
 from lotj.experience import Batch
 from lotj.nets.front import Front, Seen
 from lotj.spaces import Spec
-
-
-@dataclass(frozen=True)
-class BCConfig(GaussianConfig):
-    """Settings of behaviour cloning."""
 
 
 class BC(Algorithm):
@@ -26,13 +21,14 @@ class BC(Algorithm):
     policy: encoder and Gaussian head.
     """
 
-    CONFIG = BCConfig
+    CONFIG = GaussianConfig
     trained = {"policy": ("policy",)}
     needs = frozenset({"imitate"})
 
-    def __init__(self, spec: Spec, front: Front, config: BCConfig, tasks: int) -> None:
+    def __init__(self, spec: Spec, front: Front, config: GaussianConfig, tasks: int) -> None:
         super().__init__(spec, front, config, tasks)
-        self.policy = Imitator(front.encoder(spec, "policy"), config, self.axes)
+        encoder = front.encoder(spec, "policy")
+        self.policy = nn.Sequential(OrderedDict(encoder=encoder, head=config.gaussian(encoder.size, self.axes)))
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``policy``, of the rows that are to be imitated."""

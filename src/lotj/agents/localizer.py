@@ -63,10 +63,6 @@ class Position(Algorithm):
         lateral = (predicted - true)[:, :2].norm(dim=1).mean() * losses.POSITION_SCALE * 1e3
         return {"position": losses.position_loss(predicted, true)}, {"lateral_mm": lateral}
 
-    def locate(self, observation: Seen) -> Tensor:
-        """(B, 3) [m]."""
-        return check_finite("located position", self.network(observation)) * losses.POSITION_SCALE
-
 
 class Localizer:
     """Regression of the plug's position in the socket frame, from the ``image`` of `spec`; see `Learner`."""
@@ -96,8 +92,12 @@ class Localizer:
 
     def locate(self, images: np.ndarray) -> np.ndarray:
         """Position of the plug in the socket frame [m], (N, 3) float32, of (N, V, H, W, 3) uint8 images."""
-        network: Any = self._learner.algorithm
-        return self._learner.ask({"image": images}, (3,), lambda seen, _: network.locate(seen))
+        network: Any = self._learner.algorithm.network
+
+        def ask(seen: Seen, part: slice) -> Tensor:
+            return check_finite("located position", network(seen)) * losses.POSITION_SCALE
+
+        return self._learner.ask({"image": images}, (3,), ask)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `restore` needs, also to go on training."""

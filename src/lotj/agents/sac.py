@@ -65,22 +65,11 @@ class SquashedGaussian(nn.Module):
         return action, losses.log_probability(mean, log_std, raw) - squash
 
 
-class Temperature(nn.Module):
-    """alpha, positive."""
-
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.log = nn.Parameter(torch.full((), math.log(start)))
-
-    def forward(self) -> Tensor:
-        return self.log.exp()
-
-
 class SAC(Algorithm):
     """Attributes:
     critic: Q with the encoder.
     policy: of the critic's features.
-    temperature: alpha.
+    temperature: the ``log`` of alpha.
     """
 
     CONFIG = SACConfig
@@ -91,11 +80,12 @@ class SAC(Algorithm):
         super().__init__(spec, front, config, tasks)
         self.critic = config.critic(front.encoder(spec, "critic"), self.axes)
         self.policy = SquashedGaussian(self.critic.encoder.size, config, self.axes)
-        self.temperature = Temperature(config.initial_temperature)
+        self.temperature = nn.ParameterDict({"log": torch.full((), math.log(config.initial_temperature))})
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``q``, ``policy`` and ``temperature``."""
-        config, alpha = self.config, self.temperature().detach()
+        config, temperature = self.config, self.temperature["log"].exp()
+        alpha = temperature.detach()
         with torch.no_grad():  # equations 2 and 3
             next_action, next_log_prob = self.policy.draw(self.critic.encoder(batch.next_observation), generator)
             next_value = target["critic"](batch.next_observation, next_action).amin(0) - alpha * next_log_prob
@@ -108,7 +98,7 @@ class SAC(Algorithm):
         terms = {
             "q": losses.q_loss(q, goal),
             "policy": (alpha * log_prob - self.critic.head(still, drawn).amin(0)).mean(),  # equation 7
-            "temperature": self.temperature() * (entropy - config.entropy_per_axis * self.axes),  # equation 18
+            "temperature": temperature * (entropy - config.entropy_per_axis * self.axes),  # equation 18
         }
         return terms, {"temperature": alpha, "entropy": entropy, "q_mean": q.mean(), "target_mean": goal.mean()}
 

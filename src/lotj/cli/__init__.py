@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from lotj.errors import LotjError, StorageError, unknown
 
@@ -35,13 +35,6 @@ COMMANDS = {
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it, and after SIGTERM and SIGHUP, which end a command likewise."""
-
-
-class Command(Protocol):
-    """What a command module's dataclass offers."""
-
-    def run(self) -> None:
-        """Do it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(words: list[str]) -> Command:
-    """Turn the command line into the command's dataclass.
+def parse(words: list[str]) -> Any:
+    """Turn the command line into the command's dataclass, whose `run` does it.
 
     Raises:
         SettingsError: no such command, or a flag that will not do.
@@ -102,10 +95,10 @@ def parse(words: list[str]) -> Command:
         raise unknown("command", name, COMMANDS, f"`lotj --help` lists all {len(COMMANDS)}")
     import tyro
 
-    module: Any = importlib.import_module(f"lotj.cli.{name}")
+    module = importlib.import_module(f"lotj.cli.{name}")
     if hasattr(module, "Resume") and any(flag.partition("=")[0] == "--resume" for flag in flags):
         return tyro.cli(module.Resume, prog=f"lotj {name} --resume", args=module.Resume.words(flags))
-    command: Any = module.Command
+    command = module.Command
     options: dict[str, Any] = {"default": module.USUAL} if hasattr(module, "USUAL") else {}
     if hasattr(command, "default_for"):
         options = {"default": command.default_for(flags)}

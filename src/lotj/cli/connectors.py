@@ -28,7 +28,8 @@ class List:
         trained_on = {c.name for c in training_connectors()}
         for c in catalogue().values():
             split = "held out" if c.split == "train" and c.name not in trained_on else c.split
-            table.add_row(c.name, c.family, split, _mm(c.insertion_depth), _mm(c.clearance), c.title)
+            depth, clearance = (f"{1e3 * length:.4g}" for length in (c.insertion_depth, c.clearance))
+            table.add_row(c.name, c.family, split, depth, clearance, c.title)
         families = len({c.family for c in catalogue().values()})
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
         console.print(table)
@@ -74,7 +75,3 @@ class Sheet:
 
 
 Command = List | Show | Sheet
-
-
-def _mm(length: float) -> str:
-    return f"{1e3 * length:.4g}"

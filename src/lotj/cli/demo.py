@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -52,8 +53,8 @@ class Command(OnDevice):
         device = find_device(self.device)
         if self.data and not self.all:
             raise SettingsError(f"data {self.data}: the base needs none; leave it out, or give --all")
-        runs = self.runs or Path("runs") / preset.name
-        begun = (self._data(preset), runs) if self.all else (runs,)
+        runs, data = self.runs or Path("runs") / preset.name, self.data or Path("data") / preset.name
+        begun = (data, runs) if self.all else (runs,)
         if self.resume and not any(folder.exists() for folder in begun):
             raise SettingsError(f"nothing to resume in {' or '.join(map(str, begun))}: leave --resume out")
         base = None if self.all else base_run()
@@ -61,7 +62,7 @@ class Command(OnDevice):
         from lotj.experiments.stages import practice_phase
         from lotj.report import build_report
 
-        pretrained = base or self._pretrain(preset, runs, part, device, console)
+        pretrained = base or self._pretrain(preset, data, runs, part, device, console)
         say_pretraining(pretrained, console)
         console.rule(f"practise on {escape(self.connector)}, {self.scenario}", align="left")
         bench: dict[str, Any] = {"connector": self.connector, "scenario": self.scenario}
@@ -75,14 +76,10 @@ class Command(OnDevice):
         console.print(job.results_table(results))
         say(console, f"report: {build_report(run.path)}")
 
-    def _data(self, preset: Preset) -> Path:
-        return self.data or Path("data") / preset.name
-
-    def _pretrain(self, preset: Preset, runs: Path, part: Connector, device: str, console: Console) -> Run:
+    def _pretrain(self, preset: Preset, data: Path, runs: Path, part: Connector, device: str, console: Console) -> Run:
         """All that comes before practice."""
         from lotj.experiments.stages import pretrain_phase, refuse_seen
 
-        data = self._data(preset)
         refuse_seen(part, data)
         console.rule("collect", align="left")
         collect_with_bar(preset, data, None, console, [] if part in training_connectors() else [part])
@@ -91,11 +88,7 @@ class Command(OnDevice):
 
     def _begun(self, runs: Path, kind: str, wanted: dict[str, Any]) -> Run | None:
         """The stopped run of this job that ``--resume`` goes on with; None if it had not come that far."""
-        if not self.resume:
-            return None
-        try:
+        with suppress(SettingsError):
             run = find_run(runs, kind)
-        except SettingsError:
-            return None
-        same = run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items())
-        return run if same else None
+            same = run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items())
+            return run if self.resume and same else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -74,7 +75,10 @@ class Command(OnDevice):
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
         """Defaults of the preset that the flags or the pretraining name."""
-        usual = "state" if flag_value(flags, "--task") else _preset_of_pretraining(flags) or cls.preset
+        usual = "state" if flag_value(flags, "--task") else cls.preset
+        if usual == cls.preset:
+            with suppress(SettingsError):  # there may be no pretraining
+                usual = pick_pretraining(flag_value(flags, "--pretrained")).config.get("preset") or usual
         preset = find_preset(flag_value(flags, "--preset") or usual)
         return cls(preset.practice, preset=preset.name)
 
@@ -83,23 +87,21 @@ class Command(OnDevice):
         check_seed(self.domain_seed, "domain-seed")
         console, task = Console(), self.task or ""
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
-        if task and not task.startswith("insertion/"):
-            pretrained = pick_pretraining(self.pretrained) if self.pretrained else None
-            agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
-            how: dict[str, Any] = {"agent": agent, "seed": self.seed}
-            _practise_task(preset, task, pretrained, self.runs, self.device, console, **how)
-            return
-        connector = self.connector or task.removeprefix("insertion/")
-        if not connector:
-            raise SettingsError(
-                "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
-            )
-        check_connector(connector, console)
-        check_scenario(self.scenario)
-        pretrained = pick_pretraining(self.pretrained)
-        bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed", "seed", "all_around")}
-        bench |= {"agent": self.agent or pretrained.setting("agent"), "connector": connector}
-        _practise(preset, pretrained, self.runs, self.device, console, **bench)
+        bench: dict[str, Any] = {}
+        if not task or task.startswith("insertion/"):
+            connector = self.connector or task.removeprefix("insertion/")
+            if not connector:
+                raise SettingsError(
+                    "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
+                )
+            check_connector(connector, console)
+            check_scenario(self.scenario)
+            bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed", "all_around")}
+            bench |= {"connector": connector}
+        pretrained = pick_pretraining(self.pretrained) if bench or self.pretrained else None
+        agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
+        how = {"agent": agent, "seed": self.seed, **bench}
+        _practise(preset, task, pretrained, self.runs, self.device, console, **how)
 
 
 @dataclass(frozen=True)
@@ -115,52 +117,33 @@ class Resume(job.Resume):
 
         pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
         how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
-        if not is_insertion(run) or pretrained is None:
-            preset = dataclasses.replace(find_preset(run.setting("preset")), practice=practice)
-            _practise_task(preset, run.setting("task"), pretrained, run.path.parent, self.device, console, **how)
-            return
-        how |= {name: run.setting(name) for name in ("connector", "scenario", "robot")}
-        how |= {"domain_seed": run.setting("domain_seed", int), "all_around": run.setting("all_around", bool)}
-        preset = Preset(name=run.setting("preset"), practice=practice)
-        _practise(preset, pretrained, run.path.parent, self.device, console, **how)
+        if is_insertion(run):
+            how |= {name: run.setting(name) for name in ("connector", "scenario", "robot")}
+            how |= {"domain_seed": run.setting("domain_seed", int), "all_around": run.setting("all_around", bool)}
+        name = run.setting("preset")
+        preset = dataclasses.replace(Preset(name=name) if pretrained else find_preset(name), practice=practice)
+        _practise(preset, run.setting("task"), pretrained, run.path.parent, self.device, console, **how)
 
 
-def _practise(preset: Preset, pretrained: Run, runs: Path, device: str, console: Console, **how: Any) -> None:
-    """Practise and say what came of it; `how` is what `practice_phase` wants besides."""
-    say_pretraining(pretrained, console)
-    announce_renderer(console)
-    from lotj.experiments.stages import practice_phase
-
-    run, result = practice_phase(preset, pretrained, runs, device=find_device(device), **how)
-    run.close()
-    print_alarm(result, console)
-    say(
-        console,
-        f"{result.trials} trials, {result.predicted_successes} of them successes by the learned reward, "
-        f"{result.lost} ended by a lost plug\n"
-        f"{run.path}: count true successes with `lotj evaluate {shlex.quote(str(run.path))}`",
-    )
-
-
-def _practise_task(
+def _practise(
     preset: Preset, task: str, pretrained: Run | None, runs: Path, device: str, console: Console, **how: Any
 ) -> None:
-    """The same for a task whose environment rewards."""
+    """Practise and say what came of it. `how` is what `practice_phase` wants besides, where it names a connector, or
+    `practise_task_phase`."""
     say_pretraining(pretrained, console)
-    from lotj.experiments.stages import practise_task_phase
+    if "connector" in how:
+        announce_renderer(console)
+    from lotj.experiments.stages import practice_phase, practise_task_phase
 
-    run, result = practise_task_phase(preset, task, runs, pretrained=pretrained, device=find_device(device), **how)
+    how["device"] = find_device(device)
+    if "connector" in how and pretrained is not None:
+        run, result = practice_phase(preset, pretrained, runs, **how)
+        print_alarm(result, console)
+        seen = f"of them successes by the learned reward, {result.lost} ended by a lost plug"
+    else:
+        run, result = practise_task_phase(preset, task, runs, pretrained=pretrained, **how)
+        seen = "of them successes"
     run.close()
-    say(
-        console,
-        f"{result.trials} trials, {result.predicted_successes} successes\n{run.path}: count successes of the policy "
-        f"without exploration with `lotj evaluate {shlex.quote(str(run.path))}`",
-    )
-
-
-def _preset_of_pretraining(flags: list[str]) -> str | None:
-    """Preset of the pretraining that practice will start from; None if there is none."""
-    try:
-        return pick_pretraining(flag_value(flags, "--pretrained")).config.get("preset")
-    except SettingsError:
-        return None
+    evaluate = f"lotj evaluate {shlex.quote(str(run.path))}"
+    say(console, f"{result.trials} trials, {result.predicted_successes} {seen}")
+    say(console, f"{run.path}: count true successes with `{evaluate}`")

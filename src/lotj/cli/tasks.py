@@ -26,7 +26,10 @@ class List:
             names = [f"{family.name}/{member}" for member in family.members]
             for name in names[:1] if family.others else names:  # too many to list, and all alike
                 shown = f"{family.name}/NAME or {family.others}" if family.others else name
-                table.add_row(shown, *_row(name))
+                spec, expert = _look(name)
+                observation = ", ".join(f"{name} {_shape(array.shape)}" for name, array in spec.observation.items())
+                steps, rate = str(spec.max_steps), f"{spec.rate_hz:g} Hz"
+                table.add_row(shown, observation, _shape(spec.action), steps, rate, expert)
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
         console.print(table)
         console.print()
@@ -67,12 +70,6 @@ def _look(name: str) -> tuple[Spec, str]:
     spec, expert = spec_of(env), type(expert_of(name, env)).__name__
     env.close()
     return spec, expert
-
-
-def _row(name: str) -> tuple[str, str, str, str, str]:
-    spec, expert = _look(name)
-    observation = ", ".join(f"{name} {_shape(array.shape)}" for name, array in spec.observation.items())
-    return observation, _shape(spec.action), str(spec.max_steps), f"{spec.rate_hz:g} Hz", expert
 
 
 def _shape(shape: tuple[int, ...]) -> str:

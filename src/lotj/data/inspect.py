@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -98,11 +97,9 @@ def check(root: Path, progress: Callable[[int, int], None] = lambda done, total:
     done, total = 0, sum(len(index.entries) for _, index in sound)
     for folder, index in sound:
         try:
-            with reading(folder), ExitStack() as files:
-                names = schema.files if len(index.entries) else ()
-                handles = {name: files.enter_context(open(folder / name, "rb")).fileno() for name in names}
+            with reading(folder):
                 for number, entry in enumerate(index.entries):
-                    if layout.read_records(entry, handles, schema) is None:
+                    if layout.read_records(folder, entry, schema.files) is None:
                         recent = number >= len(index.entries) - layout.SYNC_EVERY
                         way_out = layout.COLLECT_AGAIN if recent else layout.COPY_AGAIN
                         which = f"episode {number} ({index.kinds[entry['kind']]}, seed {entry['seed']})"

@@ -8,7 +8,6 @@ last `SYNC_EVERY` episodes of a task: the next writer holds them against their c
 from __future__ import annotations
 
 import json
-import os
 import re
 import zlib
 from collections import Counter
@@ -156,7 +155,7 @@ class Index:
         discarded: reason -> number of episodes thrown away.
         finished: (kind, seed) of every episode, stored or discarded.
         n_frames: frames of all entries.
-        end: length of the finished lines [bytes]; what follows is torn.
+        lines: the finished lines; what follows them is torn.
     """
 
     entries: np.ndarray
@@ -164,7 +163,7 @@ class Index:
     discarded: Counter[str]
     finished: set[tuple[str, int]]
     n_frames: int
-    end: int
+    lines: list[bytes]
 
 
 def task_folder(root: Path, name: str) -> Path:
@@ -232,12 +231,11 @@ def read_index(path: Path) -> Index:
     before it that is not a finished or discarded episode."""
     with reading(path):
         data = path.read_bytes() if path.exists() else b""
-    lines = data.split(b"\n")
-    last = len(lines) - 2  # behind the last newline is nothing, or a torn line
+    lines = [line + b"\n" for line in data.split(b"\n")[:-1]]  # behind the last newline is nothing, or a torn line
     entries, discarded, finished = [], Counter(), set()
     kinds: dict[str, int] = {}
-    n_frames = end = 0
-    for number, line in enumerate(lines[:-1]):
+    n_frames = 0
+    for number, line in enumerate(lines):
         try:
             item = json.loads(line)
             name = item["kind"], item["seed"]
@@ -250,15 +248,15 @@ def read_index(path: Path) -> Index:
                 n_frames += item["n_frames"]
             finished.add(name)
         except (ValueError, KeyError, TypeError) as error:
-            if number == last:  # a power cut can leave the end of a line without its beginning
+            if number == len(lines) - 1:  # a power cut can leave the end of a line without its beginning
+                lines.pop()
                 break
             reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise DataError(
                 f"{path}, line {number + 1}: not a record of an episode ({reason}); restore the file from a copy, "
                 "or delete this task's folder and collect it again"
             ) from error
-        end += len(line) + 1
-    return Index(np.array(entries, EPISODE), tuple(kinds), discarded, finished, n_frames, end)
+    return Index(np.array(entries, EPISODE), tuple(kinds), discarded, finished, n_frames, lines)
 
 
 def check_sizes(folder: Path, index: Index, schema: Schema, settled: bool = False) -> None:
@@ -289,17 +287,13 @@ def payload_crc(records: Sequence[np.ndarray]) -> int:
     return crc
 
 
-def read_records(entry: np.void, handles: Mapping[str, int], schema: Schema) -> dict[str, np.ndarray] | None:
-    """The records of one episode of an index from the open files, by name; None where they are missing or do not match
-    their checksum."""
+def read_records(folder: Path, entry: Any, files: Mapping[str, np.dtype]) -> dict[str, np.ndarray] | None:
+    """The records of one episode, an entry of its task's index, by name of `files` (`Schema.files`); None where they
+    are missing or do not match their checksum."""
     first, count = int(entry["first_frame"]), int(entry["n_frames"])
-    records = {}
-    for name, kind in schema.files.items():
-        data = os.pread(handles[name], count * kind.itemsize, first * kind.itemsize)
-        if len(data) < count * kind.itemsize:
-            return None
-        records[name] = np.frombuffer(data, kind)
-    return records if payload_crc(list(records.values())) == entry["crc"] else None
+    records = {n: np.fromfile(folder / n, kind, count, offset=first * kind.itemsize) for n, kind in files.items()}
+    whole = all(len(part) == count for part in records.values())
+    return records if whole and payload_crc(list(records.values())) == entry["crc"] else None
 
 
 def check_name(kind: Any, seed: Any) -> None:

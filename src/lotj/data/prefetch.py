@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -16,19 +15,14 @@ class Prefetcher(Generic[T]):
 
     def __init__(self, load: Callable[[int], T]) -> None:
         self._load = load
-        self._ahead: deque[tuple[int, Future[T]]] = deque()
+        self._ahead: dict[int, Future[T]] = {}
         self._executor = ThreadPoolExecutor(1, "batches")
 
     def get(self, step: int) -> T:
         """The result for `step`; steps are best asked for in order."""
-        if not self._ahead or self._ahead[0][0] != step:
-            for _, future in self._ahead:
-                future.cancel()
-            self._ahead.clear()
-        first = step + len(self._ahead)
-        for further in range(first, step + AHEAD + 1):
-            self._ahead.append((further, self._executor.submit(self._load, further)))
-        return self._ahead.popleft()[1].result()
+        steps, known = range(step, step + AHEAD + 1), self._ahead
+        self._ahead = {n: known[n] if n in known else self._executor.submit(self._load, n) for n in steps}
+        return self._ahead[step].result()
 
     def close(self) -> None:
         """End the thread."""

@@ -82,14 +82,13 @@ class Replay:
         self.sources, self.size = sources, size
         self._columns, self._truth = tuple(columns), frozenset(truth)
         self._observation = None if observation is None else tuple(observation)
-        self._cache: dict[int, _Rows] = {}
+        self._cache: dict[int, tuple[Any, ...]] = {}
         for number in range(len(sources)):
             self._rows(number)
 
     def sample(self, rng: np.random.Generator) -> Batch:
         """One batch; DataError if no source holds a transition or, where a store has grown, as above."""
-        rows = [self._rows(number) for number in range(len(self.sources))]
-        live = [n for n, source in enumerate(self.sources) if source.share and len(rows[n].starts)]
+        live = [n for n, source in enumerate(self.sources) if len(self._rows(n)[0]) and source.share]
         if not live:
             held = sum(len(source.store) for source in self.sources)
             raise DataError(f"nothing to learn from: none of {held} episodes has a step that starts before success")
@@ -97,16 +96,18 @@ class Replay:
         edges = np.floor(np.cumsum(shares / shares.sum()) * self.size + rng.random()).astype(int)
         edges[-1] = self.size
         counts = np.diff(edges, prepend=0).tolist()
-        return join([self._draw(n, rows[n], count, rng) for n, count in zip(live, counts, strict=True) if count])
+        return join([self._draw(n, count, rng) for n, count in zip(live, counts, strict=True) if count])
 
-    def _rows(self, number: int) -> _Rows:
-        """What may be drawn of a source; made anew where its store has grown or its rows are others."""
+    def _rows(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """(M,) frames at which a source's transitions begin, and (F,) whether that of a frame ends the task; found anew
+        where its store has grown or its rows are others."""
         source, known = self.sources[number], self._cache.get(number)
-        if known is None or known.episodes != len(source.store) or known.given is not source.rows:
+        if known is None or known[0] != len(source.store) or known[1] is not source.rows:
             if len(source.store):
                 self._check(source)
-            known = self._cache[number] = _Rows.of(source)
-        return known
+            starts = source.store.starts() if source.rows is None else source.rows
+            known = self._cache[number] = (len(source.store), source.rows, starts, source.store.terminated())
+        return known[2], known[3]
 
     def _check(self, source: Source) -> None:
         """Whether a source has all that is asked for."""
@@ -120,10 +121,11 @@ class Replay:
             known = ", ".join([*schema.observation, *source.columns, *schema.notes])
             raise DataError(f"nothing to learn {lacking[0]} from: a source has {known} alone; ask for these, or add it")
 
-    def _draw(self, number: int, rows: _Rows, count: int, rng: np.random.Generator) -> Batch:
-        source = self.sources[number]
+    def _draw(self, number: int, count: int, rng: np.random.Generator) -> Batch:
+        (starts, terminated), source = self._rows(number), self.sources[number]
         store = source.store
-        frame = rows.starts[rng.integers(len(rows.starts), size=count)]
+        frame = starts[rng.integers(len(starts), size=count)]
+        episode = np.searchsorted(store.episodes["first_frame"], frame, "right") - 1
         both = store.observe(np.concatenate([frame, frame + 1]), self._observation)
 
         def values(name: str) -> np.ndarray:
@@ -132,7 +134,7 @@ class Replay:
                 own = np.asarray(source.columns[name])
                 return own[frame] if own.ndim else np.full(count, own)
             if name == "terminated":
-                return rows.terminated[frame]
+                return terminated[frame]
             if name in self._truth and name in store.schema.truth:
                 return store.truth(name)[frame]
             return store.column("reward" if name == "reward" else f"notes/{name}")[frame]
@@ -143,32 +145,12 @@ class Replay:
             reward=values("reward").astype(np.float32),
             terminated=values("terminated").astype(bool),
             next_observation={name: seen[count:] for name, seen in both.items()},
-            task=np.full(count, PRACTISED, np.int64) if source.practised else rows.task[frame],
+            task=np.where(source.practised, PRACTISED, store.episodes["task"][episode].astype(np.int64)),
             columns={name: values(name) for name in self._columns},
         )
         for relabel in source.relabel:
-            batch = relabel(Segment(store, frame, rows.last[frame], batch), rng)
+            batch = relabel(Segment(store, frame, store.last_frames[episode], batch), rng)
         return batch
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What a source's store says of each frame, kept until it has grown or the source is `given` other rows."""
-
-    episodes: int
-    given: np.ndarray | None
-    starts: np.ndarray
-    terminated: np.ndarray
-    task: np.ndarray
-    last: np.ndarray
-
-    @classmethod
-    def of(cls, source: Source) -> _Rows:
-        store, given = source.store, source.rows
-        if not len(store):
-            return cls(0, given, *(np.zeros(0, kind) for kind in (np.int64, bool, np.int64, np.int64)))
-        starts, last = store.starts() if given is None else given, store.of_frames(store.last_frames)
-        return cls(len(store), given, starts, store.terminated(), store.frame_task, last)
 
 
 def join(batches: Sequence[Batch]) -> Batch:

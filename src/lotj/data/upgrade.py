@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,11 +41,13 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
             raise DataError(f"{new} exists: name a new folder")
         meta, half = _read_meta(old), new.with_name(f".{new.name}.upgrade")
         folders = sorted(path.parent for path in (old / "domains").glob("[!.]*/domain.json"))
-        tasks = [(folder, _read_task(folder), _read_index(folder)) for folder in folders]
+        indices = [layout.read_index(folder / layout.INDEX) for folder in folders]  # as of format 2, with more entries
+        tasks = [(f, _read_task(f), [*map(json.loads, index.lines)]) for f, index in zip(folders, indices, strict=True)]
         if not tasks:
             raise DataError(f"{old} holds no domains: there is nothing to upgrade")
         size, flag, vector = meta["image_size"], np.dtype(bool), np.dtype(("<f4", (3,)))
         image, truth = np.dtype(("u1", (2, size // 2, size, 3))), {"force": vector, "position": vector}
+        files = {"frames.u8": np.dtype([("image", image)]), "frames.tbl": ROW}
         schema = layout.Schema(3, {"image": image}, {"far": flag, SUCCESS: flag}, truth)
         done, total = 0, sum(len(lines) for _, _, lines in tasks)
         for folder, task, lines in tasks:
@@ -60,7 +61,7 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
                     if "discarded" in line:
                         writer.discard(line["kind"], line["seed"], line["discarded"])
                     else:
-                        writer.append(_read_episode(folder, task, line, size))
+                        writer.append(_read_episode(folder, task, line, files))
                     progress(done + len(writer.finished), total)
                 done += len(writer.finished)
     with storage_errors(new, layout.AGAIN):
@@ -96,26 +97,16 @@ def _read_task(folder: Path) -> Task:
     return task
 
 
-def _read_index(folder: Path) -> list[dict[str, Any]]:
-    """The finished lines of the index, which are those of format 2 and some entries more."""
-    path = folder / layout.INDEX
-    end = layout.read_index(path).end
-    return [json.loads(line) for line in path.read_bytes()[:end].splitlines()]
-
-
-def _read_episode(folder: Path, task: Task, line: dict[str, Any], size: int) -> Episode:
-    first, count, unit = line["first_frame"], line["n_frames"], size * size * 3
-    with open(folder / "frames.u8", "rb") as frames, open(folder / "frames.tbl", "rb") as table:
-        pixels = os.pread(frames.fileno(), count * unit, first * unit)
-        data = os.pread(table.fileno(), count * ROW.itemsize, first * ROW.itemsize)
-    if len(data) < count * ROW.itemsize or zlib.crc32(data, zlib.crc32(pixels)) != line["crc"]:
+def _read_episode(folder: Path, task: Task, line: dict[str, Any], files: dict[str, np.dtype]) -> Episode:
+    records = layout.read_records(folder, line, files)
+    if records is None:
         which = f"{folder}, episode {line['id']} ({line['kind']}, seed {line['seed']})"
         rule = "frames or rows are missing or do not match their checksum; copy the data set again"
         raise DataError(f"{which}: {rule}")
-    rows = np.frombuffer(data, ROW)
+    rows = records["frames.tbl"]
     success = rows["success"].astype(bool)
     return Episode(
-        observation={"image": np.frombuffer(pixels, np.uint8).reshape(count, 2, size // 2, size, 3)},
+        observation={"image": records["frames.u8"]["image"]},
         action=rows["action"][:-1],
         reward=(success[1:] & ~success[:-1]).astype(np.float32),
         terminated=line["terminated"],
@@ -123,6 +114,6 @@ def _read_episode(folder: Path, task: Task, line: dict[str, Any], size: int) -> 
         task=task.name,
         kind=line["kind"],
         seed=line["seed"],
-        notes={"far": np.full(count, line["scenario"] == "far"), SUCCESS: success},
+        notes={"far": np.full(len(rows), line["scenario"] == "far"), SUCCESS: success},
         truth={"position": rows["state"][:, :3], "force": rows["state"][:, 3:]},
     )

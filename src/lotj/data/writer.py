@@ -11,24 +11,16 @@ from contextlib import suppress
 from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lotj.data import layout
-from lotj.errors import DataError, NumericsError, StorageError
+from lotj.errors import DataError, NumericsError
 from lotj.experience import Episode, Task
 from lotj.files import first_difference, storage_errors, sync_folder, write_json
 
 _log = logging.getLogger(__name__)
-
-
-class _Held(NamedTuple):
-    """How much of a task is acknowledged: episodes, frames, and bytes of the index."""
-
-    episodes: int
-    frames: int
-    end: int
 
 
 class EpisodeWriter:
@@ -69,7 +61,7 @@ class EpisodeWriter:
         self.root, self.task, self.schema, self._sync_every = Path(root), task, schema, sync_every
         self.folder = layout.task_folder(self.root, task.name)
         self._handles: dict[str, int] = {}
-        self._torn = False  # whether bytes behind the acknowledged ones may have been written
+        self._held = 0, 0, 0  # what is acknowledged: episodes, frames, bytes of the index
         self._unsynced = 0  # records since the last fsync
         try:
             with storage_errors(self.folder, layout.AGAIN):
@@ -108,10 +100,10 @@ class EpisodeWriter:
         records = self.schema.pack(episode)
         self._commit(
             {
-                "id": self._held.episodes,
+                "id": self._held[0],
                 "kind": episode.kind,
                 "seed": int(episode.seed),
-                "first_frame": self._held.frames,
+                "first_frame": self._held[1],
                 "n_frames": len(episode) + 1,
                 "terminated": bool(episode.terminated),
                 "truncated": bool(episode.truncated),
@@ -138,12 +130,10 @@ class EpisodeWriter:
         """Brings everything down to the disk and lets go of the task; StorageError if the disk is full or failing."""
         try:
             with storage_errors(self.folder, layout.AGAIN):
-                if self._torn:
-                    self._cut()
                 if self._unsynced:
                     self._sync()
         finally:
-            self._torn, self._unsynced = False, 0
+            self._unsynced = 0
             while self._handles:
                 os.close(self._handles.popitem()[1])
 
@@ -178,7 +168,7 @@ class EpisodeWriter:
             self._handles[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
         entries = index.entries
         recent = range(max(0, len(entries) - layout.SYNC_EVERY), len(entries))
-        torn = [n for n in recent if layout.read_records(entries[n], self._handles, self.schema) is None]
+        torn = [n for n in recent if layout.read_records(self.folder, entries[n], self.schema.files) is None]
         if torn:
             _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, len(entries) - torn[0])
         self._take_up(lambda line: not torn or line.get("id", -1) < torn[0])
@@ -190,11 +180,11 @@ class EpisodeWriter:
     def _take_up(self, kept: Callable[[dict[str, Any]], bool]) -> None:
         """Goes on behind the lines of the index that come before one that is not `kept`, and cuts what follows."""
         path, handle = self.folder / layout.INDEX, self._handles[layout.INDEX]
-        lines = os.pread(handle, layout.read_index(path).end, 0).splitlines(keepends=True)
-        os.ftruncate(handle, sum(map(len, takewhile(lambda line: kept(json.loads(line)), lines))))
+        lines = takewhile(lambda line: kept(json.loads(line)), layout.read_index(path).lines)
+        os.ftruncate(handle, sum(map(len, lines)))
         index = layout.read_index(path)
         self.finished = index.finished
-        self._held = _Held(len(index.entries), index.n_frames, index.end)
+        self._held = len(index.entries), index.n_frames, sum(map(len, index.lines))
         self._cut()
 
     def _admit_open(self) -> None:
@@ -210,24 +200,21 @@ class EpisodeWriter:
     def _commit(self, line: dict[str, Any], records: dict[str, np.ndarray] | None = None) -> None:
         """Writes payload, then the index line. The one place where bytes are written."""
         text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        held, frames = self._held, line.get("n_frames", 0)
+        episodes, frames, end = self._held
         try:
             with storage_errors(self.folder, layout.AGAIN):
-                if self._torn:  # an earlier append was interrupted (Ctrl-C, full disk)
-                    self._cut()
-                self._torn = True
+                self._cut()
                 for name, part in (records or {}).items():
-                    self._write(name, part.view(np.uint8).data, held.frames * part.itemsize)
-                self._write(layout.INDEX, memoryview(text), held.end)
+                    self._write(name, part.view(np.uint8).data, frames * part.itemsize)
+                self._write(layout.INDEX, memoryview(text), end)
                 if self._unsynced + 1 == self._sync_every:
                     self._sync()
-        except StorageError:
+        except BaseException:
             with suppress(OSError):  # else the next append, or the next writer, cuts it
                 self._cut()
             raise
         # One assignment: a Ctrl-C leaves the writer either before this episode or behind it.
-        self._held = _Held(held.episodes + bool(records), held.frames + frames, held.end + len(text))
-        self._torn = False
+        self._held = episodes + bool(records), frames + line.get("n_frames", 0), end + len(text)
         self._unsynced = (self._unsynced + 1) % self._sync_every
         self.finished.add((line["kind"], line["seed"]))
 
@@ -242,11 +229,12 @@ class EpisodeWriter:
             os.fsync(handle)
 
     def _cut(self) -> None:
-        """Cuts everything behind the acknowledged episodes, the index first: it decides what exists."""
-        os.ftruncate(self._handles[layout.INDEX], self._held.end)
+        """Cuts what an append that was interrupted (Ctrl-C, full disk) has left behind the acknowledged episodes, the
+        index first: it decides what exists."""
+        _, frames, end = self._held
+        os.ftruncate(self._handles[layout.INDEX], end)
         for name, kind in self.schema.files.items():
-            os.ftruncate(self._handles[name], self._held.frames * kind.itemsize)
-        self._torn = False
+            os.ftruncate(self._handles[name], frames * kind.itemsize)
 
 
 def _open_root(root: Path, schema: layout.Schema, settings: dict[str, Any] | None) -> None:

@@ -1,20 +1,25 @@
-"""Jobs that each leave a result file: what is there is not done again, so an interrupted list goes on where it was."""
+"""Jobs that each leave a result file: what is there is not done again, so an interrupted list goes on where it was.
+They are done in this process, in several, or on a Ray cluster."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from lotj.distributed.workers import find_workers
 from lotj.errors import DataError, LotjError, SettingsError
 from lotj.files import first_difference, storage_errors, write_json
+from lotj.processes import worker_pool
 from lotj.runs.versions import versions
+
+PLACES = ("here", "processes", "ray")
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,13 @@ def run_jobs(
     if not left:
         return results
     running: dict[Future, Job] = {}
-    with find_workers(on, workers) as (size, start):
+    with _workers(on, workers) as (size, start):
         while left or running:
             ready = [job for job in left if results.keys() >= set(job.needs)]
             for job in ready[: size - len(running)]:
                 left.remove(job)
                 report(job, "started")
-                running[start(_work, {"work": job.work, "arguments": {**job.arguments, **job.machine}})] = job
+                running[start(_work, job.work, {**job.arguments, **job.machine})] = job
             future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
             job = running.pop(future)
             _write(job, future, folder)
@@ -139,3 +144,60 @@ def _check_leavings(done: Job, left: Sequence[Job], folder: Path) -> None:
             f"job {needing[-1]} needs {done.leaves}, which is not there, though {done.name} is done according to "
             f"{folder}: choose another folder for the results, and all is done anew"
         )
+
+
+@contextmanager
+def _workers(on: str, count: int) -> Iterator[tuple[int, Callable[..., Future]]]:
+    """How many jobs a place takes at a time, and what begins a function with arguments there; leaving the context ends
+    whatever still runs."""
+    if on not in PLACES:
+        raise SettingsError(f"on {on!r}: must be one of {', '.join(PLACES)}")
+    if count < 1:
+        raise SettingsError(f"workers {count}: must be at least 1")
+    if on == "here":
+        yield 1, _do
+    elif on == "processes":
+        with worker_pool(count) as pool:  # an error ends it; lost jobs are done again, nobody waits for them
+            yield count, pool.submit
+    else:
+        with _ray(count) as (size, start):
+            yield size, start
+
+
+def _do(work: Callable[..., Any], *arguments: Any) -> Future:
+    done = Future()
+    try:
+        done.set_result(work(*arguments))
+    except Exception as error:
+        done.set_exception(error)
+    return done
+
+
+@contextmanager
+def _ray(count: int) -> Iterator[tuple[int, Callable[..., Future]]]:
+    """A Ray cluster: that of ``RAY_ADDRESS``, or else one of `count` workers on this machine. A job takes one CPU."""
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise SettingsError("on ray: Ray is not installed; install lotj with the extra 'cluster'") from None
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False)
+        count = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    else:
+        ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False)
+    begun: dict[Future, Any] = {}
+
+    def start(work: Callable[..., Any], *arguments: Any) -> Future:
+        # One call a process: threads and GPU memory of a job end with it.
+        reference = ray.remote(max_calls=1, max_retries=0)(work).remote(*arguments)
+        future = reference.future()
+        begun[future] = reference
+        return future
+
+    try:
+        yield count, start
+    finally:
+        for future, reference in begun.items():
+            if not future.done():
+                ray.cancel(reference, force=True)
+        ray.shutdown()

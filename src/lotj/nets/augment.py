@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated
@@ -57,17 +58,8 @@ def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(LUMA, device=device), (torch.linalg.inv(to_yiq) @ parts @ to_yiq).float().to(device)
 
 
-class _Draw:
-    """Random numbers for B images, on their device."""
-
-    def __init__(self, images: Tensor, generator: torch.Generator) -> None:
-        self.images, self.generator = images, generator
-
-    def uniform(self, low: float, high: float) -> Tensor:
-        return torch.empty(len(self.images), device=self.images.device).uniform_(low, high, generator=self.generator)
-
-    def around_one(self, spread: float) -> Tensor:
-        return self.uniform(1.0 - spread, 1.0 + spread)
+Draw = Callable[[float, float], Tensor]
+"""(B,) numbers drawn uniformly between two bounds, one an image."""
 
 
 @torch.no_grad()
@@ -84,7 +76,10 @@ def augment(config: AugmentConfig, images: Tensor, generator: torch.Generator) -
     """
     if not len(images):
         return images
-    draw = _Draw(images, generator)
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.empty(len(images), device=images.device).uniform_(low, high, generator=generator)
+
     # Planes, not channels-last, while working: loops over a last dimension of 3 are ten times slower.
     planes = images.contiguous(memory_format=torch.contiguous_format)
     if config.shift:
@@ -96,7 +91,7 @@ def augment(config: AugmentConfig, images: Tensor, generator: torch.Generator) -
         planes.mul_(_gradient(config, planes, draw))
     if config.noise:
         grain = torch.empty((len(planes), 1, *planes.shape[2:]), device=planes.device).normal_(generator=generator)
-        planes.add_(grain * draw.uniform(0.0, config.noise)[:, None, None, None])
+        planes.add_(grain * draw(0.0, config.noise)[:, None, None, None])
     return planes.clamp_(0.0, 1.0).contiguous(memory_format=torch.channels_last)
 
 
@@ -109,11 +104,11 @@ def _shift(config: AugmentConfig, planes: Tensor, generator: torch.Generator) ->
     return windows[torch.arange(batch, device=planes.device), :, row, column]
 
 
-def _warp(config: AugmentConfig, planes: Tensor, draw: _Draw) -> Tensor:
+def _warp(config: AugmentConfig, planes: Tensor, draw: Draw) -> Tensor:
     """Mirror, turn and resize about the middle; the border is repeated."""
-    side = torch.where(draw.uniform(0.0, 1.0) < config.flip, -1.0, 1.0)
-    turn = draw.uniform(-config.rotation, config.rotation).deg2rad()
-    size = draw.around_one(config.zoom)
+    side = torch.where(draw(0.0, 1.0) < config.flip, -1.0, 1.0)
+    turn = draw(-config.rotation, config.rotation).deg2rad()
+    size = draw(1.0 - config.zoom, 1.0 + config.zoom)
     cos, sin = turn.cos() / size, turn.sin() / size
     none = torch.zeros_like(cos)
     rows = torch.stack([side * cos, -sin, none], 1), torch.stack([side * sin, cos, none], 1)
@@ -121,13 +116,14 @@ def _warp(config: AugmentConfig, planes: Tensor, draw: _Draw) -> Tensor:
     return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
 
 
-def _colour(config: AugmentConfig, planes: Tensor, draw: _Draw) -> Tensor:
+def _colour(config: AugmentConfig, planes: Tensor, draw: Draw) -> Tensor:
     """Brightness, contrast, saturation, hue and grey as one affine map of the colours of each image: one small matrix
     product."""
     (luma, hue_parts), flat = _constants(planes.device), planes.flatten(2)
-    gain, contrast = draw.around_one(config.brightness), draw.around_one(config.contrast)
-    saturation = draw.around_one(config.saturation) * (draw.uniform(0.0, 1.0) >= config.grey)
-    turn = draw.uniform(-config.hue, config.hue) * (2.0 * math.pi)
+    spreads = config.brightness, config.contrast, config.saturation
+    gain, contrast, saturation = (draw(1.0 - spread, 1.0 + spread) for spread in spreads)
+    saturation = saturation * (draw(0.0, 1.0) >= config.grey)
+    turn = draw(-config.hue, config.hue) * (2.0 * math.pi)
 
     hue = torch.tensordot(torch.stack([torch.ones_like(turn), turn.cos(), turn.sin()], 1), hue_parts, 1)
     grey = luma.expand(3, 3)
@@ -137,10 +133,10 @@ def _colour(config: AugmentConfig, planes: Tensor, draw: _Draw) -> Tensor:
     return torch.baddbmm(offset[:, None, None], matrix, flat).view_as(planes)
 
 
-def _gradient(config: AugmentConfig, planes: Tensor, draw: _Draw) -> Tensor:
+def _gradient(config: AugmentConfig, planes: Tensor, draw: Draw) -> Tensor:
     """Factors (B, 1, H, W) of the light, linear across the image."""
     height, width = planes.shape[2:]
-    strength, angle = draw.uniform(0.0, config.gradient), draw.uniform(0.0, 2.0 * math.pi)
+    strength, angle = draw(0.0, config.gradient), draw(0.0, 2.0 * math.pi)
     down = torch.linspace(-1.0, 1.0, height, device=planes.device) * (strength * angle.sin())[:, None]
     right = torch.linspace(-1.0, 1.0, width, device=planes.device) * (strength * angle.cos())[:, None]
     return (1.0 + down[:, :, None] + right[:, None, :])[:, None]

@@ -12,10 +12,12 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from lotj.errors import StorageError
 from lotj.files import atomic_write
 
 WIDEST = 1024
@@ -41,21 +43,18 @@ def group_norm_library() -> ctypes.CDLL | None:
     if compiler is None or os.environ.get("LOTJ_COMPILE") == "0":
         return None
     source = resources.files("lotj.nets").joinpath("group_norm.c").read_bytes()
-    path = _folder() / f"group_norm-{_key(source, compiler)}.so"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = cache / "lotj" / f"group_norm-{_key(source, compiler)}.so"
     try:
         if not path.exists():
             _build(compiler, source, path)
         library = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, StorageError, subprocess.SubprocessError):
         return None  # no OpenMP, a read-only home: it is only speed
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
     return library
-
-
-def _folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lotj"
 
 
 def _key(source: bytes, compiler: str) -> str:
@@ -69,10 +68,7 @@ def _key(source: bytes, compiler: str) -> str:
 
 def _build(compiler: str, source: bytes, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    built = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        command = [compiler, *_FLAGS, "-x", "c", "-", "-o", str(built), "-lm"]
+    with tempfile.NamedTemporaryFile() as built:
+        command = [compiler, *_FLAGS, "-x", "c", "-", "-o", built.name, "-lm"]
         subprocess.run(command, input=source, check=True, capture_output=True, timeout=_SECONDS)
-        atomic_write(path, built.read_bytes())
-    finally:
-        built.unlink(missing_ok=True)
+        atomic_write(path, Path(built.name).read_bytes())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -139,10 +139,7 @@ class Vector(Front):
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """(B, ...) float32 each."""
-        return {
-            name: torch.as_tensor(_named(observation, name)).to(device, torch.float32, non_blocking=True)
-            for name in self.names
-        }
+        return _floats(observation, self.names, device)
 
     def encoder(self, spec: Spec, role: str) -> Encoder:
         return VectorEncoder(role, {name: _named(spec.observation, name) for name in self.names})
@@ -200,11 +197,7 @@ class Features(Front):
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """(B, D) float32 each."""
-        return {
-            name: torch.as_tensor(values).to(device, torch.float32, non_blocking=True)
-            for name, values in observation.items()
-            if name.startswith(FEATURE)
-        }
+        return _floats(observation, [name for name in observation if name.startswith(FEATURE)], device)
 
     def encoder(self, spec: Spec, role: str) -> Encoder:
         return _Cached(role, _named(spec.observation, FEATURE + role).shape[0])
@@ -217,6 +210,11 @@ class _Cached(Encoder):
 
 FRONTS: Mapping[str, type[Front]] = {front.__name__: front for front in (Pixels, Vector, Features)}
 """Kinds of front by name, for checkpoints."""
+
+
+def _floats(observation: Mapping[str, Any], names: Iterable[str], device: torch.device | str) -> dict[str, Tensor]:
+    found = {name: torch.as_tensor(_named(observation, name)) for name in names}
+    return {name: values.to(device, torch.float32, non_blocking=True) for name, values in found.items()}
 
 
 def _named(observation: Mapping[str, Any], name: str) -> Any:

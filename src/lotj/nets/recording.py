@@ -28,34 +28,28 @@ class Recording:
 
     def __init__(self, function: Callable[..., Any], generator: torch.Generator) -> None:
         self._function, self._generator = function, generator
-        self._forget()
-
-    def _forget(self) -> None:
-        self._like: Hashable = None
+        self._like: Hashable = None  # what the calls since the last change are alike in
         self._calls = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._held: dict[str, Tensor] = {}
-        self._result: Any = None
+        self._recorded: tuple[torch.cuda.CUDAGraph, dict[str, Tensor], Any] | None = None
 
     def __call__(self, tensors: Mapping[str, Tensor], *constants: Hashable) -> Any:
         """What the function returns; its tensors hold until the next call. Where the constants (all else that it
         depends on), or a tensor's shape, are others than before, it is recorded anew."""
         like = constants, tuple((name, tensor.shape, tensor.dtype) for name, tensor in tensors.items())
         if like != self._like:
-            self._forget()
-            self._like = like
+            self._like, self._calls, self._recorded = like, 0, None
         self._calls += 1
         if self._calls <= WARM_UP:
             return self._function(tensors, *constants)
-        if self._graph is None:
-            self._held = {name: tensor.clone() for name, tensor in tensors.items()}
-            graph = torch.cuda.CUDAGraph()
+        if self._recorded is None:
+            held, graph = {name: tensor.clone() for name, tensor in tensors.items()}, torch.cuda.CUDAGraph()
             graph.register_generator_state(self._generator)
             torch.cuda.synchronize()
             with torch.cuda.graph(graph):
-                self._result = self._function(self._held, *constants)
-            self._graph = graph
+                result = self._function(held, *constants)
+            self._recorded = graph, held, result
+        graph, held, result = self._recorded
         for name, tensor in tensors.items():
-            self._held[name].copy_(tensor)
-        self._graph.replay()
-        return self._result
+            held[name].copy_(tensor)
+        graph.replay()
+        return result

@@ -54,7 +54,6 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
 
     def __init__(self, robot: Robot) -> None:
         self.robot = robot
-        self.spec_of_robot = robot.spec
         self.action_scale = robot.action_scale
         spaces: dict[str, gym.Space[Any]] = {
             name: gym.spaces.Box(array.low, array.high, array.shape, np.dtype(array.dtype).type)

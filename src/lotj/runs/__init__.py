@@ -1,9 +1,8 @@
 """Run folders: settings, seed, versions, metrics and checkpoints of one run, written so that a kill loses nothing."""
 
 from lotj.files import atomic_write, first_difference
-from lotj.runs.base import BASE, base_run
 from lotj.runs.metrics import plain
-from lotj.runs.run import Run, find_run, typed_command
+from lotj.runs.run import BASE, Run, base_run, find_run, typed_command
 from lotj.runs.settings import restore_settings
 
 __all__ = [

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import lotj
 from lotj.errors import CheckpointError, SettingsError, check_seed
 from lotj.files import atomic_file, atomic_write, storage_errors, write_json
 from lotj.runs.metrics import append_line, plain, read_lines
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 FORMAT = 1
+
+BASE = Path(lotj.__file__).resolve().parent / "base"
+"""A finished pretraining that comes with lotj, a run folder like any other, without what only more training needs
+(optimisers' moments, data, logs). ``scripts/make_base.py`` makes it; its MODEL_CARD.md says of what."""
 
 _claimed: dict[Path, int] = {}
 """Folders that this process writes to -> descriptor of the file that is locked."""
@@ -56,7 +61,6 @@ class Run:
         self.config = config
         self._root = about.get("root")
         self._boards: dict[str, SummaryWriter] = {}
-        self._purges: dict[str, int] = {}
 
     @classmethod
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
@@ -139,8 +143,7 @@ class Run:
             from torch.utils.tensorboard import SummaryWriter
 
             # A folder for each stream: a purge voids all points of its folder, and steps count other things elsewhere.
-            folder = self.path / "tensorboard" / stream
-            self._boards[stream] = SummaryWriter(str(folder), purge_step=self._purges.pop(stream, None))
+            self._boards[stream] = SummaryWriter(str(self.path / "tensorboard" / stream), purge_step=step)
         for name, value in record.items():
             if isinstance(value, (int, float)):
                 self._boards[stream].add_scalar(f"{stream}/{name}", value, step)
@@ -151,11 +154,10 @@ class Run:
 
     def rewind(self, step: int, stream: str = "metrics") -> None:
         """Drop the lines of a stream after `step`: a run resumed from a checkpoint of `step` will write them again.
-        TensorBoard's files stay as they are; the next one says that earlier points after `step` are void."""
+        TensorBoard's files stay as they are; the next one says that earlier points from its first on are void."""
         _claim(self.path)
         if stream in self._boards:
             self._boards.pop(stream).close()
-        self._purges[stream] = step + 1
         lines = self.metrics(stream)
         kept = [line for line in lines if line["step"] <= step]
         if len(kept) < len(lines):
@@ -221,6 +223,13 @@ def find_run(root: Path, kind: str, result: str = "") -> Run:
         raise SettingsError(f"{root}: no {kind} run here (there: {there}); give the folder of one, or make one{passed}")
     whole = [run for run in chosen if (run.path / result).exists()]
     return max(whole or chosen, key=lambda run: (run.created, run.path.name))
+
+
+def base_run() -> Run:
+    """The run in `BASE`; SettingsError if this lotj has come without, or it is damaged."""
+    if not BASE.is_dir():
+        raise SettingsError(f"{BASE}: this lotj has come without its base; install it again, or name a --pretrained")
+    return Run.open(BASE)
 
 
 def typed_command() -> str:
