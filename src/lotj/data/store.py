@@ -227,36 +227,55 @@ class DiskStore(Store):
 
 
 class MemoryStore(Store):
-    """A store that grows, in memory: episodes of some tasks, of practice, or features of another store's frames. Each
-    that is added moves the others, which costs little beside an episode's making."""
+    """A store that grows, in memory: episodes of some tasks, of practice, or features of another store's frames."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks, self.kinds, self.schema = tuple(tasks), (), layout.Schema(1, {})
+        self.tasks = tuple(tasks)
+        self.kinds = ()
         self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
-        self._held = {layout.INDEX: np.empty(0, EPISODE)}  # entries of the episodes, and records by file
+        self._files: dict[str, _Rows] = {}
+        self._rows, self._count = _Rows(EPISODE), 0
+        self.schema = layout.Schema(1, {})
 
     def append(self, episode: Episode) -> None:
         """Adds an episode; ValueError if it holds other columns than those before it, KeyError if it is of a task that
         the store does not have."""
         schema, task = layout.Schema.of(episode), self._numbers[episode.task]
         if not len(self):
-            self.schema = schema
+            self.schema, self._files = schema, {name: _Rows(kind) for name, kind in schema.files.items()}
         elif schema != self.schema:
             raise ValueError(f"an episode with {schema} where {self.schema} is held")
         if episode.kind not in self.kinds:
             self.kinds = (*self.kinds, episode.kind)
-        row = task, self.kinds.index(episode.kind), episode.seed, self.n_frames, len(episode) + 1
-        entry = np.array([(*row, episode.terminated, episode.truncated, 0)], EPISODE)
-        added, held = {layout.INDEX: entry, **schema.pack(episode)}, self._held if len(self) else {}
-        # One assignment: an append that is interrupted leaves no episode behind.
-        self._held = {name: np.concatenate([held[name], part]) if held else part for name, part in added.items()}
+        start = self.n_frames
+        for name, records in schema.pack(episode).items():
+            self._files[name].write(start, records)
+        row = task, self.kinds.index(episode.kind), episode.seed, start, len(episode) + 1
+        self._rows.write(self._count, np.array([(*row, episode.terminated, episode.truncated, 0)], EPISODE))
+        self._count += 1  # last: an append that is interrupted leaves no episode behind
 
     @property
     def episodes(self) -> np.ndarray:  # type: ignore[override]  # noqa: D102
-        return self._held[layout.INDEX]
+        return self._rows.room[: self._count]
 
     def _records(self, file: str) -> np.ndarray:
-        return self._held[file]
+        return self._files[file].room[: self.n_frames]
+
+
+class _Rows:
+    """Records that grow at their end at constant cost each (the room doubles when it is used up)."""
+
+    def __init__(self, kind: np.dtype) -> None:
+        self.room = np.empty(0, kind)
+
+    def write(self, start: int, rows: np.ndarray) -> None:
+        """Puts rows behind the first `start`."""
+        needed = start + len(rows)
+        if needed > len(self.room):
+            room = np.empty(max(2 * needed, 64), self.room.dtype)
+            room[:start] = self.room[:start]
+            self.room = room
+        self.room[start:needed] = rows
 
 
 class _Maps:
