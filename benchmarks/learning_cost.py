@@ -35,7 +35,7 @@ from lotj.rewards.model import RewardModel
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.sim.bench import Bench
-from lotj.training import attempt
+from lotj.training import self_judged
 from lotj.training.self_judged import SelfJudged
 from lotj.training.trials import Trials
 
@@ -57,7 +57,7 @@ PARTS: dict[str, dict[str, Places]] = {
         "actions and values": [(Learner, "act"), (Learner, "value")],
         "drawing batches": [(Replay, "sample")],
         "updates": [(Learner, "update")],
-        "verification": [(attempt, "picture_change"), (attempt.Attempt, "_free_motion")],
+        "verification": [(self_judged, "picture_change"), (SelfJudged, "_free_motion")],
         "judging anew": [(Trials, "judge")],
     },
     "keeping": {

@@ -3,7 +3,7 @@ r"""How much play a plug has in its true seat after the verification's pull, on 
     python benchmarks/play.py --out results/benchmarks/play.json
 
 The scripted expert inserts, the verification's press and pushes are made, the hand lets go, pulls and pushes again, as
-in `lotj.training.attempt`; the largest motion of the hand on these pushes is the play [mm]. Connectors take turns
+in `lotj.training.self_judged`; the largest motion of the hand on these pushes is the play [mm]. Connectors take turns
 between the robots, bench 0, `--trials` starts each. A play above `LOOSE` is taken for no seat.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,8 @@ import pytest
 
 from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, gives_way, picture_change
 from lotj.experience import Episode
-from lotj.rewards.calibration import Threshold
-from lotj.rewards.judge import NONE, PRESS_MOVED, PUSH_MOVED, STOOD, Score
-from lotj.robots.robot import RobotEnv
+from lotj.rewards.judge import NONE, PRESS_MOVED, PUSH_MOVED, STOOD
 from lotj.runs import Run
-from lotj.training.attempt import Attempt
 from lotj.training.practice import alarming
 from toy_world import SIZE, ListedReward, ToyRobot, collect, make_config, practise, steady_agent, trials_of
 
@@ -52,12 +50,14 @@ class ShortRobot(HeldRobot):
         return image
 
 
-def practised(robot: ToyRobot, tmp_path: Path, verify: str = "touch"):
+def practised(
+    robot: ToyRobot, tmp_path: Path, verify: str = "touch", agent: Any = None, said: Sequence[float] = SAID
+) -> tuple[Episode, dict[str, Any]]:
     """The only trial, of at most six steps of the policy, and its line."""
     data = collect(tmp_path / "data", episodes=4)
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
     config = make_config(trials=1, updates_per_step=0, verify=verify)
-    result = practise(robot, ListedReward(*SAID), data, config, run)
+    result = practise(robot, ListedReward(*said), data, config, run, agent)
     assert not result.alarm
     return trials_of(run)["practice", 1], run.metrics()[0]
 
@@ -102,13 +102,11 @@ def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(tmp_path: P
     assert marks(trial)[:7] == [NONE] * 4 + [PRESS_MOVED, NONE, STOOD]
 
 
-def test_before_any_free_motion_the_word_of_the_reward_model_stands() -> None:
+def test_before_any_free_motion_the_word_of_the_reward_model_stands(tmp_path: Path) -> None:
     """Straight down: no step sideways has been seen, with which a touch could be compared."""
-    robot, score = ToyRobot(), Score(Threshold(0.5, 1.0, None), at_claim=True)
-    attempt = Attempt(RobotEnv(robot), dict, lambda seen: 0.9, score.likely, True, 6, FreeMotion())
-    trial = attempt.run(0, lambda seen: np.array([0.0, 0.0, -1.0], np.float32))
+    trial, _ = practised(robot := ToyRobot(), tmp_path, agent=steady_agent(0.0, 0.0, -1.0), said=[0.0, 0.9])
     assert robot.steps == len(trial) == 1
-    assert trial.noted("claim").tolist() == [False, True] and not trial.noted("touch").any()
+    assert trial.notes["claim"].tolist() == [False, True] and not trial.notes["touch"].any()
 
 
 class SlackRobot(ToyRobot):

@@ -1,26 +1,41 @@
 """A robot that practises by itself: it says with a learned reward and its own touch what was a success.
 
-Ground truth has no way in: a `Robot` has none to give.
+The policy moves until its picture looks like success; then that is verified. Everything that the robot does is
+recorded, with notes (`lotj.rewards.judge`); what of it is learnt from is decided afterwards, by the judge. Ground truth
+has no way in: a `Robot` has none to give.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from lotj.agents import Learner
-from lotj.controllers.verification import HOME, SHIFTS, FreeMotion
+from lotj.controllers.verification import (
+    HOME,
+    LOOSE,
+    PRESS,
+    PULL,
+    PUSHES,
+    SHIFTS,
+    FreeMotion,
+    gives_way,
+    picture_change,
+)
 from lotj.controllers.withdrawal import withdraw
-from lotj.errors import CheckpointError
-from lotj.experience import Episode, Observation, batch_of_one
+from lotj.errors import CheckpointError, NumericsError
+from lotj.experience import Episode, Observation, Recorder, batch_of_one
 from lotj.rewards.calibration import Threshold
 from lotj.rewards.judge import (
     CLAIM,
     LOST,
+    NONE,
     PLAY,
+    PRESS_MOVED,
     PUSH_MOVED,
     SCORE,
     STOOD,
@@ -31,11 +46,11 @@ from lotj.rewards.judge import (
     OnePose,
     RewardModel,
     Score,
+    valid_scores,
 )
 from lotj.rewards.judge import claimed_step as end_of
 from lotj.robots.robot import Robot, RobotEnv
 from lotj.spaces import Spec
-from lotj.training.attempt import Attempt
 from lotj.training.exploration import Exploration
 from lotj.training.features import Encoder
 from lotj.training.practice import Attempted, generator, trial_seed
@@ -74,26 +89,23 @@ class SelfJudged:
         judges: Sequence[Judge] = (),
     ) -> None:
         _check_cameras(robot.spec, encoders.spec)
-        self._encoders, self._learner, self._model = encoders, learner, reward_model
-        self._config, self._seed = config, seed
+        self._env, self._encoders, self._learner, self._model = RobotEnv(robot), encoders, learner, reward_model
+        self._config, self._seed, self._touches = config, seed, config.verify == "touch"
         self._before = copy.deepcopy(learner)  # a second opinion, which does not learn from what is wrong here
-        self._free = FreeMotion()
-        touched = config.verify == "touch"
-        threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if touched else None)
-        self._score = Score(threshold, at_claim=touched)
-        self._pose = OnePose(lambda observation: observation["image"]) if touched else None
-        self.judge = All(self._score, *([Claimed(), self._pose] if self._pose else []), *judges)
-        rules = (self._score.likely, touched, config.max_steps, self._free)
-        self._attempt = Attempt(RobotEnv(robot), self._observe, self._scored, *rules)
+        self._free = FreeMotion()  # how much the picture changes in free motion, in the trials so far
+        threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if self._touches else None)
+        self._score = Score(threshold, at_claim=self._touches)
+        self._pose = OnePose(lambda observation: observation["image"])
+        self.judge = All(self._score, *([Claimed(), self._pose] if self._touches else []), *judges)
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         threshold = self._score.threshold.value
-        recorder = self._attempt.run(trial_seed(self._seed, number), act)
+        recorder = self.run(trial_seed(self._seed, number), act)
         value = float(self._learner.value(batch_of_one(recorder.first))[0])
         lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
         trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
         last = {name: values[end_of(trial)] for name, values in trial.observation.items()}
-        elsewhere = claimed and self._pose is not None and self._pose.elsewhere(last)
+        elsewhere = claimed and self._touches and self._pose.elsewhere(last)
         after: list[Episode] = []
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
@@ -116,18 +128,98 @@ class SelfJudged:
             self._free.see(episode.observation["image"], episode.action[: end_of(episode)])
         self.judge.see(episode.seed, episode)
 
+    def run(self, seed: int, act: Callable[[Observation], np.ndarray]) -> Recorder:
+        """One trial from the pose of `seed`; `act` gives the (A,) action for what is recorded of an observation.
+
+        Raises:
+            NumericsError: a score or an action that is not finite.
+        """
+        observation, _ = self._env.reset(seed=seed)
+        trial = Recorder(self._observe(observation), self._notes(observation))
+        while len(trial) < self._config.max_steps:
+            if self._step(trial, act(trial.observation)):
+                return trial
+            if not self._score.likely(valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})):
+                continue
+            if self._touches and self._free_motion(trial) is not None:
+                if self._verified(trial) or trial.noted(LOST)[-1]:
+                    return trial
+            else:  # before any free motion was seen a touch has nothing to compare with: the score's word stands
+                trial.note(CLAIM, True, slice(-1, None))
+                return trial
+        return trial
+
+    def _step(self, trial: Recorder, action: Sequence[float] | np.ndarray, touch: int = NONE) -> bool:
+        """Moves and records; whether the part was lost."""
+        action = np.asarray(action, np.float32)
+        return self._record(trial, action, self._env.step(action), touch)
+
+    def _record(self, trial: Recorder, action: np.ndarray, outcome: tuple[Any, ...], touch: int) -> bool:
+        observation, _, _, _, info = outcome
+        lost = bool(info["lost"])
+        trial.add(action, 0.0, self._observe(observation), self._notes(observation, touch, lost))
+        return lost
+
+    def _verified(self, trial: Recorder) -> bool:
+        """Presses and pushes, pulls and pushes again. The press that the part has stood is the end of the trial, so
+        that the policy learns to press home what looks seated; what follows is recorded only. Where the part moves the
+        trial goes on."""
+        typical, before = self._free_motion(trial), len(trial)
+        assert typical is not None
+        for motion in (PRESS, *PUSHES):
+            last = trial.observation["image"]
+            if self._step(trial, motion, STOOD):
+                return False
+            if gives_way(picture_change(last, trial.observation["image"]), motion, typical):
+                return self._moved(trial, before, PRESS_MOVED if motion == PRESS else PUSH_MOVED)
+        play = self._play(trial)
+        if trial.noted(LOST)[-1]:
+            return False
+        if play > LOOSE:
+            return self._moved(trial, before, PUSH_MOVED)
+        trial.note(CLAIM, True, slice(before + 1, before + 2))
+        trial.note(PLAY, play, slice(before + 1, before + 2))
+        return True
+
+    def _moved(self, trial: Recorder, before: int, touch: int) -> bool:
+        """Notes that the last motion of the verification that began at frame `before` has moved the part: False."""
+        trial.note(TOUCH, NONE, slice(before + 1, None))
+        trial.note(TOUCH, touch, slice(-1, None))
+        return False
+
+    def _play(self, trial: Recorder) -> float:
+        """Lets go, pulls, pushes again and says how far the hand moved [mm]; 0 where it does not know where it is, or
+        has lost the part."""
+        moved = 0.0
+        if "state" not in trial.observation or self._record(trial, np.zeros(3, np.float32), self._env.relax(), STOOD):
+            return moved
+        for motion in (PULL, *SHIFTS):
+            last = trial.observation["state"][:2]
+            if self._step(trial, motion, STOOD):
+                return 0.0
+            if motion in SHIFTS:
+                moved = max(moved, float(np.abs(trial.observation["state"][:2] - last).max()))
+        return 1e3 * moved
+
+    def _free_motion(self, trial: Recorder) -> float | None:
+        """What the trials so far show; before they show any, the running one."""
+        if self._free.typical is not None:
+            return self._free.typical
+        running = FreeMotion()
+        running.see(trial.seen("image"), trial.actions)
+        return running.typical
+
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
-        env = self._attempt.env
         if trial.notes[PLAY].any():  # the plug stands where its play was felt, above the seat
             for motion in HOME:
-                _, _, lost, _, _ = env.step(np.array(motion, np.float32))
+                _, _, lost, _, _ = self._env.step(np.array(motion, np.float32))
                 if lost:
                     return []
         end = end_of(trial) - int(trial.notes[TOUCH][end_of(trial)] == STOOD)
         notes = {name: np.zeros((), values.dtype) for name, values in trial.notes.items()}
         return withdraw(
-            env,
+            self._env,
             max(0.0, -float(trial.action[:end, 2].sum())),
             generator(self._seed, trial.seed, "withdrawal"),
             self._observe,
@@ -140,8 +232,20 @@ class SelfJudged:
         features = self._encoders.encode(batch_of_one(observation))
         return {**observation, **{name: values[0] for name, values in features.items()}}
 
-    def _scored(self, observation: Observation) -> float:
-        return float(self._model.score(observation["image"][None])[0])
+    def _notes(self, observation: Observation, touch: int = NONE, lost: bool = False) -> Mapping[str, np.ndarray]:
+        score = 0.0 if lost else float(self._model.score(observation["image"][None])[0])
+        if not math.isfinite(score):
+            raise NumericsError(
+                f"reward score {score}: must be a probability; finished trials are saved, mend the reward model, "
+                "then --resume"
+            )
+        return {
+            SCORE: np.array(score, np.float32),
+            CLAIM: np.array(False),
+            TOUCH: np.array(touch, np.uint8),
+            LOST: np.array(lost),
+            PLAY: np.array(0.0, np.float32),
+        }
 
 
 def _check_cameras(robot: Spec, agent: Spec) -> None:
