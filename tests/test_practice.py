@@ -334,6 +334,28 @@ def test_the_policy_kept_is_the_last_whose_trials_succeed(prior: DiskStore, tmp_
     assert (run.load("practice-4")["kept"], run.load("practice-5")["kept"]) == (0, 5)
 
 
+def test_a_policy_whose_trials_succeed_less_does_not_follow_a_better_one(prior: DiskStore, tmp_path: Path):
+    """Forty successes, then one in four. Up to trial 44 no fewer than 17 of the last 20 are successes, 3 less than of
+    the best; each trial after it is hardly worse than the one before, and yet the policy that stays is that of 44."""
+    said = [0.0, 1.0] * 40 + [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0] * 5
+    run = new_run(tmp_path)
+    practise(ToyRobot(), ListedReward(*said), prior, make_config(trials=60, max_steps=1, updates_per_step=0), run)
+    assert [row["kept"] for row in run.metrics()][38:] == [39, 40, 41, 42, 43, *[44] * 17]
+
+
+def test_from_doubted_successes_nothing_is_learnt(prior: DiskStore, tmp_path: Path):
+    """Pictures that stand still, so that all is verified, and a critic that values nothing: at the fifth success it is
+    clear that these are none by what was known before practice. No policy is kept then but the one of the beginning."""
+    run, agent = new_run(tmp_path), steady_agent(0.0, 0.0, -1.0)
+    said = [0.0, 0.9] * 7
+    config = make_config(trials=7, max_steps=1, verify="touch")
+    result = practise(ToyRobot(), ListedReward(*said), prior, config, run, agent)
+    rows = run.metrics()
+    assert [row["predicted_success"] for row in rows] == [1] * 7 and max(row["value_before"] for row in rows) < 0.8
+    assert [row["updates"] for row in rows] == [1] * 4 + [0] * 3 and [row["alarm"] for row in rows] == [0] * 4 + [1] * 3
+    assert (result.kept, result.alarm) == (0, True)
+
+
 def test_where_nothing_succeeds_the_policy_stays_and_an_alarm_says_so(prior: DiskStore, tmp_path: Path):
     run = new_run(tmp_path)
     result = practise(ToyRobot(), SILENT, prior, make_config(trials=26, max_steps=1), run)

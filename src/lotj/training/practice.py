@@ -37,17 +37,17 @@ MAX_LOST = 10
 
 KEPT_WINDOW, KEPT_LEAST, KEPT_SLACK = 20, 5, 3
 """The policy after a trial is worth keeping if at least 5 of the last 20 trials count as successes, and no more than 3
-fewer than of the 20 up to the policy kept so far (chance alone makes that of 20 trials that succeed nine times in
-ten)."""
+fewer than of the best 20 in a row so far (chance alone makes that of 20 trials that succeed nine times in ten)."""
 
 Q_GRADIENT_SUCCESSES = 10
 """Predicted successes at which the weight of Q's gradient is full; it grows from 0 in proportion to them. A Q that has
 not seen this part succeed overestimates unknown states, and can lead the policy away for good (lab notes)."""
 
 ALARM_TRIALS, DOUBTED = 25, 0.8
-"""No success worth learning from in so many trials gives an alarm. So do successes of a lower value than this: in their
-true seats plugs have 0.85 to 0.98 on the validation connectors by the base's critic, which learnt from other parts, and
-0.56 to 0.88 where they are held fast beside (lab notes)."""
+"""No success worth learning from in so many trials gives an alarm. So do successes of a lower value than this, and
+while they do nothing is learnt and no other policy kept: in their true seats plugs have 0.85 to 0.98 on the validation
+connectors by the base's critic, which learnt from other parts, and 0.56 to 0.88 where they are held fast beside (lab
+notes)."""
 
 PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3}
 """What random numbers of a trial are for, each a stream of its own."""
@@ -221,12 +221,16 @@ class _Sitting:
         row |= {"predicted_success": int(verdict.success), "rejected_pose": int(verdict.rejected == "another pose")}
         row |= attempted.row
         self._unsaved = 0
+        judged = self._practitioner.judge is not None
+        doubt = judged and doubted([*self._rows, row])
         before = self._learner.state() if self.kept == number - 1 and self.kept else self._kept_agent
-        row |= self._learn(verdict.steps, number)
-        self._keep(number, before)
-        if self._practitioner.judge is not None:
-            row["kept"] = self.kept
-            row["alarm"] = int(alarming([*self._rows, row]))
+        row |= {"updates": 0} if doubt else self._learn(verdict.steps, number)
+        if not judged or (not doubt and self._succeeds(number)):
+            self.kept, self._kept_agent = number, None
+        else:
+            self._kept_agent = before
+        if judged:
+            row |= {"kept": self.kept, "alarm": int(doubt or (number >= ALARM_TRIALS and not self.kept))}
         row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._rows.append(row)
@@ -259,24 +263,17 @@ class _Sitting:
         finally:
             self.trials.close()
 
-    def _keep(self, number: int, before: dict[str, Any] | None) -> None:
-        """Whether the policy after trial `number` is the one that stays; `before` is the state of the one kept so far.
+    def _succeeds(self, number: int) -> bool:
+        """Whether the policy after trial `number` is one that stays.
 
-        A robot that judges itself may be wrong, and then practice makes its policy worse. So what stays is the policy
-        whose own trials succeed, by all that is known now of these: what has been rejected since does not count.
+        A robot that judges itself may be wrong, and then practice makes its policy worse. So what stays is the last
+        policy whose own trials succeed, by all that is known now of these: what has been rejected since does not count.
         Without any the policy stays that practice began with. Where the environment rewards, its word is true and the
         last policy stays.
         """
-        if self._practitioner.judge is None or (
-            self._succeeded(number) >= max(KEPT_LEAST, self._succeeded(self.kept) - KEPT_SLACK)
-        ):
-            self.kept, self._kept_agent = number, None
-        else:
-            self._kept_agent = before
-
-    def _succeeded(self, last: int) -> int:
-        """How many of the `KEPT_WINDOW` trials up to `last` count as successes."""
-        return sum(self.trials.verdict(n).success for n in range(max(1, last - KEPT_WINDOW + 1), last + 1))
+        last = [sum(self.trials.verdict(k).success for k in range(max(1, n - KEPT_WINDOW + 1), n + 1))
+                for n in range(1, number + 1)]  # fmt: skip
+        return last[-1] >= max(KEPT_LEAST, max(last) - KEPT_SLACK)
 
     def _exploration(self, number: int) -> Exploration:
         config = self._config
@@ -304,14 +301,13 @@ class _Sitting:
         return self._learner.act(batch_of_one(observation), spread, rng)[0]
 
 
-def alarming(rows: Sequence[Mapping[str, float]]) -> bool:
-    """Whether the self-reward is not to be trusted, by the lines of all trials so far: none of at least `ALARM_TRIALS`
-    has made a policy worth keeping; or what counts as success is of little value to the policy's critic as it was
-    before practice, in the median of the last `KEPT_WINDOW` such trials."""
+def doubted(rows: Sequence[Mapping[str, float]]) -> bool:
+    """Whether the self-reward is not to be trusted, by the lines of all trials so far: what counts as success is of
+    little value to the policy's critic as it was before practice, in the median of the last `KEPT_WINDOW` such
+    trials."""
     told = [row["value_before"] for row in rows if row["predicted_success"]][-KEPT_WINDOW:]
     values = [value for value in told if value is not None and math.isfinite(value)]  # agents without values give none
-    doubted = len(values) >= KEPT_LEAST and bool(np.median(values) < DOUBTED)
-    return doubted or (len(rows) >= ALARM_TRIALS and not rows[-1]["kept"])
+    return len(values) >= KEPT_LEAST and bool(np.median(values) < DOUBTED)
 
 
 def _last_in_a_row(rows: Sequence[Mapping[str, float]], ended: Callable[[Mapping[str, float]], Any]) -> int:

@@ -19,8 +19,8 @@ class PracticeConfig(Checked):
     verify: Literal["score", "touch"] = "touch"
     """What a success must pass. `score`: the reward model's own threshold (paper). `touch`: a threshold that adapts to
     the scores this part shows; then a press and pushes sideways, under which the plug must not move, as the camera
-    shows it (where it moves, the trial goes on); and the hand must be where most and tightest successes end, earlier
-    ones too, so the socket must not be moved between trials."""
+    shows it (where it moves, the trial goes on); the hand must be where most and tightest successes end, earlier ones
+    too, so the socket must not be moved between trials; and the critic as it was before practice must value them."""
     withdrawals: Annotated[int, NOT_NEGATIVE] = 10
     """Reversed extractions: after so many first successes the plug is pulled out, and the motion, played backwards, is
     learnt from as an insertion (paper: 0)."""

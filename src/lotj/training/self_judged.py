@@ -115,7 +115,7 @@ class SelfJudged:
             "threshold": threshold,
             "boost": act.boost,
             "value": value,
-            "value_before": float(self._before.value(batch_of_one(last))[0]) if claimed else math.nan,
+            "value_before": float(self._before.value(batch_of_one(last))[0]) if claimed and self._touches else math.nan,
             "score": float(trial.notes[SCORE][end_of(trial)]),
             "rejected_pushes": int((trial.notes[TOUCH] == PUSH_MOVED).sum()),
         }
