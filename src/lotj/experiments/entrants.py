@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from lotj.controllers.expert import Expert
 from lotj.controllers.localize import Localize, LocalizeFirst, Locate
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
-from lotj.envs.insertion import NEAR_BOX, InsertionEnv
+from lotj.envs.insertion import FAMILY, NEAR_BOX, InsertionEnv
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation import LABELS, Controller
-
-POLICIES = ("offline", "practice")
-"""The learned policies."""
-
-DEFAULT = ("offline", "practice", "straight-down", "spiral-search")
-"""Evaluated on a connector unless others are asked for."""
-
-EXPERT = "expert"
-"""The scripted expert: no baseline, but something to compare with."""
+from lotj.evaluation.results import EXPERT, POLICIES, USUAL
 
 
 def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> tuple[str, ...]:
@@ -42,7 +31,7 @@ def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> 
             raise unknown("controller", name, LABELS)
         if name not in known:
             raise SettingsError(f"controller {name!r} is not for this run: there are {', '.join(known)}")
-    return tuple(names) or (DEFAULT if insertion else known)
+    return tuple(names) or (USUAL if insertion else known)
 
 
 def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Controller:
@@ -58,12 +47,10 @@ def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Cont
     if name.startswith("localize-"):
         return LocalizeFirst(locate(), baseline(name.removeprefix("localize-"), env, locate), env.action_scale)
     if name == EXPERT:
-        return Expert(np.random.default_rng(), env.action_scale, env.bench.contact_height, noise=0.0)
+        return FAMILY.expert(env)
     if name == "straight-down":
         return StraightDown()
     if name == "random-search":
         return RandomSearch(NEAR_BOX, env.action_scale)
-    if name == "spiral-search":
-        capture = min(f.clearance + f.chamfer + f.lead_in for f in env.bench.connector.features if not f.visual)
-        return SpiralSearch(2 * capture, env.action_scale)
-    raise SettingsError(f"controller {name!r} is no hand-made baseline")
+    capture = min(f.clearance + f.chamfer + f.lead_in for f in env.bench.connector.features if not f.visual)
+    return SpiralSearch(2 * capture, env.action_scale)

@@ -11,10 +11,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lotj.evaluation import LABELS, barnard
+from lotj.evaluation.results import USUAL
 from lotj.report import charts
 from lotj.report.files import RunFiles, read_run
 from lotj.report.findings import (
-    ORDER,
     duration,
     interval_words,
     judge,
@@ -93,14 +93,14 @@ def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 def _result_part(run: RunFiles) -> dict[str, Any]:
     """Rows of the result table."""
-    rank = {name: place for place, name in enumerate(ORDER)}
-    results = sorted(run.evaluations, key=lambda result: rank.get(result.name, len(ORDER)))
+    rank = {name: place for place, name in enumerate(USUAL)}
+    results = sorted(run.evaluations, key=lambda result: rank.get(result.name, len(USUAL)))
     summaries, after, rows = run.summaries, run.summaries.get("practice"), []
     for result in results:
         summary, ours = summaries[result.name], result.name == "practice"
         p = None if ours or after is None else barnard(after.successes, after.n, summary.successes, summary.n)
         rows.append({"label": result.label, "ours": ours, "p": p, "summary": summary})
-    wanted = ORDER if run.judged else ORDER[not run.config.get("pretrain_run") : 2]
+    wanted = USUAL if run.judged else USUAL[not run.config.get("pretrain_run") : 2]
     missing = [name for name in wanted if name not in summaries] if rows else []
     paired = len({tuple(result.seed) for result in results}) == 1
     forces = any(summary.max_peak_force_n for summary in summaries.values())

@@ -7,16 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
+from lotj.evaluation.results import EXPERT, POLICIES
 from lotj.report.files import RunFiles, Trials
-
-ORDER = ("offline", "practice", "straight-down", "spiral-search")
-"""Evaluations in the order of the table; others follow."""
-
-EXPERT = "expert"
-"""The scripted expert: no baseline, for it knows what others have to find out, but a measure of speed."""
-
-LEARNT = ("offline", "practice")
-"""The evaluations of a learnt policy; all others are hand-made baselines."""
 
 SPACE = "\u00a0"
 """Between a number and its unit: no line ends here."""
@@ -251,7 +243,7 @@ def place_words(depth_mm: float, lateral_mm: float) -> str | None:
 
 
 def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
-    made = [result for result in run.evaluations if result.name not in (*LEARNT, EXPERT)]
+    made = [result for result in run.evaluations if result.name not in (*POLICIES, EXPERT)]
     if not made or after is None:
         return []
     best = max(made, key=lambda result: result.success.mean())
