@@ -338,14 +338,14 @@ def test_what_would_fail_after_the_training_fails_before_it(train: DiskStore, va
         return replace(episode, notes={"success": np.ones(5, bool)})
 
     for change, message in (
-        (unlabelled, "the validation tasks have 0 successes of 120 frames, and the threshold needs both sorts"),
-        (won, "the validation tasks have 120 successes of 120 frames"),
+        (unlabelled, "0 of the 120 frames of validation tasks show success, and the reward needs both kinds"),
+        (won, "120 of the 120 frames of validation tasks show success"),
         (narrower, r"training tasks are \(2, 16, 16, 3\), of the validation tasks \(2, 16, 8, 3\)"),
         (blind, r"of the validation tasks \(\)"),
     ):
         with pytest.raises(DataError, match=message):
             RewardTrainer(train, changed(validation, change), CONFIG, seed=0)
-    with pytest.raises(DataError, match="none of 4 tasks has both"):
+    with pytest.raises(DataError, match="0 of the 240 frames of training tasks show success"):
         RewardTrainer(changed(train, unlabelled), validation, CONFIG, seed=0)
 
 

@@ -174,10 +174,10 @@ def record(root: Path, split: str, successes: tuple[bool, ...]) -> None:
         (
             (True, False),
             (False, False),
-            "0 of the 4 frames of validation connectors show success, the reward needs",
+            "0 of the 4 frames of validation tasks show success, and the reward needs",
         ),
-        ((True, False), (True,), "2 of the 2 frames of validation connectors show success"),
-        ((False,), (True, False), "0 of the 2 frames of training connectors show success"),
+        ((True, False), (True,), "2 of the 2 frames of validation tasks show success"),
+        ((False,), (True, False), "0 of the 2 frames of training tasks show success"),
         ((True, False), (), "holds no validation tasks, of 1 train: choose others, or let `lotj collect` record more"),
         ((), (True, False), "holds no train tasks"),
     ],

@@ -30,6 +30,7 @@ from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.nets.front import Vector
 from lotj.rewards.judge import Judge
+from lotj.rewards.training import check_data
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import BASE, Run, atomic_write, restore_settings, typed_command
 from lotj.sim.bench import RATE_HZ
@@ -83,21 +84,6 @@ def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[
     ]
 
 
-def _check_data(train: DiskStore, validation: DiskStore) -> None:
-    """Before the first update, what the reward's training would stumble over at its end.
-
-    Raises:
-        DataError: only successes, or none, among the frames of one split.
-    """
-    for split, store in (("training", train), ("validation", validation)):
-        successes = int(store.success.sum())
-        if not 0 < successes < store.n_frames:
-            raise DataError(
-                f"{store.root}: {successes} of the {store.n_frames} frames of {split} connectors show success, the "
-                "reward needs both kinds: collect more"
-            )
-
-
 def agent_settings(preset: Preset, name: str) -> AgentConfig:
     """A preset's settings of an agent: its own for IQL, and of these what others have, too."""
     if name == STATE_IQL:  # a position is no picture: nothing of it is specific to a connector's looks
@@ -143,7 +129,7 @@ def pretrain_phase(
             raise SettingsError(f"{name}: {data} holds no connectors, of which it sees where the plug is; leave it out")
     validation = DiskStore.open(data, split="validation") if judged else None
     if validation is not None:
-        _check_data(train, validation)
+        check_data(train, validation)
     settings: dict[str, Any] = asdict(preset.pretraining)
     settings |= {"preset": preset.name, "data": str(data.resolve()), "agent": agent}
     run = resume or Run.create(runs, "pretrain", settings, seed)
