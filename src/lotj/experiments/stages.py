@@ -214,14 +214,8 @@ def practice_phase(
     source = part_of(resume) if resume else connector
     part, task = find_connector(source), insertion_task(source, robot, domain_seed)
     reward, config = load_reward(pretrained, device), preset.practice
-    before, learner = _practising(pretrained, agent, config, device)
-    if agent == STATE_IQL:
-        known: Store = Positions(_prior_data(pretrained))
-        prior = _prior(pretrained, known, config)
-    else:
-        known = load_features(pretrained, agent)
-        prior = [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
-    _refuse_seen(part, known.tasks)
+    before, learner, prior = _practising(pretrained, agent, config, device)
+    _refuse_seen(part, prior[0].store.tasks)
     settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot, "all_around": all_around}
     settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed, "rate_hz": RATE_HZ}
     settings |= {"connector_title": part.title, "family": part.family}
@@ -255,28 +249,30 @@ def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> di
     }
 
 
-def _prior_data(pretrained: Run) -> DiskStore:
-    return DiskStore.open(pretrained.locate("data", "meta.json"), split="train")
-
-
-def _practising(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> tuple[Encoder, Learner]:
-    """What stands before the practising learner, and the learner."""
+def _practising(
+    pretrained: Run, agent: str, config: PracticeConfig, device: str
+) -> tuple[Encoder, Learner, list[Source]]:
+    """What stands before the practising learner, the learner, and its prior data."""
     tuned = {"advantage_scale": config.advantage_scale, "q_gradient_weight": config.q_gradient_weight}
     if agent == STATE_IQL:
-        return Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
-    encoders = load_agent(pretrained, device, agent)
-    return encoders, encoders.on_features(**tuned)
+        learner, prior = load_agent(pretrained, device, agent, **tuned), _prior(pretrained, config, Positions)
+        return Located(load_localizer(pretrained, device)), learner, prior
+    encoders, known = load_agent(pretrained, device, agent), load_features(pretrained, agent)
+    prior = [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
+    return encoders, encoders.on_features(**tuned), prior
 
 
-def _prior(pretrained: Run, data: Store, config: PracticeConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
+def _prior(
+    pretrained: Run,
+    config: PracticeConfig,
+    seen: Callable[[DiskStore], Store] = lambda data: data,
+    relabel: Sequence[Relabel] = (),
+) -> list[Source]:
     """The prior data in the shares of the pretraining, as far as practice leaves room for them."""
+    data = seen(DiskStore.open(pretrained.locate("data", "meta.json"), split="train"))
+    trained = restore_settings(PretrainConfig, pretrained.setting("pretrain", dict), str(pretrained.path))
     left = 1.0 - config.online_fraction
-    return [replace(source, share=left * source.share) for source in sources(data, _pretraining(pretrained), relabel)]
-
-
-def _pretraining(run: Run) -> PretrainConfig:
-    """How the agents of a pretraining were trained."""
-    return restore_settings(PretrainConfig, run.setting("pretrain", dict), str(run.path))
+    return [replace(source, share=left * source.share) for source in sources(data, trained, relabel)]
 
 
 def practise_task_phase(
@@ -303,7 +299,7 @@ def practise_task_phase(
         config = replace(config, online_fraction=1.0)
     else:
         learner = load_agent(pretrained, device, agent)
-        prior = _prior(pretrained, _prior_data(pretrained), config, relabel)
+        prior = _prior(pretrained, config, relabel=relabel)
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), name.replace("/", ".")
