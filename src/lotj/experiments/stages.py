@@ -22,12 +22,13 @@ from lotj.data.store import DiskStore, Store
 from lotj.envs.base import spec_of
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task
-from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
+from lotj.errors import CheckpointError, SettingsError, check_seed
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
+from lotj.files import read_object, write_json
 from lotj.nets.front import Vector
 from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
@@ -384,14 +385,9 @@ def timed(run: Run, phase: str) -> Iterator[None]:
     yield
     seconds = time.perf_counter() - started
     path = run.path / "timings.json"
-    try:
-        timings = json.loads(path.read_text(encoding="utf-8"))
-        before = timings["seconds"]
-    except FileNotFoundError:
-        timings, before = {}, {}
-    except (ValueError, TypeError, KeyError):
-        raise DataError(f"{path}: damaged; remove it or restore it from a copy") from None
+    timings = read_object(path) if path.exists() else {}
+    before = timings.get("seconds", {})
     gpu = "GPU" if torch.cuda.is_available() else "no GPU"
     machine = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.machine()}, {gpu}"
     timings |= {"machine": machine, "seconds": before | {phase: round(before.get(phase, 0.0) + seconds, 1)}}
-    atomic_write(path, json.dumps(timings, indent=2).encode())
+    write_json(path, timings)

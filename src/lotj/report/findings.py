@@ -142,7 +142,11 @@ def summary_sentences(run: RunFiles) -> list[str]:
         )
     else:
         sentences.append("Nothing has been practised or evaluated in this run yet.")
-    sentences += _against_baselines(run, after)
+    made = [result for result in run.evaluations if result.name not in (*POLICIES, EXPERT)]
+    if after and made:
+        best = max(made, key=lambda result: result.success.mean())
+        managed = interval_words(int(best.success.sum()), len(best), "attempts")
+        sentences.append(f"The best hand-made strategy here, {best.label.lower()}, managed {managed}.")
     sentences += _over_units(run) if after else []
     if run.trials and run.trials.series["alarm"][-1:].tolist() == [1.0]:
         sentences.append(
@@ -240,12 +244,3 @@ def place_words(depth_mm: float, lateral_mm: float) -> str | None:
         return None
     height = f"{depth_mm:.1f}{SPACE}mm deep" if depth_mm > 0 else f"{-depth_mm:.1f}{SPACE}mm above the mouth"
     return f"{height}, {lateral_mm:.1f}{SPACE}mm off the axis"
-
-
-def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
-    made = [result for result in run.evaluations if result.name not in (*POLICIES, EXPERT)]
-    if not made or after is None:
-        return []
-    best = max(made, key=lambda result: result.success.mean())
-    managed = interval_words(int(best.success.sum()), len(best), "attempts")
-    return [f"The best hand-made strategy here, {best.label.lower()}, managed {managed}."]
