@@ -108,7 +108,7 @@ def evaluate_phase(
         if pretrained and "offline" in names:
             agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
         for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():
-            how["film_seeds"] = seeds[:3] if reward and name in agents else ()
+            how["film_seeds"] = seeds[:1] if reward and name in agents else ()
             how["on_trial"] = lambda trial, success, name=name: on_trial(name)
             results.append(evaluate(env, controller, seeds, name=name, label=LABELS[name], **how))
             add_evaluation(run.path / "evaluation.json", results[-1])
@@ -188,15 +188,14 @@ def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Cont
 
 
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
-    """One evaluation trial with the reward's scores and Grad-CAM of reward and policy."""
-    seed = min(result.films)
-    frames = result.films[seed]
+    """The first evaluation trial with the reward's scores and Grad-CAM of reward and policy."""
+    ((seed, frames),) = result.films.items()
     return FilmStrip(
         frames=frames,
         scores=reward.score(frames),
         reward_heat=reward_heat(reward, frames),
         policy_heat=policy_heat(agent, frames) if "image" in agent.reads else None,
-        success=bool(result.success[list(result.seed).index(seed)]),
+        success=bool(result.success[0]),
         seed=seed,
     )
 
