@@ -80,7 +80,16 @@ def bottleneck_report(
     config = model.config.bottleneck
     out: dict[str, Any] = {"variant": config.variant}
     if config.has_invariant:
-        out |= _probes(model, train, seed)
+        sampler, draws = BalancedSampler(train, 0.5, model.config.near_miss_kinds), PROBE_FRAMES * len(train.tasks)
+        index = np.unique(sampler.draw(draws, np.random.default_rng([seed, 0])))
+        code = _codes(model, train, index)[0][:, : config.invariant_dim]
+        domains, episodes = train.frame_task[index], train.frame_episode[index]
+        first = np.searchsorted(train.episodes["task"], domains)  # episodes are ordered by task
+        held_out = (episodes - first) % 2 == 1  # probes learn from every second episode of each training task
+        both = np.intersect1d(domains[held_out], domains[~held_out])
+        for name, hidden in (("probe_linear", ()), ("probe_two_layers", (256,))):
+            out[name] = domain_probe(code, domains, held_out, hidden, seed)
+        out["probe_chance"] = 1.0 / len(both) if len(both) else None
     sampler = BalancedSampler(validation, 0.5, model.config.near_miss_kinds)
     index = sampler.draw(count, np.random.default_rng([seed, 1]))
     z, kl = _codes(model, validation, index)
@@ -132,23 +141,6 @@ def domain_probe(
         right = (probe(codes[judged]).argmax(1) == label[judged]).double().cpu().numpy()
     of = label[judged].cpu().numpy()
     return float(np.mean(np.bincount(of, right) / np.bincount(of)))
-
-
-def _probes(model: RewardModel, train: Store, seed: int) -> dict[str, Any]:
-    """Trained on every second episode of each training task, judged on the others."""
-    draws = PROBE_FRAMES * len(train.tasks)
-    sampler = BalancedSampler(train, 0.5, model.config.near_miss_kinds)
-    index = np.unique(sampler.draw(draws, np.random.default_rng([seed, 0])))
-    code = _codes(model, train, index)[0][:, : model.config.bottleneck.invariant_dim]
-    domains, episodes = train.frame_task[index], train.frame_episode[index]
-    first = np.searchsorted(train.episodes["task"], domains)  # episodes are ordered by task
-    held_out = (episodes - first) % 2 == 1
-    both = np.intersect1d(domains[held_out], domains[~held_out])
-    return {
-        "probe_linear": domain_probe(code, domains, held_out, (), seed),
-        "probe_two_layers": domain_probe(code, domains, held_out, (256,), seed),
-        "probe_chance": 1.0 / len(both) if len(both) else None,
-    }
 
 
 @torch.no_grad()
