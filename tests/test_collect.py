@@ -170,7 +170,7 @@ def test_registered_tasks_are_recorded_with_their_experts(tmp_path: Path) -> Non
      ({"expert_episodes": 0}, "expert_episodes"),
      ({"recover_episodes": -1}, "recover_episodes"),
      ({"robots_per_connector": 3}, "robots_per_connector 3: must be at most 2, the number of robots"),
-     ({"robots": ("uno",), "robots_per_connector": 2}, "unknown robot 'uno'; known are duo, trio"),
+     ({"robots": ("uno",), "robots_per_connector": 2}, "unknown robot 'uno': did you mean 'duo'.*known are duo, trio"),
      ({"robots": ("duo", "duo")}, r"robots \('duo', 'duo'\): each must be named once")],
 )  # fmt: skip
 def test_impossible_settings_are_named(settings: dict[str, Any], word: str) -> None:

@@ -15,8 +15,7 @@ from lotj.data.store import DiskStore
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import CheckpointError, SettingsError
 from lotj.evaluation import LABELS, evaluate
-from lotj.experiments.entrants import baseline, choose_entrants
-from lotj.experiments.evaluation import PolicyController, evaluate_phase
+from lotj.experiments.evaluation import PolicyController, baseline, choose_entrants, evaluate_phase
 from lotj.experiments.presets import PRESETS, Preset, find_preset
 from lotj.experiments.stages import collect_phase, practice_phase, pretrain_phase
 from lotj.nets.encoder import EncoderConfig

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lotj.errors import SettingsError
 from lotj.evaluation import barnard, unit_interval
 from lotj.experiments.tables import ALL, Cell, SuccessTable, markdown, mean_interval, mean_words
 
@@ -93,8 +92,3 @@ def test_interval_over_units() -> None:
 
 def test_columns_stand_below_each_other() -> None:
     assert markdown(["a", "bcde"], [["1234", "5"]]) == "| a    | bcde |\n| ---- | ---- |\n| 1234 | 5    |\n"
-
-
-def test_a_row_of_another_length_is_refused() -> None:
-    with pytest.raises(SettingsError, match="table row 'usb': 1 cells for 2 columns"):
-        SuccessTable(("a", "b"), {"usb": (Cell({"u": (1, 2)}),)})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Found = TypeVar("Found")
 
 MAX_SEED = 2**32 - 1
 """Largest seed of anything: every generator takes it, and products with it stay 64-bit numbers."""
@@ -65,6 +68,13 @@ def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> Setti
     near = difflib.get_close_matches(name, list(known), n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return SettingsError(f"unknown {what} {name!r}: {hint}{more or 'known are ' + ', '.join(known)}")
+
+
+def find(what: str, name: str, known: Mapping[str, Found]) -> Found:
+    """What is known by that name; the error of `unknown` where nothing is."""
+    if name not in known:
+        raise unknown(what, name, known)
+    return known[name]
 
 
 def check_number(name: str, value: float, low: float, high: float = math.inf) -> None:

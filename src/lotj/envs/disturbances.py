@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from lotj.errors import unknown
+from lotj.errors import find
 from lotj.sim.bench import Bench
 
 
@@ -128,8 +128,7 @@ class Disturbed(gym.Wrapper):
 
     def __init__(self, env: gym.Env, name: str, seed: int = 0, after: int = 0) -> None:
         super().__init__(env)
-        if name not in DISTURBANCES:
-            raise unknown("disturbance", name, DISTURBANCES)
+        find("disturbance", name, DISTURBANCES)
         self._name, self._seed, self.after = name, [seed, zlib.crc32(name.encode())], after
         self._rng, self._episode = np.random.default_rng(self._seed), 0
         self._seen: list[np.ndarray] = []

@@ -10,10 +10,10 @@ import numpy as np
 
 from lotj.controllers.expert import Expert
 from lotj.envs.base import Family, check_view, check_whole, checked_action
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, find
 from lotj.experience import Task
 from lotj.geometry import mosaic
-from lotj.sim.arm import find_arm
+from lotj.sim.arm import ARMS
 from lotj.sim.bench import RATE_HZ, STEP_LIMIT, WORKSPACE, Bench, Reading
 from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.randomization import draw_randomization
@@ -74,7 +74,7 @@ def insertion_task(connector: str, robot: str = "duo", seed: int = 0) -> Task:
         SettingsError, CatalogueError: unknown names or a bad connector file.
     """
     part = find_connector(connector)
-    find_arm(robot)
+    find("robot", robot, ARMS)
     about = {"connector": connector, "family": part.family, "robot": robot, "seed": seed}
     return Task(f"{part.name}.{robot}.{seed}", f"insertion/{part.name}", part.split, about)
 
@@ -144,7 +144,7 @@ class InsertionEnv(gym.Env):
         self.task = insertion_task(connector, robot, domain_seed)
         self.scenario, self.max_steps, self.end_on_success = scenario, max_steps, end_on_success
         self.estimate_seed, self.render_mode = estimate_seed, render_mode
-        self.bench = Bench(part, find_arm(robot), draw_randomization(part, domain_seed), image_size)
+        self.bench = Bench(part, ARMS[robot], draw_randomization(part, domain_seed), image_size)
         spaces = {
             "image": gym.spaces.Box(0, 255, (len(CAMERAS), image_size // 2, image_size, 3), np.uint8),
             "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
 from lotj.evaluation.results import LABELS, EvaluationResult, Summary, add_evaluation, read_evaluations
-from lotj.evaluation.rollout import Controller, evaluate
+from lotj.evaluation.rollout import evaluate
 from lotj.evaluation.statistics import barnard, moving_rate, reliable_units, sign_flip, unit_interval, wilson
 
 __all__ = [
     "LABELS",
-    "Controller",
     "EvaluationResult",
     "FilmStrip",
     "Summary",

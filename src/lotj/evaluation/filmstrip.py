@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lotj.errors import DataError
-from lotj.runs import atomic_write
+from lotj.files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,8 @@ def save_filmstrips(path: Path, strips: Mapping[str, FilmStrip]) -> None:
             if value is not None:
                 array = np.asarray(value)
                 arrays[f"{name}_{part}"] = array.astype(np.float16) if array.dtype.kind == "f" else array
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    atomic_write(path, buffer.getvalue())
+    with atomic_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_filmstrips(path: Path) -> dict[str, FilmStrip]:

@@ -27,6 +27,15 @@ LABELS = {
 }
 """Name and label of all that can be evaluated. The last three are the paper's way of searching from `far`."""
 
+POLICIES = ("offline", "practice")
+"""The learned policies; all others are hand-made."""
+
+EXPERT = "expert"
+"""The scripted expert: no baseline, for it knows what others have to find out, but a measure of speed."""
+
+USUAL = (*POLICIES, "straight-down", "spiral-search")
+"""Evaluated on a connector unless others are asked for, and the first rows of a table, in this order."""
+
 _COLUMNS = {"seed": int, "success": bool, "steps": int, "seconds": float, "peak_force_n": float, "dislodged": bool}
 
 

@@ -1,4 +1,4 @@
-"""The last phase: true successes of what has been learnt, and of what has not."""
+"""The last phase: true successes of what has been learnt, and of the hand-made baselines of LOTJ, section VI-A."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 
 from lotj.agents import Learner
 from lotj.controllers import Controller
+from lotj.controllers.localize import Localize, LocalizeFirst, Locate
+from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
-from lotj.envs.insertion import InsertionEnv
+from lotj.envs.insertion import FAMILY, NEAR_BOX, InsertionEnv
 from lotj.envs.registry import expert_of, make_task
+from lotj.errors import SettingsError, unknown
 from lotj.evaluation import (
     LABELS,
     EvaluationResult,
@@ -23,8 +26,8 @@ from lotj.evaluation import (
     load_filmstrips,
     save_filmstrips,
 )
+from lotj.evaluation.results import EXPERT, POLICIES, USUAL
 from lotj.experience import Observation, batch_of_one
-from lotj.experiments.entrants import baseline, choose_entrants
 from lotj.experiments.stages import INSERTION, bench_of, practised_agent, pretraining_of, timed
 from lotj.experiments.state_iql import STATE_IQL, Located
 from lotj.nets.front import PixelEncoder
@@ -84,7 +87,7 @@ def evaluate_phase(
         run, trials: of practice; of each controller.
         on_trial: told the name after each trial.
         spread: of the learned policies, see `PolicyController`.
-        controllers: which, see `lotj.experiments.entrants`; none: those that are usual for the run's task.
+        controllers: which of `LABELS`; none: those that are usual for the run's task.
         after: the trial after which the practised policy is evaluated, one of the run's snapshots; None: the last.
 
     Raises:
@@ -108,7 +111,7 @@ def evaluate_phase(
         if pretrained and "offline" in names:
             agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
         for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():
-            how["film_seeds"] = seeds[:3] if reward and name in agents else ()
+            how["film_seeds"] = seeds[:1] if reward and name in agents else ()
             how["on_trial"] = lambda trial, success, name=name: on_trial(name)
             results.append(evaluate(env, controller, seeds, name=name, label=LABELS[name], **how))
             add_evaluation(run.path / "evaluation.json", results[-1])
@@ -143,16 +146,59 @@ def _controllers(
     return made
 
 
+def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> tuple[str, ...]:
+    """What is to be evaluated.
+
+    Args:
+        names: what is asked for; nothing: what is usual.
+        insertion: the task is a connector; any other has its policies and its expert alone.
+        pretrained: practice began from a pretraining.
+
+    Raises:
+        SettingsError: one is unknown, or not for this task or run.
+    """
+    known = tuple(LABELS) if insertion else (*POLICIES, EXPERT)
+    if not pretrained:
+        known = tuple(name for name in known if name != "offline")
+    for name in names:
+        if name not in LABELS:
+            raise unknown("controller", name, LABELS)
+        if name not in known:
+            raise SettingsError(f"controller {name!r} is not for this run: there are {', '.join(known)}")
+    return tuple(names) or (USUAL if insertion else known)
+
+
+def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Controller:
+    """A hand-made baseline for the part and the robot of an environment; the expert is told the truth, to compare with.
+
+    Args:
+        name: one of `LABELS`, but no policy.
+        env: gives the part's dimensions, which an engineer knows, and the size of an action.
+        locate: brings the localisation model; called where the baseline needs it.
+    """
+    if name == "localize":
+        return Localize(locate(), env.action_scale, env.bench.contact_height)
+    if name.startswith("localize-"):
+        return LocalizeFirst(locate(), baseline(name.removeprefix("localize-"), env, locate), env.action_scale)
+    if name == EXPERT:
+        return FAMILY.expert(env)
+    if name == "straight-down":
+        return StraightDown()
+    if name == "random-search":
+        return RandomSearch(NEAR_BOX, env.action_scale)
+    capture = min(f.clearance + f.chamfer + f.lead_in for f in env.bench.connector.features if not f.visual)
+    return SpiralSearch(2 * capture, env.action_scale)
+
+
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
-    """One evaluation trial with the reward's scores and Grad-CAM of reward and policy."""
-    seed = min(result.films)
-    frames = result.films[seed]
+    """The first evaluation trial with the reward's scores and Grad-CAM of reward and policy."""
+    ((seed, frames),) = result.films.items()
     return FilmStrip(
         frames=frames,
         scores=reward.score(frames),
         reward_heat=reward_heat(reward, frames),
         policy_heat=policy_heat(agent, frames) if "image" in agent.reads else None,
-        success=bool(result.success[list(result.seed).index(seed)]),
+        success=bool(result.success[0]),
         seed=seed,
     )
 

@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lotj.controllers.expert import Expert
 from lotj.data.pictures import draw_rows, spread
 from lotj.distributed import Job
-from lotj.envs.insertion import InsertionEnv
+from lotj.envs.insertion import FAMILY, InsertionEnv
 from lotj.errors import DataError
-from lotj.evaluation import Controller
-from lotj.experience import rollout
+from lotj.experience import Controller, rollout
 from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, OURS, PAPER, Unit, job_name, pretrain_name, units
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, policy_heat, reward_heat
 from lotj.experiments.stages import bench_of, practised_agent, pretraining_of
@@ -86,8 +84,7 @@ def positive(connector: str, robot: str, domain_seed: int, size: int) -> tuple[n
     """
     with closing(InsertionEnv(connector, robot, domain_seed, "near", size)) as env:
         for seed in range(10):
-            expert = Expert(np.random.default_rng(seed), env.action_scale, env.bench.contact_height, noise=0.0)
-            frames, masks, success = trajectory(env, expert, seed)
+            frames, masks, success = trajectory(env, FAMILY.expert(env), seed)
             if success:
                 return frames[-1], masks[-1]
     raise DataError(f"{env.task.name}: the expert inserts it in none of 10 trials, so there is no positive to show")

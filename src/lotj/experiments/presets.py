@@ -7,7 +7,7 @@ from typing import Any
 
 from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
-from lotj.errors import unknown
+from lotj.errors import find
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
@@ -155,6 +155,4 @@ def find_preset(name: str) -> Preset:
     Raises:
         SettingsError: there is none of that name.
     """
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return PRESETS[name]
+    return find("preset", name, PRESETS)

@@ -23,14 +23,16 @@ from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task
-from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
+from lotj.errors import CheckpointError, SettingsError, check_seed
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
+from lotj.files import read_object, write_json
 from lotj.nets.front import Vector
 from lotj.rewards.judge import Judge
+from lotj.rewards.training import check_data
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import BASE, Run, atomic_write, restore_settings, typed_command
 from lotj.sim.bench import RATE_HZ
@@ -84,21 +86,6 @@ def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[
     ]
 
 
-def _check_data(train: DiskStore, validation: DiskStore) -> None:
-    """Before the first update, what the reward's training would stumble over at its end.
-
-    Raises:
-        DataError: only successes, or none, among the frames of one split.
-    """
-    for split, store in (("training", train), ("validation", validation)):
-        successes = int(store.success.sum())
-        if not 0 < successes < store.n_frames:
-            raise DataError(
-                f"{store.root}: {successes} of the {store.n_frames} frames of {split} connectors show success, the "
-                "reward needs both kinds: collect more"
-            )
-
-
 def agent_settings(preset: Preset, name: str) -> AgentConfig:
     """A preset's settings of an agent: its own for IQL, and of these what others have, too."""
     if name == STATE_IQL:  # a position is no picture: nothing of it is specific to a connector's looks
@@ -144,7 +131,7 @@ def pretrain_phase(
             raise SettingsError(f"{name}: {data} holds no connectors, of which it sees where the plug is; leave it out")
     validation = DiskStore.open(data, split="validation") if judged else None
     if validation is not None:
-        _check_data(train, validation)
+        check_data(train, validation)
     settings: dict[str, Any] = asdict(preset.pretraining)
     settings |= {"preset": preset.name, "data": str(data.resolve()), "agent": agent}
     run = resume or Run.create(runs, "pretrain", settings, seed)
@@ -232,9 +219,8 @@ def practice_phase(
     part, task = find_connector(source), insertion_task(source, robot, domain_seed)
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
     reward, config = load_reward(pretrained, device), preset.practice
-    before, learner = _practising(pretrained, agent, config, device)
-    known, prior = _known(pretrained, agent, config)
-    _refuse_seen(part, known.tasks)
+    before, learner, prior = _practising(pretrained, agent, config, device)
+    _refuse_seen(part, prior[0].store.tasks)
     settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot, "all_around": all_around}
     settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed, "rate_hz": RATE_HZ}
     settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
@@ -269,37 +255,30 @@ def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> di
     }
 
 
-def _prior_data(pretrained: Run) -> DiskStore:
-    return DiskStore.open(pretrained.locate("data", "meta.json"), split="train")
-
-
-def _practising(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> tuple[Encoder, Learner]:
-    """What stands before the practising learner, and the learner."""
+def _practising(
+    pretrained: Run, agent: str, config: PracticeConfig, device: str
+) -> tuple[Encoder, Learner, list[Source]]:
+    """What stands before the practising learner, the learner, and its prior data."""
     tuned = {"advantage_scale": config.advantage_scale, "q_gradient_weight": config.q_gradient_weight}
     if agent == STATE_IQL:
-        return Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
-    encoders = load_agent(pretrained, device, agent)
-    return encoders, encoders.on_features(**tuned)
+        learner, prior = load_agent(pretrained, device, agent, **tuned), _prior(pretrained, config, Positions)
+        return Located(load_localizer(pretrained, device)), learner, prior
+    encoders, known = load_agent(pretrained, device, agent), load_features(pretrained, agent)
+    prior = [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
+    return encoders, encoders.on_features(**tuned), prior
 
 
-def _known(pretrained: Run, agent: str, config: PracticeConfig) -> tuple[Store, list[Source]]:
-    """The prior data that an agent goes on learning from, as it sees them, and their shares."""
-    if agent == STATE_IQL:
-        known: Store = Positions(_prior_data(pretrained))
-        return known, _prior(pretrained, known, config)
-    known = load_features(pretrained, agent)
-    return known, [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
-
-
-def _prior(pretrained: Run, data: Store, config: PracticeConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
+def _prior(
+    pretrained: Run,
+    config: PracticeConfig,
+    seen: Callable[[DiskStore], Store] = lambda data: data,
+    relabel: Sequence[Relabel] = (),
+) -> list[Source]:
     """The prior data in the shares of the pretraining, as far as practice leaves room for them."""
+    data = seen(DiskStore.open(pretrained.locate("data", "meta.json"), split="train"))
+    trained = restore_settings(PretrainConfig, pretrained.setting("pretrain", dict), str(pretrained.path))
     left = 1.0 - config.online_fraction
-    return [replace(source, share=left * source.share) for source in sources(data, _pretraining(pretrained), relabel)]
-
-
-def _pretraining(run: Run) -> PretrainConfig:
-    """How the agents of a pretraining were trained."""
-    return restore_settings(PretrainConfig, run.setting("pretrain", dict), str(run.path))
+    return [replace(source, share=left * source.share) for source in sources(data, trained, relabel)]
 
 
 def practise_task_phase(
@@ -326,7 +305,7 @@ def practise_task_phase(
         config = replace(config, online_fraction=1.0)
     else:
         learner = load_agent(pretrained, device, agent)
-        prior = _prior(pretrained, _prior_data(pretrained), config, relabel)
+        prior = _prior(pretrained, config, relabel=relabel)
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), name.replace("/", ".")
@@ -411,14 +390,9 @@ def timed(run: Run, phase: str) -> Iterator[None]:
     yield
     seconds = time.perf_counter() - started
     path = run.path / "timings.json"
-    try:
-        timings = json.loads(path.read_text(encoding="utf-8"))
-        before = timings["seconds"]
-    except FileNotFoundError:
-        timings, before = {}, {}
-    except (ValueError, TypeError, KeyError):
-        raise DataError(f"{path}: damaged; remove it or restore it from a copy") from None
+    timings = read_object(path) if path.exists() else {}
+    before = timings.get("seconds", {})
     gpu = "GPU" if torch.cuda.is_available() else "no GPU"
     machine = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.machine()}, {gpu}"
     timings |= {"machine": machine, "seconds": before | {phase: round(before.get(phase, 0.0) + seconds, 1)}}
-    atomic_write(path, json.dumps(timings, indent=2).encode())
+    write_json(path, timings)

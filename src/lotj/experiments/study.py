@@ -111,7 +111,7 @@ def practice_job(
         folder: of this job alone; the run's folder is made in it.
         practice: from `practice_settings`, of as many trials as the last of `trials`.
         trials: after which the policy is evaluated, from snapshots, when practice is over.
-        controllers: what else to evaluate, see `lotj.experiments.entrants`.
+        controllers: what else to evaluate, see `evaluate_phase`.
         evaluation_trials: how often, each.
         bench: connector, scenario, robot, domain_seed, seed and agent, see `practice_phase`.
 

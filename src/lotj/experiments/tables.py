@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from lotj.errors import SettingsError
 from lotj.evaluation import sign_flip, unit_interval
 
 SIGNIFICANCE = 0.05
@@ -69,11 +68,6 @@ class SuccessTable:
 
     columns: Sequence[str]
     rows: Mapping[str, Sequence[Cell | None]]
-
-    def __post_init__(self) -> None:
-        for name, cells in self.rows.items():
-            if len(cells) != len(self.columns):
-                raise SettingsError(f"table row {name!r}: {len(cells)} cells for {len(self.columns)} columns")
 
     @cached_property
     def shown(self) -> dict[str, Sequence[Cell | None]]:

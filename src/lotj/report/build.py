@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shlex
 from datetime import datetime
 from pathlib import Path
@@ -9,12 +11,15 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import image as images
 
-from lotj.evaluation import LABELS, barnard
+from lotj.data.pictures import FRAMES, spread
+from lotj.evaluation import LABELS, FilmStrip, barnard
+from lotj.evaluation.results import USUAL
+from lotj.geometry import mosaic
 from lotj.report import charts
 from lotj.report.files import RunFiles, read_run
 from lotj.report.findings import (
-    ORDER,
     duration,
     interval_words,
     judge,
@@ -24,8 +29,8 @@ from lotj.report.findings import (
     place_words,
     summary_sentences,
 )
-from lotj.report.pictures import stills
 from lotj.runs import atomic_write
+from lotj.saliency.overlay import overlay
 
 _NOT_SETTINGS = (
     *("task", "connector", "connector_title", "family", "scenario", "robot", "domain", "preset", "trials"),
@@ -93,14 +98,14 @@ def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 def _result_part(run: RunFiles) -> dict[str, Any]:
     """Rows of the result table."""
-    rank = {name: place for place, name in enumerate(ORDER)}
-    results = sorted(run.evaluations, key=lambda result: rank.get(result.name, len(ORDER)))
+    rank = {name: place for place, name in enumerate(USUAL)}
+    results = sorted(run.evaluations, key=lambda result: rank.get(result.name, len(USUAL)))
     summaries, after, rows = run.summaries, run.summaries.get("practice"), []
     for result in results:
         summary, ours = summaries[result.name], result.name == "practice"
         p = None if ours or after is None else barnard(after.successes, after.n, summary.successes, summary.n)
         rows.append({"label": result.label, "ours": ours, "p": p, "summary": summary})
-    wanted = ORDER if run.judged else ORDER[not run.config.get("pretrain_run") : 2]
+    wanted = USUAL if run.judged else USUAL[not run.config.get("pretrain_run") : 2]
     missing = [name for name in wanted if name not in summaries] if rows else []
     paired = len({tuple(result.seed) for result in results}) == 1
     forces = any(summary.max_peak_force_n for summary in summaries.values())
@@ -131,3 +136,28 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
         "late": judge(trials, len(trials) - len(trials) // 4) if len(trials) >= 40 else None,
         "map": charts.claim_map(trials, run.config["insertion_depth_mm"]) if trials.judged else None,
     }
+
+
+def stills(strip: FilmStrip) -> list[dict[str, Any]]:
+    """At most `FRAMES` frames, evenly spread, with the first and the last.
+
+    Returns:
+        Of each ``step`` (0 at the start pose), ``score``, and as data URIs ``camera`` and, with the heat map over it,
+        ``reward`` and ``policy`` (None if it sees no picture).
+    """
+    steps = spread(len(strip.frames), FRAMES)
+    pictures: dict[str, np.ndarray | None] = {"camera": strip.frames[steps]}
+    for name, heat in (("reward", strip.reward_heat), ("policy", strip.policy_heat)):
+        pictures[name] = None if heat is None else overlay(strip.frames[steps], heat[steps])
+    return [
+        {"step": step, "score": float(strip.scores[step])}
+        | {name: None if shown is None else _data_uri(mosaic(shown[k])) for name, shown in pictures.items()}
+        for k, step in enumerate(steps)
+    ]
+
+
+def _data_uri(frame: np.ndarray) -> str:
+    """(H, W, 3) uint8 as a PNG data URI."""
+    buffer = io.BytesIO()
+    images.imsave(buffer, frame, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

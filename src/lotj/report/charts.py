@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from lotj.data.pictures import spread
 from lotj.evaluation import Summary, moving_rate, wilson
 from lotj.report.files import Trials
-from lotj.report.findings import BESIDE_MM, percent
+from lotj.report.findings import BESIDE_MM, outcome_kinds, percent
 
 WINDOW = 20
 """Trials in the moving success rate, of runs of up to 1,000."""
@@ -131,21 +131,6 @@ def _whisker(axes: Axes, x: float, summary: Summary, name: str) -> None:
     count = {"xy": (x, summary.high), "xytext": (0, 6), "color": _INK["ink"], "weight": "bold"}
     axes.annotate(f"{summary.successes}/{summary.n}", **count, **place)
     axes.annotate(name, xy=(x, 0), xytext=(0, -16), **place)
-
-
-def outcome_kinds(trials: Trials) -> np.ndarray:
-    """What each trial was.
-
-    Returns:
-        (n,) of ``hit``, ``alarm`` (believed, not true), ``miss`` (true, not believed), ``fail``; ``said`` or ``unsaid``
-        where the truth is not known.
-    """
-    said, true, known = trials.predicted > 0.5, trials.true > 0.5, np.isfinite(trials.true)
-    return np.select(
-        [known & said & true, known & said, known & true, known, said],
-        ["hit", "alarm", "miss", "fail", "said"],
-        default="unsaid",
-    )
 
 
 def _outcome_rows(axes: Axes, trials: Trials, width: float) -> None:

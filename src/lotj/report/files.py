@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from lotj.errors import DataError, LotjError
+from lotj.errors import LotjError
 from lotj.evaluation import EvaluationResult, FilmStrip, Summary, load_filmstrips, read_evaluations
 from lotj.evaluation.truth import match_truth, motions
 from lotj.files import read_object
@@ -113,7 +113,9 @@ def read_run(folder: Path) -> RunFiles:
             return read(folder / name)
         except (LotjError, OSError) as error:
             absent[name] = str(error).replace(f"{folder}/", "")  # the page may travel: no paths of this machine
-            return empty
+        except (AttributeError, TypeError, KeyError) as error:
+            absent[name] = f"{name}: an entry is missing or damaged ({type(error).__name__}: {error})"
+        return empty
 
     metrics = {line["trial"]: line for line in optional(METRICS, read_lines, [])}
     truth = optional(TRUTH, read_lines, [])
@@ -172,25 +174,15 @@ def _alike(run: Run) -> dict[str, dict[str, EvaluationResult]]:
 
 def _read_reward(path: Path) -> dict[str, Any]:
     report = read_object(path)
-    try:
-        named = {**report["connectors"], "": report["overall"]}
-        rows = {name: {**entry, **entry["false_positive_rate"]} for name, entry in named.items()}
-        return {"threshold": float(report["threshold"]), "overall": rows.pop(""), "connectors": rows}
-    except (TypeError, KeyError) as error:
-        raise _damaged(path, error) from error
+    named = {**report["connectors"], "": report["overall"]}
+    rows = {name: {**entry, **entry["false_positive_rate"]} for name, entry in named.items()}
+    return {"threshold": float(report["threshold"]), "overall": rows.pop(""), "connectors": rows}
 
 
 def _read_timings(path: Path) -> dict[str, Any]:
     timings = read_object(path)
-    try:
-        seconds = {name: float(value) for name, value in timings["seconds"].items()}
-        return {"machine": timings["machine"], "seconds": seconds}
-    except (AttributeError, TypeError, KeyError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: an entry is missing or damaged ({type(error).__name__}: {error})")
+    seconds = {name: float(value) for name, value in timings["seconds"].items()}
+    return {"machine": timings["machine"], "seconds": seconds}
 
 
 def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]], judged: bool) -> Trials:

@@ -7,16 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
+from lotj.evaluation.results import EXPERT, POLICIES
 from lotj.report.files import RunFiles, Trials
-
-ORDER = ("offline", "practice", "straight-down", "spiral-search")
-"""Evaluations in the order of the table; others follow."""
-
-EXPERT = "expert"
-"""The scripted expert: no baseline, for it knows what others have to find out, but a measure of speed."""
-
-LEARNT = ("offline", "practice")
-"""The evaluations of a learnt policy; all others are hand-made baselines."""
 
 SPACE = "\u00a0"
 """Between a number and its unit: no line ends here."""
@@ -58,45 +50,45 @@ class Judgement:
         return self.claims + self.misses + self.rejections
 
 
-def false_alarm_causes(trials: Trials, which: np.ndarray) -> np.ndarray:
-    """Why the reward model was wrong in the trials `which` (k,) indices: (k,) of `CAUSES`."""
-    depth, lateral = trials.series["depth_mm"][which], trials.series["lateral_mm"][which]
-    unknown = ~(np.isfinite(depth) & np.isfinite(lateral))
-    beside, partly, air, lost, nowhere = CAUSES
+def outcome_kinds(trials: Trials) -> np.ndarray:
+    """What each trial was.
+
+    Returns:
+        (n,) of ``hit``, ``alarm`` (believed, not true), ``miss`` (true, not believed), ``fail``; ``said`` or ``unsaid``
+        where the truth is not known.
+    """
+    said, true, known = trials.predicted > 0.5, trials.true > 0.5, np.isfinite(trials.true + trials.predicted)
     return np.select(
-        [
-            trials.series["dislodged"][which] == 1,
-            unknown,
-            (lateral > BESIDE_MM) & (depth > ABOVE_MM),
-            (lateral <= BESIDE_MM) & (depth > ENTERED_MM),
-        ],
-        [lost, nowhere, beside, partly],
-        default=air,
+        [known & said & true, known & said, known & true, known, said],
+        ["hit", "alarm", "miss", "fail", "said"],
+        default="unsaid",
     )
 
 
 def judge(trials: Trials, first: int = 0) -> Judgement | None:
     """Confusion of the self-reward in practice, without the `first` trials; None when there is none, or the truth of no
     trial is known."""
-    known = np.isfinite(trials.true) & np.isfinite(trials.predicted)
-    known[:first] = False
-    if not trials.judged or not known.any():
+    kinds = outcome_kinds(trials)[first:]
+    hits, false_alarms, misses, rejections = ((kinds == kind).sum() for kind in ("hit", "alarm", "miss", "fail"))
+    if not trials.judged or not hits + false_alarms + misses + rejections:
         return None
-    said, true = trials.predicted > 0.5, trials.true > 0.5
-    wrong = np.flatnonzero(known & said & ~true)
-    kinds = false_alarm_causes(trials, wrong)
-    causes = {cause: wrong[kinds == cause] for cause in CAUSES}
-    return Judgement(
-        hits=int((known & said & true).sum()),
-        false_alarms=len(wrong),
-        misses=int((known & ~said & true).sum()),
-        rejections=int((known & ~said & ~true).sum()),
-        causes={
-            cause: (len(here), _median(trials.series["depth_mm"][here]), _median(trials.series["lateral_mm"][here]))
-            for cause, here in sorted(causes.items(), key=lambda item: -len(item[1]))
-            if len(here)
-        },
+    wrong = first + np.flatnonzero(kinds == "alarm")
+    depth, lateral, dislodged = (trials.series[name][wrong] for name in ("depth_mm", "lateral_mm", "dislodged"))
+    beside, partly, air, lost, nowhere = CAUSES
+    why = np.select(
+        [
+            dislodged == 1,
+            ~np.isfinite(depth + lateral),
+            (lateral > BESIDE_MM) & (depth > ABOVE_MM),
+            (lateral <= BESIDE_MM) & (depth > ENTERED_MM),
+        ],
+        [lost, nowhere, beside, partly],
+        default=air,
     )
+    causes = {cause: (int(here.sum()), _median(depth[here]), _median(lateral[here]))
+              for cause in CAUSES if (here := why == cause).any()}  # fmt: skip
+    causes = dict(sorted(causes.items(), key=lambda item: -item[1][0]))
+    return Judgement(int(hits), int(false_alarms), int(misses), int(rejections), causes)
 
 
 def _median(values: np.ndarray) -> float:
@@ -150,7 +142,11 @@ def summary_sentences(run: RunFiles) -> list[str]:
         )
     else:
         sentences.append("Nothing has been practised or evaluated in this run yet.")
-    sentences += _against_baselines(run, after)
+    made = [result for result in run.evaluations if result.name not in (*POLICIES, EXPERT)]
+    if after and made:
+        best = max(made, key=lambda result: result.success.mean())
+        managed = interval_words(int(best.success.sum()), len(best), "attempts")
+        sentences.append(f"The best hand-made strategy here, {best.label.lower()}, managed {managed}.")
     sentences += _over_units(run) if after else []
     if run.trials and run.trials.series["alarm"][-1:].tolist() == [1.0]:
         sentences.append(
@@ -248,12 +244,3 @@ def place_words(depth_mm: float, lateral_mm: float) -> str | None:
         return None
     height = f"{depth_mm:.1f}{SPACE}mm deep" if depth_mm > 0 else f"{-depth_mm:.1f}{SPACE}mm above the mouth"
     return f"{height}, {lateral_mm:.1f}{SPACE}mm off the axis"
-
-
-def _against_baselines(run: RunFiles, after: Summary | None) -> list[str]:
-    made = [result for result in run.evaluations if result.name not in (*LEARNT, EXPERT)]
-    if not made or after is None:
-        return []
-    best = max(made, key=lambda result: result.success.mean())
-    managed = interval_words(int(best.success.sum()), len(best), "attempts")
-    return [f"The best hand-made strategy here, {best.label.lower()}, managed {managed}."]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,82 +14,54 @@ from lotj.data.store import Store
 from lotj.nets.heads import mlp
 from lotj.nets.precision import autocast
 from lotj.rewards.model import BATCH, RewardModel
-from lotj.rewards.sampling import BalancedSampler, heights
+from lotj.rewards.sampling import BalancedSampler
 from lotj.rewards.threshold import area_under_curve, choose_threshold
+from lotj.runs import plain
 
 PROBE_FRAMES = 40
 """Frames drawn of each training domain for the probes, half of them successes."""
 
 _PROBE_UPDATES = 1000
 
-DEPTH_EDGES_M = (0.0005, 0.001, 0.002, 0.004, 0.008)
-"""Borders of the depth bins [m above seated]."""
-
 WRONG = "false_positive_rate"
 
 
-@dataclass(frozen=True)
-class FrameScores:
-    """Scores of N frames of a data set with what is known about them.
-
-    Attributes:
-        score: (N,) float32 in [0, 1].
-        success: (N,) bool, true success.
-        kind: (N,) str, kind of the episode.
-        near: (N,) bool, whether it was recorded as a near miss.
-        task: (N,) int64, index into `Store.tasks`.
-        connector: (N,) str; name of the environment where a task has no connector.
-        z: (N,) float32, plug height above seated [m]; NaN where unknown.
-    """
-
-    score: np.ndarray
-    success: np.ndarray
-    kind: np.ndarray
-    near: np.ndarray
-    task: np.ndarray
-    connector: np.ndarray
-    z: np.ndarray
-
-    def where(self, mask: np.ndarray) -> FrameScores:
-        """Only the frames of a (N,) bool mask."""
-        return FrameScores(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
-
-
-def score_frames(model: RewardModel, store: Store) -> FrameScores:
-    """Scores all frames of a store."""
+def score_frames(model: RewardModel, store: Store) -> Any:
+    """Scores of all F frames of a store with what is known about them, (F,) with fields ``score`` in [0, 1],
+    ``success`` (true), ``kind`` of the episode, ``near``, whether it was recorded as a near miss, ``task``, index into
+    `Store.tasks`, and ``connector``, the environment's name where a task has none."""
     chunks = (np.arange(k, min(k + BATCH, store.n_frames)) for k in range(0, store.n_frames, BATCH))
     score = [model.score(store.observe(chunk, ["image"])["image"]) for chunk in chunks]
     kind, task = store.of_frames(np.array(store.kinds)[store.episodes["kind"]]), store.frame_task
     connector = np.array([t.attributes.get("connector", t.env) for t in store.tasks])[task]
-    near = np.isin(kind, model.config.near_miss_kinds)
-    return FrameScores(np.concatenate(score), store.success, kind, near, task, connector, heights(store))
+    columns = np.concatenate(score), store.success, kind, np.isin(kind, model.config.near_miss_kinds), task, connector
+    names = "score, success, kind, near, task, connector"
+    return np.rec.fromarrays(columns, names=names)  # type: ignore[call-overload]
 
 
-def held_out_report(model: RewardModel, store: Store, frames: FrameScores | None = None) -> dict[str, Any]:
+def held_out_report(model: RewardModel, store: Store, frames: Any = None) -> dict[str, Any]:
     """Figures on held-out connectors, ready for JSON; what cannot be said (a label is missing) is None.
 
     ``connectors`` maps each connector to its figures and ``overall`` to their mean over connectors (as in the paper's
     Table IV; counts are summed). The figures: ``accuracy`` (successes and other frames of the expert equally frequent,
-    as in the paper), ``near_miss_accuracy`` (the same with near misses), ``accuracy_left_out`` and
-    ``near_miss_accuracy_left_out`` (the same at the threshold that the *other* connectors choose: where the model's
-    own threshold was chosen on this data set, the first two flatter it), ``recall``, ``precision`` and
-    ``near_miss_precision`` (at equal frequencies, against all other frames and against near misses), ``auc``,
-    ``near_miss_auc``, ``false_positive_rate`` by kind, ``successes`` and ``others``. ``depth`` says how often frames
-    that are no success are taken for one, by their height above seated.
+    as in the paper), ``near_miss_accuracy`` (the same with near misses), ``accuracy_left_out`` (the first at the
+    threshold that the *other* connectors choose: where the model's own was chosen on this data set, it flatters),
+    ``recall``, ``precision`` and ``near_miss_precision`` (at equal frequencies, against all other frames and against
+    near misses), ``auc``, ``near_miss_auc``, ``false_positive_rate`` by kind, ``successes`` and ``others``.
     """
     frames = score_frames(model, store) if frames is None else frames
     connectors = {}
     for name in np.unique(frames.connector):
-        ours = frames.where(frames.connector == name)
-        left_out = _left_out(ours, frames.where(frames.connector != name), model.config.min_precision)
-        connectors[str(name)] = _figures(ours, model.threshold) | left_out
+        ours = frames[frames.connector == name]
+        left_out = _left_out(ours, frames[frames.connector != name], model.config.min_precision)
+        connectors[str(name)] = _figures(ours, model.threshold) | {"accuracy_left_out": left_out}
     figures = list(connectors.values())
     overall: dict[str, Any] = {key: _mean(one[key] for one in figures) for key in figures[0] if key != WRONG}
     kinds = [str(kind) for kind in np.unique(frames.kind)]
     overall[WRONG] = {kind: _mean(one[WRONG].get(kind, math.nan) for one in figures) for kind in kinds}
     overall |= {key: sum(one[key] for one in figures) for key in ("successes", "others")}
     report = {"variant": model.config.bottleneck.variant, "threshold": model.threshold, "overall": overall}
-    return _known({**report, "connectors": connectors, "depth": _by_depth(frames, model.threshold)})
+    return plain({**report, "connectors": connectors})
 
 
 def bottleneck_report(
@@ -110,7 +80,16 @@ def bottleneck_report(
     config = model.config.bottleneck
     out: dict[str, Any] = {"variant": config.variant}
     if config.has_invariant:
-        out |= _probes(model, train, seed)
+        sampler, draws = BalancedSampler(train, 0.5, model.config.near_miss_kinds), PROBE_FRAMES * len(train.tasks)
+        index = np.unique(sampler.draw(draws, np.random.default_rng([seed, 0])))
+        code = _codes(model, train, index)[0][:, : config.invariant_dim]
+        domains, episodes = train.frame_task[index], train.frame_episode[index]
+        first = np.searchsorted(train.episodes["task"], domains)  # episodes are ordered by task
+        held_out = (episodes - first) % 2 == 1  # probes learn from every second episode of each training task
+        both = np.intersect1d(domains[held_out], domains[~held_out])
+        for name, hidden in (("probe_linear", ()), ("probe_two_layers", (256,))):
+            out[name] = domain_probe(code, domains, held_out, hidden, seed)
+        out["probe_chance"] = 1.0 / len(both) if len(both) else None
     sampler = BalancedSampler(validation, 0.5, model.config.near_miss_kinds)
     index = sampler.draw(count, np.random.default_rng([seed, 1]))
     z, kl = _codes(model, validation, index)
@@ -164,23 +143,6 @@ def domain_probe(
     return float(np.mean(np.bincount(of, right) / np.bincount(of)))
 
 
-def _probes(model: RewardModel, train: Store, seed: int) -> dict[str, Any]:
-    """Trained on every second episode of each training task, judged on the others."""
-    draws = PROBE_FRAMES * len(train.tasks)
-    sampler = BalancedSampler(train, 0.5, model.config.near_miss_kinds)
-    index = np.unique(sampler.draw(draws, np.random.default_rng([seed, 0])))
-    code = _codes(model, train, index)[0][:, : model.config.bottleneck.invariant_dim]
-    domains, episodes = train.frame_task[index], train.frame_episode[index]
-    first = np.searchsorted(train.episodes["task"], domains)  # episodes are ordered by task
-    held_out = (episodes - first) % 2 == 1
-    both = np.intersect1d(domains[held_out], domains[~held_out])
-    return {
-        "probe_linear": domain_probe(code, domains, held_out, (), seed),
-        "probe_two_layers": domain_probe(code, domains, held_out, (256,), seed),
-        "probe_chance": 1.0 / len(both) if len(both) else None,
-    }
-
-
 @torch.no_grad()
 def _codes(model: RewardModel, store: Store, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean codes (N, code_size), z_I before z_S, and divergences (N,) of the frames `index`."""
@@ -192,13 +154,13 @@ def _codes(model: RewardModel, store: Store, index: np.ndarray) -> tuple[torch.T
     return torch.cat([part.z for part in parts]), torch.cat([part.kl for part in parts])
 
 
-def _figures(frames: FrameScores, threshold: float) -> dict[str, Any]:
+def _figures(frames: Any, threshold: float) -> dict[str, Any]:
     """Of one connector; NaN where a label is missing."""
     predicted, near = frames.score >= threshold, frames.near & ~frames.success
     expert = (frames.kind == "expert") & ~frames.success
     recall, all_wrong, near_wrong = (_mean(predicted[sort]) for sort in (frames.success, ~frames.success, near))
     wrong = _mean(predicted[expert if expert.any() else near])
-    kinds, hard = np.unique(frames.kind), frames.where(frames.success | near)
+    kinds, hard = np.unique(frames.kind), frames[frames.success | near]
     return {
         "accuracy": (recall + 1.0 - wrong) / 2.0,
         "near_miss_accuracy": (recall + 1.0 - near_wrong) / 2.0,
@@ -213,23 +175,12 @@ def _figures(frames: FrameScores, threshold: float) -> dict[str, Any]:
     }
 
 
-def _left_out(ours: FrameScores, others: FrameScores, min_precision: float) -> dict[str, float]:
-    """Accuracies of a connector at the threshold that the others choose; NaN where these lack a label."""
-    accuracies = ("accuracy", "near_miss_accuracy")
+def _left_out(ours: Any, others: Any, min_precision: float) -> float:
+    """Accuracy of a connector at the threshold that the others choose; NaN where these lack a label."""
     if others.success.all() or not others.success.any():
-        return {f"{name}_left_out": math.nan for name in accuracies}
+        return math.nan
     threshold = choose_threshold(others.score, others.success, others.near, others.task, min_precision)
-    figures = _figures(ours, threshold)
-    return {f"{name}_left_out": figures[name] for name in accuracies}
-
-
-def _by_depth(frames: FrameScores, threshold: float) -> list[dict[str, Any]]:
-    rows = []
-    for low, high in itertools.pairwise((-math.inf, *DEPTH_EDGES_M, math.inf)):
-        here = ~frames.success & (frames.z >= low) & (frames.z < high)
-        wrong = _mean(frames.score[here] >= threshold)
-        rows.append({"from_m": low, "to_m": high, "frames": int(here.sum()), WRONG: wrong})
-    return rows
+    return _figures(ours, threshold)["accuracy"]
 
 
 def _mean(values: Iterable[Any]) -> float:
@@ -241,12 +192,3 @@ def _mean(values: Iterable[Any]) -> float:
 
 def _precision(recall: float, wrong: float) -> float:
     return recall / (recall + wrong) if recall + wrong > 0.0 else math.nan
-
-
-def _known(value: Any) -> Any:
-    """What JSON can say: None for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {name: _known(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_known(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -16,17 +16,10 @@ HEIGHT = "position"
 """What a simulator knows of a frame, (3,) [m]; its last entry is the height above seated."""
 
 
-def heights(store: Store) -> np.ndarray:
-    """(F,) true height of the plug above seated [m]; NaN where the store does not know it."""
-    if HEIGHT not in store.schema.truth:
-        return np.full(store.n_frames, np.nan)
-    return store.truth(HEIGHT)[:, -1]
-
-
 def near_misses(store: Store, kinds: Sequence[str]) -> np.ndarray:
     """(F,) bool, frames that look like a success and are none: of episodes of these kinds, recorded as near misses, or
     of a plug that is almost seated, short of its seat in the socket or pushed down beside it."""
-    almost = heights(store) < NEAR_MISS_DEPTH_M  # NaN is not
+    almost = store.truth(HEIGHT)[:, -1] < NEAR_MISS_DEPTH_M if HEIGHT in store.schema.truth else False
     return ~store.success & (almost | store.of_frames(store.of_kind(kinds)))
 
 

@@ -7,7 +7,7 @@ are any.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -32,39 +32,20 @@ def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
     return float((rankdata(scores)[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
-@dataclass(frozen=True)
-class Curve:
-    """What each possible cut gives, T cuts from the highest to the lowest.
+def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.ndarray) -> Any:
+    """What each possible cut between distinct scores gives, from the highest to the lowest; see `choose_threshold`.
 
-    Attributes:
-        threshold: (T,) a score is a predicted success when it is at least this; the middle (in logits) of a gap.
-        gap: (T,) width of that gap [logits].
-        recall: (T,) share of successes found, mean over domains.
-        false_positives: (T,) share of other frames taken for a success, mean over domains, near misses being half.
-        near_false_positives: (T,) share of near misses taken for a success, mean over the domains that have them.
+    Returns:
+        (T,) with fields
+
+        - ``threshold``: a score is a predicted success when it is at least this; the middle (in logits) of a gap;
+        - ``gap``: width of that gap [logits];
+        - ``recall``: share of successes found, mean over domains;
+        - ``false_positives``: share of other frames taken for a success, mean over domains, near misses being half;
+        - ``near_false_positives``: share of near misses taken for a success, mean over the domains that have them;
+        - ``accuracy``: balanced;
+        - ``precision``: share of predicted successes that is true, as frequent as others or as near misses: the lower.
     """
-
-    threshold: np.ndarray
-    gap: np.ndarray
-    recall: np.ndarray
-    false_positives: np.ndarray
-    near_false_positives: np.ndarray
-
-    @property
-    def accuracy(self) -> np.ndarray:
-        """(T,) balanced accuracy."""
-        return (self.recall + 1.0 - self.false_positives) / 2.0
-
-    @property
-    def precision(self) -> np.ndarray:
-        """(T,) share of predicted successes that is true, as frequent as others or as near misses: the lower."""
-        wrong = np.maximum(self.false_positives, self.near_false_positives)
-        found = self.recall + wrong
-        return np.divide(self.recall, found, out=np.ones_like(found), where=found > 0)
-
-
-def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.ndarray) -> Curve:
-    """All cuts between distinct scores; see `choose_threshold`."""
     labels, near = np.asarray(labels, bool), np.asarray(near, bool) & ~np.asarray(labels, bool)
     if not labels.any() or labels.all():
         raise DataError(
@@ -85,7 +66,11 @@ def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.
     cut = np.append(np.flatnonzero(np.diff(logits)), len(logits) - 1)  # last of each run of equal scores
     below = np.append(logits[cut[:-1] + 1], logits[-1] - 1.0)
     recall, wrong, near_wrong = np.cumsum(weights[:, order], axis=1)[:, cut]
-    return Curve(expit((logits[cut] + below) / 2.0), logits[cut] - below, recall, wrong, near_wrong)
+    found = recall + np.maximum(wrong, near_wrong)
+    precision = np.divide(recall, found, out=np.ones_like(found), where=found > 0)
+    columns = expit((logits[cut] + below) / 2.0), logits[cut] - below, recall, wrong, near_wrong
+    names = "threshold, gap, recall, false_positives, near_false_positives, accuracy, precision"
+    return np.rec.fromarrays([*columns, (recall + 1.0 - wrong) / 2.0, precision], names=names)  # type: ignore[call-overload]
 
 
 def choose_threshold(

@@ -78,7 +78,7 @@ class RewardTrainer:
     ) -> None:
         self.config, self.seed = config, seed
         self.train, self.validation = train, validation
-        spec = Spec({"image": Array(_check(train, validation), "uint8", 0, 255)}, (0,), 10.0, 20)
+        spec = Spec({"image": Array(check_data(train, validation), "uint8", 0, 255)}, (0,), 10.0, 20)
         self._sampler = BalancedSampler(train, config.near_miss_share, config.near_miss_kinds)
         self._learner = Learner(Success, spec, config.front, config, len(train.tasks), seed, device)
         self.classifier: Any = self._learner.target["classifier"]
@@ -153,14 +153,19 @@ class RewardTrainer:
         return labelled(images, reward=self._success[index], task=self._task[index])
 
 
-def _check(train: Store, validation: Store) -> tuple[int, ...]:
-    """What both show, (V, H, W, 3), before hours are spent on them."""
-    success = validation.success
-    if not success.any() or success.all():
-        raise DataError(
-            f"the validation tasks have {int(success.sum())} successes of {len(success)} frames, and the threshold "
-            "needs both sorts: collect validation episodes of both"
-        )
+def check_data(train: Store, validation: Store) -> tuple[int, ...]:
+    """What both show, (V, H, W, 3); before hours are spent on them, what would be stumbled over at the end.
+
+    Raises:
+        DataError: only successes, or none, among the frames of one of them, or they show other images.
+    """
+    for split, store in (("training", train), ("validation", validation)):
+        successes = int(store.success.sum())
+        if not 0 < successes < store.n_frames:
+            raise DataError(
+                f"{successes} of the {store.n_frames} frames of {split} tasks show success, and the reward needs both "
+                "kinds: collect more"
+            )
     shown, other = (store.schema.observation.get("image", np.dtype("u1")).shape for store in (train, validation))
     if not shown or shown != other:
         raise DataError(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lotj.errors import SettingsError
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -56,14 +54,3 @@ ARMS = {
         field_of_view=21.0,
     ),
 }
-
-
-def find_arm(name: str) -> Arm:
-    """A robot of the bench by name.
-
-    Raises:
-        SettingsError: there is none of that name.
-    """
-    if name not in ARMS:
-        raise SettingsError(f"unknown robot {name!r}; known are {', '.join(sorted(ARMS))}")
-    return ARMS[name]

@@ -65,7 +65,11 @@ class Drawing:
         Raises:
             RendererError: there is no renderer, or this process was forked from one that has drawn.
         """
-        _refuse_after_fork()
+        if _forked():
+            raise RendererError(
+                "this process was forked from one that has drawn pictures, and OpenGL would hang in it: start it with "
+                "context='spawn' (gymnasium.vector.AsyncVectorEnv, multiprocessing), or fork before the first picture"
+            )
         shape = len(cameras), height, width
         if shape not in self._buffers:
             self._buffers[shape] = self._make_buffer(shape)
@@ -118,14 +122,6 @@ class Drawing:
 def _forked() -> bool:
     """Whether this process was forked from one that has drawn."""
     return _drew.get("process", os.getpid()) != os.getpid()
-
-
-def _refuse_after_fork() -> None:
-    if _forked():
-        raise RendererError(
-            "this process was forked from one that has drawn pictures, and OpenGL would hang in it: start it with "
-            "context='spawn' (gymnasium.vector.AsyncVectorEnv, multiprocessing), or fork before the first picture"
-        )
 
 
 def _thread_context() -> Any:

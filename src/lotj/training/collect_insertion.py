@@ -12,10 +12,10 @@ import numpy as np
 
 from lotj.controllers.expert import Expert, Partial, Press
 from lotj.envs.insertion import SCENARIOS, InsertionEnv, insertion_task
-from lotj.errors import check_seed
+from lotj.errors import check_seed, find
 from lotj.experience import SUCCESS, Episode, Observation, Recorder, Task
 from lotj.ranges import COUNT, NOT_NEGATIVE, SHARE, Checked, Interval
-from lotj.sim.arm import find_arm
+from lotj.sim.arm import ARMS
 from lotj.training.collect import Record
 
 KINDS = ("expert", "press", "withdraw", "half", "recover")
@@ -58,7 +58,7 @@ class CollectConfig(Checked):
         super().__post_init__()
         check_seed(self.seed)
         for robot in self.robots:
-            find_arm(robot)
+            find("robot", robot, ARMS)
         if len(set(self.robots)) < len(self.robots):
             self._refuse("robots", "each must be named once")
         if self.robots_per_connector > len(self.robots):
