@@ -16,13 +16,11 @@ from lotj.rewards.judge import (
     PUSH_MOVED,
     STOOD,
     All,
-    Claimed,
     Judge,
     OnePose,
     Score,
     Verdict,
     claimed_step,
-    first_success,
     valid_scores,
 )
 from lotj.training.trials import PRACTICE, Trials
@@ -74,10 +72,7 @@ def test_scores_before_a_part_gave_way_mean_nothing(touch: dict[int, int], valid
     assert notes["score"][0] == np.float32(0.1)  # what was noted stays
 
 
-def test_first_success_by_hand() -> None:
-    scores = np.array([0.4, 0.6, 0.4, 0.9, 0.9, 0.9])
-    assert [first_success(scores, least) for least in (0.5, 0.7, 0.95)] == [1, 3, 6]
-    assert first_success(scores, 0.9) == 3  # the threshold itself counts
+def test_a_trial_ends_where_a_success_was_claimed() -> None:
     assert claimed_step(trial(1, [0, 0, 0, 0], claim=2)) == 2 and claimed_step(trial(1, [0, 0, 0, 0])) == 3
 
 
@@ -91,7 +86,7 @@ def test_first_success_by_hand() -> None:
     ],
 )
 def test_what_looks_like_success_in_a_running_trial(scores: list[float], likely: bool) -> None:
-    assert Score(FIXED, at_claim=True).likely(scores) is likely
+    assert Score(FIXED).likely(scores) is likely
 
 
 SCORES = [0.9, 0.1, 0.9, 0.9, 0.9, 0.2]
@@ -100,21 +95,16 @@ SCORES = [0.9, 0.1, 0.9, 0.9, 0.9, 0.2]
 @pytest.mark.parametrize(
     ("judge", "episode", "verdict"),
     [
-        # Step 2 leads to a frame that counts: the success ends there, or where it was claimed.
-        (Score(FIXED, at_claim=False), trial(1, SCORES), Verdict(2, True)),
-        (Score(FIXED, at_claim=True), trial(1, SCORES, claim=4), Verdict(4, True)),
-        (Score(FIXED, at_claim=False), trial(1, [0.9, 0.1, 0.4]), Verdict(2, False)),
-        (Score(FIXED, at_claim=False), trial(1, [0, 0, 0.4, 0.9], claim=2), Verdict(2, False)),  # no more after a claim
-        (Score(FIXED, at_claim=False), trial(1, SCORES, lost=True), Verdict(5, False)),
-        (Score(FIXED, at_claim=False), trial(1, SCORES, touch={3: PUSH_MOVED}), Verdict(4, True)),
-        (Score(FIXED, at_claim=False), trial(1, SCORES, touch={4: PUSH_MOVED}), Verdict(5, False)),
-        (Score(FIXED, at_claim=False), trial(1, SCORES, touch={3: PRESS_MOVED}), Verdict(3, True)),
-        (Claimed(), trial(1, SCORES), Verdict(5, False)),
-        (Claimed(), trial(1, SCORES, claim=4), Verdict(4, True)),
-        # Not claimed, so none, though it scores; the earliest end of all that are asked.
-        (All(Score(FIXED, True), Claimed()), trial(1, SCORES), Verdict(5, False)),
-        (All(Score(FIXED, True), Claimed()), trial(1, SCORES, claim=4), Verdict(4, True)),
-        (All(Score(FIXED, False), OnePose(lambda seen: seen["image"])), trial(1, SCORES), Verdict(2, True)),
+        (Score(FIXED), trial(1, SCORES), Verdict(5, False)),  # not claimed, so none, though it scores
+        (Score(FIXED), trial(1, SCORES, claim=4), Verdict(4, True)),
+        (Score(FIXED), trial(1, [0, 0, 0.5], claim=2), Verdict(2, True)),  # the threshold itself counts
+        (Score(FIXED), trial(1, [0.9, 0.1, 0.4], claim=2), Verdict(2, False)),  # the start is the end of no step
+        (Score(FIXED), trial(1, [0, 0, 0.4, 0.9], claim=2), Verdict(2, False)),  # nothing counts after a claim
+        (Score(FIXED), trial(1, SCORES, claim=4, lost=True), Verdict(4, False)),
+        (Score(FIXED), trial(1, [0, 0.9, 0.9, 0.2], claim=3, touch={2: PUSH_MOVED}), Verdict(3, False)),
+        (Score(FIXED), trial(1, [0, 0.9, 0.9, 0.2], claim=3, touch={2: PRESS_MOVED}), Verdict(3, True)),
+        # The earliest end of all that are asked, and a success where all say so.
+        (All(Score(FIXED), OnePose(lambda seen: seen["image"])), trial(1, SCORES, claim=3), Verdict(3, True)),
     ],
 )
 def test_verdicts_by_hand(judge: Judge, episode: Episode, verdict: Verdict) -> None:
@@ -166,22 +156,19 @@ def test_a_verdict_changes_with_what_comes_after_it(tmp_path: Path) -> None:
     logit 6.9: a logit of 3 less is asked for, 0.98. The first has then earned nothing and was cut off, for more might
     have followed."""
     episodes = [trial(1, [0, 0.05, 0.05, 0.6], claim=3), trial(2, [0, 0, 0.999], claim=2)]
-    for verify in (False, True):
-        score = Score(Threshold(0.5, 1.0, margin=3.0), at_claim=verify)
-        one, before = judged(tmp_path / f"{verify}1", episodes[:1], All(score, Claimed()))
-        assert one.successes == 1 and one.verdict(1) == Verdict(3, True)
-        assert learnt(before) == [(0, 0, False, True), (1, 0, False, True), (2, 1, True, True)]
-        score = Score(Threshold(0.5, 1.0, margin=3.0), at_claim=verify)
-        both, after = judged(tmp_path / f"{verify}2", episodes, All(score, Claimed()))
-        assert both.successes == 1 and both.verdict(1) == Verdict(3, False)
-        assert learnt(after)[:3] == [(0, 0, False, False), (1, 0, False, False), (2, 0, False, False)]
-        assert learnt(after)[3:] == [(4, 0, False, True), (5, 1, True, True)]  # frame 3 ends the first
+    one, before = judged(tmp_path / "1", episodes[:1], Score(Threshold(0.5, 1.0, margin=3.0)))
+    assert one.successes == 1 and one.verdict(1) == Verdict(3, True)
+    assert learnt(before) == [(0, 0, False, True), (1, 0, False, True), (2, 1, True, True)]
+    both, after = judged(tmp_path / "2", episodes, Score(Threshold(0.5, 1.0, margin=3.0)))
+    assert both.successes == 1 and both.verdict(1) == Verdict(3, False)
+    assert learnt(after)[:3] == [(0, 0, False, False), (1, 0, False, False), (2, 0, False, False)]
+    assert learnt(after)[3:] == [(4, 0, False, True), (5, 1, True, True)]  # frame 3 ends the first
 
 
 def test_what_comes_after_a_success_is_not_learnt_from(tmp_path: Path) -> None:
     """The pushes after a press that was stood, frames 4 and 5."""
     touch = {3: STOOD, 4: STOOD, 5: STOOD}
-    _, source = judged(tmp_path, [trial(1, [0, 0.9, 0.9, 0.9, 0.9, 0.9], claim=3, touch=touch)], Score(FIXED, True))
+    _, source = judged(tmp_path, [trial(1, [0, 0.9, 0.9, 0.9, 0.9, 0.9], claim=3, touch=touch)], Score(FIXED))
     assert learnt(source) == [(0, 0, False, True), (1, 0, False, True), (2, 1, True, True)]
 
 
@@ -189,7 +176,7 @@ def test_a_loss_is_an_end_without_reward_but_that_of_a_verification_is_none_of_t
     """The second loses its part in the push, two motions after its third step: that is cut off after these three."""
     touch = {2: PUSH_MOVED, 4: STOOD, 5: STOOD}
     episodes = [trial(1, [0, 0.9, 0], lost=True), trial(2, [0, 0.9, 0.9, 0.9, 0.9, 0], touch=touch, lost=True)]
-    trials, source = judged(tmp_path, episodes, All(Score(FIXED, True), Claimed()))
+    trials, source = judged(tmp_path, episodes, Score(FIXED))
     assert learnt(source) == [
         (0, 0, False, False), (1, 0, True, False), (3, 0, False, False), (4, 0, False, False), (5, 0, False, False),
     ]  # fmt: skip
@@ -197,7 +184,7 @@ def test_a_loss_is_an_end_without_reward_but_that_of_a_verification_is_none_of_t
 
 
 def test_a_rejected_place_is_an_end_without_reward(tmp_path: Path) -> None:
-    judge = All(Score(FIXED, False), OnePose(lambda seen: seen["image"]))
+    judge = All(Score(FIXED), OnePose(lambda seen: seen["image"]))
     episodes = [trial(number, [0, 0.9], claim=1) for number in (1, 2)] + [trial(3, [0, 0.6], claim=1, picture=1)]
     trials, source = judged(tmp_path, episodes, judge)
     assert learnt(source) == [(0, 1, True, True), (2, 1, True, True), (4, 0, True, False)]
@@ -209,7 +196,7 @@ def test_extractions_seen_backwards_count_as_long_as_the_success_before_them(tmp
         return [trial(number, [0, 0], kind=f"reversed-{k}", reward=reward) for k, reward in ((1, 1.0), (2, 0.0))]
 
     episodes = [trial(1, [0, 0.9], claim=1), *extractions(1), trial(2, [0, 0.2], claim=1), *extractions(2)]
-    trials, source = judged(tmp_path, episodes, Score(FIXED, False))
+    trials, source = judged(tmp_path, episodes, Score(FIXED))
     assert len(trials) == 2 and len(trials.episodes) == 6
     # To the seat it is a success, to over it cut off; those of the second trial are not drawn.
     assert learnt(source) == [(0, 1, True, True), (2, 1, True, True), (4, 0, False, True), (6, 0, False, False)]
@@ -228,7 +215,7 @@ def test_where_the_environment_rewards_its_word_stands(tmp_path: Path, successes
 
 def test_trials_come_back_up_to_the_one_asked_for(tmp_path: Path) -> None:
     episodes = [trial(1, [0, 0.9], claim=1), trial(1, [0, 0], kind="reversed-1"), trial(2, [0, 0.3, 0.4])]
-    judged(tmp_path, episodes, Score(FIXED, False))
+    judged(tmp_path, episodes, Score(FIXED))
     again = Trials(tmp_path, Task("t", "t"), ["feature/policy"], True)
     back = list(again.restore(1))
     again.close()

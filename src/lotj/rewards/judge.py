@@ -81,16 +81,14 @@ class All:
 
 
 class Score:
-    """A frame that scores at least a threshold.
+    """What the robot claimed, where a frame up to there scores at least a threshold.
 
     Args:
         threshold: adapts to the scores that it has seen.
-        at_claim: a success ends where the robot claimed it, together with `Claimed`; otherwise at the first frame that
-            scores so.
     """
 
-    def __init__(self, threshold: Threshold, at_claim: bool) -> None:
-        self.threshold, self._at_claim = threshold, at_claim
+    def __init__(self, threshold: Threshold) -> None:
+        self.threshold = threshold
 
     def likely(self, scores: Sequence[float] | np.ndarray) -> bool:
         """Whether the last of the (T+1,) valid scores of a running trial says success; its start's never does."""
@@ -101,22 +99,9 @@ class Score:
             self.threshold.see(float(episode.notes[SCORE][0]), valid_scores(episode.notes)[1:])
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        end = claimed_step(episode)
-        scores = valid_scores(episode.notes)[1 : end + 1]
-        success = first_success(scores, self.threshold.value)
-        if success == len(scores) or episode.notes[LOST][-1]:
-            return Verdict(end, False)
-        return Verdict(end if self._at_claim else success + 1, True)
-
-
-class Claimed:
-    """What the robot claimed at the time, after verification: nothing else has been verified."""
-
-    def see(self, number: int, episode: Episode) -> None:
-        pass
-
-    def verdict(self, number: int, episode: Episode) -> Verdict:
-        return Verdict(claimed_step(episode), bool(episode.notes[CLAIM].any()))
+        end, claimed = claimed_step(episode), bool(episode.notes[CLAIM].any() and not episode.notes[LOST][-1])
+        best = valid_scores(episode.notes)[1 : end + 1].max(initial=0.0)
+        return Verdict(end, claimed and bool(best >= self.threshold.value))
 
 
 class OnePose:
@@ -167,10 +152,3 @@ def valid_scores(notes: Mapping[str, np.ndarray]) -> np.ndarray:
     if len(pushed):
         scores[: pushed[-1] + 1] = 0.0
     return scores
-
-
-def first_success(scores: np.ndarray, threshold: float) -> int:
-    """The step at which the reward model alone would call a trial a success, of the (T,) scores after each step: the
-    first that is at least the threshold; T if there is none."""
-    above = scores >= threshold
-    return int(np.argmax(above)) if above.any() else len(scores)

@@ -41,7 +41,6 @@ from lotj.rewards.judge import (
     STOOD,
     TOUCH,
     All,
-    Claimed,
     Judge,
     OnePose,
     RewardModel,
@@ -94,9 +93,9 @@ class SelfJudged:
         self._before = copy.deepcopy(learner)  # a second opinion, which does not learn from what is wrong here
         self._free = FreeMotion()  # how much the picture changes in free motion, in the trials so far
         threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if self._touches else None)
-        self._score = Score(threshold, at_claim=self._touches)
+        self._score = Score(threshold)
         self._pose = OnePose(lambda observation: observation["image"])
-        self.judge = All(self._score, *([Claimed(), self._pose] if self._touches else []), *judges)
+        self.judge = All(self._score, *([self._pose] if self._touches else []), *judges)
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         threshold = self._score.threshold.value
