@@ -15,7 +15,7 @@ CLUSTER := $(VENV)/.cluster
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PARALLEL := --numprocesses auto --dist worksteal
 
-.PHONY: help demo demo-all setup renderer test check slow gpu upgrade clean
+.PHONY: help demo demo-all setup renderer test check slow gpu oldest upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,6 +47,13 @@ slow: setup $(CLUSTER) ## the small end-to-end tests
 
 gpu: setup ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
+
+oldest: ## the fast tests with the oldest versions that pyproject.toml allows, in .venv-oldest
+	@sh scripts/setup_venv.sh $(PYTHON) .venv-oldest
+	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml > .venv-oldest/least.txt
+	@$(if $(TORCH_INDEX),.venv-oldest/bin/python -m pip install -q -c .venv-oldest/least.txt --index-url $(TORCH_INDEX) torch)
+	@.venv-oldest/bin/python -m pip install -q -c .venv-oldest/least.txt -e . hypothesis pytest pytest-xdist
+	.venv-oldest/bin/python -m pytest $(PARALLEL)
 
 upgrade: $(INSTALLED) ## newest versions of everything: writes constraints.txt anew
 	$(BIN)/python scripts/pin_versions.py constraints.txt $(HOLD)
