@@ -79,7 +79,7 @@ def press_beside(env: InsertionEnv, seed: int, found: dict[str, list[float]]) ->
 
 
 def measure(connector: str, number: int, trials: int) -> dict[str, list[float]]:
-    """Shares of the typical change of one domain; the k-th connector has robot and look of its own."""
+    """Shares of the typical change of one domain; the k-th connector has robot and bench of its own."""
     env = InsertionEnv(connector, ROBOTS[number % 2], number, "far", 64, end_on_success=False, max_steps=60)
     free, found = FreeMotion(), {f"press, {kind}": [] for kind in ("seated", "short")}
     found |= {f"pushes, {kind}": [] for kind in ("seated", "beside")}

@@ -3,7 +3,7 @@
     python examples/own_judge.py --connector volume-knob
 
 The robot takes a trial for a success if its reward model scores the pictures highly, the plug stands a press and
-pushes, and the place is the usual one. Each of these is a judge with two methods: `see` takes in a finished trial,
+pushes, and its end is in the usual pose. Each of these is a judge with two methods: `see` takes in a finished trial,
 `verdict` says, again after every further trial, what it was worth. This one adds that the socket does not move: the
 hand must end as deep as in most trials that were taken for a success. It reads what the robot measures, not the truth,
 and it is wrong where most successes are.

@@ -4,7 +4,7 @@
     python examples/stable_baselines.py --steps 20000
 
 The environment follows Gymnasium's interface, so any library learns on it. Here SAC sees the robot's own state
-(position, velocity and force of the hand) and practises on one USB socket, whose place is estimated wrongly, but the
+(position, velocity and force of the hand) and practises on one USB socket, whose position is estimated wrongly, but the
 same each time (`estimate_seed`); with `--image` it sees the two wrist cameras instead, which takes far longer.
 
 20,000 steps take about ten minutes. Prints how many of 20 trials are inserted before and after training. Do not expect

@@ -109,8 +109,9 @@ def _card(run: Run, features: FeatureStore, state: dict[str, Any], sizes: dict[s
         "of the data that they learnt from, for practice to go on learning from. Made by scripts/make_base.py from "
         "the files of one pretraining; not to be edited.",
         "data": f"{state['episodes']} simulated episodes of a scripted expert and of staged near misses, on "
-        f"{len(state['tasks'])} benches (a connector, a robot, a look): {len(parts)} connectors of {len(families)} "
-        f"families, robots {' and '.join(robots)}. Kept as features: {len(features)} transitions. Threshold and "
+        f"{len(state['tasks'])} benches (a connector, a robot, a draw of all else): "
+        f"{len(parts)} connectors of {len(families)} families, robots {' and '.join(robots)}. "
+        f"Kept as features: {len(features)} transitions. Threshold and "
         f"figures are from {len(reward['connectors'])} validation connectors: {', '.join(reward['connectors'])}.",
         "parts": f"Training connectors: {', '.join(parts)}.",
         "made": f"Seed {run.seed}, begun {run.created[:16].replace('T', ' ')}, {minutes:.0f} minutes "

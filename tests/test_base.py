@@ -98,7 +98,7 @@ def test_a_base_is_the_run_without_what_only_training_needs(pretrained: Path, ba
 
 
 def test_the_card_says_what_the_runs_files_say(pretrained: Path, base: Path) -> None:
-    """Two connectors on two robots in one look each, two episodes each; validation is `duplo-2x2` alone."""
+    """Two connectors on two robots with one randomization each, two episodes each; validation is `duplo-2x2` alone."""
     card = " ".join((base / "MODEL_CARD.md").read_text().split())
     report = json.loads((run_of(pretrained).path / "reward_report.json").read_text())
     assert "4 simulated episodes" in card and "on 2 benches" in card and "Training connectors: usb-a." in card

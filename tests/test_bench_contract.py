@@ -32,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Bench:
-    """Each connector on one robot (they alternate) with one look; physics only, nothing is rendered."""
+    """Each connector on one robot (they alternate) with one randomization; physics only, nothing is rendered."""
     part = catalogue()[request.param]
     arm = ARMS[ROBOTS[NAMES.index(request.param) % len(ROBOTS)]]
     return Bench(part, arm, draw_randomization(part, seed=3), image_size=64)

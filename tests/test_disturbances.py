@@ -23,7 +23,7 @@ from lotj.sim.randomization import draw_randomization
 
 ACTIONS = [np.array(action) for action in ([0.5, 0, 0], [0, -0.5, 0], [0.3, 0.3, -0.5], [0, 0, 0.4], [-0.6, 0, 0])]
 PICTURES = {name for name, disturbance in DISTURBANCES.items() if disturbance.picture is not None}
-LOOKS = PICTURES | {"changed-light", "second-socket"}
+SEEN = PICTURES | {"changed-light", "second-socket"}
 
 
 def lived(name: str | None, seed: int = 5, episodes: int = 1, **settings: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +48,7 @@ def calm() -> tuple[np.ndarray, np.ndarray]:
     return lived(None)
 
 
-@pytest.mark.parametrize("name", sorted(LOOKS))
+@pytest.mark.parametrize("name", sorted(SEEN))
 def test_what_is_only_seen_moves_nothing(name: str, calm: tuple[np.ndarray, np.ndarray]) -> None:
     images, places = lived(name)
     np.testing.assert_array_equal(places, calm[1])

@@ -73,7 +73,7 @@ def test_same_seed_same_frames_in_two_environments() -> None:
 
 
 def test_domains_look_different_enough_to_be_told_apart() -> None:
-    """Mean colour of a frame differs between looks by more than the light does within a domain."""
+    """Mean colour of a frame differs between domains by more than the light does within a domain."""
     means = []
     for seed in range(6):
         env = InsertionEnv(domain_seed=seed, image_size=32)
@@ -195,10 +195,10 @@ def test_mujoco_may_be_imported_first() -> None:
     assert found.returncode == 0 and float(found.stdout) < 0, found.stderr
 
 
-def test_parts_of_one_family_do_not_share_their_looks() -> None:
+def test_parts_of_one_family_do_not_share_their_randomization() -> None:
     """The first eight letters of these names are the same."""
-    looks = [draw_randomization(find_connector(name), 0) for name in ("deutsch-dt-12", "deutsch-dt-8")]
-    assert looks[0].clamp_colour != looks[1].clamp_colour and looks[0].light_direction != looks[1].light_direction
+    drawn = [draw_randomization(find_connector(name), 0) for name in ("deutsch-dt-12", "deutsch-dt-8")]
+    assert drawn[0].clamp_colour != drawn[1].clamp_colour and drawn[0].light_direction != drawn[1].light_direction
 
 
 def test_action_of_one_moves_six_millimetres() -> None:

@@ -123,7 +123,7 @@ def test_a_picture_of_one_colour_is_a_pose_like_any_other() -> None:
     assert poses.rejected == {1, 2, 3}
 
 
-class TwoPlaces(ToyRobot):
+class TwoPoses(ToyRobot):
     """Stands here in odd trials and there in even ones."""
 
     def picture(self) -> np.ndarray:
@@ -144,7 +144,7 @@ class PrefersHere:
 def practised(path: Path, trials: int, resume: Run | None = None, verify: str = "touch") -> Run:
     """Practice of so many trials straight down, each a success after its first step."""
     run = resume or Run.create(path, "practice", {}, 0)
-    robot = TwoPlaces(resets=finished_trials(resume) if resume else 0)
+    robot = TwoPoses(resets=finished_trials(resume) if resume else 0)
     data = DiskStore.open(path / "data") if resume else collect(path / "data", episodes=4)
     config = make_config(updates_per_step=0, verify=verify, trials=trials, boost=True)
     practise(robot, PrefersHere(), data, config, run, steady_agent(0.0, 0.0, -1.0), resume=resume is not None)

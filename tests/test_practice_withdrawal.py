@@ -168,7 +168,7 @@ def test_a_plug_whose_play_was_felt_is_pressed_home_before_it_is_taken_out(tmp_p
 
 
 def test_none_where_none_are_asked_for_or_the_trial_ended_elsewhere(tmp_path: Path) -> None:
-    """The pictures differ from trial to trial; the first two are of one place, which the third is not."""
+    """The pictures differ from trial to trial; the first two are of one pose, which the third is not."""
 
     class EndPoses(BoundlessRobot):
         def picture(self) -> np.ndarray:
@@ -182,11 +182,11 @@ def test_none_where_none_are_asked_for_or_the_trial_ended_elsewhere(tmp_path: Pa
         EndPoses(), Preferring(), collect(tmp_path / "more", episodes=4), config, run, steady_agent(0.0, 0.0, -1.0)
     )
     withdrawn = {number for kind, number in trials_of(run) if kind != "practice"}
-    assert withdrawn == {1, 2, 3}  # what the third ended in was no place known as yet; the fourth ended there, too
+    assert withdrawn == {1, 2, 3}  # what the third ended in was no pose known as yet; the fourth ended there, too
 
 
 class Preferring:
-    """Both places of the test above are successes to it, but the first ones score more; no start of a trial is one."""
+    """Both poses of the test above are successes to it, but the first ones score more; no start of a trial is one."""
 
     threshold, asked = 0.5, 0
 
@@ -201,7 +201,7 @@ def test_it_goes_up_as_far_as_it_came_down_to_the_frame_that_looked_seated(tmp_p
     """Seen in the third frame. A policy that hardly moves sideways gives a touch nothing to compare with: no press."""
     run, agent = Run.create(tmp_path / "runs", "practice", {}, 0), steady_agent(0.0, 0.0, -0.5)
     config = make_config(trials=4, withdrawals=4, verify=verify, updates_per_step=0)
-    practise(BoundlessRobot(), Looks(), collect(tmp_path / "data", episodes=4), config, run, agent)
+    practise(BoundlessRobot(), ThirdFrame(), collect(tmp_path / "data", episodes=4), config, run, agent)
     made, ups = trials_of(run), []
     for number in range(1, 5):
         trial, first = made["practice", number], made["reversed-1", number]
@@ -211,7 +211,7 @@ def test_it_goes_up_as_far_as_it_came_down_to_the_frame_that_looked_seated(tmp_p
     assert min(ups) > 0.5
 
 
-class Looks:
+class ThirdFrame:
     """Says success of the frames 3, ... of each trial, whose start is the first frame that it is asked for."""
 
     threshold = 0.5

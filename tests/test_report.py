@@ -107,7 +107,7 @@ def write_lines(path: Path, lines: Sequence[Mapping[str, object]]) -> None:
 
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
-    """Forty trials: 12 right claims, 8 false alarms (5 beside, 2 partly in, 1 in the air), 4 missed, 16 rejected."""
+    """Forty trials: 12 right claims, 8 false successes (5 beside, 2 partly in, 1 in the air), 4 missed, 16 rejected."""
     folder = write_run(
         tmp_path / "practice-1", robot="sawbot", preset="laptop", pretrain_seed=7, iql={"expectile": 0.7}
     )
@@ -169,7 +169,7 @@ def test_full_run_shows_the_worked_out_numbers(full):
     assert "no success" in text  # straight down never inserted
     # 12 of 20 claims true: Wilson .387 to .781.
     assert "that was true in 12 of 20 trials (95 % interval 39–78 %)" in text
-    assert "Where the plug was in the 8 false alarms" in text
+    assert "Where the plug was in the 8 false successes" in text
     assert "pressed beside the socket median 1.0 mm above the mouth, 6.0 mm off the axis 5" in text
     assert "partly inserted median 9.0 mm deep, 0.4 mm off the axis 2" in text
     assert "1 h 10 min in all on 2 cores, no GPU" in text and "10 min 5 s" in text  # 3600 + 605 + 44 = 4249 s
@@ -332,8 +332,8 @@ def test_judgement_leaves_out_trials_whose_truth_is_unknown(tmp_path):
     assert trials is not None
     found = judge(trials)
     assert found is not None
-    assert (found.hits, found.false_alarms, found.misses, found.rejections) == (1, 1, 0, 0)
-    assert list(found.causes) == ["place not recorded"]
+    assert (found.hits, found.false_successes, found.misses, found.rejections) == (1, 1, 0, 0)
+    assert list(found.causes) == ["position not recorded"]
 
 
 def test_percent_never_rounds_to_certainty():
@@ -449,7 +449,7 @@ def test_units_of_such_a_task_are_its_seeds(tmp_path):
 
 
 def practised(n: int) -> Trials:
-    """Every fourth trial of n is inserted and seen, a false alarm, inserted and not seen, a failure."""
+    """Every fourth trial of n is inserted and seen, a false success, inserted and not seen, a failure."""
     turn = np.arange(n) % 4
     said, true = (turn < 2) * 1.0, (turn % 2 == 0) * 1.0
     place = {"depth_mm": np.where(true, 20.0, 1.0), "lateral_mm": np.linspace(0.0, 9.0, n)}
@@ -491,7 +491,7 @@ def test_the_curve_is_where_the_rate_is():
 def test_each_outcome_has_a_named_row_of_its_own():
     root, _ = numbers(learning_curve(practised(8), None, None, WIDE))
     texts = [text.text for text in root.iter("text")]
-    assert {"succeeded", "false alarm", "not seen", "failed"} <= set(texts)
+    assert {"succeeded", "false success", "not seen", "failed"} <= set(texts)
     unknown = Trials(np.arange(1, 3), np.array([1.0, 0.0]), np.full(2, np.nan), {})
     texts = [text.text for text in numbers(learning_curve(unknown, None, None, WIDE))[0].iter("text")]
     assert "said so" in texts and "succeeded" not in texts

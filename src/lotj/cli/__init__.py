@@ -25,7 +25,7 @@ COMMANDS = {
     "collect": "record prior insertions of the training connectors with the scripted expert",
     "data": "look at recorded episodes: figures, film strips, checksums",
     "pretrain": "train the reward model and the policy on the recorded episodes",
-    "practice": "practise on one unseen connector; the learned reward is the only judge",
+    "practice": "practise on one unseen connector; the robot's own verdict is the only reward",
     "evaluate": "count true successes before and after practice, and of the hand-made baselines",
     "report": "make a run's report.html",
     "reproduce": "the paper's tables, from one command each",

@@ -36,8 +36,8 @@ from lotj.training.practice_config import PracticeConfig
 
 @dataclass(frozen=True)
 class Command(OnDevice):
-    """Practise on one connector that was not in the training data, with the robot as its own judge, from the base that
-    comes with lotj or from a pretraining of your own; or on another task, whose environment rewards.
+    """Practise on one connector that was not in the training data, with the robot's own verdict as the only reward,
+    from the base that comes with lotj or from a pretraining of your own; or on another task, whose environment rewards.
 
     `lotj practice --resume [FOLDER]` goes on with a stopped run, the newest by default, with its settings.
     """

@@ -38,8 +38,8 @@ class Command:
     connectors: tuple[str, ...] = ()
     """Connectors of the catalogue, instead of what is usual; not for table4."""
     benches: tuple[int, ...] = ()
-    """Seeds of the connectors' benches (look and mount), each with each robot and one of two pretrainings; by default 0
-    to 4 for the headline, else 0; not for table4."""
+    """Seeds of the connectors' benches (what is randomized), each with each robot and one of two pretrainings; by
+    default 0 to 4 for the headline, else 0; not for table4."""
     trials: tuple[int, ...] = ()
     """Trials after which the practised policy is evaluated; the last is where practice ends. By default 25 50 100 for
     headline, validation and blind, 100 200 for the tables, 100 for parts and disturbances; not for table4."""

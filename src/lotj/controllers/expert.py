@@ -18,10 +18,10 @@ stuck beside the socket [m]."""
 
 MISTAKE = (1e-3, 30e-3)
 """Range of a wrong calibration [m]. It reaches beyond every start pose, out to the clamp and past it: a practising
-policy goes there, and a reward that has never seen those places pays for some of them (lab notes)."""
+policy goes there, and a reward that has never seen those positions pays for some of them (lab notes)."""
 
 HOP = (2e-3, 12e-3)
-"""How far from one wrong place the next one is [m]."""
+"""How far from one wrong position the next one is [m]."""
 
 
 def towards(position: np.ndarray, target: np.ndarray, scale: float, contact_height: float) -> np.ndarray:
@@ -77,7 +77,7 @@ class Expert(_Scripted):
 
 @dataclass
 class Press(_Scripted):
-    """Believes in a wrong calibration, presses and drags there, then tries a place nearby; in half of the episodes the
+    """Believes in a wrong calibration, presses and drags there, then tries another nearby; in half of the episodes the
     mistake is corrected later.
 
     Without such episodes a reward classifier has never seen a plug pressed beside the socket, or pushed down past it,
@@ -112,7 +112,7 @@ class Press(_Scripted):
         return np.clip(self._towards(position, self._target) + self.rng.normal(0, 0.1, 3), -1.0, 1.0)
 
     def _next_place(self, place: np.ndarray) -> np.ndarray:
-        """A wrong place a hop away; after some misses any wrong place."""
+        """A wrong position a hop away; after some misses any wrong one."""
         for _ in range(10):
             hop = self._around(place, HOP)
             if self.mistake[0] <= np.linalg.norm(hop) <= self.mistake[1]:

@@ -33,8 +33,8 @@ class Localize(Memoryless):
 class LocalizeFirst:
     """Goes sideways to where the model says the centre-line is, then leaves the rest to another controller.
 
-    It looks again at every step, as near by the model sees better. Where predictions do not settle it stops after
-    some steps: the other controller needs its share of the trial.
+    It asks the model anew at every step, for near by that is more precise. Where predictions do not settle it stops
+    after some steps: the other controller needs its share of the trial.
     """
 
     locate: Locate

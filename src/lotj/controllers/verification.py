@@ -1,8 +1,8 @@
 """Feeling whether a plug sits: what sits in its socket gives way neither downwards nor sideways.
 
-A reward model judges looks, and some looks deceive: a brick beside its stud, a plug a millimetre short. Pressing and
-pushing tells them apart, and needs no label and no force sensor. The camera rides on the hand: while the hand is held
-fast the picture stands still, and when it moves the picture changes about as much as it does in free motion.
+A reward model scores pictures, and some deceive: of a brick beside its stud, of a plug a millimetre short. Pressing and
+pushing tells them apart, and needs no label and no force sensor. The camera rides on the hand: while the hand is
+blocked the picture stands still, and when it moves the picture changes about as much as it does in free motion.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ten pressed beside their socket more than 0.40 on a push (lab notes)."""
 
 PULL = (0.0, 0.0, 2 / 3)
 """After the pushes the hand lets go of what it presses against and rises by 4 mm: friction alone holds nothing then,
-and a plug that was held fast beside its socket is freed more than one in it."""
+and a plug that was wedged beside its socket is freed more than one in it."""
 
 SHIFTS = ((1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0))
 """Pushes after the pull. How far the hand itself then moves is the plug's *play* [mm]. On twelve validation parts and
@@ -81,5 +81,5 @@ class FreeMotion:
 
 
 def gives_way(change: float, motion: Sequence[float], typical: float) -> bool:
-    """Whether the hand has moved in answer to one of the motions above, judged by the change of the picture."""
+    """Whether the hand has moved in answer to one of the motions above, as the change of the picture tells."""
     return change > typical * (PRESS_LIMIT if tuple(motion) == PRESS else PUSH_LIMIT)

@@ -64,9 +64,9 @@ def _other_light(bench: Bench, rng: np.random.Generator) -> Bench:
 
 def _move_socket(bench: Bench, rng: np.random.Generator) -> Bench:
     """Only the socket and its clamp move. Where the socket is believed to be moves with it: somebody shows the robot
-    the place anew, with the usual error. So evaluation starts as far from the socket as without the move, and what is
+    where it is now, with the usual error. So evaluation starts as far from the socket as without the move, and what is
     tested is whether the policy holds on to the socket or to what lies around it. A robot that is told nothing would
-    believe in the place of its successes, 20 mm away: as far as `far` starts anyway. Had it kept its first estimate,
+    believe in the position of its successes, 20 mm away: as far as `far` starts anyway. Had it kept its first estimate,
     up to 20 mm off, it could miss the socket by 40 mm, beyond its workspace and all that it has ever seen."""
     angle = rng.uniform(0.0, 2.0 * np.pi)
     bench.move_socket(20e-3 * np.array([np.cos(angle), np.sin(angle), 0.0]))
@@ -104,7 +104,7 @@ DISTURBANCES = {
         episode=lambda bench, rng: bench.regrasp(rng, scale=2.0),
     ),
     "moved-socket": Disturbance(
-        "after practice socket and clamp are moved by 20 mm, and their place is estimated anew, with the usual error",
+        "after practice socket and clamp are moved by 20 mm, and their pose is estimated anew, with the usual error",
         change=_move_socket,
         begins=1.0,
     ),

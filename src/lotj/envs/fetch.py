@@ -13,13 +13,13 @@ from lotj.controllers.fetch import EXPERTS
 from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
 
 WITHIN = 0.05  # the goal is reached within this of it [m]
-FALLEN = 0.1  # an object that lies this far below its place on the table has fallen from it [m]
+FALLEN = 0.1  # an object that lies this far below its start on the table has fallen from it [m]
 
 MEMBERS = {
     "reach": "move the gripper to a point in the air",
-    "push": "push a block to a place on the table, with the gripper closed",
+    "push": "push a block to a position on the table, with the gripper closed",
     "slide": "hit a puck so that it comes to rest out of reach",
-    "pick-and-place": "take a block to a place on the table or in the air",
+    "pick-and-place": "take a block to a position on the table or in the air",
 }
 
 

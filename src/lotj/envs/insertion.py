@@ -24,7 +24,7 @@ FAR_RING = (10e-3, 20e-3)  # `far`: the larger of |x| and |y| lies between these
 SCENARIOS = ("near", "far")
 
 START_SPREAD = 3e-3
-"""A trial starts within this of where the socket is estimated to be, along x and y [m]: the arm goes to the same place
+"""A trial starts within this of where the socket is estimated to be, along x and y [m]: the arm goes to the same pose
 each time, and a little variation shows the policy more than one picture of it."""
 
 HEIGHT_ERROR = 5e-3
@@ -35,15 +35,15 @@ START_HEIGHT = (7e-3, 9e-3)
 starts inside, tilted by up to 3 degrees as it may be."""
 
 STATE = ("x", "y", "z", "vx", "vy", "vz", "fx", "fy", "fz")
-"""Entries of the observation ``state``, all measured by the robot: place [m], velocity [m/s] and contact force [N] of
-the hand along the axes of the bench; see `lotj.sim.bench.Reading`. Nothing in it knows the true socket."""
+"""Entries of the observation ``state``, all measured by the robot: position [m], velocity [m/s] and contact force [N]
+of the hand along the axes of the bench; see `lotj.sim.bench.Reading`. Nothing in it knows the true socket."""
 
 
 def draw_start(
     rng: np.random.Generator, scenario: str, estimate_seed: int | None = None
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Draw a start in the area of `scenario` (evenly, where each episode has an estimate of its own) from the episode's
-    generator, and how wrong the socket's place is estimated; see `InsertionEnv` for `estimate_seed`.
+    generator, and how wrong the socket's position is estimated; see `InsertionEnv` for `estimate_seed`.
 
     Returns:
         (2,) of the plug from the socket axis, the gap between plug and socket, and (3,) the estimate's error [m].
@@ -175,7 +175,7 @@ class InsertionEnv(gym.Env):
         return self._observe(reading), self._info(reading)
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Move the hand by `action` (3,) in [-1, 1] and look."""
+        """Move the hand by `action` (3,) in [-1, 1] and observe."""
         if self._steps is None:
             raise gym.error.ResetNeeded("call reset() before step()")
         return self._after(self.bench.move(checked_action(action, (3,)) * self.action_scale))
@@ -237,7 +237,7 @@ def _start(
     if offset.shape != (2,) or not (np.abs(offset - error[:2]) <= WORKSPACE[:2]).all():  # NaN is refused, too
         raise SettingsError(
             f"reset option offset = {offset.tolist()}: must be 2 numbers [m] within the workspace, "
-            f"{1e3 * WORKSPACE[0]:g} mm about the estimated place {np.round(error[:2], 4).tolist()}"
+            f"{1e3 * WORKSPACE[0]:g} mm about the estimated position {np.round(error[:2], 4).tolist()}"
         )
     if not 0.0 <= height <= WORKSPACE[2] - HEIGHT_ERROR:
         rule = f"must be a gap from 0 to {WORKSPACE[2] - HEIGHT_ERROR:g} m"

@@ -1,9 +1,9 @@
 """How sure a success rate is. Pure functions over numbers and arrays.
 
-Trials of one policy on one bench are no independent evidence for a method: on our own results they agree with a
-correlation of 0.24 to 0.38, so that 160 trials of 8 policies are worth about 20. **The unit is the (pretraining, bench)
-pair.** `wilson` and `barnard` count trials and are for one unit alone. Whatever is said of a method is said over units:
-`unit_interval`, `sign_flip`, `reliable_units`.
+Trials of one policy on one bench are no independent evidence for a method: on our own results they have a
+correlation of 0.36 to 0.38 (docs/reproduction.md), so that 160 trials of 8 policies are worth about 20. **The unit is
+the (pretraining, bench) pair.** `wilson` and `barnard` count trials and are for one unit alone. Whatever is said of a
+method is said over units: `unit_interval`, `sign_flip`, `reliable_units`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Unit:
 
     Attributes:
         pretraining: its seed.
-        robot, bench: its robot; its look and mount, the seed of the connector's domain.
+        robot, bench: its robot; what is randomized, the seed of the connector's domain.
     """
 
     pretraining: int
@@ -47,7 +47,7 @@ class Unit:
 
     @property
     def seed(self) -> int:
-        """Of practice, which draws starts and how wrong the socket's place is estimated: another for each unit."""
+        """Of practice, which draws starts and how wrong the socket's position is estimated: another for each unit."""
         return self.pretraining + 100 * self.bench
 
     def __str__(self) -> str:

@@ -58,7 +58,7 @@ def reward_job(
     preset: str, data: str, variant: Variant, split: int, seed: int, steps: int, domains: int,
     threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
-    """Train the reward model on 25 connectors and judge it on 5 others.
+    """Train the reward model on 25 connectors and measure it on 5 others.
 
     Args:
         preset: its name; gives the networks and all settings but `variant` and `steps`.

@@ -88,7 +88,7 @@ def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[
 
 def agent_settings(preset: Preset, name: str) -> AgentConfig:
     """A preset's settings of an agent: its own for IQL, and of these what others have, too."""
-    if name == STATE_IQL:  # a position is no picture: nothing of it is specific to a connector's looks
+    if name == STATE_IQL:  # a position is no picture: nothing of it is specific to how a connector looks
         return replace(preset.iql, bottleneck=replace(preset.iql.bottleneck, variant="erm"), position_weight=0.0)
     kind = find_agent(name).CONFIG
     known = {field.name for field in fields(kind)}
@@ -199,17 +199,17 @@ def practice_phase(
     judges: Sequence[Judge] = (),
     disturbance: str = "",
 ) -> tuple[Run, PracticeResult]:
-    """Practise on one connector with the robot as its own judge.
+    """Practise on one connector, with the robot's own verdict as the only reward.
 
     Args:
         pretrained: reward model, agent, and features of prior data.
-        runs, seed: where a new run's folder is made, and its seed, which also draws how wrong the socket's place is
+        runs, seed: where a new run's folder is made, and its seed, which also draws how wrong the socket's position is
             estimated.
         connector, scenario, robot, domain_seed: the bench.
         resume: the run to go on with.
         live: show progress.
         snapshots: trials after which a copy of the policy stays, for `practised_agent`.
-        all_around: estimate the socket's place anew for each trial, so that starts lie all around it, as in the paper.
+        all_around: estimate the socket's position anew for each trial, so that starts lie all around, as in the paper.
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
         disturbance: what goes wrong, in evaluation too, see `lotj.envs.disturbances`; a run resumed keeps its own.
     """

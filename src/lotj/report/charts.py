@@ -33,7 +33,7 @@ MOST = 300
 
 OUTCOMES = {
     "hit": ("succeeded", "true"),
-    "alarm": ("false alarm", "said"),
+    "alarm": ("false success", "said"),
     "miss": ("not seen", "true"),
     "fail": ("failed", "soft"),
     "said": ("said so", "said"),
@@ -79,8 +79,8 @@ def learning_curve(trials: Trials, offline: Summary | None, practised: Summary |
     with mpl.rc_context(_STYLE):
         figure = _figure(width, 400 if width == NARROW else 420)
         top = 0.82 if width == NARROW else 0.9
-        curves = figure.add_axes((76 / width, 0.32, 1 - 84 / width, top - 0.32))
-        rows = figure.add_axes((76 / width, 0.12, 1 - 84 / width, 0.15), sharex=curves)
+        curves = figure.add_axes((90 / width, 0.32, 1 - 98 / width, top - 0.32))
+        rows = figure.add_axes((90 / width, 0.12, 1 - 98 / width, 0.15), sharex=curves)
         last, beside = max(float(trials.trial[-1]), 2.0), 0.13 if width == NARROW else 0.06
         curves.set(
             xlim=(-2 * beside * last if offline else 0.0, last * (1 + 2 * beside * bool(practised))), ylim=(0, 1)
@@ -96,7 +96,7 @@ def learning_curve(trials: Trials, offline: Summary | None, practised: Summary |
         known = dict(zip(names, handles, strict=True))  # both evaluations are one line of it
         columns = 1 if width == NARROW else 3
         curves.legend(known.values(), known, loc="lower left", bbox_to_anchor=(0, 1.04), ncols=columns, borderaxespad=0)
-        _outcome_rows(rows, trials, figure.get_size_inches()[0] * 72 - 84)
+        _outcome_rows(rows, trials, figure.get_size_inches()[0] * 72 - 98)
         return _svg(figure, _curve_words(trials))
 
 
@@ -164,7 +164,7 @@ def _curve_words(trials: Trials) -> str:
 
 def claim_map(trials: Trials, insertion_depth_mm: float) -> str | None:
     """Where the plug truly was in the trials that the reward model called a success, seen from the side; None where no
-    such trial has a recorded place. `insertion_depth_mm` is that of a seated plug, NaN if unknown."""
+    such trial has a recorded position. `insertion_depth_mm` is that of a seated plug, NaN if unknown."""
     depth, lateral = trials.series["depth_mm"], trials.series["lateral_mm"]
     shown = (trials.predicted > 0.5) & np.isfinite(depth) & np.isfinite(lateral) & np.isfinite(trials.true)
     if not shown.any():
@@ -183,7 +183,7 @@ def claim_map(trials: Trials, insertion_depth_mm: float) -> str | None:
             if np.isfinite(place):
                 axes.axhline(place, color=_INK["soft"], linewidth=1, linestyle=line)
                 axes.annotate(name, (right, place), (-2, 3), textcoords="offset points", ha="right")
-        for good, words, mark in ((True, "inserted", "o"), (False, "false alarm", "x")):  # false alarms on top
+        for good, words, mark in ((True, "inserted", "o"), (False, "false success", "x")):  # false ones on top
             at = _thinned(np.flatnonzero(true == good))
             where = np.minimum(lateral[at], right), np.clip(depth[at], highest, deepest)
             style = {"color": _INK["true" if good else "said"], "alpha": 0.45 if good else 1.0, "markersize": 7}

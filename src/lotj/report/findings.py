@@ -20,7 +20,7 @@ ABOVE_MM = -3.0
 ENTERED_MM = 0.5
 """Deeper than this, the plug has entered [mm]."""
 
-CAUSES = ("pressed beside the socket", "partly inserted", "in the air", "dislodged", "place not recorded")
+CAUSES = ("pressed beside the socket", "partly inserted", "in the air", "dislodged", "position not recorded")
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Judgement:
     """Predicted against true success at the end of the trials of which both are known.
 
     Attributes:
-        hits, false_alarms: predicted, and true or not.
+        hits, false_successes: predicted, and true or not.
         misses, rejections: not predicted, and true or not.
-        causes: cause -> (how many false alarms, median depth [mm], median lateral error [mm]); only causes that occur.
+        causes: cause -> (how many false successes, median depth [mm], median lateral error [mm]), if it occurs.
     """
 
     hits: int
-    false_alarms: int
+    false_successes: int
     misses: int
     rejections: int
     causes: dict[str, tuple[int, float, float]]
@@ -42,7 +42,7 @@ class Judgement:
     @property
     def claims(self) -> int:
         """Trials that the reward model called a success."""
-        return self.hits + self.false_alarms
+        return self.hits + self.false_successes
 
     @property
     def n(self) -> int:
@@ -69,8 +69,8 @@ def judge(trials: Trials, first: int = 0) -> Judgement | None:
     """Confusion of the self-reward in practice, without the `first` trials; None when there is none, or the truth of no
     trial is known."""
     kinds = outcome_kinds(trials)[first:]
-    hits, false_alarms, misses, rejections = ((kinds == kind).sum() for kind in ("hit", "alarm", "miss", "fail"))
-    if not trials.judged or not hits + false_alarms + misses + rejections:
+    hits, false_successes, misses, rejections = ((kinds == kind).sum() for kind in ("hit", "alarm", "miss", "fail"))
+    if not trials.judged or not hits + false_successes + misses + rejections:
         return None
     wrong = first + np.flatnonzero(kinds == "alarm")
     depth, lateral, dislodged = (trials.series[name][wrong] for name in ("depth_mm", "lateral_mm", "dislodged"))
@@ -88,7 +88,7 @@ def judge(trials: Trials, first: int = 0) -> Judgement | None:
     causes = {cause: (int(here.sum()), _median(depth[here]), _median(lateral[here]))
               for cause in CAUSES if (here := why == cause).any()}  # fmt: skip
     causes = dict(sorted(causes.items(), key=lambda item: -item[1][0]))
-    return Judgement(int(hits), int(false_alarms), int(misses), int(rejections), causes)
+    return Judgement(int(hits), int(false_successes), int(misses), int(rejections), causes)
 
 
 def _median(values: np.ndarray) -> float:

@@ -21,7 +21,7 @@ def clipped_logit(score: float) -> float:
 class Threshold:
     """The score from which a frame counts as success.
 
-    A reward model ranks the frames of a part it has never seen far better than it places them: one part's successes
+    A reward model ranks the frames of a part it has never seen far better than it levels them: one part's successes
     score what another's plugs score some millimetres short of the seat, or on their way (lab notes). So nothing here
     depends on the scores of other parts, once a trial has been seen: the threshold lies above what the part's own
     starts score, and rises with the best scores that its trials have reached. A model that gives all frames of a part

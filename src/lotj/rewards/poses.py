@@ -3,7 +3,7 @@
 The bench stands still while a part is practised, and the camera rides on the hand. So pictures of a seated plug are
 alike, and a picture of one that rests elsewhere (beside the socket, a millimetre short) differs from them, however much
 it looks like success. No label is needed to see that. Which pose is the socket's, the plug's play says, where it has
-been felt: in a socket the plug has less than where it is only held fast. Where poses do not differ in it the reward
+been felt: in a socket the plug has less than where it is only wedged. Where poses do not differ in it the reward
 model is asked once more, for it ranks the pictures of one part far better than it levels them.
 """
 

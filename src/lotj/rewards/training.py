@@ -62,8 +62,8 @@ class RewardTrainer:
     """Trains R(s) on `train`, observed by ``image`` (V, H, W, 3), whose tasks the adversary tells apart; the threshold
     is chosen on `validation`.
 
-    Every random number of update k is drawn from generators seeded with (seed, k): the same seed gives the same result,
-    interrupted or not, and batches are read ahead, by a thread that ends with the context.
+    Every random number of update k is drawn from generators seeded with (seed, k): on a processor the same seed gives
+    the same result, interrupted or not. Batches are read ahead, by a thread that ends with the context.
 
     Attributes:
         classifier: so far, in evaluation mode: the running average of the weights.

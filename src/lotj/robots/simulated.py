@@ -25,8 +25,8 @@ GRIP_DELAY = (1, 2)
 class SimulatedRobot:
     """Observes and takes motions. Ground truth goes one way: to a side file that no learner opens.
 
-    That the part was lost it knows from its gripper alone, whose reading is blurred and late: there are false alarms,
-    and losses that it does not notice. After an alarm the part is grasped anew, and sits otherwise in the fingers.
+    That the part was lost it knows from its gripper alone, whose reading is blurred and late: it reports losses
+    that are none, and misses others. After a reported one the part is grasped anew, in another pose.
 
     Args:
         env: the bench, wrapped or not (`lotj.envs.disturbances`); its episodes must not end on true success

@@ -15,10 +15,10 @@ from lotj.errors import NumericsError
 def gradcam(
     network: nn.Module, layer: nn.Module, images: Tensor, scalar: Callable[[Tensor], Tensor], *, batch: int = 64
 ) -> np.ndarray:
-    """Heat maps of the places that make one scalar output larger.
+    """Heat maps of the regions that make one scalar output larger.
 
     For a reward model the scalar is its logit; for a policy one component of the mean action, ``lambda images:
-    policy({"image": images})[:, 1]`` (the Y axis, as in the paper: which places push the plug towards +Y?).
+    policy({"image": images})[:, 1]`` (the Y axis, as in the paper: which regions push the plug towards +Y?).
 
     Args:
         network: run in evaluation mode, left as it was found.

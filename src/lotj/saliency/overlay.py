@@ -10,12 +10,12 @@ COLOUR_MAP = "inferno"
 
 
 def overlay(images: np.ndarray, heat: np.ndarray, strength: float = 0.75) -> np.ndarray:
-    """Paints heat over pictures; a cold place shows the greyed picture alone.
+    """Paints heat over pictures; a cold region shows the greyed picture alone.
 
     Args:
         images: (..., H, W, 3) uint8.
         heat: (..., H, W) in [0, 1].
-        strength: opacity of the hottest place, in [0, 1].
+        strength: opacity of the hottest pixel, in [0, 1].
 
     Returns:
         (..., H, W, 3) uint8.

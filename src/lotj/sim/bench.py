@@ -22,8 +22,8 @@ LEASH = 4e-3
 stays bounded by stiffness x (leash + step), and a blocked hand does not wind up."""
 
 WORKSPACE = (0.040, 0.040, 0.060)
-"""Half width in x and y, and height above first contact in z, of the box around the socket's estimated place in which
-the hand may move [m]: 20 mm beyond a socket that is 20 mm off."""
+"""Half width in x and y, and height above first contact in z, of the box around the socket's estimated position in
+which the hand may move [m]: 20 mm beyond a socket that is 20 mm off."""
 
 FLOOR = 0.015
 """Depth of that box below the seat [m]: enough to press with full force where the seat is 5 mm lower than estimated."""
@@ -44,7 +44,7 @@ class Reading:
     """What is measured after one policy step, along the axes of the bench, and what is true (labels and evaluation; no
     learner sees that)."""
 
-    hand: np.ndarray  # (3,) from where it stands with the plug seated if the estimate of the socket's place holds [m]
+    hand: np.ndarray  # (3,) from where it stands with the plug seated if the estimate of the socket's pose holds [m]
     velocity: np.ndarray  # (3,) of the hand [m/s]
     force: np.ndarray  # (3,) of contacts on plug and fingers at the end of the step [N]
     slip: float  # of the plug in the fingers [m]; a gripper feels it blurred and late
@@ -108,7 +108,7 @@ class Bench:
             offset: (2,) of the plug origin from the socket axis [m].
             height: of the lowest point of the plug above the highest point of the socket [m].
             light: if given, varies the lamp a little, as daylight does between episodes.
-            error: (3,) by which the socket's place is estimated wrong [m]; the workspace is centred on the estimate.
+            error: (3,) by which the socket's position is estimated wrong [m]; the workspace is centred on the estimate.
         """
         mujoco.mj_resetData(self.model, self.data)
         self.model.tendon_frictionloss[self._retention] = 0.0

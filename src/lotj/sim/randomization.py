@@ -21,7 +21,7 @@ ZERO = (0.0, 0.0, 0.0)
 @dataclass(frozen=True)
 class Clutter:
     """A thing that lies on the bench and has nothing to do with the task: ``box``, ``cylinder`` or ``ellipsoid``, its
-    place (x, y) from the socket [m], half sizes [m], turn about z [rad] and linear RGB."""
+    position (x, y) from the socket [m], half sizes [m], turn about z [rad] and linear RGB."""
 
     shape: str
     place: tuple[float, float]
@@ -32,7 +32,7 @@ class Clutter:
 
 @dataclass(frozen=True)
 class CameraMount:
-    """How a camera sits against its nominal place: moved [m], turned (rotation vector) [rad], factor on its angle."""
+    """How a camera sits against its nominal pose: moved [m], turned (rotation vector) [rad], factor on its angle."""
 
     shift: Triple = ZERO
     turn: Triple = ZERO
@@ -46,7 +46,7 @@ class Randomization:
 
     clamp_tilt: Triple = ZERO  # rotation vector of the socket against the bench, without yaw about z [rad]
     clamp_yaw: float = 0.0  # of the socket about z against the plug [rad]
-    clamp_shift: Triple = ZERO  # of the socket against the nominal place [m]; the policy never learns it
+    clamp_shift: Triple = ZERO  # of the socket against its nominal position [m]; the policy never learns it
     grasp_shift: Triple = ZERO  # of the plug in the hand [m]
     grasp_tilt: Triple = ZERO  # rotation vector of the plug in the hand [rad]
     cameras: tuple[CameraMount, CameraMount] = (CameraMount(), CameraMount())
@@ -119,8 +119,8 @@ def _camera_mount(rng: np.random.Generator) -> CameraMount:
 
 
 def draw_randomization(connector: Connector, seed: int) -> Randomization:
-    """Draw a look. The same connector name and seed give the same look on every machine."""
-    # The whole name: parts of one family must not share their looks, least of all a test part and its relatives.
+    """The randomization of a domain. The same connector name and seed give the same one on every machine."""
+    # The whole name: parts of one family must not share their draws, least of all a test part and its relatives.
     rng = np.random.default_rng([seed, *connector.name.encode()])
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.0)
     metal, tint = np.array([0.72, 0.68, 0.58]), tuple(1.0 + rng.uniform(-0.12, 0.12, 3))

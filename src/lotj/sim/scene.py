@@ -1,6 +1,6 @@
 """The work bench as a MuJoCo model: socket in a clamp, plug in a compliant gripper, wrist cameras, bench, clutter.
 
-World frame: origin at the socket's mating face if the clamp stood at its nominal place, z up. Hand and plug slide on
+World frame: origin at the socket's mating face if the clamp stood at its nominal pose, z up. Hand and plug slide on
 three position-controlled axes; in the fingers the plug can tilt against a spring and slip against friction.
 """
 

@@ -46,7 +46,7 @@ not seen this part succeed overestimates unknown states, and can lead the policy
 ALARM_TRIALS, DOUBTED = 25, 0.8
 """No success worth learning from in so many trials gives an alarm. So do successes of a lower value than this, and
 while they do nothing is learnt and no other policy kept: in their true seats plugs have 0.85 to 0.98 on the validation
-connectors by the base's critic, which learnt from other parts, and 0.56 to 0.88 where they are held fast beside (lab
+connectors by the base's critic, which learnt from other parts, and 0.56 to 0.88 where they are wedged beside (lab
 notes)."""
 
 PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3}
