@@ -153,11 +153,11 @@ def announce_renderer(console: Console) -> None:
 
 def print_alarm(result: PracticeResult, console: Console) -> None:
     """Says it where practice's self-reward is not to be trusted, and where not the last policy is kept."""
+    from lotj.training.live_view import ALARMS
+
     if result.alarm:
-        doubted = "what counts as success looks like none to the critic that learnt from other parts"
-        seen = doubted if result.kept else "hardly any success is seen"
         console.print(
-            f"ALARM: {seen}. Do not trust the self-reward on this part: look at the report, and at the plug.",
+            f"ALARM: {ALARMS[result.alarm]}. Do not trust its own reward on this part: look at the report and the plug.",
             style="bold red",
             soft_wrap=True,
         )

@@ -9,6 +9,7 @@ import numpy as np
 from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.evaluation.results import EXPERT, POLICIES
 from lotj.report.files import RunFiles, Trials
+from lotj.training.live_view import ALARMS
 
 SPACE = "\u00a0"
 """Between a number and its unit: no line ends here."""
@@ -148,11 +149,9 @@ def summary_sentences(run: RunFiles) -> list[str]:
         managed = interval_words(int(best.success.sum()), len(best), "attempts")
         sentences.append(f"The best hand-made strategy here, {best.label.lower()}, managed {managed}.")
     sentences += _over_units(run) if after else []
-    if run.trials and run.trials.series["alarm"][-1:].tolist() == [1.0]:
-        sentences.append(
-            "Alarm: hardly anything counted as success, or what did was worth little to the critic as it was before "
-            "practice. Do not trust its own verdict on this part."
-        )
+    alarm = run.trials.series["alarm"][-1:] if run.trials else np.zeros(0)
+    if (alarm > 0).any():
+        sentences.append(f"Alarm: {ALARMS[int(alarm[0])]}. Do not trust its own verdict on this part.")
     return sentences
 
 

@@ -87,7 +87,7 @@ class PracticeResult:
     predicted_successes: int  # trials that count as successes
     lost: int  # trials that ended because the part was lost
     kept: int  # the trial whose policy is kept; 0: the one that practice began with
-    alarm: bool = False  # the self-reward is not to be trusted on this part
+    alarm: int = 0  # the self-reward is not to be trusted on this part: `live_view.ALARMS` says why
 
 
 def trial_seed(run_seed: int, number: int) -> int:
@@ -168,7 +168,7 @@ def practice(
         predicted_successes=sum(row["predicted_success"] for row in rows),
         lost=sum(row["lost"] for row in rows),
         kept=sitting.kept,
-        alarm=bool(rows and rows[-1].get("alarm")),
+        alarm=int(rows[-1].get("alarm", 0)) if rows else 0,
     )
 
 
@@ -230,7 +230,7 @@ class _Sitting:
         else:
             self._kept_agent = before
         if judged:
-            row |= {"kept": self.kept, "alarm": int(doubt or (number >= ALARM_TRIALS and not self.kept))}
+            row |= {"kept": self.kept, "alarm": 2 if doubt else int(number >= ALARM_TRIALS and not self.kept)}
         row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._rows.append(row)
