@@ -157,7 +157,7 @@ def print_alarm(result: PracticeResult, console: Console) -> None:
 
     if result.alarm:
         console.print(
-            f"ALARM: {ALARMS[result.alarm]}. Do not trust its own reward on this part: look at the report and the plug.",
+            f"ALARM: {ALARMS[result.alarm]}. Do not trust its own reward on this part: look at report and plug.",
             style="bold red",
             soft_wrap=True,
         )

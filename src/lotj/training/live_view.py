@@ -104,7 +104,7 @@ class LiveView:
         figures["updates/s"] = f"{row.get('updates_per_second', 0.0):.0f}"
         figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
         if row.get("alarm"):
-            figures["alarm"] = ALARMS[row["alarm"]]
+            figures["alarm"] = ALARMS[int(row["alarm"])]
         if lost := sum(row["lost"] for row in self._rows):
             figures["lost"] = f"{lost} (the part, in a trial)"
         return figures
