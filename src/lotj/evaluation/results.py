@@ -75,7 +75,7 @@ class EvaluationResult:
         peak_force_n: (n,) float64, greatest contact force [N].
         dislodged: (n,) bool.
         context: what else belongs to it (connector, scenario, domain): plain JSON values.
-        films: seed -> (T+1, H, W, 3) uint8 frames of the trials asked for; not stored in JSON.
+        films: seed -> (T+1, V, H, W, 3) uint8 frames of the trials asked for; not stored in JSON.
     """
 
     name: str
