@@ -376,7 +376,7 @@ def test_a_path_in_a_command_of_a_message_is_quoted() -> None:
                 continue
             said = ""
             for part in node.values:
-                said += part.value if isinstance(part, ast.Constant) else ""
+                said += str(part.value) if isinstance(part, ast.Constant) else ""
                 command = re.search(r"(?:^|`)lotj [^`]*$", said)
                 filled = ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ""
                 if command and re.search(r"path|folder|root|\bdata\b|runs|file", filled) and "quote(" not in filled:

@@ -211,11 +211,9 @@ def checked_action(action: Any, shape: tuple[int, ...] | None) -> np.ndarray:
 def check_options(options: Any, known: Sequence[str]) -> Mapping[str, Any]:
     """The options of a reset, none for None; SettingsError unless they are a mapping of known names."""
     options = {} if options is None else options
-    if not isinstance(options, Mapping):
-        raise SettingsError(f"reset options {options!r}: must be a dict")
-    for name in options:
-        if name not in known:
-            raise unknown("reset option", str(name), known, "" if known else "there are none here")
+    odd = [name for name in options if name not in known] if isinstance(options, Mapping) else [options]
+    if odd:
+        raise unknown("reset option", str(odd[0]), known, "" if known else "there are none here")
     return options
 
 

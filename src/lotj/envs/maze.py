@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +54,11 @@ class MazeEnv(GoalEnv):
     def start(self, options: Any) -> dict[str, Any]:
         """Cells as arrays, each a free one."""
         cells = check_options(options, ("goal_cell", "reset_cell"))
-        free = {*map(tuple, np.argwhere(~self.walls).tolist())}
+        free = np.argwhere(~self.walls).tolist()
         for name, cell in cells.items():
-            with suppress(TypeError):  # no sequence, or one of sequences
-                if tuple(cell) in free:
-                    continue
-            rule = f"must be (row, column) of a free cell, counted from 0: {sorted(free)}"
-            raise SettingsError(f"reset option {name} = {cell!r}: {rule}")
+            if np.asarray(cell, object).tolist() not in free:
+                rule = f"must be (row, column) of a free cell, counted from 0: {free}"
+                raise SettingsError(f"reset option {name} = {cell!r}: {rule}")
         return {name: np.array(cell, int) for name, cell in cells.items()}
 
 

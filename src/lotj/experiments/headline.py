@@ -16,7 +16,7 @@ import numpy as np
 
 from lotj.evaluation import reliable_units, sign_flip
 from lotj.experiments.study import RESET_S, after
-from lotj.experiments.tables import ALL, connector_of, markdown, mean_words
+from lotj.experiments.tables import ALL, markdown, mean_words
 
 PREDICTIONS = Path("docs/predictions.md")
 """Says which of the blind connectors are expected to be hard; no program names them."""
@@ -85,7 +85,7 @@ def by_unit(practices: Sequence[Practised]) -> list[Practised]:
     """Near and far of one unit as one: counts and seconds added, robot time averaged."""
     groups: defaultdict[tuple[str, str], list[Practised]] = defaultdict(list)
     for one in practices:
-        groups[connector_of(one.start), one.unit].append(one)
+        groups[one.start.split(",")[0], one.unit].append(one)
     units = []
     for (connector, name), group in groups.items():
         found, went = [one.result["evaluations"] for one in group], [one.practice for one in group]
@@ -184,7 +184,7 @@ def predictions(units: Sequence[Practised], page: Path = PREDICTIONS) -> str:
     k = [unit.outcome()["successes"] for unit in units]
     before = sum(unit.outcome("offline")["successes"] for unit in units)
     said, false = (sum(unit.practice[key] for unit in units) for key in ("predicted", "false"))
-    good = [connector_of(unit.start) for unit in units if unit.reliable()]
+    good = [unit.start.split(",")[0] for unit in units if unit.reliable()]
     low = sum(count < 10 for count in k) + BLIND_UNITS - len(units)
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     kinds = dict(re.findall(r"^\| `([a-z0-9-]+)` \|.*\| (easy|hard) \|$", text, re.MULTILINE))

@@ -306,14 +306,12 @@ def practise_task_phase(
     else:
         learner = load_agent(pretrained, device, agent)
         prior = _prior(pretrained, config, relabel=relabel)
-        tasks, names = sorted({task.env for task in prior[0].store.tasks}), learner.spec.observation
-        then, now = (
-            {array: of.observation[array].shape for array in names if array in of.observation} | {"action": of.action}
-            for of in (learner.spec, spec)
-        )
-        if name not in tasks or then != now:
-            rule = f"pretrained on {', '.join(tasks)} {then}, not on {name} {now}; name another --pretrained, or none"
-            raise SettingsError(f"{pretrained.path}: {rule}")
+        tasks = sorted({task.env for task in prior[0].store.tasks})
+        then, now = ({array: of.shape for array, of in each.observation.items()} for each in (learner.spec, spec))
+        if name not in tasks or learner.spec.action != spec.action or not then.items() <= now.items():
+            seen = f"pretrained on {', '.join(tasks)}, with observations {then} and actions {learner.spec.action}"
+            rule = f"not on {name} as it is; name another --pretrained, or none"
+            raise SettingsError(f"{pretrained.path}: {seen}, {rule}")
     if config.boost and spec.action != (3,):  # before there is a run
         raise SettingsError(f"--boost on {name}, with actions of shape {spec.action}: it moves along three axes")
     run = resume or Run.create(runs, "practice", settings, seed)

@@ -83,7 +83,7 @@ class SuccessTable:
             counts: dict[str, tuple[int, int]] = {}
             for name, cell in known.items():
                 for unit, (k, n) in cell.counts.items():
-                    successes, trials = counts.get(key := f"{connector_of(name)} {unit}", (0, 0))
+                    successes, trials = counts.get(key := f"{name.split(',')[0]} {unit}", (0, 0))
                     counts[key] = (successes + k, trials + n)
             papers = [cell.paper for cell in known.values() if cell.paper is not None]
             paper = (sum(papers), PAPER_N * len(papers)) if papers else ()
@@ -128,11 +128,6 @@ class SuccessTable:
                 counts = [cell and cell.counts.get(unit) for cell in cells]
                 lines.append([name, unit, *("{}/{}".format(*count) if count else "-" for count in counts)])
         return markdown(["start", "unit", *self.columns], lines)
-
-
-def connector_of(start: str) -> str:
-    """The connector of a row, without the scenario."""
-    return start.partition(",")[0]
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
