@@ -2,6 +2,7 @@
 
     python scripts/make_base.py RUN             # into src/lotj/base, anew
     python scripts/make_base.py RUN FOLDER      # elsewhere, e.g. for `lotj practice --pretrained FOLDER`
+    python scripts/make_base.py src/lotj/base   # its card alone, anew
 
 The base is a run folder that practice opens like any other. What only more training needs stays behind: optimisers'
 moments, the reward's checkpoint, metrics; and so does where on this machine it was made. Every figure of the card is
@@ -43,10 +44,13 @@ def make_base(run: Run, folder: Path, limit_mb: float = LIMIT_MB) -> list[str]:
     """
     if folder.exists() and not (folder / CARD).exists():
         raise SettingsError(f"{folder}: there, and no base (it has no {CARD}); name another folder, or none")
+    if folder.resolve() == run.path:
+        return write_card(folder)
     agent = run.setting("agent")
     load_reward(run)  # whatever is missing is said before anything is touched
     load_agent(run, name=agent)
-    features, state = load_features(run, agent), run.load(agent)
+    load_features(run, agent)
+    state = run.load(agent)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "checkpoints").mkdir(parents=True)
     for name in (REWARD_FILE, "reward_report.json", f"{agent}_report.json", f"{agent}_features.npz"):
@@ -60,12 +64,20 @@ def make_base(run: Run, folder: Path, limit_mb: float = LIMIT_MB) -> list[str]:
     about = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
     del about["root"]
     write_json(folder / "run.json", about | {"command": cleaned_command(run)})
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    atomic_write(folder / CARD, _card(run, features, state, sizes).encode())
+    lines = write_card(folder)
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     if total > limit_mb:
         raise SettingsError(f"{folder}: {total:.1f} MB, must be at most {limit_mb}; pretrain with fewer features")
-    return [f"{name} {size / 1e6:.2f} MB" for name, size in sorted(sizes.items())] + [f"{folder}: {total:.2f} MB"]
+    return [*lines, f"{folder}: {total:.2f} MB"]
+
+
+def write_card(folder: Path) -> list[str]:
+    """Writes the card of a base from its other files; returns a line for the size of each."""
+    base, files = Run.open(folder), sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CARD)
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    agent = base.setting("agent")
+    atomic_write(folder / CARD, _card(base, load_features(base, agent), base.load(agent), sizes).encode())
+    return [f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items()]
 
 
 def cleaned_command(run: Run) -> str:
@@ -115,7 +127,8 @@ def _card(run: Run, features: FeatureStore, state: dict[str, Any], sizes: dict[s
         f"figures are from {len(reward['connectors'])} validation connectors: {', '.join(reward['connectors'])}.",
         "parts": f"Training connectors: {', '.join(parts)}.",
         "made": f"Seed {run.seed}, begun {run.created[:16].replace('T', ' ')}, {minutes:.0f} minutes "
-        f"({timings['machine']}). {', '.join(f'{name} {versions[name]}' for name in named)}.",
+        f"({timings['machine']}). {', '.join(f'{name} {versions[name]}' for name in named)}, "
+        f"commit: {versions.get('commit') or 'not recorded'}.",
         "figures": f"All of them are in reward_report.json and {agent}_report.json. They are of single frames, before "
         "any practice; how often a connector is inserted is counted by `lotj evaluate`.",
         "robots": f"- It has seen the robots {' and '.join(robots)} alone, and takes images of {image} (cameras, "

@@ -105,7 +105,24 @@ def test_the_card_says_what_the_runs_files_say(pretrained: Path, base: Path) -> 
     assert "robots duo and trio" in card and "1 validation connectors: duplo-2x2." in card
     assert f"| reward: area under the ROC curve | {report['overall']['auc']:.3f} |" in card
     assert "images of 2 x 16 x 32 x 3" in card and "MIT License, as lotj" in card
+    versions = json.loads((base / "versions.json").read_text())
+    assert versions["commit"] and f"numpy {versions['numpy']}, commit: {versions['commit']}." in card
     assert f"Kept as features: {len(load_features(run_of(pretrained)))} transitions" in card
+
+
+def test_a_card_is_made_anew_from_the_base_and_says_where_no_commit_is_recorded(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    (folder / "MODEL_CARD.md").write_text("old")
+    base_script.make_base(Run.open(folder), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == {
+        path.name: path.read_bytes() for path in base.iterdir() if path.is_file()
+    }
+    versions = json.loads((folder / "versions.json").read_text())
+    del versions["commit"]
+    (folder / "versions.json").write_text(json.dumps(versions))
+    base_script.make_base(Run.open(folder), folder)
+    assert "commit: not recorded." in " ".join((folder / "MODEL_CARD.md").read_text().split())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from lotj.controllers.expert import Expert
 from lotj.envs.disturbances import DISTURBANCES, Disturbed
+from lotj.envs.fetch import FetchEnv
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import SettingsError
 from lotj.robots.simulated import SimulatedRobot
@@ -240,6 +241,24 @@ def test_a_disturbed_environment_can_be_copied() -> None:
 def test_an_unknown_disturbance_is_named_with_those_there_are() -> None:
     with pytest.raises(SettingsError, match="'fog': known are camera-noise, blur"):
         Disturbed(InsertionEnv(observation="state"), "fog")
+
+
+@pytest.mark.parametrize("name", sorted(DISTURBANCES))
+@pytest.mark.parametrize("observation", ["state", "image"])
+def test_a_task_that_lacks_what_is_disturbed_is_refused_in_one_line(name: str, observation: str) -> None:
+    """A Fetch arm has no bench; a picture is disturbed where there is one."""
+    env, of = FetchEnv("reach", observation, image_size=16), DISTURBANCES[name]
+    if of.change or of.episode:
+        with pytest.raises(SettingsError, match=f"^disturbance '{name}': is of the bench, .*$"):
+            Disturbed(env, name)
+    elif of.picture and observation == "state":
+        with pytest.raises(SettingsError, match=f"^disturbance '{name}': is of pictures; .*$"):
+            Disturbed(env, name)
+    else:
+        disturbed = Disturbed(env, name)
+        disturbed.reset(seed=0)
+        assert disturbed.step(np.zeros(4, np.float32))[0].keys() == env.observation_space.sample().keys()
+    env.close()
 
 
 @pytest.mark.parametrize("name", sorted(DISTURBANCES))

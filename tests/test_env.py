@@ -345,6 +345,7 @@ def test_a_socket_20_mm_off_and_5_mm_lower_than_estimated_is_within_reach(corner
         ({"height": np.inf}, ("height", "inf")),
         ({"height": -0.02}, ("height", "-0.02", "0 to 0.055")),
         ({"height": 0.3}, ("height", "0.3")),
+        ({"regrasp": "no"}, ("regrasp", "'no'", "True or False")),
     ],
 )
 def test_bad_options_of_a_reset_are_named_in_one_line(options: dict, words: tuple[str, ...]) -> None:

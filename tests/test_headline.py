@@ -103,13 +103,34 @@ def test_targets_by_hand() -> None:
     assert found["false successes at most 0.5 % of predicted on 95 % of units"] == ("yes", "19 of 20 units")
     assert found["an alarm on every unit with more"] == ("no", "exceptions: Europlug, far, 1-trio-0")
     assert found["no unit worse after practice than before"] == ("no", "exceptions: DT12-1, near, 1-trio-1")
-    told = verdicts(targets([*units[:-2], unit(false=1, alarm=True), unit(after=(1, 1, 18))]))
+    told = verdicts(
+        targets([*units[:-2], unit(name="2-duo-0", false=1, alarm=True), unit(after=(1, 1, 18), name="2-duo-1")])
+    )
     assert told["an alarm on every unit with more"] == told["no unit worse after practice than before"]
     assert told["no unit worse after practice than before"] == ("yes", "exceptions: none")
     assert told["19 of 20 after 50 trials on 80 % of units"][0] == "yes"
-    worst = verdicts(targets([*units, unit(after=(1, 1, 18), false=2)]))
+    worst = verdicts(targets([*units, unit(after=(1, 1, 18), name="2-duo-0", false=2)]))
     assert worst["19 of 20 after 100 trials on 95 % of units"] == ("no", "19 of 21 units, Clopper-Pearson 70-99 %")
     assert worst["false successes at most 0.5 % of predicted on 95 % of units"] == ("no", "19 of 21 units")
+
+
+def test_near_and_far_are_one_unit_of_the_targets_and_of_means_over_all() -> None:
+    """20 and 18 of 20 are 38 of 40, 19 of 20; 20 and 17 are not. Of 90 predicted near and far one is false: 1 in 180,
+    above 0.5 %; of 160 and 90 one in 250 is not, but the alarm it should have raised far is missed all the same."""
+    near, far = "Europlug, near", "Europlug, far"
+    units = [unit(start=near), unit(after=(10, 19, 18), false=1, alarm=True, start=far)]
+    units += [unit(start=near, name="1-trio-0", predicted=160), unit(19, (0, 0, 17), far, "1-trio-0", false=1)]
+    found = verdicts(targets(units))
+    assert found["19 of 20 after 100 trials on 95 % of units"] == ("no", "1 of 2 units, Clopper-Pearson 1-99 %")
+    assert found["19 of 20 after 50 trials on 80 % of units"][1].startswith("1 of 2 units")
+    assert found["false successes at most 0.5 % of predicted on 95 % of units"] == ("no", "1 of 2 units")
+    assert found["an alarm on every unit with more"] == ("no", "exceptions: Europlug, far, 1-trio-0")
+    assert found["no unit worse after practice than before"] == ("no", "exceptions: Europlug, far, 1-trio-0")
+    # 38 and 37 of 40 in 80 s and 40 resets: 600 * 38 / (80 + 200) = 81.43 and 79.29, mean 80.4; of two units, not four:
+    # 12.71 * 1.515 / sqrt 2 = 13.6.
+    both = rows(robot_time(units))[-1]
+    assert both[:4] == ["all", "2.5 \u00b1 0", "5 \u00b1 0", "10 \u00b1 0"] and both[6] == "80.4 \u00b1 14"
+    assert rows(leaderboard("", units, ""))[-1][5] == "0 before, 0 after 25, 1 after 50, 1 after 100, of 2"
 
 
 def test_predictions_are_told_by_their_rules_and_a_missing_unit_has_failed(tmp_path: Path) -> None:

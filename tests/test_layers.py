@@ -22,7 +22,7 @@ LAYERS = (
     {"files", "spaces", "ranges", "experience", "geometry", "processes"},
     {"data", "runs"},
     {"sim", "controllers", "nets"},
-    {"agents", "goals"},
+    {"agents"},
     {"rewards"},
     {"envs"},
     {"robots"},
@@ -39,12 +39,12 @@ SIDES = {
     "MuJoCo": (("sim", "envs", "robots", "controllers"), {"torch"}),
     "torch": (("nets", "agents", "rewards", "saliency", "data"), {"mujoco", "gymnasium"}),
 }
-"""Parts, and what must not be loaded when all their modules are imported. Parts that are not there yet are left out.
-A run loads torch when it keeps a checkpoint, not before."""
+"""Parts, and what must not be loaded when all their modules are imported. A run loads torch when it keeps a
+checkpoint, not before."""
 
 FORBIDDEN = (
     {part: {"torch", "lotj.runs"} for part in SIDES["MuJoCo"][0]}
-    | {part: {"mujoco", "gymnasium"} for part in (*SIDES["torch"][0], "runs", "goals")}
+    | {part: {"mujoco", "gymnasium"} for part in (*SIDES["torch"][0], "runs")}
     | {part: {"torch", "mujoco", "gymnasium"} for part in NUMPY_ALONE}
 )
 """What a part must not even import later, within a function."""
@@ -122,6 +122,11 @@ def modules_of(parts: Iterable[str]) -> list[str]:
     paths = [path for part in parts for path in (PACKAGE / f"{part}.py", *(PACKAGE / part).rglob("*.py"))]
     names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths if path.exists()]
     return [name.removesuffix(".__init__") for name in names]
+
+
+def test_every_part_that_the_house_names_is_there() -> None:
+    named = {*LEVEL, *FORBIDDEN, *NUMPY_ALONE, *(part for parts, _ in SIDES.values() for part in parts)}
+    assert [part for part in sorted(named) if not [*PACKAGE.glob(part), *PACKAGE.glob(f"{part}.py")]] == []
 
 
 def test_every_import_goes_down_and_keeps_to_its_side() -> None:

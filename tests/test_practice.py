@@ -421,7 +421,7 @@ def test_kill_at_random_moments_loses_the_running_trial_at_most(prior: DiskStore
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["toy_world", "torch.utils.tensorboard"])
     number = {trial_seed(0, trial): trial for trial in range(1, 9)}
-    rng, kills = np.random.default_rng(), 0
+    rng, kills = np.random.default_rng(0), 0
     for share in (*rng.uniform(0.2, 0.6, 3), None):
         seconds = None if share is None else share * duration
         child = context.Process(target=practise_in_a_child, args=(prior.root, killed.path, config, seconds))

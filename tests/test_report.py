@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -204,11 +206,16 @@ def test_film_strips_show_first_and_last_frame_with_heat_maps(full):
     assert alts[0] == "Before practice, step 0: camera"
     assert "Before practice, step 12: camera" in alts and "After practice, step 4: camera" in alts
     assert all(alts)
-    assert "not inserted, 12 steps, start pose 1003" in page.text
+    assert "not inserted, 12 steps, start pose 1003" in page.text and "1.2 s score" in page.text
+    config = json.loads((full / "config.json").read_text())
+    (full / "config.json").write_text(json.dumps(config | {"rate_hz": 25.0}))
+    text = read(build_report(full)).text
+    assert "0.5 s score" in text and "1.2 s score" not in text  # 12 steps at 25 Hz: 0.48 s
 
 
 @pytest.mark.parametrize("kind", ["full", "bare"])
-def test_page_stands_alone(kind, full, tmp_path):
+def test_page_stands_alone(kind, full, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where who types the commands stands: they name the run from there
     path = build_report(full if kind == "full" else write_run(tmp_path / "bare"))
     html = path.read_text(encoding="utf-8")
     page = Page(html)
@@ -236,8 +243,22 @@ def test_almost_empty_run_says_what_is_missing_and_what_makes_it(tmp_path):
     assert "Nothing has been practised or evaluated" in page.text
     for name in ("metrics.jsonl", "evaluation.json", "filmstrips.npz", "reward_report.json", "timings.json"):
         assert f"{name} is not in this run folder." in page.text
-    for command in ("lotj practice --connector nema-5-15", "lotj evaluate practice-2", "lotj pretrain"):
+    (evaluate,) = {command for command in re.findall(r"lotj evaluate (\S+) and build", page.text)}
+    assert Path(evaluate).resolve() == tmp_path / "practice-2"  # a path, from here
+    for command in ("lotj practice --connector nema-5-15", "lotj pretrain"):
         assert command in page.text
+
+
+def test_commands_are_this_runs_whatever_its_name_and_whoever_asks(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "my  runs" / "practice '1'")
+    (tmp_path / "last").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    build_report(Path("last"))
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    shown = [re.sub("<[^>]*>", "", code) for code in re.findall("<code>(<span>lotj.*?)</code>", html)]
+    words = [shlex.split(unescape(command)) for command in shown]
+    path = "my  runs/practice '1'"
+    assert words == [["lotj", "practice", "--trials", "40"], ["lotj", "evaluate", path], ["lotj", "report", path]]
 
 
 def test_practice_without_truth_or_evaluation(tmp_path):
@@ -248,7 +269,8 @@ def test_practice_without_truth_or_evaluation(tmp_path):
     assert "truth.jsonl is not in this run folder" in text
 
 
-def test_damaged_files_are_named_and_the_rest_is_shown(full):
+def test_damaged_files_are_named_and_the_rest_is_shown(full, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (full / "filmstrips.npz").write_bytes(b"PK\x03\x04 torn")
     (full / "evaluation.json").write_text('{"not": "a list"}')
     (full / "timings.json").write_text("[1, 2")
@@ -265,11 +287,13 @@ def test_damaged_files_are_named_and_the_rest_is_shown(full):
 
 
 def test_what_is_no_object_where_one_should_be_is_named_and_the_rest_is_shown(full):
-    (full / "timings.json").write_text('{"seconds": 3}')
-    (full / "reward_report.json").write_text('{"threshold": 0.5, "connectors": {"usb-a": 1}, "overall": []}')
-    text = read(build_report(full)).text
-    for name in ("timings.json", "reward_report.json"):
-        assert f"{name} : {name}: an entry is missing or damaged" in text
+    reward = '{"threshold": 0.5, "connectors": {"usb-a": 1}, "overall": []}'
+    for seconds, report in (("3", reward), ('{"practice": "x"}', reward.replace("0.5", '"x"'))):
+        (full / "timings.json").write_text(f'{{"machine": "m", "seconds": {seconds}}}')
+        (full / "reward_report.json").write_text(report)
+        text = read(build_report(full)).text
+        for name in ("timings.json", "reward_report.json"):
+            assert f"{name} : {name}: an entry is missing or damaged" in text
     assert "that was true in 12 of 20" in text
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from lotj.data.layout import Schema
 from lotj.data.store import DiskStore
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.insertion import insertion_task
+from lotj.envs.registry import families, find_task
 from lotj.errors import CatalogueError, DataError, SettingsError
 from lotj.evaluation import load_filmstrips
 from lotj.experience import SUCCESS, Episode
@@ -37,6 +40,7 @@ from lotj.experiments.stages import (
 )
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
+from lotj.report import build_report
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
 from lotj.sim.connector import catalogue, connector_text, find_connector
@@ -137,6 +141,66 @@ def test_what_practice_refuses_leaves_no_run(pretrained: Path, wrong: dict[str, 
     with pytest.raises(Exception, match=line):
         practise(pretrained, **wrong)
     assert runs(pretrained) == before
+
+
+def test_a_pretraining_of_another_task_or_with_other_shapes_is_refused_before_there_is_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shapes that differ (maze to Fetch), shapes that do not (maze to maze), and the same name with another shape."""
+    monkeypatch.chdir(tmp_path)
+    state = find_preset("state")
+    small = replace(state, iql=replace(state.iql, hidden=(8,), critic_hidden=8))
+    small = replace(small, pretrain=replace(state.pretrain, steps=2, batch=8))
+    assert main(["collect", "--tasks", "maze/umaze", "--episodes", "2", "--workers", "1"]) == 0
+    of = pretrain_phase(small, Path("data/state"), Path("runs"), seed=0, live=False, agent="td3")
+    of.close()
+    before = runs(tmp_path)
+    capsys.readouterr()
+    given = ["--pretrained", str(of.path), "--trials", "1"]
+    for words, line in (
+        (["--task", "fetch/reach", *given], "pretrained on maze/umaze, .*, not on fetch/reach as it is; name another"),
+        (["--task", "maze/medium", *given], "pretrained on maze/umaze, .*, not on maze/medium as it is; name another"),
+        (["--connector", "europlug", *given], "reward.pt: "),
+        (["--task", "maze/umaze", "--boost", *given], r"--boost on maze/umaze, with actions of shape \(2,\)"),
+        (["--task", "maze/umaze", "--boost", "--trials", "1"], "--boost on maze/umaze"),
+    ):
+        assert main(["practice", *words]) == 2, words
+        (error,) = capsys.readouterr().err.splitlines()
+        assert re.search(line, error), error
+    family, _ = find_task("maze/umaze")
+    odd = replace(family, make=lambda maze, **more: ActionsOfOneMore(family.make(maze, **more)))
+    monkeypatch.setitem(families(), "maze", odd)
+    with pytest.raises(SettingsError, match=r"on maze/umaze, .*actions \(2,\), not on maze/umaze as it is"):
+        practise_task_phase(small, "maze/umaze", Path("runs"), "td3", of, live=False)
+    assert runs(tmp_path) == before and Path("runs/last").resolve() == of.path
+
+
+class ActionsOfOneMore(gym.Wrapper):
+    """The same task, with an axis more to act on."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+
+def test_a_run_names_the_commands_that_make_it_again(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a pretraining of one's own that, too; from the base that has come with lotj it need not be made."""
+    root = tmp_path / "my root"
+    shutil.copytree(pretrained, root)
+    of = next((root / "runs").glob("pretrain-*"))
+    about = json.loads((of / "run.json").read_text())
+    (of / "run.json").write_text(json.dumps(about | {"command": "lotj pretrain --preset tiny"}))
+    monkeypatch.setattr("sys.argv", ["lotj", "practice", "--connector", "europlug"])
+    assert practise(root).config["commands"] == ["lotj pretrain --preset tiny", "lotj practice --connector europlug"]
+    monkeypatch.setattr("lotj.experiments.stages.BASE", of)
+    run = practise(root)
+    assert run.config["commands"] == ["lotj practice --connector europlug"]
+    monkeypatch.chdir(tmp_path)
+    page = re.sub("<[^>]*>", "", build_report(Path("my root/runs", run.path.name)).read_text())
+    folder = f"&#39;my root/runs/{run.path.name}&#39;"
+    assert f"lotj evaluate {folder} lotj report {folder} " in page and "runs/last" not in page
 
 
 def test_an_odd_scenario_leaves_no_run(pretrained: Path) -> None:
@@ -282,9 +346,15 @@ def test_damaged_timings_and_settings_are_named(pretrained: Path, tmp_path: Path
     root = tmp_path / "root"
     shutil.copytree(pretrained, root)
     run = practise(root)
-    (run.path / "timings.json").write_text("{")
-    with pytest.raises(DataError, match="timings.json is damaged .*; restore it from a copy"):
-        evaluate_phase(run, trials=1, controllers=["straight-down"])
+    for text in (
+        "{",
+        "[]",
+        "{}",
+        *(f'{{"machine": "m", "seconds": {odd}}}' for odd in ("3", "[]", '{"practice": "x"}')),
+    ):
+        (run.path / "timings.json").write_text(text)
+        with pytest.raises(DataError, match="timings.json.*; restore it from a copy"):
+            evaluate_phase(run, trials=1, controllers=["straight-down"])
     config = json.loads((run.path / "config.json").read_text())
     for key, value in (("connector", 1), ("domain_seed", "0"), ("pretrain_run", None), ("practice", {"trials": "x"})):
         (run.path / "config.json").write_text(json.dumps(config | {key: value}))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lotj.evaluation import barnard, unit_interval
-from lotj.experiments.tables import ALL, Cell, SuccessTable, markdown, mean_interval, mean_words
+from lotj.experiments.tables import ALL, NOTE, Cell, SuccessTable, markdown, mean_interval, mean_words
 
 TWO, SIX = ("0-duo-0", "1-duo-0"), tuple(f"{k}-duo-0" for k in range(6))
 
@@ -67,6 +67,21 @@ def test_markdown_shows_the_paper_beside_marks_the_best_and_says_p_over_all() ->
     assert lines["usb"][1].strip().startswith("**100**/120 (") and lines["usb"][2].strip().startswith("**116**/120 (")
     assert lines["key"][1].strip() == "-" and "*" not in "".join(lines["key"])
     assert lines["all"][0].strip().endswith("; p 0.0078)") and "[1/40]" in lines["all"][0]
+
+
+def test_near_and_far_of_a_connector_are_one_unit_of_all() -> None:
+    """20 + 18 and 10 + 0 of 40 are two units, not four; another connector's is a third. Two methods differ by 38 - 30
+    = 8, 10 - 11 = -1 and 20 - 18 = 2 successes, of 40, 40 and 20 trials: 0.2, -0.025 and 0.1, of sum 0.275. Of the 8
+    flips those are as far from 0 that leave 0.2 and 0.1 of one sign: 4."""
+    rows = {"a, near": (of_two(20, 10), of_two(20, 10)), "a, far": (of_two(18, 0), of_two(10, 1))}
+    rows["b, far"] = (Cell({"0-duo-0": (20, 20)}), Cell({"0-duo-0": (18, 20)}))
+    table = SuccessTable(("one", "other"), rows)
+    one, _ = table.shown[ALL]
+    assert one and one.counts == {"a 0-duo-0": (38, 40), "a 1-duo-0": (10, 40), "b 0-duo-0": (20, 20)}
+    low, high = unit_interval([38, 10, 20], [40, 40, 20])
+    assert one.words() == f"68/100 ({100 * low:.0f}-{100 * high:.0f} %)"
+    assert table.verdicts(ALL) == [("cannot tell", None), ("cannot tell", 0.5)]
+    assert "near and far added" in " ".join(NOTE.split())
 
 
 def test_the_fewer_are_the_columns() -> None:

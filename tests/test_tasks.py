@@ -178,6 +178,20 @@ class TestContract:
             assert "finite" in str(caught.value) and "\n" not in str(caught.value)
         env.close()
 
+    @pytest.mark.parametrize("options", [{"gaol_cell": (1, 1)}, {3: 4}, [("goal_cell", (1, 1))], "start", 0])
+    def test_unknown_options_of_a_reset_are_refused_in_one_line_and_change_nothing(self, name: str, options: Any):
+        env = make(name, observation="state")
+        first = env.reset(seed=3)[0]
+        following = env.reset()[0]
+        env.reset(seed=3)
+        with pytest.raises(
+            SettingsError, match="^unknown reset option .*: .*(goal_cell|offset|there are none here).*$"
+        ):
+            env.reset(options=options)
+        again = env.reset()[0]
+        assert not same([first], [following]) and same([following], [again])
+        env.close()
+
 
 def push_with_a_weak_grip(env: Any) -> list[tuple]:
     env.bench.model.dof_frictionloss[env.bench.model.joint("slip").dofadr[0]] = 5.0  # 5 N against 30 N
@@ -344,12 +358,21 @@ def test_a_picture_shows_a_fetch_goal_where_it_is() -> None:
 def test_a_maze_starts_where_it_is_told_to() -> None:
     """5 x 5 cells of 1 m, the middle one at the origin: cell (1, 1) is at (-1, 1), (3, 1) at (-1, -1)."""
     env = MazeEnv("umaze")
-    observation, _ = env.reset(seed=0, options={"reset_cell": (1, 1), "goal_cell": [3, 1]})
-    assert np.abs(observation["achieved_goal"] - [-1, 1]).max() <= 0.25
-    assert np.abs(observation["goal"] - [-1, -1]).max() <= 0.25
-    for cell in ((2, 1), (9, 9), (-1, 1)):
-        with pytest.raises(AssertionError):  # theirs
-            env.reset(options={"goal_cell": cell})
+    for goal in ([3, 1], np.array([3, 1])):
+        observation, _ = env.reset(seed=0, options={"reset_cell": (1, 1), "goal_cell": goal})
+        assert np.abs(observation["achieved_goal"] - [-1, 1]).max() <= 0.25
+        assert np.abs(observation["goal"] - [-1, -1]).max() <= 0.25
+
+
+@pytest.mark.parametrize(
+    "cell", [(99, 1), (-1, 1), (0, 0), (2, 1), (1,), (1, 1, 1), (1.5, 1), 3, None, "x", [[1], 1], "11"]
+)
+@pytest.mark.parametrize("option", ["goal_cell", "reset_cell"])
+def test_a_cell_that_is_not_free_is_refused_in_one_line(option: str, cell: Any) -> None:
+    env = MazeEnv()
+    with pytest.raises(SettingsError, match=rf"^reset option {option} = .*: must be \(row, column\) of a free cell.*$"):
+        env.reset(options={option: cell})
+    env.close()
 
 
 def test_mujoco_still_needs_plain_numbers_for_joints() -> None:

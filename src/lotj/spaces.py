@@ -36,8 +36,8 @@ class Spec:
 
     observation: Mapping[str, Array]
     action: tuple[int, ...]
-    rate_hz: float
-    max_steps: int
+    rate_hz: float = 0.0  # not known: a data set records neither
+    max_steps: int = 0
 
     @classmethod
     def from_spaces(cls, observation: Any, action: Any, rate_hz: float, max_steps: int) -> Spec:

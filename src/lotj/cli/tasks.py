@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lotj.envs.base import spec_of
@@ -48,7 +49,7 @@ class Show:
         family, member = find_task(self.name)
         spec, expert = _look(self.name)
         console = Console(highlight=False, soft_wrap=True)
-        console.print(f"[bold]{self.name}[/bold]  {family.members.get(member, member)}")
+        console.print(f"[bold]{escape(self.name)}[/bold]  {escape(family.members.get(member, member))}")
         for name, array in spec.observation.items():
             bounds = f"{array.low:g} to {array.high:g}" if array.low > -float("inf") else "unbounded"
             console.print(f"  {name:<16}{_shape(array.shape)} {array.dtype}, {bounds}", markup=False)

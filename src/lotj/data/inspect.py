@@ -68,7 +68,7 @@ def _table(store: DiskStore, by: str) -> Table:
         each = (ended[of & (kind == number)] for number in range(len(store.kinds)))
         means = (f"{ended[of].mean():.0%}", f"{frames:,}", f"{lengths.mean():.1f}") if of.any() else ("-", "0", "-")
         lost = sum(store.discarded[task.name].total() for task in np.array(store.tasks, object)[shared == name])
-        table.add_row(name, *(f"{won.sum()}/{len(won)}" if len(won) else "-" for won in each), *means, str(lost))
+        table.add_row(Text(name), *(f"{won.sum()}/{len(won)}" if len(won) else "-" for won in each), *means, str(lost))
     return table
 
 

@@ -21,7 +21,7 @@ import mujoco
 import numpy as np
 
 from lotj.controllers import Controller
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, unknown
 from lotj.sim.drawing import Drawing
 from lotj.spaces import Spec
 
@@ -110,7 +110,8 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start an episode; `options` are theirs."""
+        """Start an episode; SettingsError for options that the task has not."""
+        options = self.start(options)
         super().reset(seed=seed)
         self._steps, self._paid = 0, False
         return self._observe(self.inner.reset(seed=seed, options=options)[0])
@@ -129,6 +130,10 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
     def compute_reward(self, achieved_goal: np.ndarray, goal: np.ndarray, info: Any = None) -> np.ndarray:
         """(...) float32: 1 where (..., G) `achieved_goal` has reached (..., G) `goal`, else 0; for hindsight."""
         return (np.linalg.norm(achieved_goal - goal, axis=-1) <= self.within).astype(np.float32)
+
+    def start(self, options: Any) -> dict[str, Any] | None:
+        """The options of a reset, checked, as theirs takes them: there are none."""
+        check_options(options, ())
 
     def lost(self, achieved_goal: np.ndarray) -> bool:
         """Whether the object is where the robot cannot reach it again."""
@@ -201,6 +206,15 @@ def checked_action(action: Any, shape: tuple[int, ...] | None) -> np.ndarray:
     if action.shape != shape or not np.isfinite(action).all():
         raise SettingsError(f"action {action!r}: must be finite numbers in [-1, 1] of shape {shape}")
     return np.clip(action, -1.0, 1.0)
+
+
+def check_options(options: Any, known: Sequence[str]) -> Mapping[str, Any]:
+    """The options of a reset, none for None; SettingsError unless they are a mapping of known names."""
+    options = {} if options is None else options
+    odd = [name for name in options if name not in known] if isinstance(options, Mapping) else [options]
+    if odd:
+        raise unknown("reset option", str(odd[0]), known, "" if known else "there are none here")
+    return options
 
 
 def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:

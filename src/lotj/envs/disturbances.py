@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from lotj.errors import find
+from lotj.errors import SettingsError, find
 from lotj.sim.bench import Bench
 
 
@@ -123,12 +123,16 @@ class Disturbed(gym.Wrapper):
         after: the bench changes before this episode, counted from 0: in mid-practice, or after it.
 
     Raises:
-        SettingsError: an unknown name.
+        SettingsError: an unknown name, or an environment without what it disturbs.
     """
 
     def __init__(self, env: gym.Env, name: str, seed: int = 0, after: int = 0) -> None:
         super().__init__(env)
-        find("disturbance", name, DISTURBANCES)
+        of = find("disturbance", name, DISTURBANCES)
+        if (of.change or of.episode) and not hasattr(env.unwrapped, "bench"):
+            raise SettingsError(f"disturbance {name!r}: is of the bench, for connectors (insertion/...) alone")
+        if of.picture and "image" not in getattr(env.observation_space, "spaces", ()):
+            raise SettingsError(f"disturbance {name!r}: is of pictures; choose an observation with 'image'")
         self._name, self._seed, self.after = name, [seed, zlib.crc32(name.encode())], after
         self._rng, self._episode = np.random.default_rng(self._seed), 0
         self._seen: list[np.ndarray] = []

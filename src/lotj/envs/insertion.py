@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from lotj.controllers.expert import Expert
-from lotj.envs.base import Family, check_view, check_whole, checked_action
+from lotj.envs.base import Family, check_options, check_view, check_whole, checked_action
 from lotj.errors import SettingsError, find
 from lotj.experience import Task
 from lotj.geometry import mosaic
@@ -165,10 +165,11 @@ class InsertionEnv(gym.Env):
         Raises:
             SettingsError: an option is unknown, or no start within the workspace.
         """
+        options = check_options(options, ("offset", "height", "regrasp"))
         super().reset(seed=seed)
         offset, height, error = draw_start(self.np_random, self.scenario, self.estimate_seed)
-        offset, height = _start(options or {}, offset, height, error)
-        if options and options.get("regrasp"):
+        offset, height = _start(options, offset, height, error)
+        if options.get("regrasp"):
             self.bench.regrasp(self.np_random)
         reading = self.bench.reset(offset, height, self.np_random, error)
         self._steps, self._paid = 0, reading.success
@@ -226,9 +227,8 @@ def _start(
     options: Mapping[str, Any], offset: np.ndarray, height: float, error: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """The start that the options of a reset ask for, else the drawn one."""
-    known = ("offset", "height", "regrasp")
-    if set(options) - set(known):
-        raise SettingsError(f"reset option {min(set(options) - set(known))!r} is unknown; known are {', '.join(known)}")
+    if type(options.get("regrasp", False)) is not bool:
+        raise SettingsError(f"reset option regrasp = {options['regrasp']!r}: must be True or False")
     try:
         offset = np.array(options.get("offset", offset), float)
         height = float(options.get("height", height))

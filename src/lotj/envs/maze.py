@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
+from lotj.envs.base import Family, GoalEnv, check_options, free_camera, robotics_module
+from lotj.errors import SettingsError
 
 WITHIN = 0.45  # the goal is reached within this of it [m]; a cell of the maze is 1 m wide
 MEMBERS = {
@@ -48,6 +50,16 @@ class MazeEnv(GoalEnv):
         camera = free_camera((0.0, 0.0, 0.0), 1.25 * max(self.walls.shape), azimuth=90.0, elevation=-90.0)
         steps = STEPS[maze] if max_steps is None else max_steps
         super().__init__(inner, WITHIN, 100.0, camera, observation, image_size, steps, end_on_success)
+
+    def start(self, options: Any) -> dict[str, Any]:
+        """Cells as arrays, each a free one."""
+        cells = check_options(options, ("goal_cell", "reset_cell"))
+        free = np.argwhere(~self.walls).tolist()
+        for name, cell in cells.items():
+            if np.asarray(cell, object).tolist() not in free:
+                rule = f"must be (row, column) of a free cell, counted from 0: {free}"
+                raise SettingsError(f"reset option {name} = {cell!r}: {rule}")
+        return {name: np.array(cell, int) for name, cell in cells.items()}
 
 
 FAMILY = Family(

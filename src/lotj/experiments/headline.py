@@ -1,6 +1,6 @@
 """What is said of practice besides success: robot time, false successes, the targets, predictions and the leaderboard.
 
-A unit here is one practice: a connector and a scenario, with one pretraining, on one bench.
+A unit is a connector with one pretraining on one bench: its practices near and far, which share policy and bench.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ SHARE = 0.8
 _LEADERBOARD = f"""# Leaderboard
 
 How soon practice gets there: trials, and minutes of robot time, until 19 of 20 succeed on 80 % of the units of `lotj
-reproduce headline`, which adds a row when all of them are done. A unit is one practice: a test connector, near or far,
-with one of two pretrainings, on one bench. Robot time is motions and {RESET_S:g} s a reset, without the computer's.
+reproduce headline`, which adds a row when all of them are done. A unit is a test connector with one of two pretrainings
+on one bench: two practices, near and far, whose counts are added and whose minutes are averaged. Robot time is motions
+and {RESET_S:g} s a reset, without the computer's.
 
 | begun | commit | what changed | trials | robot minutes | units at 19 or 20 of 20 |
 | --- | --- | --- | --- | --- | --- |
@@ -80,12 +81,27 @@ class Practised:
         return self.result["practice"]
 
 
+def by_unit(practices: Sequence[Practised]) -> list[Practised]:
+    """Near and far of one unit as one: counts and seconds added, robot time averaged."""
+    groups: defaultdict[tuple[str, str], list[Practised]] = defaultdict(list)
+    for one in practices:
+        groups[one.start.split(",")[0], one.unit].append(one)
+    units = []
+    for (connector, name), group in groups.items():
+        found, went = [one.result["evaluations"] for one in group], [one.practice for one in group]
+        evaluations = {of: {key: sum(one[of][key] for one in found) for key in found[0][of]} for of in found[0]}
+        minutes = {at: float(np.mean([of["robot_minutes"][at] for of in went])) for at in went[0]["robot_minutes"]}
+        practice = {key: sum(of[key] for of in went) for key in ("predicted", "false")} | {"robot_minutes": minutes}
+        units.append(Practised(connector, name, group[0].trials, {"evaluations": evaluations, "practice": practice}))
+    return units
+
+
 def robot_time(units: Sequence[Practised]) -> str:
     """Means over units: minutes of practice on the robot, seconds of an insertion, insertions in ten minutes."""
     groups: defaultdict[str, list[Practised]] = defaultdict(list)
     for unit in units:
         groups[unit.start].append(unit)
-        groups[ALL].append(unit)
+    groups[ALL] = by_unit(units)
     places, rows = range(len(units[0].trials)), []
     for start in sorted(groups, key=lambda start: start == ALL):
         columns = [[unit.minutes(place) for unit in groups[start]] for place in places]
@@ -143,12 +159,13 @@ def against_first(methods: Mapping[str, Sequence[Practised]]) -> str:
     )
 
 
-def targets(units: Sequence[Practised]) -> str:
-    """The headline's targets, each yes or no."""
-    half = max(len(units[0].trials) - 2, 0)
-    false = [unit for unit in units if unit.practice["false"] > 0.005 * unit.practice["predicted"]]
-    silent = [unit for unit in false if not unit.practice["alarm"]]
-    worse = [unit for unit in units if unit.outcome()["successes"] < unit.outcome("offline")["successes"]]
+def targets(practices: Sequence[Practised]) -> str:
+    """The headline's targets, each yes or no. What is asked of every unit must hold near and far."""
+    units, half = by_unit(practices), max(len(practices[0].trials) - 2, 0)
+    false, doubtful = ([of for of in some if of.practice["false"] > 0.005 * of.practice["predicted"]]
+                       for some in (units, practices))  # fmt: skip
+    silent = [of for of in doubtful if not of.practice["alarm"]]
+    worse = [of for of in practices if of.outcome()["successes"] < of.outcome("offline")["successes"]]
     told: list[tuple[str, bool | None, str]] = []
     for share, place in ((0.95, -1), (0.8, half)):
         met = sum(unit.reliable(place) for unit in units) >= share * len(units)
@@ -196,7 +213,7 @@ def leaderboard(text: str, units: Sequence[Practised], changed: str) -> str:
         changed: what is new since the row before; "" keeps what the row says already.
     """
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if re.match(r"\| \d{4}-", line)}
-    made = [unit.result["made"] for unit in units]
+    made, units = [unit.result["made"] for unit in units], by_unit(units)
     begun = min(of["begun"] for of in made)
     changed = changed.replace("|", "/") or (rows[begun].split("|")[3].strip() if begun in rows else "-")
     good = [sum(unit.reliable(place) for unit in units) for place in range(len(units[0].trials))]

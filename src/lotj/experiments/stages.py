@@ -29,12 +29,12 @@ from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
-from lotj.files import read_object, write_json
+from lotj.files import write_json
 from lotj.nets.front import Vector
 from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
 from lotj.robots.simulated import SimulatedRobot
-from lotj.runs import BASE, Run, atomic_write, restore_settings, typed_command
+from lotj.runs import BASE, Run, atomic_write, read_timings, restore_settings, typed_command
 from lotj.sim.bench import RATE_HZ
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, TaskCollection, collect
@@ -242,8 +242,8 @@ def practice_phase(
 
 
 def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> dict[str, Any]:
-    """What any run of practice keeps."""
-    commands = dict.fromkeys((pretrained.command, typed_command()) if pretrained else (typed_command(),))
+    """What any run of practice keeps; of its commands those before its own evaluation."""
+    remade = [pretrained.command] if pretrained and pretrained.path != BASE else []  # nobody need make the base
     return {
         "agent": agent,
         "preset": preset.name,
@@ -251,7 +251,7 @@ def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> di
         "pretrain_run": str(pretrained.path) if pretrained else "",
         **({"pretrain_seed": pretrained.seed, "pretrain_created": pretrained.created} if pretrained else {}),
         "practice": asdict(preset.practice),
-        "commands": [*commands, "lotj evaluate runs/last", "lotj report runs/last"],
+        "commands": [*dict.fromkeys((*remade, typed_command()))],
     }
 
 
@@ -306,6 +306,14 @@ def practise_task_phase(
     else:
         learner = load_agent(pretrained, device, agent)
         prior = _prior(pretrained, config, relabel=relabel)
+        tasks = sorted({task.env for task in prior[0].store.tasks})
+        then, now = ({array: of.shape for array, of in each.observation.items()} for each in (learner.spec, spec))
+        if name not in tasks or learner.spec.action != spec.action or not then.items() <= now.items():
+            seen = f"pretrained on {', '.join(tasks)}, with observations {then} and actions {learner.spec.action}"
+            rule = f"not on {name} as it is; name another --pretrained, or none"
+            raise SettingsError(f"{pretrained.path}: {seen}, {rule}")
+    if config.boost and spec.action != (3,):  # before there is a run
+        raise SettingsError(f"--boost on {name}, with actions of shape {spec.action}: it moves along three axes")
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), name.replace("/", ".")
@@ -390,9 +398,8 @@ def timed(run: Run, phase: str) -> Iterator[None]:
     yield
     seconds = time.perf_counter() - started
     path = run.path / "timings.json"
-    timings = read_object(path) if path.exists() else {}
-    before = timings.get("seconds", {})
+    before = read_timings(path)["seconds"] if path.exists() else {}
     gpu = "GPU" if torch.cuda.is_available() else "no GPU"
     machine = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.machine()}, {gpu}"
-    timings |= {"machine": machine, "seconds": before | {phase: round(before.get(phase, 0.0) + seconds, 1)}}
-    write_json(path, timings)
+    after = before | {phase: round(before.get(phase, 0.0) + seconds, 1)}
+    write_json(path, {"machine": machine, "seconds": after})

@@ -5,7 +5,6 @@ A job finds what an interrupted one of the same name has left in its folder and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
 from lotj.experiments.stages import kept_trial, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
-from lotj.runs import Run, find_run, first_difference, plain, restore_settings
+from lotj.runs import Run, find_run, first_difference, plain, read_timings, restore_settings
 from lotj.runs.metrics import read_lines
 from lotj.sim.bench import RATE_HZ
 from lotj.training.practice import finished_trials
@@ -213,7 +212,7 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
 
 def _seconds(run: Run, phase: str) -> float:
     """What the run's sittings of a phase took together."""
-    return json.loads((run.path / "timings.json").read_text())["seconds"][phase]
+    return read_timings(run.path / "timings.json")["seconds"][phase]
 
 
 def _begun(folder: Path, kind: str, wanted: Mapping[str, Any]) -> Run | None:

@@ -22,8 +22,9 @@ ALL = "all"
 
 NOTE = (
     "True successes; the paper's in brackets; 95 % interval of the mean over units, beta-binomial. A unit is a\n"
-    "pretraining on a bench: seed, robot, seed of the bench. Bold: the best, and what sign flips over shared units at\n"
-    "5 % do not tell from it (p, not corrected for the number of methods). No bold: cannot tell, as below 6 units.\n"
+    "pretraining on a bench: seed, robot, seed of the bench; in the row of all, of each connector, near and far added\n"
+    "up. Bold: the best, and what sign flips over shared units at 5 % do not tell from it (p, not corrected for the\n"
+    "number of methods). No bold: cannot tell, as below 6 units.\n"
 )
 """What a `SuccessTable` shows."""
 
@@ -71,14 +72,19 @@ class SuccessTable:
 
     @cached_property
     def shown(self) -> dict[str, Sequence[Cell | None]]:
-        """The rows and, of more than one, `ALL`: there are units enough to tell methods apart, if anywhere. Its paper's
-        count is of what is measured."""
+        """The rows and, of more than one, `ALL`: there are units enough to tell methods apart, if anywhere. There near
+        and far of a connector are one unit, for they share policy and bench. Its paper's count is of what is measured.
+        """
         if len(self.rows) < 2:
             return dict(self.rows)
         pooled: list[Cell | None] = []
         for column in zip(*self.rows.values(), strict=True):
             known = {name: cell for name, cell in zip(self.rows, column, strict=True) if cell}
-            counts = {f"{name} {unit}": count for name, cell in known.items() for unit, count in cell.counts.items()}
+            counts: dict[str, tuple[int, int]] = {}
+            for name, cell in known.items():
+                for unit, (k, n) in cell.counts.items():
+                    successes, trials = counts.get(key := f"{name.split(',')[0]} {unit}", (0, 0))
+                    counts[key] = (successes + k, trials + n)
             papers = [cell.paper for cell in known.values() if cell.paper is not None]
             paper = (sum(papers), PAPER_N * len(papers)) if papers else ()
             pooled.append(Cell(counts, *paper) if known else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import shlex
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +59,7 @@ def build_report(run_folder: Path) -> Path:
     page = environment.get_template("report.html").render(
         run=run,
         config=run.config,
+        path=shlex.quote(os.path.relpath(run.folder)),
         summary=summary_sentences(run),
         pace=pace_sentences(run),
         created=_date(run.config["created"]),

@@ -28,7 +28,7 @@ from lotj.errors import LotjError
 from lotj.evaluation import EvaluationResult, FilmStrip, Summary, load_filmstrips, read_evaluations
 from lotj.evaluation.truth import match_truth, motions
 from lotj.files import read_object
-from lotj.runs import Run
+from lotj.runs import Run, read_timings
 from lotj.runs.metrics import read_lines
 
 METRICS, TRUTH, EVALUATION = "metrics.jsonl", "truth.jsonl", "evaluation.json"
@@ -62,7 +62,7 @@ class RunFiles:
     """What a run folder holds.
 
     Attributes:
-        folder: of the run.
+        folder: of the run, no link.
         config: the settings, with seed and time of creation.
         trials: None without `metrics.jsonl`.
         moves: motions of the robot in practice, verification included, withdrawals where the truth counts them.
@@ -104,6 +104,7 @@ def read_run(folder: Path) -> RunFiles:
         SettingsError: it is no run.
     """
     run, absent = Run.open(folder), {}
+    folder = run.path
 
     def optional(name: str, read: Callable[[Path], Any], empty: Any) -> Any:
         if not (folder / name).exists():
@@ -113,7 +114,7 @@ def read_run(folder: Path) -> RunFiles:
             return read(folder / name)
         except (LotjError, OSError) as error:
             absent[name] = str(error).replace(f"{folder}/", "")  # the page may travel: no paths of this machine
-        except (AttributeError, TypeError, KeyError) as error:
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
             absent[name] = f"{name}: an entry is missing or damaged ({type(error).__name__}: {error})"
         return empty
 
@@ -135,7 +136,7 @@ def read_run(folder: Path) -> RunFiles:
         evaluations=evaluations,
         films=optional(FILMS, load_filmstrips, {}),
         reward=optional(REWARD, _read_reward, None),
-        timings=optional(TIMINGS, _read_timings, None),
+        timings=optional(TIMINGS, read_timings, None),
         versions=optional(VERSIONS, read_object, {}),
         alike={_unit(run): {result.name: result for result in evaluations}} | _alike(run),
         absent=absent,
@@ -177,12 +178,6 @@ def _read_reward(path: Path) -> dict[str, Any]:
     named = {**report["connectors"], "": report["overall"]}
     rows = {name: {**entry, **entry["false_positive_rate"]} for name, entry in named.items()}
     return {"threshold": float(report["threshold"]), "overall": rows.pop(""), "connectors": rows}
-
-
-def _read_timings(path: Path) -> dict[str, Any]:
-    timings = read_object(path)
-    seconds = {name: float(value) for name, value in timings["seconds"].items()}
-    return {"machine": timings["machine"], "seconds": seconds}
 
 
 def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]], judged: bool) -> Trials:

@@ -122,7 +122,7 @@ def summary_sentences(run: RunFiles) -> list[str]:
     """The findings in plain words, most important first."""
     after, before = map(run.summaries.get, ("practice", "offline"))
     trained = f"{len(run.trials)} practice trials" if run.trials else "practice"
-    judged, did = ", judged only by its own eyes", "robot inserted this connector"
+    judged, did = ", judged only by what it saw and felt", "robot inserted this connector"
     if not run.judged:
         judged, did = "", "agent succeeded"
     sentences = []

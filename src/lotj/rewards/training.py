@@ -78,7 +78,7 @@ class RewardTrainer:
     ) -> None:
         self.config, self.seed = config, seed
         self.train, self.validation = train, validation
-        spec = Spec({"image": Array(check_data(train, validation), "uint8", 0, 255)}, (0,), 10.0, 20)
+        spec = Spec({"image": Array(check_data(train, validation), "uint8", 0, 255)}, (0,))
         self._sampler = BalancedSampler(train, config.near_miss_share, config.near_miss_kinds)
         self._learner = Learner(Success, spec, config.front, config, len(train.tasks), seed, device)
         self.classifier: Any = self._learner.target["classifier"]

@@ -2,7 +2,7 @@
 
 from lotj.files import atomic_write, first_difference
 from lotj.runs.metrics import plain
-from lotj.runs.run import BASE, Run, base_run, find_run, typed_command
+from lotj.runs.run import BASE, Run, base_run, find_run, read_timings, typed_command
 from lotj.runs.settings import restore_settings
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "find_run",
     "first_difference",
     "plain",
+    "read_timings",
     "restore_settings",
     "typed_command",
 ]

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import lotj
-from lotj.errors import CheckpointError, SettingsError, check_seed
-from lotj.files import atomic_file, atomic_write, storage_errors, write_json
+from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
+from lotj.files import atomic_file, atomic_write, read_object, storage_errors, write_json
 from lotj.runs.metrics import append_line, plain, read_lines
 from lotj.runs.versions import versions
 
@@ -223,6 +223,16 @@ def find_run(root: Path, kind: str, result: str = "") -> Run:
         raise SettingsError(f"{root}: no {kind} run here (there: {there}); give the folder of one, or make one{passed}")
     whole = [run for run in chosen if (run.path / result).exists()]
     return max(whole or chosen, key=lambda run: (run.created, run.path.name))
+
+
+def read_timings(path: Path) -> dict[str, Any]:
+    """``machine`` and ``seconds`` (phase -> number) of a run's timings.json; DataError if it is damaged."""
+    timings = read_object(path)
+    try:
+        seconds = {phase: float(value) for phase, value in timings["seconds"].items()}
+        return {"machine": str(timings["machine"]), "seconds": seconds}
+    except (KeyError, AttributeError, TypeError, ValueError):
+        raise DataError(f"{path}: an entry is missing or damaged; restore it from a copy") from None
 
 
 def base_run() -> Run:

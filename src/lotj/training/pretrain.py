@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -189,7 +190,7 @@ def spec_of_data(schema: Schema, observation: Sequence[str]) -> Spec:
     missing = [name for name in observation if name not in schema.observation]
     if missing:
         raise SettingsError(f"observation {missing[0]!r}: the data have {', '.join(schema.observation)}")
-    return Spec({name: array(schema.observation[name]) for name in observation}, (schema.action,), 10.0, 20)
+    return Spec({name: array(schema.observation[name]) for name in observation}, (schema.action,))
 
 
 def load_reward(run: Run, device: str | torch.device = "cpu") -> RewardModel:
@@ -238,7 +239,7 @@ def _mend(run: Run, name: str) -> str:
     """What helps where an agent's part of a pretraining is missing."""
     also = "" if run.config.get("agent") == name else f" --also {name}"
     if run.path != BASE:
-        return f"`lotj pretrain --resume {run.path}{also}` makes it"
+        return f"`lotj pretrain --resume {shlex.quote(str(run.path))}{also}` makes it"
     return f"`lotj pretrain{also}` makes a pretraining that has it" if also else "install lotj again"
 
 
