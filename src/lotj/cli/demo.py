@@ -88,7 +88,9 @@ class Command(OnDevice):
 
     def _begun(self, runs: Path, kind: str, wanted: dict[str, Any]) -> Run | None:
         """The stopped run of this job that ``--resume`` goes on with; None if it had not come that far."""
-        with suppress(SettingsError):
-            run = find_run(runs, kind)
-            same = run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items())
-            return run if self.resume and same else None
+        if self.resume:
+            with suppress(SettingsError):
+                run = find_run(runs, kind)
+                if run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items()):
+                    return run
+        return None

@@ -75,8 +75,9 @@ class Command(OnDevice):
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
         """Defaults of the preset that the flags or the pretraining name."""
-        usual = "state" if flag_value(flags, "--task") else cls.preset
-        if usual == cls.preset:
+        task = flag_value(flags, "--task")
+        usual = "state" if task else cls.preset
+        if not task:
             with suppress(SettingsError):  # there may be no pretraining
                 usual = pick_pretraining(flag_value(flags, "--pretrained")).config.get("preset") or usual
         preset = find_preset(flag_value(flags, "--preset") or usual)

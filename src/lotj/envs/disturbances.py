@@ -133,7 +133,7 @@ class Disturbed(gym.Wrapper):
             raise SettingsError(f"disturbance {name!r}: is of the bench, for connectors (insertion/...) alone")
         if of.picture and "image" not in getattr(env.observation_space, "spaces", ()):
             raise SettingsError(f"disturbance {name!r}: is of pictures; choose an observation with 'image'")
-        self._name, self._seed, self.after = name, [seed, zlib.crc32(name.encode())], after
+        self._name, self._seed, self._after = name, [seed, zlib.crc32(name.encode())], after
         self._rng, self._episode = np.random.default_rng(self._seed), 0
         self._seen: list[np.ndarray] = []
         self._given: list[np.ndarray] = []
@@ -147,7 +147,7 @@ class Disturbed(gym.Wrapper):
         if seed is not None:
             self._rng = np.random.default_rng([*self._seed, seed])
         inner: Any = self.env.unwrapped
-        if self._disturbance.change is not None and self._episode == self.after:
+        if self._disturbance.change is not None and self._episode == self._after:
             inner.bench.close()
             inner.bench = self._disturbance.change(inner.bench, np.random.default_rng(self._seed))
         if self._disturbance.episode is not None:
@@ -181,7 +181,7 @@ class Disturbed(gym.Wrapper):
 def disturbed(env: gym.Env, name: str, seed: int, trials: int = 0, finished: int = 0) -> gym.Env:
     """An environment as it is in practice of so many trials, an episode each, some of which are finished; as it is
     after practice, with 0 trials; as it was, where the name is empty. SettingsError for an unknown name."""
-    if name:
-        env = Disturbed(env, name, seed)
-        env.after = max(0, round(DISTURBANCES[name].begins * trials) - finished)
-    return env
+    if not name:
+        return env
+    begins = round(find("disturbance", name, DISTURBANCES).begins * trials)
+    return Disturbed(env, name, seed, max(0, begins - finished))

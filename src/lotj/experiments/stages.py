@@ -229,7 +229,7 @@ def practice_phase(
     estimate = None if all_around else seed
     names, size = ("image", "state"), reward.shape[2]
     env = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, estimate)
-    env = disturbed(env, disturbance, seed, config.trials, finished_trials(resume) if resume else 0)
+    env = disturbed(env, disturbance, seed, config.trials, finished_trials(resume) if resume and disturbance else 0)
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
         atomic_write(run.path / PART, connector_text(connector))

@@ -271,9 +271,9 @@ class _Sitting:
         Without any the policy stays that practice began with. Where the environment rewards, its word is true and the
         last policy stays.
         """
-        last = [sum(self.trials.verdict(k).success for k in range(max(1, n - KEPT_WINDOW + 1), n + 1))
-                for n in range(1, number + 1)]  # fmt: skip
-        return last[-1] >= max(KEPT_LEAST, max(last) - KEPT_SLACK)
+        won = [self.trials.verdict(n).success for n in range(1, number + 1)]
+        last = np.convolve(won, np.ones(KEPT_WINDOW, int))[:number]  # of the window up to each trial
+        return bool(last[-1] >= max(KEPT_LEAST, last.max() - KEPT_SLACK))
 
     def _exploration(self, number: int) -> Exploration:
         config = self._config

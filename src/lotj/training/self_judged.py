@@ -99,7 +99,7 @@ class SelfJudged:
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         threshold = self._score.threshold.value
-        recorder = self.run(trial_seed(self._seed, number), act)
+        recorder = self._trial(trial_seed(self._seed, number), act)
         value = float(self._learner.value(batch_of_one(recorder.first))[0])
         lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
         trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
@@ -127,7 +127,7 @@ class SelfJudged:
             self._free.see(episode.observation["image"], episode.action[: end_of(episode)])
         self.judge.see(episode.seed, episode)
 
-    def run(self, seed: int, act: Callable[[Observation], np.ndarray]) -> Recorder:
+    def _trial(self, seed: int, act: Callable[[Observation], np.ndarray]) -> Recorder:
         """One trial from the pose of `seed`; `act` gives the (A,) action for what is recorded of an observation.
 
         Raises:
