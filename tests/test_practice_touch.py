@@ -113,7 +113,7 @@ class SlackRobot(ToyRobot):
     """Half of its picture changes in the first step of a trial and nothing after it; but the first push of the second
     trial changes an eighth."""
 
-    def reset(self, seed: int) -> dict[str, np.ndarray]:
+    def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:
         self.lit = 0
         return super().reset(seed)
 

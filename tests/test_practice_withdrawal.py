@@ -28,7 +28,7 @@ class BoundlessRobot(ToyRobot):
     def __init__(self) -> None:
         super().__init__(action_scale=6e-3)
 
-    def reset(self, seed: int) -> dict[str, np.ndarray]:
+    def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:
         self.out = None
         return super().reset(seed)
 
@@ -140,7 +140,7 @@ class FeelingRobot(BoundlessRobot):
 
     spec = replace(SPEC, observation={**SPEC.observation, "state": Array((9,), "float32", -np.inf, np.inf)})
 
-    def reset(self, seed: int) -> dict[str, np.ndarray]:
+    def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:
         self.told: list[tuple[float, ...]] = []
         return super().reset(seed)
 

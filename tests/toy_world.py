@@ -67,8 +67,9 @@ class ToyRobot:
     steps: int = 0
     spec: Spec = SPEC
     action_scale: float = 20e-3  # so that ways out are no longer than the picture
+    estimate_error: float = 0.0
 
-    def reset(self, seed: int) -> dict[str, np.ndarray]:
+    def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
         self.dot = rng.uniform(1, SIZE - 2, 2)
         self.resets, self.steps = self.resets + 1, 0
@@ -231,7 +232,7 @@ def practise_in_a_child(data: Path, path: Path, config: PracticeConfig, killed_a
     """
 
     class Noted(ToyRobot):
-        def reset(self, seed: int) -> dict[str, np.ndarray]:
+        def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:
             with open(path / "starts", "a") as file:
                 file.write(f"{seed}\n")
             return super().reset(seed)

@@ -144,6 +144,7 @@ class InsertionEnv(gym.Env):
         self.task = insertion_task(connector, robot, domain_seed)
         self.scenario, self.max_steps, self.end_on_success = scenario, max_steps, end_on_success
         self.estimate_seed, self.render_mode = estimate_seed, render_mode
+        self.estimate_error = NEAR_BOX if scenario == "near" else FAR_RING[1]
         self.bench = Bench(part, ARMS[robot], draw_randomization(part, domain_seed), image_size)
         spaces = {
             "image": gym.spaces.Box(0, 255, (len(CAMERAS), image_size // 2, image_size, 3), np.uint8),
@@ -160,12 +161,13 @@ class InsertionEnv(gym.Env):
         Args:
             seed: fixes estimate, start and light; those are all that differs between episodes.
             options: ``offset`` (2,) from the socket axis [m] and ``height``, the gap to the socket [m], instead of a
-                drawn start; ``regrasp``: hold the plug otherwise from now on, as a robot that has lost it does.
+                drawn start; ``start`` (2,) [m] likewise, but from where the socket is estimated to be; ``regrasp``:
+                hold the plug otherwise from now on, as a robot that has lost it does.
 
         Raises:
             SettingsError: an option is unknown, or no start within the workspace.
         """
-        options = check_options(options, ("offset", "height", "regrasp"))
+        options = check_options(options, ("offset", "height", "start", "regrasp"))
         super().reset(seed=seed)
         offset, height, error = draw_start(self.np_random, self.scenario, self.estimate_seed)
         offset, height = _start(options, offset, height, error)
@@ -230,6 +232,8 @@ def _start(
     if type(options.get("regrasp", False)) is not bool:
         raise SettingsError(f"reset option regrasp = {options['regrasp']!r}: must be True or False")
     try:
+        if "start" in options:
+            offset = error[:2] + np.array(options["start"], float)
         offset = np.array(options.get("offset", offset), float)
         height = float(options.get("height", height))
     except (TypeError, ValueError):

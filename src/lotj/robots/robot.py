@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from lotj.errors import LostError, NumericsError, SettingsError
+from lotj.envs.base import check_options
+from lotj.errors import LostError, NumericsError
 from lotj.experience import Observation
 from lotj.spaces import Spec
 
@@ -17,9 +18,11 @@ class Robot(Protocol):
 
     spec: Spec  # what it observes and how it is moved
     action_scale: float  # metres of an action of 1
+    estimate_error: float  # its goal is within this of where it takes it to be, along x and y [m]; 0: not known
 
-    def reset(self, seed: int) -> Observation:
-        """Move to a start pose drawn from `seed`; returns what is observed there, e.g. ``image`` (V, H, W, 3) uint8."""
+    def reset(self, seed: int, start: np.ndarray | None = None) -> Observation:
+        """Move to `start`, (2,) along x and y from where the goal is estimated to be [m], or to a pose drawn from
+        `seed`; returns what is observed there, e.g. ``image`` (V, H, W, 3) uint8."""
         ...
 
     def move(self, action: np.ndarray) -> Observation:
@@ -66,16 +69,15 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode from a pose drawn from `seed`; a robot takes no options.
+        """Start an episode from a pose drawn from `seed`, or from the option ``start``, see `Robot.reset`.
 
         Raises:
-            SettingsError: options were given.
+            SettingsError: another option.
         """
         super().reset(seed=seed)
-        if options:
-            raise SettingsError(f"reset options {sorted(options)}: a robot takes none")
-        start = int(self.np_random.integers(2**31)) if seed is None else seed
-        self._last = self.robot.reset(start)
+        options = check_options(options, ("start",))
+        number = int(self.np_random.integers(2**31)) if seed is None else seed
+        self._last = self.robot.reset(number, options.get("start"))
         return self._last, {"lost": False}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:

@@ -48,13 +48,14 @@ class SimulatedRobot:
         self._grips: list[np.ndarray] = []
         self._rng = np.random.default_rng(0)
         self._alarm = False
-        self.spec, self.action_scale = spec_of(env), bare.action_scale
+        self.spec, self.action_scale, self.estimate_error = spec_of(env), bare.action_scale, bare.estimate_error
 
-    def reset(self, seed: int) -> Observation:
+    def reset(self, seed: int, start: np.ndarray | None = None) -> Observation:
         """See `Robot.reset`."""
         # Between trials the reading has the time to settle.
         lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1]))
-        observation, info = self._env.reset(seed=seed, options={"regrasp": lost})
+        options = {"regrasp": lost} | ({} if start is None else {"start": start})
+        observation, info = self._env.reset(seed=seed, options=options)
         self._rng, self._grips, self._alarm = np.random.default_rng([seed, 1]), [info["grip"]], False
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "ever_success": False, "peak_force_n": 0.0}
         self._witness(info)

@@ -49,7 +49,7 @@ while they do nothing is learnt and no other policy kept: in their true seats pl
 connectors by the base's critic, which learnt from other parts, and 0.56 to 0.88 where they are wedged beside (lab
 notes)."""
 
-PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3}
+PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3, "start": 4}
 """What random numbers of a trial are for, each a stream of its own."""
 
 

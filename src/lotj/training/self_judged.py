@@ -54,6 +54,7 @@ from lotj.training.exploration import Exploration
 from lotj.training.features import Encoder
 from lotj.training.practice import Attempted, generator, trial_seed
 from lotj.training.practice_config import PracticeConfig
+from lotj.training.starts import choose_start
 from lotj.training.trials import PRACTICE, REVERSED, Trials
 
 QUANTILE, MARGIN = 0.95, 2.5
@@ -91,6 +92,7 @@ class SelfJudged:
         self._env, self._encoders, self._learner, self._model = RobotEnv(robot), encoders, learner, reward_model
         self._config, self._seed, self._touches = config, seed, config.verify == "touch"
         self._before = copy.deepcopy(learner)  # a second opinion, which does not learn from what is wrong here
+        self._seats: dict[int, np.ndarray] = {}  # where the hand was at the end of a claimed success, by trial [m]
         self._free = FreeMotion()  # how much the picture changes in free motion, in the trials so far
         threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if self._touches else None)
         self._score = Score(threshold)
@@ -99,7 +101,10 @@ class SelfJudged:
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         threshold = self._score.threshold.value
-        recorder = self._trial(trial_seed(self._seed, number), act)
+        seats = [seat for trial, seat in self._seats.items() if trials.verdict(trial).success]
+        rng = generator(self._seed, number, "start")
+        start = choose_start(rng, seats, len(trials), self._env.robot.estimate_error)
+        recorder = self._trial(trial_seed(self._seed, number), start, act)
         value = float(self._learner.value(batch_of_one(recorder.first))[0])
         lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
         trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
@@ -125,15 +130,18 @@ class SelfJudged:
             return
         if not episode.notes[LOST][-1]:  # nor is a push free motion that a seated plug has stood
             self._free.see(episode.observation["image"], episode.action[: end_of(episode)])
+        if episode.notes[CLAIM].any() and "state" in episode.observation:
+            self._seats[episode.seed] = episode.observation["state"][end_of(episode), :2]
         self.judge.see(episode.seed, episode)
 
-    def _trial(self, seed: int, act: Callable[[Observation], np.ndarray]) -> Recorder:
-        """One trial from the pose of `seed`; `act` gives the (A,) action for what is recorded of an observation.
+    def _trial(self, seed: int, start: np.ndarray | None, act: Callable[[Observation], np.ndarray]) -> Recorder:
+        """One trial from `start`, or the pose of `seed`; `act` gives the (A,) action for what is recorded of an
+        observation.
 
         Raises:
             NumericsError: a score or an action that is not finite.
         """
-        observation, _ = self._env.reset(seed=seed)
+        observation, _ = self._env.reset(seed=seed, options={} if start is None else {"start": start})
         trial = Recorder(self._observe(observation), self._notes(observation))
         while len(trial) < self._config.max_steps:
             if self._step(trial, act(trial.observation)):
