@@ -50,7 +50,8 @@ class Command(OnDevice):
     task: str | None = None
     """Another task instead, e.g. fetch/reach (`lotj tasks`); from a pretraining only if --pretrained names it."""
     scenario: str = "far"
-    """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside)."""
+    """Where evaluation starts: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside). In practice the
+    estimate of the socket's position is that far off."""
     robot: str = "duo"
     """Which of the simulated robots."""
     domain_seed: int = 0
@@ -63,9 +64,6 @@ class Command(OnDevice):
     agent: str | None = None
     """Who practises: by default the agent of the pretraining; or another that `lotj pretrain --also` has trained. On
     another task without a pretraining any agent that needs no examples, td3 by default."""
-    all_around: bool = False
-    """Draw a new estimate of the socket's position for each trial, so that starts lie all around it, as in the paper;
-    otherwise one estimate, with its error, serves for the whole run."""
     preset: str = "laptop"
     """Sets the defaults of the other flags: demo, laptop, paper or state; by default that of the pretraining, or state
     for another task."""
@@ -97,7 +95,7 @@ class Command(OnDevice):
                 )
             check_connector(connector, console)
             check_scenario(self.scenario)
-            bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed", "all_around")}
+            bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed")}
             bench |= {"connector": connector}
         pretrained = pick_pretraining(self.pretrained) if bench or self.pretrained else None
         agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
@@ -120,7 +118,7 @@ class Resume(job.Resume):
         how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
         if is_insertion(run):
             how |= {name: run.setting(name) for name in ("connector", "scenario", "robot")}
-            how |= {"domain_seed": run.setting("domain_seed", int), "all_around": run.setting("all_around", bool)}
+            how["domain_seed"] = run.setting("domain_seed", int)
         name = run.setting("preset")
         preset = dataclasses.replace(Preset(name=name) if pretrained else find_preset(name), practice=practice)
         _practise(preset, run.setting("task"), pretrained, run.path.parent, self.device, console, **how)

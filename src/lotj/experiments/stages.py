@@ -195,7 +195,6 @@ def practice_phase(
     live: bool = True,
     agent: str = "iql",
     snapshots: Sequence[int] = (),
-    all_around: bool = False,
     judges: Sequence[Judge] = (),
     disturbance: str = "",
 ) -> tuple[Run, PracticeResult]:
@@ -209,7 +208,6 @@ def practice_phase(
         resume: the run to go on with.
         live: show progress.
         snapshots: trials after which a copy of the policy stays, for `practised_agent`.
-        all_around: estimate the socket's position anew for each trial, so that starts lie all around, as in the paper.
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
         disturbance: what goes wrong, in evaluation too, see `lotj.envs.disturbances`; a run resumed keeps its own.
     """
@@ -221,14 +219,13 @@ def practice_phase(
     reward, config = load_reward(pretrained, device), preset.practice
     before, learner, prior = _practising(pretrained, agent, config, device)
     _refuse_seen(part, prior[0].store.tasks)
-    settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot, "all_around": all_around}
+    settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot}
     settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed, "rate_hz": RATE_HZ}
     settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
     settings |= _practice_settings(preset, agent, pretrained)
-    estimate = None if all_around else seed
     names, size = ("image", "state"), reward.shape[2]
-    env = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, estimate)
+    env = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, seed)
     env = disturbed(env, disturbance, seed, config.trials, finished_trials(resume) if resume and disturbance else 0)
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
