@@ -22,12 +22,10 @@ from lotj.controllers.verification import (
     PULL,
     PUSHES,
     SHIFTS,
-    FreeMotion,
     gives_way,
-    picture_change,
 )
 from lotj.controllers.withdrawal import withdraw
-from lotj.errors import CheckpointError, NumericsError
+from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import Episode, Observation, Recorder, batch_of_one
 from lotj.rewards.calibration import Threshold
 from lotj.rewards.judge import (
@@ -76,6 +74,7 @@ class SelfJudged:
 
     Raises:
         CheckpointError: the robot shows or does other things than the agent was made for.
+        SettingsError: verification by touch without the hand's measured position.
     """
 
     def __init__(
@@ -89,11 +88,14 @@ class SelfJudged:
         judges: Sequence[Judge] = (),
     ) -> None:
         _check_cameras(robot.spec, encoders.spec)
+        if config.verify == "touch" and "state" not in robot.spec.observation:
+            raise SettingsError(
+                "verify touch: the robot does not measure its hand's position, `state`; try verify score"
+            )
         self._env, self._encoders, self._learner, self._model = RobotEnv(robot), encoders, learner, reward_model
         self._config, self._seed, self._touches = config, seed, config.verify == "touch"
         self._before = copy.deepcopy(learner)  # a second opinion, which does not learn from what is wrong here
         self._seats: dict[int, np.ndarray] = {}  # where the hand was at the end of a claimed success, by trial [m]
-        self._free = FreeMotion()  # how much the picture changes in free motion, in the trials so far
         threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if self._touches else None)
         self._score = Score(threshold)
         self._pose = OnePose(lambda observation: observation["image"])
@@ -128,8 +130,6 @@ class SelfJudged:
     def see(self, episode: Episode) -> None:
         if episode.kind != PRACTICE:
             return
-        if not episode.notes[LOST][-1]:  # nor is a push free motion that a seated plug has stood
-            self._free.see(episode.observation["image"], episode.action[: end_of(episode)])
         if episode.notes[CLAIM].any() and "state" in episode.observation:
             self._seats[episode.seed] = episode.observation["state"][end_of(episode), :2]
         self.judge.see(episode.seed, episode)
@@ -148,11 +148,10 @@ class SelfJudged:
                 return trial
             if not self._score.likely(valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})):
                 continue
-            if self._touches and self._free_motion(trial) is not None:
-                if self._verified(trial) or trial.noted(LOST)[-1]:
-                    return trial
-            else:  # before any free motion was seen a touch has nothing to compare with: the score's word stands
+            if not self._touches:  # the score's word stands
                 trial.note(CLAIM, True, slice(-1, None))
+                return trial
+            if self._verified(trial) or trial.noted(LOST)[-1]:
                 return trial
         return trial
 
@@ -171,13 +170,12 @@ class SelfJudged:
         """Presses and pushes, pulls and pushes again. The press that the part has stood is the end of the trial, so
         that the policy learns to press home what looks seated; what follows is recorded only. Where the part moves the
         trial goes on."""
-        typical, before = self._free_motion(trial), len(trial)
-        assert typical is not None
+        before = len(trial)
         for motion in (PRESS, *PUSHES):
-            last = trial.observation["image"]
+            last = _hand(trial)
             if self._step(trial, motion, STOOD):
                 return False
-            if gives_way(picture_change(last, trial.observation["image"]), motion, typical):
+            if gives_way(last, _hand(trial), motion):
                 return self._moved(trial, before, PRESS_MOVED if motion == PRESS else PUSH_MOVED)
         play = self._play(trial)
         if trial.noted(LOST)[-1]:
@@ -195,26 +193,17 @@ class SelfJudged:
         return False
 
     def _play(self, trial: Recorder) -> float:
-        """Lets go, pulls, pushes again and says how far the hand moved [mm]; 0 where it does not know where it is, or
-        has lost the part."""
+        """Lets go, pulls, pushes again and says how far the hand moved [mm]; 0 where it has lost the part."""
         moved = 0.0
-        if "state" not in trial.observation or self._record(trial, np.zeros(3, np.float32), self._env.relax(), STOOD):
+        if self._record(trial, np.zeros(3, np.float32), self._env.relax(), STOOD):
             return moved
         for motion in (PULL, *SHIFTS):
-            last = trial.observation["state"][:2]
+            last = _hand(trial)
             if self._step(trial, motion, STOOD):
                 return 0.0
             if motion in SHIFTS:
-                moved = max(moved, float(np.abs(trial.observation["state"][:2] - last).max()))
+                moved = max(moved, float(np.abs(_hand(trial) - last)[:2].max()))
         return 1e3 * moved
-
-    def _free_motion(self, trial: Recorder) -> float | None:
-        """What the trials so far show; before they show any, the running one."""
-        if self._free.typical is not None:
-            return self._free.typical
-        running = FreeMotion()
-        running.see(trial.seen("image"), trial.actions)
-        return running.typical
 
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
@@ -253,6 +242,11 @@ class SelfJudged:
             LOST: np.array(lost),
             PLAY: np.array(0.0, np.float32),
         }
+
+
+def _hand(trial: Recorder) -> np.ndarray:
+    """(3,) of the hand as measured [m]."""
+    return trial.observation["state"][:3]
 
 
 def _check_cameras(robot: Spec, agent: Spec) -> None:
