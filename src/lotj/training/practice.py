@@ -43,7 +43,7 @@ Q_GRADIENT_SUCCESSES = 10
 """Predicted successes at which the weight of Q's gradient is full; it grows from 0 in proportion to them. A Q that has
 not seen this part succeed overestimates unknown states, and can lead the policy away for good (lab notes)."""
 
-ALARM_TRIALS, DOUBTED = 25, 0.8
+ALARM_TRIALS, DOUBTED = 25, 0.7
 """No success worth learning from in so many trials gives an alarm. So do successes of a lower value than this, and
 while they do nothing is learnt and no other policy kept: in their true seats plugs have 0.85 to 0.98 on the validation
 connectors by the base's critic, which learnt from other parts, and 0.56 to 0.88 where they are wedged beside (lab
