@@ -44,6 +44,7 @@ from lotj.training.trials import PRACTICE
 from small_agents import OFF, same, weights
 from toy_world import (
     SPEC,
+    AfterStart,
     ColourReward,
     ListedReward,
     PointEnv,
@@ -55,7 +56,6 @@ from toy_world import (
     practise,
     practise_in_a_child,
     reached,
-    steady_agent,
     trials_of,
     true_success,
 )
@@ -212,7 +212,7 @@ class SealedRobot:
         self.__robot = robot
 
     def __getattr__(self, name: str) -> Any:
-        assert name in {"spec", "action_scale", "reset", "move", "relax", "close"}, name
+        assert name in {"spec", "action_scale", "estimate_error", "reset", "move", "relax", "close"}, name
         return getattr(self.__robot, name)
 
 
@@ -311,11 +311,11 @@ def test_more_is_tried_after_failures_in_a_row_and_less_after_successes(prior: D
 def test_threshold_rises_with_the_trials_of_all_sittings(prior: DiskStore, tmp_path: Path):
     """The first trial's best score is 0.5, logit 0, so that a logit of -2.5 is asked for, 0.0759 (its start scores 0, 4
     above which is nothing). The second's is 0.999, logit 6.91: the quantile 0.95 of both is 6.56, and a logit of 4.06
-    is asked for, 0.983. Before the first, the model's own threshold stands. Straight down: there is no touch."""
-    run, agent = new_run(tmp_path), steady_agent(0.0, 0.0, -1.0)
+    is asked for, 0.983. Before the first, the model's own threshold stands."""
+    run, robot = new_run(tmp_path), ToyRobot(held_after=1)
     config = make_config(trials=2, updates_per_step=0, verify="touch")
-    practise(ToyRobot(), ListedReward(0, 0.5, 0, 0.999), prior, config, run, agent)
-    practise(ToyRobot(), SILENT, prior, dataclasses.replace(config, trials=3), run, agent, resume=True)
+    practise(robot, AfterStart(robot, 0.5, 0.999), prior, config, run)
+    practise(ToyRobot(), SILENT, prior, dataclasses.replace(config, trials=3), run, resume=True)
     assert [row["predicted_success"] for row in run.metrics()] == [1, 1, 0]
     assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, 0.0759, 0.9831], abs=1e-4)
 
@@ -344,15 +344,14 @@ def test_a_policy_whose_trials_succeed_less_does_not_follow_a_better_one(prior: 
 
 
 def test_from_doubted_successes_nothing_is_learnt(prior: DiskStore, tmp_path: Path):
-    """Pictures that stand still, so that all is verified, and a critic that values nothing: at the fifth success it is
+    """A dot that is held, so that all is verified, and a critic that values nothing: at the fifth success it is
     clear that these are none by what was known before practice. No policy is kept then but the one of the beginning."""
-    run, agent = new_run(tmp_path), steady_agent(0.0, 0.0, -1.0)
-    said = [0.0, 0.9] * 7
+    run, robot = new_run(tmp_path), ToyRobot(held_after=1)
     config = make_config(trials=7, max_steps=1, verify="touch")
-    result = practise(ToyRobot(), ListedReward(*said), prior, config, run, agent)
+    result = practise(robot, AfterStart(robot, 0.9), prior, config, run)
     rows = run.metrics()
-    assert [row["predicted_success"] for row in rows] == [1] * 7 and max(row["value_before"] for row in rows) < 0.8
-    assert [row["updates"] for row in rows] == [1] * 4 + [0] * 3 and [row["alarm"] for row in rows] == [0] * 4 + [2] * 3
+    assert [row["predicted_success"] for row in rows] == [1] * 7 and max(row["value_before"] for row in rows) < 0.7
+    assert [row["updates"] for row in rows] == [2] * 4 + [0] * 3 and [row["alarm"] for row in rows] == [0] * 4 + [2] * 3
     assert (result.kept, result.alarm) == (0, 2)
 
 

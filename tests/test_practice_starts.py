@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,8 @@ import pytest
 from lotj.envs.insertion import InsertionEnv
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
-from lotj.spaces import Array
 from lotj.training.starts import choose_start
-from tests.toy_world import SPEC, ListedReward, ToyRobot, collect, make_config, practise
+from toy_world import ListedReward, ToyRobot, collect, make_config, practise
 
 
 def starts(seats: list[np.ndarray], trials: int, error: float = 0.02) -> np.ndarray:
@@ -44,7 +42,6 @@ def test_after_successes_they_lie_all_around_the_middle_of_their_ends() -> None:
 class AwareRobot(ToyRobot):
     """Measures its hand 3 mm and -4 mm from the estimate, which is off by 10 mm at most, and notes its starts."""
 
-    spec = replace(SPEC, observation={**SPEC.observation, "state": Array((9,), "float32", -np.inf, np.inf)})
     told: list[np.ndarray | None]
 
     def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:

@@ -43,6 +43,7 @@ TARGETS = {"left": (4.0, 8.0), "right": (11.0, 5.0)}
 UNSEEN = (8.0, 11.0)
 """The field of the task that is practised."""
 SPEC = Spec({"image": Array((1, SIZE, SIZE, 3), "uint8", 0, 255)}, (3,), 10.0, 20)
+FELT = replace(SPEC, observation={**SPEC.observation, "state": Array((9,), "float32", -np.inf, np.inf)})
 
 
 def draw(dot: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -61,23 +62,27 @@ class ToyRobot:
     target: tuple[float, float] = UNSEEN
     lie: bool = False
     latches: bool = False  # a dot that is home stays there
+    held_after: int = 10**6  # steps of a trial after which the dot is held fast
     loses: frozenset[int] = frozenset()  # resets (from 1) whose trial loses its part at the third step
     truth: list[bool] = field(default_factory=list)
     resets: int = 0
     steps: int = 0
-    spec: Spec = SPEC
+    spec: Spec = FELT
+    height: float = 0.0  # in actions
     action_scale: float = 20e-3  # so that ways out are no longer than the picture
     estimate_error: float = 0.0
 
     def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
         self.dot = rng.uniform(1, SIZE - 2, 2)
-        self.resets, self.steps = self.resets + 1, 0
+        self.resets, self.steps, self.height = self.resets + 1, 0, 0.0
         self.truth.append(self.lie)
         return self.observe()
 
     def observe(self) -> dict[str, np.ndarray]:
-        return {"image": self.picture()[None]}
+        """The picture, and where the hand is: an action of 1 is 6 mm."""
+        state = 6e-3 * np.array([*self.dot / STEP, self.height, *[0.0] * 6], np.float32)
+        return {"image": self.picture()[None], "state": state}
 
     def picture(self) -> np.ndarray:
         return draw(self.dot, np.array(self.target))
@@ -87,8 +92,10 @@ class ToyRobot:
         self.steps += 1
         if self.steps == 3 and self.resets in self.loses:
             raise LostError("the dot fell off")
-        if not (self.latches and np.hypot(*(self.dot - self.target)) < REACH):
+        home = bool(np.hypot(*(self.dot - self.target)) < REACH)
+        if self.steps <= self.held_after and not (self.latches and home):
             self.dot = np.clip(self.dot + STEP * action[:2], 1, SIZE - 2)
+            self.height += float(action[2])
         self.truth[-1] = bool(np.hypot(*(self.dot - self.target)) < REACH) != self.lie
         return self.observe()
 
@@ -114,6 +121,19 @@ class ColourReward:
         centres = np.einsum("pn,inc->icp", grid, weight) / weight.sum(1)[..., None]
         distance = np.hypot(*(centres[:, 0] - centres[:, 1]).T)
         return (1 / (1 + np.exp(6 * self._sign * (distance - REACH)))).astype(np.float32)
+
+
+class AfterStart:
+    """Says of each trial's start 0, of every other frame of trial k the k-th number, of the last one for good."""
+
+    threshold = 0.5
+
+    def __init__(self, robot: ToyRobot, *scores: float) -> None:
+        self.robot, self.scores = robot, scores
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        number = min(self.robot.resets, len(self.scores)) - 1
+        return np.full(len(images), self.scores[number] * (self.robot.steps > 0), np.float32)
 
 
 class ListedReward:

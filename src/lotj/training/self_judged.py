@@ -116,7 +116,7 @@ class SelfJudged:
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
         row = {
-            "moves": len(trial) - (2 + len(SHIFTS) if claimed and trial.notes[PLAY].any() else 0),
+            "moves": end_of(trial) + len(PUSHES) if claimed and self._touches else len(trial),
             "play": float(trial.notes[PLAY][end_of(trial)]),
             "threshold": threshold,
             "boost": act.boost,
@@ -207,7 +207,7 @@ class SelfJudged:
 
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
-        if trial.notes[PLAY].any():  # the plug stands where its play was felt, above the seat
+        if self._touches:  # the plug stands where its play was felt, above the seat
             for motion in HOME:
                 _, _, lost, _, _ = self._env.step(np.array(motion, np.float32))
                 if lost:
