@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.expert import Expert, towards
-from lotj.controllers.verification import PRESS, PUSHES, FreeMotion, gives_way, picture_change
+from lotj.controllers.verification import PRESS, PUSHES, gives_way
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.parts import of_split
 from lotj.geometry import mosaic
@@ -50,16 +50,13 @@ REACH = 22e-3
 
 SIGNALS = {
     "height": "hand above where it stands in the true seat [mm]; known once the seat is",
-    "press_change": "change of the picture on the press, of free motion's",
-    "push_change": "largest change of the picture on a push, of free motion's",
     "press_motion": "hand's motion on the press [mm]",
     "push_motion": "largest motion of the hand on a push, sideways [mm]",
     "press_force": "vertical force after the press [N]",
     "push_force": "smallest sideways force after a push [N]",
     "lift_force": "largest downward force after a step up, until free [N]",
     "raised": "hand's motion on the first step of the withdrawal, from rest, 4 mm asked [mm]",
-    "raised_change": "largest change of the picture on a push of the plug thus raised, of free motion's",
-    "raised_motion": "largest motion of the hand on such a push, sideways [mm]",
+    "raised_motion": "largest motion of the hand on a push of the plug thus raised, sideways [mm]",
     "picture": f"difference of the picture from a true seat's, as of places, which are one up to {SAME_POSE}",
 }
 
@@ -69,7 +66,6 @@ class Bench:
 
     def __init__(self, part: str, robot: str, seed: int) -> None:
         self.env = InsertionEnv(part, robot, seed, "far", 64, "state", max_steps=1000, end_on_success=False)
-        self.free = FreeMotion()
 
     def start(self, seed: int, **place: Any) -> None:
         """A new trial, at `place` if given."""
@@ -99,17 +95,11 @@ class Bench:
 
 
 def true_seat(bench: Bench, seed: int) -> bool:
-    """The expert inserts; the first steps show free motion."""
+    """The expert inserts, and presses."""
     expert = Expert(np.random.default_rng(seed), bench.env.action_scale, bench.env.bench.contact_height, noise=0.0)
     bench.start(seed)
-    frames, actions = [bench.picture()], []
     while not bench.info["is_success"] and not bench.info["lost"] and bench.steps < 25:
-        action = expert(None, bench.info)
-        bench.step(action)
-        actions.append(action)
-        if len(frames) < 4:
-            frames.append(bench.picture())
-    bench.free.see(frames, actions)
+        bench.step(expert(None, bench.info))
     bench.step(PRESS)
     return bench.info["is_success"]
 
@@ -142,34 +132,26 @@ def chance_seat(bench: Bench, rng: np.random.Generator, seed: int) -> bool:
     return not bench.info["is_success"] and not bench.info["lost"]
 
 
-def push(bench: Bench, motions: Sequence[Sequence[float]]) -> tuple[list[float], np.ndarray, np.ndarray]:
-    """Change of the picture (shares of free motion's), motion of the hand (N, 3) [mm] and force after it (N, 3) [N] on
-    each motion, until one gives way as the verification's must not."""
-    typical = bench.free.typical
-    assert typical is not None
-    changes, hands, forces = [], [bench.state[:3]], []
-    before = bench.picture()
+def push(bench: Bench, motions: Sequence[Sequence[float]]) -> tuple[bool, np.ndarray, np.ndarray]:
+    """Makes the motions until one gives way as the verification's must not: whether none has, motion of the hand (N, 3)
+    [mm] and force after it (N, 3) [N] on each."""
+    hands, forces, held = [bench.state[:3]], [], True
     for motion in motions:
         bench.step(motion)
-        after = bench.picture()
-        changes.append(picture_change(before, after) / typical)
         hands.append(bench.state[:3])
         forces.append(bench.state[6:9])
-        before = after
-        if bench.info["lost"] or gives_way(changes[-1], motion, 1.0):
+        held = not bench.info["lost"] and not gives_way(*hands[-2:], motion)
+        if not held:
             break
-    return changes, 1e3 * np.abs(np.diff(hands, axis=0)), np.array(forces)
+    return held, 1e3 * np.abs(np.diff(hands, axis=0)), np.array(forces)
 
 
 def verification(bench: Bench) -> dict[str, float] | None:
-    """The press and the pushes; what is felt and seen of them, or None where one gives way."""
-    motions = (PRESS, *PUSHES)
-    changes, moved, forces = push(bench, motions)
-    if len(changes) < len(motions) or bench.info["lost"] or gives_way(changes[-1], motions[-1], 1.0):
+    """The press and the pushes; what is felt of them, or None where one gives way."""
+    held, moved, forces = push(bench, (PRESS, *PUSHES))
+    if not held:
         return None
     return {
-        "press_change": changes[0],
-        "push_change": max(changes[1:]),
         "press_motion": moved[0, 2],
         "push_motion": moved[1:, :2].max(),
         "press_force": forces[0, 2],
@@ -188,9 +170,8 @@ def withdrawal(bench: Bench) -> dict[str, float]:
     for _ in range(6):
         bench.step([0.0, 0.0, 1.0])
         forces.append(-bench.state[8])
-    felt = {"raised": raised, "lift_force": max(forces)}
     largest = max(moved[0, :2].max() for _, moved, _ in pushed)
-    return felt | {"raised_change": max(changes[0] for changes, _, _ in pushed), "raised_motion": largest}
+    return {"raised": raised, "lift_force": max(forces), "raised_motion": largest}
 
 
 def row(bench: Bench, kind: str, seed: int, seat: np.ndarray | None) -> dict[str, Any] | None:

@@ -35,7 +35,6 @@ from lotj.rewards.model import RewardModel
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.sim.bench import Bench
-from lotj.training import self_judged
 from lotj.training.self_judged import SelfJudged
 from lotj.training.trials import Trials
 
@@ -57,7 +56,6 @@ PARTS: dict[str, dict[str, Places]] = {
         "actions and values": [(Learner, "act"), (Learner, "value")],
         "drawing batches": [(Replay, "sample")],
         "updates": [(Learner, "update")],
-        "verification": [(self_judged, "picture_change"), (SelfJudged, "_free_motion")],
         "judging anew": [(Trials, "judge")],
     },
     "keeping": {

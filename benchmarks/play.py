@@ -22,14 +22,6 @@ from lotj.sim.arm import ARMS
 from lotj.sim.connector import training_connectors
 
 
-class Blind(Bench):
-    """Without pictures: the hand's own motion is measured."""
-
-    def picture(self) -> np.ndarray:
-        """Nothing to see."""
-        return np.zeros((4, 4, 3), np.uint8)
-
-
 def play(bench: Bench) -> float:
     """Of a plug that has been pressed home [mm]."""
     for motion in PUSHES:
@@ -53,7 +45,7 @@ def main() -> None:
     rows = []
     for number, part in enumerate(training_connectors()):
         robot = sorted(ARMS)[number % len(ARMS)]
-        bench = Blind(part.name, robot, 0)
+        bench = Bench(part.name, robot, 0)
         plays = [play(bench) for seed in range(asked.trials) if true_seat(bench, seed)]
         bench.env.close()
         depth = round(1e3 * part.insertion_depth, 2)

@@ -1,9 +1,9 @@
-r"""How much the picture changes on a press and on pushes, of plugs that sit and of plugs that do not.
+r"""How far the hand follows a press and pushes, of plugs that sit and of plugs that do not.
 
     python benchmarks/touch_limits.py --out results/benchmarks/touch_limits.json
 
-The limits of `lotj.controllers.verification` are chosen by it, on every third training connector. All changes are
-shares of the domain's typical change in free motion sideways.
+The limits of `lotj.controllers.verification` are chosen by it, on every third training connector. All in mm along the
+motion, as the robot measures it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lotj.controllers.expert import Expert
-from lotj.controllers.verification import PRESS, PRESS_LIMIT, PUSH_LIMIT, PUSHES, FreeMotion, picture_change
+from lotj.controllers.verification import PRESS, PRESS_LIMIT, PUSH_LIMIT, PUSHES
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import choose_training
@@ -31,38 +31,39 @@ BESIDE = (4e-3, 20e-3)
 """Distance from the axis of a plug that is pressed beside its socket [m]."""
 
 
-def answers(env: InsertionEnv, frame: np.ndarray, motions: Any) -> list[float]:
-    """Change of the picture on each of the motions, one after another."""
-    changes = []
-    for motion in motions:
-        observation, *_ = env.step(np.array(motion))
-        following = observation["image"]
-        changes.append(picture_change(frame, following))
-        frame = following
-    return changes
+def answer(env: InsertionEnv, hand: np.ndarray, motion: Sequence[float]) -> tuple[float, np.ndarray]:
+    """How far the hand follows a motion [mm], and its (3,) position then [m]."""
+    observation, *_ = env.step(np.array(motion))
+    moved = 1e3 * (observation["state"][:3] - hand)
+    return float(-moved[2] if motion == PRESS else moved[:2] @ motion[:2]), observation["state"][:3]
 
 
-def insert(env: InsertionEnv, seed: int, free: FreeMotion, found: dict[str, list[float]]) -> None:
-    """The expert inserts; what the picture does on its way, then on a press and on pushes of the seated plug."""
+def largest_push(env: InsertionEnv, hand: np.ndarray) -> float:
+    """Of the four [mm]."""
+    moved = []
+    for motion in PUSHES:
+        along, hand = answer(env, hand, motion)
+        moved.append(along)
+    return max(moved)
+
+
+def insert(env: InsertionEnv, seed: int, found: dict[str, list[float]]) -> None:
+    """The expert inserts; how far the hand follows a press on the way, then a second press and pushes of the seated
+    plug."""
     expert = Expert(np.random.default_rng(seed), env.action_scale, env.bench.contact_height, noise=0.0)
     observation, info = env.reset(seed=seed)
-    frame = observation["image"]
-    frames, actions = [frame], []
-    while not info["is_success"] and not info["dislodged"]:
-        action = expert(observation, info)
+    while not info["is_success"]:
+        action, hand = expert(observation, info), observation["state"][:3]
         left = env.bench.connector.insertion_depth - info["depth"]
         observation, _, ended, over, info = env.step(action)
-        following = observation["image"]
-        frames.append(following)
-        actions.append(action)
         if action[2] == -1.0 and SHORT[0] + env.bench.seated_within < left < SHORT[1]:
-            found["press, short"].append(picture_change(frame, following))
-        frame = following
+            found["press, short"].append(1e3 * float(hand[2] - observation["state"][2]))
         if ended or over:
             return
-    free.see(frames, actions)
-    found["press, seated"] += answers(env, frame, [PRESS, PRESS])[1:]
-    found["pushes, seated"].append(max(answers(env, env.bench.render(), PUSHES)))
+    _, hand = answer(env, observation["state"][:3], PRESS)
+    again, hand = answer(env, hand, PRESS)
+    found["press, seated"].append(again)
+    found["pushes, seated"].append(largest_push(env, hand))
 
 
 def press_beside(env: InsertionEnv, seed: int, found: dict[str, list[float]]) -> None:
@@ -73,23 +74,18 @@ def press_beside(env: InsertionEnv, seed: int, found: dict[str, list[float]]) ->
     env.reset(seed=seed, options=place)
     for _ in range(4):
         observation, *_, info = env.step(np.array([0.0, 0.0, -0.8]))
-    frame = observation["image"]
     if not info["is_success"] and not info["dislodged"]:
-        found["pushes, beside"].append(max(answers(env, frame, PUSHES)))
+        found["pushes, beside"].append(largest_push(env, observation["state"][:3]))
 
 
-def measure(connector: str, number: int, trials: int) -> dict[str, list[float]]:
-    """Shares of the typical change of one domain; the k-th connector has robot and bench of its own."""
-    env = InsertionEnv(connector, ROBOTS[number % 2], number, "far", 64, end_on_success=False, max_steps=60)
-    free, found = FreeMotion(), {f"press, {kind}": [] for kind in ("seated", "short")}
-    found |= {f"pushes, {kind}": [] for kind in ("seated", "beside")}
+def measure(connector: str, number: int, trials: int, found: dict[str, list[float]]) -> None:
+    """One domain; the k-th connector has robot and bench of its own."""
+    robot = ROBOTS[number % 2]
+    env = InsertionEnv(connector, robot, number, "far", 64, "state", end_on_success=False, max_steps=60)
     for seed in range(trials):
-        insert(env, seed, free, found)
+        insert(env, seed, found)
         press_beside(env, seed, found)
     env.close()
-    typical = free.typical
-    assert typical is not None, f"{connector}: the expert never moved sideways"
-    return {name: [change / typical for change in changes] for name, changes in found.items()}
 
 
 def main() -> None:
@@ -99,18 +95,18 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=3, help="of each connector")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    pooled: dict[str, list[float]] = {}
+    pooled: dict[str, list[float]] = {f"press, {kind}": [] for kind in ("seated", "short")}
+    pooled |= {f"pushes, {kind}": [] for kind in ("seated", "beside")}
     connectors = choose_training(None)[:: options.every]
     for number, connector in enumerate(connectors):
-        for name, shares in measure(connector, number, options.trials).items():
-            pooled.setdefault(name, []).extend(shares)
+        measure(connector, number, options.trials, pooled)
     limits = {"press": PRESS_LIMIT, "pushes": PUSH_LIMIT}
     rows = {}
-    for name, shares in pooled.items():
+    for name, moved in pooled.items():
         limit = limits[name.split(",")[0]]
-        quantiles = {f"{q:g}": round(float(np.quantile(shares, q)), 3) for q in QUANTILES}
-        rows[name] = {"n": len(shares), "above_limit": int(np.sum(np.array(shares) > limit)), "quantiles": quantiles}
-        print(f"{name:16s} n {len(shares):3d}, above {limit}: {rows[name]['above_limit']:3d}  {quantiles}")
+        quantiles = {f"{q:g}": round(float(np.quantile(moved, q)), 2) for q in QUANTILES}
+        rows[name] = {"n": len(moved), "above_limit": int(np.sum(np.array(moved) > limit)), "quantiles": quantiles}
+        print(f"{name:16s} n {len(moved):3d}, above {limit}: {rows[name]['above_limit']:3d}  {quantiles}")
     content = {"command": " ".join(["python", *sys.argv]), "connectors": connectors, "limits": limits, "rows": rows}
     options.out.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -153,14 +153,10 @@ def announce_renderer(console: Console) -> None:
 
 def print_alarm(result: PracticeResult, console: Console) -> None:
     """Says it where practice's self-reward is not to be trusted, and where not the last policy is kept."""
-    from lotj.training.live_view import ALARMS
+    from lotj.training.live_view import ALARM
 
     if result.alarm:
-        console.print(
-            f"ALARM: {ALARMS[result.alarm]}. Do not trust its own reward on this part: look at report and plug.",
-            style="bold red",
-            soft_wrap=True,
-        )
+        console.print(f"ALARM: {ALARM}", style="bold red", soft_wrap=True)
     if result.kept < result.trials:
         kept = f"the policy after trial {result.kept}" if result.kept else "the policy that practice began with"
         say(console, f"kept: {kept}, for later trials do not show that theirs is better")

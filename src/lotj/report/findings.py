@@ -9,7 +9,7 @@ import numpy as np
 from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.evaluation.results import EXPERT, POLICIES
 from lotj.report.files import RunFiles, Trials
-from lotj.training.live_view import ALARMS
+from lotj.training.live_view import ALARM
 
 SPACE = "\u00a0"
 """Between a number and its unit: no line ends here."""
@@ -151,7 +151,7 @@ def summary_sentences(run: RunFiles) -> list[str]:
     sentences += _over_units(run) if after else []
     alarm = run.trials.series["alarm"][-1:] if run.trials else np.zeros(0)
     if (alarm > 0).any():
-        sentences.append(f"Alarm: {ALARMS[int(alarm[0])]}. Do not trust its own verdict on this part.")
+        sentences.append(f"Alarm: {ALARM}.")
     return sentences
 
 

@@ -16,11 +16,11 @@ from rich.text import Text
 WINDOW = 25
 """Trials over which the predicted success rate is taken."""
 
-ALARMS = {
-    1: "hardly any success is seen: the policy stays as it was before practice",
-    2: "what counts as success looks like none to the critic that learnt from other parts: nothing is learnt from it",
-}
-"""Why a robot's own reward is not to be trusted, by what a trial's line says as its ``alarm``."""
+ALARM = (
+    "the robot's own reward sees hardly any success, and the policy stays as it was before practice; is the part one "
+    "that its seat does not hold (a peg, a screw)? then set retention to false"
+)
+"""What an alarm says."""
 
 SPARK_TRIALS = 50
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -104,7 +104,7 @@ class LiveView:
         figures["updates/s"] = f"{row.get('updates_per_second', 0.0):.0f}"
         figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
         if row.get("alarm"):
-            figures["alarm"] = ALARMS[int(row["alarm"])]
+            figures["alarm"] = ALARM
         if lost := sum(row["lost"] for row in self._rows):
             figures["lost"] = f"{lost} (the part, in a trial)"
         return figures

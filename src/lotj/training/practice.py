@@ -8,7 +8,6 @@ and, resumed, ends in the same weights as one that was never stopped.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,11 +42,9 @@ Q_GRADIENT_SUCCESSES = 10
 """Predicted successes at which the weight of Q's gradient is full; it grows from 0 in proportion to them. A Q that has
 not seen this part succeed overestimates unknown states, and can lead the policy away for good (lab notes)."""
 
-ALARM_TRIALS, DOUBTED = 25, 0.7
-"""No success worth learning from in so many trials gives an alarm. So do successes of a lower value than this, and
-while they do nothing is learnt and no other policy kept: in their true seats plugs have 0.85 to 0.98 on the validation
-connectors by the base's critic, which learnt from other parts, and 0.56 to 0.88 where they are wedged beside (lab
-notes)."""
+ALARM_TRIALS = 25
+"""A trial from this one on gives an alarm while no policy of practice is worth keeping: the self-reward sees hardly any
+success."""
 
 PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3, "start": 4}
 """What random numbers of a trial are for, each a stream of its own."""
@@ -87,7 +84,7 @@ class PracticeResult:
     predicted_successes: int  # trials that count as successes
     lost: int  # trials that ended because the part was lost
     kept: int  # the trial whose policy is kept; 0: the one that practice began with
-    alarm: int = 0  # the self-reward is not to be trusted on this part: `live_view.ALARMS` says why
+    alarm: bool = False  # the self-reward sees hardly any success on this part
 
 
 def trial_seed(run_seed: int, number: int) -> int:
@@ -168,7 +165,7 @@ def practice(
         predicted_successes=sum(row["predicted_success"] for row in rows),
         lost=sum(row["lost"] for row in rows),
         kept=sitting.kept,
-        alarm=int(rows[-1].get("alarm", 0)) if rows else 0,
+        alarm=bool(rows and rows[-1].get("alarm")),
     )
 
 
@@ -222,15 +219,14 @@ class _Sitting:
         row |= attempted.row
         self._unsaved = 0
         judged = self._practitioner.judge is not None
-        doubt = judged and doubted([*self._rows, row])
         before = self._learner.state() if self.kept == number - 1 and self.kept else self._kept_agent
-        row |= {"updates": 0} if doubt else self._learn(verdict.steps, number)
-        if not judged or (not doubt and self._succeeds(number)):
+        row |= self._learn(verdict.steps, number)
+        if not judged or self._succeeds(number):
             self.kept, self._kept_agent = number, None
         else:
             self._kept_agent = before
         if judged:
-            row |= {"kept": self.kept, "alarm": 2 if doubt else int(number >= ALARM_TRIALS and not self.kept)}
+            row |= {"kept": self.kept, "alarm": int(number >= ALARM_TRIALS and not self.kept)}
         row["seconds"] = time.perf_counter() - started
         self._run.log(number, row)
         self._rows.append(row)
@@ -299,15 +295,6 @@ class _Sitting:
 
     def _act(self, observation: Observation, spread: float, rng: np.random.Generator) -> np.ndarray:
         return self._learner.act(batch_of_one(observation), spread, rng)[0]
-
-
-def doubted(rows: Sequence[Mapping[str, float]]) -> bool:
-    """Whether the self-reward is not to be trusted, by the lines of all trials so far: what counts as success is of
-    little value to the policy's critic as it was before practice, in the median of the last `KEPT_WINDOW` such
-    trials."""
-    told = [row["value_before"] for row in rows if row["predicted_success"]][-KEPT_WINDOW:]
-    values = [value for value in told if value is not None and math.isfinite(value)]  # agents without values give none
-    return len(values) >= KEPT_LEAST and bool(np.median(values) < DOUBTED)
 
 
 def _last_in_a_row(rows: Sequence[Mapping[str, float]], ended: Callable[[Mapping[str, float]], Any]) -> int:

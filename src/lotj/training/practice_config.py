@@ -18,9 +18,12 @@ class PracticeConfig(Checked):
     """Steps after which a trial is truncated."""
     verify: Literal["score", "touch"] = "touch"
     """What a success must pass. `score`: the reward model's own threshold (paper). `touch`: a threshold that adapts to
-    the scores this part shows; then a press and pushes sideways, under which the plug must not move, as the camera
-    shows it (where it moves, the trial goes on); the hand must be where most and tightest successes end, earlier ones
-    too, so the socket must not be moved between trials; and the critic as it was before practice must value them."""
+    the scores this part shows; then a press and pushes sideways, under which the hand must not follow (where it
+    does, the trial goes on); then a pull, see `retention`, and pushes again; and the hand must be where most and
+    tightest successes end, earlier ones too, so the socket must not be moved between trials."""
+    retention: bool = True
+    """Whether its seat holds the part back when it is pulled, as every connector with spring contacts does; then what
+    comes out freely was no success. False for pegs, screws and spanners. Only where `touch` verifies."""
     withdrawals: Annotated[int, NOT_NEGATIVE] = 10
     """Reversed extractions: after so many first successes the plug is pulled out, and the motion, played backwards, is
     learnt from as an insertion (paper: 0)."""

@@ -7,7 +7,6 @@ has no way in: a `Robot` has none to give.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from lotj.agents import Learner
 from lotj.controllers.verification import (
+    HELD,
     HOME,
     LOOSE,
     PRESS,
@@ -94,7 +94,6 @@ class SelfJudged:
             )
         self._env, self._encoders, self._learner, self._model = RobotEnv(robot), encoders, learner, reward_model
         self._config, self._seed, self._touches = config, seed, config.verify == "touch"
-        self._before = copy.deepcopy(learner)  # a second opinion, which does not learn from what is wrong here
         self._seats: dict[int, np.ndarray] = {}  # where the hand was at the end of a claimed success, by trial [m]
         threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if self._touches else None)
         self._score = Score(threshold)
@@ -121,7 +120,6 @@ class SelfJudged:
             "threshold": threshold,
             "boost": act.boost,
             "value": value,
-            "value_before": float(self._before.value(batch_of_one(last))[0]) if claimed and self._touches else math.nan,
             "score": float(trial.notes[SCORE][end_of(trial)]),
             "rejected_pushes": int((trial.notes[TOUCH] == PUSH_MOVED).sum()),
         }
@@ -177,10 +175,10 @@ class SelfJudged:
                 return False
             if gives_way(last, _hand(trial), motion):
                 return self._moved(trial, before, PRESS_MOVED if motion == PRESS else PUSH_MOVED)
-        play = self._play(trial)
+        raised, play = self._pulled(trial)
         if trial.noted(LOST)[-1]:
             return False
-        if play > LOOSE:
+        if play > LOOSE or (self._config.retention and raised > HELD):
             return self._moved(trial, before, PUSH_MOVED)
         trial.note(CLAIM, True, slice(before + 1, before + 2))
         trial.note(PLAY, play, slice(before + 1, before + 2))
@@ -192,18 +190,18 @@ class SelfJudged:
         trial.note(TOUCH, touch, slice(-1, None))
         return False
 
-    def _play(self, trial: Recorder) -> float:
-        """Lets go, pulls, pushes again and says how far the hand moved [mm]; 0 where it has lost the part."""
-        moved = 0.0
+    def _pulled(self, trial: Recorder) -> tuple[float, float]:
+        """Lets go, pulls and pushes again: how far the hand rose, and moved sideways at most [mm]; 0 where it has lost
+        the part."""
+        moved: list[np.ndarray] = []
         if self._record(trial, np.zeros(3, np.float32), self._env.relax(), STOOD):
-            return moved
+            return 0.0, 0.0
         for motion in (PULL, *SHIFTS):
             last = _hand(trial)
             if self._step(trial, motion, STOOD):
-                return 0.0
-            if motion in SHIFTS:
-                moved = max(moved, float(np.abs(_hand(trial) - last)[:2].max()))
-        return 1e3 * moved
+                return 0.0, 0.0
+            moved.append(1e3 * np.abs(_hand(trial) - last))
+        return float(moved[0][2]), float(np.max(moved[1:], axis=0)[:2].max())
 
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
