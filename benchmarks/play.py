@@ -1,10 +1,11 @@
-r"""How much play a plug has in its true seat after the verification's pull, on all training connectors.
+r"""What the verification's pull shows of plugs in their true seats, on all training connectors.
 
     python benchmarks/play.py --out results/benchmarks/play.json
 
 The scripted expert inserts, the verification's press and pushes are made, the hand lets go, pulls and pushes again, as
-in `lotj.training.self_judged`; the largest motion of the hand on these pushes is the play [mm]. Connectors take turns
-between the robots, bench 0, `--trials` starts each. A play above `LOOSE` is taken for no seat.
+in `lotj.training.self_judged`: how far the hand rises on the pull, and the largest motion of the hand on these pushes,
+the play [mm]. Both robots, bench 0, `--trials` starts each. A rise above `HELD` is taken for no seat where the part has
+a seating force, a play above `LOOSE` on all.
 """
 
 from __future__ import annotations
@@ -13,27 +14,37 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from false_success import Bench, true_seat
 
-from lotj.controllers.verification import LOOSE, PULL, PUSHES, SHIFTS
+from lotj.controllers.verification import HELD, LOOSE, PULL, PUSHES, SHIFTS
 from lotj.sim.arm import ARMS
 from lotj.sim.connector import training_connectors
 
 
-def play(bench: Bench) -> float:
-    """Of a plug that has been pressed home [mm]."""
+def pulled(bench: Bench) -> tuple[float, float]:
+    """Rise and play of a plug that has been pressed home [mm]."""
     for motion in PUSHES:
         bench.step(motion)
     bench.env.relax()
+    before, moved = bench.state[2], []
     bench.step(PULL)
-    moved = []
+    rise = 1e3 * (bench.state[2] - before)
     for motion in SHIFTS:
-        before = bench.state[:2]
+        place = bench.state[:2]
         bench.step(motion)
-        moved.append(1e3 * np.abs(bench.state[:2] - before).max())
-    return round(float(max(moved)), 2)
+        moved.append(1e3 * np.abs(bench.state[:2] - place).max())
+    return round(float(rise), 2), round(float(max(moved)), 2)
+
+
+def summary(seats: list[tuple[float, str]], limit: float) -> dict[str, Any]:
+    """Of figures [mm] and the connectors that they are of."""
+    values = [value for value, _ in seats]
+    quantiles = {str(q): round(float(np.quantile(values, q)), 2) for q in (0, 0.05, 0.5, 0.95, 0.99, 1)}
+    above = sorted({name for value, name in seats if value > limit})
+    return {"seats": len(seats), "quantiles": quantiles, "limit": limit, "above_it": above}
 
 
 def main() -> None:
@@ -42,22 +53,22 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
-    rows = []
-    for number, part in enumerate(training_connectors()):
-        robot = sorted(ARMS)[number % len(ARMS)]
-        bench = Bench(part.name, robot, 0)
-        plays = [play(bench) for seed in range(asked.trials) if true_seat(bench, seed)]
-        bench.env.close()
-        depth = round(1e3 * part.insertion_depth, 2)
-        rows.append({"connector": part.name, "robot": robot, "insertion_depth_mm": depth, "play_mm": plays})
-    every = np.concatenate([row["play_mm"] for row in rows])
-    loose = [row["connector"] for row in rows if max(row["play_mm"], default=0.0) > LOOSE]
-    quantiles = {str(q): round(float(np.quantile(every, q)), 2) for q in (0, 0.05, 0.5, 0.95, 0.99, 1)}
-    summary = {"seats": len(every), "quantiles": quantiles, "limit": LOOSE, "above_it": loose}
-    print(summary)
-    asked.out.write_text(
-        json.dumps({"command": " ".join(["python", *sys.argv]), **summary, "rows": rows}, indent=1) + "\n"
-    )
+    rows, seats = [], {"play": [], "rise, held": [], "rise, without seating force": []}
+    for part in training_connectors():
+        force = part.seating_force
+        for robot in sorted(ARMS):
+            bench = Bench(part.name, robot, 0)
+            found = [pulled(bench) for seed in range(asked.trials) if true_seat(bench, seed)]
+            bench.env.close()
+            rises, plays = zip(*found, strict=True) if found else ((), ())
+            seats["rise, held" if force else "rise, without seating force"] += [(rise, part.name) for rise in rises]
+            seats["play"] += [(play, part.name) for play in plays]
+            about = {"connector": part.name, "robot": robot, "seating_force_n": force}
+            rows.append(about | {"rise_mm": rises, "play_mm": plays})
+    found = {name: summary(values, LOOSE if name == "play" else HELD) for name, values in seats.items()}
+    print(json.dumps(found, indent=1))
+    content = {"command": " ".join(["python", *sys.argv]), "summary": found, "rows": rows}
+    asked.out.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

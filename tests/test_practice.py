@@ -343,22 +343,10 @@ def test_a_policy_whose_trials_succeed_less_does_not_follow_a_better_one(prior: 
     assert [row["kept"] for row in run.metrics()][38:] == [39, 40, 41, 42, 43, *[44] * 17]
 
 
-def test_from_doubted_successes_nothing_is_learnt(prior: DiskStore, tmp_path: Path):
-    """A dot that is held, so that all is verified, and a critic that values nothing: at the fifth success it is
-    clear that these are none by what was known before practice. No policy is kept then but the one of the beginning."""
-    run, robot = new_run(tmp_path), ToyRobot(held_after=1)
-    config = make_config(trials=7, max_steps=1, verify="touch")
-    result = practise(robot, AfterStart(robot, 0.9), prior, config, run)
-    rows = run.metrics()
-    assert [row["predicted_success"] for row in rows] == [1] * 7 and max(row["value_before"] for row in rows) < 0.7
-    assert [row["updates"] for row in rows] == [2] * 4 + [0] * 3 and [row["alarm"] for row in rows] == [0] * 4 + [2] * 3
-    assert (result.kept, result.alarm) == (0, 2)
-
-
 def test_where_nothing_succeeds_the_policy_stays_and_an_alarm_says_so(prior: DiskStore, tmp_path: Path):
     run = new_run(tmp_path)
     result = practise(ToyRobot(), SILENT, prior, make_config(trials=26, max_steps=1), run)
-    assert (result.kept, result.alarm) == (0, 1) and run.load("practice")["kept_agent"] is None
+    assert result.kept == 0 and result.alarm is True and run.load("practice")["kept_agent"] is None
     assert [row["alarm"] for row in run.metrics()] == [0] * 24 + [1] * 2
 
 

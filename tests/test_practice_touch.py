@@ -15,7 +15,6 @@ from lotj.errors import SettingsError
 from lotj.experience import Episode
 from lotj.rewards.judge import NONE, PRESS_MOVED, PUSH_MOVED, STOOD
 from lotj.runs import Run
-from lotj.training.practice import doubted
 from toy_world import SIZE, SPEC, ListedReward, ToyRobot, collect, make_config, practise, trials_of
 
 SAID = [0.0, 0.0, 0.0, 0.9, 0.9, 0.9, 0.9]
@@ -48,13 +47,13 @@ class ShortRobot(ToyRobot):
 
 
 def practised(
-    robot: ToyRobot, tmp_path: Path, verify: str = "touch", agent: Any = None, said: Sequence[float] = SAID
+    robot: ToyRobot, tmp_path: Path, verify: str = "touch", said: Sequence[float] = SAID, retention: bool = True
 ) -> tuple[Episode, dict[str, Any]]:
     """The only trial, of at most six steps of the policy, and its line."""
     data = collect(tmp_path / "data", episodes=4)
     run = Run.create(tmp_path / "runs", "practice", {}, 0)
-    config = make_config(trials=1, updates_per_step=0, verify=verify)
-    result = practise(robot, ListedReward(*said), data, config, run, agent)
+    config = make_config(trials=1, updates_per_step=0, verify=verify, retention=retention)
+    result = practise(robot, ListedReward(*said), data, config, run)
     assert not result.alarm
     return trials_of(run)["practice", 1], run.metrics()[0]
 
@@ -92,6 +91,29 @@ def test_what_stands_press_and_pushes_is_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(trial.notes["score"][:5], SAID[:5])
 
 
+class LeaningRobot(HeldRobot):
+    """Held against press and pushes, but once it has let go nothing holds it back upwards."""
+
+    let_go = False
+
+    def relax(self) -> dict[str, np.ndarray]:
+        self.let_go = True
+        return super().relax()
+
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        self.height += float(action[2]) * self.let_go
+        return super().move(action)
+
+
+@pytest.mark.parametrize("retention", [True, False])
+def test_what_comes_out_freely_is_no_success_where_a_seat_holds_its_part(tmp_path: Path, retention: bool) -> None:
+    """The pull is one of 4 mm, and all that a seat lets it follow is 2.75 mm."""
+    trial, row = practised(LeaningRobot(), tmp_path, retention=retention)
+    pull = 3 + 1 + len(PUSHES) + 1
+    np.testing.assert_allclose(trial.action[pull], PULL, rtol=1e-6)
+    assert row["predicted_success"] == (not retention) and row["rejected_pushes"] == int(retention)
+
+
 def test_a_press_that_brings_the_plug_home_is_a_step_towards_success(tmp_path: Path) -> None:
     """The press after step 3 moves it; one more step of the policy, and the next press it stands."""
     trial, row = practised(ShortRobot(), tmp_path)
@@ -114,27 +136,6 @@ def test_the_threshold_adapts_where_a_touch_verifies(tmp_path: Path, verify: str
     data = collect(tmp_path / "data", episodes=4)
     practise(HeldRobot(), ListedReward(*SAID), data, make_config(trials=2, updates_per_step=0, verify=verify), run)
     assert [row["threshold"] for row in run.metrics()] == pytest.approx([0.5, second / (1.0 + second)], rel=1e-4)
-
-
-def lines(count: int, value: float | None, success: int = 1) -> list[dict[str, Any]]:
-    return [{"predicted_success": success, "value_before": value}] * count
-
-
-@pytest.mark.parametrize(
-    ("rows", "given"),
-    [
-        (lines(5, 0.69), True),  # of little value to the critic as it was
-        (lines(5, 0.71), False),
-        (lines(4, 0.3), False),
-        (lines(4, 0.3) + lines(9, math.nan, success=0), False),  # failures say nothing
-        (lines(50, 0.3) + lines(20, 0.9), False),  # long ago
-        (lines(9, 0.3) + lines(11, 0.9), False),  # the median of twenty
-        (lines(30, math.nan), False),  # an agent without values; in a file of a stopped run None
-        (lines(30, None), False),
-    ],
-)
-def test_successes_are_doubted_that_the_critic_of_before_values_little(rows: list[dict[str, Any]], given: bool) -> None:
-    assert doubted(rows) is given
 
 
 def test_limits_by_hand() -> None:
