@@ -232,6 +232,8 @@ def practice_phase(
         atomic_write(run.path / PART, connector_text(connector))
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
     machine = SimulatedRobot(env, run.path / "truth.jsonl")
+    if not part.seating_force:  # known of a peg or a screw as its kind is, by whoever has it in hand
+        config = replace(config, retention=False)
     with closing(machine), timed(run, "practice"):
         judged = SelfJudged(machine, before, learner, reward, config, run.seed, judges)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}

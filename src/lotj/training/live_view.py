@@ -17,8 +17,8 @@ WINDOW = 25
 """Trials over which the predicted success rate is taken."""
 
 ALARM = (
-    "the robot's own reward sees hardly any success, and the policy stays as it was before practice; is the part one "
-    "that its seat does not hold (a peg, a screw)? then set retention to false"
+    "the robot's own reward sees hardly any success, and the policy stays as it was before practice; if nothing holds "
+    "the part in its seat (a peg, a screw), say --no-retention"
 )
 """What an alarm says."""
 

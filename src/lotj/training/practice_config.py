@@ -23,7 +23,8 @@ class PracticeConfig(Checked):
     tightest successes end, earlier ones too, so the socket must not be moved between trials."""
     retention: bool = True
     """Whether its seat holds the part back when it is pulled, as every connector with spring contacts does; then what
-    comes out freely was no success. False for pegs, screws and spanners. Only where `touch` verifies."""
+    comes out freely was no success. False for pegs, screws and spanners; where the part's file has a seating force of
+    0, it is false anyway. Only where `touch` verifies."""
     withdrawals: Annotated[int, NOT_NEGATIVE] = 10
     """Reversed extractions: after so many first successes the plug is pulled out, and the motion, played backwards, is
     learnt from as an insertion (paper: 0)."""
