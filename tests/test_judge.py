@@ -34,24 +34,23 @@ def trial(
     claim: int | None = None,
     touch: dict[int, int] | None = None,
     lost: bool = False,
-    picture: int = 0,
+    beside: float = 0.0,
     kind: str = PRACTICE,
     reward: float = 0.0,
 ) -> Episode:
-    """A trial with these scores of its frames, the start's first; its picture is a chequered one of two kinds."""
+    """A trial with these scores of its frames, the start's first; its hand is so far beside the origin [m]."""
     frames = len(scores)
     marks = np.zeros(frames, np.uint8)
     for frame, mark in (touch or {}).items():
         marks[frame] = mark
     image = np.zeros((frames, 1, 8, 8, 3), np.uint8)
-    image[:, :, ::2] = 200
-    image = image.swapaxes(2, 3) if picture else image
+    state = np.tile(np.array([beside, *[0.0] * 8], np.float32), (frames, 1))
     earned = np.zeros(frames - 1, np.float32)
     earned[-1] = reward
     ended = lost or claim is not None or reward > 0
     notes = {"score": np.array(scores, np.float32), "claim": np.arange(frames) == (-1 if claim is None else claim)}
     notes |= {"touch": marks, "lost": np.arange(frames) == (frames - 1 if lost else -1), "play": np.zeros(frames)}
-    seen = {"image": image, "feature/policy": np.arange(frames, dtype=np.float16)[:, None]}
+    seen = {"state": state, "image": image, "feature/policy": np.arange(frames, dtype=np.float16)[:, None]}
     action = np.zeros((frames - 1, 3), np.float32)
     return Episode(seen, action, earned, ended, not ended, "t", kind, number, notes)
 
@@ -104,7 +103,7 @@ SCORES = [0.9, 0.1, 0.9, 0.9, 0.9, 0.2]
         (Score(FIXED), trial(1, [0, 0.9, 0.9, 0.2], claim=3, touch={2: PUSH_MOVED}), Verdict(3, False)),
         (Score(FIXED), trial(1, [0, 0.9, 0.9, 0.2], claim=3, touch={2: PRESS_MOVED}), Verdict(3, True)),
         # The earliest end of all that are asked, and a success where all say so.
-        (All(Score(FIXED), OnePose(lambda seen: seen["image"])), trial(1, SCORES, claim=3), Verdict(3, True)),
+        (All(Score(FIXED), OnePose()), trial(1, SCORES, claim=3), Verdict(3, True)),
     ],
 )
 def test_verdicts_by_hand(judge: Judge, episode: Episode, verdict: Verdict) -> None:
@@ -114,8 +113,8 @@ def test_verdicts_by_hand(judge: Judge, episode: Episode, verdict: Verdict) -> N
 
 def test_another_place_is_rejected_where_it_was_found_and_from_then_on() -> None:
     """Two there (score 0.6), two here (0.95): then those there are rejected, and who ends there is, too."""
-    judge = OnePose(lambda seen: seen["image"])
-    there = [trial(number, [0, 0.6, 0.6, 0.6], claim=2, picture=1) for number in (1, 2, 5)]
+    judge = OnePose()
+    there = [trial(number, [0, 0.6, 0.6, 0.6], claim=2, beside=0.009) for number in (1, 2, 5)]
     here = [trial(number, [0, 0.95, 0.95], claim=2) for number in (3, 4)]
     for episode in there[:2]:
         judge.see(episode.seed, episode)
@@ -125,8 +124,8 @@ def test_another_place_is_rejected_where_it_was_found_and_from_then_on() -> None
     judge.see(5, there[2])
     assert [judge.verdict(e.seed, e) for e in there] == [Verdict(2, False, "another pose")] * 3
     assert [judge.verdict(e.seed, e) for e in here] == [Verdict(2, True)] * 2
-    assert judge.elsewhere({"image": there[0].observation["image"][0]})
-    assert not judge.elsewhere({"image": here[0].observation["image"][0]})
+    assert judge.elsewhere({"state": there[0].observation["state"][0]})
+    assert not judge.elsewhere({"state": here[0].observation["state"][0]})
 
 
 # What is learnt from
@@ -184,8 +183,8 @@ def test_a_loss_is_an_end_without_reward_but_that_of_a_verification_is_none_of_t
 
 
 def test_a_rejected_place_is_an_end_without_reward(tmp_path: Path) -> None:
-    judge = All(Score(FIXED), OnePose(lambda seen: seen["image"]))
-    episodes = [trial(number, [0, 0.9], claim=1) for number in (1, 2)] + [trial(3, [0, 0.6], claim=1, picture=1)]
+    judge = All(Score(FIXED), OnePose())
+    episodes = [trial(number, [0, 0.9], claim=1) for number in (1, 2)] + [trial(3, [0, 0.6], claim=1, beside=0.009)]
     trials, source = judged(tmp_path, episodes, judge)
     assert learnt(source) == [(0, 1, True, True), (2, 1, True, True), (4, 0, True, False)]
     assert trials.verdict(3).rejected == "another pose" and trials.successes == 2

@@ -15,7 +15,6 @@ from lotj.experience import Episode
 from lotj.robots.robot import RobotEnv
 from lotj.runs import Run
 from toy_world import (
-    SIZE,
     STEP,
     AfterStart,
     ListedReward,
@@ -175,15 +174,16 @@ def test_a_plug_whose_play_was_felt_is_pressed_home_before_it_is_taken_out(tmp_p
 
 
 def test_none_where_none_are_asked_for_or_the_trial_ended_elsewhere(tmp_path: Path) -> None:
-    """The pictures differ from trial to trial; the first two are of one pose, which the third is not."""
+    """The first two end in one pose, which the third and fourth are 9 mm away from."""
 
     class EndPoses(BoundlessRobot):
         def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
             return super().move(action * (self.steps < 1))  # held after its first step
 
-        def picture(self) -> np.ndarray:
-            cross = np.indices((SIZE, SIZE)).sum(0) if self.resets in (3, 4) else np.arange(SIZE)[:, None]
-            return (np.broadcast_to(cross, (SIZE, SIZE)) % 2 * 200).astype(np.uint8)[..., None].repeat(3, -1)
+        def observe(self) -> dict[str, np.ndarray]:
+            state = np.zeros(9, np.float32)
+            state[0] = 0.009 * (self.resets in (3, 4))
+            return {**super().observe(), "state": state}
 
     assert not any(kind != "practice" for kind, _ in trials_of(practised(BoundlessRobot(), tmp_path, withdrawals=0)))
     run = Run.create(tmp_path / "runs", "practice", {}, 0)

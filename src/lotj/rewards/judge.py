@@ -6,7 +6,7 @@ again after every further trial, how many of its steps are learnt from and wheth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,29 +105,25 @@ class Score:
 
 
 class OnePose:
-    """The socket does not move, so successes that end at another position than the most plausible one do not count.
+    """The socket does not move, so successes that end at another position than the most plausible one do not count. The
+    hand's position is the first three numbers of the observed ``state`` [m]."""
 
-    Args:
-        picture: of what is observed in a frame, what is compared, (V, H, W, 3) uint8.
-    """
-
-    def __init__(self, picture: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> None:
-        self._picture = picture
+    def __init__(self) -> None:
         self._poses = EndPoses()
         self._elsewhere: set[int] = set()  # trials that ended in a pose then known to be another
 
     def see(self, number: int, episode: Episode) -> None:
         if episode.notes[CLAIM].any():
             end = claimed_step(episode)
-            picture = self._picture({name: values[end] for name, values in episode.observation.items()})
-            if self._poses.elsewhere(picture):
+            hand = episode.observation["state"][end, :3]
+            if self._poses.elsewhere(hand):
                 self._elsewhere.add(number)
             else:
-                self._poses.see(number, picture, float(episode.notes[SCORE][end]), float(episode.notes[PLAY][end]))
+                self._poses.see(number, hand, float(episode.notes[SCORE][end]), float(episode.notes[PLAY][end]))
 
     def elsewhere(self, observation: Mapping[str, np.ndarray]) -> bool:
         """Whether an observation shows a known position that is not the most plausible one."""
-        return self._poses.elsewhere(self._picture(observation))
+        return self._poses.elsewhere(observation["state"][:3])
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
         end = claimed_step(episode)

@@ -1,10 +1,9 @@
-"""One socket, one pose: successes that show the hand in two poses cannot all be true.
+"""One socket, one pose: successes at the end of which the hand is in two poses cannot all be true.
 
-The bench stands still while a part is practised, and the camera rides on the hand. So pictures of a seated plug are
-alike, and a picture of one that rests elsewhere (beside the socket, a millimetre short) differs from them, however much
-it looks like success. No label is needed to see that. Which pose is the socket's, the plug's play says, where it has
-been felt: in a socket the plug has less than where it is only wedged. Where poses do not differ in it the reward
-model is asked once more, for it ranks the pictures of one part far better than it levels them.
+The bench stands still while a part is practised, so the hand is where it was whenever the plug sits, but for what the
+plug slips in it. No label is needed to see that. Which pose is the socket's, the plug's play says: in a socket the plug
+has less than where it is only wedged. Where poses do not differ in it the reward model is asked once more, for it ranks
+the pictures of one part far better than it levels them.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ import numpy as np
 
 from lotj.rewards.calibration import clipped_logit
 
-SAME_POSE = 0.32
-"""Mean difference up to which a picture shows a pose [standard deviations of a picture's channel]. On the validation
-connectors pictures of seated plugs lie at most 0.22 from their mean; of 245 false successes on parts that have also
-true ones all but one at least 0.36 (lab notes)."""
+SAME_POSE = 4e-3
+"""Distance up to which the hand is in the same pose [m]: a plug may slip by 3 mm in it before it is lost, and is held
+up to half a millimetre otherwise after that. The false seats of the validation connectors are 9 to 20 mm away."""
 
 LEAST_TO_REJECT = 2
 """Successes from which on a pose can reject those that score less: a single picture may score well by accident."""
@@ -32,8 +30,6 @@ TIE = 0.2
 
 SAME_PLAY = 0.15
 """Poses whose median play lies up to this above the least one's [mm] are as tight: so much it varies in one socket."""
-
-_FLAT = 1.0  # levels of 255 added to a channel's deviation: an evenly coloured picture has none
 
 
 @dataclass(eq=False)
@@ -63,24 +59,23 @@ class EndPoses:
     def __init__(self) -> None:
         self._poses: list[_Pose] = []
 
-    def see(self, trial: int, frame: np.ndarray, score: float, play: float = 0.0) -> None:
-        """Take in a trial that ended in success: its number, last (V, H, W, 3) uint8 frame, that frame's score, and the
-        plug's play [mm], 0 where it has not been felt."""
-        picture = _picture(frame)
-        pose = self._find(picture)
+    def see(self, trial: int, hand: np.ndarray, score: float, play: float = 0.0) -> None:
+        """Take in a trial that ended in success: its number, where the hand was (3,) [m], its last frame's score, and
+        the plug's play [mm], 0 where it has not been felt."""
+        pose = self._find(hand)
         if pose is None:
-            pose = _Pose(np.zeros_like(picture))
+            pose = _Pose(np.zeros(3))
             self._poses.append(pose)
-        pose.total = pose.total + picture
+        pose.total = pose.total + hand
         pose.trials.append(trial)
         pose.scores.append(clipped_logit(score))
         if play > 0:
             pose.plays.append(play)
         self._merge(pose)
 
-    def elsewhere(self, frame: np.ndarray) -> bool:
-        """Whether the (V, H, W, 3) uint8 frame shows a known pose that is not the socket's."""
-        pose = self._find(_picture(frame))
+    def elsewhere(self, hand: np.ndarray) -> bool:
+        """Whether the (3,) position [m] is that of a known pose that is not the socket's."""
+        pose = self._find(hand)
         return pose is not None and pose in self._wrong()
 
     @property
@@ -101,27 +96,20 @@ class EndPoses:
         socket = max(known, key=lambda pose: (len(pose.trials), pose.score), default=None)
         return [pose for pose in self._poses if pose.score < least or (pose in known and pose is not socket)]
 
-    def _find(self, picture: np.ndarray) -> _Pose | None:
-        """The nearest pose that the picture may show."""
+    def _find(self, hand: np.ndarray) -> _Pose | None:
+        """The nearest pose that the hand may be in."""
         if not self._poses:
             return None
-        far = [float(np.abs(pose.mean - picture).mean()) for pose in self._poses]
+        far = [float(np.linalg.norm(pose.mean - hand)) for pose in self._poses]
         nearest = int(np.argmin(far))
         return self._poses[nearest] if far[nearest] <= SAME_POSE else None
 
     def _merge(self, pose: _Pose) -> None:
-        """Joins to a pose all that have turned out to be the same: a pose's first picture may be an odd one."""
+        """Joins to a pose all that have turned out to be the same: a pose's first position may be an odd one."""
         for other in list(self._poses):
-            if other is not pose and np.abs(other.mean - pose.mean).mean() <= SAME_POSE:
+            if other is not pose and np.linalg.norm(other.mean - pose.mean) <= SAME_POSE:
                 self._poses.remove(other)
                 pose.total = pose.total + other.total
                 pose.trials += other.trials
                 pose.scores += other.scores
                 pose.plays += other.plays
-
-
-def _picture(frame: np.ndarray) -> np.ndarray:
-    """The frame without what the lamp adds: mean 0 and deviation 1 in each channel of all views together."""
-    picture = frame.astype(np.float32)
-    axes = tuple(range(picture.ndim - 1))
-    return (picture - picture.mean(axes)) / (picture.std(axes) + _FLAT)

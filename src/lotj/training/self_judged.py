@@ -97,7 +97,7 @@ class SelfJudged:
         self._seats: dict[int, np.ndarray] = {}  # where the hand was at the end of a claimed success, by trial [m]
         threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if self._touches else None)
         self._score = Score(threshold)
-        self._pose = OnePose(lambda observation: observation["image"])
+        self._pose = OnePose()
         self.judge = All(self._score, *([self._pose] if self._touches else []), *judges)
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
@@ -140,17 +140,20 @@ class SelfJudged:
             NumericsError: a score or an action that is not finite.
         """
         observation, _ = self._env.reset(seed=seed, options={} if start is None else {"start": start})
-        trial = Recorder(self._observe(observation), self._notes(observation))
+        trial, refuted = Recorder(self._observe(observation), self._notes(observation)), 0.0
         while len(trial) < self._config.max_steps:
             if self._step(trial, act(trial.observation)):
                 return trial
-            if not self._score.likely(valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})):
+            scores = valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})
+            if not self._score.likely(scores) or scores[-1] <= refuted:
                 continue
             if not self._touches:  # the score's word stands
                 trial.note(CLAIM, True, slice(-1, None))
                 return trial
             if self._verified(trial) or trial.noted(LOST)[-1]:
                 return trial
+            if trial.noted(TOUCH)[-1] == PUSH_MOVED:  # it costs steps: what scores no more is not verified again
+                refuted = max(refuted, float(scores[-1]))
         return trial
 
     def _step(self, trial: Recorder, action: Sequence[float] | np.ndarray, touch: int = NONE) -> bool:

@@ -2,7 +2,8 @@
 
 Where the socket is it knows roughly, and always off in the same direction. A policy that fails from there fails so each
 time, and one that succeeds has seen one way in. So starts spread while nothing succeeds, and the first success says
-where the socket is: from then on they lie all around it, as in the paper, whose trials start anywhere (LOTJ VI-A).
+where the socket is: from then on they lie all around it, as in the paper, whose trials start anywhere (LOTJ VI-A), but
+more of them near: what is learnt there serves those from far away, too.
 """
 
 from __future__ import annotations
@@ -30,5 +31,5 @@ def choose_start(rng: np.random.Generator, seats: Sequence[np.ndarray], trials: 
     if not error or not trials:
         return None
     if len(seats):
-        return np.median(seats, axis=0) + rng.uniform(-error, error, 2)
+        return np.median(seats, axis=0) + rng.uniform() * rng.uniform(-error, error, 2)
     return rng.uniform(-error, error, 2) * min(1.0, trials / WIDE_AFTER)
