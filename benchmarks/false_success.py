@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.expert import Expert, towards
-from lotj.controllers.verification import PRESS, PUSHES, gives_way
+from lotj.controllers.verification import PRESS, PUSHES, sinks, slides
 from lotj.envs.insertion import InsertionEnv
 from lotj.experiments.parts import of_split
 from lotj.geometry import mosaic
@@ -139,7 +139,7 @@ def push(bench: Bench, motions: Sequence[Sequence[float]]) -> tuple[bool, np.nda
         bench.step(motion)
         hands.append(bench.state[:3])
         forces.append(bench.state[6:9])
-        held = not bench.info["lost"] and not gives_way(*hands[-2:], motion)
+        held = not bench.info["lost"] and not sinks(*hands[-2:]) and not slides(*hands[-2:], motion)
         if not held:
             break
     return held, 1e3 * np.abs(np.diff(hands, axis=0)), np.array(forces)

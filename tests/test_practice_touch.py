@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lotj.controllers.verification import PRESS, PULL, PUSHES, SHIFTS, gives_way
+from lotj.controllers.verification import PRESS, PULL, PUSHES, SHIFTS, sinks, slides
 from lotj.errors import SettingsError
 from lotj.experience import Episode
 from lotj.rewards.judge import NONE, PRESS_MOVED, PUSH_MOVED, STOOD
@@ -32,7 +32,7 @@ class SlottedRobot(ToyRobot):
     """From its fourth step on the dot gives way to the left alone."""
 
     def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
-        return super().move(action if self.steps < 3 else action * (action[0] < 0))
+        return super().move(action if self.steps < 3 else action * (action[0] < 0) * (1, 1, 0))
 
 
 class ShortRobot(ToyRobot):
@@ -141,13 +141,54 @@ def test_the_threshold_adapts_where_a_touch_verifies(tmp_path: Path, verify: str
 def test_limits_by_hand() -> None:
     """Half a millimetre down on a press; 1.8 mm on a push, whatever else the hand does."""
     start = np.array([0.01, -0.02, 0.03])
-    assert not gives_way(start, start - (0.004, 0.0, 0.00049), PRESS)
-    assert gives_way(start, start - (0.0, 0.0, 0.00051), PRESS)
+    assert not sinks(start, start - (0.004, 0.0, 0.00049)) and not sinks(start, start + (0.0, 0.0, 0.004))
+    assert sinks(start, start - (0.0, 0.0, 0.00051))
     assert PUSHES[1][:2] == (-1.0, 0.0) and PUSHES[2][:2] == (0.0, 1.0)
-    assert not gives_way(start, start + (-0.00179, 0.004, -0.004), PUSHES[1])
-    assert gives_way(start, start + (-0.00181, 0.0, 0.0), PUSHES[1])
-    assert gives_way(start, start + (0.0, 0.00181, 0.0), PUSHES[2])
-    assert not gives_way(start, start + (0.004, -0.004, 0.0), PUSHES[2])  # back, not along
+    assert not slides(start, start + (-0.00179, 0.004, -0.004), PUSHES[1])
+    assert slides(start, start + (-0.00181, 0.0, 0.0), PUSHES[1])
+    assert slides(start, start + (0.0, 0.00181, 0.0), PUSHES[2])
+    assert not slides(start, start + (0.004, -0.004, 0.0), PUSHES[2])  # back, not along
+
+
+class SinkingRobot(HeldRobot):
+    """Stands on its socket until the first push makes it drop in by 3 mm, where it is held."""
+
+    sunk = False
+
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        drops = tuple(action.tolist()) == tuple(np.float32(PUSHES[0]).tolist()) and not self.sunk
+        self.height -= 0.5 * drops
+        self.sunk = self.sunk or drops
+        return super().move(action)
+
+
+def test_what_drops_in_under_a_push_was_not_home_before_it(tmp_path: Path) -> None:
+    """Else the picture of a plug that stands on its socket would be rewarded. The trial goes on from where it is now,
+    and the next verification is stood."""
+    trial, row = practised(SinkingRobot(), tmp_path)
+    assert row["predicted_success"] == 1 and np.flatnonzero(trial.notes["claim"]).tolist() == [7]
+    assert marks(trial)[:8] == [NONE] * 5 + [PRESS_MOVED, NONE, STOOD]
+
+
+class RestlessReward:
+    """Success wherever the dot is, from the first step on."""
+
+    threshold = 0.5
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        return np.full(len(images), 0.9, np.float32)
+
+
+def test_where_a_push_has_moved_the_plug_no_success_is_looked_for_again(tmp_path: Path) -> None:
+    """Held after the first step but to the left: each verification ends at the second push, which moves it by an action
+    to the left, 6 mm. So each begins elsewhere, and the steps of the policy, which move nothing, begin none."""
+    run, robot = Run.create(tmp_path / "runs", "practice", {}, 0), SlottedRobot()
+    config = make_config(trials=1, max_steps=30, updates_per_step=0, verify="touch")
+    practise(robot, RestlessReward(), collect(tmp_path / "data", episodes=4), config, run)
+    trial = trials_of(run)["practice", 1]
+    refuted = [trial.observation["state"][end - 3, :3] for end in np.flatnonzero(trial.notes["touch"] == PUSH_MOVED)]
+    gaps = [np.linalg.norm(a - b) for number, a in enumerate(refuted) for b in refuted[:number]]
+    assert len(refuted) > 1 and min(gaps) >= 2e-3
 
 
 def test_nothing_that_the_camera_does_is_motion(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ PUSHES = ((1.0, 0.0, -0.3), (-1.0, 0.0, -0.3), (0.0, 1.0, -0.3), (0.0, -1.0, -0.
 """Those that follow: sideways, lightly pressing. A plug that stands on a surface slides, one in a slot may along it."""
 
 PRESS_LIMIT, PUSH_LIMIT = 0.5, 1.8
-"""Farthest that the hand follows a press and a push where the plug sits [mm]. On every third training connector the
-second press of a seated plug moves it by 0.01 at most, that of one 1 to 4 mm short by 1.5 at least; the largest of four
-pushes by 1.5 at most where it sits, and by more than 1.8 in 73 of 84 plugs pressed down beside their socket
-(results/benchmarks/touch_limits.json)."""
+"""Farthest that the hand goes down, and sideways with a push, where the plug sits [mm]. On every third training
+connector the second press of a seated plug moves it by 0.01 at most, that of one 1 to 4 mm short by 1.5 at least; the
+largest of four pushes by 1.5 at most where it sits, and by more than 1.8 in 73 of 84 plugs pressed down beside their
+socket (results/benchmarks/touch_limits.json)."""
 
 PULL = (0.0, 0.0, 2 / 3)
 """After the pushes the hand lets go of what it presses against and rises by 4 mm: friction alone holds nothing then,
@@ -46,8 +46,12 @@ mm (results/benchmarks/play.json); the other three, 1.7 to 4.5 mm deep, are free
 believe their success."""
 
 
-def gives_way(before: np.ndarray, after: np.ndarray, motion: Sequence[float]) -> bool:
-    """Whether the plug has moved in answer to a press or a push, as the hand's measured (3,) positions [m] tell."""
-    if tuple(motion) == PRESS:
-        return 1e3 * (before[2] - after[2]) > PRESS_LIMIT
-    return 1e3 * np.dot((after - before)[:2], motion[:2]) > PUSH_LIMIT
+def sinks(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether the hand has gone down between two measured (3,) positions [m]: under a press or a push, the plug was not
+    home and may be now."""
+    return bool(1e3 * (before[2] - after[2]) > PRESS_LIMIT)
+
+
+def slides(before: np.ndarray, after: np.ndarray, push: Sequence[float]) -> bool:
+    """Whether the hand has followed a push sideways, by its (3,) positions [m] before and after."""
+    return bool(1e3 * np.dot((after - before)[:2], push[:2]) > PUSH_LIMIT)

@@ -22,7 +22,8 @@ from lotj.controllers.verification import (
     PULL,
     PUSHES,
     SHIFTS,
-    gives_way,
+    sinks,
+    slides,
 )
 from lotj.controllers.withdrawal import withdraw
 from lotj.errors import CheckpointError, NumericsError, SettingsError
@@ -58,6 +59,10 @@ from lotj.training.trials import PRACTICE, REVERSED, Trials
 QUANTILE, MARGIN = 0.95, 2.5
 """A calibrated threshold lies this far [logits] below this quantile of the trials' best scores: wide, for the touch
 finds out most of what it lets through."""
+
+
+REFUTED = 2e-3
+"""So near [m] to where a push or the pull has moved the plug no success is looked for again in the same trial."""
 
 
 class SelfJudged:
@@ -140,20 +145,24 @@ class SelfJudged:
             NumericsError: a score or an action that is not finite.
         """
         observation, _ = self._env.reset(seed=seed, options={} if start is None else {"start": start})
-        trial, refuted = Recorder(self._observe(observation), self._notes(observation)), 0.0
+        trial = Recorder(self._observe(observation), self._notes(observation))
+        refuted: list[np.ndarray] = []  # where a push or the pull has moved the plug
         while len(trial) < self._config.max_steps:
             if self._step(trial, act(trial.observation)):
                 return trial
             scores = valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})
-            if not self._score.likely(scores) or scores[-1] <= refuted:
+            if not self._score.likely(scores):
                 continue
             if not self._touches:  # the score's word stands
                 trial.note(CLAIM, True, slice(-1, None))
                 return trial
+            here = _hand(trial)
+            if any(np.linalg.norm(here - place) < REFUTED for place in refuted):  # verification costs steps
+                continue
             if self._verified(trial) or trial.noted(LOST)[-1]:
                 return trial
-            if trial.noted(TOUCH)[-1] == PUSH_MOVED:  # it costs steps: what scores no more is not verified again
-                refuted = max(refuted, float(scores[-1]))
+            if trial.noted(TOUCH)[-1] == PUSH_MOVED:
+                refuted.append(here)
         return trial
 
     def _step(self, trial: Recorder, action: Sequence[float] | np.ndarray, touch: int = NONE) -> bool:
@@ -176,8 +185,10 @@ class SelfJudged:
             last = _hand(trial)
             if self._step(trial, motion, STOOD):
                 return False
-            if gives_way(last, _hand(trial), motion):
-                return self._moved(trial, before, PRESS_MOVED if motion == PRESS else PUSH_MOVED)
+            if sinks(last, _hand(trial)):
+                return self._moved(trial, before, PRESS_MOVED)
+            if slides(last, _hand(trial), motion):
+                return self._moved(trial, before, PUSH_MOVED)
         raised, play = self._pulled(trial)
         if trial.noted(LOST)[-1]:
             return False
