@@ -77,6 +77,7 @@ PRACTICES: dict[str, dict[str, Any]] = {
     "failures-imitated-too": {"imitate": "all"},
     "imitation-alone": {"q_gradient_weight": 0.0},
     "without-verification": {"verify": "score"},
+    "without-retention": {"retention": False},
     "25-percent-online": {"online_fraction": 0.25},
     "50-percent-online": {"online_fraction": 0.5},
     "advantage-scale-20": {"advantage_scale": 20.0},
