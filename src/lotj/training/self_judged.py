@@ -189,10 +189,10 @@ class SelfJudged:
                 return self._moved(trial, before, PRESS_MOVED)
             if slides(last, _hand(trial), motion):
                 return self._moved(trial, before, PUSH_MOVED)
-        raised, play = self._pulled(trial)
+        play = self._pulled(trial)
         if trial.noted(LOST)[-1]:
             return False
-        if play > LOOSE or (self._config.retention and raised > HELD):
+        if play > LOOSE:
             return self._moved(trial, before, PUSH_MOVED)
         trial.note(CLAIM, True, slice(before + 1, before + 2))
         trial.note(PLAY, play, slice(before + 1, before + 2))
@@ -204,18 +204,22 @@ class SelfJudged:
         trial.note(TOUCH, touch, slice(-1, None))
         return False
 
-    def _pulled(self, trial: Recorder) -> tuple[float, float]:
-        """Lets go, pulls and pushes again: how far the hand rose, and moved sideways at most [mm]; 0 where it has lost
-        the part."""
-        moved: list[np.ndarray] = []
+    def _pulled(self, trial: Recorder) -> float:
+        """Lets go, pulls and pushes again: how far the hand moved sideways at most [mm]. Infinite where nothing has held
+        the part on the pull, and should have; 0 where it is lost."""
+        play = 0.0
         if self._record(trial, np.zeros(3, np.float32), self._env.relax(), STOOD):
-            return 0.0, 0.0
+            return 0.0
         for motion in (PULL, *SHIFTS):
             last = _hand(trial)
             if self._step(trial, motion, STOOD):
-                return 0.0, 0.0
-            moved.append(1e3 * np.abs(_hand(trial) - last))
-        return float(moved[0][2]), float(np.max(moved[1:], axis=0)[:2].max())
+                return 0.0
+            moved = 1e3 * np.abs(_hand(trial) - last)
+            if motion in SHIFTS:
+                play = max(play, float(moved[:2].max()))
+            elif self._config.retention and moved[2] > HELD:
+                return math.inf
+        return play
 
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
