@@ -205,8 +205,8 @@ class SelfJudged:
         return False
 
     def _pulled(self, trial: Recorder) -> float:
-        """Lets go, pulls and pushes again: how far the hand moved sideways at most [mm]. Infinite where nothing has held
-        the part on the pull, and should have; 0 where it is lost."""
+        """Lets go, pulls and pushes again: how far the hand moved sideways at most [mm]. Infinite where the part has
+        come out freely and should not; 0 where it is lost."""
         play = 0.0
         if self._record(trial, np.zeros(3, np.float32), self._env.relax(), STOOD):
             return 0.0
