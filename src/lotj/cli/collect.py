@@ -15,15 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lotj.cli.job import announce_renderer, flag_value, say
-from lotj.errors import SettingsError, check_number
+from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
+from lotj.ranges import COUNT, Checked
 from lotj.sim.connector import Connector, find_connector
 from lotj.training.collect import TaskCollection
 from lotj.training.collect_insertion import CollectConfig
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(Checked):
     """Record insertions of the training and the validation connectors with the scripted expert, in parallel processes.
 
     Goes on where it was stopped: the same command again records what is missing.
@@ -36,18 +37,18 @@ class Command:
     settings: Annotated[CollectConfig, tyro.conf.arg(name="")]
     validation: CollectConfig
     """The same for the validation connectors, on which thresholds are chosen."""
-    training_connectors: int | None
+    training_connectors: Annotated[int | None, COUNT]
     """How many of the training connectors to use, spread over the families; all by default."""
     leave_out: tuple[str, ...] = ()
     """Connectors, e.g. .toml files of your own, whose close variants are not to be trained on: that they are practised
     on as unseen ones."""
     tasks: tuple[str, ...] = ()
     """Other tasks instead of connectors, e.g. fetch/reach, recorded with their scripted experts."""
-    episodes: int = 200
+    episodes: Annotated[int, COUNT] = 200
     """Episodes of each of these tasks."""
     preset: str = "laptop"
     """Size of the job: demo, laptop, paper or state, which is for --tasks. It sets the defaults of all other flags."""
-    workers: int | None = None
+    workers: Annotated[int | None, COUNT] = None
     """Processes; one a core by default."""
 
     @classmethod
@@ -69,9 +70,6 @@ class Command:
                 f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "
                 "the same, one data set holds one size"
             )
-        for name in ("workers", "training_connectors"):
-            if getattr(self, name) is not None:
-                check_number(name.replace("_", "-"), getattr(self, name), 1)
         left_out = [find_connector(name) for name in self.leave_out]
         console = Console()
         noise, seed = self.settings.noise, self.settings.seed

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lotj.errors import DataError, check_number, check_seed
+from lotj.errors import DataError
+from lotj.ranges import COUNT, SEED, Checked
 
 DATA = Path("data/laptop")
 """Where `lotj collect` puts its episodes unless told otherwise."""
@@ -33,21 +35,19 @@ class Info:
 
 
 @dataclass(frozen=True)
-class View:
+class View(Checked):
     """Film strips of some episodes as a PNG, success with a green border; or a recording for the Rerun viewer."""
 
     root: tyro.conf.Positional[Path] = DATA
     """Folder of the data set."""
     out: Path = Path("episodes.png")
     """File to write; with the ending .rrd, a recording that `rerun <file>` plays."""
-    rows: int = 12
+    rows: Annotated[int, COUNT] = 12
     """Episodes shown, of as many tasks and kinds as fit."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Draws the episodes."""
 
     def run(self) -> None:
-        check_number("rows", self.rows, 1)
-        check_seed(self.seed)
         import numpy as np
 
         from lotj.data.layout import AGAIN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,8 +14,9 @@ from lotj.cli import job
 from lotj.cli.collect import collect_with_bar
 from lotj.cli.evaluate import evaluate_with_bar
 from lotj.cli.job import OnDevice, check_connector, check_scenario, find_device, say, say_pretraining
-from lotj.errors import SettingsError, check_seed
+from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
+from lotj.ranges import SEED
 from lotj.runs import Run, base_run, find_run
 from lotj.sim.connector import Connector, training_connectors
 
@@ -36,7 +37,7 @@ class Command(OnDevice):
     as small as that of --all inserts less."""
     preset: str = "demo"
     """Size of what is done: demo, laptop or paper."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Fixes training and practice."""
     data: Path | None = None
     """With --all: folder of the data set; data/<preset> by default. Episodes that are there already are used."""
@@ -47,7 +48,6 @@ class Command(OnDevice):
 
     def run(self) -> None:
         preset, console = find_preset(self.preset), Console()
-        check_seed(self.seed)
         part = check_connector(self.connector, console)
         check_scenario(self.scenario)
         device = find_device(self.device)

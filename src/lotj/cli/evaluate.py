@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from rich.console import Console
 from rich.progress import Progress
 
 from lotj.cli.job import OfRun, OnDevice, announce_renderer, find_device, is_insertion, pick_run, results_table, say
-from lotj.errors import check_number
 from lotj.evaluation import EvaluationResult
+from lotj.ranges import COUNT, Interval
 from lotj.runs import Run
 
 
@@ -19,18 +20,16 @@ from lotj.runs import Run
 class Command(OnDevice, OfRun):
     """Count true successes before and after practice, and of hand-made baselines, from the same starts."""
 
-    trials: int = 20
+    trials: Annotated[int, COUNT] = 20
     """Trials of each controller."""
     controllers: tuple[str, ...] = ()
     """Which to evaluate: offline, practice, and the scripted expert. On connectors also straight-down, random-search,
     spiral-search, localize, and each of the three searches with localize- before its name, to start from where a model
     says the socket is. By default the policies and, on connectors, straight-down and spiral-search, else expert."""
-    spread: float = 1.0
+    spread: Annotated[float, Interval(0, 2)] = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
 
     def run(self) -> None:
-        check_number("trials", self.trials, 1)
-        check_number("spread", self.spread, 0, 2)
         run = pick_run(self.folder, self.runs, "practice")
         console = Console()
         say(console, f"practice: {run.path}")

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation import EvaluationResult
+from lotj.ranges import Checked
 from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
 
@@ -29,7 +30,7 @@ _RESULT = "checkpoints/practice.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDevice:
+class OnDevice(Checked):
     """The flag of commands that compute."""
 
     device: str = "auto"

@@ -28,8 +28,9 @@ from lotj.cli.job import (
     say,
     say_pretraining,
 )
-from lotj.errors import SettingsError, check_seed
+from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
+from lotj.ranges import SEED
 from lotj.runs import Run, restore_settings
 from lotj.training.practice_config import PracticeConfig
 
@@ -53,9 +54,9 @@ class Command(OnDevice):
     """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside)."""
     robot: str = "duo"
     """Which of the simulated robots."""
-    domain_seed: int = 0
+    domain_seed: Annotated[int, SEED] = 0
     """Fixes the bench: mount, grasp, camera, light, materials, clutter."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
     """Run folder of a pretraining, which `lotj pretrain` has printed; on a connector the base that comes with lotj by
@@ -84,8 +85,6 @@ class Command(OnDevice):
         return cls(preset.practice, preset=preset.name)
 
     def run(self) -> None:
-        check_seed(self.seed)
-        check_seed(self.domain_seed, "domain-seed")
         console, task = Console(), self.task or ""
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
         bench: dict[str, Any] = {}

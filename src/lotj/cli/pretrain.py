@@ -13,8 +13,8 @@ from rich.console import Console
 
 from lotj.cli import job
 from lotj.cli.job import RUNS, OnDevice, find_device, flag_value, pick_run, say
-from lotj.errors import check_seed
 from lotj.experiments.presets import Preset, PretrainSettings, find_preset
+from lotj.ranges import SEED
 from lotj.runs import Run, restore_settings
 from lotj.training.features import FeatureConfig
 
@@ -41,7 +41,7 @@ class Command(OnDevice):
     With --resume, a finished pretraining can be given them."""
     agent: str = "iql"
     """Who learns, e.g. iql, bc, awac, td3 or sac."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Fixes weights, batches and augmentation."""
     runs: Path = RUNS
     """Folder that the run's own folder is made in."""
@@ -53,7 +53,6 @@ class Command(OnDevice):
         return cls(Path("data") / preset.name, preset.pretraining, preset.name)
 
     def run(self) -> None:
-        check_seed(self.seed)
         preset = dataclasses.replace(find_preset(self.preset), **vars(self.settings))
         _train(self, preset, self.data, self.runs, self.seed, self.agent)
 

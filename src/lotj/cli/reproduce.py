@@ -7,18 +7,19 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 from rich.console import Console
 
 from lotj.cli.job import announce_renderer, find_device, say
-from lotj.errors import SettingsError, check_number, check_seed, unknown
+from lotj.errors import SettingsError, unknown
 from lotj.files import atomic_write, storage_errors
+from lotj.ranges import COUNT, SEED, Checked
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(Checked):
     """Do what a table or figure needs and is not done yet, each job with a result file of its own, and write the table
     from these files."""
 
@@ -37,7 +38,7 @@ class Command:
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     connectors: tuple[str, ...] = ()
     """Connectors of the catalogue, instead of what is usual; not for table4."""
-    benches: tuple[int, ...] = ()
+    benches: Annotated[tuple[int, ...], SEED] = ()
     """Seeds of the connectors' benches (what is randomized), each with each robot and one of two pretrainings; by
     default 0 to 4 for the headline, else 0; not for table4."""
     trials: tuple[int, ...] = ()
@@ -52,7 +53,7 @@ class Command:
     on: Literal["here", "processes", "ray"] = "processes"
     """Where jobs run: one after the other here, in several processes, or on the Ray cluster of RAY_ADDRESS (extra
     `cluster`)."""
-    workers: int = 2
+    workers: Annotated[int, COUNT] = 2
     """Processes; or workers of a Ray cluster on this machine."""
     device: str = "auto"
     """Where each job computes: auto, cpu or cuda. Jobs side by side share a GPU."""
@@ -88,14 +89,11 @@ class Command:
         from lotj.sim.connector import find_connector
 
         preset = find_preset(self.preset)
-        check_number("workers", self.workers, 1)
         if list(self.trials) != sorted({*self.trials} - {0}):
             raise SettingsError(f"trials {self.trials}: must be at least 1, and rise")
         for name, numbers in (("benches", self.benches), ("connectors", self.connectors)):
             if len(set(numbers)) < len(numbers):
                 raise SettingsError(f"{name} {numbers}: none twice")
-        for bench in self.benches:
-            check_seed(bench, "benches")
         for connector in self.connectors:
             if find_connector(connector).name != connector:  # results are kept by name: a changed file would go unseen
                 raise SettingsError(f"connectors {connector}: must be in the catalogue; `lotj practice` takes files")

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import lotj
-from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
+from lotj.errors import CheckpointError, DataError, SettingsError
 from lotj.files import atomic_file, atomic_write, read_object, storage_errors, write_json
+from lotj.ranges import SEED
 from lotj.runs.metrics import append_line, plain, read_lines
 from lotj.runs.versions import versions
 
@@ -66,7 +67,7 @@ class Run:
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
         """Make a new run folder under `root`, with settings of a dataclass or dictionary; ``<root>/last`` points to it.
         SettingsError for a seed that not every generator takes, StorageError if it cannot be written."""
-        check_seed(seed)
+        SEED.check("seed", seed)
         path = _new_folder(Path(root), kind)
         settings = plain(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config)  # type: ignore[arg-type]
         about = {"format": FORMAT, "kind": kind, "seed": seed, "created": datetime.now().isoformat()}
