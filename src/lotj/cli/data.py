@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
+from rich import get_console
 
+from lotj.cli.job import progress_bars
 from lotj.errors import DataError
 from lotj.ranges import COUNT, SEED, Checked
 
@@ -31,7 +30,7 @@ class Info:
     def run(self) -> None:
         from lotj.data.inspect import describe
 
-        Console().print(describe(self.root, self.by))
+        get_console().print(describe(self.root, self.by))
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class Check:
     def run(self) -> None:
         from lotj.data.inspect import check
 
-        with _bar("checking") as show:
-            problems = check(self.root, show)
+        with progress_bars() as show:
+            problems = check(self.root, partial(show, "checking"))
         for problem in problems:
             print(problem)
         if problems:
@@ -99,18 +98,9 @@ class Upgrade:
     def run(self) -> None:
         from lotj.data.upgrade import upgrade
 
-        with _bar("upgrading") as show:
-            upgrade(self.old, self.new, show)
+        with progress_bars() as show:
+            upgrade(self.old, self.new, partial(show, "upgrading"))
         print(self.new)
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar while the program is watched; it is told what is done, of how much."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 Command = Info | View | Check | Upgrade

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
-from rich.console import Console
 
 from lotj.cli.job import announce_renderer, find_device, say
 from lotj.errors import SettingsError, unknown
@@ -72,9 +71,9 @@ class Command(Checked):
         if self.what not in (*known, "all"):
             raise unknown("table", self.what, (*known, "all"))
         names = [name for name in known if name != "blind"] if self.what == "all" else [self.what]
-        asked, console = self._asked(), Console(highlight=False)
+        asked = self._asked()
         studies = {name: known[name].asked(asked) for name in names}
-        shown = [name for name, study in studies.items() if self._do(name, study, asked, console)]
+        shown = [name for name, study in studies.items() if self._do(name, study, asked)]
         if not shown:
             raise SettingsError(f"{self.out} holds nothing of {self.what} yet: leave out --show, and it is done")
 
@@ -103,7 +102,7 @@ class Command(Checked):
         chosen = (self.connectors, self.benches, self.trials, self.practice)
         return Asked(preset.name, self.data or Path("data") / preset.name, runs, *chosen, machine)
 
-    def _do(self, name: str, study: Any, asked: Any, console: Console) -> bool:
+    def _do(self, name: str, study: Any, asked: Any) -> bool:
         """Do a study's jobs and write its table; whether there is anything to show."""
         from lotj.distributed import Job, read_results, run_jobs
         from lotj.experiments.headline import leaderboard
@@ -114,19 +113,19 @@ class Command(Checked):
             if not (asked.data / "meta.json").exists():
                 make = f"lotj collect --preset {self.preset} --data {shlex.quote(str(asked.data))}"
                 raise SettingsError(f"{asked.data} holds no data set: `{make}` makes it")
-            announce_renderer(console)
+            announce_renderer()
             begun, finished = time.monotonic(), []
 
             def report(job: Job, state: str) -> None:
                 if state != "started":
                     finished.append(job)
                 minutes = (time.monotonic() - begun) / 60
-                console.print(f"{len(finished)}/{len(jobs)}  {minutes:5.1f} min  {state:8s} {job.name}", markup=False)
+                say(f"{len(finished)}/{len(jobs)}  {minutes:5.1f} min  {state:8s} {job.name}")
 
             results = run_jobs(jobs, cells, self.on, self.workers, report)
         needed = {need for job in jobs for need in job.needs}
         if needed >= results.keys():
-            say(console, f"{name}: nothing is done yet")
+            say(f"{name}: nothing is done yet")
             return False
         folder, missing = self.out / name, len(jobs) - len(results)
         with storage_errors(folder):
@@ -134,11 +133,11 @@ class Command(Checked):
         for file, content in study.files(results).items():
             atomic_write(folder / file, content)
             if file.endswith(".md"):
-                say(console, content.decode())
-        say(console, f"{folder}: " + (f"{missing} of {len(jobs)} jobs are not done yet" if missing else "done"))
+                say(content.decode())
+        say(f"{folder}: " + (f"{missing} of {len(jobs)} jobs are not done yet" if missing else "done"))
         if name == "headline" and not (missing or asked.connectors or asked.benches or asked.trials):
             board = self.out / "leaderboard.md"
             before = board.read_text(encoding="utf-8") if board.exists() else ""
             atomic_write(board, leaderboard(before, study.practised(results), self.changed).encode())
-            say(console, f"{board}: has this run's row")
+            say(f"{board}: has this run's row")
         return True
