@@ -431,7 +431,7 @@ def test_a_memory_store_keeps_what_it_held_when_an_append_fails() -> None:
     store.append(episode(1))
     with pytest.raises(ValueError, match="is held"):
         store.append(episode(2, axes=1))
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="elsewhere"):
         store.append(episode(2, name="elsewhere"))
     store.append(episode(2, (0, 1)))
     assert store.n_frames == 5

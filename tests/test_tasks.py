@@ -101,7 +101,10 @@ class TestContract:
         assert ("goal" in spec.observation) == ("achieved_goal" in spec.observation)
         for observation in play(env, seed=1)[0]:
             assert observation.keys() == spec.observation.keys()
-            assert all(array.holds(observation[key]) for key, array in spec.observation.items())
+            for name, array in spec.observation.items():
+                seen = observation[name]
+                assert seen.shape == array.shape and seen.dtype == array.dtype
+                assert np.all((seen >= array.low) & (seen <= array.high))
         picture = env.render()
         assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.std() > 1
         env.close()
@@ -288,9 +291,6 @@ def test_a_spec_from_spaces_by_hand_and_through_a_file(tmp_path: Path) -> None:
     assert spec == Spec(arrays, (3,), 10.0, 20)
     text = json.dumps(spec.to_json(), allow_nan=False)
     assert '"low": null' in text and Spec.from_json(json.loads(text)) == spec == Spec.from_json(spec.to_json())
-    assert arrays["state"].holds(np.array([-9, 2], np.float32))
-    for value in (np.array([0, 2.1], np.float32), np.array([0, 0]), np.zeros(3, np.float32), np.full(2, np.nan, "f")):
-        assert not arrays["state"].holds(value)
 
 
 def test_other_spaces_and_other_files_are_refused() -> None:

@@ -22,12 +22,6 @@ class Array:
     low: float
     high: float
 
-    def holds(self, value: np.ndarray) -> bool:
-        """Whether `value` has this shape and dtype and lies within the bounds."""
-        value = np.asarray(value)
-        fits = value.shape == self.shape and value.dtype == self.dtype
-        return bool(fits and np.all((value >= self.low) & (value <= self.high)))
-
 
 @dataclass(frozen=True)
 class Spec:

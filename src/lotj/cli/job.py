@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,29 +60,21 @@ class Resume(OnDevice, OfRun):
     def words(cls, flags: Sequence[str]) -> list[str]:
         """The flags beside ``--resume``, as tyro takes them; SettingsError if one is a setting of the run."""
         free = ["--" + field.name for field in dataclasses.fields(cls) if field.name != "folder"]
-        words = []
-        for flag in flags:
-            name, _, value = flag.partition("=")
-            if name == "--resume":
-                words += [value] if value else []
-            elif name.startswith("--") and name not in (*free, "--help"):
+        words = [word for flag in flags if (word := re.sub(r"^--resume(=|$)", "", flag))]
+        for name in (word.partition("=")[0] for word in words):
+            if name.startswith("--") and name not in (*free, "--help"):
                 raise SettingsError(
                     f"{name}: a resumed run keeps the settings it was begun with; beside --resume [FOLDER] there may "
                     f"be {', '.join(free)}; leave it out, or start a new run"
                 )
-            else:
-                words.append(flag)
         return words
 
 
 def flag_value(flags: Sequence[str], name: str) -> str | None:
     """The value of a flag before tyro reads them all: a preset sets the defaults of the other flags."""
-    for place, flag in enumerate(flags):
-        if flag == name:
-            return flags[place + 1] if place + 1 < len(flags) else None
-        if flag.startswith(f"{name}="):
-            return flag.partition("=")[2]
-    return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(name, nargs="?")
+    return vars(parser.parse_known_args(flags)[0])[name.removeprefix("--")]
 
 
 def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = False) -> Run:

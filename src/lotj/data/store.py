@@ -60,10 +60,8 @@ class Store:
         """Copies observations, all or those named, of (N,) frames in [0, F), in any order, with or without repetition:
         name -> (N, ...); IndexError for other frames."""
         frames = np.asarray(frames)
-        if frames.ndim != 1 or (len(frames) and not np.issubdtype(frames.dtype, np.integer)):
-            raise IndexError(f"frame numbers must be (N,) whole numbers, not {frames.dtype} {frames.shape}")
-        if len(frames) and (frames.min() < 0 or frames.max() >= self.n_frames):
-            raise IndexError(f"frame numbers {frames.min()} to {frames.max()} are not all in [0, {self.n_frames})")
+        if frames.ndim != 1 or frames.dtype.kind not in "iu" or np.any((frames < 0) | (frames >= self.n_frames)):
+            raise IndexError(f"frame numbers {frames}: must be (N,) of [0, {self.n_frames})")
         return {name: self._gather(name, frames) for name in (self.schema.observation if names is None else names)}
 
     def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
@@ -217,15 +215,14 @@ class MemoryStore(Store):
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tuple(tasks)
         self.kinds = ()
-        self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
         self._files: dict[str, _Rows] = {}
         self._rows, self._count = _Rows(EPISODE), 0
         self.schema = layout.Schema(1, {})
 
     def append(self, episode: Episode) -> None:
-        """Adds an episode; ValueError if it holds other columns than those before it, KeyError if it is of a task that
-        the store does not have."""
-        schema, task = layout.Schema.of(episode), self._numbers[episode.task]
+        """Adds an episode; ValueError if it holds other columns than those before it, or is of a task that the store
+        does not have."""
+        schema, task = layout.Schema.of(episode), [task.name for task in self.tasks].index(episode.task)
         if not len(self):
             self.schema, self._files = schema, {name: _Rows(kind) for name, kind in schema.files.items()}
         elif schema != self.schema:
