@@ -49,7 +49,6 @@ class View(Checked):
     def run(self) -> None:
         import numpy as np
 
-        from lotj.data.layout import AGAIN
         from lotj.data.pictures import caption, choose, draw_rows, film, record_rerun
         from lotj.data.store import DiskStore
         from lotj.files import atomic_write, storage_errors
@@ -60,9 +59,9 @@ class View(Checked):
             record_rerun(store, episodes, self.out)
         else:
             picture = draw_rows([(caption(store, episode), [""], [film(store, episode)]) for episode in episodes])
-            with storage_errors(self.out, AGAIN):
+            with storage_errors(self.out):
                 self.out.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(self.out, picture, AGAIN)
+            atomic_write(self.out, picture)
         print(self.out)
 
 

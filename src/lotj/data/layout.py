@@ -44,7 +44,6 @@ SYNC_EVERY = 16
 MAX_FRAMES = 2**15
 """Frames that one episode may have, so that its steps are counted in 16 bits."""
 
-AGAIN = "free space and run again; finished episodes are kept"
 COPY_AGAIN = "copy the data set again, or delete this task's folder and collect it again"
 COLLECT_AGAIN = "give the same `lotj collect` again, which drops episodes torn by a power cut and records them anew"
 

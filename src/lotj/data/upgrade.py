@@ -67,7 +67,7 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
                         writer.append(_read_episode(folder, task, line, files))
                     progress(done + len(writer.finished), total)
                 done += len(writer.finished)
-    with storage_errors(new, layout.AGAIN):
+    with storage_errors(new):
         os.rename(half, new)
         sync_folder(new.parent)
 
