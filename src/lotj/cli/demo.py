@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from lotj.cli import job
 from lotj.cli.collect import collect_with_bar
-from lotj.errors import SettingsError
+from lotj.envs.insertion import SCENARIOS
+from lotj.errors import SettingsError, unknown
 from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import SEED
 from lotj.runs import Run, base_run, find_run
@@ -47,7 +48,8 @@ class Command(job.OnDevice):
     def run(self) -> None:
         preset = find_preset(self.preset)
         part = job.check_connector(self.connector)
-        job.check_scenario(self.scenario)
+        if self.scenario not in SCENARIOS:  # said before there is anything to practise with
+            raise unknown("scenario", self.scenario, SCENARIOS)
         device = job.find_device(self.device)
         if self.data and not self.all:
             raise SettingsError(f"data {self.data}: the base needs none; leave it out, or give --all")

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from lotj.errors import SettingsError, unknown
+from lotj.errors import SettingsError
 from lotj.ranges import Checked
 from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
@@ -126,14 +126,6 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 def is_insertion(run: Run) -> bool:
     """Whether a practice run is on a connector, where a robot judges itself."""
     return run.setting("task").startswith("insertion/")
-
-
-def check_scenario(scenario: str) -> None:
-    """Raises SettingsError for an unknown scenario."""
-    from lotj.envs.insertion import SCENARIOS
-
-    if scenario not in SCENARIOS:
-        raise unknown("scenario", scenario, SCENARIOS)
 
 
 def check_connector(name: str) -> Connector:

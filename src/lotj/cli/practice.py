@@ -79,7 +79,6 @@ class Command(job.OnDevice):
                     "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
                 )
             job.check_connector(connector)
-            job.check_scenario(self.scenario)
             bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed", "all_around")}
             bench |= {"connector": connector}
         pretrained = job.pick_pretraining(self.pretrained) if bench or self.pretrained else None
