@@ -29,11 +29,8 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that appears under `path`, complete and on disk, only when the block ends without an error.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written. The old file, if any, is untouched.
-    """
+    """A binary file that appears under `path`, complete and on disk, only when the block ends without an error; else
+    the old file, if any, is untouched. StorageError if the disk is full or the folder cannot be written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage_errors(path):
         try:

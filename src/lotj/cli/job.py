@@ -78,11 +78,8 @@ def flag_value(flags: Sequence[str], name: str) -> str | None:
 
 
 def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = False) -> Run:
-    """The run in `folder`, or the newest of its kind under `runs`: of practice with a finished trial, or just `begun`.
-
-    Raises:
-        SettingsError: there is no such run, or it is of another kind.
-    """
+    """The run in `folder`, or the newest of its kind under `runs`: of practice with a finished trial, or just `begun`;
+    SettingsError if there is none, or it is of another kind."""
     if folder is None:
         return find_run(runs, kind, "" if begun else _RESULT)
     run = Run.open(Path(folder))

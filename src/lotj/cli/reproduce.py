@@ -78,11 +78,7 @@ class Command(Checked):
             raise SettingsError(f"{self.out} holds nothing of {self.what} yet: leave out --show, and it is done")
 
     def _asked(self) -> Any:
-        """What the flags say.
-
-        Raises:
-            SettingsError, CatalogueError: something that the flags name will not do.
-        """
+        """What the flags say; SettingsError or CatalogueError for something among them that will not do."""
         from lotj.experiments.presets import find_preset
         from lotj.experiments.study import Asked
         from lotj.sim.connector import find_connector
