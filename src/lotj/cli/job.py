@@ -15,7 +15,7 @@ import tyro
 from rich import get_console
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, TaskID
+from rich.progress import MofNCompleteColumn, Progress, TaskID
 from rich.table import Table
 
 from lotj.errors import SettingsError
@@ -110,7 +110,8 @@ def say(text: str) -> None:
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Bars while the program is watched, each told its name, what is done, and of how much."""
     console, tasks = Console(stderr=True), dict[str, TaskID]()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def show(name: str, done: int, total: int) -> None:
             if name not in tasks:
