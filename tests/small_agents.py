@@ -12,6 +12,7 @@ import torch
 
 from lotj.agents import AGENTS, Algorithm, At, Learner
 from lotj.agents.base import CriticConfig
+from lotj.data.store import MemoryStore, Store
 from lotj.experience import PRACTISED, Batch
 from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
@@ -108,3 +109,11 @@ def train(learner: Learner, updates: int, first: int = 0, **batch: Any) -> dict[
     for number in range(first, first + updates):
         numbers = learner.update(make_batch(seed=number, axes=axes, **batch), At(number, progress=0.5))
     return numbers
+
+
+def chosen(store: Store, episodes: np.ndarray) -> MemoryStore:
+    """The store of some episodes of another, (E,) bool."""
+    made = MemoryStore(store.tasks)
+    for number in np.flatnonzero(episodes).tolist():
+        made.append(store.episode(number))
+    return made

@@ -179,7 +179,7 @@ def test_impossible_settings_are_named(settings: dict[str, Any], word: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("settings", "word"), [({"count": 0}, "episodes 0"), ({"noise": 1.5}, "noise 1.5"), ({"seed": -1}, "seed -1")]
+    ("settings", "word"), [({"count": 0}, "count 0"), ({"noise": 1.5}, "noise 1.5"), ({"seed": -1}, "seed -1")]
 )
 def test_impossible_tasks_are_named(settings: dict[str, Any], word: str) -> None:
     with pytest.raises(SettingsError, match=word):

@@ -242,7 +242,8 @@ def test_a_file_size_limit_stops_with_one_line_and_keeps_what_was_finished(root:
     folder = root / "tasks" / task().name
     message, sizes = output.decode().splitlines()
     assert message == (
-        f"2 disk full at {folder / 'image.raw'} (File too large): free space and run again; finished episodes are kept"
+        f"2 disk full at {folder / 'image.raw'} (File too large): free space and run again, "
+        "a run with --resume; what is finished is kept"
     ), errors.decode()
     assert sizes.split()[0] == "73728"  # the torn third is cut: its space is free again
     store = DiskStore.open(root)

@@ -148,9 +148,9 @@ def test_nothing_is_written_over(old: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="new exists: name a new folder"):
         upgrade(old, tmp_path / "new")
     upgrade(old, tmp_path / "made")
-    with pytest.raises(DataError, match="of version 2, not 'lotj-episodes' of version 1: only that one is upgraded"):
+    with pytest.raises(DataError, match="version is 2, not 1; `lotj data upgrade` turns 1 into 2"):
         upgrade(tmp_path / "made", tmp_path / "again")
-    with pytest.raises(DataError, match="is not a data set: it has no meta.json"):
+    with pytest.raises(DataError, match="no data set at .*nowhere: it has no meta.json"):
         upgrade(tmp_path / "nowhere", tmp_path / "again")
 
 

@@ -27,9 +27,10 @@ from lotj.evaluation import (
 
 
 class Corridor(gymnasium.Env):
-    """A start position drawn from the seed; action[0] moves it; success below 0.5; 10 N a unit moved."""
+    """A start position given or drawn from the seed; action[0] moves it; success below 0.5; 10 N a unit moved."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int | None = None) -> None:
+        self.start = start
         self.observation_space = gymnasium.spaces.Dict({"image": gymnasium.spaces.Box(0, 255, (1, 2, 2, 3), np.uint8)})
         self.action_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
         self.buffer = np.zeros((1, 2, 2, 3), np.uint8)
@@ -42,7 +43,7 @@ class Corridor(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self.position = float(self.np_random.integers(2, 6)) if options is None else float(options["start"])
+        self.position = float(self.np_random.integers(2, 6) if self.start is None else self.start)
         self.force, self.steps = 0.0, 0
         self.starts.append(self.position)
         return self._seen()
@@ -195,7 +196,7 @@ def run(env: Corridor, action: float, **settings: Any):
 
 
 def test_trials_are_counted_with_time_and_force():
-    found = run(Corridor(), -1.0, options={"start": 4})
+    found = run(Corridor(4), -1.0)
     assert found.success.all() and found.steps.tolist() == [4] * 10
     assert found.seconds == pytest.approx([0.4] * 10)
     assert found.peak_force_n == pytest.approx([10.0] * 10)
@@ -204,13 +205,13 @@ def test_trials_are_counted_with_time_and_force():
 
 
 def test_failures_take_the_whole_time_and_have_no_mean_success():
-    summary = run(Corridor(), 0.0, options={"start": 4}).summary()
+    summary = run(Corridor(4), 0.0).summary()
     assert (summary.successes, summary.mean_seconds, summary.mean_seconds_success) == (0, 2.0, None)
     assert run(Corridor(), 0.0, max_steps=7).steps.tolist() == [7] * 10
 
 
 def test_a_lost_plug_ends_the_trial_as_a_failure():
-    found = run(Corridor(), 1.0, options={"start": 5})
+    found = run(Corridor(5), 1.0)
     assert found.dislodged.all() and not found.success.any() and found.steps.tolist() == [4] * 10
     assert found.summary().dislodged == 10
 
@@ -225,7 +226,7 @@ def test_the_same_seeds_give_every_controller_the_same_start_poses():
 
 def test_films_of_chosen_trials_are_copies_from_start_to_end():
     seen: list[tuple[int, bool]] = []
-    found = run(Corridor(), -1.0, options={"start": 4}, film_seeds=(103,), on_trial=lambda *a: seen.append(a))
+    found = run(Corridor(4), -1.0, film_seeds=(103,), on_trial=lambda *a: seen.append(a))
     assert list(found.films) == [103]
     assert found.films[103][:, 0, 0, 0, 0].tolist() == [4, 3, 2, 1, 0]
     assert seen == [(trial, True) for trial in range(10)]
@@ -244,7 +245,7 @@ def test_an_action_that_is_not_finite():
 
 def test_evaluations_are_kept_by_name(tmp_path):
     path = tmp_path / "evaluation.json"
-    failed, solved = run(Corridor(), 0.0, options={"start": 4}), run(Corridor(), -1.0, context={"scenario": "far"})
+    failed, solved = run(Corridor(4), 0.0), run(Corridor(), -1.0, context={"scenario": "far"})
     add_evaluation(path, failed)
     add_evaluation(path, evaluate(Corridor(), Constant(0.0), [1], name="straight-down", label="Straight down"))
     add_evaluation(path, solved)

@@ -658,8 +658,8 @@ def test_features_are_those_of_their_frames(prior: DiskStore):
 def test_only_the_chosen_kinds_of_prior_episodes_count(prior: DiskStore):
     only = FeatureConfig(transitions=999, kinds=("press",))
     store = prepare_features(prior, make_agent(), only, live=False)
-    assert len(store) == len(prior.subset(prior.of_kind(["press"])).starts()) and not imitated(store).any()
-    with pytest.raises(DataError, match="none of 80 episodes"):
+    assert len(store) == prior.of_frames(prior.of_kind(["press"]))[prior.starts()].sum() and not imitated(store).any()
+    with pytest.raises(DataError, match="no step to learn from in episodes of kind withdraw"):
         prepare_features(prior, make_agent(), dataclasses.replace(only, kinds=("withdraw",)), live=False)
 
 

@@ -16,7 +16,7 @@ import pytest
 from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import Localizer, LocalizerConfig
 from lotj.data.layout import Schema
-from lotj.data.store import DiskStore
+from lotj.data.store import DiskStore, Store
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import CheckpointError, DataError, SettingsError
 from lotj.experience import SUCCESS, Batch, Episode, Task
@@ -31,7 +31,7 @@ from lotj.training.policy_report import motion_of_action, policy_report, returns
 from lotj.training.pretrain import REWARD, load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
 from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import batches
-from small_agents import OFF, same
+from small_agents import OFF, chosen, same
 
 SIZE = 16
 BOTTLENECK = BottleneckConfig(invariant_dim=8, specific_dim=4, domain_hidden=(8,))
@@ -171,7 +171,7 @@ def test_finished_pretraining_is_not_trained_again_and_another_is_refused(data: 
         train(data, run, iql=replace(IQL_CONFIG, discount=0.5))
     with pytest.raises(CheckpointError, match="begun with other agent settings"):
         pretrain_agent("iql", *data, replace(FRONT, augment=OFF), IQL_CONFIG, CONFIG, run, live=False)
-    fewer = data[0].subset(np.arange(len(data[0])) > 0)
+    fewer = chosen(data[0], np.arange(len(data[0])) > 0)
     with pytest.raises(CheckpointError, match="other (episodes|data)"):
         pretrain_agent("iql", fewer, data[1], FRONT, IQL_CONFIG, CONFIG, run, live=False)
     assert all(same(one, other) for one, other in zip(before, parts(run), strict=True))
@@ -262,7 +262,7 @@ def test_means_of_what_was_there():
 # Batches
 
 
-def drawn(data: DiskStore, number: int = 0, seed: int = 1, **settings: Any) -> Batch:
+def drawn(data: Store, number: int = 0, seed: int = 1, **settings: Any) -> Batch:
     made = batches(data, PretrainConfig(**settings), seed, {"imitate", "position"}, ["image"])
     assert same_batch(made(number), made(number))
     return made(number)
@@ -277,7 +277,7 @@ def beside(batch: Batch) -> np.ndarray:
     return np.linalg.norm(batch.columns["position"][:, :2], axis=1) > 0.002
 
 
-def of_kind(data: DiskStore, kind: str) -> np.ndarray:
+def of_kind(data: Store, kind: str) -> np.ndarray:
     """(F,) bool."""
     return data.of_frames(data.of_kind([kind]))
 
@@ -304,7 +304,7 @@ def test_a_set_share_of_a_batch_is_for_the_policy(data: Data):
     train_data, _ = data
     assert drawn(train_data, batch=40, policy_share=0.6).columns["imitate"].sum() == 24  # 60 % of 40
     assert drawn(train_data, batch=40, policy_kinds=None).columns["imitate"].all()
-    only_experts = train_data.subset(train_data.of_kind(["expert"]))
+    only_experts = chosen(train_data, train_data.of_kind(["expert"]))
     assert drawn(only_experts, batch=40).columns["imitate"].all()
     with pytest.raises(DataError, match="no episode of kind recover: collect some, or set policy_kinds"):
         drawn(train_data, policy_kinds=("recover",))
@@ -322,7 +322,7 @@ def test_a_set_share_of_the_policys_rows_is_beside_the_socket(data: Data):
     batch = drawn(train_data, batch=400, policy_share=0.5, aside_share=None)
     assert batch.columns["imitate"].sum() == 200
     assert abs((beside(batch) & batch.columns["imitate"]).sum() / 200 - share) < 0.15
-    only_experts = train_data.subset(train_data.of_kind(["expert"]))
+    only_experts = chosen(train_data, train_data.of_kind(["expert"]))
     assert beside(drawn(only_experts, batch=40, aside_share=0.25)).sum() == 10
 
 
@@ -398,7 +398,7 @@ def test_localizer_stopped_and_resumed_equals_never_stopped(data: Data, tmp_path
 class Known:
     """Knows each image of a data set: acts by a rule on the plug's place in the socket frame, values by a table."""
 
-    data: DiskStore
+    data: Store
     rule: Any
     table: np.ndarray
 
@@ -460,7 +460,7 @@ def test_report_of_a_policy_that_is_turned(data, turn, angle, least, most):
 
 def test_report_of_values(data):
     _, dataset = data
-    expert = dataset.subset(dataset.of_kind(["expert"]))
+    expert = chosen(dataset, dataset.of_kind(["expert"]))
     target = returns(expert, 0.97)
     agent = Known(expert, lambda place: np.zeros(3), np.nan_to_num(target + 0.05))
     figures = policy_report(agent, expert, 0.97, 1000, np.random.default_rng(0))["overall"]
@@ -472,6 +472,6 @@ def test_report_of_values(data):
 
 def test_too_little_data_says_nothing(data):
     _, dataset = data
-    few = dataset.subset(np.arange(len(dataset)) < 2)
+    few = chosen(dataset, np.arange(len(dataset)) < 2)
     agent = Known(few, lambda place: np.zeros(3), np.zeros(few.n_frames))
     assert policy_report(agent, few, 0.97, 10, np.random.default_rng(0)) == {"overall": {}, "tasks": {}}

@@ -30,6 +30,7 @@ from lotj.rewards.model import RewardModel
 from lotj.rewards.sampling import BalancedSampler, near_misses
 from lotj.rewards.threshold import area_under_curve, choose_threshold, curve
 from lotj.rewards.training import RewardTrainer
+from small_agents import chosen
 
 SIZE = 16
 CONFIG = RewardConfig(
@@ -166,7 +167,7 @@ def test_near_miss_share(train: DiskStore, share: float, count: int) -> None:
 
 
 def test_tasks_that_lack_one_sort_of_frames_give_the_other(train: DiskStore) -> None:
-    only_expert = train.subset(train.of_kind(["expert"]))
+    only_expert = chosen(train, train.of_kind(["expert"]))
     index = BalancedSampler(only_expert, 1.0, KINDS).draw(64, np.random.default_rng(0))
     assert only_expert.success[index].sum() == 32
     index = BalancedSampler(train, 0.0, ["expert", "press"]).draw(64, np.random.default_rng(0))

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 Found = TypeVar("Found")
-
-MAX_SEED = 2**32 - 1
-"""Largest seed of anything: every generator takes it, and products with it stay 64-bit numbers."""
 
 
 class LotjError(Exception):
@@ -75,15 +71,3 @@ def find(what: str, name: str, known: Mapping[str, Found]) -> Found:
     if name not in known:
         raise unknown(what, name, known)
     return known[name]
-
-
-def check_number(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Raises SettingsError unless `value` is finite and in [low, high]."""
-    if not (low <= value <= high and value < math.inf):  # NaN is neither
-        rule = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise SettingsError(f"{name} {value}: must be {rule}")
-
-
-def check_seed(seed: int, name: str = "seed") -> None:
-    """Raises SettingsError for a seed that not every generator takes."""
-    check_number(name, seed, 0, MAX_SEED)

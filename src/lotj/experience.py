@@ -157,10 +157,6 @@ class Recorder:
         """What was observed last."""
         return self._groups[0][-1]
 
-    def seen(self, name: str) -> list[np.ndarray]:
-        """One kind of observation, frame by frame."""
-        return [frame[name] for frame in self._groups[0]]
-
     def noted(self, name: str) -> np.ndarray:
         """(T+1, ...), one kind of note so far."""
         return np.stack([frame[name] for frame in self._groups[1]])
@@ -199,7 +195,6 @@ def rollout(
     task: str,
     kind: str,
     max_steps: int,
-    options: Mapping[str, Any] | None = None,
     on_step: Callable[[Mapping[str, Any]], None] = lambda info: None,
 ) -> Episode:
     """One episode of a controller in a `gymnasium.Env` with a mapping as observation.
@@ -208,13 +203,12 @@ def rollout(
         env, controller: who plays.
         seed: of the start, and of the controller's random numbers.
         task, kind, max_steps: of the episode, which is truncated there at the latest.
-        options: passed to the environment's reset.
         on_step: told the info of the start and of each step.
 
     Raises:
         NumericsError: the controller gave an action that is not finite.
     """
-    observation, info = env.reset(seed=seed, options=dict(options) if options else None)
+    observation, info = env.reset(seed=seed)
     controller.reset(seed)
     on_step(info)
     recorder, terminated, truncated = Recorder(observation), False, False

@@ -12,31 +12,27 @@ from typing import Any, BinaryIO
 
 from lotj.errors import DataError, StorageError
 
-RESUME = "free some space, then continue with --resume"
-
 
 @contextmanager
-def storage_errors(path: Path, way_out: str = RESUME) -> Iterator[None]:
-    """Turn the operating system's write errors on `path` into a `StorageError` of one line; a full disk, quota or
-    file-size limit gets `way_out`."""
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's write errors on `path`, or a full disk, quota or file-size limit, into a
+    `StorageError` of one line."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            way_out = "free space and run again, a run with --resume; what is finished is kept"
             raise StorageError(f"disk full at {path} ({reason}): {way_out}") from error
         raise StorageError(f"cannot write {path}: {reason}; choose another folder or mend its permissions") from error
 
 
 @contextmanager
-def atomic_file(path: Path, way_out: str = RESUME) -> Iterator[BinaryIO]:
-    """A binary file that appears under `path`, complete and on disk, only when the block ends without an error.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written. The old file, if any, is untouched.
-    """
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that appears under `path`, complete and on disk, only when the block ends without an error; else
+    the old file, if any, is untouched. StorageError if the disk is full or the folder cannot be written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with storage_errors(path, way_out):
+    with storage_errors(path):
         try:
             with open(temporary, "wb") as file:
                 yield file
@@ -48,15 +44,15 @@ def atomic_file(path: Path, way_out: str = RESUME) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
 
 
-def atomic_write(path: Path, data: bytes, way_out: str = RESUME) -> None:
+def atomic_write(path: Path, data: bytes) -> None:
     """Write `data` to `path`: readers see the old file or the new one, never a part. Errors as of `atomic_file`."""
-    with atomic_file(path, way_out) as file:
+    with atomic_file(path) as file:
         file.write(data)
 
 
-def write_json(path: Path, value: Any, way_out: str = RESUME) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write JSON values, to be read by people too, as `atomic_write` does."""
-    atomic_write(path, json.dumps(value, indent=1).encode() + b"\n", way_out)
+    atomic_write(path, json.dumps(value, indent=1).encode() + b"\n")
 
 
 def sync_folder(path: Path) -> None:

@@ -23,36 +23,44 @@ class Interval:
 
     def __str__(self) -> str:
         if math.isinf(self.high):
-            return f"{'above' if self.open else 'at least'} {self.low:g}"
-        return f"{'strictly ' if self.open else ''}between {self.low:g} and {self.high:g}"
+            return f"{'above' if self.open else 'at least'} {self.low}"
+        return f"{'strictly ' if self.open else ''}between {self.low} and {self.high}"
+
+    def check(self, name: str, value: float) -> None:
+        """Raises SettingsError for what is outside or not finite: its name, its value and the range."""
+        if not math.isfinite(value):
+            raise SettingsError(f"{name} {value!r}: must be a finite number")
+        if value not in self:
+            raise SettingsError(f"{name} {value!r}: must be {self}")
 
 
 SHARE, COUNT, NOT_NEGATIVE = Interval(0, 1), Interval(1), Interval(0)
 POSITIVE, INSIDE = Interval(0, open=True), Interval(0, 1, open=True)
+SEED = Interval(0, 2**32 - 1)  # every generator takes these, and products with them stay 64-bit numbers
 
 
 class Checked:
-    """Base of a dataclass of settings: an entry outside the `Interval` or the `Literal` of its annotation is refused
-    when it is made. Of a tuple each entry is held against the interval."""
+    """Base of a dataclass of settings or flags: an entry outside the `Interval` or the `Literal` of its annotation is
+    refused when it is made. Of a tuple each entry is held against the interval; None is in all."""
 
     def __post_init__(self) -> None:
         """Raises SettingsError of the first setting that is outside: its name, its value and the range."""
         for name, hint in _hints(type(self)).items():
             value: Any = getattr(self, name)
-            entries = value if isinstance(value, tuple) else (value,)
             for rule in getattr(hint, "__metadata__", ()):
-                if not isinstance(rule, Interval):
-                    continue
-                if not all(map(math.isfinite, entries)):
-                    self._refuse(name, "must be a finite number")
-                if any(entry not in rule for entry in entries):
-                    self._refuse(name, f"must be {rule}")
+                for entry in value if isinstance(value, tuple) else (value,):
+                    if isinstance(rule, Interval) and entry is not None:
+                        rule.check(self._called(name), entry)
             if get_origin(hint) is Literal and value not in get_args(hint):
                 self._refuse(name, f"must be one of {', '.join(map(str, get_args(hint)))}")
 
     def _refuse(self, name: str, rule: str) -> None:
-        what = type(self).__name__.removesuffix("Config").lower()
-        raise SettingsError(f"{what} {name} {getattr(self, name)!r}: {rule}")
+        raise SettingsError(f"{self._called(name)} {getattr(self, name)!r}: {rule}")
+
+    def _called(self, name: str) -> str:
+        """A setting in messages: after what it is a setting of; a command's is a flag, and its own name says enough."""
+        what = type(self).__name__.removesuffix("Config").removesuffix("Command").lower()
+        return f"{what} {name}".lstrip()
 
 
 @cache

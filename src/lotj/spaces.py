@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,6 @@ class Array:
     dtype: str
     low: float
     high: float
-
-    def holds(self, value: np.ndarray) -> bool:
-        """Whether `value` has this shape and dtype and lies within the bounds."""
-        value = np.asarray(value)
-        fits = value.shape == self.shape and value.dtype == self.dtype
-        return bool(fits and np.all((value >= self.low) & (value <= self.high)))
 
 
 @dataclass(frozen=True)
@@ -55,17 +49,9 @@ class Spec:
         }
         return cls(arrays, tuple(action.shape), float(rate_hz), int(max_steps))
 
-    def to_json(self) -> dict[str, Any]:
-        """For `json.dumps`: strict JSON, with null where there is no bound."""
-        written = asdict(self)
-        for array in written["observation"].values():
-            for bound in ("low", "high"):
-                array[bound] = array[bound] if math.isfinite(array[bound]) else None
-        return written
-
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Spec:
-        """What `to_json` wrote, as it is or through a file; DataError if it is not that."""
+        """From its fields as strict JSON has them, with null where there is no bound; DataError if it is not that."""
         try:
             arrays = {name: _array(**entry) for name, entry in written["observation"].items()}
             rate_hz, max_steps = float(written["rate_hz"]), int(written["max_steps"])

@@ -21,6 +21,7 @@ from lotj.nets.front import FEATURE, FRONTS, Features, Front, Seen
 from lotj.nets.heads import follow
 from lotj.nets.precision import check_finite
 from lotj.nets.recording import Recording
+from lotj.runs.metrics import plain
 from lotj.runs.settings import restore_settings
 from lotj.spaces import Array, Spec
 
@@ -302,7 +303,7 @@ class Learner:
         return {
             "format": STATE_FORMAT,
             "agent": agent_name(type(self.algorithm)),
-            "spec": self.spec.to_json(),
+            "spec": plain(dataclasses.asdict(self.spec)),
             "front": {"kind": type(self.front).__name__, "settings": dataclasses.asdict(self.front)},
             "config": dataclasses.asdict(self.config),
             "tasks": self.tasks,

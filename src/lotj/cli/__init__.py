@@ -38,14 +38,8 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: the words after ``lotj``; those of the process by default.
-
-    Returns:
-        The exit code: 0, that of the error, `INTERRUPTED`, 1 after a fault of lotj itself.
-    """
+    """Run the command of these words after ``lotj``, those of the process by default, and return the exit code: 0, that
+    of the error, `INTERRUPTED`, or 1 after a fault of lotj itself."""
     # Torch's threads wait for each other thousands of times in an update. They spin for some microseconds before they
     # sleep: not at all costs a third of the speed on two cores, for long takes others' turn where cores are short.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")

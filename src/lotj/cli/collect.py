@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lotj.cli.job import announce_renderer, flag_value, say
-from lotj.errors import SettingsError, check_number
+from lotj.cli.job import announce_renderer, flag_value, progress_bars, say
+from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
+from lotj.ranges import COUNT, Checked
 from lotj.sim.connector import Connector, find_connector
-from lotj.training.collect import TaskCollection
+from lotj.training.collect import Progress, TaskCollection
 from lotj.training.collect_insertion import CollectConfig
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(Checked):
     """Record insertions of the training and the validation connectors with the scripted expert, in parallel processes.
 
     Goes on where it was stopped: the same command again records what is missing.
@@ -36,18 +35,18 @@ class Command:
     settings: Annotated[CollectConfig, tyro.conf.arg(name="")]
     validation: CollectConfig
     """The same for the validation connectors, on which thresholds are chosen."""
-    training_connectors: int | None
+    training_connectors: Annotated[int | None, COUNT]
     """How many of the training connectors to use, spread over the families; all by default."""
     leave_out: tuple[str, ...] = ()
     """Connectors, e.g. .toml files of your own, whose close variants are not to be trained on: that they are practised
     on as unseen ones."""
     tasks: tuple[str, ...] = ()
     """Other tasks instead of connectors, e.g. fetch/reach, recorded with their scripted experts."""
-    episodes: int = 200
+    episodes: Annotated[int, COUNT] = 200
     """Episodes of each of these tasks."""
     preset: str = "laptop"
     """Size of the job: demo, laptop, paper or state, which is for --tasks. It sets the defaults of all other flags."""
-    workers: int | None = None
+    workers: Annotated[int | None, COUNT] = None
     """Processes; one a core by default."""
 
     @classmethod
@@ -69,15 +68,11 @@ class Command:
                 f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "
                 "the same, one data set holds one size"
             )
-        for name in ("workers", "training_connectors"):
-            if getattr(self, name) is not None:
-                check_number(name.replace("_", "-"), getattr(self, name), 1)
         left_out = [find_connector(name) for name in self.leave_out]
-        console = Console()
         noise, seed = self.settings.noise, self.settings.seed
         tasks = TaskCollection(self.tasks, self.episodes, noise, seed) if self.tasks else None
         if tasks is None:
-            announce_renderer(console)
+            announce_renderer()
         preset = dataclasses.replace(
             find_preset(self.preset),
             collect=self.settings,
@@ -85,33 +80,27 @@ class Command:
             training_connectors=self.training_connectors,
             tasks=tasks,
         )
-        collect_with_bar(preset, self.data, self.workers, console, left_out)
-        say(console, f"{self.data}: look at it with `lotj data info {shlex.quote(str(self.data))}`")
+        collect_with_bar(preset, self.data, self.workers, left_out)
+        say(f"{self.data}: look at it with `lotj data info {shlex.quote(str(self.data))}`")
 
 
-def collect_with_bar(
-    preset: Preset, data: Path, workers: int | None, console: Console, left_out: Sequence[Connector] = ()
-) -> None:
+def collect_with_bar(preset: Preset, data: Path, workers: int | None, left_out: Sequence[Connector] = ()) -> None:
     """Record a preset's episodes behind a progress bar; where there is no terminal, one line at the end."""
     from lotj.experiments.stages import collect_phase, collections
-    from lotj.training.collect import Progress as Recorded
 
     counts: Counter[str] = Counter()
     planned = sum(len(part.tasks()) * len(part.episodes()) for part in collections(preset, left_out))
-    columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    note = TextColumn("{task.fields[note]}")
-    with Progress(*columns, note, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("collect", total=planned, completed=recorded_episodes(data), note="")
+    before = recorded_episodes(data)
+    with progress_bars() as show:
 
-        def report(done: Recorded) -> None:
+        def report(done: Progress) -> None:
             counts["lost" if done.discarded else "success" if done.success else "other"] += 1
-            bar.update(task, advance=1, note=done.task)
+            show("collect", before + counts.total(), planned)
 
         collect_phase(preset, data, workers, report, left_out)
-    console.print(
+    say(
         f"collected {counts.total()} episodes: {counts['success']} with success, {counts['other']} without, "
-        f"{counts['lost']} discarded",
-        highlight=False,
+        f"{counts['lost']} discarded"
     )
 
 

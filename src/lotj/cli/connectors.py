@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lotj.errors import check_number
+from lotj.ranges import Checked, Interval
 from lotj.sim.connector import catalogue, connector_text, find_connector, training_connectors
 
 
@@ -53,19 +54,17 @@ class Show:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Sheet(Checked):
     """A picture of all connectors: each plug above its socket, with name, family and split."""
 
     out: Path = Path("connectors.png")
     """The PNG file to write."""
-    size: int = 200
+    size: Annotated[int, Interval(1, 2000)] = 200
     """Side of one connector's picture [pixels]."""
-    columns: int = 8
+    columns: Annotated[int, Interval(1, 2000)] = 8
     """Pictures in a row."""
 
     def run(self) -> None:
-        for name, value in (("size", self.size), ("columns", self.columns)):
-            check_number(f"--{name}", value, 1, 2000)
         from lotj.files import atomic_file
         from lotj.sim.gallery import contact_sheet
 

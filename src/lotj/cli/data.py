@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
+from rich import get_console
 
-from lotj.errors import DataError, check_number, check_seed
+from lotj.cli.job import progress_bars
+from lotj.errors import DataError
+from lotj.ranges import COUNT, SEED, Checked
 
 DATA = Path("data/laptop")
 """Where `lotj collect` puts its episodes unless told otherwise."""
@@ -29,28 +30,25 @@ class Info:
     def run(self) -> None:
         from lotj.data.inspect import describe
 
-        Console().print(describe(self.root, self.by))
+        get_console().print(describe(self.root, self.by))
 
 
 @dataclass(frozen=True)
-class View:
+class View(Checked):
     """Film strips of some episodes as a PNG, success with a green border; or a recording for the Rerun viewer."""
 
     root: tyro.conf.Positional[Path] = DATA
     """Folder of the data set."""
     out: Path = Path("episodes.png")
     """File to write; with the ending .rrd, a recording that `rerun <file>` plays."""
-    rows: int = 12
+    rows: Annotated[int, COUNT] = 12
     """Episodes shown, of as many tasks and kinds as fit."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Draws the episodes."""
 
     def run(self) -> None:
-        check_number("rows", self.rows, 1)
-        check_seed(self.seed)
         import numpy as np
 
-        from lotj.data.layout import AGAIN
         from lotj.data.pictures import caption, choose, draw_rows, film, record_rerun
         from lotj.data.store import DiskStore
         from lotj.files import atomic_write, storage_errors
@@ -61,9 +59,9 @@ class View:
             record_rerun(store, episodes, self.out)
         else:
             picture = draw_rows([(caption(store, episode), [""], [film(store, episode)]) for episode in episodes])
-            with storage_errors(self.out, AGAIN):
+            with storage_errors(self.out):
                 self.out.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(self.out, picture, AGAIN)
+            atomic_write(self.out, picture)
         print(self.out)
 
 
@@ -77,8 +75,8 @@ class Check:
     def run(self) -> None:
         from lotj.data.inspect import check
 
-        with _bar("checking") as show:
-            problems = check(self.root, show)
+        with progress_bars() as show:
+            problems = check(self.root, partial(show, "checking"))
         for problem in problems:
             print(problem)
         if problems:
@@ -99,18 +97,9 @@ class Upgrade:
     def run(self) -> None:
         from lotj.data.upgrade import upgrade
 
-        with _bar("upgrading") as show:
-            upgrade(self.old, self.new, show)
+        with progress_bars() as show:
+            upgrade(self.old, self.new, partial(show, "upgrading"))
         print(self.new)
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar while the program is watched; it is told what is done, of how much."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 Command = Info | View | Check | Upgrade

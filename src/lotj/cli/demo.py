@@ -5,23 +5,23 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from rich.console import Console
+from rich import get_console
 from rich.markup import escape
 
 from lotj.cli import job
 from lotj.cli.collect import collect_with_bar
-from lotj.cli.evaluate import evaluate_with_bar
-from lotj.cli.job import OnDevice, check_connector, check_scenario, find_device, say, say_pretraining
-from lotj.errors import SettingsError, check_seed
+from lotj.envs.insertion import SCENARIOS
+from lotj.errors import SettingsError, unknown
 from lotj.experiments.presets import Preset, find_preset
+from lotj.ranges import SEED
 from lotj.runs import Run, base_run, find_run
 from lotj.sim.connector import Connector, training_connectors
 
 
 @dataclass(frozen=True)
-class Command(OnDevice):
+class Command(job.OnDevice):
     """Practise on an unseen connector from the base that comes with lotj, evaluate, report: minutes. With --all the
     whole job from nothing, small: collect, pretrain, and then the same from that."""
 
@@ -36,7 +36,7 @@ class Command(OnDevice):
     as small as that of --all inserts less."""
     preset: str = "demo"
     """Size of what is done: demo, laptop or paper."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Fixes training and practice."""
     data: Path | None = None
     """With --all: folder of the data set; data/<preset> by default. Episodes that are there already are used."""
@@ -46,11 +46,11 @@ class Command(OnDevice):
     """Go on with the stopped job."""
 
     def run(self) -> None:
-        preset, console = find_preset(self.preset), Console()
-        check_seed(self.seed)
-        part = check_connector(self.connector, console)
-        check_scenario(self.scenario)
-        device = find_device(self.device)
+        preset = find_preset(self.preset)
+        part = job.check_connector(self.connector)
+        if self.scenario not in SCENARIOS:  # said before there is anything to practise with
+            raise unknown("scenario", self.scenario, SCENARIOS)
+        device = job.find_device(self.device)
         if self.data and not self.all:
             raise SettingsError(f"data {self.data}: the base needs none; leave it out, or give --all")
         runs, data = self.runs or Path("runs") / preset.name, self.data or Path("data") / preset.name
@@ -58,32 +58,34 @@ class Command(OnDevice):
         if self.resume and not any(folder.exists() for folder in begun):
             raise SettingsError(f"nothing to resume in {' or '.join(map(str, begun))}: leave --resume out")
         base = None if self.all else base_run()
-        job.announce_renderer(console)
+        job.announce_renderer()
+        from lotj.experiments.evaluation import evaluate_phase
         from lotj.experiments.stages import practice_phase
         from lotj.report import build_report
 
-        pretrained = base or self._pretrain(preset, data, runs, part, device, console)
-        say_pretraining(pretrained, console)
-        console.rule(f"practise on {escape(self.connector)}, {self.scenario}", align="left")
+        pretrained = base or self._pretrain(preset, data, runs, part, device)
+        job.say_pretraining(pretrained)
+        get_console().rule(f"practise on {escape(self.connector)}, {self.scenario}", align="left")
         bench: dict[str, Any] = {"connector": self.connector, "scenario": self.scenario}
         resume = self._begun(runs, "practice", bench | {"pretrain_created": pretrained.created})
         how = bench | {"seed": self.seed, "device": device, "resume": resume}
         run, practised = practice_phase(preset, pretrained, runs, **how)
-        job.print_alarm(practised, console)
-        console.rule("evaluate and report", align="left")
-        results = evaluate_with_bar(run, preset.evaluation_trials, device, console)
+        job.print_alarm(practised)
+        get_console().rule("evaluate and report", align="left")
+        with job.progress_bars() as show:
+            results = evaluate_phase(run, preset.evaluation_trials, device, show)
         run.close()
-        console.print(job.results_table(results))
-        say(console, f"report: {build_report(run.path)}")
+        get_console().print(job.results_table(results))
+        job.say(f"report: {build_report(run.path)}")
 
-    def _pretrain(self, preset: Preset, data: Path, runs: Path, part: Connector, device: str, console: Console) -> Run:
+    def _pretrain(self, preset: Preset, data: Path, runs: Path, part: Connector, device: str) -> Run:
         """All that comes before practice."""
         from lotj.experiments.stages import pretrain_phase, refuse_seen
 
         refuse_seen(part, data)
-        console.rule("collect", align="left")
-        collect_with_bar(preset, data, None, console, [] if part in training_connectors() else [part])
-        console.rule("pretrain", align="left")
+        get_console().rule("collect", align="left")
+        collect_with_bar(preset, data, None, [] if part in training_connectors() else [part])
+        get_console().rule("pretrain", align="left")
         return pretrain_phase(preset, data, runs, self.seed, device, self._begun(runs, "pretrain", {}))
 
     def _begun(self, runs: Path, kind: str, wanted: dict[str, Any]) -> Run | None:

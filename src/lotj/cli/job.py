@@ -1,25 +1,31 @@
-"""What commands of the job's phases share: a preset's defaults, going on with a run, the device, what they print."""
+"""What commands share: a preset's defaults, going on with a run, the device, what they print and progress."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
+from rich import get_console
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TaskID
 from rich.table import Table
 
-from lotj.errors import SettingsError, unknown
-from lotj.evaluation import EvaluationResult
+from lotj.errors import SettingsError
+from lotj.ranges import Checked
 from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
 
-if TYPE_CHECKING:
-    from lotj.training.practice import PracticeResult  # torch is slow to import
+if TYPE_CHECKING:  # SciPy and torch are slow to import
+    from lotj.evaluation import EvaluationResult
+    from lotj.training.practice import PracticeResult
 
 RUNS = Path("runs")
 """Folder of all runs unless told otherwise."""
@@ -29,7 +35,7 @@ _RESULT = "checkpoints/practice.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDevice:
+class OnDevice(Checked):
     """The flag of commands that compute."""
 
     device: str = "auto"
@@ -54,37 +60,26 @@ class Resume(OnDevice, OfRun):
     def words(cls, flags: Sequence[str]) -> list[str]:
         """The flags beside ``--resume``, as tyro takes them; SettingsError if one is a setting of the run."""
         free = ["--" + field.name for field in dataclasses.fields(cls) if field.name != "folder"]
-        words = []
-        for flag in flags:
-            name, _, value = flag.partition("=")
-            if name == "--resume":
-                words += [value] if value else []
-            elif name.startswith("--") and name not in (*free, "--help"):
+        words = [word for flag in flags if (word := re.sub(r"^--resume(=|$)", "", flag))]
+        for name in (word.partition("=")[0] for word in words):
+            if name.startswith("--") and name not in (*free, "--help"):
                 raise SettingsError(
                     f"{name}: a resumed run keeps the settings it was begun with; beside --resume [FOLDER] there may "
                     f"be {', '.join(free)}; leave it out, or start a new run"
                 )
-            else:
-                words.append(flag)
         return words
 
 
 def flag_value(flags: Sequence[str], name: str) -> str | None:
     """The value of a flag before tyro reads them all: a preset sets the defaults of the other flags."""
-    for place, flag in enumerate(flags):
-        if flag == name:
-            return flags[place + 1] if place + 1 < len(flags) else None
-        if flag.startswith(f"{name}="):
-            return flag.partition("=")[2]
-    return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(name, nargs="?")
+    return vars(parser.parse_known_args(flags)[0])[name.removeprefix("--")]
 
 
 def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = False) -> Run:
-    """The run in `folder`, or the newest of its kind under `runs`: of practice with a finished trial, or just `begun`.
-
-    Raises:
-        SettingsError: there is no such run, or it is of another kind.
-    """
+    """The run in `folder`, or the newest of its kind under `runs`: of practice with a finished trial, or just `begun`;
+    SettingsError if there is none, or it is of another kind."""
     if folder is None:
         return find_run(runs, kind, "" if begun else _RESULT)
     run = Run.open(Path(folder))
@@ -98,17 +93,32 @@ def pick_pretraining(folder: str | Path | None) -> Run:
     return base_run() if folder is None else pick_run(folder, RUNS, "pretrain")
 
 
-def say_pretraining(pretrained: Run | None, console: Console) -> None:
+def say_pretraining(pretrained: Run | None) -> None:
     """Say what practice begins from."""
     base = pretrained is not None and pretrained.path == BASE
     whose = "the base that comes with lotj, described in " if base else ""
     path = pretrained.path / ("MODEL_CARD.md" if base else "") if pretrained else "none, the agent begins from nothing"
-    say(console, f"pretraining: {whose}{path}")
+    say(f"pretraining: {whose}{path}")
 
 
-def say(console: Console, text: str) -> None:
+def say(text: str) -> None:
     """Print a line as it is: folders and names hold no markup, and a terminal may break it, but nothing else."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    get_console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars while the program is watched, each told its name, what is done, and of how much."""
+    console, tasks = Console(stderr=True), dict[str, TaskID]()
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        yield show
 
 
 def is_insertion(run: Run) -> bool:
@@ -116,19 +126,11 @@ def is_insertion(run: Run) -> bool:
     return run.setting("task").startswith("insertion/")
 
 
-def check_scenario(scenario: str) -> None:
-    """Raises SettingsError for an unknown scenario."""
-    from lotj.envs.insertion import SCENARIOS
-
-    if scenario not in SCENARIOS:
-        raise unknown("scenario", scenario, SCENARIOS)
-
-
-def check_connector(name: str, console: Console) -> Connector:
+def check_connector(name: str) -> Connector:
     """The connector that practice is to be on; says it where that is a part of the training set."""
     part = find_connector(name)
     if part.name in {known.name for known in training_connectors()}:
-        say(console, f"note: {part.name} is a training connector: its result will not be that of an unseen one")
+        say(f"note: {part.name} is a training connector: its result will not be that of an unseen one")
     return part
 
 
@@ -144,22 +146,22 @@ def find_device(name: str) -> str:
     return name
 
 
-def announce_renderer(console: Console) -> None:
+def announce_renderer() -> None:
     """Say which renderer draws and how fast, before any time is spent; RendererError if there is none."""
     from lotj.sim.renderer import renderer_info
 
-    say(console, f"renderer: {renderer_info()}")
+    say(f"renderer: {renderer_info()}")
 
 
-def print_alarm(result: PracticeResult, console: Console) -> None:
+def print_alarm(result: PracticeResult) -> None:
     """Says it where practice's self-reward is not to be trusted, and where not the last policy is kept."""
     from lotj.training.live_view import ALARM
 
     if result.alarm:
-        console.print(f"ALARM: {ALARM}", style="bold red", soft_wrap=True)
+        get_console().print(f"ALARM: {ALARM}", style="bold red", soft_wrap=True)
     if result.kept < result.trials:
         kept = f"the policy after trial {result.kept}" if result.kept else "the policy that practice began with"
-        say(console, f"kept: {kept}, for later trials do not show that theirs is better")
+        say(f"kept: {kept}, for later trials do not show that theirs is better")
 
 
 def results_table(results: Sequence[EvaluationResult]) -> Table:

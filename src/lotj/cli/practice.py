@@ -10,32 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import tyro
-from rich.console import Console
 
 from lotj.cli import job
-from lotj.cli.job import (
-    RUNS,
-    OnDevice,
-    announce_renderer,
-    check_connector,
-    check_scenario,
-    find_device,
-    flag_value,
-    is_insertion,
-    pick_pretraining,
-    pick_run,
-    print_alarm,
-    say,
-    say_pretraining,
-)
-from lotj.errors import SettingsError, check_seed
+from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
+from lotj.ranges import SEED
 from lotj.runs import Run, restore_settings
 from lotj.training.practice_config import PracticeConfig
 
 
 @dataclass(frozen=True)
-class Command(OnDevice):
+class Command(job.OnDevice):
     """Practise on one connector that was not in the training data, with the robot's own verdict as the only reward,
     from the base that comes with lotj or from a pretraining of your own; or on another task, whose environment rewards.
 
@@ -54,9 +39,9 @@ class Command(OnDevice):
     estimate of the socket's position is that far off."""
     robot: str = "duo"
     """Which of the simulated robots."""
-    domain_seed: int = 0
+    domain_seed: Annotated[int, SEED] = 0
     """Fixes the bench: mount, grasp, camera, light, materials, clutter."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
     """Run folder of a pretraining, which `lotj pretrain` has printed; on a connector the base that comes with lotj by
@@ -67,24 +52,22 @@ class Command(OnDevice):
     preset: str = "laptop"
     """Sets the defaults of the other flags: demo, laptop, paper or state; by default that of the pretraining, or state
     for another task."""
-    runs: Path = RUNS
+    runs: Path = job.RUNS
     """Folder that the run's own folder is made in."""
 
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
         """Defaults of the preset that the flags or the pretraining name."""
-        task = flag_value(flags, "--task")
+        task = job.flag_value(flags, "--task")
         usual = "state" if task else cls.preset
         if not task:
             with suppress(SettingsError):  # there may be no pretraining
-                usual = pick_pretraining(flag_value(flags, "--pretrained")).config.get("preset") or usual
-        preset = find_preset(flag_value(flags, "--preset") or usual)
+                usual = job.pick_pretraining(job.flag_value(flags, "--pretrained")).config.get("preset") or usual
+        preset = find_preset(job.flag_value(flags, "--preset") or usual)
         return cls(preset.practice, preset=preset.name)
 
     def run(self) -> None:
-        check_seed(self.seed)
-        check_seed(self.domain_seed, "domain-seed")
-        console, task = Console(), self.task or ""
+        task = self.task or ""
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
         bench: dict[str, Any] = {}
         if not task or task.startswith("insertion/"):
@@ -93,14 +76,13 @@ class Command(OnDevice):
                 raise SettingsError(
                     "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
                 )
-            check_connector(connector, console)
-            check_scenario(self.scenario)
+            job.check_connector(connector)
             bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed")}
             bench |= {"connector": connector}
-        pretrained = pick_pretraining(self.pretrained) if bench or self.pretrained else None
+        pretrained = job.pick_pretraining(self.pretrained) if bench or self.pretrained else None
         agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
         how = {"agent": agent, "seed": self.seed, **bench}
-        _practise(preset, task, pretrained, self.runs, self.device, console, **how)
+        _practise(preset, task, pretrained, self.runs, self.device, **how)
 
 
 @dataclass(frozen=True)
@@ -110,39 +92,37 @@ class Resume(job.Resume):
     interrupted: ClassVar[str] = Command.interrupted
 
     def run(self) -> None:
-        run, console = pick_run(self.folder, self.runs, "practice", begun=True), Console()
+        run = job.pick_run(self.folder, self.runs, "practice", begun=True)
         practice = restore_settings(PracticeConfig, run.setting("practice", dict), str(run.path / "config.json"))
         from lotj.experiments.stages import pretraining_of
 
         pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
         how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
-        if is_insertion(run):
+        if job.is_insertion(run):
             how |= {name: run.setting(name) for name in ("connector", "scenario", "robot")}
             how["domain_seed"] = run.setting("domain_seed", int)
         name = run.setting("preset")
         preset = dataclasses.replace(Preset(name=name) if pretrained else find_preset(name), practice=practice)
-        _practise(preset, run.setting("task"), pretrained, run.path.parent, self.device, console, **how)
+        _practise(preset, run.setting("task"), pretrained, run.path.parent, self.device, **how)
 
 
-def _practise(
-    preset: Preset, task: str, pretrained: Run | None, runs: Path, device: str, console: Console, **how: Any
-) -> None:
+def _practise(preset: Preset, task: str, pretrained: Run | None, runs: Path, device: str, **how: Any) -> None:
     """Practise and say what came of it. `how` is what `practice_phase` wants besides, where it names a connector, or
     `practise_task_phase`."""
-    say_pretraining(pretrained, console)
+    job.say_pretraining(pretrained)
     if "connector" in how:
-        announce_renderer(console)
+        job.announce_renderer()
     from lotj.experiments.stages import practice_phase, practise_task_phase
 
-    how["device"] = find_device(device)
+    how["device"] = job.find_device(device)
     if "connector" in how and pretrained is not None:
         run, result = practice_phase(preset, pretrained, runs, **how)
-        print_alarm(result, console)
+        job.print_alarm(result)
         seen = f"of them successes by the learned reward, {result.lost} ended by a lost plug"
     else:
         run, result = practise_task_phase(preset, task, runs, pretrained=pretrained, **how)
         seen = "of them successes"
     run.close()
     evaluate = f"lotj evaluate {shlex.quote(str(run.path))}"
-    say(console, f"{result.trials} trials, {result.predicted_successes} {seen}")
-    say(console, f"{run.path}: count true successes with `{evaluate}`")
+    job.say(f"{result.trials} trials, {result.predicted_successes} {seen}")
+    job.say(f"{run.path}: count true successes with `{evaluate}`")

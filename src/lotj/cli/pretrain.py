@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import tyro
-from rich.console import Console
 
 from lotj.cli import job
-from lotj.cli.job import RUNS, OnDevice, find_device, flag_value, pick_run, say
-from lotj.errors import check_seed
 from lotj.experiments.presets import Preset, PretrainSettings, find_preset
+from lotj.ranges import SEED
 from lotj.runs import Run, restore_settings
 from lotj.training.features import FeatureConfig
 
 
 @dataclass(frozen=True)
-class Command(OnDevice):
+class Command(job.OnDevice):
     """Train the success classifier (the reward) and the policy on a recorded data set.
 
     The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there. At
@@ -41,19 +39,18 @@ class Command(OnDevice):
     With --resume, a finished pretraining can be given them."""
     agent: str = "iql"
     """Who learns, e.g. iql, bc, awac, td3 or sac."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Fixes weights, batches and augmentation."""
-    runs: Path = RUNS
+    runs: Path = job.RUNS
     """Folder that the run's own folder is made in."""
 
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
         """Defaults of the preset that the flags name."""
-        preset = find_preset(flag_value(flags, "--preset") or cls.preset)
+        preset = find_preset(job.flag_value(flags, "--preset") or cls.preset)
         return cls(Path("data") / preset.name, preset.pretraining, preset.name)
 
     def run(self) -> None:
-        check_seed(self.seed)
         preset = dataclasses.replace(find_preset(self.preset), **vars(self.settings))
         _train(self, preset, self.data, self.runs, self.seed, self.agent)
 
@@ -68,7 +65,7 @@ class Resume(job.Resume):
     """Also train what baselines need, see `lotj pretrain --help`; a finished pretraining can be given it."""
 
     def run(self) -> None:
-        run = pick_run(self.folder, self.runs, "pretrain", begun=True)
+        run = job.pick_run(self.folder, self.runs, "pretrain", begun=True)
         where = str(run.path / "config.json")
         run.config.setdefault("features", dataclasses.asdict(FeatureConfig()))  # an older run has none
         parts = {part.name: run.setting(part.name, dict) for part in dataclasses.fields(PretrainSettings)}
@@ -82,8 +79,8 @@ def _train(
 ) -> None:
     from lotj.experiments.stages import pretrain_phase
 
-    device = find_device(asked.device)
+    device = job.find_device(asked.device)
     run = pretrain_phase(preset, data, runs, seed, device, begun, also=asked.also, agent=agent)
     run.close()
     on = "--connector NAME" if (run.path / "reward.pt").exists() else "--task NAME"
-    say(Console(), f"{run.path}: practise with `lotj practice {on} --pretrained {shlex.quote(str(run.path))}`")
+    job.say(f"{run.path}: practise with `lotj practice {on} --pretrained {shlex.quote(str(run.path))}`")

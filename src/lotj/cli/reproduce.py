@@ -7,18 +7,18 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
-from rich.console import Console
 
 from lotj.cli.job import announce_renderer, find_device, say
-from lotj.errors import SettingsError, check_number, check_seed, unknown
+from lotj.errors import SettingsError, unknown
 from lotj.files import atomic_write, storage_errors
+from lotj.ranges import COUNT, SEED, Checked
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(Checked):
     """Do what a table or figure needs and is not done yet, each job with a result file of its own, and write the table
     from these files."""
 
@@ -37,7 +37,7 @@ class Command:
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     connectors: tuple[str, ...] = ()
     """Connectors of the catalogue, instead of what is usual; not for table4."""
-    benches: tuple[int, ...] = ()
+    benches: Annotated[tuple[int, ...], SEED] = ()
     """Seeds of the connectors' benches (what is randomized), each with each robot and one of two pretrainings; by
     default 0 to 4 for the headline, else 0; not for table4."""
     trials: tuple[int, ...] = ()
@@ -52,7 +52,7 @@ class Command:
     on: Literal["here", "processes", "ray"] = "processes"
     """Where jobs run: one after the other here, in several processes, or on the Ray cluster of RAY_ADDRESS (extra
     `cluster`)."""
-    workers: int = 2
+    workers: Annotated[int, COUNT] = 2
     """Processes; or workers of a Ray cluster on this machine."""
     device: str = "auto"
     """Where each job computes: auto, cpu or cuda. Jobs side by side share a GPU."""
@@ -71,31 +71,24 @@ class Command:
         if self.what not in (*known, "all"):
             raise unknown("table", self.what, (*known, "all"))
         names = [name for name in known if name != "blind"] if self.what == "all" else [self.what]
-        asked, console = self._asked(), Console(highlight=False)
+        asked = self._asked()
         studies = {name: known[name].asked(asked) for name in names}
-        shown = [name for name, study in studies.items() if self._do(name, study, asked, console)]
+        shown = [name for name, study in studies.items() if self._do(name, study, asked)]
         if not shown:
             raise SettingsError(f"{self.out} holds nothing of {self.what} yet: leave out --show, and it is done")
 
     def _asked(self) -> Any:
-        """What the flags say.
-
-        Raises:
-            SettingsError, CatalogueError: something that the flags name will not do.
-        """
+        """What the flags say; SettingsError or CatalogueError for something among them that will not do."""
         from lotj.experiments.presets import find_preset
         from lotj.experiments.study import Asked
         from lotj.sim.connector import find_connector
 
         preset = find_preset(self.preset)
-        check_number("workers", self.workers, 1)
         if list(self.trials) != sorted({*self.trials} - {0}):
             raise SettingsError(f"trials {self.trials}: must be at least 1, and rise")
         for name, numbers in (("benches", self.benches), ("connectors", self.connectors)):
             if len(set(numbers)) < len(numbers):
                 raise SettingsError(f"{name} {numbers}: none twice")
-        for bench in self.benches:
-            check_seed(bench, "benches")
         for connector in self.connectors:
             if find_connector(connector).name != connector:  # results are kept by name: a changed file would go unseen
                 raise SettingsError(f"connectors {connector}: must be in the catalogue; `lotj practice` takes files")
@@ -105,7 +98,7 @@ class Command:
         chosen = (self.connectors, self.benches, self.trials, self.practice)
         return Asked(preset.name, self.data or Path("data") / preset.name, runs, *chosen, machine)
 
-    def _do(self, name: str, study: Any, asked: Any, console: Console) -> bool:
+    def _do(self, name: str, study: Any, asked: Any) -> bool:
         """Do a study's jobs and write its table; whether there is anything to show."""
         from lotj.distributed import Job, read_results, run_jobs
         from lotj.experiments.headline import leaderboard
@@ -116,19 +109,19 @@ class Command:
             if not (asked.data / "meta.json").exists():
                 make = f"lotj collect --preset {self.preset} --data {shlex.quote(str(asked.data))}"
                 raise SettingsError(f"{asked.data} holds no data set: `{make}` makes it")
-            announce_renderer(console)
+            announce_renderer()
             begun, finished = time.monotonic(), []
 
             def report(job: Job, state: str) -> None:
                 if state != "started":
                     finished.append(job)
                 minutes = (time.monotonic() - begun) / 60
-                console.print(f"{len(finished)}/{len(jobs)}  {minutes:5.1f} min  {state:8s} {job.name}", markup=False)
+                say(f"{len(finished)}/{len(jobs)}  {minutes:5.1f} min  {state:8s} {job.name}")
 
             results = run_jobs(jobs, cells, self.on, self.workers, report)
         needed = {need for job in jobs for need in job.needs}
         if needed >= results.keys():
-            say(console, f"{name}: nothing is done yet")
+            say(f"{name}: nothing is done yet")
             return False
         folder, missing = self.out / name, len(jobs) - len(results)
         with storage_errors(folder):
@@ -136,11 +129,11 @@ class Command:
         for file, content in study.files(results).items():
             atomic_write(folder / file, content)
             if file.endswith(".md"):
-                say(console, content.decode())
-        say(console, f"{folder}: " + (f"{missing} of {len(jobs)} jobs are not done yet" if missing else "done"))
+                say(content.decode())
+        say(f"{folder}: " + (f"{missing} of {len(jobs)} jobs are not done yet" if missing else "done"))
         if name == "headline" and not (missing or asked.connectors or asked.benches or asked.trials):
             board = self.out / "leaderboard.md"
             before = board.read_text(encoding="utf-8") if board.exists() else ""
             atomic_write(board, leaderboard(before, study.practised(results), self.changed).encode())
-            say(console, f"{board}: has this run's row")
+            say(f"{board}: has this run's row")
         return True

@@ -74,7 +74,7 @@ def _table(store: DiskStore, by: str) -> Table:
 
 def check(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
     """Reads every byte of the data set at `root` and compares it with the checksums: a line per problem, none if it is
-    whole. A torn tail is no problem: it is no episode yet. `progress` is told (episodes checked, episodes in all).
+    whole. A torn tail is no problem: it is no episode yet. `progress` is told (tasks checked, tasks in all).
 
     Raises:
         DataError: there is no data set of this version, or it may not be read.
@@ -83,31 +83,22 @@ def check(root: Path, progress: Callable[[int, int], None] = lambda done, total:
     with reading(root):
         schema, names = layout.read_meta(root).schema, layout.task_names(root)
     problems: list[str] = []
-    sound: list[tuple[Path, layout.Index]] = []
-    for name in names:
+    for done, name in enumerate(names, 1):
         folder = layout.task_folder(root, name)
         try:
             with reading(folder):
                 layout.read_task(folder)
                 index = layout.read_index(folder / layout.INDEX)
                 layout.check_sizes(folder, index, schema)
-            sound.append((folder, index))
-        except DataError as error:
-            problems.append(str(error))
-    done, total = 0, sum(len(index.entries) for _, index in sound)
-    for folder, index in sound:
-        try:
-            with reading(folder):
                 for number, entry in enumerate(index.entries):
                     if layout.read_records(folder, entry, schema.files) is None:
                         recent = number >= len(index.entries) - layout.SYNC_EVERY
                         way_out = layout.COLLECT_AGAIN if recent else layout.COPY_AGAIN
                         which = f"episode {number} ({index.kinds[entry['kind']]}, seed {entry['seed']})"
                         problems.append(f"{folder}, {which}: its records do not match their checksum; {way_out}")
-                    done += 1
-                    progress(done, total)
         except DataError as error:
             problems.append(str(error))
+        progress(done, len(names))
     return problems
 
 

@@ -44,7 +44,6 @@ SYNC_EVERY = 16
 MAX_FRAMES = 2**15
 """Frames that one episode may have, so that its steps are counted in 16 bits."""
 
-AGAIN = "free space and run again; finished episodes are kept"
 COPY_AGAIN = "copy the data set again, or delete this task's folder and collect it again"
 COLLECT_AGAIN = "give the same `lotj collect` again, which drops episodes torn by a power cut and records them anew"
 
@@ -173,28 +172,32 @@ def task_folder(root: Path, name: str) -> Path:
     return root / TASKS / name
 
 
-def read_meta(root: Path) -> Meta:
-    """Reads `meta.json`; DataError where there is none, it is of another kind or version, or it is damaged."""
+def read_header(root: Path, version: int = VERSION) -> dict[str, Any]:
+    """What `meta.json` says, whose settings are an object; DataError where there is none, it is of another kind or
+    version, or it is damaged."""
     path = root / META
-    if not root.is_dir():
-        raise DataError(f"no data set at {root}: name the folder of one, or make one with `lotj collect`")
     if not path.is_file():
-        raise DataError(f"{root} is not a data set: it has no {META}; name the folder that `lotj collect` wrote")
+        raise DataError(f"no data set at {root}: it has no {META}; name the folder that `lotj collect` wrote")
     content = read_object(path)
     if content.get("format") != FORMAT:
         raise DataError(f"{path}: format is {content.get('format')!r}, not {FORMAT!r}; name a folder of `lotj collect`")
-    if content.get("version") != VERSION:
+    if content.get("version") != version:
         raise DataError(
-            f"{path}: version is {content.get('version')!r}, this lotj reads {VERSION}; `lotj data upgrade` turns 1 "
-            "into 2, for others use the lotj that wrote it"
+            f"{path}: version is {content.get('version')!r}, not {version}; `lotj data upgrade` turns 1 into 2, for "
+            "others use the lotj that wrote it"
         )
-    try:
-        schema = Schema.from_json(content["schema"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not the schema of a data set ({error}); restore it from a copy") from error
     if not isinstance(content.get("settings"), dict):
         raise DataError(f"{path}: settings are not an object; restore it from a copy")
-    return Meta(schema, content["settings"])
+    return content
+
+
+def read_meta(root: Path) -> Meta:
+    """Reads `meta.json`; DataError as of `read_header`."""
+    content = read_header(root)
+    try:
+        return Meta(Schema.from_json(content["schema"]), content["settings"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{root / META}: not the schema of a data set ({error}); restore it from a copy") from error
 
 
 def task_names(root: Path) -> list[str]:

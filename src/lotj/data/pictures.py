@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lotj.data.layout import AGAIN, ROWS, Schema
+from lotj.data.layout import ROWS, Schema
 from lotj.data.store import Store
 from lotj.errors import DataError, SettingsError
 from lotj.experience import SUCCESS
@@ -120,7 +120,7 @@ def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
             f"{path.name} needs rerun-sdk, which is not installed: pip install 'lotj[export]', or write a .png"
         ) from error
 
-    with storage_errors(path, AGAIN):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         open(path, "wb").close()  # rerun itself fails with a traceback where it cannot
     recording = rerun.RecordingStream("lotj")

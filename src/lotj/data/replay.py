@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lotj.data.store import Store
-from lotj.errors import DataError, SettingsError, check_number
+from lotj.errors import DataError, SettingsError
 from lotj.experience import PRACTISED, Batch
+from lotj.ranges import SHARE
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: flo
             which ends the task.
         share: of the transitions that get another goal, in [0, 1], else a SettingsError; the paper's 4 of 5.
     """
-    check_number("hindsight share", share, 0, 1)
+    SHARE.check("hindsight share", share)
 
     def relabel(segment: Segment, rng: np.random.Generator) -> Batch:
         batch, count = segment.batch, len(segment.frame)

@@ -60,10 +60,8 @@ class Store:
         """Copies observations, all or those named, of (N,) frames in [0, F), in any order, with or without repetition:
         name -> (N, ...); IndexError for other frames."""
         frames = np.asarray(frames)
-        if frames.ndim != 1 or (len(frames) and not np.issubdtype(frames.dtype, np.integer)):
-            raise IndexError(f"frame numbers must be (N,) whole numbers, not {frames.dtype} {frames.shape}")
-        if len(frames) and (frames.min() < 0 or frames.max() >= self.n_frames):
-            raise IndexError(f"frame numbers {frames.min()} to {frames.max()} are not all in [0, {self.n_frames})")
+        if frames.ndim != 1 or frames.dtype.kind not in "iu" or np.any((frames < 0) | (frames >= self.n_frames)):
+            raise IndexError(f"frame numbers {frames}: must be (N,) of [0, {self.n_frames})")
         return {name: self._gather(name, frames) for name in (self.schema.observation if names is None else names)}
 
     def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
@@ -165,7 +163,8 @@ class DiskStore(Store):
         self.episodes = np.concatenate([index.entries for index in indices])
         self.episodes["task"] = np.repeat(np.arange(len(tasks)), [len(index.entries) for index in indices])
         self.episodes["kind"] = [self.kinds.index(kind) for kind in named]
-        self.episodes = _numbered(self.episodes)
+        lengths = self.episodes["n_frames"].astype(np.int64)
+        self.episodes["first_frame"] = np.cumsum(lengths) - lengths
         self._tables: dict[str, np.ndarray] = {}
         self._maps: dict[str, _Maps] = {}
         for name, kind in meta.schema.files.items():
@@ -175,7 +174,6 @@ class DiskStore(Store):
                 self._tables[name] = np.concatenate([np.empty(0, kind), *whole])
             else:
                 self._maps[(kind.names or ("",))[0]] = _Maps(files, kind)
-        self._rows = np.arange(self.n_frames)  # in all files of a name together
 
     @classmethod
     def open(cls, root: Path | str, tasks: Callable[[Task], bool] | None = None, split: str | None = None) -> Self:
@@ -202,28 +200,13 @@ class DiskStore(Store):
             raise DataError(f"{root} holds no finished episode in {len(chosen)} tasks: run `lotj collect` first")
         return store
 
-    def subset(self, episodes: np.ndarray) -> Self:
-        """The store of the `episodes` chosen, (E,) bool, e.g. ``store.of_kind(["expert"])``; DataError if none is.
-        `tasks` and `kinds` stay, so that their numbers keep their meaning."""
-        mask = np.asarray(episodes)
-        if mask.shape != self.episodes.shape or mask.dtype != bool:
-            raise ValueError(f"the choice must be bool ({len(self)},), not {mask.dtype} {mask.shape}")
-        if not mask.any():
-            raise DataError(f"none of {len(self)} episodes of {self.root} was chosen: loosen the choice")
-        part = object.__new__(type(self))
-        frames = self.of_frames(mask)
-        tables = {name: table[frames] for name, table in self._tables.items()}
-        chosen = {"episodes": _numbered(self.episodes[mask]), "_tables": tables, "_rows": self._rows[frames]}
-        part.__dict__.update(self.__dict__ | chosen)
-        return part
-
     def _records(self, file: str) -> np.ndarray:
         return self._tables[file]
 
     def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
         if name not in self._maps:
             return super()._gather(name, frames)
-        return self._maps[name].gather(self._rows[frames])
+        return self._maps[name].gather(frames)
 
 
 class MemoryStore(Store):
@@ -232,15 +215,14 @@ class MemoryStore(Store):
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tuple(tasks)
         self.kinds = ()
-        self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
         self._files: dict[str, _Rows] = {}
         self._rows, self._count = _Rows(EPISODE), 0
         self.schema = layout.Schema(1, {})
 
     def append(self, episode: Episode) -> None:
-        """Adds an episode; ValueError if it holds other columns than those before it, KeyError if it is of a task that
-        the store does not have."""
-        schema, task = layout.Schema.of(episode), self._numbers[episode.task]
+        """Adds an episode; ValueError if it holds other columns than those before it, or is of a task that the store
+        does not have."""
+        schema, task = layout.Schema.of(episode), [task.name for task in self.tasks].index(episode.task)
         if not len(self):
             self.schema, self._files = schema, {name: _Rows(kind) for name, kind in schema.files.items()}
         elif schema != self.schema:
@@ -313,10 +295,3 @@ class _Maps:
             for mapped, _ in self._maps:
                 mapped.madvise(mmap.MADV_DONTNEED)  # the file cache keeps them; this process no longer counts them
         return out
-
-
-def _numbered(episodes: np.ndarray) -> np.ndarray:
-    """The episodes with their frames numbered through."""
-    lengths = episodes["n_frames"].astype(np.int64)
-    episodes["first_frame"] = np.cumsum(lengths) - lengths
-    return episodes

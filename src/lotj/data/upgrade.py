@@ -39,13 +39,16 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
     with reading(old):
         if new.exists():
             raise DataError(f"{new} exists: name a new folder")
-        meta, half = _read_meta(old), new.with_name(f".{new.name}.upgrade")
+        meta, half = layout.read_header(old, 1), new.with_name(f".{new.name}.upgrade")
+        size = meta.get("image_size")
+        if type(size) is not int or size < 2 or size % 2:
+            raise DataError(f"{old / layout.META}: image_size {size!r} must be even; restore it from a copy")
         folders = sorted(path.parent for path in (old / "domains").glob("[!.]*/domain.json"))
         indices = [layout.read_index(folder / layout.INDEX) for folder in folders]  # as of format 2, with more entries
         tasks = [(f, _read_task(f), [*map(json.loads, index.lines)]) for f, index in zip(folders, indices, strict=True)]
         if not tasks:
             raise DataError(f"{old} holds no domains: there is nothing to upgrade")
-        size, flag, vector = meta["image_size"], np.dtype(bool), np.dtype(("<f4", (3,)))
+        flag, vector = np.dtype(bool), np.dtype(("<f4", (3,)))
         image, truth = np.dtype(("u1", (2, size // 2, size, 3))), {"force": vector, "position": vector}
         files = {"frames.u8": np.dtype([("image", image)]), "frames.tbl": ROW}
         schema = layout.Schema(3, {"image": image}, {"far": flag, SUCCESS: flag}, truth)
@@ -64,24 +67,9 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
                         writer.append(_read_episode(folder, task, line, files))
                     progress(done + len(writer.finished), total)
                 done += len(writer.finished)
-    with storage_errors(new, layout.AGAIN):
+    with storage_errors(new):
         os.rename(half, new)
         sync_folder(new.parent)
-
-
-def _read_meta(old: Path) -> dict[str, Any]:
-    path = old / layout.META
-    if not path.is_file():
-        raise DataError(f"{old} is not a data set: it has no {layout.META}; name the folder that `lotj collect` wrote")
-    meta = read_object(path)
-    kind, version = meta.get("format"), meta.get("version")
-    if (kind, version) != (layout.FORMAT, 1):
-        known = f"{layout.FORMAT!r} of version 1"
-        raise DataError(f"{path}: {kind!r} of version {version!r}, not {known}: only that one is upgraded")
-    size = meta.get("image_size")
-    if type(size) is not int or size < 2 or size % 2 or not isinstance(meta.get("settings"), dict):
-        raise DataError(f"{path}: image_size {size!r} must be even and settings an object; restore it from a copy")
-    return meta
 
 
 def _read_task(folder: Path) -> Task:

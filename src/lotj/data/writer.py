@@ -64,7 +64,7 @@ class EpisodeWriter:
         self._held = 0, 0, 0  # what is acknowledged: episodes, frames, bytes of the index
         self._unsynced = 0  # records since the last fsync
         try:
-            with storage_errors(self.folder, layout.AGAIN):
+            with storage_errors(self.folder):
                 _open_root(self.root, schema, settings)
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._lock()
@@ -122,14 +122,14 @@ class EpisodeWriter:
         """Forgets the first episode or discard whose seed is larger, and all that was recorded after it: where seeds
         number trials, those that a killed sitting has recorded but not learnt from; StorageError as of `append`."""
         self._admit_open()
-        with storage_errors(self.folder, layout.AGAIN):
+        with storage_errors(self.folder):
             self._take_up(lambda line: line["seed"] <= seed)
             self._sync()
 
     def close(self) -> None:
         """Brings everything down to the disk and lets go of the task; StorageError if the disk is full or failing."""
         try:
-            with storage_errors(self.folder, layout.AGAIN):
+            with storage_errors(self.folder):
                 if self._unsynced:
                     self._sync()
         finally:
@@ -173,7 +173,7 @@ class EpisodeWriter:
             _log.warning("%s: dropped the last %d episodes, torn by a power cut", self.folder, len(entries) - torn[0])
         self._take_up(lambda line: not torn or line.get("id", -1) < torn[0])
         if not path.exists():  # last: from now on readers see the task
-            write_json(path, asdict(self.task), layout.AGAIN)
+            write_json(path, asdict(self.task))
             for folder in (self.folder.parent, self.root):
                 sync_folder(folder)
 
@@ -202,7 +202,7 @@ class EpisodeWriter:
         text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         episodes, frames, end = self._held
         try:
-            with storage_errors(self.folder, layout.AGAIN):
+            with storage_errors(self.folder):
                 self._cut()
                 for name, part in (records or {}).items():
                     self._write(name, part.view(np.uint8).data, frames * part.itemsize)
@@ -219,7 +219,7 @@ class EpisodeWriter:
         self.finished.add((line["kind"], line["seed"]))
 
     def _write(self, name: str, data: memoryview, offset: int) -> None:
-        with storage_errors(self.folder / name, layout.AGAIN):
+        with storage_errors(self.folder / name):
             while data:
                 done = os.pwrite(self._handles[name], data, offset)
                 data, offset = data[done:], offset + done
@@ -249,7 +249,7 @@ def _open_root(root: Path, schema: layout.Schema, settings: dict[str, Any] | Non
             if others:
                 raise DataError(f"{root} is not a data set but holds {others[0]!r}: name a new or empty folder")
             meta = {"format": layout.FORMAT, "version": layout.VERSION, "schema": schema.to_json()}
-            write_json(root / layout.META, meta | {"settings": wanted or {}}, layout.AGAIN)
+            write_json(root / layout.META, meta | {"settings": wanted or {}})
         meta = layout.read_meta(root)
     finally:
         os.close(handle)

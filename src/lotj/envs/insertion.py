@@ -10,7 +10,7 @@ import numpy as np
 
 from lotj.controllers.expert import Expert
 from lotj.envs.base import Family, check_options, check_view, check_whole, checked_action
-from lotj.errors import SettingsError, find
+from lotj.errors import SettingsError, find, unknown
 from lotj.experience import Task
 from lotj.geometry import mosaic
 from lotj.sim.arm import ARMS
@@ -135,7 +135,7 @@ class InsertionEnv(gym.Env):
         if estimate_seed is not None:
             check_whole("estimate_seed", estimate_seed, 0)
         if scenario not in SCENARIOS:
-            raise SettingsError(f"unknown scenario {scenario!r}; known are {', '.join(SCENARIOS)}")
+            raise unknown("scenario", scenario, SCENARIOS)
         if image_size % 2:
             raise SettingsError(f"image_size = {image_size}: must be even, for two views share it")
         if render_mode not in (None, *self.metadata["render_modes"]):

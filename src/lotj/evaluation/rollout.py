@@ -22,7 +22,6 @@ def evaluate(
     *,
     name: str,
     label: str,
-    options: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
     max_steps: int = 20,
     rate_hz: float = 10.0,
@@ -53,7 +52,7 @@ def evaluate(
     films: dict[int, np.ndarray] = {}
     for trial, seed in enumerate(seeds):
         infos: list[Mapping[str, Any]] = []
-        how: dict[str, Any] = {"task": name, "kind": "evaluation", "max_steps": max_steps, "options": options}
+        how: dict[str, Any] = {"task": name, "kind": "evaluation", "max_steps": max_steps}
         episode = rollout(env, controller, int(seed), **how, on_step=infos.append)
         success, lost = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "lost"))
         force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])

@@ -75,7 +75,7 @@ def evaluate_phase(
     run: Run,
     trials: int = 20,
     device: str = "cpu",
-    on_trial: Callable[[str], None] = lambda name: None,
+    on_trial: Callable[[str, int, int], None] = lambda name, done, trials: None,
     spread: float = 1.0,
     controllers: Sequence[str] = (),
     after: int | None = None,
@@ -85,7 +85,7 @@ def evaluate_phase(
 
     Args:
         run, trials: of practice; of each controller.
-        on_trial: told the name after each trial.
+        on_trial: told the name after each trial, and how many it has done, of how many.
         spread: of the learned policies, see `PolicyController`.
         controllers: which of `LABELS`; none: those that are usual for the run's task.
         after: the trial after which the practised policy is evaluated, one of the run's snapshots; None: the last.
@@ -112,7 +112,7 @@ def evaluate_phase(
             agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
         for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():
             how["film_seeds"] = seeds[:1] if reward and name in agents else ()
-            how["on_trial"] = lambda trial, success, name=name: on_trial(name)
+            how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
             results.append(evaluate(env, controller, seeds, name=name, label=LABELS[name], **how))
             add_evaluation(run.path / "evaluation.json", results[-1])
             if reward and results[-1].films:

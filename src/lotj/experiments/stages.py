@@ -23,7 +23,7 @@ from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task
-from lotj.errors import CheckpointError, SettingsError, check_seed
+from lotj.errors import CheckpointError, SettingsError
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
@@ -31,6 +31,7 @@ from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.files import write_json
 from lotj.nets.front import Vector
+from lotj.ranges import SEED
 from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
 from lotj.robots.simulated import SimulatedRobot
@@ -121,7 +122,7 @@ def pretrain_phase(
     Raises:
         SettingsError: no such agent, or one that these data are not for.
     """
-    check_seed(seed)
+    SEED.check("seed", seed)
     train = DiskStore.open(data, split="train")
     judged = all(task.env.startswith(INSERTION) for task in train.tasks)
     for name in (agent, *also):
@@ -211,8 +212,8 @@ def practice_phase(
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
         disturbance: what goes wrong, in evaluation too, see `lotj.envs.disturbances`; a run resumed keeps its own.
     """
-    check_seed(seed)
-    check_seed(domain_seed, "domain_seed")
+    SEED.check("seed", seed)
+    SEED.check("domain_seed", domain_seed)
     source = part_of(resume) if resume else connector
     part, task = find_connector(source), insertion_task(source, robot, domain_seed)
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
@@ -292,7 +293,7 @@ def practise_task_phase(
     live: bool = True,
 ) -> tuple[Run, PracticeResult]:
     """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data."""
-    check_seed(seed)
+    SEED.check("seed", seed)
     env = make_task(name)
     spec, (front, _, relabel) = spec_of(env), _of_task(name)
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}

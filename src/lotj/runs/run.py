@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import lotj
-from lotj.errors import CheckpointError, DataError, SettingsError, check_seed
+from lotj.errors import CheckpointError, DataError, SettingsError
 from lotj.files import atomic_file, atomic_write, read_object, storage_errors, write_json
+from lotj.ranges import SEED
 from lotj.runs.metrics import append_line, plain, read_lines
 from lotj.runs.versions import versions
 
@@ -66,7 +67,7 @@ class Run:
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
         """Make a new run folder under `root`, with settings of a dataclass or dictionary; ``<root>/last`` points to it.
         SettingsError for a seed that not every generator takes, StorageError if it cannot be written."""
-        check_seed(seed)
+        SEED.check("seed", seed)
         path = _new_folder(Path(root), kind)
         settings = plain(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config)  # type: ignore[arg-type]
         about = {"format": FORMAT, "kind": kind, "seed": seed, "created": datetime.now().isoformat()}
@@ -83,12 +84,10 @@ class Run:
         another format."""
         path = Path(path).resolve()
         try:
-            about = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-            known = isinstance(config, dict) and type(about["kind"]) is str and type(about["seed"]) is int
-        except (OSError, ValueError, TypeError, KeyError):
-            known = False
-        if not known:
+            about, config = read_object(path / "run.json"), read_object(path / "config.json")
+        except DataError:
+            about, config = {}, {}
+        if type(about.get("kind")) is not str or type(about.get("seed")) is not int:
             raise SettingsError(f"{path}: not a run folder (no readable run.json and config.json in it)")
         if about.get("format") != FORMAT:
             raise SettingsError(f"{path}: run of format {about.get('format')!r}, this lotj reads format {FORMAT}")
@@ -263,15 +262,6 @@ def _claim(folder: Path) -> None:
     except OSError:
         pass
     _claimed[folder] = descriptor
-
-
-def _forget_claims() -> None:
-    """In a forked child: the locks are the parent's, who would keep them as long as the child had them open."""
-    while _claimed:
-        os.close(_claimed.popitem()[1])
-
-
-os.register_at_fork(after_in_child=_forget_claims)
 
 
 def _new_folder(root: Path, kind: str) -> Path:

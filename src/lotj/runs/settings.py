@@ -14,11 +14,8 @@ Config = TypeVar("Config")
 
 
 def restore_settings(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """Rebuild a (nested) settings dataclass from plain JSON values, one for each of its fields.
-
-    Raises:
-        SettingsError: the entries are not those of this version's dataclass; it begins with `where`, e.g. the run.
-    """
+    """Rebuild a (nested) settings dataclass from plain JSON values, one for each of its fields; a SettingsError that
+    begins with `where`, e.g. the run, if they are not those of this version's dataclass."""
     hints = typing.get_type_hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if names != (values.keys() if isinstance(values, Mapping) else set()):

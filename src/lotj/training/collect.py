@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from lotj.data.layout import META, Schema, read_meta
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, make_task
-from lotj.errors import check_number, check_seed
 from lotj.experience import SUCCESS, Episode, Recorder, Task
 from lotj.processes import CONTEXT, shared_object, worker_pool
+from lotj.ranges import COUNT, SEED, SHARE, Checked
 
 Record = Callable[[str, int], tuple[Episode, str]]
 """Kind and seed -> the episode, and why it is to be thrown away; empty where it is not."""
@@ -118,18 +118,13 @@ def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Pro
 
 
 @dataclass(frozen=True)
-class TaskCollection:
+class TaskCollection(Checked):
     """Episodes of registered tasks by their scripted experts, with random actions in between."""
 
     names: tuple[str, ...]  # of the tasks, e.g. ``fetch/reach``
-    count: int = 200  # episodes of each
-    noise: float = 0.2  # probability of a random action instead of the expert's, in [0, 1]
-    seed: int = 0  # shifts every episode's seed
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
-        check_number("episodes", self.count, 1)
-        check_number("noise", self.noise, 0, 1)
+    count: Annotated[int, COUNT] = 200  # episodes of each
+    noise: Annotated[float, SHARE] = 0.2  # probability of a random action instead of the expert's
+    seed: Annotated[int, SEED] = 0  # shifts every episode's seed
 
     @property
     def settings(self) -> Mapping[str, Any]:

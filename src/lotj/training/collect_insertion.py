@@ -12,9 +12,9 @@ import numpy as np
 
 from lotj.controllers.expert import Expert, Partial, Press
 from lotj.envs.insertion import SCENARIOS, InsertionEnv, insertion_task
-from lotj.errors import check_seed, find
+from lotj.errors import find
 from lotj.experience import SUCCESS, Episode, Observation, Recorder, Task
-from lotj.ranges import COUNT, NOT_NEGATIVE, SHARE, Checked, Interval
+from lotj.ranges import COUNT, NOT_NEGATIVE, SEED, SHARE, Checked, Interval
 from lotj.sim.arm import ARMS
 from lotj.training.collect import Record
 
@@ -51,12 +51,11 @@ class CollectConfig(Checked):
     """Time limit of an episode [steps]."""
     noise: Annotated[float, SHARE] = 0.2
     """Probability of a random action of the expert."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Shifts every domain and episode seed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seed(self.seed)
         for robot in self.robots:
             find("robot", robot, ARMS)
         if len(set(self.robots)) < len(self.robots):

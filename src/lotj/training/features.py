@@ -16,7 +16,7 @@ from rich.progress import track
 
 from lotj.data.layout import Schema
 from lotj.data.store import EPISODE, DiskStore, Store
-from lotj.errors import CheckpointError
+from lotj.errors import CheckpointError, DataError
 from lotj.experience import Observation, Task
 from lotj.files import atomic_file
 from lotj.nets.front import FEATURE
@@ -73,12 +73,14 @@ def prepare_features(
         policy_kinds: of episodes that the policy imitates, None for all: those of its pretraining.
 
     Raises:
-        DataError: the data hold no episode of these kinds.
+        DataError: the data hold no step of an episode of these kinds.
     """
-    data = data.subset(data.of_kind(config.kinds))
     imitate = tuple(data.kinds if policy_kinds is None else policy_kinds)
     rng = np.random.default_rng(0)  # of no run, and not of the last bits of what an encoder makes
     starts, task, reward = data.starts(), data.frame_task, data.column("reward")
+    starts = starts[data.of_frames(data.of_kind(config.kinds))[starts]]
+    if not len(starts):
+        raise DataError(f"no step to learn from in episodes of kind {', '.join(config.kinds)}: choose other kinds")
     chosen = starts[choose_transitions(task[starts], reward[starts], config.transitions, config.success_share, rng)]
     features: dict[str, list[np.ndarray]] = {}
     for start in track(range(0, len(chosen), CHUNK), "Encoding prior data", disable=not live, transient=True):

@@ -185,19 +185,12 @@ def _ray(count: int) -> Iterator[tuple[int, Callable[..., Future]]]:
         count = max(1, int(ray.cluster_resources().get("CPU", 1)))
     else:
         ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False)
-    begun: dict[Future, Any] = {}
 
     def start(work: Callable[..., Any], *arguments: Any) -> Future:
         # One call a process: threads and GPU memory of a job end with it.
-        reference = ray.remote(max_calls=1, max_retries=0)(work).remote(*arguments)
-        future = reference.future()
-        begun[future] = reference
-        return future
+        return ray.remote(max_calls=1, max_retries=0)(work).remote(*arguments).future()
 
     try:
         yield count, start
     finally:
-        for future, reference in begun.items():
-            if not future.done():
-                ray.cancel(reference, force=True)
-        ray.shutdown()
+        ray.shutdown()  # the cluster ends what its driver has left running
