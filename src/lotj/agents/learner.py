@@ -93,7 +93,7 @@ class Learner:
     @property
     def reads(self) -> frozenset[str]:
         """Names of the observations that it reads."""
-        return frozenset(self.front.reads(self.spec))
+        return frozenset(self.front.reads(self.spec.observation))
 
     def record(self, recorded: bool) -> None:
         """Whether updates without practised rows are recorded and replayed, as they are on a GPU (see `Recording`);

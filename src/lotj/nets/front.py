@@ -37,16 +37,17 @@ class Front(Checked, ABC):
     """Whether what is seen can still be shaped; if not, an agent does without the losses that only do that."""
 
     @abstractmethod
-    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-        """What of an observation, name -> (B, ...), is read, on the device."""
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Which observations are read, where those of these names are shown."""
 
     @abstractmethod
     def encoder(self, spec: Spec, role: str) -> Encoder:
         """A new encoder. Raises SettingsError where this front cannot see what the environment shows."""
 
-    def reads(self, spec: Spec) -> tuple[str, ...]:
-        """Names of the observations that are read."""
-        return tuple(name for name in spec.observation if name.startswith(FEATURE))
+    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
+        """What of an observation, name -> (B, ...), is read, on the device: float32 unless a front says otherwise."""
+        found = {name: torch.as_tensor(_named(observation, name)) for name in self.reads(observation)}
+        return {name: values.to(device, torch.float32, non_blocking=True) for name, values in found.items()}
 
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
         """What `bring` gave, augmented where `prior` (B,) bool says that rows are of prior data (None: all are); what
@@ -77,7 +78,7 @@ class Pixels(Front):
         """LOTJ's: ResNet-18."""
         return cls(EncoderConfig(width=64, stages=4), feature_channels=0)
 
-    def reads(self, spec: Spec) -> tuple[str, ...]:
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
         return ("image",)
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
@@ -134,12 +135,8 @@ class Vector(Front):
     names: tuple[str, ...] = ("state",)
     """Which, in this order."""
 
-    def reads(self, spec: Spec) -> tuple[str, ...]:
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
         return self.names
-
-    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-        """(B, ...) float32 each."""
-        return _floats(observation, self.names, device)
 
     def encoder(self, spec: Spec, role: str) -> Encoder:
         return VectorEncoder(role, {name: _named(spec.observation, name) for name in self.names})
@@ -195,9 +192,8 @@ class Features(Front):
 
     learns: ClassVar[bool] = False
 
-    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-        """(B, D) float32 each."""
-        return _floats(observation, [name for name in observation if name.startswith(FEATURE)], device)
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name.startswith(FEATURE))
 
     def encoder(self, spec: Spec, role: str) -> Encoder:
         return _Cached(role, _named(spec.observation, FEATURE + role).shape[0])
@@ -210,11 +206,6 @@ class _Cached(Encoder):
 
 FRONTS: Mapping[str, type[Front]] = {front.__name__: front for front in (Pixels, Vector, Features)}
 """Kinds of front by name, for checkpoints."""
-
-
-def _floats(observation: Mapping[str, Any], names: Iterable[str], device: torch.device | str) -> dict[str, Tensor]:
-    found = {name: torch.as_tensor(_named(observation, name)) for name in names}
-    return {name: values.to(device, torch.float32, non_blocking=True) for name, values in found.items()}
 
 
 def _named(observation: Mapping[str, Any], name: str) -> Any:
