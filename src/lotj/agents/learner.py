@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -335,14 +335,21 @@ class Learner:
         self.seed, self.updates = state["seed"], state["updates"]
 
     @classmethod
-    def load(cls, state: Mapping[str, Any], device: str | torch.device = "cpu", **settings: Any) -> Learner:
-        """The learner of a checkpoint from `state`, with other `settings` of its config, e.g. ``lr``, but not of the
-        networks' shapes. Raises what `restore` does."""
+    def load(
+        cls,
+        state: Mapping[str, Any],
+        device: str | torch.device = "cpu",
+        kind: type[Algorithm] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """The learner of a checkpoint from `state`, of an agent unless the algorithm's `kind` is given, with other
+        `settings` of its config, e.g. ``lr``, but not of the networks' shapes. Raises what `restore` does."""
         from lotj.agents import find_agent  # the table imports every algorithm, and these import this package
 
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(f"an agent of format {state.get('format')!r}, not {STATE_FORMAT}: train it again")
-        kind, spec, name = find_agent(state["agent"]), Spec.from_json(state["spec"]), state["front"]["kind"]
+        kind = kind or find_agent(state["agent"])
+        spec, name = Spec.from_json(state["spec"]), state["front"]["kind"]
         config = restore_settings(kind.CONFIG, state["config"], f"{state['agent']} checkpoint")
         front = restore_settings(FRONTS[name], state["front"]["settings"], f"{name} of a checkpoint")
         config = dataclasses.replace(config, **settings)
