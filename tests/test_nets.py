@@ -521,7 +521,7 @@ def test_adversary_learns_while_its_gradient_into_the_features_is_reversed() -> 
     assert bottleneck.adversary is not None
     domain = torch.tensor([0, 1, 2, 3])
     features = torch.randn(4, 10, requires_grad=True)
-    loss, _ = bottleneck.adversarial_loss(bottleneck(features, sample=False), domain, 1.0)
+    loss, _ = bottleneck.penalty(bottleneck(features, sample=False), domain, 1.0)  # without z_S the adversary's alone
     loss.backward()
     reversed_gradient, head_gradient = features.grad, next(bottleneck.adversary.parameters()).grad
     bottleneck.zero_grad()
@@ -538,11 +538,12 @@ def test_unknown_domains_are_left_out_of_the_adversary() -> None:
     bottleneck = small("daib")
     features = torch.randn(4, 10)
     code = bottleneck(features, sample=False)
-    some, _ = bottleneck.adversarial_loss(code, torch.tensor([2, -1, 1, -1]), 1.0)
-    same, _ = bottleneck.adversarial_loss(bottleneck(features[[0, 2]], sample=False), torch.tensor([2, 1]), 1.0)
-    assert some.item() == pytest.approx(same.item(), rel=1e-5)
-    none, accuracy = bottleneck.adversarial_loss(code, torch.full((4,), -1), 1.0)
-    assert none.item() == 0.0 and accuracy.item() == 0.0
+    _, some = bottleneck.penalty(code, torch.tensor([2, -1, 1, -1]), 1.0)
+    _, same = bottleneck.penalty(bottleneck(features[[0, 2]], sample=False), torch.tensor([2, 1]), 1.0)
+    assert some["domain_loss"].item() == pytest.approx(same["domain_loss"].item(), rel=1e-5)
+    loss, none = bottleneck.penalty(code, torch.full((4,), -1), 1.0)
+    assert none["domain_loss"].item() == 0.0 and none["domain_accuracy"].item() == 0.0
+    assert loss.item() == pytest.approx(0.01 * code.kl.mean().item())
 
 
 @pytest.mark.parametrize("bad", [{"variant": "irm"}, {"invariant_dim": 0}, {"kl_weight": -1.0}])

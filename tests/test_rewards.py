@@ -5,6 +5,7 @@ In the toy a dark square stands for the plug: low in the picture it is inserted.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable
@@ -445,6 +446,16 @@ def test_torn_missing_and_foreign_files_are_refused(trained: RewardModel, tmp_pa
     torch.save({"weights": 1}, path)
     with pytest.raises(CheckpointError, match="not a reward model"):
         RewardModel.load(path)
+    content = torch.load(io.BytesIO(whole), weights_only=True)
+    for change, words in (
+        ({"version": 1}, "has version 1, this program reads 2"),
+        ({"weights": {}}, "holds other networks than this program has"),
+        ({"config": {}}, "setting .* is not in both the run and this lotj"),
+    ):
+        torch.save(content | change, path)
+        with pytest.raises((CheckpointError, SettingsError), match=words) as caught:
+            RewardModel.load(path)
+        assert "\n" not in str(caught.value)
     with pytest.raises(CheckpointError, match="no reward model here"):
         RewardModel.load(tmp_path / "nowhere.pt")
 
