@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from lotj.agents.base import Algorithm, At
-from lotj.errors import CheckpointError, NumericsError, SettingsError
+from lotj.errors import CheckpointError, NumericsError, SettingsError, unknown
 from lotj.experience import Batch
 from lotj.nets.encoder import Encoder
 from lotj.nets.front import FEATURE, FRONTS, Features, Front, Seen
@@ -173,9 +173,8 @@ class Learner:
             NumericsError: the batch, a loss or a gradient is not finite; nothing was changed.
             SettingsError: columns or weights that this algorithm does not know, actions of another shape.
         """
-        if unknown := at.weights.keys() - self.terms:
-            known = ", ".join(sorted(self.terms))
-            raise SettingsError(f"weight of {sorted(unknown)[0]!r}: this agent's losses are {known}")
+        if odd := at.weights.keys() - self.terms:
+            raise unknown("weight", min(odd), sorted(self.terms))
         brought = self._bring(batch) | {"progress": torch.full((), at.progress, device=self.device)}
         seed = np.random.SeedSequence((self.seed, at.update)).generate_state(1, np.uint64)[0]
         self._generator.manual_seed(int(seed >> np.uint64(1)))
@@ -203,9 +202,8 @@ class Learner:
 
     def _bring(self, batch: Batch) -> dict[str, Tensor]:
         """A batch as tensors on the device by flat names, looked at before, so that a GPU need not be waited for."""
-        if unknown := batch.columns.keys() - self.needs:
-            known = ", ".join(sorted(self.needs)) or "none"
-            raise SettingsError(f"column {sorted(unknown)[0]!r}: this agent reads {known}; ask for its `needs`")
+        if odd := batch.columns.keys() - self.needs:
+            raise unknown("column", min(odd), sorted(self.needs), "" if self.needs else "this agent reads none")
         if (shape := tuple(batch.action.shape[1:])) != self.spec.action:
             raise SettingsError(f"actions of shape {shape}: this agent's are {self.spec.action}")
         task = torch.as_tensor(batch.task)

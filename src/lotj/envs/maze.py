@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, GoalEnv, check_options, free_camera, robotics_module
+from lotj.envs.base import Family, GoalEnv, check_options, robotics_module
 from lotj.errors import SettingsError
+from lotj.sim.drawing import free_camera
 
 WITHIN = 0.45  # the goal is reached within this of it [m]; a cell of the maze is 1 m wide
 MEMBERS = {
