@@ -306,9 +306,9 @@ class Learner:
             "tasks": self.tasks,
             "seed": self.seed,
             "updates": self.updates,
-            "modules": {name: _copies(module.state_dict()) for name, module in self._modules().items()},
+            "modules": {name: copy.deepcopy(module.state_dict()) for name, module in self._modules().items()},
             "moments": {
-                name: _copies(self._optimiser.state[parameter])
+                name: copy.deepcopy(self._optimiser.state[parameter])
                 for name, parameter in self._parameters.items()
                 if parameter in self._optimiser.state
             },
@@ -356,17 +356,14 @@ class Learner:
         return made
 
     def _take_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        state = {number: _copies(moments[name]) for number, name in enumerate(self._parameters) if name in moments}
+        known = {number: moments[name] for number, name in enumerate(self._parameters) if name in moments}
+        state = copy.deepcopy(known)
         self._optimiser.load_state_dict({"state": state, "param_groups": self._optimiser.state_dict()["param_groups"]})
 
 
 def agent_name(kind: type[Algorithm]) -> str:
     """Name of an algorithm: that of its module."""
     return kind.__module__.rpartition(".")[2].replace("_", "-")
-
-
-def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _rows(observation: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lotj.errors import SettingsError
 from lotj.nets.augment import AugmentConfig, augment
-from lotj.nets.encoder import Encoder, EncoderConfig, ResNetEncoder, to_tensor
+from lotj.nets.encoder import Encoder, EncoderConfig, ResNetEncoder
 from lotj.nets.precision import autocast
 from lotj.ranges import NOT_NEGATIVE, Checked
 from lotj.spaces import Array, Spec
@@ -84,9 +84,12 @@ class Pixels(Front):
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """``image`` as (B, V, 3, H, W) float32 in [0, 1], channels-last in memory."""
         images = torch.as_tensor(_named(observation, "image"))
-        if images.ndim != 5:
-            raise SettingsError(f"images of shape {tuple(images.shape)}: must be (B, V, H, W, 3) of V cameras")
-        return {"image": to_tensor(images.flatten(0, 1), device).unflatten(0, images.shape[:2])}
+        if images.dtype != torch.uint8 or images.ndim != 5 or images.shape[-1] != 3:
+            shown = f"{images.dtype} {tuple(images.shape)}"
+            raise SettingsError(f"images of {shown}: must be uint8 (B, V, H, W, 3) of V cameras")
+        # The permuted view of (B V, H, W, 3) is channels-last already: nothing is copied but the conversion itself.
+        folded = images.flatten(0, 1).to(device, non_blocking=True).permute(0, 3, 1, 2)
+        return {"image": folded.float().div_(255.0).unflatten(0, images.shape[:2])}
 
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
         images = brought["image"]
