@@ -427,7 +427,7 @@ def test_what_a_gpu_has_learnt_acts_and_learns_on_without_one(name: str) -> None
 @every_agent
 def test_a_gpu_replays_updates_that_are_those_of_one_that_does_not(name: str) -> None:
     replaying, plain = (learner_of(name, PIXELS, device="cuda") for _ in range(2))
-    plain.record(False)
+    plain.recorded = None
     for number in range(10):
         batch, at = make_batch(seed=number), At(number, number / 10)
         if number == 7:
@@ -437,6 +437,6 @@ def test_a_gpu_replays_updates_that_are_those_of_one_that_does_not(name: str) ->
                     learner.update(batch, at)
             continue
         assert replaying.update(batch, at) == pytest.approx(plain.update(batch, at), rel=0.02, abs=1e-4), number
-        if replaying._recorded is not None:
-            assert (replaying._recorded._recorded is not None) == (number >= 3)
-    assert (replaying._recorded is not None) == replaying.algorithm.recordable
+        if replaying.recorded is not None:
+            assert (replaying.recorded.recorded is not None) == (number >= 3)
+    assert (replaying.recorded is not None) == replaying.algorithm.recordable

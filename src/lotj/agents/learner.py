@@ -49,6 +49,9 @@ class Learner:
         encoders: role -> encoder.
         target: slow copies by name.
         updates: number of updates so far.
+        reads, needs: names of the observations that it reads, and of the columns, if a batch has them.
+        terms: names of the terms of its losses, which `At.weights` may weigh.
+        recorded: replays updates without practised rows on a GPU, with the same results; None does them one by one.
     """
 
     def __init__(
@@ -78,28 +81,10 @@ class Learner:
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
         self._statistics = list(self.algorithm.buffers())
         self._generator = torch.Generator(self.device)
-        self.record(self.device.type == "cuda")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Columns that it reads if a batch has them."""
-        return self.algorithm.needs
-
-    @property
-    def terms(self) -> frozenset[str]:
-        """Names of the terms of its losses, which `At.weights` may weigh."""
-        return frozenset(term for names in self.algorithm.trained.values() for term in names)
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Names of the observations that it reads."""
-        return frozenset(self.front.reads(self.spec.observation))
-
-    def record(self, recorded: bool) -> None:
-        """Whether updates without practised rows are recorded and replayed, as they are on a GPU (see `Recording`);
-        their results are the same either way."""
-        possible = recorded and self.algorithm.recordable
-        self._recorded = Recording(self._differentiate, self._generator) if possible else None
+        self.reads, self.needs = frozenset(front.reads(spec.observation)), self.algorithm.needs
+        self.terms = frozenset(term for names in kind.trained.values() for term in names)
+        recordable = self.device.type == "cuda" and kind.recordable
+        self.recorded = Recording(self._differentiate, self._generator) if recordable else None
 
     # Acting
 
@@ -183,7 +168,7 @@ class Learner:
             module.train()
         try:
             # Where some rows are practised their number, and with it the work, changes from batch to batch.
-            recorded = None if "prior" in brought else self._recorded
+            recorded = None if "prior" in brought else self.recorded
             weights, number = tuple(sorted(at.weights.items())), 0 if recorded else at.update
             names, stacked, gradients = (recorded or self._differentiate)(brought, weights, number)
             numbers = dict(zip(names, stacked.tolist(), strict=True))

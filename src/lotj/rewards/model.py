@@ -24,7 +24,8 @@ BATCH = 256
 
 class RewardModel:
     """A trained success classifier, put into evaluation mode, with what it was made with, the score from which on it
-    predicts success (chosen on validation tasks), and held-out figures (see `lotj.rewards.held_out`)."""
+    predicts success (chosen on validation tasks), held-out figures (see `lotj.rewards.held_out`), and the `shape`
+    (V, H, W, 3) of the observations ``image`` that it was trained on."""
 
     def __init__(
         self,
@@ -35,15 +36,10 @@ class RewardModel:
         device: torch.device | str = "cpu",
     ) -> None:
         self.classifier = classifier.to(device).eval()
-        self.config = config
+        self.config, self.shape = config, classifier.shape
         self.threshold = threshold
         self.report = report or {}
         self.device = torch.device(device)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(V, H, W, 3) of the observations ``image`` that it was trained on."""
-        return self.classifier.shape
 
     @torch.no_grad()
     def score(self, images: np.ndarray) -> np.ndarray:
