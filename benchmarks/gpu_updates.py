@@ -53,7 +53,7 @@ def measure(preset: Preset, steps: int, repeats: int, device: str = "cuda") -> d
     agents = {
         name: Learner(IQL, spec, preset.front, preset.iql, TASKS, device=device) for name in ("replayed", "launched")
     }
-    agents["launched"].record(False)
+    agents["launched"].recorded = None
 
     def update(agent: Learner) -> None:
         agent.update(next(batches), At(agent.updates))

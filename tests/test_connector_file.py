@@ -350,9 +350,8 @@ def test_a_file_is_read_as_editors_write_it_and_found_as_people_type_it(tmp_path
 
 
 def test_a_catalogue_file_must_be_called_as_its_connector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "catalogue").mkdir()
-    (tmp_path / "catalogue" / "other.toml").write_text(BARE)
-    monkeypatch.setattr(module.resources, "files", lambda package: tmp_path)
+    (tmp_path / "other.toml").write_text(BARE)
+    monkeypatch.setattr(module, "CATALOGUE", tmp_path)
     with pytest.raises(CatalogueError, match=r"other\.toml: name = 'toy': must equal the file's name"):
         catalogue.__wrapped__()
 

@@ -38,9 +38,9 @@ PLAIN = BottleneckConfig(variant="erm", invariant_dim=16)
 # Losses, by hand
 
 
-def test_expectile_loss() -> None:
-    loss = losses.expectile_loss(torch.tensor([2.0, -2.0, 0.0]), 0.7)  # .7 * 4, .3 * 4
-    torch.testing.assert_close(loss, torch.tensor([2.8, 1.2, 0.0]))
+@pytest.mark.parametrize(("u", "loss"), [(2.0, 0.7 * 4), (-2.0, 0.3 * 4), (0.0, 0.0)])
+def test_an_expectile_weighs_what_lies_above(u: float, loss: float) -> None:
+    assert losses.value_loss(torch.tensor([1.0]), torch.tensor([1.0 + u]), 0.7).item() == pytest.approx(loss)
 
 
 def test_value_is_pulled_up_when_q_is_above_it() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lotj.agents import AGENTS, At, Learner
-from lotj.agents.localizer import Localizer, LocalizerConfig
+from lotj.agents.localizer import Localizer, LocalizerConfig, Position
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.nets.augment import AugmentConfig
 from lotj.nets.bottleneck import BottleneckConfig
@@ -22,10 +22,9 @@ SMALL = LocalizerConfig(front=PIXELS, hidden=(16,), steps=80, batch=32, lr=5e-3,
 
 
 def trained(updates: int, config: LocalizerConfig = SMALL) -> Localizer:
-    localizer = Localizer(config, spec_of(), seed=1)
+    localizer = Localizer(Position, spec_of(), config.front, config, 1, seed=1)
     for step in range(updates):
-        batch = seen_plugs(32, step)
-        localizer.update(batch.observation["image"], batch.columns["position"])
+        localizer.update(seen_plugs(32, step), At(step, lr=config.learning_rate(step)))
     return localizer
 
 
@@ -44,21 +43,22 @@ def test_it_learns_where_the_plug_is(able: Localizer) -> None:
 def test_a_restored_model_goes_on_bit_for_bit() -> None:
     augmented = replace(SMALL, front=replace(PIXELS, augment=AugmentConfig()))
     localizer = trained(3, augmented)
-    twin, batch = Localizer.restore(through_a_file(localizer.state_dict())), seen_plugs(32, 7)
-    for _ in range(2):
-        numbers = localizer.update(batch.observation["image"], batch.columns["position"])
-        assert numbers == twin.update(batch.observation["image"], batch.columns["position"])
-    assert same(localizer.state_dict(), twin.state_dict())
-    with pytest.raises(CheckpointError, match="does not fit this program"):
-        Localizer.restore(localizer.state_dict() | {"config": {}})
+    twin, batch = Localizer.load(through_a_file(localizer.state()), kind=Position), seen_plugs(32, 7)
+    for step in (3, 4):
+        assert localizer.update(batch, At(step)) == twin.update(batch, At(step))
+    assert same(localizer.state(), twin.state())
+    np.testing.assert_array_equal(localizer.locate(batch.observation["image"]), twin.locate(batch.observation["image"]))
+    with pytest.raises(SettingsError, match="localizer checkpoint: setting .* is not in both"):
+        Localizer.load(localizer.state() | {"config": {}}, kind=Position)
+    with pytest.raises(CheckpointError, match="an agent of agent 'iql', not 'localizer'"):
+        Localizer.load(localizer.state() | {"agent": "iql"}, kind=Position)
 
 
 def test_bad_input_is_refused_and_changes_nothing() -> None:
     localizer, batch = trained(1), seen_plugs(4, 0)
-    position = batch.columns["position"].copy()
-    position[1, 0] = math.nan
+    batch.columns["position"][1, 0] = math.nan
     with pytest.raises(NumericsError, match="position: 1 of 12"):
-        localizer.update(batch.observation["image"], position)
+        localizer.update(batch, At(1))
     assert localizer.updates == 1
     with pytest.raises(SettingsError, match="mirror"):
         LocalizerConfig(front=replace(PIXELS, augment=AugmentConfig(flip=0.5)))

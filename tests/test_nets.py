@@ -15,7 +15,7 @@ from lotj.nets import norm as norm_module
 from lotj.nets.augment import AugmentConfig, augment
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, adversarial_ramp, gaussian_kl, reverse_gradient
 from lotj.nets.compiled import group_norm_library
-from lotj.nets.encoder import EncoderConfig, ResNetEncoder, to_tensor
+from lotj.nets.encoder import EncoderConfig, ResNetEncoder
 from lotj.nets.front import Pixels, Vector
 from lotj.nets.heads import Ensemble, GaussianHead, follow, mlp
 from lotj.nets.norm import GroupNorm, standardise
@@ -28,19 +28,24 @@ from lotj.training.practice_config import PracticeConfig
 PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
 
 
+def brought(pixels: np.ndarray) -> torch.Tensor:
+    """(B, H, W, 3) uint8 as what an encoder reads, (B, 3, H, W)."""
+    return Pixels().bring({"image": pixels[:, None]}, "cpu")["image"][:, 0]
+
+
 def random_images(count: int, height: int, width: int | None = None, seed: int = 0) -> torch.Tensor:
     pixels = np.random.default_rng(seed).integers(0, 256, (count, height, width or height, 3), np.uint8)
-    return to_tensor(pixels, "cpu")
+    return brought(pixels)
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_to_tensor_keeps_every_pixel_in_its_place() -> None:
+def test_every_pixel_keeps_its_place() -> None:
     pixels = np.zeros((1, 4, 4, 3), np.uint8)
     pixels[0, 1, 2, 0], pixels[0, 3, 0, 2] = 255, 51
-    image = to_tensor(pixels, "cpu")
+    image = brought(pixels)
     assert image.shape == (1, 3, 4, 4)
     assert image[0, 0, 1, 2] == 1.0
     assert image[0, 2, 3, 0] == pytest.approx(0.2)
@@ -48,9 +53,9 @@ def test_to_tensor_keeps_every_pixel_in_its_place() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.zeros((1, 4, 4, 3), np.float32), np.zeros((1, 3, 4, 4), np.uint8)])
-def test_to_tensor_refuses_other_layouts(bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="uint8"):
-        to_tensor(bad, "cpu")
+def test_images_of_other_layouts_are_refused(bad: np.ndarray) -> None:
+    with pytest.raises(SettingsError, match=r"must be uint8 \(B, V, H, W, 3\)"):
+        brought(bad)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +336,7 @@ def test_vectors_without_bounds_lose_the_mean_and_deviation_they_had_in_training
 def test_fronts_refuse_what_they_cannot_see() -> None:
     with pytest.raises(SettingsError, match="goal, image, state: it must have 'depth'"):
         Vector(("depth",)).encoder(SPEC, "policy")
-    with pytest.raises(SettingsError, match=r"must be \(B, V, H, W, 3\)"):
+    with pytest.raises(SettingsError, match=r"must be uint8 \(B, V, H, W, 3\)"):
         SMALL.bring({"image": np.zeros((2, 8, 8, 3), np.uint8)}, "cpu")
     flat = Spec({"image": Array((8, 8, 3), "uint8", 0, 255)}, (2,), 10.0, 20)
     with pytest.raises(SettingsError, match=r"uint8 \(V, H, W, 3\)"):
@@ -521,7 +526,7 @@ def test_adversary_learns_while_its_gradient_into_the_features_is_reversed() -> 
     assert bottleneck.adversary is not None
     domain = torch.tensor([0, 1, 2, 3])
     features = torch.randn(4, 10, requires_grad=True)
-    loss, _ = bottleneck.adversarial_loss(bottleneck(features, sample=False), domain, 1.0)
+    loss, _ = bottleneck.penalty(bottleneck(features, sample=False), domain, 1.0)  # without z_S the adversary's alone
     loss.backward()
     reversed_gradient, head_gradient = features.grad, next(bottleneck.adversary.parameters()).grad
     bottleneck.zero_grad()
@@ -538,11 +543,12 @@ def test_unknown_domains_are_left_out_of_the_adversary() -> None:
     bottleneck = small("daib")
     features = torch.randn(4, 10)
     code = bottleneck(features, sample=False)
-    some, _ = bottleneck.adversarial_loss(code, torch.tensor([2, -1, 1, -1]), 1.0)
-    same, _ = bottleneck.adversarial_loss(bottleneck(features[[0, 2]], sample=False), torch.tensor([2, 1]), 1.0)
-    assert some.item() == pytest.approx(same.item(), rel=1e-5)
-    none, accuracy = bottleneck.adversarial_loss(code, torch.full((4,), -1), 1.0)
-    assert none.item() == 0.0 and accuracy.item() == 0.0
+    _, some = bottleneck.penalty(code, torch.tensor([2, -1, 1, -1]), 1.0)
+    _, same = bottleneck.penalty(bottleneck(features[[0, 2]], sample=False), torch.tensor([2, 1]), 1.0)
+    assert some["domain_loss"].item() == pytest.approx(same["domain_loss"].item(), rel=1e-5)
+    loss, none = bottleneck.penalty(code, torch.full((4,), -1), 1.0)
+    assert none["domain_loss"].item() == 0.0 and none["domain_accuracy"].item() == 0.0
+    assert loss.item() == pytest.approx(0.01 * code.kl.mean().item())
 
 
 @pytest.mark.parametrize("bad", [{"variant": "irm"}, {"invariant_dim": 0}, {"kl_weight": -1.0}])

@@ -171,6 +171,10 @@ def test_finished_pretraining_is_not_trained_again_and_another_is_refused(data: 
         train(data, run, iql=replace(IQL_CONFIG, discount=0.5))
     with pytest.raises(CheckpointError, match="begun with other agent settings"):
         pretrain_agent("iql", *data, replace(FRONT, augment=OFF), IQL_CONFIG, CONFIG, run, live=False)
+    with pytest.raises(CheckpointError, match="the reward in .* begun with other settings"):
+        train(data, run, reward=replace(REWARD_CONFIG, lr=0.1))
+    with pytest.raises(CheckpointError, match="the reward in .* begun with other tasks"):
+        pretrain_reward(data[1], data[1], REWARD_CONFIG, CONFIG, run, live=False)
     fewer = chosen(data[0], np.arange(len(data[0])) > 0)
     with pytest.raises(CheckpointError, match="other (episodes|data)"):
         pretrain_agent("iql", fewer, data[1], FRONT, IQL_CONFIG, CONFIG, run, live=False)
@@ -201,7 +205,7 @@ def test_taken_over_halves_must_be_finished_and_fit(data: Data, tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"no finished iql training \(iql_report.json is missing\): resume it"):
         take_over(run, other, "iql")
     take_over(run, other, REWARD)
-    with pytest.raises(CheckpointError, match="other config"):
+    with pytest.raises(CheckpointError, match="other settings"):
         train(data, run, reward=replace(REWARD_CONFIG, hidden=(9,)))
 
 

@@ -268,7 +268,9 @@ def test_what_cannot_be_trained_is_refused_before_the_first_update(
         assert (
             main(["collect", "--tasks", "fetch/reach", "--episodes", "1", "--workers", "1", "--data", str(data)]) == 0
         )
-    with pytest.raises(SettingsError, match="must be one of" if also == "sax" else "holds no connectors"):
+    with pytest.raises(
+        SettingsError, match="unknown agent 'sax': did you mean 'sac'" if also == "sax" else "holds no connectors"
+    ):
         pretrain_phase(TINY, data, tmp_path / "runs", seed=0, live=False, also=[also])
     assert not (tmp_path / "runs").exists()
 

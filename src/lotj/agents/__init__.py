@@ -7,7 +7,7 @@ import pkgutil
 
 from lotj.agents.base import Algorithm, At
 from lotj.agents.learner import Learner, agent_name
-from lotj.errors import SettingsError
+from lotj.errors import find
 
 __all__ = ["AGENTS", "Algorithm", "At", "Learner", "find_agent"]
 
@@ -16,7 +16,9 @@ def _found() -> dict[str, type[Algorithm]]:
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     kinds = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
     algorithms = [kind for kind in kinds if issubclass(kind, Algorithm)]
-    return {agent_name(kind): kind for kind in algorithms if kind.decide is not Algorithm.decide}
+    return {
+        agent_name(kind): kind for kind in sorted(algorithms, key=agent_name) if kind.decide is not Algorithm.decide
+    }
 
 
 AGENTS = _found()
@@ -29,6 +31,4 @@ def find_agent(name: str) -> type[Algorithm]:
     Raises:
         SettingsError: there is none.
     """
-    if name not in AGENTS:
-        raise SettingsError(f"agent {name!r}: must be one of {', '.join(sorted(AGENTS))}")
-    return AGENTS[name]
+    return find("agent", name, AGENTS)

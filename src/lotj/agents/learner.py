@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from lotj.agents.base import Algorithm, At
-from lotj.errors import CheckpointError, NumericsError, SettingsError
+from lotj.errors import CheckpointError, NumericsError, SettingsError, unknown
 from lotj.experience import Batch
 from lotj.nets.encoder import Encoder
 from lotj.nets.front import FEATURE, FRONTS, Features, Front, Seen
@@ -50,6 +50,9 @@ class Learner:
         encoders: role -> encoder.
         target: slow copies by name.
         updates: number of updates so far.
+        reads, needs: names of the observations that it reads, and of the columns, if a batch has them.
+        terms: names of the terms of its losses, which `At.weights` may weigh.
+        recorded: replays updates without practised rows on a GPU, with the same results; None does them one by one.
     """
 
     def __init__(
@@ -79,28 +82,10 @@ class Learner:
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
         self._statistics = list(self.algorithm.buffers())
         self._generator = torch.Generator(self.device)
-        self.record(self.device.type == "cuda")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Columns that it reads if a batch has them."""
-        return self.algorithm.needs
-
-    @property
-    def terms(self) -> frozenset[str]:
-        """Names of the terms of its losses, which `At.weights` may weigh."""
-        return frozenset(term for names in self.algorithm.trained.values() for term in names)
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Names of the observations that it reads."""
-        return frozenset(self.front.reads(self.spec))
-
-    def record(self, recorded: bool) -> None:
-        """Whether updates without practised rows are recorded and replayed, as they are on a GPU (see `Recording`);
-        their results are the same either way."""
-        possible = recorded and self.algorithm.recordable
-        self._recorded = Recording(self._differentiate, self._generator) if possible else None
+        self.reads, self.needs = frozenset(front.reads(spec.observation)), self.algorithm.needs
+        self.terms = frozenset(term for names in kind.trained.values() for term in names)
+        recordable = self.device.type == "cuda" and kind.recordable
+        self.recorded = Recording(self._differentiate, self._generator) if recordable else None
 
     # Acting
 
@@ -174,9 +159,8 @@ class Learner:
             NumericsError: the batch, a loss or a gradient is not finite; nothing was changed.
             SettingsError: columns or weights that this algorithm does not know, actions of another shape.
         """
-        if unknown := at.weights.keys() - self.terms:
-            known = ", ".join(sorted(self.terms))
-            raise SettingsError(f"weight of {sorted(unknown)[0]!r}: this agent's losses are {known}")
+        if odd := at.weights.keys() - self.terms:
+            raise unknown("weight", min(odd), sorted(self.terms))
         brought = self._bring(batch) | {"progress": torch.full((), at.progress, device=self.device)}
         seed = np.random.SeedSequence((self.seed, at.update)).generate_state(1, np.uint64)[0]
         self._generator.manual_seed(int(seed >> np.uint64(1)))
@@ -185,7 +169,7 @@ class Learner:
             module.train()
         try:
             # Where some rows are practised their number, and with it the work, changes from batch to batch.
-            recorded = None if "prior" in brought else self._recorded
+            recorded = None if "prior" in brought else self.recorded
             weights, number = tuple(sorted(at.weights.items())), 0 if recorded else at.update
             names, stacked, gradients = (recorded or self._differentiate)(brought, weights, number)
             numbers = dict(zip(names, stacked.tolist(), strict=True))
@@ -204,9 +188,8 @@ class Learner:
 
     def _bring(self, batch: Batch) -> dict[str, Tensor]:
         """A batch as tensors on the device by flat names, looked at before, so that a GPU need not be waited for."""
-        if unknown := batch.columns.keys() - self.needs:
-            known = ", ".join(sorted(self.needs)) or "none"
-            raise SettingsError(f"column {sorted(unknown)[0]!r}: this agent reads {known}; ask for its `needs`")
+        if odd := batch.columns.keys() - self.needs:
+            raise unknown("column", min(odd), sorted(self.needs), "" if self.needs else "this agent reads none")
         if (shape := tuple(batch.action.shape[1:])) != self.spec.action:
             raise SettingsError(f"actions of shape {shape}: this agent's are {self.spec.action}")
         task = torch.as_tensor(batch.task)
@@ -309,9 +292,9 @@ class Learner:
             "tasks": self.tasks,
             "seed": self.seed,
             "updates": self.updates,
-            "modules": {name: _copies(module.state_dict()) for name, module in self._modules().items()},
+            "modules": {name: copy.deepcopy(module.state_dict()) for name, module in self._modules().items()},
             "moments": {
-                name: _copies(self._optimiser.state[parameter])
+                name: copy.deepcopy(self._optimiser.state[parameter])
                 for name, parameter in self._parameters.items()
                 if parameter in self._optimiser.state
             },
@@ -336,14 +319,21 @@ class Learner:
         self.seed, self.updates = state["seed"], state["updates"]
 
     @classmethod
-    def load(cls, state: Mapping[str, Any], device: str | torch.device = "cpu", **settings: Any) -> Learner:
-        """The learner of a checkpoint from `state`, with other `settings` of its config, e.g. ``lr``, but not of the
-        networks' shapes. Raises what `restore` does."""
+    def load(
+        cls,
+        state: Mapping[str, Any],
+        device: str | torch.device = "cpu",
+        kind: type[Algorithm] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """The learner of a checkpoint from `state`, of an agent unless the algorithm's `kind` is given, with other
+        `settings` of its config, e.g. ``lr``, but not of the networks' shapes. Raises what `restore` does."""
         from lotj.agents import find_agent  # the table imports every algorithm, and these import this package
 
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(f"an agent of format {state.get('format')!r}, not {STATE_FORMAT}: train it again")
-        kind, spec, name = find_agent(state["agent"]), Spec.from_json(state["spec"]), state["front"]["kind"]
+        kind = kind or find_agent(state["agent"])
+        spec, name = Spec.from_json(state["spec"]), state["front"]["kind"]
         config = restore_settings(kind.CONFIG, state["config"], f"{state['agent']} checkpoint")
         front = restore_settings(FRONTS[name], state["front"]["settings"], f"{name} of a checkpoint")
         config = dataclasses.replace(config, **settings)
@@ -352,17 +342,14 @@ class Learner:
         return made
 
     def _take_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        state = {number: _copies(moments[name]) for number, name in enumerate(self._parameters) if name in moments}
+        known = {number: moments[name] for number, name in enumerate(self._parameters) if name in moments}
+        state = copy.deepcopy(known)
         self._optimiser.load_state_dict({"state": state, "param_groups": self._optimiser.state_dict()["param_groups"]})
 
 
 def agent_name(kind: type[Algorithm]) -> str:
     """Name of an algorithm: that of its module."""
     return kind.__module__.rpartition(".")[2].replace("_", "-")
-
-
-def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _rows(observation: Mapping[str, Any]) -> int:

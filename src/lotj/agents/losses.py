@@ -16,16 +16,12 @@ POSITION_SCALE = 0.01
 """Positions are learnt in units of this [m]."""
 
 
-def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
-    """L_2^tau(u) = |tau - 1(u < 0)| u^2, entry by entry (below equation 2): with tau = 0.5 half of the squared error,
-    towards 1 positive u weigh more."""
-    return torch.where(difference < 0, 1.0 - expectile, expectile) * difference.square()
-
-
 def value_loss(value: Tensor, target_q: Tensor, expectile: float) -> Tensor:
     """Equation 2: V (B,) becomes an upper expectile of Q over the actions in the data; `target_q` (B,) is the minimum
-    of the target critics there."""
-    return expectile_loss(target_q - value, expectile).mean()
+    of the target critics there. Its L_2^tau(u) = |tau - 1(u < 0)| u^2 is half of the squared error with tau = 0.5;
+    towards 1 positive u weigh more."""
+    above = target_q - value
+    return (torch.where(above < 0, 1.0 - expectile, expectile) * above.square()).mean()
 
 
 def advantage_weights(advantage: Tensor, scale: float, clip: float) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -45,6 +44,6 @@ def labelled(images: np.ndarray, axes: int = 0, **given: Any) -> Batch:
         given: what else of a `Batch` is known.
     """
     rows = len(images)
-    none: Mapping[str, Any] = {"action": np.zeros((rows, axes), np.float32), "reward": np.zeros(rows, np.float32)}
-    blank = {**none, "terminated": np.zeros(rows, bool), "task": np.zeros(rows, np.int64)}
-    return Batch(**{"observation": {"image": images}, "next_observation": {}, **blank, **given})
+    blank: dict[str, Any] = {"action": np.zeros((rows, axes), np.float32), "reward": np.zeros(rows, np.float32)}
+    blank |= {"terminated": np.zeros(rows, bool), "task": np.zeros(rows, np.int64)}
+    return Batch(observation={"image": images}, next_observation={}, **blank | given)

@@ -1,7 +1,5 @@
 """What acts without learning: scripted experts, searches, and controllers that a learned model guides."""
 
-from typing import Any
-
 from lotj.experience import Controller
 
 __all__ = ["Controller", "Memoryless"]
@@ -12,7 +10,3 @@ class Memoryless:
 
     def reset(self, seed: int) -> None:
         """Start an episode; nothing to remember."""
-
-    def __call__(self, observation: Any, info: Any) -> Any:
-        """The action."""
-        raise NotImplementedError

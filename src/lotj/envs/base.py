@@ -173,14 +173,6 @@ def robotics_module(name: str) -> Any:
         return importlib.import_module(f"{gymnasium_robotics.__name__}.{name}")
 
 
-def free_camera(lookat: tuple[float, float, float], distance: float, azimuth: float, elevation: float) -> Any:
-    """A camera that looks at a point [m] from a distance [m]; angles in degrees, as MuJoCo has them."""
-    camera = mujoco.MjvCamera()
-    camera.lookat[:] = lookat
-    camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
-    return camera
-
-
 def check_view(observation: str | Sequence[str], image_size: int, max_steps: int) -> tuple[str, ...]:
     """The setting `observation`, one name or several, as names.
 

@@ -10,7 +10,8 @@ import mujoco
 import numpy as np
 
 from lotj.controllers.fetch import EXPERTS
-from lotj.envs.base import Family, GoalEnv, free_camera, robotics_module
+from lotj.envs.base import Family, GoalEnv, robotics_module
+from lotj.sim.drawing import free_camera
 
 WITHIN = 0.05  # the goal is reached within this of it [m]
 FALLEN = 0.1  # an object that lies this far below its start on the table has fallen from it [m]

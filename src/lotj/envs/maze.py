@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, GoalEnv, check_options, free_camera, robotics_module
+from lotj.envs.base import Family, GoalEnv, check_options, robotics_module
 from lotj.errors import SettingsError
+from lotj.sim.drawing import free_camera
 
 WITHIN = 0.45  # the goal is reached within this of it [m]; a cell of the maze is 1 m wide
 MEMBERS = {
@@ -18,8 +19,7 @@ MEMBERS = {
     "medium": "6 x 6 cells with 26 free",
     "large": "7 x 10 cells with 46 free",
 }
-MAPS = {"umaze": "U_MAZE", "medium": "MEDIUM_MAZE", "large": "LARGE_MAZE"}
-STEPS = {"umaze": 300, "medium": 600, "large": 800}  # time limits of theirs
+MAPS = {"umaze": ("U_MAZE", 300), "medium": ("MEDIUM_MAZE", 600), "large": ("LARGE_MAZE", 800)}  # with time limits
 
 
 class MazeEnv(GoalEnv):
@@ -43,12 +43,13 @@ class MazeEnv(GoalEnv):
         max_steps: int | None = None,
         end_on_success: bool = True,
     ) -> None:
-        cells = getattr(robotics_module("envs.maze.maps"), MAPS[maze])
+        theirs, usual_steps = MAPS[maze]
+        cells = getattr(robotics_module("envs.maze.maps"), theirs)
         inner = robotics_module("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
         Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # each one leaves its scene among the temporary files
         self.walls = np.array([[cell == 1 for cell in row] for row in inner.maze.maze_map])
         camera = free_camera((0.0, 0.0, 0.0), 1.25 * max(self.walls.shape), azimuth=90.0, elevation=-90.0)
-        steps = STEPS[maze] if max_steps is None else max_steps
+        steps = usual_steps if max_steps is None else max_steps
         super().__init__(inner, WITHIN, 100.0, camera, observation, image_size, steps, end_on_success)
 
     def start(self, options: Any) -> dict[str, Any]:

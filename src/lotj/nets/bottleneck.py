@@ -36,18 +36,6 @@ class BottleneckConfig(Checked):
     domain_hidden: Annotated[tuple[int, ...], COUNT] = (256, 256)
     """Hidden layers of the domain classifier."""
 
-    @property
-    def has_invariant(self) -> bool:
-        return self.variant != "vib"
-
-    @property
-    def has_specific(self) -> bool:
-        return self.variant in ("vib", "daib-lambda0", "daib")
-
-    @property
-    def has_adversary(self) -> bool:
-        return self.variant in ("dann", "daib-lambda0", "daib")
-
 
 @dataclass(frozen=True)
 class Code:
@@ -89,15 +77,16 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.config = config
         self.domains = domains
-        invariant = config.invariant_dim if config.has_invariant else 0
-        specific = config.specific_dim if config.has_specific else 0
+        invariant = config.invariant_dim if config.variant != "vib" else 0
+        specific = config.specific_dim if config.variant in ("vib", "daib-lambda0", "daib") else 0
         self.code_size = invariant + specific
         # The layer norm bounds z_I: without it the encoder can escape the adversary by growing, not by forgetting.
         self.invariant = (
             nn.Sequential(nn.Linear(features, invariant), nn.LayerNorm(invariant), nn.ReLU()) if invariant else None
         )
         self.specific = nn.Linear(features, 2 * specific) if specific else None
-        self.adversary = mlp(invariant, config.domain_hidden, domains) if config.has_adversary else None
+        adversarial = config.variant in ("dann", "daib-lambda0", "daib")
+        self.adversary = mlp(invariant, config.domain_hidden, domains) if adversarial else None
 
     def forward(self, features: Tensor, sample: bool, generator: torch.Generator | None = None) -> Code:
         """The code, float32, of (B, features); `sample` draws z_S, with `generator` (training), rather than take its
@@ -113,31 +102,29 @@ class Bottleneck(nn.Module):
         drawn = mean + std * torch.empty_like(mean).normal_(generator=generator) if sample else mean
         return Code(torch.cat([invariant, drawn], 1), invariant, gaussian_kl(mean, std))
 
-    def adversarial_loss(self, code: Code, domain: Tensor, progress: float | Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the domain classifier [nats], whose gradient is reversed before it enters z_I (equation 5,
-        L_adv), and the classifier's accuracy in [0, 1]; both 0 for a variant without adversary, and where no domain is
-        known. Minimising it trains the classifier to tell the domains apart and the encoder to prevent that.
+    def penalty(self, code: Code, domain: Tensor, progress: float | Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_DAIB of equation 5: the domain classifier's loss and the weighted divergence of z_S, where the variant has
+        them. Minimising it trains the classifier to tell the domains apart and, its gradient reversed before it enters
+        z_I, the encoder to prevent that.
 
         Args:
             code: from `forward`.
             domain: (B,) int64 in [0, domains); -1 for a domain that was not trained on, which is left out.
             progress: fraction of the training done, in [0, 1], for the ramp; a number or a () tensor.
-        """
-        if self.adversary is None:
-            return code.kl.new_zeros(()), code.kl.new_zeros(())
-        strength = self.config.adversarial_weight * adversarial_ramp(progress)
-        logits = self.adversary(reverse_gradient(code.invariant, strength)).float()
-        # Sums, not a choice of rows: how many are known is not asked of a GPU, which would have to be waited for.
-        known = (domain >= 0).sum().clamp_min(1)
-        right = (logits.detach().argmax(1) == domain).sum()
-        return F.cross_entropy(logits, domain, ignore_index=-1, reduction="sum") / known, right / known
 
-    def penalty(self, code: Code, domain: Tensor, progress: float | Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_DAIB of equation 5: the adversary's loss and the weighted divergence of z_S, where the variant has them.
-        Beside it its terms, detached: ``kl`` [nats] (unweighted), ``domain_loss`` [nats] and ``domain_accuracy``.
-        Arguments are those of `adversarial_loss`."""
-        adversarial, accuracy = self.adversarial_loss(code, domain, progress)
+        Returns:
+            The loss, and detached ``kl`` [nats] (unweighted), ``domain_loss`` [nats], cross-entropy, and
+            ``domain_accuracy`` in [0, 1]; these two are 0 without an adversary, and where no domain is known.
+        """
         kl = code.kl.mean()
+        adversarial = accuracy = kl.new_zeros(())
+        if self.adversary is not None:
+            strength = self.config.adversarial_weight * adversarial_ramp(progress)
+            logits = self.adversary(reverse_gradient(code.invariant, strength)).float()
+            # Sums, not a choice of rows: how many are known is not asked of a GPU, which would have to be waited for.
+            known = (domain >= 0).sum().clamp_min(1)
+            adversarial = F.cross_entropy(logits, domain, ignore_index=-1, reduction="sum") / known
+            accuracy = (logits.detach().argmax(1) == domain).sum() / known
         weight = 0.0 if self.config.variant == "daib-lambda0" else self.config.kl_weight
         terms = {"kl": kl.detach(), "domain_loss": adversarial.detach(), "domain_accuracy": accuracy}
         return adversarial + weight * kl, terms

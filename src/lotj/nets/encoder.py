@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,16 +46,6 @@ class Encoder(nn.Module):
     def __init__(self, role: str, size: int) -> None:
         super().__init__()
         self.role, self.size = role, size
-
-
-def to_tensor(images: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
-    """Bring stored images, (B, H, W, 3) uint8, to a device as network input: (B, 3, H, W) float32 in [0, 1],
-    channels-last in memory."""
-    raw = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
-    if raw.dtype != torch.uint8 or raw.ndim != 4 or raw.shape[-1] != 3:
-        raise ValueError(f"images must be uint8 (B, H, W, 3), not {raw.dtype} {tuple(raw.shape)}")
-    # The permuted view of (B, H, W, 3) is channels-last already: nothing is copied but the conversion itself.
-    return raw.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255.0)
 
 
 class ResidualBlock(nn.Module):

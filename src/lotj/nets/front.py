@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lotj.errors import SettingsError
 from lotj.nets.augment import AugmentConfig, augment
-from lotj.nets.encoder import Encoder, EncoderConfig, ResNetEncoder, to_tensor
+from lotj.nets.encoder import Encoder, EncoderConfig, ResNetEncoder
 from lotj.nets.precision import autocast
 from lotj.ranges import NOT_NEGATIVE, Checked
 from lotj.spaces import Array, Spec
@@ -37,16 +37,17 @@ class Front(Checked, ABC):
     """Whether what is seen can still be shaped; if not, an agent does without the losses that only do that."""
 
     @abstractmethod
-    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-        """What of an observation, name -> (B, ...), is read, on the device."""
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Which observations are read, where those of these names are shown."""
 
     @abstractmethod
     def encoder(self, spec: Spec, role: str) -> Encoder:
         """A new encoder. Raises SettingsError where this front cannot see what the environment shows."""
 
-    def reads(self, spec: Spec) -> tuple[str, ...]:
-        """Names of the observations that are read."""
-        return tuple(name for name in spec.observation if name.startswith(FEATURE))
+    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
+        """What of an observation, name -> (B, ...), is read, on the device: float32 unless a front says otherwise."""
+        found = {name: torch.as_tensor(_named(observation, name)) for name in self.reads(observation)}
+        return {name: values.to(device, torch.float32, non_blocking=True) for name, values in found.items()}
 
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
         """What `bring` gave, augmented where `prior` (B,) bool says that rows are of prior data (None: all are); what
@@ -77,15 +78,18 @@ class Pixels(Front):
         """LOTJ's: ResNet-18."""
         return cls(EncoderConfig(width=64, stages=4), feature_channels=0)
 
-    def reads(self, spec: Spec) -> tuple[str, ...]:
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
         return ("image",)
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """``image`` as (B, V, 3, H, W) float32 in [0, 1], channels-last in memory."""
         images = torch.as_tensor(_named(observation, "image"))
-        if images.ndim != 5:
-            raise SettingsError(f"images of shape {tuple(images.shape)}: must be (B, V, H, W, 3) of V cameras")
-        return {"image": to_tensor(images.flatten(0, 1), device).unflatten(0, images.shape[:2])}
+        if images.dtype != torch.uint8 or images.ndim != 5 or images.shape[-1] != 3:
+            shown = f"{images.dtype} {tuple(images.shape)}"
+            raise SettingsError(f"images of {shown}: must be uint8 (B, V, H, W, 3) of V cameras")
+        # The permuted view of (B V, H, W, 3) is channels-last already: nothing is copied but the conversion itself.
+        folded = images.flatten(0, 1).to(device, non_blocking=True).permute(0, 3, 1, 2)
+        return {"image": folded.float().div_(255.0).unflatten(0, images.shape[:2])}
 
     def change(self, brought: Seen, prior: Tensor | None, generator: torch.Generator) -> Seen:
         images = brought["image"]
@@ -134,12 +138,8 @@ class Vector(Front):
     names: tuple[str, ...] = ("state",)
     """Which, in this order."""
 
-    def reads(self, spec: Spec) -> tuple[str, ...]:
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
         return self.names
-
-    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-        """(B, ...) float32 each."""
-        return _floats(observation, self.names, device)
 
     def encoder(self, spec: Spec, role: str) -> Encoder:
         return VectorEncoder(role, {name: _named(spec.observation, name) for name in self.names})
@@ -195,9 +195,8 @@ class Features(Front):
 
     learns: ClassVar[bool] = False
 
-    def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-        """(B, D) float32 each."""
-        return _floats(observation, [name for name in observation if name.startswith(FEATURE)], device)
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name.startswith(FEATURE))
 
     def encoder(self, spec: Spec, role: str) -> Encoder:
         return _Cached(role, _named(spec.observation, FEATURE + role).shape[0])
@@ -210,11 +209,6 @@ class _Cached(Encoder):
 
 FRONTS: Mapping[str, type[Front]] = {front.__name__: front for front in (Pixels, Vector, Features)}
 """Kinds of front by name, for checkpoints."""
-
-
-def _floats(observation: Mapping[str, Any], names: Iterable[str], device: torch.device | str) -> dict[str, Tensor]:
-    found = {name: torch.as_tensor(_named(observation, name)) for name in names}
-    return {name: values.to(device, torch.float32, non_blocking=True) for name, values in found.items()}
 
 
 def _named(observation: Mapping[str, Any], name: str) -> Any:

@@ -77,12 +77,13 @@ def bottleneck_report(
     and what it falls to when z_I (``auc_without_invariant``) or z_S (``auc_without_specific``) is silenced, that is
     replaced by its mean: a z_I that has degenerated leaves no trace.
     """
-    config = model.config.bottleneck
+    config, bottleneck = model.config.bottleneck, model.classifier.bottleneck
+    border = 0 if bottleneck.invariant is None else config.invariant_dim  # of z_I and z_S in a code
     out: dict[str, Any] = {"variant": config.variant}
-    if config.has_invariant:
+    if border:
         sampler, draws = BalancedSampler(train, 0.5, model.config.near_miss_kinds), PROBE_FRAMES * len(train.tasks)
         index = np.unique(sampler.draw(draws, np.random.default_rng([seed, 0])))
-        code = _codes(model, train, index)[0][:, : config.invariant_dim]
+        code = _codes(model, train, index)[0][:, :border]
         domains, episodes = train.frame_task[index], train.frame_episode[index]
         first = np.searchsorted(train.episodes["task"], domains)  # episodes are ordered by task
         held_out = (episodes - first) % 2 == 1  # probes learn from every second episode of each training task
@@ -93,7 +94,6 @@ def bottleneck_report(
     sampler = BalancedSampler(validation, 0.5, model.config.near_miss_kinds)
     index = sampler.draw(count, np.random.default_rng([seed, 1]))
     z, kl = _codes(model, validation, index)
-    border = config.invariant_dim if config.has_invariant else 0
 
     def auc(silent: slice) -> float:
         code = z.clone()
@@ -102,9 +102,9 @@ def bottleneck_report(
             return area_under_curve(model.classifier.judge(code).cpu().numpy(), validation.success[index])
 
     out["auc"] = auc(slice(0))
-    if config.has_invariant:
+    if border:
         out["auc_without_invariant"] = auc(slice(border))
-    if config.has_specific:
+    if bottleneck.specific is not None:
         out |= {"kl": float(kl.mean()), "auc_without_specific": auc(slice(border, None))}
     return out
 

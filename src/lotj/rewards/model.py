@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lotj.errors import CheckpointError, SettingsError
+from lotj.errors import CheckpointError
 from lotj.files import atomic_file
 from lotj.nets.precision import autocast, check_finite
 from lotj.rewards.classifier import RewardConfig, SuccessClassifier
+from lotj.runs.run import load_tensors
 from lotj.runs.settings import restore_settings
 
 FORMAT = "lotj-reward"
@@ -25,7 +24,8 @@ BATCH = 256
 
 class RewardModel:
     """A trained success classifier, put into evaluation mode, with what it was made with, the score from which on it
-    predicts success (chosen on validation tasks), and held-out figures (see `lotj.rewards.held_out`)."""
+    predicts success (chosen on validation tasks), held-out figures (see `lotj.rewards.held_out`), and the `shape`
+    (V, H, W, 3) of the observations ``image`` that it was trained on."""
 
     def __init__(
         self,
@@ -36,15 +36,10 @@ class RewardModel:
         device: torch.device | str = "cpu",
     ) -> None:
         self.classifier = classifier.to(device).eval()
-        self.config = config
+        self.config, self.shape = config, classifier.shape
         self.threshold = threshold
         self.report = report or {}
         self.device = torch.device(device)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(V, H, W, 3) of the observations ``image`` that it was trained on."""
-        return self.classifier.shape
 
     @torch.no_grad()
     def score(self, images: np.ndarray) -> np.ndarray:
@@ -86,30 +81,20 @@ class RewardModel:
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> RewardModel:
-        """Read what `save` wrote; a file that is missing, torn, foreign or of another version is a CheckpointError."""
-        content = _read(Path(path))
+        """Read what `save` wrote; a file that is missing, torn, foreign or of another version is a CheckpointError, one
+        with other settings than this version's a SettingsError."""
+        if not path.is_file():
+            raise CheckpointError(f"{path}: there is no reward model here; run lotj pretrain first")
+        content = load_tensors(path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise CheckpointError(f"{path} is not a reward model: give the file that lotj pretrain wrote")
+        if content["version"] != VERSION:
+            found = content["version"]
+            raise CheckpointError(f"{path} has version {found}, this program reads {VERSION}: pretrain again")
+        config = restore_settings(RewardConfig, content["config"], str(path))
+        classifier = SuccessClassifier(config, content["shape"], content["tasks"])
         try:
-            config = restore_settings(RewardConfig, content["config"], str(path))
-            classifier = SuccessClassifier(config, content["shape"], content["tasks"])
             classifier.load_state_dict(content["weights"])
-        except (KeyError, TypeError, RuntimeError, SettingsError) as error:
-            raise CheckpointError(f"{path} does not fit this program ({_brief(error)}): pretrain again") from error
+        except RuntimeError as error:
+            raise CheckpointError(f"{path} holds other networks than this program has: pretrain again") from error
         return cls(classifier, config, content["threshold"], content["report"], device)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no reward model here; run lotj pretrain first")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is torn or no reward model ({_brief(error)}): pretrain again") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a reward model: give the file that lotj pretrain wrote")
-    if content["version"] != VERSION:
-        raise CheckpointError(f"{path} has version {content['version']}, this program reads {VERSION}: pretrain again")
-    return content
-
-
-def _brief(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

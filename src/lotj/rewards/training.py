@@ -15,7 +15,7 @@ from lotj.agents.learner import Learner
 from lotj.agents.supervised import labelled
 from lotj.data.prefetch import Prefetcher
 from lotj.data.store import Store
-from lotj.errors import CheckpointError, DataError
+from lotj.errors import DataError
 from lotj.experience import Batch
 from lotj.nets.front import Front
 from lotj.nets.precision import autocast
@@ -66,7 +66,9 @@ class RewardTrainer:
     the same result, interrupted or not. Batches are read ahead, by a thread that ends with the context.
 
     Attributes:
+        learner: of `Success`; its state is all that a training goes on from.
         classifier: so far, in evaluation mode: the running average of the weights.
+        made_with: what must be the same when a training is resumed, as plain values.
 
     Raises:
         DataError: no training task has both successes and other frames, the validation tasks lack one of these, or
@@ -80,8 +82,10 @@ class RewardTrainer:
         self.train, self.validation = train, validation
         spec = Spec({"image": Array(check_data(train, validation), "uint8", 0, 255)}, (0,))
         self._sampler = BalancedSampler(train, config.near_miss_share, config.near_miss_kinds)
-        self._learner = Learner(Success, spec, config.front, config, len(train.tasks), seed, device)
-        self.classifier: Any = self._learner.target["classifier"]
+        self.learner = Learner(Success, spec, config.front, config, len(train.tasks), seed, device)
+        self.classifier: Any = self.learner.target["classifier"]
+        tasks = [task.name for task in train.tasks]
+        self.made_with = {"seed": seed, "settings": asdict(config), "tasks": tasks}
         self._success, self._task = train.success.astype(np.float32), train.frame_task
         self._batches = Prefetcher(self._load)
 
@@ -94,7 +98,7 @@ class RewardTrainer:
     @property
     def step_count(self) -> int:
         """Updates done."""
-        return self._learner.updates
+        return self.learner.updates
 
     @property
     def done(self) -> bool:
@@ -113,39 +117,20 @@ class RewardTrainer:
         """
         step, config = self.step_count, self.config
         lr, progress = config.learning_rate(step), min(1.0, step / config.steps)
-        numbers = self._learner.update(self._batches.get(step), At(step, progress, lr))
+        numbers = self.learner.update(self._batches.get(step), At(step, progress, lr))
         success, daib = numbers.pop("loss_success"), numbers.pop("loss_daib")
         norm = numbers.pop("gradient_norm_classifier")
         return {"loss": success + daib, "success_loss": success, **numbers, "gradient_norm": norm, "lr": lr}
 
     def model(self) -> RewardModel:
         """The reward model so far, with its threshold chosen and its figures taken on the validation tasks."""
-        model = RewardModel(self.classifier, self.config, 0.5, device=self._learner.device)
+        model = RewardModel(self.classifier, self.config, 0.5, device=self.learner.device)
         frames = score_frames(model, self.validation)
         model.threshold = choose_threshold(
             frames.score, frames.success, frames.near, frames.task, self.config.min_precision
         )
         model.report = held_out_report(model, self.validation, frames)
         return model
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on as if never interrupted."""
-        return {**self._made_with(), "learner": self._learner.state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken; raises CheckpointError where seed, settings or tasks are others."""
-        for name, value in self._made_with().items():
-            if state[name] != value:
-                raise CheckpointError(
-                    f"the reward checkpoint was made with another {name}: resume with the settings and data it was "
-                    "started with, or start a new run"
-                )
-        if "learner" not in state:
-            raise CheckpointError("the reward checkpoint is of an older lotj: start a new run")
-        self._learner.restore(state["learner"])
-
-    def _made_with(self) -> dict[str, Any]:
-        return {"seed": self.seed, "config": asdict(self.config), "tasks": [task.name for task in self.train.tasks]}
 
     def _load(self, step: int) -> Batch:
         index = self._sampler.draw(self.config.batch, np.random.default_rng([self.seed, step]))

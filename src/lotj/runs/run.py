@@ -186,24 +186,29 @@ class Run:
         return self._checkpoint(name).exists()
 
     def load(self, name: str, device: str = "cpu") -> dict[str, Any]:
-        """Load a checkpoint's `state`. Runs no code from the file: only tensors and plain values are accepted;
-        CheckpointError if it is missing, torn, or holds something else."""
-        import torch
-
+        """Load a checkpoint's `state`; CheckpointError if it is missing, torn, or holds something else."""
         path = self._checkpoint(name)
-        try:
-            with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
-                if archive.testzip() is not None:
-                    raise zipfile.BadZipFile
-            return torch.load(path, map_location=device, weights_only=True)
-        except FileNotFoundError:
+        if not path.exists():
             there = ", ".join(sorted(p.stem for p in path.parent.glob("*.pt"))) or "none"
-            raise CheckpointError(f"{path}: no such checkpoint (there: {there})") from None
-        except (RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile, pickle.UnpicklingError):
-            raise CheckpointError(f"{path}: torn or not a lotj checkpoint; delete it and make it again") from None
+            raise CheckpointError(f"{path}: no such checkpoint (there: {there})")
+        return load_tensors(path, device)
 
     def _checkpoint(self, name: str) -> Path:
         return self.path / "checkpoints" / f"{name}.pt"
+
+
+def load_tensors(path: Path, device: str = "cpu") -> Any:
+    """What `torch.save` wrote to a file. Runs no code from it: only tensors and plain values are accepted;
+    CheckpointError if it is torn or holds something else."""
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile, pickle.UnpicklingError):
+        raise CheckpointError(f"{path}: torn or not a lotj checkpoint; delete it and make it again") from None
 
 
 def find_run(root: Path, kind: str, result: str = "") -> Run:

@@ -174,7 +174,7 @@ class Bench:
 
     def _within(self, position: np.ndarray, height: float) -> bool:
         """Whether the plug is in a socket, less than this above its seat [m]."""
-        return bool(position[2] < height) and _aside(position) < self.lateral_within
+        return bool(position[2] < height and np.linalg.norm(position[:2]) < self.lateral_within)
 
     def _force(self) -> np.ndarray:
         """Force of socket, clamp and bench on plug and fingers [N] (3,).
@@ -224,8 +224,3 @@ class Bench:
     def close(self) -> None:
         """Free what pictures are drawn into."""
         self._drawing.close()
-
-
-def _aside(position: np.ndarray) -> float:
-    """Distance from the socket axis [m]."""
-    return float(np.linalg.norm(position[:2]))

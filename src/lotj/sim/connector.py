@@ -19,7 +19,6 @@ import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ import shapely
 from lotj import geometry
 from lotj.errors import CatalogueError, SettingsError
 
+CATALOGUE = Path(__file__).parent / "catalogue"
 SHAPES = ("rect", "round", "polygon")
 SPLITS = ("train", "validation", "test", "blind")
 _MM = 1e-3
@@ -287,15 +287,11 @@ def load_connector_file(path: Path) -> Connector:
 @cache
 def catalogue() -> Mapping[str, Connector]:
     """All connectors that ship with lotj, by name, sorted."""
-    found = {}
-    folder = resources.files("lotj.sim") / "catalogue"
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".toml"):
-            connector = parse_connector(tomllib.loads(entry.read_text(encoding="utf-8")), entry.name)
-            if entry.name != f"{connector.name}.toml":
-                raise CatalogueError(f"{entry.name}: name = {connector.name!r}: must equal the file's name")
-            found[connector.name] = connector
-    return found
+    found = {path.name: load_connector_file(path) for path in sorted(CATALOGUE.glob("*.toml"))}
+    for file, connector in found.items():
+        if file != f"{connector.name}.toml":
+            raise CatalogueError(f"{file}: name = {connector.name!r}: must equal the file's name")
+    return {connector.name: connector for connector in found.values()}
 
 
 def _own_file(name: str) -> Path | None:
@@ -305,7 +301,7 @@ def _own_file(name: str) -> Path | None:
 
 def connector_text(name: str) -> bytes:
     """The TOML of a connector that `find_connector` has found."""
-    return (_own_file(name) or resources.files("lotj.sim") / "catalogue" / f"{name}.toml").read_bytes()
+    return (_own_file(name) or CATALOGUE / f"{name}.toml").read_bytes()
 
 
 def find_connector(name: str) -> Connector:

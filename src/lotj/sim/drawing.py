@@ -119,6 +119,14 @@ class Drawing:
     __del__ = close
 
 
+def free_camera(lookat: tuple[float, float, float], distance: float, azimuth: float, elevation: float) -> Any:
+    """A camera that looks at a point [m] from a distance [m]; angles in degrees, as MuJoCo has them."""
+    camera = mujoco.MjvCamera()
+    camera.lookat[:] = lookat
+    camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
+    return camera
+
+
 def _forked() -> bool:
     """Whether this process was forked from one that has drawn."""
     return _drew.get("process", os.getpid()) != os.getpid()

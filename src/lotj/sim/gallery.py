@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import mujoco
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import Bench
 from lotj.sim.connector import SPLITS, Connector
-from lotj.sim.drawing import Drawing
+from lotj.sim.drawing import Drawing, free_camera
 from lotj.sim.randomization import Randomization
 
 _GAP = 8e-3
@@ -28,12 +27,11 @@ def portrait(connector: Connector, pixels: int) -> np.ndarray:
         bench.model.geom(name).rgba[3] = 0.0
         bench.model.geom(name).matid[:] = -1
     bench.model.vis.quality.offsamples = 4
-    camera = mujoco.MjvCamera()
     top = bench.contact_height + _GAP + connector.body_gap + connector.body_height
     widest = max(*connector.housing_size, *connector.body_size)
-    camera.lookat[:] = [0.0, 0.0, 0.5 * (top - 0.4 * connector.housing_height)]
-    camera.distance = 1.75 * max(widest, top + 0.4 * connector.housing_height)
-    camera.azimuth, camera.elevation = 62.0, -28.0
+    middle = 0.5 * (top - 0.4 * connector.housing_height)
+    distance = 1.75 * max(widest, top + 0.4 * connector.housing_height)
+    camera = free_camera((0.0, 0.0, middle), distance, azimuth=62.0, elevation=-28.0)
     return Drawing(bench.model)(bench.data, [camera], pixels, pixels)[0]
 
 

@@ -44,8 +44,6 @@ def build_scene(connector: Connector, arm: Arm, drawn: Randomization) -> mujoco.
     _colour(spec, drawn)
     _add_clutter(spec, connector, drawn)
     _add_socket(spec, connector, drawn)
-    if drawn.second_socket is not None:
-        _add_second_socket(spec, connector, drawn, drawn.second_socket)
     _add_fingers(spec.body("hand"), connector, arm)
     _add_plug(spec, connector, arm, drawn)
     for axis in "xyz":
@@ -161,25 +159,18 @@ def _add_socket(spec: mujoco.MjSpec, connector: Connector, drawn: Randomization)
     socket = spec.body("socket")
     turn = np.asarray(drawn.clamp_tilt) + [0, 0, drawn.clamp_yaw]
     socket.pos, socket.quat = drawn.clamp_shift, quaternion(turn)
-    friction = connector.friction * drawn.friction_scale
-    _add_pieces(spec, "socket", socket_pieces(connector), _SOCKET_SIDE, friction)
+    pieces, friction = socket_pieces(connector), connector.friction * drawn.friction_scale
+    _add_pieces(spec, "socket", pieces, _SOCKET_SIDE, friction)
+    if drawn.second_socket is not None:  # another one like it, which can be plugged into as well
+        place = np.asarray(drawn.clamp_shift) + [*drawn.second_socket, 0.0]
+        spec.worldbody.add_body(name="second", pos=place, quat=socket.quat).add_site(name="second")
+        _add_pieces(spec, "second", pieces, _SOCKET_SIDE, friction, "socket")
     width, height = connector.housing_size[1] * 0.5 + 0.004, connector.housing_height
     top = -min(0.35 * height, 0.006)
     for name, sign in (("left", -1.0), ("right", 1.0)):
         half = [drawn.clamp_width / 2, width, (height + _BENCH_DROP + top) / 2]
         place = [sign * (connector.housing_size[0] / 2 + half[0]), 0, top - half[2]]
         _add_box(socket, f"clamp-{name}", "clamp", half, place, _SOCKET_SIDE)
-
-
-def _add_second_socket(
-    spec: mujoco.MjSpec, connector: Connector, drawn: Randomization, aside: tuple[float, float]
-) -> None:
-    """Another one like the first, which can be plugged into as well."""
-    place = np.asarray(drawn.clamp_shift) + [*aside, 0.0]
-    body = spec.worldbody.add_body(name="second", pos=place, quat=spec.body("socket").quat)
-    body.add_site(name="second")
-    friction = connector.friction * drawn.friction_scale
-    _add_pieces(spec, "second", socket_pieces(connector), _SOCKET_SIDE, friction, "socket")
 
 
 def _add_box(

@@ -9,10 +9,13 @@ from contextlib import closing
 import numpy as np
 import torch
 
-from lotj.agents.localizer import Localizer, LocalizerConfig
+from lotj.agents import At
+from lotj.agents.localizer import Localizer, LocalizerConfig, Position
+from lotj.agents.supervised import labelled
 from lotj.data.prefetch import Prefetcher
 from lotj.data.store import DiskStore
 from lotj.errors import CheckpointError
+from lotj.experience import Batch
 from lotj.runs import Run
 from lotj.training import loop
 from lotj.training.pretrain import REPORT_FRAMES, begun_otherwise, spec_of_data
@@ -37,18 +40,20 @@ def pretrain_localizer(
         if model.config != localizer:
             raise begun_otherwise("localisation model", run, "settings")
     else:
-        model = Localizer(localizer, spec_of_data(train.schema, ("image",)), run.seed, device)
+        spec = spec_of_data(train.schema, ("image",))
+        model = Localizer(Position, spec, localizer.front, localizer, 1, run.seed, device)
 
-    def load(step: int) -> tuple[np.ndarray, np.ndarray]:
+    def load(step: int) -> Batch:
         frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=localizer.batch)
-        return train.observe(frames, ["image"])["image"], train.truth("position")[frames]
+        columns = {"position": train.truth("position")[frames]}
+        return labelled(train.observe(frames, ["image"])["image"], *model.spec.action, columns=columns)
+
+    def update(step: int) -> dict[str, float]:
+        return model.update(batches.get(step), At(step, lr=localizer.learning_rate(step)))
 
     with closing(Prefetcher(load)) as batches:
-        shown = ("loss", "lateral_mm")
-        loop.train(
-            run, LOCALIZER, model.updates, localizer.steps, lambda step: model.update(*batches.get(step)),
-            model.state_dict, config, live, shown,
-        )  # fmt: skip
+        shown = ("loss_position", "lateral_mm")
+        loop.train(run, LOCALIZER, model.updates, localizer.steps, update, model.state, config, live, shown)
     for name, figures in localizer_report(model, validation, np.random.default_rng([run.seed, 1])).items():
         run.log(model.updates, {"task": name, **figures}, f"{LOCALIZER}-validation")
     return model
@@ -61,7 +66,7 @@ def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
             f"{run.path} holds no localisation model: train it with "
             f"`lotj pretrain --resume {shlex.quote(str(run.path))} --also localizer`"
         )
-    return Localizer.restore(run.load(LOCALIZER, str(device)), device)
+    return Localizer.load(run.load(LOCALIZER, str(device)), device, Position)
 
 
 def localizer_report(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -98,14 +98,15 @@ def pretrain_reward(
     """
     with RewardTrainer(train, validation, reward, run.seed, device) as trainer:
         if run.has(REWARD):
-            trainer.load_state_dict(run.load(REWARD, str(device)))
+            _resume(run, REWARD, trainer.learner, trainer.made_with)
         if trainer.done and (run.path / REWARD_FILE).exists():
             return load_reward(run, device)
-        shown = ("success_loss", "accuracy")
-        loop.train(
-            run, REWARD, trainer.step_count, reward.steps, lambda _: trainer.step(), trainer.state_dict, config, live,
-            shown,
-        )  # fmt: skip
+
+        def state_now() -> dict[str, Any]:
+            return {"agent": trainer.learner.state(), **trainer.made_with}
+
+        shown, update = ("success_loss", "accuracy"), lambda _: trainer.step()
+        loop.train(run, REWARD, trainer.step_count, reward.steps, update, state_now, config, live, shown)
         model = trainer.model()
     _write_report(run, REWARD, model.report)
     model.save(run.path / REWARD_FILE)
@@ -149,11 +150,7 @@ def pretrain_agent(
     )
     made_with = _made_with(train, learner, config)
     if run.has(kept):
-        state = run.load(kept, str(device))
-        for what, value in made_with.items():
-            if state[what] != value:
-                raise begun_otherwise(kept, run, what)
-        learner.restore(state["agent"])
+        _resume(run, kept, learner, made_with)
         reported = (run.path / f"{kept}_report.json").exists() or validation is None
         if learner.updates >= config.steps and reported:
             return learner
@@ -170,6 +167,15 @@ def pretrain_agent(
     if validation is not None:
         _report_agent(kept, learner, train, validation, run)
     return learner
+
+
+def _resume(run: Run, training: str, learner: Learner, made_with: Mapping[str, Any]) -> None:
+    """Go on from the run's checkpoint; CheckpointError where the training was begun with other settings or data."""
+    state = run.load(training, str(learner.device))
+    for what, value in made_with.items():
+        if state.get(what) != value:
+            raise begun_otherwise(training, run, what)
+    learner.restore(state["agent"])
 
 
 def begun_otherwise(training: str, run: Run, what: str) -> CheckpointError:
