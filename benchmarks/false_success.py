@@ -139,7 +139,8 @@ def push(bench: Bench, motions: Sequence[Sequence[float]]) -> tuple[bool, np.nda
         bench.step(motion)
         hands.append(bench.state[:3])
         forces.append(bench.state[6:9])
-        held = not bench.info["lost"] and not sinks(*hands[-2:]) and not slides(*hands[-2:], motion)
+        before, after = hands[-2:]
+        held = not bench.info["lost"] and not sinks(before, after) and not slides(before, after, motion)
         if not held:
             break
     return held, 1e3 * np.abs(np.diff(hands, axis=0)), np.array(forces)

@@ -438,5 +438,5 @@ def test_a_gpu_replays_updates_that_are_those_of_one_that_does_not(name: str) ->
             continue
         assert replaying.update(batch, at) == pytest.approx(plain.update(batch, at), rel=0.02, abs=1e-4), number
         if replaying.recorded is not None:
-            assert (replaying.recorded.recorded is not None) == (number >= 3)
+            assert (replaying.recorded._recorded is not None) == (number >= 3)
     assert (replaying.recorded is not None) == replaying.algorithm.recordable

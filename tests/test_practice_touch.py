@@ -156,7 +156,7 @@ class SinkingRobot(HeldRobot):
     sunk = False
 
     def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
-        drops = tuple(action.tolist()) == tuple(np.float32(PUSHES[0]).tolist()) and not self.sunk
+        drops = np.allclose(action, PUSHES[0]) and not self.sunk
         self.height -= 0.5 * drops
         self.sunk = self.sunk or drops
         return super().move(action)

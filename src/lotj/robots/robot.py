@@ -75,9 +75,9 @@ class RobotEnv(gym.Env[Any, np.ndarray]):
             SettingsError: another option.
         """
         super().reset(seed=seed)
-        options = check_options(options, ("start",))
+        start = check_options(options, ("start",)).get("start")
         number = int(self.np_random.integers(2**31)) if seed is None else seed
-        self._last = self.robot.reset(number, options.get("start"))
+        self._last = self.robot.reset(number, start)
         return self._last, {"lost": False}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
