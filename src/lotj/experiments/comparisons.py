@@ -222,7 +222,7 @@ class Comparison:
             parts.append(self.beside({m.title: self.practised(results, m.learner) for m in self.methods}))
         parts.append("## By unit\n\n" + table.by_unit())
         practice = self.methods[-1].practice
-        variant = "" if self.cells == PAPER or practice == OURS else f"-{practice}"
+        variant = "" if self.beside or self.cells == PAPER or practice == OURS else f"-{practice}"
         return {f"table{variant}.md": page(self.title, parts, results)}
 
     def table(self, results: Mapping[str, Any]) -> SuccessTable:
