@@ -140,7 +140,7 @@ def push(bench: Bench, motions: Sequence[Sequence[float]]) -> tuple[bool, np.nda
         hands.append(bench.state[:3])
         forces.append(bench.state[6:9])
         before, after = hands[-2:]
-        held = not bench.info["lost"] and not sinks(before, after) and not slides(before, after, motion)
+        held = not bench.info["lost"] and not sinks(before, after) and not slides(before, after)
         if not held:
             break
     return held, 1e3 * np.abs(np.diff(hands, axis=0)), np.array(forces)

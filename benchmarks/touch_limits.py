@@ -32,10 +32,10 @@ BESIDE = (4e-3, 20e-3)
 
 
 def answer(env: InsertionEnv, hand: np.ndarray, motion: Sequence[float]) -> tuple[float, np.ndarray]:
-    """How far the hand follows a motion [mm], and its (3,) position then [m]."""
+    """How far the hand goes [mm], down under a press, sideways under a push, and its (3,) position then [m]."""
     observation, *_ = env.step(np.array(motion))
     moved = 1e3 * (observation["state"][:3] - hand)
-    return float(-moved[2] if motion == PRESS else moved[:2] @ motion[:2]), observation["state"][:3]
+    return float(-moved[2] if motion == PRESS else np.abs(moved[:2]).max()), observation["state"][:3]
 
 
 def largest_push(env: InsertionEnv, hand: np.ndarray) -> float:

@@ -6,8 +6,6 @@ pushing tells them apart, and needs no label, no force sensor and no picture: th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 PRESS = (0.0, 0.0, -1.0)
@@ -52,6 +50,7 @@ def sinks(before: np.ndarray, after: np.ndarray) -> bool:
     return bool(1e3 * (before[2] - after[2]) > PRESS_LIMIT)
 
 
-def slides(before: np.ndarray, after: np.ndarray, push: Sequence[float]) -> bool:
-    """Whether the hand has followed a push sideways, by its (3,) positions [m] before and after."""
-    return bool(1e3 * np.dot((after - before)[:2], push[:2]) > PUSH_LIMIT)
+def slides(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether the hand has gone sideways between two measured (3,) positions [m], whichever way: an arm that is late
+    makes the push before only now."""
+    return bool(1e3 * np.abs(after - before)[:2].max() > PUSH_LIMIT)

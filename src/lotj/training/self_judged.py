@@ -187,7 +187,7 @@ class SelfJudged:
                 return False
             if sinks(last, _hand(trial)):
                 return self._moved(trial, before, PRESS_MOVED)
-            if slides(last, _hand(trial), motion):
+            if slides(last, _hand(trial)):
                 return self._moved(trial, before, PUSH_MOVED)
         play = self._pulled(trial)
         if trial.noted(LOST)[-1]:
