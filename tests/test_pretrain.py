@@ -27,7 +27,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
 from lotj.training.localize import load_localizer, pretrain_localizer
 from lotj.training.loop import Means, StopRequest
-from lotj.training.policy_report import motion_of_action, policy_report, returns
+from lotj.training.policy_report import policy_report, returns
 from lotj.training.pretrain import REWARD, load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
 from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import batches
@@ -408,7 +408,7 @@ class Known:
 
     def frames(self, observation: Any) -> np.ndarray:
         everything = self.data.observe(np.arange(self.data.n_frames))["image"]
-        return np.array([int((everything == image).all((1, 2, 3, 4)).argmax()) for image in observation["image"]])
+        return np.array([(everything == image).all((1, 2, 3, 4)).argmax() for image in observation["image"]], int)
 
     def act(self, observation: Any) -> np.ndarray:
         return np.stack([self.rule(self.data.truth("position")[frame, :2]) for frame in self.frames(observation)])
@@ -427,12 +427,6 @@ def test_returns_by_hand(data: Data):
             assert np.isnan(mine[-1])
         else:
             assert np.isnan(mine).all()
-
-
-def test_motion_of_an_action_is_found_from_data():
-    rng = np.random.default_rng(0)
-    action, truth = rng.uniform(-1, 1, (40, 3)), np.array([[0.0, -0.006, 0.0], [0.006, 0.0, 0.001]])
-    np.testing.assert_allclose(motion_of_action(action, action @ truth.T), truth, atol=1e-12)
 
 
 @pytest.mark.parametrize(

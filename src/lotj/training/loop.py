@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lotj.runs import Run
+from lotj.training.pretrain_config import PretrainConfig
 
 
 class StopRequest:
@@ -58,16 +59,6 @@ class Means:
         return means
 
 
-class Often(Protocol):
-    """How often a training reports; see `lotj.training.pretrain_config.PretrainConfig`."""
-
-    @property
-    def log_every(self) -> int: ...
-
-    @property
-    def save_minutes(self) -> float: ...
-
-
 def train(
     run: Run,
     name: str,
@@ -75,7 +66,7 @@ def train(
     steps: int,
     update: Callable[[int], dict[str, float]],
     state: Callable[[], dict[str, Any]],
-    often: Often,
+    often: PretrainConfig,
     live: bool,
     shown: Sequence[str],
 ) -> None:
