@@ -8,7 +8,6 @@ What a finished pretraining leaves in its run folder: `REWARD_FILE` (the reward 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -26,11 +25,12 @@ from lotj.data.prefetch import Prefetcher
 from lotj.data.replay import Relabel
 from lotj.data.store import DiskStore, Store
 from lotj.errors import CheckpointError, SettingsError
+from lotj.files import write_json
 from lotj.nets.front import Front
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
-from lotj.runs import BASE, Run, atomic_write
+from lotj.runs import BASE, Run, atomic_write, plain
 from lotj.spaces import Array, Spec
 from lotj.training import loop
 from lotj.training.features import FeatureConfig, FeatureStore, prepare_features
@@ -108,7 +108,7 @@ def pretrain_reward(
         shown, update = ("success_loss", "accuracy"), lambda _: trainer.step()
         loop.train(run, REWARD, trainer.step_count, reward.steps, update, state_now, config, live, shown)
         model = trainer.model()
-    _write_report(run, REWARD, model.report)
+    write_json(run.path / f"{REWARD}_report.json", plain(model.report))
     model.save(run.path / REWARD_FILE)
     return model
 
@@ -249,10 +249,6 @@ def _mend(run: Run, name: str) -> str:
     return f"`lotj pretrain{also}` makes a pretraining that has it" if also else "install lotj again"
 
 
-def _write_report(run: Run, training: str, report: dict[str, Any]) -> None:
-    atomic_write(run.path / f"{training}_report.json", json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
-
-
 def _made_with(train: Store, learner: Learner, config: PretrainConfig) -> dict[str, Any]:
     """What must be the same when a training is resumed, as plain values."""
     settings = dataclasses.asdict(config)
@@ -271,6 +267,6 @@ def _report_agent(name: str, learner: Learner, train: Store, validation: Store, 
     data = {"validation": (validation, REPORT_FRAMES), "train": (train, REPORT_FRAMES // 5)}
     discount = getattr(learner.config, "discount", 1.0)
     found = {split: policy_report(learner, store, discount, frames, rng) for split, (store, frames) in data.items()}
-    _write_report(run, name, found)
+    write_json(run.path / f"{name}_report.json", found)
     for split, report in found.items():
         run.log(learner.updates, report["overall"], f"{name}-{split}")
