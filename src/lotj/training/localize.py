@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from lotj.errors import CheckpointError
 from lotj.experience import Batch
 from lotj.runs import Run
 from lotj.training import loop
-from lotj.training.pretrain import begun_otherwise, spec_of_data
+from lotj.training.pretrain import spec_of_data
 from lotj.training.pretrain_config import PretrainConfig
 
 LOCALIZER = "localizer"
@@ -37,13 +38,11 @@ def pretrain_localizer(
     live: bool = True,
 ) -> Localizer:
     """Train it on frames of all kinds of episodes; see `lotj.training.pretrain.pretrain_reward`."""
+    spec = spec_of_data(train.schema, ("image",))
+    model = Localizer(Position, spec, localizer.front, localizer, 1, run.seed, device)
+    made_with = {"settings": asdict(localizer), "tasks": [task.name for task in train.tasks]}
     if run.has(LOCALIZER):
-        model = load_localizer(run, device)
-        if model.config != localizer:
-            raise begun_otherwise("localisation model", run, "settings")
-    else:
-        spec = spec_of_data(train.schema, ("image",))
-        model = Localizer(Position, spec, localizer.front, localizer, 1, run.seed, device)
+        loop.resume(run, LOCALIZER, model, made_with)
 
     def load(step: int) -> Batch:
         frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=localizer.batch)
@@ -55,7 +54,7 @@ def pretrain_localizer(
 
     with closing(Prefetcher(load)) as batches:
         shown = ("loss_position", "lateral_mm")
-        loop.train(run, LOCALIZER, model.updates, localizer.steps, update, model.state, config, live, shown)
+        loop.train(run, LOCALIZER, model, made_with, localizer.steps, update, config, live, shown)
     expert = np.flatnonzero(validation.of_frames(validation.of_kind(["expert"])))
     frames = np.sort(np.random.default_rng([run.seed, 1]).permutation(expert)[:VALIDATION_FRAMES])
     error = model.locate(validation.observe(frames, ["image"])["image"]) - validation.truth("position")[frames]
@@ -71,4 +70,4 @@ def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
             f"{run.path} holds no localisation model: train it with "
             f"`lotj pretrain --resume {shlex.quote(str(run.path))} --also localizer`"
         )
-    return Localizer.load(run.load(LOCALIZER, str(device)), device, Position)
+    return Localizer.load(run.load(LOCALIZER, str(device))["agent"], device, Position)
