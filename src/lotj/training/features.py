@@ -110,15 +110,12 @@ class FeatureStore(Store):
     def __init__(self, columns: Mapping[str, np.ndarray], tasks: tuple[Task, ...]) -> None:
         count, axes = columns["action"].shape
         self.tasks, self.kinds, self._given = tasks, ("imitated", "other"), columns
-        self._columns = {
-            name: values.reshape(-1, values.shape[2]) for name, values in columns.items() if name.startswith(FEATURE)
-        }
+        frames = {name: values for name, values in columns.items() if name.startswith(FEATURE)}
+        self.schema = Schema(axes, {name: np.dtype((v.dtype, v.shape[2:])) for name, v in frames.items()})
         for name in ("action", "reward"):  # NaN on the frame after the step, as in every store
-            rows = np.full((count, 2, *columns[name].shape[1:]), np.nan, np.float32)
-            rows[:, 0] = columns[name]
-            self._columns[name] = rows.reshape(2 * count, *columns[name].shape[1:])
-        seen = {name: np.dtype((v.dtype, v.shape[1:])) for name, v in self._columns.items() if name.startswith(FEATURE)}
-        self.schema = Schema(axes, seen)
+            values = columns[name].astype(np.float32)
+            frames[name] = np.stack([values, np.full_like(values, np.nan)], 1)
+        self._columns = {name: values.reshape(2 * count, *values.shape[2:]) for name, values in frames.items()}
         self.episodes = np.zeros(count, EPISODE)
         self.episodes["task"], self.episodes["kind"] = columns["task"], ~columns["imitate"]
         self.episodes["seed"], self.episodes["first_frame"] = np.arange(count), 2 * np.arange(count)
