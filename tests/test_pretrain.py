@@ -348,9 +348,10 @@ def test_learning_rate_rises_and_falls():
         ({"lr": 0.0}, "lr 0.0"),
         ({"lr": math.nan}, "lr nan"),
         ({"policy_kinds": ()}, r"policy_kinds \(\)"),
-        ({"policy_share": 0.0}, "policy_share 0.0: must be above 0 and at most 1"),
-        ({"policy_share": 1.5}, "policy_share 1.5"),
+        ({"policy_share": 0.0}, "policy_share 0.0: must be above 0"),
+        ({"policy_share": 1.5}, "policy_share 1.5: must be between 0 and 1"),
         ({"aside_share": 1.5}, "aside_share 1.5"),
+        ({"aside_share": math.nan}, "aside_share nan"),
     ],
 )
 def test_impossible_settings(settings: dict[str, Any], words: str):

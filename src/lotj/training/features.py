@@ -81,7 +81,7 @@ def prepare_features(
     starts = starts[data.of_frames(data.of_kind(config.kinds))[starts]]
     if not len(starts):
         raise DataError(f"no step to learn from in episodes of kind {', '.join(config.kinds)}: choose other kinds")
-    chosen = starts[choose_transitions(task[starts], reward[starts], config.transitions, config.success_share, rng)]
+    chosen = starts[_choose(task[starts], reward[starts], config.transitions, config.success_share, rng)]
     features: dict[str, list[np.ndarray]] = {}
     for start in track(range(0, len(chosen), CHUNK), "Encoding prior data", disable=not live, transient=True):
         frame = chosen[start : start + CHUNK]
@@ -159,21 +159,11 @@ def imitated(store: Store) -> np.ndarray:
     return store.of_frames(store.of_kind(["imitated"]))
 
 
-def choose_transitions(
+def _choose(
     task: np.ndarray, reward: np.ndarray, count: int, success_share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws a subset of transitions, balanced over tasks, with a set share of successes.
-
-    Args:
-        task: (M,) task of each transition.
-        reward: (M,) above 0 for success.
-        count: how many to draw; every task gives the same number (one with too few gives all it has).
-        success_share: share of each task's draw that leads to success, as far as it has them.
-        rng: source of randomness.
-
-    Returns:
-        Sorted indices into the M transitions, at most `count`.
-    """
+    """Sorted indices of at most `count` of M transitions, of (M,) tasks and rewards, above 0 for success: the same
+    number of each task (one with too few gives all it has), with the set share of successes as far as it has them."""
     chosen = []
     tasks = np.unique(task)
     quotas = np.full(len(tasks), count // len(tasks))

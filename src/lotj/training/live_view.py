@@ -54,7 +54,6 @@ class LiveView:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        self._started = time.monotonic()
         if self._shown and self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False, get_renderable=self._panel)
             self._live.start()
