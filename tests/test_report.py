@@ -187,7 +187,7 @@ def test_an_alarm_of_the_last_trial_is_passed_on(tmp_path):
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         rows = [json.dumps(line | {"alarm": alarm}) for line, alarm in zip(lines, alarms, strict=True)]
         (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n")
-        assert ("the policy stays as it was before practice" in read(build_report(folder)).text) == heard
+        assert ("own reward sees hardly any success" in read(build_report(folder)).text) == heard
 
 
 def test_rows_come_in_the_order_of_the_story(full):

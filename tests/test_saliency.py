@@ -23,6 +23,7 @@ class RedMinusGreen(nn.Module):
         with torch.no_grad():
             self.conv.weight[:] = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).reshape(2, 3, 1, 1)
             self.head.weight[:] = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+        self.eval()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.pool(self.conv(x.flatten(0, 1))).unflatten(0, x.shape[:2]).mean(dim=(1, 3, 4)))
@@ -43,7 +44,7 @@ def red_and_green() -> torch.Tensor:
 
 def test_map_shows_what_raises_the_output_and_nothing_else():
     net = RedMinusGreen()
-    heat = gradcam(net, net.conv, red_and_green(), net.first)
+    heat = gradcam(net.conv, red_and_green(), net.first)
     # alpha = (1/16, -1/16): ReLU(red - green) / 16, scaled to its maximum.
     expected = np.zeros((1, 1, 4, 4))
     expected[0, 0, 0, 0], expected[0, 0, 0, 3] = 1.0, 0.5
@@ -52,13 +53,13 @@ def test_map_shows_what_raises_the_output_and_nothing_else():
 
 def test_the_other_action_component_looks_at_the_other_colour():
     net = RedMinusGreen()
-    heat = gradcam(net, net.conv, red_and_green(), net.second)
+    heat = gradcam(net.conv, red_and_green(), net.second)
     assert np.argwhere(heat[0, 0] > 0).tolist() == [[3, 3]]
 
 
 def test_coarse_layer_is_upsampled_to_the_image():
     net = RedMinusGreen()
-    heat = gradcam(net, net.pool[0], red_and_green(), net.first)
+    heat = gradcam(net.pool[0], red_and_green(), net.first)
     # 2x2 map after pooling: red .25 top-left, .125 top-right, so 1 and .5; bilinear to 4x4 without aligned corners:
     # rows and columns at 0, 1/4, 3/4, 1 of the way. Bottom right is green: negative, cut by the ReLU.
     assert heat.shape == (1, 1, 4, 4)
@@ -66,33 +67,30 @@ def test_coarse_layer_is_upsampled_to_the_image():
     np.testing.assert_allclose(heat[0, 0, :, 0], [1.0, 0.75, 0.25, 0.0], atol=1e-6)
 
 
-def test_net_is_left_as_it_was_even_when_frozen_and_without_gradients():
+def test_a_frozen_net_has_maps_too_and_is_left_as_it_was():
     net = RedMinusGreen().requires_grad_(False)
-    net.train()
-    net.conv.eval()
     with torch.inference_mode():
-        heat = gradcam(net, net.conv, red_and_green().repeat(5, 1, 1, 1, 1), net.first, batch=2)
-    assert heat.shape == (5, 1, 4, 4) and (heat == heat[0]).all()  # dropout is off: every copy gives the same map
-    assert net.training and not net.conv.training
-    assert all(parameter.grad is None for parameter in net.parameters())
+        heat = gradcam(net.conv, red_and_green().repeat(5, 1, 1, 1, 1), net.first, batch=2)
+    assert heat.shape == (5, 1, 4, 4) and (heat == heat[0]).all()  # in parts as at once
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in net.parameters())
 
 
 def test_no_evidence_gives_an_empty_map_not_nan():
     net = RedMinusGreen()
-    heat = gradcam(net, net.conv, torch.zeros(2, 1, 3, 4, 4), net.first)
+    heat = gradcam(net.conv, torch.zeros(2, 1, 3, 4, 4), net.first)
     assert (heat == 0).all()
 
 
 def test_bad_input():
     net = RedMinusGreen()
     with pytest.raises(ValueError, match="one number an image"):
-        gradcam(net, net.conv, red_and_green(), net)
+        gradcam(net.conv, red_and_green(), net)
     with pytest.raises(ValueError, match="images must be"):
-        gradcam(net, net.conv, red_and_green()[0], net.first)
+        gradcam(net.conv, red_and_green()[0], net.first)
     with pytest.raises(ValueError, match="convolutional"):
-        gradcam(net, net.head, red_and_green(), net.first)
+        gradcam(net.head, red_and_green(), net.first)
     with pytest.raises(NumericsError, match="not finite"):
-        gradcam(net, net.conv, red_and_green() * float("nan"), net.first)
+        gradcam(net.conv, red_and_green() * float("nan"), net.first)
 
 
 def test_the_maps_of_an_images_views_share_one_scale():
@@ -100,7 +98,7 @@ def test_the_maps_of_an_images_views_share_one_scale():
     net, images = RedMinusGreen(), torch.zeros(2, 2, 3, 4, 4)
     images[0, 0, 0, 0, 0], images[0, 1, 0, 2, 1] = 1.0, 0.25
     images[1, 1, 0, 2, 1] = 0.25
-    heat = gradcam(net, net.conv, images, net.first)
+    heat = gradcam(net.conv, images, net.first)
     assert heat.shape == (2, 2, 4, 4)
     assert np.argwhere(heat > 0).tolist() == [[0, 0, 0, 0], [0, 1, 2, 1], [1, 1, 2, 1]]
     np.testing.assert_allclose([heat[0, 0, 0, 0], heat[0, 1, 2, 1], heat[1, 1, 2, 1]], [1.0, 0.25, 1.0], atol=1e-6)

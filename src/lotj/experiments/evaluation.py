@@ -206,7 +206,7 @@ def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> Film
 def reward_heat(model: RewardModel, frames: np.ndarray) -> np.ndarray:
     """Grad-CAM of what speaks for success in (N, V, H, W, 3) uint8 images: (N, V, H, W) in [0, 1]."""
     network, images = model.classifier, model.config.front.bring({"image": frames}, model.device)["image"]
-    return gradcam(network, network.encoder.resnet.saliency_stage, images, network)
+    return gradcam(network.encoder.resnet.saliency_stage, images, network)
 
 
 def policy_heat(agent: Learner, frames: np.ndarray) -> np.ndarray:
@@ -214,4 +214,4 @@ def policy_heat(agent: Learner, frames: np.ndarray) -> np.ndarray:
     policy, images = agent.algorithm, agent.front.bring({"image": frames}, agent.device)["image"]
     encoder = agent.encoders.get("policy") or next(iter(agent.encoders.values()))
     assert isinstance(encoder, PixelEncoder)
-    return gradcam(policy, encoder.resnet.saliency_stage, images, lambda seen: policy({"image": seen})[:, 1])
+    return gradcam(encoder.resnet.saliency_stage, images, lambda seen: policy({"image": seen})[:, 1])

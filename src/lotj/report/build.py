@@ -18,18 +18,8 @@ from lotj.data.pictures import FRAMES, spread
 from lotj.evaluation import LABELS, FilmStrip, barnard
 from lotj.evaluation.results import USUAL
 from lotj.geometry import mosaic
-from lotj.report import charts
+from lotj.report import charts, findings
 from lotj.report.files import RunFiles, read_run
-from lotj.report.findings import (
-    duration,
-    interval_words,
-    judge,
-    p_words,
-    pace_sentences,
-    percent,
-    place_words,
-    summary_sentences,
-)
 from lotj.runs import atomic_write
 from lotj.saliency.overlay import overlay
 
@@ -60,16 +50,10 @@ def build_report(run_folder: Path) -> Path:
         run=run,
         config=run.config,
         path=shlex.quote(os.path.relpath(run.folder)),
-        summary=summary_sentences(run),
-        pace=pace_sentences(run),
         created=_date(run.config["created"]),
         quote=shlex.quote,
         settings=_settings(run.config),
-        percent=percent,
-        p_words=p_words,
-        place_words=place_words,
-        interval_words=interval_words,
-        duration=duration,
+        findings=findings,
         stills=stills,
         **_result_part(run),
         **_practice_part(run),
@@ -134,8 +118,8 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
         "truth_known": bool(np.isfinite(trials.true).any()),
         "window": charts.window(trials),
         "most": charts.MOST,
-        "judgement": judge(trials),
-        "late": judge(trials, len(trials) - len(trials) // 4) if len(trials) >= 40 else None,
+        "judgement": findings.judge(trials),
+        "late": findings.judge(trials, len(trials) - len(trials) // 4) if len(trials) >= 40 else None,
         "map": charts.claim_map(trials, run.config["insertion_depth_mm"]) if trials.judged else None,
     }
 

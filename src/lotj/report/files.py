@@ -37,21 +37,14 @@ FILMS, REWARD, TIMINGS, VERSIONS = "filmstrips.npz", "reward_report.json", "timi
 
 @dataclass(frozen=True)
 class Trials:
-    """Practice trials in order; entries are NaN where nothing was recorded.
+    """Practice trials in order; entries are NaN where nothing was recorded."""
 
-    Attributes:
-        trial: (n,) int64 trial numbers.
-        predicted, true: (n,) 1 where the trial counted as a success in practice, and truly was one, else 0.
-        series: name -> (n,): score, value, steps, seconds, alarm, ``loss/*``; and when the trial ended depth_mm,
-            lateral_mm, dislodged.
-        judged: the robot judged itself; if not, the environment did, and what counted is true.
-    """
-
-    trial: np.ndarray
-    predicted: np.ndarray
-    true: np.ndarray
+    trial: np.ndarray  # (n,) int64 trial numbers
+    predicted: np.ndarray  # (n,) 1 where the trial counted as a success in practice, else 0
+    true: np.ndarray  # (n,) 1 where it truly was one, else 0
+    # name -> (n,): score, value, steps, seconds, alarm, ``loss/*``; depth_mm, lateral_mm, dislodged at the trial's end
     series: dict[str, np.ndarray]
-    judged: bool = True
+    judged: bool = True  # the robot judged itself; if not, the environment did, and what counted is true
 
     def __len__(self) -> int:
         return len(self.trial)
@@ -59,32 +52,22 @@ class Trials:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run folder holds.
+    """What a run folder holds; empty, or None, without the file."""
 
-    Attributes:
-        folder: of the run, no link.
-        config: the settings, with seed and time of creation.
-        trials: None without `metrics.jsonl`.
-        moves: motions of the robot in practice, verification included, withdrawals where the truth counts them.
-        evaluations, films, versions: of their files, possibly empty.
-        reward: threshold, overall, and connectors, name -> figure -> value, kinds of episode among the figures; None
-            without its file, as are the timings.
-        alike: this run and those beside it of the same settings and scenario: unit -> controller -> result. A unit is a
-            pretraining on a bench; of several runs of one the latest counts.
-        absent: file name -> why it is not here: ``missing`` or what is wrong with it.
-    """
-
-    folder: Path
-    config: dict[str, Any]
+    folder: Path  # of the run, no link
+    config: dict[str, Any]  # the settings, with seed and time of creation
     trials: Trials | None
-    moves: int
+    moves: int  # motions of the robot in practice, verification included, withdrawals where the truth counts them
     evaluations: list[EvaluationResult]
     films: dict[str, FilmStrip]
+    # threshold, overall, and connectors, name -> figure -> value, kinds of episode among the figures
     reward: dict[str, Any] | None
     timings: dict[str, Any] | None
     versions: dict[str, Any]
+    # This run and those beside it of the same settings and scenario: unit -> controller -> result. A unit is a
+    # pretraining on a bench; of several runs of one the latest counts.
     alike: dict[str, dict[str, EvaluationResult]]
-    absent: dict[str, str]
+    absent: dict[str, str]  # file name -> why it is not here: ``missing`` or what is wrong with it
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:

@@ -26,19 +26,13 @@ CAUSES = ("pressed beside the socket", "partly inserted", "in the air", "dislodg
 
 @dataclass(frozen=True)
 class Judgement:
-    """Predicted against true success at the end of the trials of which both are known.
+    """Predicted against true success at the end of the trials of which both are known."""
 
-    Attributes:
-        hits, false_successes: predicted, and true or not.
-        misses, rejections: not predicted, and true or not.
-        causes: cause -> (how many false successes, median depth [mm], median lateral error [mm]), if it occurs.
-    """
-
-    hits: int
-    false_successes: int
-    misses: int
-    rejections: int
-    causes: dict[str, tuple[int, float, float]]
+    hits: int  # predicted and true
+    false_successes: int  # predicted only
+    misses: int  # true only
+    rejections: int  # neither
+    causes: dict[str, tuple[int, float, float]]  # of false successes: how many, median depth and lateral error [mm]
 
     @property
     def claims(self) -> int:
@@ -70,26 +64,19 @@ def judge(trials: Trials, first: int = 0) -> Judgement | None:
     """Confusion of the self-reward in practice, without the `first` trials; None when there is none, or the truth of no
     trial is known."""
     kinds = outcome_kinds(trials)[first:]
-    hits, false_successes, misses, rejections = ((kinds == kind).sum() for kind in ("hit", "alarm", "miss", "fail"))
-    if not trials.judged or not hits + false_successes + misses + rejections:
+    hits, wrong, misses, rejections = (int((kinds == kind).sum()) for kind in ("hit", "alarm", "miss", "fail"))
+    if not trials.judged or not hits + wrong + misses + rejections:
         return None
-    wrong = first + np.flatnonzero(kinds == "alarm")
-    depth, lateral, dislodged = (trials.series[name][wrong] for name in ("depth_mm", "lateral_mm", "dislodged"))
+    where = first + np.flatnonzero(kinds == "alarm")
+    depth, lateral, dislodged = (trials.series[name][where] for name in ("depth_mm", "lateral_mm", "dislodged"))
     beside, partly, air, lost, nowhere = CAUSES
-    why = np.select(
-        [
-            dislodged == 1,
-            ~np.isfinite(depth + lateral),
-            (lateral > BESIDE_MM) & (depth > ABOVE_MM),
-            (lateral <= BESIDE_MM) & (depth > ENTERED_MM),
-        ],
-        [lost, nowhere, beside, partly],
-        default=air,
-    )
+    off = lateral > BESIDE_MM
+    known = [dislodged == 1, ~np.isfinite(depth + lateral), off & (depth > ABOVE_MM), ~off & (depth > ENTERED_MM)]
+    why = np.select(known, [lost, nowhere, beside, partly], default=air)
     causes = {cause: (int(here.sum()), _median(depth[here]), _median(lateral[here]))
               for cause in CAUSES if (here := why == cause).any()}  # fmt: skip
     causes = dict(sorted(causes.items(), key=lambda item: -item[1][0]))
-    return Judgement(int(hits), int(false_successes), int(misses), int(rejections), causes)
+    return Judgement(hits, wrong, misses, rejections, causes)
 
 
 def _median(values: np.ndarray) -> float:

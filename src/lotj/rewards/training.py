@@ -96,14 +96,9 @@ class RewardTrainer:
         self._batches.close()
 
     @property
-    def step_count(self) -> int:
-        """Updates done."""
-        return self.learner.updates
-
-    @property
     def done(self) -> bool:
         """Whether all updates are done."""
-        return self.step_count >= self.config.steps
+        return self.learner.updates >= self.config.steps
 
     def step(self) -> dict[str, float]:
         """One update.
@@ -115,7 +110,7 @@ class RewardTrainer:
         Raises:
             NumericsError: a loss or gradient that is not finite; the weights are as before the update.
         """
-        step, config = self.step_count, self.config
+        step, config = self.learner.updates, self.config
         lr, progress = config.learning_rate(step), min(1.0, step / config.steps)
         numbers = self.learner.update(self._batches.get(step), At(step, progress, lr))
         success, daib = numbers.pop("loss_success"), numbers.pop("loss_daib")

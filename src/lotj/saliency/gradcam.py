@@ -12,20 +12,18 @@ from torch import Tensor, nn
 from lotj.errors import NumericsError
 
 
-def gradcam(
-    network: nn.Module, layer: nn.Module, images: Tensor, scalar: Callable[[Tensor], Tensor], *, batch: int = 64
-) -> np.ndarray:
+def gradcam(layer: nn.Module, images: Tensor, scalar: Callable[[Tensor], Tensor], *, batch: int = 64) -> np.ndarray:
     """Heat maps of the regions that make one scalar output larger.
 
     For a reward model the scalar is its logit; for a policy one component of the mean action, ``lambda images:
     policy({"image": images})[:, 1]`` (the Y axis, as in the paper: which regions push the plug towards +Y?).
 
     Args:
-        network: run in evaluation mode, left as it was found.
-        layer: convolutional part of `network` whose output (B V, C, h, w) is looked at; an encoder's last stage but one
-            (6x6 at 96 px) is what the paper takes. Its output must not be changed in place afterwards.
-        images: (N, V, 3, H, W) float32 of V cameras, as `network` wants them, on its device.
-        scalar: asks `network` about (B, V, 3, H, W) images; returns (B,).
+        layer: convolutional part of a network in evaluation mode, whose output (B V, C, h, w) is looked at; an
+            encoder's last stage but one (6x6 at 96 px) is what the paper takes. Its output must not be changed in place
+            afterwards.
+        images: (N, V, 3, H, W) float32 of V cameras, as the network wants them, on its device.
+        scalar: asks the network about (B, V, 3, H, W) images; returns (B,).
         batch: images at once.
 
     Returns:
@@ -39,15 +37,9 @@ def gradcam(
     if images.ndim != 5:
         raise ValueError(f"images must be (N, V, 3, H, W), not {tuple(images.shape)}")
     method = LayerGradCam(lambda x: _one_each(scalar(x), len(x)), layer)
-    was_training = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        # Frozen networks have no parameter that asks for gradients: the input has to, or the layer has no graph.
-        with torch.inference_mode(False), torch.enable_grad():
-            maps = [_maps(method, part.detach().clone().requires_grad_()) for part in images.split(batch)]
-    finally:
-        for module, training in was_training.items():
-            module.training = training
+    # Frozen networks have no parameter that asks for gradients: the input has to, or the layer has no graph.
+    with torch.inference_mode(False), torch.enable_grad():
+        maps = [_maps(method, part.detach().clone().requires_grad_()) for part in images.split(batch)]
     return torch.cat(maps).cpu().numpy() if maps else np.zeros((0, images.shape[1], *images.shape[3:]), np.float32)
 
 

@@ -43,11 +43,9 @@ class Collection(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """What a worker reports after each episode: task, steps, and whether it was stored, or else why not."""
+    """What a worker reports after each episode: its task, and whether it was stored, or else why not."""
 
     task: str
-    kind: str
-    steps: int
     success: bool
     discarded: str = ""
 
@@ -111,7 +109,7 @@ def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Pro
                 else:
                     writer.append(episode)
                 success = bool(episode.notes[SUCCESS].any())
-                yield Progress(task.name, kind, len(episode), success and not discarded, discarded)
+                yield Progress(task.name, success and not discarded, discarded)
     finally:
         if writer is not None:
             writer.close()

@@ -123,7 +123,7 @@ def record_insertion(env: InsertionEnv, task: Task, kind: str, seed: int, config
     observation, info = env.reset(seed=start)
     if kind == "recover":
         observation, info = _press_beside(env, observation, info, way)
-    recorder = Recorder(observation, _notes(env, info), _truth(info))
+    recorder = Recorder(observation, *_labels(env, info))
     goes_on = kind in ("withdraw", "half")
     lost = False
     while len(recorder) < config.max_steps and not lost:
@@ -131,20 +131,18 @@ def record_insertion(env: InsertionEnv, task: Task, kind: str, seed: int, config
         action = np.asarray(controller(observation, info), np.float32)
         observation, _, _, _, info = env.step(action)
         lost = bool(info["dislodged"])
-        recorder.add(action, info["is_success"] and not before, observation, _notes(env, info), _truth(info))
+        recorder.add(action, info["is_success"] and not before, observation, *_labels(env, info))
         if info["is_success"] and not goes_on:
             break
     terminated = bool(info["is_success"]) and not goes_on
     return recorder.finish(terminated, not terminated, task.name, kind, seed), "lost" if lost else ""
 
 
-def _notes(env: InsertionEnv, info: Mapping[str, Any]) -> dict[str, Any]:
-    return {SUCCESS: bool(info["is_success"]), "far": env.scenario == "far"}
-
-
-def _truth(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a frame: plug origin in the socket frame [m] (z = 0 when seated, positive outside) and contact force [N]."""
-    return {"position": np.asarray(info["position"], np.float32), "force": np.asarray(info["force"], np.float32)}
+def _labels(env: InsertionEnv, info: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Notes of a frame, and its truth: plug origin in the socket frame [m] (z = 0 when seated, positive outside) and
+    contact force [N]."""
+    truth = {name: np.asarray(info[name], np.float32) for name in ("position", "force")}
+    return {SUCCESS: bool(info["is_success"]), "far": env.scenario == "far"}, truth
 
 
 def _press_beside(

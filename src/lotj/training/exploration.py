@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lotj.controllers import Memoryless
 from lotj.experience import Observation
 
 BOOST_FAILURES, BOOST_SUCCESSES = 3, 10
@@ -25,17 +26,14 @@ SIDEWAYS, PRESS, NOISE = 3.0, 0.3, 0.2
 
 
 @dataclass
-class Exploration:
-    """Noise around the policy's own spread, and the boost; a `lotj.experience.Controller`."""
+class Exploration(Memoryless):
+    """Noise around the policy's own spread, and the boost. There is one for each trial."""
 
     # (A,) action for an observation, of a spread in standard deviations of the policy
     act: Callable[[Observation, float, np.random.Generator], np.ndarray]
     noise: float  # standard deviation of Gaussian noise added to an action
     boost: float  # in [0, 1]
     rng: np.random.Generator  # of the trial
-
-    def reset(self, seed: int) -> None:
-        """Nothing: there is one for each trial."""
 
     def __call__(self, observation: Observation, info: Mapping[str, Any] | None = None) -> np.ndarray:
         """The (A,) action in [-1, 1] to be tried."""

@@ -81,7 +81,7 @@ def prepare_features(
     starts = starts[data.of_frames(data.of_kind(config.kinds))[starts]]
     if not len(starts):
         raise DataError(f"no step to learn from in episodes of kind {', '.join(config.kinds)}: choose other kinds")
-    chosen = starts[choose_transitions(task[starts], reward[starts], config.transitions, config.success_share, rng)]
+    chosen = starts[_choose(task[starts], reward[starts], config.transitions, config.success_share, rng)]
     features: dict[str, list[np.ndarray]] = {}
     for start in track(range(0, len(chosen), CHUNK), "Encoding prior data", disable=not live, transient=True):
         frame = chosen[start : start + CHUNK]
@@ -110,15 +110,12 @@ class FeatureStore(Store):
     def __init__(self, columns: Mapping[str, np.ndarray], tasks: tuple[Task, ...]) -> None:
         count, axes = columns["action"].shape
         self.tasks, self.kinds, self._given = tasks, ("imitated", "other"), columns
-        self._columns = {
-            name: values.reshape(-1, values.shape[2]) for name, values in columns.items() if name.startswith(FEATURE)
-        }
+        frames = {name: values for name, values in columns.items() if name.startswith(FEATURE)}
+        self.schema = Schema(axes, {name: np.dtype((v.dtype, v.shape[2:])) for name, v in frames.items()})
         for name in ("action", "reward"):  # NaN on the frame after the step, as in every store
-            rows = np.full((count, 2, *columns[name].shape[1:]), np.nan, np.float32)
-            rows[:, 0] = columns[name]
-            self._columns[name] = rows.reshape(2 * count, *columns[name].shape[1:])
-        seen = {name: np.dtype((v.dtype, v.shape[1:])) for name, v in self._columns.items() if name.startswith(FEATURE)}
-        self.schema = Schema(axes, seen)
+            values = columns[name].astype(np.float32)
+            frames[name] = np.stack([values, np.full_like(values, np.nan)], 1)
+        self._columns = {name: values.reshape(2 * count, *values.shape[2:]) for name, values in frames.items()}
         self.episodes = np.zeros(count, EPISODE)
         self.episodes["task"], self.episodes["kind"] = columns["task"], ~columns["imitate"]
         self.episodes["seed"], self.episodes["first_frame"] = np.arange(count), 2 * np.arange(count)
@@ -162,21 +159,11 @@ def imitated(store: Store) -> np.ndarray:
     return store.of_frames(store.of_kind(["imitated"]))
 
 
-def choose_transitions(
+def _choose(
     task: np.ndarray, reward: np.ndarray, count: int, success_share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws a subset of transitions, balanced over tasks, with a set share of successes.
-
-    Args:
-        task: (M,) task of each transition.
-        reward: (M,) above 0 for success.
-        count: how many to draw; every task gives the same number (one with too few gives all it has).
-        success_share: share of each task's draw that leads to success, as far as it has them.
-        rng: source of randomness.
-
-    Returns:
-        Sorted indices into the M transitions, at most `count`.
-    """
+    """Sorted indices of at most `count` of M transitions, of (M,) tasks and rewards, above 0 for success: the same
+    number of each task (one with too few gives all it has), with the set share of successes as far as it has them."""
     chosen = []
     tasks = np.unique(task)
     quotas = np.full(len(tasks), count // len(tasks))

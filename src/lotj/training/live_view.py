@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Self
 
 from rich.console import Console
@@ -24,13 +25,6 @@ ALARM = (
 
 SPARK_TRIALS = 50
 SPARKS = "▁▂▃▄▅▆▇█"
-
-
-def clock(seconds: float) -> str:
-    """``m:ss``, or ``h:mm:ss`` from an hour on."""
-    minutes, left = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
 
 
 class LiveView:
@@ -60,7 +54,6 @@ class LiveView:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        self._started = time.monotonic()
         if self._shown and self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False, get_renderable=self._panel)
             self._live.start()
@@ -102,7 +95,8 @@ class LiveView:
         losses = {name[5:]: value for name, value in learnt.items() if name.startswith("loss/")}
         figures["losses"] = " ".join(f"{name} {value:.3g}" for name, value in losses.items()) or "none yet"
         figures["updates/s"] = f"{row.get('updates_per_second', 0.0):.0f}"
-        figures["time"] = f"{clock(elapsed)} gone, {clock(remaining)} left"
+        gone, left = (timedelta(seconds=int(seconds)) for seconds in (elapsed, remaining))
+        figures["time"] = f"{gone} gone, {left} left"
         if row.get("alarm"):
             figures["alarm"] = ALARM
         if lost := sum(row["lost"] for row in self._rows):

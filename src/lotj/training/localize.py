@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -18,11 +18,14 @@ from lotj.errors import CheckpointError
 from lotj.experience import Batch
 from lotj.runs import Run
 from lotj.training import loop
-from lotj.training.pretrain import REPORT_FRAMES, begun_otherwise, spec_of_data
+from lotj.training.pretrain import spec_of_data
 from lotj.training.pretrain_config import PretrainConfig
 
 LOCALIZER = "localizer"
 """Checkpoint of the localisation model, and its stream of metrics."""
+
+VALIDATION_FRAMES = 2000
+"""Frames of the expert on validation connectors over which its error beside the axis is taken."""
 
 
 def pretrain_localizer(
@@ -35,13 +38,11 @@ def pretrain_localizer(
     live: bool = True,
 ) -> Localizer:
     """Train it on frames of all kinds of episodes; see `lotj.training.pretrain.pretrain_reward`."""
+    spec = spec_of_data(train.schema, ("image",))
+    model = Localizer(Position, spec, localizer.front, localizer, 1, run.seed, device)
+    made_with = {"settings": asdict(localizer), "tasks": [task.name for task in train.tasks]}
     if run.has(LOCALIZER):
-        model = load_localizer(run, device)
-        if model.config != localizer:
-            raise begun_otherwise("localisation model", run, "settings")
-    else:
-        spec = spec_of_data(train.schema, ("image",))
-        model = Localizer(Position, spec, localizer.front, localizer, 1, run.seed, device)
+        loop.resume(run, LOCALIZER, model, made_with)
 
     def load(step: int) -> Batch:
         frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=localizer.batch)
@@ -53,9 +54,12 @@ def pretrain_localizer(
 
     with closing(Prefetcher(load)) as batches:
         shown = ("loss_position", "lateral_mm")
-        loop.train(run, LOCALIZER, model.updates, localizer.steps, update, model.state, config, live, shown)
-    for name, figures in localizer_report(model, validation, np.random.default_rng([run.seed, 1])).items():
-        run.log(model.updates, {"task": name, **figures}, f"{LOCALIZER}-validation")
+        loop.train(run, LOCALIZER, model, made_with, localizer.steps, update, config, live, shown)
+    expert = np.flatnonzero(validation.of_frames(validation.of_kind(["expert"])))
+    frames = np.sort(np.random.default_rng([run.seed, 1]).permutation(expert)[:VALIDATION_FRAMES])
+    error = model.locate(validation.observe(frames, ["image"])["image"]) - validation.truth("position")[frames]
+    median, most = 1e3 * np.quantile(np.linalg.norm(error[:, :2], axis=1), [0.5, 0.9])
+    run.log(model.updates, {"lateral_mm": median, "lateral_mm_90": most}, f"{LOCALIZER}-validation")
     return model
 
 
@@ -66,32 +70,4 @@ def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
             f"{run.path} holds no localisation model: train it with "
             f"`lotj pretrain --resume {shlex.quote(str(run.path))} --also localizer`"
         )
-    return Localizer.load(run.load(LOCALIZER, str(device)), device, Position)
-
-
-def localizer_report(
-    localizer: Localizer, data: DiskStore, rng: np.random.Generator
-) -> Mapping[str, Mapping[str, float]]:
-    """How far off it is, for each environment, on frames of the expert's episodes.
-
-    Returns:
-        environment -> ``lateral_mm`` and ``lateral_mm_90`` (median and 90 % quantile of the error beside the axis),
-        ``height_mm`` (median error along it), ``lateral_mm_blind`` (median error of the best constant), ``frames``.
-    """
-    expert = np.flatnonzero(data.of_frames(data.of_kind(["expert"])))
-    names = np.array([task.env for task in data.tasks])[data.frame_task[expert]]
-    found: dict[str, dict[str, float]] = {}
-    for name in np.unique(names):
-        frames = expert[names == name]
-        frames = np.sort(rng.permutation(frames)[:REPORT_FRAMES])
-        true = data.truth("position")[frames]
-        error = localizer.locate(data.observe(frames, ["image"])["image"]) - true
-        lateral = np.linalg.norm(error[:, :2], axis=1)
-        found[str(name)] = {
-            "lateral_mm": 1e3 * float(np.median(lateral)),
-            "lateral_mm_90": 1e3 * float(np.quantile(lateral, 0.9)),
-            "height_mm": 1e3 * float(np.median(np.abs(error[:, 2]))),
-            "lateral_mm_blind": 1e3 * float(np.median(np.linalg.norm(true[:, :2] - true[:, :2].mean(0), axis=1))),
-            "frames": len(frames),
-        }
-    return found
+    return Localizer.load(run.load(LOCALIZER, str(device))["agent"], device, Position)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lotj.agents import Learner
+from lotj.errors import CheckpointError
 from lotj.runs import Run
+from lotj.training.pretrain_config import PretrainConfig
 
 
 class StopRequest:
@@ -58,36 +61,38 @@ class Means:
         return means
 
 
-class Often(Protocol):
-    """How often a training reports; see `lotj.training.pretrain_config.PretrainConfig`."""
-
-    @property
-    def log_every(self) -> int: ...
-
-    @property
-    def save_minutes(self) -> float: ...
+def resume(run: Run, name: str, learner: Learner, made_with: Mapping[str, Any]) -> None:
+    """Take up the run's checkpoint of a training; CheckpointError where it was begun with other settings or data."""
+    state = run.load(name, str(learner.device))
+    for what, value in made_with.items():
+        if state.get(what) != value:
+            raise CheckpointError(
+                f"the {name} in {run.path} was begun with other {what}: resume with those it was begun with, or start "
+                "a new run"
+            )
+    learner.restore(state["agent"])
 
 
 def train(
     run: Run,
     name: str,
-    done: int,
+    learner: Learner,
+    made_with: Mapping[str, Any],
     steps: int,
     update: Callable[[int], dict[str, float]],
-    state: Callable[[], dict[str, Any]],
-    often: Often,
+    often: PretrainConfig,
     live: bool,
     shown: Sequence[str],
 ) -> None:
-    """Do the updates `done` to `steps` - 1 of a training.
+    """Do the updates of a training that are still to do.
 
     Args:
-        run: where metrics go. Lines beyond `done`, of updates that a kill has lost, are dropped.
+        run: where metrics go. Lines of updates that a kill has lost are dropped.
         name: of the checkpoint, of the stream of metrics and in the progress bar.
-        done: updates done earlier.
+        learner: its state is saved now and then, at the end, and when stopped, see `resume`.
+        made_with: what must be the same when the training is resumed, as plain values.
         steps: updates in all.
         update: does update number k and returns named numbers.
-        state: the checkpoint of the updates done so far. It is saved now and then, at the end, and when stopped.
         often: when to log and save.
         live: show a progress bar in a terminal, or else a line at each checkpoint.
         shown: numbers to show beside the bar.
@@ -95,6 +100,7 @@ def train(
     Raises:
         KeyboardInterrupt: Ctrl-C; the checkpoint is saved.
     """
+    done = learner.updates
     run.rewind(done, name)
     means, saved, started = Means(), time.monotonic(), time.monotonic()
     console = Console()
@@ -114,7 +120,7 @@ def train(
                 figures = "  ".join(f"{key} {row[key]:.3g}" for key in shown if key in row)
                 bar.update(task, figures=figures)
                 if last or time.monotonic() - saved > 60.0 * often.save_minutes:
-                    run.save(name, state())
+                    run.save(name, {"agent": learner.state(), **made_with})
                     saved = time.monotonic()
                     if live and hidden:
                         console.print(f"{name} {finished}/{steps}  {figures}", highlight=False, soft_wrap=True)

@@ -5,26 +5,17 @@ Prior data come with ground truth, so this is allowed there; practice has none.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from lotj.data.store import Store
+from lotj.runs import plain
 from lotj.training.prior import ASIDE_M
 
 FEWEST = 12
 """Frames of a domain below which nothing is said about it."""
-
-_CHUNK = 256
-
-
-class ValuedPolicy(Protocol):
-    """What is asked of an agent: mean actions (B, A) in [-1, 1] for name -> (B, ...) observations, and values (B,) of
-    the same, comparable with `returns`."""
-
-    def act(self, observation: Any) -> np.ndarray: ...
-
-    def value(self, observation: Any) -> np.ndarray: ...
 
 
 def returns(data: Store, discount: float) -> np.ndarray:
@@ -44,16 +35,10 @@ def returns(data: Store, discount: float) -> np.ndarray:
     return out
 
 
-def motion_of_action(action: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """Least-squares matrix M, (2, 3) [m per action of 1], of moved = M action: how far (N, 3) actions take the plug in
-    x and y, (N, 2) [m], in the frame of the socket, which is turned."""
-    return np.linalg.lstsq(action.astype(np.float64), moved.astype(np.float64), rcond=None)[0].T
-
-
 def policy_report(
-    agent: ValuedPolicy, data: Store, discount: float, frames_per_task: int, rng: np.random.Generator
+    agent: Any, data: Store, discount: float, frames_per_task: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Figures of an agent on a data set, ready for JSON; what cannot be said is None.
+    """Figures of an agent (its ``act`` and ``value``) on a data set, ready for JSON; what cannot be said is None.
 
     ``tasks`` maps each environment to its figures and ``overall`` to their mean over these:
 
@@ -68,7 +53,7 @@ def policy_report(
     """
     target, usable = returns(data, discount), ~np.isnan(data.column("action")[:, 0]) & ~data.success
     expert_frames, pressed = (data.of_frames(data.of_kind([kind])) for kind in ("expert", "press"))
-    rows: dict[str, list[dict[str, float | None]]] = {}
+    rows: dict[str, list[dict[str, float]]] = {}
     for number, task in enumerate(data.tasks):
         here = usable & (data.frame_task == number)
         expert, press = np.flatnonzero(here & expert_frames), np.flatnonzero(here & pressed)
@@ -78,49 +63,47 @@ def policy_report(
             if "position" in data.schema.truth:
                 row |= _directions(agent, data, expert, drawn[0])
             rows.setdefault(task.env, []).append(row)
-    tasks = {name: _mean(found) for name, found in sorted(rows.items())}
-    return {"overall": _mean(list(tasks.values())), "tasks": tasks}
+    tasks = {name: _means(found) for name, found in sorted(rows.items())}
+    return plain({"overall": _means([*tasks.values()]), "tasks": tasks})
 
 
-def _values(
-    agent: ValuedPolicy, data: Store, target: np.ndarray, expert: np.ndarray, press: np.ndarray
-) -> dict[str, float | None]:
+def _values(agent: Any, data: Store, target: np.ndarray, expert: np.ndarray, press: np.ndarray) -> dict[str, float]:
     known = expert[~np.isnan(target[expert])]
-    value, pressed = _ask(agent.value, data, known), _ask(agent.value, data, press)
+    value = agent.value(data.observe(known))
     error = value - target[known]
     varied = len(known) >= FEWEST and value.std() > 0 and target[known].std() > 0
     return {
-        "value_error": float(abs(error).mean()) if len(known) else None,
-        "value_bias": float(error.mean()) if len(known) else None,
-        "value_correlation": float(np.corrcoef(value, target[known])[0, 1]) if varied else None,
-        "value_press": float(pressed.mean()) if len(press) else None,
+        "value_error": _mean(abs(error)),
+        "value_bias": _mean(error),
+        "value_correlation": float(np.corrcoef(value, target[known])[0, 1]) if varied else np.nan,
+        "value_press": _mean(agent.value(data.observe(press))),
     }
 
 
-def _directions(agent: ValuedPolicy, data: Store, expert: np.ndarray, drawn: np.ndarray) -> dict[str, float | None]:
+def _directions(agent: Any, data: Store, expert: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
     place = data.truth("position")[:, :2].astype(np.float64)
     free = expert[np.linalg.norm(place[expert], axis=1) > ASIDE_M]
     if len(free) < FEWEST:
-        return {"angle_deg": None, "lateral_error_mm": None}
-    motion = motion_of_action(data.column("action")[free], place[free + 1] - place[free])
-    step = _ask(agent.act, data, drawn) @ motion.T
+        return {"angle_deg": np.nan, "lateral_error_mm": np.nan}
+    # How far an action takes the plug, (A, 2) [m per action of 1]: the frame of the socket is turned.
+    action = data.column("action")[free].astype(np.float64)
+    motion = np.linalg.lstsq(action, place[free + 1] - place[free], rcond=None)[0]
+    step = agent.act(data.observe(drawn)) @ motion
     off = np.linalg.norm(place[drawn], axis=1)
     aside = (off > ASIDE_M) & (np.linalg.norm(step, axis=1) > 0)
     cosine = -(step * place[drawn]).sum(1)[aside] / (np.linalg.norm(step[aside], axis=1) * off[aside])
     close = aside & (off < np.linalg.svd(motion, compute_uv=False)[-1])
-    left = np.linalg.norm(place[drawn] + step, axis=1)[close]
     return {
-        "angle_deg": float(np.median(np.degrees(np.arccos(cosine.clip(-1, 1))))) if aside.any() else None,
-        "lateral_error_mm": float(1e3 * left.mean()) if close.any() else None,
+        "angle_deg": float(np.median(np.degrees(np.arccos(cosine.clip(-1, 1))))) if aside.any() else np.nan,
+        "lateral_error_mm": 1e3 * _mean(np.linalg.norm(place[drawn] + step, axis=1)[close]),
     }
 
 
-def _ask(question: Any, data: Store, index: np.ndarray) -> np.ndarray:
-    parts = [question(data.observe(index[k : k + _CHUNK])) for k in range(0, len(index), _CHUNK)]
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+def _mean(values: np.ndarray | Sequence[float]) -> float:
+    """Of those that are known; NaN without any."""
+    known = np.asarray(values, np.float64)[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan
 
 
-def _mean(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
-    names = rows[0] if rows else ()
-    known = {name: [value for row in rows if (value := row[name]) is not None] for name in names}
-    return {name: float(np.mean(values)) if values else None for name, values in known.items()}
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: _mean([row[name] for row in rows]) for name in (rows[0] if rows else ())}

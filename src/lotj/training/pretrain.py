@@ -8,9 +8,8 @@ What a finished pretraining leaves in its run folder: `REWARD_FILE` (the reward 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,12 @@ from lotj.data.prefetch import Prefetcher
 from lotj.data.replay import Relabel
 from lotj.data.store import DiskStore, Store
 from lotj.errors import CheckpointError, SettingsError
+from lotj.files import write_json
 from lotj.nets.front import Front
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
-from lotj.runs import BASE, Run, atomic_write
+from lotj.runs import BASE, Run, atomic_write, plain
 from lotj.spaces import Array, Spec
 from lotj.training import loop
 from lotj.training.features import FeatureConfig, FeatureStore, prepare_features
@@ -98,17 +98,13 @@ def pretrain_reward(
     """
     with RewardTrainer(train, validation, reward, run.seed, device) as trainer:
         if run.has(REWARD):
-            _resume(run, REWARD, trainer.learner, trainer.made_with)
+            loop.resume(run, REWARD, trainer.learner, trainer.made_with)
         if trainer.done and (run.path / REWARD_FILE).exists():
             return load_reward(run, device)
-
-        def state_now() -> dict[str, Any]:
-            return {"agent": trainer.learner.state(), **trainer.made_with}
-
-        shown, update = ("success_loss", "accuracy"), lambda _: trainer.step()
-        loop.train(run, REWARD, trainer.step_count, reward.steps, update, state_now, config, live, shown)
+        learner, shown, update = trainer.learner, ("success_loss", "accuracy"), lambda _: trainer.step()
+        loop.train(run, REWARD, learner, trainer.made_with, reward.steps, update, config, live, shown)
         model = trainer.model()
-    _write_report(run, REWARD, model.report)
+    write_json(run.path / f"{REWARD}_report.json", plain(model.report))
     model.save(run.path / REWARD_FILE)
     return model
 
@@ -150,7 +146,7 @@ def pretrain_agent(
     )
     made_with = _made_with(train, learner, config)
     if run.has(kept):
-        _resume(run, kept, learner, made_with)
+        loop.resume(run, kept, learner, made_with)
         reported = (run.path / f"{kept}_report.json").exists() or validation is None
         if learner.updates >= config.steps and reported:
             return learner
@@ -159,31 +155,11 @@ def pretrain_agent(
         def update(step: int) -> dict[str, float]:
             return learner.update(prefetched.get(step), At(step, step / config.steps, config.learning_rate(step)))
 
-        def state_now() -> dict[str, Any]:
-            return {"agent": learner.state(), **made_with}
-
         shown = ("loss_v", "loss_policy", "loss_q", "v_mean")
-        loop.train(run, kept, learner.updates, config.steps, update, state_now, config, live, shown)
+        loop.train(run, kept, learner, made_with, config.steps, update, config, live, shown)
     if validation is not None:
         _report_agent(kept, learner, train, validation, run)
     return learner
-
-
-def _resume(run: Run, training: str, learner: Learner, made_with: Mapping[str, Any]) -> None:
-    """Go on from the run's checkpoint; CheckpointError where the training was begun with other settings or data."""
-    state = run.load(training, str(learner.device))
-    for what, value in made_with.items():
-        if state.get(what) != value:
-            raise begun_otherwise(training, run, what)
-    learner.restore(state["agent"])
-
-
-def begun_otherwise(training: str, run: Run, what: str) -> CheckpointError:
-    """The error for a training that is to be resumed with other settings or data than its own."""
-    return CheckpointError(
-        f"the {training} in {run.path} was begun with other {what}: resume with those it was begun with, or start a "
-        "new run"
-    )
 
 
 def spec_of_data(schema: Schema, observation: Sequence[str]) -> Spec:
@@ -249,10 +225,6 @@ def _mend(run: Run, name: str) -> str:
     return f"`lotj pretrain{also}` makes a pretraining that has it" if also else "install lotj again"
 
 
-def _write_report(run: Run, training: str, report: dict[str, Any]) -> None:
-    atomic_write(run.path / f"{training}_report.json", json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
-
-
 def _made_with(train: Store, learner: Learner, config: PretrainConfig) -> dict[str, Any]:
     """What must be the same when a training is resumed, as plain values."""
     settings = dataclasses.asdict(config)
@@ -271,6 +243,6 @@ def _report_agent(name: str, learner: Learner, train: Store, validation: Store, 
     data = {"validation": (validation, REPORT_FRAMES), "train": (train, REPORT_FRAMES // 5)}
     discount = getattr(learner.config, "discount", 1.0)
     found = {split: policy_report(learner, store, discount, frames, rng) for split, (store, frames) in data.items()}
-    _write_report(run, name, found)
+    write_json(run.path / f"{name}_report.json", found)
     for split, report in found.items():
         run.log(learner.updates, report["overall"], f"{name}-{split}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from lotj.nets.schedule import warmup_cosine
-from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Checked
+from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class PretrainConfig(Checked):
     """Kinds of episodes that the policy imitates, None for all; the critics learn from all. Where a plug is held half
     inserted or withdrawn, or pressed beside the socket, most actions are not worth imitating, and with a small
     advantage scale they would be."""
-    policy_share: float | None = 0.6
+    policy_share: Annotated[float | None, POSITIVE, SHARE] = 0.6
     """Share of these kinds in a batch, where the data hold others too; None draws all transitions evenly. The near
     misses' episodes are long: evenly, a third of a batch would be left for the policy."""
-    aside_share: float | None = 0.65
+    aside_share: Annotated[float | None, POSITIVE, SHARE] = 0.65
     """Share of the policy's rows in which the plug is more than 2 mm beside the socket's axis; None leaves it as in the
     data (about a third), and so does a `policy_share` of None. A policy that cannot tell does what is most frequent,
     and nearer that is to go down."""
@@ -43,10 +43,6 @@ class PretrainConfig(Checked):
         super().__post_init__()
         if self.policy_kinds == ():
             self._refuse("policy_kinds", "must name a kind; None imitates all")
-        for name in ("policy_share", "aside_share"):
-            share = getattr(self, name)
-            if share is not None and not 0 < share <= 1:
-                self._refuse(name, "must be above 0 and at most 1")
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of update `step` (from 0)."""
