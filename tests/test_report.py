@@ -180,6 +180,14 @@ def test_full_run_shows_the_worked_out_numbers(full):
     assert "iql.expectile" in text and "lotj practice --trials 40" in text and "torch 2.13.0" in text
 
 
+@pytest.mark.parametrize("lacking", ["task", "commands", "connector", "insertion_depth_mm"])
+def test_a_run_whose_settings_lack_what_the_page_needs_is_refused_in_one_line(tmp_path, lacking):
+    """As runs of older versions do."""
+    folder = write_run(tmp_path, usual={name: value for name, value in CONFIG.items() if name != lacking})
+    with pytest.raises(SettingsError, match=rf"config.json: {lacking} is None, not a"):
+        build_report(folder)
+
+
 def test_an_alarm_of_the_last_trial_is_passed_on(tmp_path):
     for name, alarms, heard in (("none", [0, 0, 0], False), ("over", [1, 1, 0], False), ("now", [0, 0, 1], True)):
         folder = write_run(tmp_path / name)

@@ -84,10 +84,12 @@ def read_run(folder: Path) -> RunFiles:
     """Reads a run folder.
 
     Raises:
-        SettingsError: it is no run.
+        SettingsError: it is no run, or its settings lack what the page needs, as those of an older version may.
     """
     run, absent = Run.open(folder), {}
-    folder = run.path
+    folder, judged = run.path, run.setting("task").startswith("insertion/")
+    for name, kind in {"commands": list, **({"connector": str, "insertion_depth_mm": float} if judged else {})}.items():
+        run.setting(name, kind)
 
     def optional(name: str, read: Callable[[Path], Any], empty: Any) -> Any:
         if not (folder / name).exists():
@@ -104,7 +106,7 @@ def read_run(folder: Path) -> RunFiles:
     metrics = {line["trial"]: line for line in optional(METRICS, read_lines, [])}
     truth = optional(TRUTH, read_lines, [])
     matched = match_truth(metrics, truth)
-    if not _judged(run.config):
+    if not judged:
         matched = {trial: {"true_success": line["predicted_success"]} for trial, line in metrics.items()}
     if not metrics:
         absent.setdefault(METRICS, "it holds no trials yet")
@@ -114,7 +116,7 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(
         folder=folder,
         config=run.config | {"seed": run.seed, "created": run.created},
-        trials=_align(metrics, matched, _judged(run.config)) if metrics else None,
+        trials=_align(metrics, matched, judged) if metrics else None,
         moves=int(motions(metrics, truth).sum()),
         evaluations=evaluations,
         films=optional(FILMS, load_filmstrips, {}),
