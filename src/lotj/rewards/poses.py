@@ -8,7 +8,8 @@ the pictures of one part far better than it levels them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,25 +33,30 @@ SAME_PLAY = 0.15
 """Poses whose median play lies up to this above the least one's [mm] are as tight: so much it varies in one socket."""
 
 
+class _Success(NamedTuple):
+    trial: int
+    hand: np.ndarray  # (3,) [m]
+    score: float  # logit
+    play: float  # [mm]
+
+
 @dataclass(eq=False)
 class _Pose:
-    total: np.ndarray
-    trials: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)  # logits
-    plays: list[float] = field(default_factory=list)  # mm, of the trials in which it has been felt
+    successes: list[_Success]
+
+    def __len__(self) -> int:
+        return len(self.successes)
+
+    def median(self, name: str) -> float:
+        return float(np.median([getattr(success, name) for success in self.successes]))
+
+    def distance(self, hand: np.ndarray) -> float:
+        """Of its mean from a (3,) position [m]."""
+        return float(np.linalg.norm(self.mean - hand))
 
     @property
     def mean(self) -> np.ndarray:
-        return self.total / len(self.trials)
-
-    @property
-    def score(self) -> float:
-        return float(np.median(self.scores))
-
-    @property
-    def play(self) -> float:
-        """NaN, which is neither more nor less than any other's, where it has not been felt."""
-        return float(np.median(self.plays)) if self.plays else np.nan
+        return np.mean([success.hand for success in self.successes], axis=0)
 
 
 class EndPoses:
@@ -59,19 +65,16 @@ class EndPoses:
     def __init__(self) -> None:
         self._poses: list[_Pose] = []
 
-    def see(self, trial: int, hand: np.ndarray, score: float, play: float = 0.0) -> None:
+    def see(self, trial: int, hand: np.ndarray, score: float, play: float) -> None:
         """Take in a trial that ended in success: its number, where the hand was (3,) [m], its last frame's score, and
-        the plug's play [mm], 0 where it has not been felt."""
-        pose = self._find(hand)
-        if pose is None:
-            pose = _Pose(np.zeros(3))
-            self._poses.append(pose)
-        pose.total = pose.total + hand
-        pose.trials.append(trial)
-        pose.scores.append(clipped_logit(score))
-        if play > 0:
-            pose.plays.append(play)
-        self._merge(pose)
+        the plug's play [mm]."""
+        pose = self._find(hand) or _Pose([])
+        pose.successes.append(_Success(trial, hand, clipped_logit(score), play))
+        # A pose's first position may be an odd one: all that have turned out to be the same are one.
+        others = [other for other in self._poses if other is not pose]
+        same = [other for other in others if pose.distance(other.mean) <= SAME_POSE]
+        pose.successes += [success for other in same for success in other.successes]
+        self._poses = [pose, *(other for other in others if other not in same)]
 
     def elsewhere(self, hand: np.ndarray) -> bool:
         """Whether the (3,) position [m] is that of a known pose that is not the socket's."""
@@ -81,35 +84,22 @@ class EndPoses:
     @property
     def rejected(self) -> frozenset[int]:
         """Numbers of the trials that have ended in a pose that is not the socket's."""
-        return frozenset(trial for pose in self._wrong() for trial in pose.trials)
+        return frozenset(success.trial for pose in self._wrong() for success in pose.successes)
 
     def _wrong(self) -> list[_Pose]:
-        seen_again = [pose for pose in self._poses if len(pose.trials) >= LEAST_TO_REJECT]
+        seen_again = [pose for pose in self._poses if len(pose) >= LEAST_TO_REJECT]
         if not seen_again:
             return []
-        tightest = min((pose.play for pose in seen_again if pose.plays), default=np.nan)
-        if loose := [pose for pose in self._poses if pose.play > tightest + SAME_PLAY]:
+        tightest = min(pose.median("play") for pose in seen_again)
+        if loose := [pose for pose in self._poses if pose.median("play") > tightest + SAME_PLAY]:
             return loose
-        least = max(pose.score for pose in seen_again) - TIE
-        likely = [pose for pose in self._poses if pose.score >= least]
-        known = [pose for pose in likely if len(pose.trials) >= LEAST_IN_A_TIE]
-        socket = max(known, key=lambda pose: (len(pose.trials), pose.score), default=None)
-        return [pose for pose in self._poses if pose.score < least or (pose in known and pose is not socket)]
+        least = max(pose.median("score") for pose in seen_again) - TIE
+        known = [pose for pose in self._poses if pose.median("score") >= least and len(pose) >= LEAST_IN_A_TIE]
+        socket = max(known, key=lambda pose: (len(pose), pose.median("score")), default=None)
+        unlikely = [pose for pose in self._poses if pose.median("score") < least]
+        return unlikely + [pose for pose in known if pose is not socket]
 
     def _find(self, hand: np.ndarray) -> _Pose | None:
         """The nearest pose that the hand may be in."""
-        if not self._poses:
-            return None
-        far = [float(np.linalg.norm(pose.mean - hand)) for pose in self._poses]
-        nearest = int(np.argmin(far))
-        return self._poses[nearest] if far[nearest] <= SAME_POSE else None
-
-    def _merge(self, pose: _Pose) -> None:
-        """Joins to a pose all that have turned out to be the same: a pose's first position may be an odd one."""
-        for other in list(self._poses):
-            if other is not pose and np.linalg.norm(other.mean - pose.mean) <= SAME_POSE:
-                self._poses.remove(other)
-                pose.total = pose.total + other.total
-                pose.trials += other.trials
-                pose.scores += other.scores
-                pose.plays += other.plays
+        nearest = min(self._poses, key=lambda pose: pose.distance(hand), default=None)
+        return nearest if nearest is not None and nearest.distance(hand) <= SAME_POSE else None
