@@ -16,6 +16,7 @@ from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import FAMILY, NEAR_BOX, InsertionEnv
 from lotj.envs.registry import expert_of, make_task
+from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation import (
     LABELS,
@@ -99,12 +100,16 @@ def evaluate_phase(
     names = choose_entrants(controllers, insertion, pretrained is not None)
     reward = load_reward(pretrained, device) if insertion and pretrained else None
     env: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
+    delay = run.config.get("delay", 0)
+    if delay:
+        env.max_steps *= 1 + delay
     env = disturbed(env, run.config.get("disturbance", ""), run.seed)
+    env = Settled(env, delay) if delay else env
     spec, context = spec_of(env), {"task": task, "spread": spread}
     if insertion:
         context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz}
+    how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + delay)}
     results, films = [], {}
     with closing(env), timed(run, "evaluate"):
         agents = {"practice": practised_agent(run, device, after)} if "practice" in names else {}

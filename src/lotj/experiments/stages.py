@@ -12,6 +12,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import torch
 
 from lotj.agents import Learner, find_agent
@@ -23,6 +24,7 @@ from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task
+from lotj.envs.settled import Settled, measured_delay
 from lotj.errors import CheckpointError, SettingsError
 from lotj.experience import Task
 from lotj.experiments import state_iql
@@ -221,13 +223,21 @@ def practice_phase(
     before, learner, prior = _practising(pretrained, agent, config, device)
     _refuse_seen(part, prior[0].store.tasks)
     settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot}
-    settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed, "rate_hz": RATE_HZ}
+    settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed}
     settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
     settings |= _practice_settings(preset, agent, pretrained)
     names, size = ("image", "state"), reward.shape[2]
-    env = InsertionEnv(source, robot, domain_seed, scenario, size, names, config.max_steps, False, seed)
-    env = disturbed(env, disturbance, seed, config.trials, finished_trials(resume) if resume and disturbance else 0)
+    done, bench = finished_trials(resume) if resume and disturbance else 0, (source, robot, domain_seed, scenario)
+
+    def bench_env() -> gym.Env:
+        env = InsertionEnv(*bench, size, names, config.max_steps, False, seed)
+        return disturbed(env, disturbance, seed, config.trials, done)
+
+    with closing(bench_env()) as tried:
+        delay = resume.config.get("delay", 0) if resume else measured_delay(tried)
+    settings |= {"delay": delay, "rate_hz": RATE_HZ / (1 + delay)}
+    env = Settled(bench_env(), delay)
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
         atomic_write(run.path / PART, connector_text(connector))

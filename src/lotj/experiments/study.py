@@ -22,7 +22,6 @@ from lotj.experiments.stages import kept_trial, practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, find_run, first_difference, plain, read_timings, restore_settings
 from lotj.runs.metrics import read_lines
-from lotj.sim.bench import RATE_HZ
 from lotj.training.practice import finished_trials
 from lotj.training.practice_config import PracticeConfig
 
@@ -194,7 +193,7 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     known = match_truth(rows, truth)
     told = [(bool(row["predicted_success"]), bool(known[trial]["true_success"])) for trial, row in rows.items()]
     alarms = [bool(row.get("alarm")) for row in rows.values()]
-    minutes = (motions(rows, truth) / RATE_HZ + RESET_S) / 60
+    minutes = (motions(rows, truth) / run.config["rate_hz"] + RESET_S) / 60
     return {
         "predicted": sum(said for said, _ in told),
         "false": sum(said and not true for said, true in told),
