@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lotj.agents.iql import IQLConfig
@@ -23,12 +23,12 @@ from lotj.training.pretrain_config import PretrainConfig
 class PretrainSettings:
     """Settings of a pretraining; what other agents than IQL have in common with it is taken from there."""
 
-    reward: RewardConfig = field(default_factory=RewardConfig)
-    front: Pixels = field(default_factory=Pixels)
-    iql: IQLConfig = field(default_factory=IQLConfig)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
-    features: FeatureConfig = field(default_factory=FeatureConfig)
+    reward: RewardConfig = RewardConfig()
+    front: Pixels = Pixels()
+    iql: IQLConfig = IQLConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    localizer: LocalizerConfig = LocalizerConfig()
+    features: FeatureConfig = FeatureConfig()
 
     @property
     def pretraining(self) -> PretrainSettings:
@@ -51,18 +51,14 @@ class Preset(PretrainSettings):
     """
 
     name: str
-    collect: CollectConfig = field(
-        default_factory=lambda: CollectConfig(
-            robots_per_connector=2, domains_per_connector=4, expert_episodes=9, near_miss_share=0.5, recover_episodes=4
-        )
+    collect: CollectConfig = CollectConfig(
+        robots_per_connector=2, domains_per_connector=4, expert_episodes=9, near_miss_share=0.5, recover_episodes=4
     )
-    collect_validation: CollectConfig = field(
-        default_factory=lambda: CollectConfig(
-            robots_per_connector=2, domains_per_connector=2, expert_episodes=12, recover_episodes=4
-        )
+    collect_validation: CollectConfig = CollectConfig(
+        robots_per_connector=2, domains_per_connector=2, expert_episodes=12, recover_episodes=4
     )
     training_connectors: int | None = None
-    practice: PracticeConfig = field(default_factory=PracticeConfig)
+    practice: PracticeConfig = PracticeConfig()
     evaluation_trials: int = 20
     tasks: TaskCollection | None = None
 
@@ -110,7 +106,7 @@ def _demo() -> Preset:
         name="demo",
         collect=CollectConfig(domains_per_connector=2, expert_episodes=7, recover_episodes=3),
         collect_validation=CollectConfig(expert_episodes=10, recover_episodes=3),
-        reward=replace(RewardConfig(), steps=800),
+        reward=RewardConfig(steps=800),
         pretrain=PretrainConfig(steps=900),
         localizer=LocalizerConfig(steps=800),
         practice=PracticeConfig(trials=100),
