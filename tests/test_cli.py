@@ -346,7 +346,6 @@ def test_square_brackets_in_names_are_shown_as_they_are(
     assert f'title = "Plug {odd}"' in shown and f'"left {odd}"' in shown
     result = EvaluationResult(
         "practice",
-        "After practice",
         success=np.array([True, False]),
         steps=np.ones(2, int),
         seconds=np.ones(2),

@@ -192,7 +192,7 @@ def test_moving_rate():
 
 
 def run(env: Corridor, action: float, **settings: Any):
-    return evaluate(env, Constant(action), range(100, 110), name="practice", label="After practice", **settings)
+    return evaluate(env, Constant(action), range(100, 110), name="practice", **settings)
 
 
 def test_trials_are_counted_with_time_and_force():
@@ -218,24 +218,23 @@ def test_a_lost_plug_ends_the_trial_as_a_failure():
 
 def test_the_same_seeds_give_every_controller_the_same_start_poses():
     env, first, second = Corridor(), Constant(-1.0), Constant(0.5)
-    evaluate(env, first, [5, 9, 2], name="a", label="A")
-    evaluate(env, second, [5, 9, 2], name="b", label="B")
+    evaluate(env, first, [5, 9, 2], name="a")
+    evaluate(env, second, [5, 9, 2], name="b")
     assert env.starts[:3] == env.starts[3:] and len(set(env.starts)) > 1
     assert first.seeds == second.seeds == [5, 9, 2]
 
 
-def test_films_of_chosen_trials_are_copies_from_start_to_end():
+def test_the_film_of_the_first_trial_holds_copies_from_start_to_end():
     seen: list[tuple[int, bool]] = []
-    found = run(Corridor(4), -1.0, film_seeds=(103,), on_trial=lambda *a: seen.append(a))
-    assert list(found.films) == [103]
-    assert found.films[103][:, 0, 0, 0, 0].tolist() == [4, 3, 2, 1, 0]
+    found = run(Corridor(4), -1.0, film=True, on_trial=lambda *a: seen.append(a))
+    assert found.film is not None and found.film[:, 0, 0, 0, 0].tolist() == [4, 3, 2, 1, 0]
     assert seen == [(trial, True) for trial in range(10)]
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1]])
 def test_no_seeds_or_the_same_twice(seeds):
     with pytest.raises(SettingsError, match="seeds"):
-        evaluate(Corridor(), Constant(0.0), seeds, name="a", label="A")
+        evaluate(Corridor(), Constant(0.0), seeds, name="a")
 
 
 def test_an_action_that_is_not_finite():
@@ -247,7 +246,7 @@ def test_evaluations_are_kept_by_name(tmp_path):
     path = tmp_path / "evaluation.json"
     failed, solved = run(Corridor(4), 0.0), run(Corridor(), -1.0, context={"scenario": "far"})
     add_evaluation(path, failed)
-    add_evaluation(path, evaluate(Corridor(), Constant(0.0), [1], name="straight-down", label="Straight down"))
+    add_evaluation(path, evaluate(Corridor(), Constant(0.0), [1], name="straight-down"))
     add_evaluation(path, solved)
     first, second = read_evaluations(path)
     assert (first.name, second.name) == ("practice", "straight-down")

@@ -111,11 +111,11 @@ def evaluate_phase(
         if pretrained and "offline" in names:
             agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
         for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():
-            how["film_seeds"] = seeds[:1] if reward and name in agents else ()
+            how["film"] = bool(reward) and name in agents
             how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
-            results.append(evaluate(env, controller, seeds, name=name, label=LABELS[name], **how))
+            results.append(evaluate(env, controller, seeds, name=name, **how))
             add_evaluation(run.path / "evaluation.json", results[-1])
-            if reward and results[-1].films:
+            if reward and name in agents:
                 films[_WHEN[name]] = _film(results[-1], agents[name], reward)
         if films:
             path = run.path / "filmstrips.npz"
@@ -192,14 +192,15 @@ def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Cont
 
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
     """The first evaluation trial with the reward's scores and Grad-CAM of reward and policy."""
-    ((seed, frames),) = result.films.items()
+    frames = result.film
+    assert frames is not None
     return FilmStrip(
         frames=frames,
         scores=reward.score(frames),
         reward_heat=reward_heat(reward, frames),
         policy_heat=policy_heat(agent, frames) if "image" in agent.reads else None,
         success=bool(result.success[0]),
-        seed=seed,
+        seed=int(result.seed[0]),
     )
 
 
