@@ -144,7 +144,7 @@ def against_first(methods: Mapping[str, Sequence[Practised]]) -> str:
         pairs = [(unit, ours[unit.start, unit.unit]) for unit in units if (unit.start, unit.unit) in ours]
         more = [unit.true_successes - other.true_successes for unit, other in pairs]
         stages = [mean_words([unit.outcome(place)["successes"] for unit in units]) for place in range(-2, 0)]
-        p = f"; p {sign_flip(more, np.random.default_rng(0)):.2g}" if any(more) else ""
+        p = f"; p {sign_flip(more):.2g}" if any(more) else ""
         false, lost = (str(sum(unit.practice[key] for unit in units)) for key in ("false", "lost"))
         done = mean_words([unit.true_successes for unit in units])
         rows.append([title, str(len(units)), *stages, done, mean_words(more) + p, false, lost])

@@ -100,18 +100,13 @@ def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
     names = sorted({task.attributes["connector"] for task in DiskStore.open(data, split="train").tasks})
     order = [names[k] for k in np.random.default_rng([split]).permutation(len(names))]
     held = order[:HELD_OUT]
-    families = {_kin(name) for name in held}
-    train = [name for name in order[HELD_OUT:] if _kin(name) not in families][:TRAIN]
+    kept_out, rest = [find_connector(name) for name in held], map(find_connector, order[HELD_OUT:])
+    train = [part.name for part in rest if not any(part.is_variant_of(other) for other in kept_out)][:TRAIN]
     if len(train) < TRAIN:
         raise DataError(
             f"{data} holds {len(names)} training connectors: table IV needs {TRAIN} and {HELD_OUT} unlike them"
         )
     return set(train), set(held)
-
-
-def _kin(name: str) -> str:
-    """What close variants have in common."""
-    return find_connector(name).variant_of or name
 
 
 def job_name(variant: str, split: int, seed: int) -> str:

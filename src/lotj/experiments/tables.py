@@ -59,8 +59,7 @@ class Cell:
     def p_against(self, other: Cell) -> float:
         """`sign_flip` over the units that both have, by which methods are paired; 1 where they share none."""
         theirs = other.rates
-        differences = [rate - theirs[unit] for unit, rate in self.rates.items() if unit in theirs]
-        return sign_flip(differences, np.random.default_rng(0))
+        return sign_flip([rate - theirs[unit] for unit, rate in self.rates.items() if unit in theirs])
 
 
 @dataclass(frozen=True)
