@@ -14,7 +14,7 @@ from lotj.controllers.localize import Localize, LocalizeFirst, Locate
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
-from lotj.envs.insertion import FAMILY, NEAR_BOX, InsertionEnv
+from lotj.envs.insertion import NEAR_BOX, InsertionEnv
 from lotj.envs.registry import expert_of, make_task
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation import (
@@ -110,10 +110,17 @@ def evaluate_phase(
         agents = {"practice": practised_agent(run, device, after)} if "practice" in names else {}
         if pretrained and "offline" in names:
             agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
-        for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():
+        by_position = run.setting("agent") == STATE_IQL
+        needed = by_position or any(name.startswith("localize") for name in names)
+        localizer = load_localizer(pretrained, device) if pretrained and needed else None
+        before = Located(localizer).encode if localizer and by_position else None
+        made: dict[str, Controller] = {name: PolicyController(agent, spread, before) for name, agent in agents.items()}
+        for name in names:  # all before the first trial, so that a model that is missing is told of at once
+            made[name] = made.get(name) or baseline(name, task, env, localizer.locate if localizer else None)
+        for name in names:
             how["film"] = bool(reward) and name in agents
             how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
-            results.append(evaluate(env, controller, seeds, name=name, **how))
+            results.append(evaluate(env, made[name], seeds, name=name, **how))
             add_evaluation(run.path / "evaluation.json", results[-1])
             if reward and name in agents:
                 films[_WHEN[name]] = _film(results[-1], agents[name], reward)
@@ -121,29 +128,6 @@ def evaluate_phase(
             path = run.path / "filmstrips.npz"
             save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
     return results
-
-
-def _controllers(
-    names: Sequence[str],
-    agents: Mapping[str, Learner],
-    run: Run,
-    pretrained: Run | None,
-    env: Any,
-    spread: float,
-    device: str,
-) -> dict[str, Controller]:
-    """All made before the first trial, so that a model that is missing is told of at once."""
-    locates = pretrained and run.setting("agent") == STATE_IQL
-    before = Located(load_localizer(pretrained, device)).encode if pretrained and locates else None
-    made: dict[str, Controller] = {}
-    for name in names:
-        if name in agents:
-            made[name] = PolicyController(agents[name], spread, before)
-        elif run.setting("task").startswith(INSERTION):
-            made[name] = baseline(name, env.unwrapped, lambda: load_localizer(pretrained, device).locate)  # type: ignore[arg-type]
-        else:
-            made[name] = expert_of(run.setting("task"), env)
-    return made
 
 
 def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> tuple[str, ...]:
@@ -157,9 +141,8 @@ def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> 
     Raises:
         SettingsError: one is unknown, or not for this task or run.
     """
-    known = tuple(LABELS) if insertion else (*POLICIES, EXPERT)
-    if not pretrained:
-        known = tuple(name for name in known if name != "offline")
+    there_are = LABELS if insertion else (*POLICIES, EXPERT)
+    known = tuple(name for name in there_are if pretrained or name != "offline")
     for name in names:
         if name not in LABELS:
             raise unknown("controller", name, LABELS)
@@ -168,26 +151,29 @@ def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> 
     return tuple(names) or (USUAL if insertion else known)
 
 
-def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Controller:
-    """A hand-made baseline for the part and the robot of an environment; the expert is told the truth, to compare with.
+def baseline(name: str, task: str, env: Any, locate: Locate | None = None) -> Controller:
+    """A hand-made baseline for a task, and for the part and the robot of its environment; the expert is told the truth,
+    to compare with.
 
     Args:
-        name: one of `LABELS`, but no policy.
+        name: one of `LABELS`, but no policy; of other tasks than insertion the expert alone.
         env: gives the part's dimensions, which an engineer knows, and the size of an action.
-        locate: brings the localisation model; called where the baseline needs it.
+        locate: the localisation model, for the baselines that need it.
     """
-    if name == "localize":
-        return Localize(locate(), env.action_scale, env.bench.contact_height)
-    if name.startswith("localize-"):
-        return LocalizeFirst(locate(), baseline(name.removeprefix("localize-"), env, locate), env.action_scale)
     if name == EXPERT:
-        return FAMILY.expert(env)
+        return expert_of(task, env)
+    bench, scale = env.unwrapped.bench, env.unwrapped.action_scale
+    if name.startswith("localize"):
+        assert locate is not None
+        if name == "localize":
+            return Localize(locate, scale, bench.contact_height)
+        return LocalizeFirst(locate, baseline(name.removeprefix("localize-"), task, env), scale)
     if name == "straight-down":
         return StraightDown()
     if name == "random-search":
-        return RandomSearch(NEAR_BOX, env.action_scale)
-    capture = min(f.clearance + f.chamfer + f.lead_in for f in env.bench.connector.features if not f.visual)
-    return SpiralSearch(2 * capture, env.action_scale)
+        return RandomSearch(NEAR_BOX, scale)
+    capture = min(f.clearance + f.chamfer + f.lead_in for f in bench.connector.features if not f.visual)
+    return SpiralSearch(2 * capture, scale)
 
 
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
