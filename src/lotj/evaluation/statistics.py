@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
-from scipy.special import betaln
 
 from lotj.errors import SettingsError
 
@@ -84,7 +83,7 @@ def unit_interval(successes: Sequence[int], n: Sequence[int]) -> tuple[float, fl
     rates = (np.arange(_GRID_RATES) + 0.5) / _GRID_RATES
     spread = _GRID_CORRELATIONS / (np.arange(_GRID_CORRELATIONS) + 0.5) - 1.0  # 1 / correlation - 1 = a + b
     a, b = rates[:, None] * spread, (1.0 - rates[:, None]) * spread
-    likelihood = np.sum([betaln(x + a, m - x + b) - betaln(a, b) for x, m in zip(k, trials, strict=True)], axis=0)
+    likelihood = np.sum([stats.betabinom.logpmf(x, m, a, b) for x, m in zip(k, trials, strict=True)], axis=0)
     density = np.exp(likelihood - likelihood.max()).sum(1)
     order = np.argsort(-density, kind="stable")
     mass = np.cumsum(density[order]) / density.sum()
@@ -150,8 +149,6 @@ def moving_rate(outcomes: np.ndarray, window: int) -> np.ndarray:
     Returns:
         (n,) float64 in [0, 1]; entry t covers outcomes max(0, t - window + 1) .. t. NaN where none is known.
     """
-    if window < 1:
-        raise SettingsError(f"window {window}: must be at least 1")
     values = np.asarray(outcomes, np.float64)
     if not len(values):
         return values

@@ -98,15 +98,13 @@ def by_unit(practices: Sequence[Practised]) -> list[Practised]:
 
 def robot_time(units: Sequence[Practised]) -> str:
     """Means over units: minutes of practice on the robot, seconds of an insertion, insertions in ten minutes."""
-    groups: defaultdict[str, list[Practised]] = defaultdict(list)
-    for unit in units:
-        groups[unit.start].append(unit)
-    groups[ALL] = by_unit(units)
+    starts = dict.fromkeys(unit.start for unit in units)
+    groups = {start: [unit for unit in units if unit.start == start] for start in starts} | {ALL: by_unit(units)}
     places, rows = range(len(units[0].trials)), []
-    for start in sorted(groups, key=lambda start: start == ALL):
-        columns = [[unit.minutes(place) for unit in groups[start]] for place in places]
+    for start, group in groups.items():
+        columns = [[unit.minutes(place) for unit in group] for place in places]
         for figure in (_insertion, _throughput):
-            columns += [[figure(unit.outcome(name)) for unit in groups[start]] for name in (-1, "expert")]
+            columns += [[figure(unit.outcome(name)) for unit in group] for name in (-1, "expert")]
         rows.append([start, *map(mean_words, columns)])
     head = ["start", *(f"minutes of {count} trials" for count in units[0].trials)]
     return (

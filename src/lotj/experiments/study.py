@@ -192,16 +192,15 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     rows = {row["trial"]: row for row in run.metrics()}
     truth = read_lines(run.path / "truth.jsonl")
     known = match_truth(rows, truth)
-    told = [(bool(row["predicted_success"]), bool(known[trial]["true_success"])) for trial, row in rows.items()]
+    said = [known[trial] for trial, row in rows.items() if row["predicted_success"]]
+    unsaid = [known[trial] for trial, row in rows.items() if not row["predicted_success"]]
     alarms = [bool(row.get("alarm")) for row in rows.values()]
     minutes = (motions(rows, truth) / RATE_HZ + RESET_S) / 60
     return {
-        "predicted": sum(said for said, _ in told),
-        "false": sum(said and not true for said, true in told),
-        "wrong_socket": sum(
-            bool(known[trial].get("wrong_socket")) for trial, row in rows.items() if row["predicted_success"]
-        ),
-        "missed": sum(true and not said for said, true in told),
+        "predicted": len(said),
+        "false": sum(not true["true_success"] for true in said),
+        "wrong_socket": sum(bool(true.get("wrong_socket")) for true in said),
+        "missed": sum(bool(true["true_success"]) for true in unsaid),
         "lost": sum(row["lost"] for row in rows.values()),
         "alarms": sum(alarms),
         "alarm": alarms[-1],
