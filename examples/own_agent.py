@@ -20,7 +20,7 @@ from lotj.agents.base import Algorithm, At, CriticConfig, Losses
 from lotj.data.replay import hindsight
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
-from lotj.evaluation import evaluate
+from lotj.evaluation.rollout import evaluate
 from lotj.experience import Batch
 from lotj.experiments.evaluation import PolicyController
 from lotj.nets.front import Front, Seen, Vector

@@ -31,7 +31,7 @@ from lotj.data.layout import Schema
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.insertion import insertion_task
 from lotj.errors import RendererError
-from lotj.evaluation import EvaluationResult
+from lotj.evaluation.results import EvaluationResult
 from lotj.experience import SUCCESS, Episode
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings

@@ -10,20 +10,10 @@ import numpy as np
 import pytest
 
 from lotj.errors import DataError, NumericsError, SettingsError
-from lotj.evaluation import (
-    FilmStrip,
-    add_evaluation,
-    barnard,
-    evaluate,
-    load_filmstrips,
-    moving_rate,
-    read_evaluations,
-    reliable_units,
-    save_filmstrips,
-    sign_flip,
-    unit_interval,
-    wilson,
-)
+from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
+from lotj.evaluation.results import add_evaluation, read_evaluations
+from lotj.evaluation.rollout import evaluate
+from lotj.evaluation.statistics import barnard, moving_rate, reliable_units, sign_flip, unit_interval, wilson
 
 
 class Corridor(gymnasium.Env):

@@ -14,7 +14,7 @@ from lotj.agents.localizer import LocalizerConfig
 from lotj.data.store import DiskStore
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import CheckpointError, SettingsError
-from lotj.evaluation import evaluate
+from lotj.evaluation.rollout import evaluate
 from lotj.experiments.evaluation import PolicyController, baseline, choose_entrants, evaluate_phase
 from lotj.experiments.presets import PRESETS, Preset, find_preset
 from lotj.experiments.stages import collect_phase, practice_phase, pretrain_phase

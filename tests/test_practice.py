@@ -26,7 +26,7 @@ from lotj.data.replay import Replay, Source, hindsight
 from lotj.data.store import DiskStore
 from lotj.envs.registry import make_task
 from lotj.errors import CheckpointError, DataError, LotjError, NumericsError, RobotError, SettingsError, StorageError
-from lotj.evaluation import evaluate
+from lotj.evaluation.rollout import evaluate
 from lotj.experience import Task
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import PRESETS

@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from lotj.errors import SettingsError
-from lotj.evaluation import EvaluationResult, FilmStrip, add_evaluation, save_filmstrips, unit_interval
+from lotj.evaluation.filmstrip import FilmStrip, save_filmstrips
+from lotj.evaluation.results import EvaluationResult, add_evaluation
+from lotj.evaluation.statistics import unit_interval
 from lotj.report import build_report
 from lotj.report.charts import NARROW, WIDE, claim_map, learning_curve, outcome_kinds, small_series
 from lotj.report.files import Trials, read_run

@@ -23,7 +23,7 @@ from lotj.data.writer import EpisodeWriter
 from lotj.envs.insertion import insertion_task
 from lotj.envs.registry import families, find_task
 from lotj.errors import CatalogueError, DataError, SettingsError
-from lotj.evaluation import load_filmstrips
+from lotj.evaluation.filmstrip import load_filmstrips
 from lotj.experience import SUCCESS, Episode
 from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import choose_training

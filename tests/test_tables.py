@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lotj.evaluation import barnard, unit_interval
+from lotj.evaluation.statistics import barnard, unit_interval
 from lotj.experiments.tables import ALL, NOTE, Cell, SuccessTable, markdown, mean_interval, mean_words
 
 TWO, SIX = ("0-duo-0", "1-duo-0"), tuple(f"{k}-duo-0" for k in range(6))

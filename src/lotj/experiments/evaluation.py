@@ -17,16 +17,9 @@ from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import NEAR_BOX, InsertionEnv
 from lotj.envs.registry import expert_of, make_task
 from lotj.errors import SettingsError, unknown
-from lotj.evaluation import (
-    LABELS,
-    EvaluationResult,
-    FilmStrip,
-    add_evaluation,
-    evaluate,
-    load_filmstrips,
-    save_filmstrips,
-)
-from lotj.evaluation.results import EXPERT, POLICIES, USUAL
+from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
+from lotj.evaluation.results import EXPERT, LABELS, POLICIES, USUAL, EvaluationResult, add_evaluation
+from lotj.evaluation.rollout import evaluate
 from lotj.experience import Observation, batch_of_one
 from lotj.experiments.stages import INSERTION, bench_of, practised_agent, pretraining_of, timed
 from lotj.experiments.state_iql import STATE_IQL, Located

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lotj.evaluation import reliable_units, sign_flip
+from lotj.evaluation.statistics import reliable_units, sign_flip
 from lotj.experiments.study import RESET_S, after
 from lotj.experiments.tables import ALL, markdown, mean_words
 

@@ -14,7 +14,7 @@ import torch
 
 from lotj.distributed import Job
 from lotj.errors import RobotError, SettingsError
-from lotj.evaluation import EvaluationResult
+from lotj.evaluation.results import EvaluationResult
 from lotj.evaluation.truth import match_truth, motions
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset

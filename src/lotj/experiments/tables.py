@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from lotj.evaluation import sign_flip, unit_interval
+from lotj.evaluation.statistics import sign_flip, unit_interval
 
 SIGNIFICANCE = 0.05
 """A method whose difference to the best, over the units that both have, has a smaller p-value is worse."""

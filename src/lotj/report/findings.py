@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
-from lotj.evaluation.results import EXPERT, POLICIES
+from lotj.evaluation.results import EXPERT, POLICIES, Summary
+from lotj.evaluation.statistics import barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.report.files import RunFiles, Trials
 from lotj.training.live_view import ALARM
 
