@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,11 @@ FIRST_EVALUATION_SEED = 10_000
 """Evaluation starts from poses of these seeds on; practice draws its own from another stream."""
 
 
+@dataclass
 class PolicyController:
     """The learnt policy as a controller, from what is observed and nothing else.
 
-    Args:
+    Attributes:
         agent: acts.
         spread: share of the policy's standard deviation that its actions have; 0 takes the mean action. An image does
             not tell all (how high the plug stands, what it hides): a policy without memory that never varies its action
@@ -48,11 +50,9 @@ class PolicyController:
         before: makes observations (1, ...) by name into what the agent reads, where that is something else.
     """
 
-    def __init__(
-        self, agent: Learner, spread: float = 1.0, before: Callable[[Observation], Observation] | None = None
-    ) -> None:
-        self._agent, self._spread, self._before = agent, spread, before
-        self._rng = np.random.default_rng(0)
+    agent: Learner
+    spread: float = 1.0
+    before: Callable[[Observation], Observation] | None = None
 
     def reset(self, seed: int) -> None:
         """Start a trial; its random numbers depend on nothing else."""
@@ -61,7 +61,7 @@ class PolicyController:
     def __call__(self, observation: Observation, info: Mapping[str, object]) -> np.ndarray:
         """(A,) action in [-1, 1]."""
         seen = batch_of_one(observation)
-        return self._agent.act(self._before(seen) if self._before else seen, self._spread, self._rng)[0]
+        return self.agent.act(self.before(seen) if self.before else seen, self.spread, self._rng)[0]
 
 
 def evaluate_phase(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,6 @@ def job_name(variant: str, split: int, seed: int) -> str:
     return f"reward-{variant}-split{split}-seed{seed}"
 
 
-@dataclass(frozen=True)
 class RewardAblation:
     """A study like `lotj.experiments.comparisons.Comparison`."""
 
@@ -122,11 +121,10 @@ class RewardAblation:
     cells = PAPER
 
     def asked(self, asked: Asked) -> RewardAblation:
-        """See `Comparison`."""
         return self
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """See `Comparison`; so ordered that all variants have as many runs wherever it is stopped."""
+        """See `Comparison`; in an order in which all variants have as many runs wherever it is stopped."""
         fixed = {"preset": asked.preset, "data": str(asked.data), "steps": STEPS, "domains": DOMAINS}
         found = []
         for seed, split, variant in itertools.product(SEEDS, SPLITS, PAPER_ACCURACY):
@@ -135,7 +133,6 @@ class RewardAblation:
         return found
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        """See `Comparison`."""
         return {"table.md": page(self.title, [self.table(results), _NOTE], results)}
 
     def table(self, results: Mapping[str, Any]) -> str:
