@@ -18,7 +18,7 @@ from lotj.evaluation.results import EvaluationResult
 from lotj.evaluation.truth import match_truth, motions
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
-from lotj.experiments.stages import kept_trial, practice_phase, pretrain_phase
+from lotj.experiments.stages import practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, find_run, first_difference, plain, read_timings, restore_settings
 from lotj.runs.metrics import read_lines
@@ -194,7 +194,7 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     known = match_truth(rows, truth)
     said = [known[trial] for trial, row in rows.items() if row["predicted_success"]]
     unsaid = [known[trial] for trial, row in rows.items() if not row["predicted_success"]]
-    alarms = [bool(row.get("alarm")) for row in rows.values()]
+    *_, last = rows.values()
     minutes = (motions(rows, truth) / RATE_HZ + RESET_S) / 60
     return {
         "predicted": len(said),
@@ -202,9 +202,9 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
         "wrong_socket": sum(bool(true.get("wrong_socket")) for true in said),
         "missed": sum(bool(true["true_success"]) for true in unsaid),
         "lost": sum(row["lost"] for row in rows.values()),
-        "alarms": sum(alarms),
-        "alarm": alarms[-1],
-        "kept": kept_trial(run),
+        "alarms": sum(row["alarm"] for row in rows.values()),
+        "alarm": bool(last["alarm"]),
+        "kept": last["kept"],
         "robot_minutes": {after(count): round(float(minutes[:count].sum()), 2) for count in trials},
     }
 
