@@ -20,7 +20,7 @@ from lotj.agents.base import Algorithm, At, CriticConfig, Losses
 from lotj.data.replay import hindsight
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
-from lotj.evaluation import evaluate
+from lotj.evaluation.rollout import evaluate
 from lotj.experience import Batch
 from lotj.experiments.evaluation import PolicyController
 from lotj.nets.front import Front, Seen, Vector
@@ -70,7 +70,7 @@ def main() -> None:
     run, relabel = Run.create(Path("runs"), "practice", {}, seed=0), hindsight(env.get_wrapper_attr("compute_reward"))
     settings = PracticeConfig(trials=asked.trials, updates_per_step=1, warmup_trials=10, boost=False, threads=1)
     practice(Rewarded(env, spec.max_steps, seed=0), learner, [], settings, run, relabel=[relabel])
-    found = evaluate(env, PolicyController(learner, 0.0), range(20), name="own", label="own", max_steps=spec.max_steps)
+    found = evaluate(env, PolicyController(learner, 0.0), range(20), name="own", max_steps=spec.max_steps)
     print(f"{run.path}: {found.success.sum()} of 20 goals reached")
 
 

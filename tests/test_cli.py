@@ -31,7 +31,7 @@ from lotj.data.layout import Schema
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.insertion import insertion_task
 from lotj.errors import RendererError
-from lotj.evaluation import EvaluationResult
+from lotj.evaluation.results import EvaluationResult
 from lotj.experience import SUCCESS, Episode
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
@@ -346,7 +346,6 @@ def test_square_brackets_in_names_are_shown_as_they_are(
     assert f'title = "Plug {odd}"' in shown and f'"left {odd}"' in shown
     result = EvaluationResult(
         "practice",
-        "After practice",
         success=np.array([True, False]),
         steps=np.ones(2, int),
         seconds=np.ones(2),

@@ -14,7 +14,7 @@ from lotj.agents.localizer import LocalizerConfig
 from lotj.data.store import DiskStore
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import CheckpointError, SettingsError
-from lotj.evaluation import LABELS, evaluate
+from lotj.evaluation.rollout import evaluate
 from lotj.experiments.evaluation import PolicyController, baseline, choose_entrants, evaluate_phase
 from lotj.experiments.presets import PRESETS, Preset, find_preset
 from lotj.experiments.stages import collect_phase, practice_phase, pretrain_phase
@@ -133,8 +133,8 @@ def test_the_expert_inserts_from_every_start() -> None:
     """It is told where the socket is: what a policy's seconds are held against."""
     env = InsertionEnv("peg-round-12", "duo", 0, "far", 32)
     try:
-        expert = baseline("expert", env, lambda: pytest.fail("it needs no localisation"))
-        found = evaluate(env, expert, range(3), name="expert", label=LABELS["expert"])
+        expert = baseline("expert", env.task.env, env)
+        found = evaluate(env, expert, range(3), name="expert")
     finally:
         env.close()
     assert found.success.all() and 0.5 < found.seconds.mean() < 2.0  # of at most 20 steps of 0.1 s

@@ -26,7 +26,7 @@ from lotj.data.replay import Replay, Source, hindsight
 from lotj.data.store import DiskStore
 from lotj.envs.registry import make_task
 from lotj.errors import CheckpointError, DataError, LotjError, NumericsError, RobotError, SettingsError, StorageError
-from lotj.evaluation import evaluate
+from lotj.evaluation.rollout import evaluate
 from lotj.experience import Task
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import PRESETS
@@ -197,7 +197,7 @@ def test_td3_with_hindsight_learns_to_reach(tmp_path: Path):
     run, _ = practise_task_phase(preset, "fetch/reach", tmp_path, "td3", live=False)
     assert sum(row["steps"] for row in run.metrics()) <= 20_000
     env, policy = make_task("fetch/reach"), PolicyController(practised_agent(run), spread=0.0)
-    found = evaluate(env, policy, range(50_000, 50_100), name="td3", label="TD3", max_steps=50)
+    found = evaluate(env, policy, range(50_000, 50_100), name="td3", max_steps=50)
     env.close()
     assert found.success.sum() >= 95
 

@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from lotj.errors import SettingsError
-from lotj.evaluation import LABELS, EvaluationResult, FilmStrip, add_evaluation, save_filmstrips, unit_interval
+from lotj.evaluation.filmstrip import FilmStrip, save_filmstrips
+from lotj.evaluation.results import EvaluationResult, add_evaluation
+from lotj.evaluation.statistics import unit_interval
 from lotj.report import build_report
 from lotj.report.charts import NARROW, WIDE, claim_map, learning_curve, outcome_kinds, small_series
 from lotj.report.files import Trials, read_run
@@ -65,10 +67,7 @@ def result(name: str, successes: int, n: int = 20) -> EvaluationResult:
     success = np.arange(n) < successes
     steps = np.where(success, 10, 20)
     force = np.where(success, 12.0, 24.0)
-    label = LABELS.get(name, name)
-    return EvaluationResult(
-        name, label, np.arange(1000, 1000 + n), success, steps, steps / 10, force, np.zeros(n, bool)
-    )
+    return EvaluationResult(name, np.arange(1000, 1000 + n), success, steps, steps / 10, force, np.zeros(n, bool))
 
 
 def write_trials(folder: Path, predicted: list[int], true: list[int] | None = None, **state: list[float]) -> None:
@@ -310,7 +309,7 @@ def test_hostile_names_stay_text(tmp_path):
         tmp_path / "run", connector=HOSTILE, connector_title=HOSTILE, robot=HOSTILE, commands=[HOSTILE], note=HOSTILE
     )
     write_trials(folder, [1, 0], [1, 0])
-    add_evaluation(folder / "evaluation.json", EvaluationResult(**{**vars(result(HOSTILE, 3)), "label": HOSTILE}))
+    add_evaluation(folder / "evaluation.json", result(HOSTILE, 3))
     figures = ("accuracy", "near_miss_accuracy", "accuracy_left_out", "auc", "precision")
     entry = dict.fromkeys(figures) | {"successes": 1, "others": 1, "false_positive_rate": {}}
     report = {"threshold": 0.5, "overall": entry, "connectors": {HOSTILE: entry}}

@@ -23,13 +23,12 @@ from lotj.data.writer import EpisodeWriter
 from lotj.envs.insertion import insertion_task
 from lotj.envs.registry import families, find_task
 from lotj.errors import CatalogueError, DataError, SettingsError
-from lotj.evaluation import load_filmstrips
+from lotj.evaluation.filmstrip import load_filmstrips
 from lotj.experience import SUCCESS, Episode
 from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import choose_training
 from lotj.experiments.presets import Preset, find_preset
 from lotj.experiments.stages import (
-    kept_trial,
     part_of,
     practice_phase,
     practise_task_phase,
@@ -370,7 +369,7 @@ def test_the_agent_of_a_run_is_the_one_that_it_kept(pretrained: Path, tmp_path: 
     shutil.copytree(pretrained, root)
     run, name = practise(root), "policy.head.mean.2.bias"
     state, before = run.load(CHECKPOINT), load_agent(pretraining_of(run)).algorithm.get_parameter(name)
-    assert kept_trial(run) == 0  # three trials are too few
+    assert run.metrics()[-1]["kept"] == 0  # three trials are too few
     assert torch.equal(practised_agent(run).algorithm.get_parameter(name), before)
     state["agent"]["modules"][""][name] = before.detach() + 1.0
     run.save(CHECKPOINT, {**state, "kept": state["trial"]})

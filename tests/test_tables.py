@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lotj.evaluation import barnard, unit_interval
+from lotj.evaluation.statistics import barnard, unit_interval
 from lotj.experiments.tables import ALL, NOTE, Cell, SuccessTable, markdown, mean_interval, mean_words
 
 TWO, SIX = ("0-duo-0", "1-duo-0"), tuple(f"{k}-duo-0" for k in range(6))
@@ -31,14 +31,14 @@ TABLE = SuccessTable(
 def test_best_are_all_that_the_shared_units_do_not_tell_apart() -> None:
     # Straight is lower than ours on all six units: p = 2 / 64. Spiral differs by +1 +2 0 0 +1 -20, a sum of -16, which
     # no flip brings nearer to 0: p = 1.
-    assert TABLE.verdicts("usb") == [("worse", 2 / 64), ("cannot tell", 1.0), ("best", None)]
+    assert TABLE.against_best("usb") == [2 / 64, 1.0, None]
 
 
 def test_two_policies_of_twenty_equal_trials_each_tell_nothing_of_their_methods() -> None:
     table = SuccessTable(("a", "b"), {"key": (Cell({"0-duo-0": (20, 20)}), Cell({"0-duo-0": (0, 20)}))})
     assert barnard(20, 20, 0, 20) < 1e-9
-    assert table.verdicts("key") == [("cannot tell", None), ("cannot tell", 1.0)]
-    assert TABLE.verdicts("key") == [("cannot tell", 0.5), ("", None), ("cannot tell", None)]  # (1/2)^2 twice
+    assert table.against_best("key") == [None, 1.0]
+    assert TABLE.against_best("key") == [0.5, None, None]  # (1/2)^2 twice
     assert "20/20 (one run)" in table.as_markdown() and "*" not in table.as_markdown()
 
 
@@ -55,7 +55,7 @@ def test_all_connectors_are_a_row_of_their_own() -> None:
     assert [k for k, _ in straight.counts.values()] == [1, 2, 3, 4, 5, 6, 0, 0]
     assert (straight.paper, straight.paper_n, ours.paper, ours.paper_n) == (1, 40, 18, 20)
     assert [*straight.counts][-1] == "key 1-duo-0" and len(spiral.counts) == 6
-    assert TABLE.verdicts(ALL)[0] == ("worse", 2 / 256)  # eight units, all of one sign
+    assert TABLE.against_best(ALL)[0] == 2 / 256  # eight units, all of one sign
     assert list(SuccessTable(("a",), {"key": (of_two(1, 2),)}).shown) == ["key"]
 
 
@@ -80,7 +80,7 @@ def test_near_and_far_of_a_connector_are_one_unit_of_all() -> None:
     assert one and one.counts == {"a 0-duo-0": (38, 40), "a 1-duo-0": (10, 40), "b 0-duo-0": (20, 20)}
     low, high = unit_interval([38, 10, 20], [40, 40, 20])
     assert one.words() == f"68/100 ({100 * low:.0f}-{100 * high:.0f} %)"
-    assert table.verdicts(ALL) == [("cannot tell", None), ("cannot tell", 0.5)]
+    assert table.against_best(ALL) == [None, 0.5]
     assert "near and far added" in " ".join(NOTE.split())
 
 

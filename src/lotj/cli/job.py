@@ -24,7 +24,7 @@ from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
 
 if TYPE_CHECKING:  # SciPy and torch are slow to import
-    from lotj.evaluation import EvaluationResult
+    from lotj.evaluation.results import EvaluationResult
     from lotj.training.practice import PracticeResult
 
 RUNS = Path("runs")

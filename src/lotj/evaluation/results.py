@@ -68,18 +68,17 @@ class EvaluationResult:
     """One controller on n start poses.
 
     Attributes:
-        name, label: key in `evaluation.json`, as in `LABELS`; for people.
+        name: key in `evaluation.json`, e.g. of `LABELS`.
         seed: (n,) int64; the same seeds give the same start poses for every controller.
         success: (n,) bool, true success.
         steps, seconds: (n,) int64 environment steps; (n,) float64 time on the robot.
         peak_force_n: (n,) float64, greatest contact force [N].
         dislodged: (n,) bool.
         context: what else belongs to it (connector, scenario, domain): plain JSON values.
-        films: seed -> (T+1, V, H, W, 3) uint8 frames of the trials asked for; not stored in JSON.
+        film: (T+1, V, H, W, 3) uint8 frames of the first trial, if they were asked for; not stored in JSON.
     """
 
     name: str
-    label: str
     seed: np.ndarray
     success: np.ndarray
     steps: np.ndarray
@@ -87,11 +86,16 @@ class EvaluationResult:
     peak_force_n: np.ndarray
     dislodged: np.ndarray
     context: dict[str, Any] = field(default_factory=dict)
-    films: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    film: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         """Number of trials n."""
         return len(self.seed)
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return LABELS.get(self.name, self.name)
 
     def summary(self) -> Summary:
         """Counts, Wilson 95 % interval, time and force of all trials (at least one)."""
@@ -112,8 +116,8 @@ class EvaluationResult:
     def to_json(self) -> dict[str, Any]:
         """As one entry of `evaluation.json`."""
         results = [{k: kind(getattr(self, k)[trial]) for k, kind in _COLUMNS.items()} for trial in range(len(self))]
-        head = {"name": self.name, "label": self.label, **self.context, "n": len(self)}
-        return {**head, "summary": asdict(self.summary()), "results": results}
+        head = {"name": self.name, **self.context, "n": len(self), "summary": asdict(self.summary())}
+        return {**head, "results": results}
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> EvaluationResult:
@@ -134,7 +138,7 @@ class EvaluationResult:
             raise DataError(f"evaluation {name!r} has no trials: make it again")
         head = ("name", "label", "n", "summary", "results")
         context = {key: value for key, value in entry.items() if key not in head}
-        return cls(name=name, label=str(entry.get("label", name)), context=context, **columns)
+        return cls(name=name, context=context, **columns)
 
 
 def read_evaluations(path: Path) -> list[EvaluationResult]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +21,10 @@ def evaluate(
     seeds: Sequence[int],
     *,
     name: str,
-    label: str,
     context: dict[str, Any] | None = None,
     max_steps: int = 20,
     rate_hz: float = 10.0,
-    film_seeds: Collection[int] = (),
+    film: bool = False,
     on_trial: Callable[[int, bool], None] | None = None,
 ) -> EvaluationResult:
     """Counts true successes of `controller`, one trial a seed.
@@ -36,10 +35,10 @@ def evaluate(
         env: observes a mapping; `info` of each step has ``is_success`` and may have ``peak_force`` [N], ``lost``.
         controller: called once a step.
         seeds: at least one, all different.
-        name, label, context: of the result.
+        name, context: of the result.
         max_steps: a trial ends here at the latest.
         rate_hz: steps a second on the robot.
-        film_seeds: trials whose images, (T+1, V, H, W, 3) uint8, are kept.
+        film: keep the images of the first trial.
         on_trial: called with (trial, success) after each trial, for a progress bar.
 
     Raises:
@@ -49,7 +48,7 @@ def evaluate(
     if len(seeds) == 0 or len(set(seeds)) != len(seeds):
         raise SettingsError(f"{len(seeds)} evaluation seeds, {len(set(seeds))} different: need at least 1, none twice")
     rows: list[tuple[bool, int, float, bool]] = []
-    films: dict[int, np.ndarray] = {}
+    images: np.ndarray | None = None
     for trial, seed in enumerate(seeds):
         infos: list[Mapping[str, Any]] = []
         how: dict[str, Any] = {"task": name, "kind": "evaluation", "max_steps": max_steps}
@@ -57,14 +56,13 @@ def evaluate(
         success, lost = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "lost"))
         force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])
         rows.append((success, len(episode), force, lost))
-        if seed in film_seeds:
-            films[int(seed)] = episode.observation["image"]
+        if film and trial == 0:
+            images = episode.observation["image"]
         if on_trial is not None:
             on_trial(trial, success)
     succeeded, steps, peak_force, dislodged = (np.array(column) for column in zip(*rows, strict=True))
     return EvaluationResult(
         name=name,
-        label=label,
         seed=np.array(seeds, np.int64),
         success=succeeded,
         steps=steps,
@@ -72,5 +70,5 @@ def evaluate(
         peak_force_n=peak_force,
         dislodged=dislodged,
         context=dict(context or {}),
-        films=films,
+        film=images,
     )

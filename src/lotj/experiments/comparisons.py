@@ -169,7 +169,7 @@ class Comparison:
         name, title: as a command names it; for people.
         scenarios: where trials start.
         methods: the columns.
-        connectors: the rows; none: those of the `split`.
+        connectors: the rows; none: those of the split of its name.
         benches, trials: see `lotj reproduce --help`.
         robots: of each bench.
         cells: folder of its jobs' results; studies that share jobs have one.
@@ -182,7 +182,6 @@ class Comparison:
     scenarios: tuple[str, ...]
     methods: tuple[Method, ...]
     connectors: tuple[str, ...] = tuple(CONNECTORS)
-    split: str = ""
     benches: tuple[int, ...] = (0,)
     trials: tuple[int, ...] = (100, 200)
     robots: tuple[str, ...] = ROBOTS
@@ -203,7 +202,7 @@ class Comparison:
             for method in self.methods
             if -method.stage <= len(trials)
         )
-        connectors = asked.connectors or self.connectors or of_split(self.split, opened=self.name == "blind")
+        connectors = asked.connectors or self.connectors or of_split(self.name, opened=self.name == "blind")
         chosen = {"methods": methods, "connectors": connectors, "benches": asked.benches or self.benches}
         return replace(self, **chosen, trials=trials)
 
@@ -324,11 +323,11 @@ COMPARISONS = {
             benches=(0, 1, 2, 3, 4), trials=(25, 50, 100), cells="headline", sections=_SECTIONS,
         ),
         Comparison(
-            "validation", "Practice on the validation connectors", ("far",), CURVE, (), "validation",
+            "validation", "Practice on the validation connectors", ("far",), CURVE, (),
             trials=(25, 50, 100), cells="validation", sections=_SECTIONS,
         ),
         Comparison(
-            "blind", "Practice on the blind connectors", ("far",), CURVE, (), "blind",
+            "blind", "Practice on the blind connectors", ("far",), CURVE, (),
             trials=(25, 50, 100), cells="blind", sections=(headline.predictions, *_SECTIONS[1:]),
         ),
         Comparison("table1", "Table I: starts within 10 mm of the socket's axis", ("near",), NEAR),

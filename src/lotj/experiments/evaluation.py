@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,13 @@ from lotj.controllers.localize import Localize, LocalizeFirst, Locate
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
-from lotj.envs.insertion import FAMILY, NEAR_BOX, InsertionEnv
+from lotj.envs.insertion import NEAR_BOX, InsertionEnv
 from lotj.envs.registry import expert_of, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
-from lotj.evaluation import (
-    LABELS,
-    EvaluationResult,
-    FilmStrip,
-    add_evaluation,
-    evaluate,
-    load_filmstrips,
-    save_filmstrips,
-)
-from lotj.evaluation.results import EXPERT, POLICIES, USUAL
+from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
+from lotj.evaluation.results import EXPERT, LABELS, POLICIES, USUAL, EvaluationResult, add_evaluation
+from lotj.evaluation.rollout import evaluate
 from lotj.experience import Observation, batch_of_one
 from lotj.experiments.stages import INSERTION, bench_of, practised_agent, pretraining_of, timed
 from lotj.experiments.state_iql import STATE_IQL, Located
@@ -45,10 +39,11 @@ FIRST_EVALUATION_SEED = 10_000
 """Evaluation starts from poses of these seeds on; practice draws its own from another stream."""
 
 
+@dataclass
 class PolicyController:
     """The learnt policy as a controller, from what is observed and nothing else.
 
-    Args:
+    Attributes:
         agent: acts.
         spread: share of the policy's standard deviation that its actions have; 0 takes the mean action. An image does
             not tell all (how high the plug stands, what it hides): a policy without memory that never varies its action
@@ -56,11 +51,9 @@ class PolicyController:
         before: makes observations (1, ...) by name into what the agent reads, where that is something else.
     """
 
-    def __init__(
-        self, agent: Learner, spread: float = 1.0, before: Callable[[Observation], Observation] | None = None
-    ) -> None:
-        self._agent, self._spread, self._before = agent, spread, before
-        self._rng = np.random.default_rng(0)
+    agent: Learner
+    spread: float = 1.0
+    before: Callable[[Observation], Observation] | None = None
 
     def reset(self, seed: int) -> None:
         """Start a trial; its random numbers depend on nothing else."""
@@ -69,7 +62,7 @@ class PolicyController:
     def __call__(self, observation: Observation, info: Mapping[str, object]) -> np.ndarray:
         """(A,) action in [-1, 1]."""
         seen = batch_of_one(observation)
-        return self._agent.act(self._before(seen) if self._before else seen, self._spread, self._rng)[0]
+        return self.agent.act(self.before(seen) if self.before else seen, self.spread, self._rng)[0]
 
 
 def evaluate_phase(
@@ -115,40 +108,24 @@ def evaluate_phase(
         agents = {"practice": practised_agent(run, device, after)} if "practice" in names else {}
         if pretrained and "offline" in names:
             agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
-        for name, controller in _controllers(names, agents, run, pretrained, env, spread, device).items():
-            how["film_seeds"] = seeds[:1] if reward and name in agents else ()
+        by_position = run.setting("agent") == STATE_IQL
+        needed = by_position or any(name.startswith("localize") for name in names)
+        localizer = load_localizer(pretrained, device) if pretrained and needed else None
+        before = Located(localizer).encode if localizer and by_position else None
+        made: dict[str, Controller] = {name: PolicyController(agent, spread, before) for name, agent in agents.items()}
+        for name in names:  # all before the first trial, so that a model that is missing is told of at once
+            made[name] = made.get(name) or baseline(name, task, env, localizer.locate if localizer else None)
+        for name in names:
+            how["film"] = bool(reward) and name in agents
             how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
-            results.append(evaluate(env, controller, seeds, name=name, label=LABELS[name], **how))
+            results.append(evaluate(env, made[name], seeds, name=name, **how))
             add_evaluation(run.path / "evaluation.json", results[-1])
-            if reward and results[-1].films:
+            if reward and name in agents:
                 films[_WHEN[name]] = _film(results[-1], agents[name], reward)
         if films:
             path = run.path / "filmstrips.npz"
             save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
     return results
-
-
-def _controllers(
-    names: Sequence[str],
-    agents: Mapping[str, Learner],
-    run: Run,
-    pretrained: Run | None,
-    env: Any,
-    spread: float,
-    device: str,
-) -> dict[str, Controller]:
-    """All made before the first trial, so that a model that is missing is told of at once."""
-    locates = pretrained and run.setting("agent") == STATE_IQL
-    before = Located(load_localizer(pretrained, device)).encode if pretrained and locates else None
-    made: dict[str, Controller] = {}
-    for name in names:
-        if name in agents:
-            made[name] = PolicyController(agents[name], spread, before)
-        elif run.setting("task").startswith(INSERTION):
-            made[name] = baseline(name, env.unwrapped, lambda: load_localizer(pretrained, device).locate)  # type: ignore[arg-type]
-        else:
-            made[name] = expert_of(run.setting("task"), env)
-    return made
 
 
 def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> tuple[str, ...]:
@@ -162,9 +139,8 @@ def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> 
     Raises:
         SettingsError: one is unknown, or not for this task or run.
     """
-    known = tuple(LABELS) if insertion else (*POLICIES, EXPERT)
-    if not pretrained:
-        known = tuple(name for name in known if name != "offline")
+    there_are = LABELS if insertion else (*POLICIES, EXPERT)
+    known = tuple(name for name in there_are if pretrained or name != "offline")
     for name in names:
         if name not in LABELS:
             raise unknown("controller", name, LABELS)
@@ -173,38 +149,42 @@ def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> 
     return tuple(names) or (USUAL if insertion else known)
 
 
-def baseline(name: str, env: InsertionEnv, locate: Callable[[], Locate]) -> Controller:
-    """A hand-made baseline for the part and the robot of an environment; the expert is told the truth, to compare with.
+def baseline(name: str, task: str, env: Any, locate: Locate | None = None) -> Controller:
+    """A hand-made baseline for a task, and for the part and the robot of its environment; the expert is told the truth,
+    to compare with.
 
     Args:
-        name: one of `LABELS`, but no policy.
+        name: one of `LABELS`, but no policy; of other tasks than insertion the expert alone.
         env: gives the part's dimensions, which an engineer knows, and the size of an action.
-        locate: brings the localisation model; called where the baseline needs it.
+        locate: the localisation model, for the baselines that need it.
     """
-    if name == "localize":
-        return Localize(locate(), env.action_scale, env.bench.contact_height)
-    if name.startswith("localize-"):
-        return LocalizeFirst(locate(), baseline(name.removeprefix("localize-"), env, locate), env.action_scale)
     if name == EXPERT:
-        return FAMILY.expert(env)
+        return expert_of(task, env)
+    bench, scale = env.unwrapped.bench, env.unwrapped.action_scale
+    if name.startswith("localize"):
+        assert locate is not None
+        if name == "localize":
+            return Localize(locate, scale, bench.contact_height)
+        return LocalizeFirst(locate, baseline(name.removeprefix("localize-"), task, env), scale)
     if name == "straight-down":
         return StraightDown()
     if name == "random-search":
-        return RandomSearch(NEAR_BOX, env.action_scale)
-    capture = min(f.clearance + f.chamfer + f.lead_in for f in env.bench.connector.features if not f.visual)
-    return SpiralSearch(2 * capture, env.action_scale)
+        return RandomSearch(NEAR_BOX, scale)
+    capture = min(f.clearance + f.chamfer + f.lead_in for f in bench.connector.features if not f.visual)
+    return SpiralSearch(2 * capture, scale)
 
 
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
     """The first evaluation trial with the reward's scores and Grad-CAM of reward and policy."""
-    ((seed, frames),) = result.films.items()
+    frames = result.film
+    assert frames is not None
     return FilmStrip(
         frames=frames,
         scores=reward.score(frames),
         reward_heat=reward_heat(reward, frames),
         policy_heat=policy_heat(agent, frames) if "image" in agent.reads else None,
         success=bool(result.success[0]),
-        seed=seed,
+        seed=int(result.seed[0]),
     )
 
 

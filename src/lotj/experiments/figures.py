@@ -136,11 +136,9 @@ class SaliencyFigure:
     cells: str = PAPER
 
     def asked(self, asked: Asked) -> SaliencyFigure:
-        """See `Comparison`."""
         return replace(self, connectors=asked.connectors or self.connectors, benches=asked.benches or self.benches)
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """See `Comparison`."""
         learning, made = COMPARISONS[self.learning].asked(asked).jobs(asked), []
         folders = {job.name: job.arguments["folder"] for job in learning}
         for connector, unit in itertools.product(self.connectors, units(self.benches)):

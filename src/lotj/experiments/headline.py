@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lotj.evaluation import reliable_units, sign_flip
+from lotj.evaluation.statistics import reliable_units, sign_flip
 from lotj.experiments.study import RESET_S, after
 from lotj.experiments.tables import ALL, markdown, mean_words
 
@@ -98,15 +98,13 @@ def by_unit(practices: Sequence[Practised]) -> list[Practised]:
 
 def robot_time(units: Sequence[Practised]) -> str:
     """Means over units: minutes of practice on the robot, seconds of an insertion, insertions in ten minutes."""
-    groups: defaultdict[str, list[Practised]] = defaultdict(list)
-    for unit in units:
-        groups[unit.start].append(unit)
-    groups[ALL] = by_unit(units)
+    starts = dict.fromkeys(unit.start for unit in units)
+    groups = {start: [unit for unit in units if unit.start == start] for start in starts} | {ALL: by_unit(units)}
     places, rows = range(len(units[0].trials)), []
-    for start in sorted(groups, key=lambda start: start == ALL):
-        columns = [[unit.minutes(place) for unit in groups[start]] for place in places]
+    for start, group in groups.items():
+        columns = [[unit.minutes(place) for unit in group] for place in places]
         for figure in (_insertion, _throughput):
-            columns += [[figure(unit.outcome(name)) for unit in groups[start]] for name in (-1, "expert")]
+            columns += [[figure(unit.outcome(name)) for unit in group] for name in (-1, "expert")]
         rows.append([start, *map(mean_words, columns)])
     head = ["start", *(f"minutes of {count} trials" for count in units[0].trials)]
     return (
@@ -144,7 +142,7 @@ def against_first(methods: Mapping[str, Sequence[Practised]]) -> str:
         pairs = [(unit, ours[unit.start, unit.unit]) for unit in units if (unit.start, unit.unit) in ours]
         more = [unit.true_successes - other.true_successes for unit, other in pairs]
         stages = [mean_words([unit.outcome(place)["successes"] for unit in units]) for place in range(-2, 0)]
-        p = f"; p {sign_flip(more, np.random.default_rng(0)):.2g}" if any(more) else ""
+        p = f"; p {sign_flip(more):.2g}" if any(more) else ""
         false, lost = (str(sum(unit.practice[key] for unit in units)) for key in ("false", "lost"))
         done = mean_words([unit.true_successes for unit in units])
         rows.append([title, str(len(units)), *stages, done, mean_words(more) + p, false, lost])

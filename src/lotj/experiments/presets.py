@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lotj.agents.iql import IQLConfig
@@ -23,12 +23,12 @@ from lotj.training.pretrain_config import PretrainConfig
 class PretrainSettings:
     """Settings of a pretraining; what other agents than IQL have in common with it is taken from there."""
 
-    reward: RewardConfig = field(default_factory=RewardConfig)
-    front: Pixels = field(default_factory=Pixels)
-    iql: IQLConfig = field(default_factory=IQLConfig)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
-    features: FeatureConfig = field(default_factory=FeatureConfig)
+    reward: RewardConfig = RewardConfig()
+    front: Pixels = Pixels()
+    iql: IQLConfig = IQLConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    localizer: LocalizerConfig = LocalizerConfig()
+    features: FeatureConfig = FeatureConfig()
 
     @property
     def pretraining(self) -> PretrainSettings:
@@ -51,18 +51,14 @@ class Preset(PretrainSettings):
     """
 
     name: str
-    collect: CollectConfig = field(
-        default_factory=lambda: CollectConfig(
-            robots_per_connector=2, domains_per_connector=4, expert_episodes=9, near_miss_share=0.5, recover_episodes=4
-        )
+    collect: CollectConfig = CollectConfig(
+        robots_per_connector=2, domains_per_connector=4, expert_episodes=9, near_miss_share=0.5, recover_episodes=4
     )
-    collect_validation: CollectConfig = field(
-        default_factory=lambda: CollectConfig(
-            robots_per_connector=2, domains_per_connector=2, expert_episodes=12, recover_episodes=4
-        )
+    collect_validation: CollectConfig = CollectConfig(
+        robots_per_connector=2, domains_per_connector=2, expert_episodes=12, recover_episodes=4
     )
     training_connectors: int | None = None
-    practice: PracticeConfig = field(default_factory=PracticeConfig)
+    practice: PracticeConfig = PracticeConfig()
     evaluation_trials: int = 20
     tasks: TaskCollection | None = None
 
@@ -85,68 +81,64 @@ def as_in_paper(preset: Preset) -> Preset:
     )
 
 
-def _paper() -> Preset:
-    """The paper's protocol where it is stated: 50 connectors on 2 robots, 70,000 episodes, no near misses, ResNet-18 at
-    96 px, plain IQL with DAIB, a quarter of online data. For a machine with a GPU."""
-    encoder = EncoderConfig(width=64, stages=4, norm="batch")
-    preset = Preset(
+_DEMO = Preset(
+    name="demo",
+    collect=CollectConfig(domains_per_connector=2, expert_episodes=7, recover_episodes=3),
+    collect_validation=CollectConfig(expert_episodes=10, recover_episodes=3),
+    reward=RewardConfig(steps=800),
+    pretrain=PretrainConfig(steps=900),
+    localizer=LocalizerConfig(steps=800),
+    practice=PracticeConfig(trials=100),
+)
+"""The whole job within a quarter of an hour on two cores."""
+
+_RESNET18 = EncoderConfig(width=64, stages=4, norm="batch")
+
+_PAPER = as_in_paper(
+    Preset(
         name="paper",
         training_connectors=50,
         collect=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=700, near_miss_share=0.0),
         collect_validation=CollectConfig(image_size=96, robots_per_connector=2, expert_episodes=40),
-        reward=RewardConfig(encoder=encoder, steps=20_000, batch=256, lr=3e-4),
+        reward=RewardConfig(encoder=_RESNET18, steps=20_000, batch=256, lr=3e-4),
         front=Pixels.paper(),
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
-        localizer=LocalizerConfig(front=Pixels(encoder, 0), steps=20_000, batch=256, lr=3e-4),
+        localizer=LocalizerConfig(front=Pixels(_RESNET18, 0), steps=20_000, batch=256, lr=3e-4),
         practice=PracticeConfig(**PAPER_PRACTICE),
     )
-    return as_in_paper(preset)
+)
+"""The paper's protocol where it is stated: 50 connectors on 2 robots, 70,000 episodes, no near misses, ResNet-18 at
+96 px, plain IQL with DAIB, a quarter of online data. For a machine with a GPU."""
 
+_STATE = Preset(
+    name="state",
+    tasks=TaskCollection(("fetch/reach",)),
+    iql=IQLConfig(
+        bottleneck=BottleneckConfig(variant="erm"),
+        hidden=(256, 256),
+        critic_projection=0,
+        critic_hidden=256,
+        discount=0.95,
+        ema=0.05,
+        position_weight=0.0,
+    ),
+    pretrain=PretrainConfig(steps=3000, batch=256, policy_kinds=None, policy_share=None, aside_share=None),
+    practice=PracticeConfig(
+        trials=400,
+        updates_per_step=1,
+        warmup_trials=10,
+        exploration_noise=0.2,
+        boost=False,
+        imitate="all",
+        online_fraction=0.5,
+        save_every=20,
+        threads=1,
+    ),
+)
+"""Tasks with states and goals instead of images (Fetch, mazes), from nothing or from their experts' episodes."""
 
-def _demo() -> Preset:
-    """The whole job within a quarter of an hour on two cores."""
-    return Preset(
-        name="demo",
-        collect=CollectConfig(domains_per_connector=2, expert_episodes=7, recover_episodes=3),
-        collect_validation=CollectConfig(expert_episodes=10, recover_episodes=3),
-        reward=replace(RewardConfig(), steps=800),
-        pretrain=PretrainConfig(steps=900),
-        localizer=LocalizerConfig(steps=800),
-        practice=PracticeConfig(trials=100),
-    )
-
-
-def _state() -> Preset:
-    """Tasks with states and goals instead of images (Fetch, mazes), from nothing or from their experts' episodes."""
-    return Preset(
-        name="state",
-        tasks=TaskCollection(("fetch/reach",)),
-        iql=IQLConfig(
-            bottleneck=BottleneckConfig(variant="erm"),
-            hidden=(256, 256),
-            critic_projection=0,
-            critic_hidden=256,
-            discount=0.95,
-            ema=0.05,
-            position_weight=0.0,
-        ),
-        pretrain=PretrainConfig(steps=3000, batch=256, policy_kinds=None, policy_share=None, aside_share=None),
-        practice=PracticeConfig(
-            trials=400,
-            updates_per_step=1,
-            warmup_trials=10,
-            exploration_noise=0.2,
-            boost=False,
-            imitate="all",
-            online_fraction=0.5,
-            save_every=20,
-            threads=1,
-        ),
-    )
-
-
-PRESETS = {preset.name: preset for preset in (_demo(), Preset(name="laptop"), _paper(), _state())}
+PRESETS = {preset.name: preset for preset in (_DEMO, Preset(name="laptop"), _PAPER, _STATE)}
 
 
 def find_preset(name: str) -> Preset:

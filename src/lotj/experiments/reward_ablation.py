@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,8 @@ def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
     names = sorted({task.attributes["connector"] for task in DiskStore.open(data, split="train").tasks})
     order = [names[k] for k in np.random.default_rng([split]).permutation(len(names))]
     held = order[:HELD_OUT]
-    families = {_kin(name) for name in held}
-    train = [name for name in order[HELD_OUT:] if _kin(name) not in families][:TRAIN]
+    kept_out, rest = [find_connector(name) for name in held], map(find_connector, order[HELD_OUT:])
+    train = [part.name for part in rest if not any(part.is_variant_of(other) for other in kept_out)][:TRAIN]
     if len(train) < TRAIN:
         raise DataError(
             f"{data} holds {len(names)} training connectors: table IV needs {TRAIN} and {HELD_OUT} unlike them"
@@ -109,17 +109,11 @@ def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
     return set(train), set(held)
 
 
-def _kin(name: str) -> str:
-    """What close variants have in common."""
-    return find_connector(name).variant_of or name
-
-
 def job_name(variant: str, split: int, seed: int) -> str:
     """Name of a reward job."""
     return f"reward-{variant}-split{split}-seed{seed}"
 
 
-@dataclass(frozen=True)
 class RewardAblation:
     """A study like `lotj.experiments.comparisons.Comparison`."""
 
@@ -127,11 +121,10 @@ class RewardAblation:
     cells = PAPER
 
     def asked(self, asked: Asked) -> RewardAblation:
-        """See `Comparison`."""
         return self
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """See `Comparison`; so ordered that all variants have as many runs wherever it is stopped."""
+        """See `Comparison`; in an order in which all variants have as many runs wherever it is stopped."""
         fixed = {"preset": asked.preset, "data": str(asked.data), "steps": STEPS, "domains": DOMAINS}
         found = []
         for seed, split, variant in itertools.product(SEEDS, SPLITS, PAPER_ACCURACY):
@@ -140,7 +133,6 @@ class RewardAblation:
         return found
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        """See `Comparison`."""
         return {"table.md": page(self.title, [self.table(results), _NOTE], results)}
 
     def table(self, results: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,20 +36,16 @@ class Robustness(Comparison):
     """A comparison whose practices are all done under each disturbance and without."""
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """All that must be done for it."""
-        made: list[Job] = []
-        for job in super().jobs(asked):
-            if job.work is not practice_job:
-                made.append(job)
-                continue
-            for row in ROWS:
-                folder = asked.runs / self.cells / f"{row}-{job.name}"
-                arguments = {**job.arguments, "folder": str(folder), "disturbance": "" if row == NONE else row}
-                made.append(replace(job, name=folder.name, arguments=arguments, leaves=folder))
+        plain = super().jobs(asked)
+        practices = [job for job in plain if job.work is practice_job]
+        made = [job for job in plain if job not in practices]
+        for job, row in itertools.product(practices, ROWS):
+            folder = asked.runs / self.cells / f"{row}-{job.name}"
+            arguments = {**job.arguments, "folder": str(folder), "disturbance": "" if row == NONE else row}
+            made.append(replace(job, name=folder.name, arguments=arguments, leaves=folder))
         return made
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        """Name -> content of its file, made of results of its jobs and of nothing else."""
         done: dict[str, list[Practised]] = {}
         for row in ROWS:
             own = {name.removeprefix(f"{row}-"): of for name, of in results.items() if name.startswith(f"{row}-")}

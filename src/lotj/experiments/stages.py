@@ -124,7 +124,6 @@ def pretrain_phase(
     Raises:
         SettingsError: no such agent, or one that these data are not for.
     """
-    SEED.check("seed", seed)
     train = DiskStore.open(data, split="train")
     judged = all(task.env.startswith(INSERTION) for task in train.tasks)
     for name in (agent, *also):
@@ -365,12 +364,6 @@ def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> 
     if practised:
         whole.take_heads(learner)
     return whole
-
-
-def kept_trial(run: Run) -> int:
-    """The trial whose policy a practice run has kept; 0 where it is the one that it began with."""
-    state = run.load(CHECKPOINT)
-    return int(state.get("kept", state["trial"]))
 
 
 def part_of(run: Run) -> str:

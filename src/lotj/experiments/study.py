@@ -14,11 +14,11 @@ import torch
 
 from lotj.distributed import Job
 from lotj.errors import RobotError, SettingsError
-from lotj.evaluation import EvaluationResult
+from lotj.evaluation.results import EvaluationResult
 from lotj.evaluation.truth import match_truth, motions
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
-from lotj.experiments.stages import kept_trial, practice_phase, pretrain_phase
+from lotj.experiments.stages import practice_phase, pretrain_phase
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, find_run, first_difference, plain, read_timings, restore_settings
 from lotj.runs.metrics import read_lines
@@ -191,20 +191,19 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     rows = {row["trial"]: row for row in run.metrics()}
     truth = read_lines(run.path / "truth.jsonl")
     known = match_truth(rows, truth)
-    told = [(bool(row["predicted_success"]), bool(known[trial]["true_success"])) for trial, row in rows.items()]
-    alarms = [bool(row.get("alarm")) for row in rows.values()]
+    said = [known[trial] for trial, row in rows.items() if row["predicted_success"]]
+    unsaid = [known[trial] for trial, row in rows.items() if not row["predicted_success"]]
+    *_, last = rows.values()
     minutes = (motions(rows, truth) / run.config["rate_hz"] + RESET_S) / 60
     return {
-        "predicted": sum(said for said, _ in told),
-        "false": sum(said and not true for said, true in told),
-        "wrong_socket": sum(
-            bool(known[trial].get("wrong_socket")) for trial, row in rows.items() if row["predicted_success"]
-        ),
-        "missed": sum(true and not said for said, true in told),
+        "predicted": len(said),
+        "false": sum(not true["true_success"] for true in said),
+        "wrong_socket": sum(bool(true.get("wrong_socket")) for true in said),
+        "missed": sum(bool(true["true_success"]) for true in unsaid),
         "lost": sum(row["lost"] for row in rows.values()),
-        "alarms": sum(alarms),
-        "alarm": alarms[-1],
-        "kept": kept_trial(run),
+        "alarms": sum(row["alarm"] for row in rows.values()),
+        "alarm": bool(last["alarm"]),
+        "kept": last["kept"],
         "robot_minutes": {after(count): round(float(minutes[:count].sum()), 2) for count in trials},
     }
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from lotj.evaluation import sign_flip, unit_interval
+from lotj.evaluation.statistics import sign_flip, unit_interval
 
 SIGNIFICANCE = 0.05
 """A method whose difference to the best, over the units that both have, has a smaller p-value is worse."""
@@ -59,8 +59,7 @@ class Cell:
     def p_against(self, other: Cell) -> float:
         """`sign_flip` over the units that both have, by which methods are paired; 1 where they share none."""
         theirs = other.rates
-        differences = [rate - theirs[unit] for unit, rate in self.rates.items() if unit in theirs]
-        return sign_flip(differences, np.random.default_rng(0))
+        return sign_flip([rate - theirs[unit] for unit, rate in self.rates.items() if unit in theirs])
 
 
 @dataclass(frozen=True)
@@ -90,31 +89,23 @@ class SuccessTable:
             pooled.append(Cell(counts, *paper) if known else None)
         return {**self.rows, ALL: pooled}
 
-    def verdicts(self, row: str) -> list[tuple[str, float | None]]:
-        """What can be said of each method of a row of `shown`, and its p-value against the best of them.
-
-        Returns:
-            ``best``; ``cannot tell`` from the best; ``worse``; empty where it is not measured. Where none is worse, or
-            nothing has succeeded, all are ``cannot tell``: so it is always with fewer than 6 units.
-        """
+    def against_best(self, row: str) -> list[float | None]:
+        """p-value of each method of a row of `shown` against the best of them; None for that, and where nothing is
+        measured."""
         cells = self.shown[row]
-        top = max((cell for cell in cells if cell), key=lambda cell: np.mean([*cell.rates.values()]), default=None)
-        ps = [None if cell is None or top is None or cell is top else top.p_against(cell) for cell in cells]
-        worse = [p is not None and p < SIGNIFICANCE for p in ps]
-        best = "best" if any(worse) else "cannot tell"
-        words = ["worse" if low else best if p is None else "cannot tell" for low, p in zip(worse, ps, strict=True)]
-        return [("" if cell is None else word, p) for cell, word, p in zip(cells, words, ps, strict=True)]
+        best = max((cell for cell in cells if cell), key=lambda cell: np.mean([*cell.rates.values()]), default=None)
+        return [cell.p_against(best) if cell and best and cell is not best else None for cell in cells]
 
     def as_markdown(self) -> str:
         """Bold where some are worse: the best and what cannot be told from it; p of all rows together. Whichever are
         fewer, starts or methods, are the columns."""
         words: dict[str, list[str]] = {}
         for name, cells in self.shown.items():
-            told = self.verdicts(name)
-            any_worse = any(verdict == "worse" for verdict, _ in told)
+            ps = self.against_best(name)
+            worse = [p is not None and p < SIGNIFICANCE for p in ps]
             words[name] = [
-                cell.words(any_worse and verdict != "worse", p if name == ALL else None) if cell else "-"
-                for cell, (verdict, p) in zip(cells, told, strict=True)
+                cell.words(any(worse) and not low, p if name == ALL else None) if cell else "-"
+                for cell, low, p in zip(cells, worse, ps, strict=True)
             ]
         if len(self.columns) <= len(words):
             return markdown(["start", *self.columns], [[name, *row] for name, row in words.items()])

@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import image as images
 
 from lotj.data.pictures import FRAMES, spread
-from lotj.evaluation import LABELS, FilmStrip, barnard
-from lotj.evaluation.results import USUAL
+from lotj.evaluation.filmstrip import FilmStrip
+from lotj.evaluation.results import LABELS, USUAL
+from lotj.evaluation.statistics import barnard
 from lotj.geometry import mosaic
 from lotj.report import charts, findings
 from lotj.report.files import RunFiles, read_run

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lotj.data.pictures import spread
-from lotj.evaluation import Summary, moving_rate, wilson
+from lotj.evaluation.results import Summary
+from lotj.evaluation.statistics import moving_rate, wilson
 from lotj.report.files import Trials
 from lotj.report.findings import BESIDE_MM, outcome_kinds, percent
 

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from lotj.errors import LotjError
-from lotj.evaluation import EvaluationResult, FilmStrip, Summary, load_filmstrips, read_evaluations
+from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips
+from lotj.evaluation.results import EvaluationResult, Summary, read_evaluations
 from lotj.evaluation.truth import match_truth, motions
 from lotj.files import read_object
 from lotj.runs import Run, read_timings

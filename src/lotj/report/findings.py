@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lotj.evaluation import Summary, barnard, reliable_units, sign_flip, unit_interval, wilson
-from lotj.evaluation.results import EXPERT, POLICIES
+from lotj.evaluation.results import EXPERT, POLICIES, Summary
+from lotj.evaluation.statistics import barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.report.files import RunFiles, Trials
 from lotj.training.live_view import ALARM
 
@@ -163,7 +163,7 @@ def _over_units(run: RunFiles) -> list[str]:
     both = [(unit["practice"].success, unit["offline"].success) for unit in units if "offline" in unit]
     if both:
         gains = [now.mean() - was.mean() for now, was in both]
-        p = sign_flip(gains, np.random.default_rng(0))
+        p = sign_flip(gains)
         told = "by more than chance explains" if p < 0.05 else "which cannot be told from chance"
         sentences.append(
             f"Practice changes that by {100 * np.mean(gains):+.0f}{SPACE}points on average of {len(both)} units, "
