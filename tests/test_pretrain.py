@@ -26,7 +26,7 @@ from lotj.nets.front import Pixels, Vector
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
 from lotj.training.localize import load_localizer, pretrain_localizer
-from lotj.training.loop import Means, StopRequest
+from lotj.training.loop import StopRequest, means
 from lotj.training.policy_report import policy_report, returns
 from lotj.training.pretrain import REWARD, load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
 from lotj.training.pretrain_config import PretrainConfig
@@ -256,11 +256,8 @@ def test_second_interrupt_stops_at_once_and_handlers_come_back():
 
 
 def test_means_of_what_was_there():
-    means = Means()
-    means.add({"a": 1.0, "b": 5.0})
-    means.add({"a": 3.0})
-    assert means.take() == {"a": 2.0, "b": 5.0}
-    assert means.take() == {}
+    assert means([{"a": 1.0, "b": 5.0}, {"a": 3.0}]) == {"a": 2.0, "b": 5.0}
+    assert means([]) == {}
 
 
 # Batches

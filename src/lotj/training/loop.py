@@ -42,23 +42,13 @@ class StopRequest:
         self.made = True
 
 
-class Means:
-    """Means of named numbers since they were last taken. A name may be missing in some of the updates."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, int]] = {}
-
-    def add(self, numbers: dict[str, float]) -> None:
-        """Take in the numbers of one update."""
+def means(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means of the numbers of updates, by name; each over those that have it."""
+    found: dict[str, list[float]] = {}
+    for numbers in updates:
         for name, number in numbers.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = total + number, count + 1
-
-    def take(self) -> dict[str, float]:
-        """The means; the next ones start from nothing."""
-        means = {name: total / count for name, (total, count) in self._sums.items()}
-        self._sums.clear()
-        return means
+            found.setdefault(name, []).append(number)
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def resume(run: Run, name: str, learner: Learner, made_with: Mapping[str, Any]) -> None:
@@ -102,7 +92,8 @@ def train(
     """
     done = learner.updates
     run.rewind(done, name)
-    means, saved, started = Means(), time.monotonic(), time.monotonic()
+    numbers: list[dict[str, float]] = []
+    saved = started = time.monotonic()
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     figures_column = TextColumn("{task.fields[figures]}", style="dim")
@@ -111,11 +102,12 @@ def train(
     with StopRequest() as stop, bar:
         task = bar.add_task(name, total=steps, completed=done, figures="")
         for finished in range(done + 1, steps + 1):
-            means.add(update(finished - 1))
+            numbers.append(update(finished - 1))
             bar.advance(task)
             last = finished == steps or stop.made
             if finished % often.log_every == 0 or last:
-                row = means.take() | {"updates_per_second": (finished - done) / (time.monotonic() - started)}
+                row = means(numbers) | {"updates_per_second": (finished - done) / (time.monotonic() - started)}
+                numbers.clear()
                 run.log(finished, row, name)
                 figures = "  ".join(f"{key} {row[key]:.3g}" for key in shown if key in row)
                 bar.update(task, figures=figures)

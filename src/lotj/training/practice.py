@@ -24,7 +24,7 @@ from lotj.rewards.judge import Judge
 from lotj.runs import Run
 from lotj.training.exploration import Exploration, boost
 from lotj.training.live_view import LiveView
-from lotj.training.loop import Means
+from lotj.training.loop import means
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.trials import Trials
 
@@ -284,13 +284,12 @@ class _Sitting:
         config = self._config
         if len(self.trials) < config.warmup_trials or not config.updates_per_step:
             return {"updates": 0}
-        rng, means = generator(self._run.seed, number, "updates"), Means()
+        rng, learner = generator(self._run.seed, number, "updates"), self._learner
         ramp = {"q_gradient": min(1.0, self.trials.successes / Q_GRADIENT_SUCCESSES)}
-        weights = {name: weight for name, weight in ramp.items() if name in self._learner.terms}
+        weights = {name: weight for name, weight in ramp.items() if name in learner.terms}
         started, updates = time.perf_counter(), steps * config.updates_per_step
-        for _ in range(updates):
-            means.add(self._learner.update(self._replay.sample(rng), At(self._learner.updates, weights=weights)))
-        named = {("loss/" + k[5:] if k.startswith("loss_") else "agent/" + k): v for k, v in means.take().items()}
+        told = [learner.update(self._replay.sample(rng), At(learner.updates, weights=weights)) for _ in range(updates)]
+        named = {("loss/" + k[5:] if k.startswith("loss_") else "agent/" + k): v for k, v in means(told).items()}
         return named | {"updates": updates, "updates_per_second": updates / (time.perf_counter() - started)}
 
     def _act(self, observation: Observation, spread: float, rng: np.random.Generator) -> np.ndarray:
