@@ -499,7 +499,7 @@ def numbers(svg: str) -> tuple[ElementTree.Element, list[tuple[float, float]]]:
 @pytest.mark.parametrize("n", [1, 2, 19, 1000])
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_learning_curve_of_any_length_stays_inside_its_drawing(n, width):
-    drawing = learning_curve(practised(n), None, result("practice", 20).summary(), width)
+    drawing = learning_curve(practised(n), None, result("practice", 20), width)
     root, points = numbers(drawing)
     _, _, right, bottom = map(float, root.attrib["viewBox"].split())
     assert right == width and len(points) > 10
@@ -541,8 +541,8 @@ def test_a_page_of_20_000_trials_is_a_light_one(tmp_path):
 def test_long_runs_are_thinned_out():
     long = practised(20_000)
     assert outcome_kinds(long)[:4].tolist() == ["hit", "alarm", "miss", "fail"]
-    summary = result("practice", 20).summary()
-    drawings = [learning_curve(long, summary, summary, width) for width in (WIDE, NARROW)]
+    after = result("practice", 20)
+    drawings = [learning_curve(long, after, after, width) for width in (WIDE, NARROW)]
     drawings += [claim_map(long, 20.0) or "", small_series(long, "score", "Score") or ""]
     assert all(0 < len(drawing) < 110_000 for drawing in drawings)
     assert "Last 400 trials: predicted 50\u00a0%, true 50\u00a0%" in drawings[0]  # of 2 %, not of 20

@@ -173,13 +173,13 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     for title in ("success", "rate", "95 % interval", "mean time, s", *(["peak force, N"] if measured else [])):
         table.add_column(title, justify="right")
     for result in results:
-        s = result.summary()
+        low, high = result.interval
         table.add_row(
             result.label,
-            f"{s.successes}/{s.n}",
-            f"{s.successes / s.n:.0%}",
-            f"{s.low:.0%} - {s.high:.0%}",
-            f"{s.mean_seconds:.1f}",
-            *([f"{s.max_peak_force_n:.0f}"] if measured else []),
+            f"{result.successes}/{len(result)}",
+            f"{result.success.mean():.0%}",
+            f"{low:.0%} - {high:.0%}",
+            f"{result.seconds.mean():.1f}",
+            *([f"{result.peak_force_n.max():.0f}"] if measured else []),
         )
     return table

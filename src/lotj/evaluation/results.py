@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,30 +40,6 @@ _COLUMNS = {"seed": int, "success": bool, "steps": int, "seconds": float, "peak_
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The line of a table.
-
-    Attributes:
-        successes: of `n` trials.
-        low, high: ends of the Wilson 95 % interval of the success rate.
-        mean_seconds: time on the robot over all trials, failures included.
-        mean_seconds_success: the same over successful trials; None without any.
-        mean_peak_force_n, max_peak_force_n: over trials, of each trial's greatest contact force.
-        dislodged: trials in which the plug was lost from the gripper.
-    """
-
-    successes: int
-    n: int
-    low: float
-    high: float
-    mean_seconds: float
-    mean_seconds_success: float | None
-    mean_peak_force_n: float
-    max_peak_force_n: float
-    dislodged: int
-
-
-@dataclass(frozen=True)
 class EvaluationResult:
     """One controller on n start poses.
 
@@ -97,26 +73,25 @@ class EvaluationResult:
         """For people."""
         return LABELS.get(self.name, self.name)
 
-    def summary(self) -> Summary:
-        """Counts, Wilson 95 % interval, time and force of all trials (at least one)."""
-        n, successes = len(self), int(self.success.sum())
-        low, high = wilson(successes, n)
-        return Summary(
-            successes=successes,
-            n=n,
-            low=low,
-            high=high,
-            mean_seconds=float(self.seconds.mean()),
-            mean_seconds_success=float(self.seconds[self.success].mean()) if successes else None,
-            mean_peak_force_n=float(self.peak_force_n.mean()),
-            max_peak_force_n=float(self.peak_force_n.max()),
-            dislodged=int(self.dislodged.sum()),
-        )
+    @property
+    def successes(self) -> int:
+        """Trials that truly succeeded."""
+        return int(self.success.sum())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson 95 % interval of the success rate."""
+        return wilson(self.successes, len(self))
+
+    @property
+    def success_seconds(self) -> float | None:
+        """Mean time on the robot of the trials that succeeded; None without any."""
+        return float(self.seconds[self.success].mean()) if self.successes else None
 
     def to_json(self) -> dict[str, Any]:
         """As one entry of `evaluation.json`."""
         results = [{k: kind(getattr(self, k)[trial]) for k, kind in _COLUMNS.items()} for trial in range(len(self))]
-        head = {"name": self.name, **self.context, "n": len(self), "summary": asdict(self.summary())}
+        head = {"name": self.name, **self.context, "n": len(self), "successes": self.successes}
         return {**head, "results": results}
 
     @classmethod
@@ -136,7 +111,7 @@ class EvaluationResult:
             raise DataError(f"an evaluation has a missing or wrong entry ({error!r}): make it again") from error
         if not results:
             raise DataError(f"evaluation {name!r} has no trials: make it again")
-        head = ("name", "label", "n", "summary", "results")
+        head = ("name", "n", "successes", "results", "label", "summary")  # the last two of an earlier lotj
         context = {key: value for key, value in entry.items() if key not in head}
         return cls(name=name, context=context, **columns)
 

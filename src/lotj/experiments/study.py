@@ -178,9 +178,8 @@ VARIANTS: dict[str, Callable[[Preset], Preset]] = {
 
 def _outcome(result: EvaluationResult) -> dict[str, Any]:
     """True ``successes`` of ``n`` trials, ``seconds`` of motion in all of them and in those that succeeded."""
-    seconds, won = result.seconds, result.success
-    of = {"seconds": round(float(seconds.sum()), 1), "success_seconds": round(float(seconds[won].sum()), 1)}
-    return {"successes": int(won.sum()), "n": len(won), **of}
+    of = {"seconds": result.seconds.sum(), "success_seconds": result.seconds[result.success].sum()}
+    return {"successes": result.successes, "n": len(result), **{name: round(float(s), 1) for name, s in of.items()}}
 
 
 def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:

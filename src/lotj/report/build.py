@@ -86,16 +86,16 @@ def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
 def _result_part(run: RunFiles) -> dict[str, Any]:
     """Rows of the result table."""
     rank = {name: place for place, name in enumerate(USUAL)}
-    results = sorted(run.evaluations, key=lambda result: rank.get(result.name, len(USUAL)))
-    summaries, after, rows = run.summaries, run.summaries.get("practice"), []
+    results = sorted(run.evaluations.values(), key=lambda result: rank.get(result.name, len(USUAL)))
+    after, rows = run.evaluations.get("practice"), []
     for result in results:
-        summary, ours = summaries[result.name], result.name == "practice"
-        p = None if ours or after is None else barnard(after.successes, after.n, summary.successes, summary.n)
-        rows.append({"label": result.label, "ours": ours, "p": p, "summary": summary})
+        ours = result.name == "practice"
+        p = None if ours or after is None else barnard(after.successes, len(after), result.successes, len(result))
+        rows.append({"ours": ours, "p": p, "result": result})
     wanted = USUAL if run.judged else USUAL[not run.config.get("pretrain_run") : 2]
-    missing = [name for name in wanted if name not in summaries] if rows else []
+    missing = [name for name in wanted if name not in run.evaluations] if rows else []
     paired = len({tuple(result.seed) for result in results}) == 1
-    forces = any(summary.max_peak_force_n for summary in summaries.values())
+    forces = any(result.peak_force_n.any() for result in results)
     return {"rows": rows, "unevaluated": missing, "labels": LABELS, "paired": paired, "forces": forces}
 
 
@@ -104,7 +104,7 @@ def _practice_part(run: RunFiles) -> dict[str, Any]:
     trials = run.trials
     if trials is None:
         return {"curve": None, "judgement": None}
-    offline, practised = map(run.summaries.get, ("offline", "practice"))
+    offline, practised = map(run.evaluations.get, ("offline", "practice"))
     score = "Reward score at the end" if trials.judged else "Return"
     titles = {"value": "Value", "score": score, "steps": "Steps", "seconds": "Seconds (wall clock)"}
     names = [name for name in trials.series if name.startswith("loss/")]

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lotj.data.pictures import spread
-from lotj.evaluation.results import Summary
+from lotj.evaluation.results import EvaluationResult
 from lotj.evaluation.statistics import moving_rate, wilson
 from lotj.report.files import Trials
 from lotj.report.findings import BESIDE_MM, outcome_kinds, percent
@@ -67,7 +67,9 @@ def window(trials: Trials) -> int:
     return max(WINDOW, len(trials) // 50)
 
 
-def learning_curve(trials: Trials, offline: Summary | None, practised: Summary | None, width: int) -> str:
+def learning_curve(
+    trials: Trials, offline: EvaluationResult | None, practised: EvaluationResult | None, width: int
+) -> str:
     """Moving success rate by trial, predicted and true, between the evaluations before and after.
 
     Below it, a row for each outcome with one tick a trial, of long runs one for several with the share as its height.
@@ -90,9 +92,9 @@ def learning_curve(trials: Trials, offline: Summary | None, practised: Summary |
         curves.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="\u00a0%"))
         curves.tick_params(labelbottom=False)
         _rates(curves, trials)
-        for summary, x, name in ((offline, -beside * last, "before"), (practised, last * (1 + beside), "after")):
-            if summary:
-                _whisker(curves, x, summary, name)
+        for result, x, name in ((offline, -beside * last, "before"), (practised, last * (1 + beside), "after")):
+            if result:
+                _whisker(curves, x, result, name)
         handles, names = curves.get_legend_handles_labels()
         known = dict(zip(names, handles, strict=True))  # both evaluations are one line of it
         columns = 1 if width == NARROW else 3
@@ -122,15 +124,14 @@ def _rates(axes: Axes, trials: Trials) -> None:
         axes.plot(trials.trial[at], rate, color=_INK[ink], linewidth=2.5, linestyle=line, label=words)
 
 
-def _whisker(axes: Axes, x: float, summary: Summary, name: str) -> None:
+def _whisker(axes: Axes, x: float, result: EvaluationResult, name: str) -> None:
     """An evaluation with its interval."""
-    axes.plot([x, x], [summary.low, summary.high], color=_INK["ink"], linewidth=2)
+    axes.plot([x, x], result.interval, color=_INK["ink"], linewidth=2)
     style = {"markerfacecolor": _INK["paper"], "markeredgecolor": _INK["ink"], "markeredgewidth": 2.5, "markersize": 10}
-    rate = summary.successes / summary.n
-    axes.plot([x], [rate], "o", label="evaluation, without exploration", clip_on=False, **style)
+    axes.plot([x], [result.success.mean()], "o", label="evaluation, without exploration", clip_on=False, **style)
     place = {"textcoords": "offset points", "ha": "center", "annotation_clip": False}
-    count = {"xy": (x, summary.high), "xytext": (0, 6), "color": _INK["ink"], "weight": "bold"}
-    axes.annotate(f"{summary.successes}/{summary.n}", **count, **place)
+    count = {"xy": (x, result.interval[1]), "xytext": (0, 6), "color": _INK["ink"], "weight": "bold"}
+    axes.annotate(f"{result.successes}/{len(result)}", **count, **place)
     axes.annotate(name, xy=(x, 0), xytext=(0, -16), **place)
 
 

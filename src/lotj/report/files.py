@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 
 from lotj.errors import LotjError
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips
-from lotj.evaluation.results import EvaluationResult, Summary, read_evaluations
+from lotj.evaluation.results import EvaluationResult, read_evaluations
 from lotj.evaluation.truth import match_truth, motions
 from lotj.files import read_object
 from lotj.runs import Run, read_timings
@@ -59,7 +58,7 @@ class RunFiles:
     config: dict[str, Any]  # the settings, with seed and time of creation
     trials: Trials | None
     moves: int  # motions of the robot in practice, verification included, withdrawals where the truth counts them
-    evaluations: list[EvaluationResult]
+    evaluations: dict[str, EvaluationResult]  # by name
     films: dict[str, FilmStrip]
     # threshold, overall, and connectors, name -> figure -> value, kinds of episode among the figures
     reward: dict[str, Any] | None
@@ -69,11 +68,6 @@ class RunFiles:
     # pretraining on a bench; of several runs of one the latest counts.
     alike: dict[str, dict[str, EvaluationResult]]
     absent: dict[str, str]  # file name -> why it is not here: ``missing`` or what is wrong with it
-
-    @cached_property
-    def summaries(self) -> dict[str, Summary]:
-        """Name of an evaluation -> its summary."""
-        return {result.name: result.summary() for result in self.evaluations}
 
     @property
     def judged(self) -> bool:
@@ -113,7 +107,7 @@ def read_run(folder: Path) -> RunFiles:
         absent.setdefault(METRICS, "it holds no trials yet")
     elif not matched:
         absent.setdefault(TRUTH, "its lines cannot be matched with the trials (they share no seed)")
-    evaluations = optional(EVALUATION, read_evaluations, [])
+    evaluations = {result.name: result for result in optional(EVALUATION, read_evaluations, [])}
     return RunFiles(
         folder=folder,
         config=run.config | {"seed": run.seed, "created": run.created},
@@ -124,7 +118,7 @@ def read_run(folder: Path) -> RunFiles:
         reward=optional(REWARD, _read_reward, None),
         timings=optional(TIMINGS, read_timings, None),
         versions=optional(VERSIONS, read_object, {}),
-        alike={_unit(run): {result.name: result for result in evaluations}} | _alike(run),
+        alike={_unit(run): evaluations} | _alike(run),
         absent=absent,
     )
 

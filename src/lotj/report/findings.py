@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lotj.evaluation.results import EXPERT, POLICIES, Summary
+from lotj.evaluation.results import EXPERT, POLICIES, EvaluationResult
 from lotj.evaluation.statistics import barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.report.files import RunFiles, Trials
 from lotj.training.live_view import ALARM
@@ -107,19 +107,19 @@ def percent_range(low: float, high: float) -> str:
 
 def summary_sentences(run: RunFiles) -> list[str]:
     """The findings in plain words, most important first."""
-    after, before = map(run.summaries.get, ("practice", "offline"))
+    after, before = map(run.evaluations.get, ("practice", "offline"))
     trained = f"{len(run.trials)} practice trials" if run.trials else "practice"
     judged, did = ", judged only by what it saw and felt", "robot inserted this connector"
     if not run.judged:
         judged, did = "", "agent succeeded"
     sentences = []
     if after:
-        attempts = interval_words(after.successes, after.n, "attempts")
+        attempts = interval_words(after.successes, len(after), "attempts")
         sentences.append(f"After {trained}{judged}, the {did} in {attempts}.")
         if before:
             sentences.append(_change(before, after))
     elif before:
-        attempts = interval_words(before.successes, before.n, "attempts")
+        attempts = interval_words(before.successes, len(before), "attempts")
         sentences.append(f"Before practice, the {did} in {attempts}; it has not been evaluated after practice.")
     elif run.trials:
         said = int(np.nansum(run.trials.predicted))
@@ -130,10 +130,10 @@ def summary_sentences(run: RunFiles) -> list[str]:
         )
     else:
         sentences.append("Nothing has been practised or evaluated in this run yet.")
-    made = [result for result in run.evaluations if result.name not in (*POLICIES, EXPERT)]
+    made = [result for result in run.evaluations.values() if result.name not in (*POLICIES, EXPERT)]
     if after and made:
         best = max(made, key=lambda result: result.success.mean())
-        managed = interval_words(int(best.success.sum()), len(best), "attempts")
+        managed = interval_words(best.successes, len(best), "attempts")
         sentences.append(f"The best hand-made strategy here, {best.label.lower()}, managed {managed}.")
     sentences += _over_units(run) if after else []
     alarm = run.trials.series["alarm"][-1:] if run.trials else np.zeros(0)
@@ -152,7 +152,7 @@ def _over_units(run: RunFiles) -> list[str]:
             f"how sure this policy is{where and ' ' + where}, not how the method does "
             f"{'elsewhere' if run.judged else 'with other seeds'}."
         ]
-    counts = [int(unit["practice"].success.sum()) for unit in units], [len(unit["practice"]) for unit in units]
+    counts = [unit["practice"].successes for unit in units], [len(unit["practice"]) for unit in units]
     good, *_ = reliable_units(*counts)
     sentences = [
         f"Over the {len(units)} units here with the same settings "
@@ -174,7 +174,7 @@ def _over_units(run: RunFiles) -> list[str]:
 
 def pace_sentences(run: RunFiles) -> list[str]:
     """How long the robot itself was busy, and how fast it inserts; what is not recorded is left out."""
-    sentences, by_name = [], run.summaries
+    sentences, by_name = [], run.evaluations
     if run.moves:
         step = 1.0 / run.config.get("rate_hz", 10.0)
         besides = ", verification and extractions included, resets not" if run.judged else ", resets not included"
@@ -183,16 +183,16 @@ def pace_sentences(run: RunFiles) -> list[str]:
             f"{step:g}{SPACE}s{besides}."
         )
     after, expert = by_name.get("practice"), by_name.get(EXPERT)
-    if after and after.mean_seconds_success is not None:
-        beside = expert.mean_seconds_success if expert else None
+    if after and after.success_seconds is not None:
+        beside = expert.success_seconds if expert else None
         knows, what = (", told where the socket is,", "insertion") if run.judged else ("", "attempt")
         told = f", the scripted expert’s{knows} {beside:.2f}{SPACE}s" if beside is not None else ""
-        mean = f"{after.mean_seconds_success:.2f}{SPACE}s on average"
+        mean = f"{after.success_seconds:.2f}{SPACE}s on average"
         sentences.append(f"A successful {what} takes {mean}{told}.")
     rates = [
-        f"{600 * summary.successes / (summary.n * summary.mean_seconds):.0f} {words}"
+        f"{600 * result.successes / result.seconds.sum():.0f} {words}"
         for name, words in (("practice", "after practice"), ("offline", "before"), (EXPERT, "by the expert"))
-        if (summary := by_name.get(name)) and summary.mean_seconds > 0
+        if (result := by_name.get(name)) and result.seconds.any()
     ]
     if rates:
         sentences.append(f"Successes in ten minutes of motion, failures included, resets not: {', '.join(rates)}.")
@@ -209,10 +209,10 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _change(before: Summary, after: Summary) -> str:
-    p = barnard(before.successes, before.n, after.successes, after.n)
-    rise = after.successes / after.n - before.successes / before.n
-    was = f"Before practice it managed {interval_words(before.successes, before.n, 'attempts')}"
+def _change(before: EvaluationResult, after: EvaluationResult) -> str:
+    p = barnard(before.successes, len(before), after.successes, len(after))
+    rise = after.success.mean() - before.success.mean()
+    was = f"Before practice it managed {interval_words(before.successes, len(before), 'attempts')}"
     test = f"(Barnard’s test, {p_words(p)})"
     if p < 0.05:
         return f"{was}: it got {'better' if rise > 0 else 'worse'}, by more than chance explains {test}."
