@@ -13,9 +13,11 @@ from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.data.store import DiskStore
 from lotj.envs.insertion import InsertionEnv
+from lotj.envs.registry import expert_of
 from lotj.errors import CheckpointError, SettingsError
+from lotj.evaluation.results import LABELS
 from lotj.evaluation.rollout import evaluate
-from lotj.experiments.evaluation import PolicyController, baseline, choose_entrants, evaluate_phase
+from lotj.experiments.evaluation import PolicyController, choose_entrants, evaluate_phase
 from lotj.experiments.presets import PRESETS, Preset, find_preset
 from lotj.experiments.stages import collect_phase, practice_phase, pretrain_phase
 from lotj.nets.encoder import EncoderConfig
@@ -119,21 +121,21 @@ def test_practice_resumes_on_the_bench_exactly(job: tuple[Path, Run]) -> None:
 
 def test_controllers_are_checked_by_name() -> None:
     named = ("offline", "localize-spiral-search")
-    assert choose_entrants(named, insertion=True, pretrained=True) == named
-    assert choose_entrants((), True, True) == ("offline", "practice", "straight-down", "spiral-search")
-    assert choose_entrants((), False, True) == ("offline", "practice", "expert")
-    assert choose_entrants((), False, False) == ("practice", "expert")
+    assert choose_entrants(named, LABELS) == named
+    assert choose_entrants((), LABELS) == ("offline", "practice", "straight-down", "spiral-search")
+    of_a_task = ("offline", "practice", "expert")
+    assert choose_entrants((), of_a_task) == of_a_task
     with pytest.raises(SettingsError, match="unknown controller 'random': did you mean 'random-search'"):
-        choose_entrants(("offline", "random"), True, True)
+        choose_entrants(("offline", "random"), LABELS)
     with pytest.raises(SettingsError, match="'offline' is not for this run: there are practice, expert"):
-        choose_entrants(("offline",), False, False)
+        choose_entrants(("offline",), of_a_task[1:])
 
 
 def test_the_expert_inserts_from_every_start() -> None:
     """It is told where the socket is: what a policy's seconds are held against."""
     env = InsertionEnv("peg-round-12", "duo", 0, "far", 32)
     try:
-        expert = baseline("expert", env.task.env, env)
+        expert = expert_of(env.task.env, env)
         found = evaluate(env, expert, range(3), name="expert")
     finally:
         env.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from lotj.agents import Learner
+from lotj.agents.localizer import Localizer
 from lotj.controllers import Controller
-from lotj.controllers.localize import Localize, LocalizeFirst, Locate
+from lotj.controllers.localize import Localize, LocalizeFirst
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
@@ -20,7 +21,7 @@ from lotj.envs.registry import expert_of, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
-from lotj.evaluation.results import EXPERT, LABELS, POLICIES, USUAL, EvaluationResult, add_evaluation
+from lotj.evaluation.results import EXPERT, LABELS, USUAL, EvaluationResult, add_evaluation
 from lotj.evaluation.rollout import evaluate
 from lotj.experience import Observation, batch_of_one
 from lotj.experiments.stages import INSERTION, bench_of, practised_agent, pretraining_of, timed
@@ -90,7 +91,6 @@ def evaluate_phase(
     """
     task, insertion = run.setting("task"), run.setting("task").startswith(INSERTION)
     pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
-    names = choose_entrants(controllers, insertion, pretrained is not None)
     reward = load_reward(pretrained, device) if insertion and pretrained else None
     env: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
     delay = run.config.get("delay", 0)
@@ -105,73 +105,66 @@ def evaluate_phase(
     how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + delay)}
     results, films = [], {}
     with closing(env), timed(run, "evaluate"):
-        agents = {"practice": practised_agent(run, device, after)} if "practice" in names else {}
-        if pretrained and "offline" in names:
-            agents["offline"] = load_agent(pretrained, device, run.setting("agent"))
-        by_position = run.setting("agent") == STATE_IQL
-        needed = by_position or any(name.startswith("localize") for name in names)
-        localizer = load_localizer(pretrained, device) if pretrained and needed else None
-        before = Located(localizer).encode if localizer and by_position else None
-        made: dict[str, Controller] = {name: PolicyController(agent, spread, before) for name, agent in agents.items()}
-        for name in names:  # all before the first trial, so that a model that is missing is told of at once
-            made[name] = made.get(name) or baseline(name, task, env, localizer.locate if localizer else None)
-        for name in names:
-            how["film"] = bool(reward) and name in agents
+        known = _entrants(run, pretrained, env, device, spread, after)
+        # All are made before the first trial, so that a model that is missing is told of at once.
+        for name, controller in {name: known[name]() for name in choose_entrants(controllers, known)}.items():
+            how["film"] = bool(reward) and name in _WHEN
             how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
-            results.append(evaluate(env, made[name], seeds, name=name, **how))
+            results.append(evaluate(env, controller, seeds, name=name, **how))
             add_evaluation(run.path / "evaluation.json", results[-1])
-            if reward and name in agents:
-                films[_WHEN[name]] = _film(results[-1], agents[name], reward)
+            if reward and isinstance(controller, PolicyController):
+                films[_WHEN[name]] = _film(results[-1], controller.agent, reward)
         if films:
             path = run.path / "filmstrips.npz"
             save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
     return results
 
 
-def choose_entrants(names: Sequence[str], insertion: bool, pretrained: bool) -> tuple[str, ...]:
-    """What is to be evaluated.
-
-    Args:
-        names: what is asked for; nothing: what is usual.
-        insertion: the task is a connector; any other has its policies and its expert alone.
-        pretrained: practice began from a pretraining.
+def choose_entrants(names: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
+    """Those of the controllers `known` in a run that are asked for; none: what is usual on a connector, elsewhere all.
 
     Raises:
         SettingsError: one is unknown, or not for this task or run.
     """
-    there_are = LABELS if insertion else (*POLICIES, EXPERT)
-    known = tuple(name for name in there_are if pretrained or name != "offline")
     for name in names:
         if name not in LABELS:
             raise unknown("controller", name, LABELS)
         if name not in known:
             raise SettingsError(f"controller {name!r} is not for this run: there are {', '.join(known)}")
-    return tuple(names) or (USUAL if insertion else known)
+    return tuple(names) or (USUAL if set(USUAL) <= set(known) else tuple(known))
 
 
-def baseline(name: str, task: str, env: Any, locate: Locate | None = None) -> Controller:
-    """A hand-made baseline for a task, and for the part and the robot of its environment; the expert is told the truth,
-    to compare with.
+def _entrants(
+    run: Run, pretrained: Run | None, env: Any, device: str, spread: float, after: int | None
+) -> dict[str, Callable[[], Controller]]:
+    """What can be evaluated in a run: name -> what makes it. The expert is told the truth, to compare with; hand-made
+    baselines know the part's dimensions, as an engineer does, and the size of an action."""
+    task, agent = run.setting("task"), run.setting("agent")
 
-    Args:
-        name: one of `LABELS`, but no policy; of other tasks than insertion the expert alone.
-        env: gives the part's dimensions, which an engineer knows, and the size of an action.
-        locate: the localisation model, for the baselines that need it.
-    """
-    if name == EXPERT:
-        return expert_of(task, env)
-    bench, scale = env.unwrapped.bench, env.unwrapped.action_scale
-    if name.startswith("localize"):
-        assert locate is not None
-        if name == "localize":
-            return Localize(locate, scale, bench.contact_height)
-        return LocalizeFirst(locate, baseline(name.removeprefix("localize-"), task, env), scale)
-    if name == "straight-down":
-        return StraightDown()
-    if name == "random-search":
-        return RandomSearch(NEAR_BOX, scale)
-    capture = min(f.clearance + f.chamfer + f.lead_in for f in bench.connector.features if not f.visual)
-    return SpiralSearch(2 * capture, scale)
+    def localizer() -> Localizer:
+        assert pretrained  # no connector is practised on without
+        return load_localizer(pretrained, device)
+
+    def policy(learner: Learner) -> Controller:
+        before = Located(localizer()).encode if pretrained and agent == STATE_IQL else None
+        return PolicyController(learner, spread, before)
+
+    made: dict[str, Callable[[], Controller]] = {}
+    if pretrained:
+        made["offline"] = lambda: policy(load_agent(pretrained, device, agent))
+    made |= {"practice": lambda: policy(practised_agent(run, device, after)), EXPERT: lambda: expert_of(task, env)}
+    if task.startswith(INSERTION):
+        bench, scale = env.unwrapped.bench, env.unwrapped.action_scale
+        capture = min(f.clearance + f.chamfer + f.lead_in for f in bench.connector.features if not f.visual)
+        searches: dict[str, Callable[[], Controller]] = {
+            "straight-down": StraightDown,
+            "random-search": lambda: RandomSearch(NEAR_BOX, scale),
+            "spiral-search": lambda: SpiralSearch(2 * capture, scale),
+        }
+        made |= {"localize": lambda: Localize(localizer().locate, scale, bench.contact_height), **searches}
+        for name, search in searches.items():
+            made[f"localize-{name}"] = lambda search=search: LocalizeFirst(localizer().locate, search(), scale)
+    return made
 
 
 def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
