@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,6 @@ ABOVE_MM = -3.0
 """Higher than this above the socket's mouth (negative depth), nothing is touched [mm]."""
 ENTERED_MM = 0.5
 """Deeper than this, the plug has entered [mm]."""
-
-CAUSES = ("pressed beside the socket", "partly inserted", "in the air", "dislodged", "position not recorded")
 
 
 @dataclass(frozen=True)
@@ -69,20 +68,17 @@ def judge(trials: Trials, first: int = 0) -> Judgement | None:
         return None
     where = first + np.flatnonzero(kinds == "alarm")
     depth, lateral, dislodged = (trials.series[name][where] for name in ("depth_mm", "lateral_mm", "dislodged"))
-    beside, partly, air, lost, nowhere = CAUSES
     off = lateral > BESIDE_MM
-    known = [dislodged == 1, ~np.isfinite(depth + lateral), off & (depth > ABOVE_MM), ~off & (depth > ENTERED_MM)]
-    why = np.select(known, [lost, nowhere, beside, partly], default=air)
-    causes = {cause: (int(here.sum()), _median(depth[here]), _median(lateral[here]))
-              for cause in CAUSES if (here := why == cause).any()}  # fmt: skip
-    causes = dict(sorted(causes.items(), key=lambda item: -item[1][0]))
+    known = {
+        "dislodged": dislodged == 1,
+        "position not recorded": ~np.isfinite(depth + lateral),
+        "pressed beside the socket": off & (depth > ABOVE_MM),
+        "partly inserted": ~off & (depth > ENTERED_MM),
+    }
+    why = np.select([*known.values()], [*known], default="in the air")
+    causes = {cause: (count, float(np.median(depth[why == cause])), float(np.median(lateral[why == cause])))
+              for cause, count in Counter(why.tolist()).most_common()}  # fmt: skip
     return Judgement(hits, wrong, misses, rejections, causes)
-
-
-def _median(values: np.ndarray) -> float:
-    """Of those that are known; NaN without any."""
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else float("nan")
 
 
 def percent(rate: float | None) -> str:
