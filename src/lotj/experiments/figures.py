@@ -150,10 +150,7 @@ class SaliencyFigure:
                 names = {"practised": job_name("far", connector, ("iql", OURS, OURS), unit)}
                 more = {"trajectories": TRAJECTORIES}
             name = self._job_name(connector, unit)
-            more |= {
-                "folder": str(asked.runs / self.cells / name),
-                **{which: folders[of] for which, of in names.items()},
-            }
+            more |= {"folder": str(asked.runs / self.cells / name)} | {key: folders[of] for key, of in names.items()}
             made.append(Job(name, self.work, more, tuple(names.values()), asked.machine))
         return with_needs(made, learning)
 

@@ -142,9 +142,5 @@ PRESETS = {preset.name: preset for preset in (_DEMO, Preset(name="laptop"), _PAP
 
 
 def find_preset(name: str) -> Preset:
-    """A preset by name.
-
-    Raises:
-        SettingsError: there is none of that name.
-    """
+    """A preset by name; SettingsError if there is none of it."""
     return find("preset", name, PRESETS)

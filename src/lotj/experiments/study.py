@@ -77,14 +77,10 @@ def pretrain_job(
     """Train reward model and agent, and the baselines' models; what the folder's run holds is not trained again.
 
     Args:
-        preset, data: name and folder.
-        folder: of this job alone; the run's folder is made in it.
+        preset, variant: names, the latter of `VARIANTS`.
+        folder: of this job alone; the run's folder is made in it. SettingsError if it holds one of other settings.
         seed, also: see `lotj pretrain --help`.
-        variant: of `VARIANTS`.
         done: ``reward`` or ``iql`` -> folder of the job that has done that training with the same settings.
-
-    Raises:
-        SettingsError: the folder holds a run that was begun with other settings.
 
     Returns:
         ``run``, the name of the run's folder in `folder`, and ``seconds`` of what was trained in it.
@@ -105,16 +101,12 @@ def practice_job(
     """Practise on one connector, then count true successes.
 
     Args:
-        preset, pretrained: name of the preset, folder of the pretraining's job.
-        folder: of this job alone; the run's folder is made in it.
+        pretrained: folder of the pretraining's job.
+        folder: of this job alone; the run's folder is made in it. SettingsError if it holds one of other settings.
         practice: from `practice_settings`, of as many trials as the last of `trials`.
         trials: after which the policy is evaluated, from snapshots, when practice is over.
-        controllers: what else to evaluate, see `evaluate_phase`.
-        evaluation_trials: how often, each.
+        controllers: what else to evaluate, see `evaluate_phase`; each in so many `evaluation_trials`.
         bench: connector, scenario, robot, domain_seed, seed and agent, see `practice_phase`.
-
-    Raises:
-        SettingsError: the folder holds a run that was begun with other practice settings.
 
     Returns:
         ``evaluations``: `after` or controller -> `_outcome`; ``practice``, from `in_practice`; ``run``, ``seconds``.

@@ -31,15 +31,10 @@ _NOT_SETTINGS = (
 
 
 def build_report(run_folder: Path) -> Path:
-    """Makes `report.html` in a run folder from the files that are there (see `lotj.report.files`).
+    """Makes `report.html` in a practice run's folder, or a link to one, from the files that are there (see
+    `lotj.report.files`); gives the path of that page, one file without references to anything outside it.
 
     Sections whose files are missing or damaged say so and name the command that makes them.
-
-    Args:
-        run_folder: of a practice run; a link such as ``runs/last`` will do.
-
-    Returns:
-        Path of the page: one file without references to anything outside it.
 
     Raises:
         SettingsError: no such folder, or it is no run.
