@@ -6,6 +6,8 @@ from pathlib import Path
 
 # Threads of torch sleep while they wait, as in the command line; it must be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Processes that tests start have small networks, too, and share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import lotj.sim  # noqa: E402, F401  chooses the renderer, which must happen before any test imports mujoco
 
