@@ -28,7 +28,7 @@ def test_a_delay_is_measured_whatever_else_goes_wrong(name: str) -> None:
 def test_a_step_shows_what_its_motion_has_done(name: str) -> None:
     """An arm that is on time has made 80 % of 6 mm when its step is over. What is seen then is nearer to that than what
     is seen without waiting."""
-    on_time, waited, late = bench(), Settled(bench(name), 1), bench(name)
+    on_time, waited, late = bench(), Settled(lambda: bench(name), 1), bench(name)
     for env in (on_time, waited, late):
         env.reset(seed=4)
     for action in ((0.0, 0.0, 1.0), (0.5, 0.0, 0.5), (0.0, -1.0, 1.0)):
@@ -41,7 +41,7 @@ def test_a_step_shows_what_its_motion_has_done(name: str) -> None:
 
 
 def test_a_success_is_paid_once_and_nothing_is_done_after_it() -> None:
-    env = Settled(bench(), 2)
+    env = Settled(bench, 2)
     env.reset(seed=0, options={"offset": (0.0, 0.0), "height": 0.004})
     came = [env.step(np.array([0.0, 0.0, -1.0])) for _ in range(2)]
     while not came[-1][2]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import gymnasium as gym
@@ -29,11 +31,22 @@ def measured_delay(env: Any) -> int:
 
 
 class Settled(gym.Wrapper):
-    """Each step is followed by so many of no motion, and shows what is seen then."""
+    """Each step is followed by so many of no motion, which its time limit does not count, and shows what is seen then.
 
-    def __init__(self, env: gym.Env, delay: int) -> None:
-        super().__init__(env)
-        self._delay = delay
+    Args:
+        make: makes the environment.
+        delay: steps to wait; None: `measured_delay` of another one that is made alike.
+    """
+
+    def __init__(self, make: Callable[[], gym.Env], delay: int | None = None) -> None:
+        if delay is None:
+            with closing(make()) as tried:
+                delay = measured_delay(tried)
+        super().__init__(make())
+        self.delay = delay
+        if delay:
+            inner: Any = self.unwrapped
+            inner.max_steps *= 1 + delay
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Move, and wait."""
@@ -46,7 +59,7 @@ class Settled(gym.Wrapper):
 
     def _settle(self, came: tuple[Any, ...]) -> Any:
         paid = came[1]
-        for _ in range(self._delay):
+        for _ in range(self.delay):
             if not came[2]:  # terminated
                 came = self.env.step(np.zeros(3, np.float32))
                 paid += came[1]

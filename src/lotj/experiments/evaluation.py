@@ -92,12 +92,9 @@ def evaluate_phase(
     task, insertion = run.setting("task"), run.setting("task").startswith(INSERTION)
     pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
     reward = load_reward(pretrained, device) if insertion and pretrained else None
-    env: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
+    bare: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
     delay = run.config.get("delay", 0)
-    if delay:
-        env.max_steps *= 1 + delay
-    env = disturbed(env, run.config.get("disturbance", ""), run.seed)
-    env = Settled(env, delay) if delay else env
+    env = Settled(lambda: disturbed(bare, run.config.get("disturbance", ""), run.seed), delay)
     spec, context = spec_of(env), {"task": task, "spread": spread}
     if insertion:
         context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}

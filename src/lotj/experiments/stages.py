@@ -24,7 +24,7 @@ from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task
-from lotj.envs.settled import Settled, measured_delay
+from lotj.envs.settled import Settled
 from lotj.errors import CheckpointError, SettingsError
 from lotj.experience import Task
 from lotj.experiments import state_iql
@@ -226,17 +226,15 @@ def practice_phase(
     settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
     settings |= _practice_settings(preset, agent, pretrained)
-    names, size = ("image", "state"), reward.shape[2]
-    done, bench = finished_trials(resume) if resume and disturbance else 0, (source, robot, domain_seed, scenario)
+    seen = (reward.shape[2], ("image", "state"), config.max_steps, False, seed)
+    done = finished_trials(resume) if resume and disturbance else 0
 
-    def bench_env() -> gym.Env:
-        env = InsertionEnv(*bench, size, names, config.max_steps, False, seed)
+    def bench() -> gym.Env:
+        env = InsertionEnv(source, robot, domain_seed, scenario, *seen)
         return disturbed(env, disturbance, seed, config.trials, done)
 
-    with closing(bench_env()) as tried:
-        delay = resume.config.get("delay", 0) if resume else measured_delay(tried)
-    settings |= {"delay": delay, "rate_hz": RATE_HZ / (1 + delay)}
-    env = Settled(bench_env(), delay)
+    env = Settled(bench, resume.config.get("delay", 0) if resume else None)
+    settings |= {"delay": env.delay, "rate_hz": RATE_HZ / (1 + env.delay)}
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
         atomic_write(run.path / PART, connector_text(connector))
