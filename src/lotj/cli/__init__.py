@@ -26,6 +26,7 @@ COMMANDS = {
     "data": "look at recorded episodes: figures, film strips, checksums",
     "pretrain": "train the reward model and the policy on the recorded episodes",
     "practice": "practise on one unseen connector; the robot's own verdict is the only reward",
+    "train": "any agent on any task whose environment rewards: demonstrations, practice, evaluation, report",
     "evaluate": "count true successes before and after practice, and of the hand-made baselines",
     "report": "make a run's report.html",
     "reproduce": "the paper's tables, from one command each",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -16,7 +15,7 @@ from lotj.envs.insertion import SCENARIOS
 from lotj.errors import SettingsError, unknown
 from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import SEED
-from lotj.runs import Run, base_run, find_run
+from lotj.runs import Run, base_run
 from lotj.sim.connector import Connector, training_connectors
 
 
@@ -90,9 +89,4 @@ class Command(job.OnDevice):
 
     def _begun(self, runs: Path, kind: str, wanted: dict[str, Any]) -> Run | None:
         """The stopped run of this job that ``--resume`` goes on with; None if it had not come that far."""
-        if self.resume:
-            with suppress(SettingsError):
-                run = find_run(runs, kind)
-                if run.seed == self.seed and all(run.config.get(key) == value for key, value in wanted.items()):
-                    return run
-        return None
+        return job.begun(runs, kind, self.seed, wanted) if self.resume else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich import get_console
@@ -86,6 +86,15 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
     if run.kind != kind:
         raise SettingsError(f"{folder}: a {kind} run is needed, this is a {run.kind} run; name one, or leave it out")
     return run
+
+
+def begun(runs: Path, kind: str, seed: int, wanted: Mapping[str, Any] | None = None) -> Run | None:
+    """The newest run of its kind under `runs`, where it is of this seed and has these settings; else None."""
+    with suppress(SettingsError):
+        run = find_run(runs, kind)
+        if run.seed == seed and all(run.config.get(key) == value for key, value in (wanted or {}).items()):
+            return run
+    return None
 
 
 def pick_pretraining(folder: str | Path | None) -> Run:

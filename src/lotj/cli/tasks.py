@@ -25,6 +25,8 @@ class List:
             table.add_column(title, justify="right" if title in ("action", "steps", "rate") else "left")
         for family in families().values():
             names = [f"{family.name}/{member}" for member in family.members]
+            if not names:
+                table.add_row(f"{family.name}/{family.others}", "state", *4 * ["-"])
             for name in names[:1] if family.others else names:  # too many to list, and all alike
                 shown = f"{family.name}/NAME or {family.others}" if family.others else name
                 spec, expert = _look(name)
@@ -68,7 +70,8 @@ USUAL = List()
 def _look(name: str) -> tuple[Spec, str]:
     """What the environment of a task shows and takes, and the name of its expert."""
     env = make_task(name)
-    spec, expert = spec_of(env), type(expert_of(name, env)).__name__
+    spec = spec_of(env)
+    expert = type(expert_of(name, env)).__name__ if find_task(name)[0].expert else "-"
     env.close()
     return spec, expert
 

@@ -36,7 +36,7 @@ class Family:
     title: str  # one line for people
     members: Mapping[str, str]  # after the slash -> one line for people
     make: Callable[..., gym.Env]  # called with the member and options by name; its signature says which there are
-    expert: Callable[[Any], Controller]  # of an environment that `make` has made
+    expert: Callable[[Any], Controller] | None = None  # of an environment that `make` has made; not all have one
     others: str = ""  # what else may stand after the slash, e.g. "file.toml"; `make` then judges what is not listed
 
     def options(self) -> dict[str, Any]:

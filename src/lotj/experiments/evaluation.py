@@ -17,7 +17,7 @@ from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import NEAR_BOX, InsertionEnv
-from lotj.envs.registry import expert_of, make_task
+from lotj.envs.registry import expert_of, find_task, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
@@ -149,7 +149,9 @@ def _entrants(
     made: dict[str, Callable[[], Controller]] = {}
     if pretrained:
         made["offline"] = lambda: policy(load_agent(pretrained, device, agent))
-    made |= {"practice": lambda: policy(practised_agent(run, device, after)), EXPERT: lambda: expert_of(task, env)}
+    made["practice"] = lambda: policy(practised_agent(run, device, after))
+    if find_task(task)[0].expert:
+        made[EXPERT] = lambda: expert_of(task, env)
     if task.startswith(INSERTION):
         bench, scale = env.unwrapped.bench, env.unwrapped.action_scale
         capture = min(f.clearance + f.chamfer + f.lead_in for f in bench.connector.features if not f.visual)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from lotj.agents.iql import IQLConfig
@@ -48,6 +49,7 @@ class Preset(PretrainSettings):
         practice: settings of practice.
         evaluation_trials: trials per evaluation.
         tasks: collection from other tasks instead of connectors.
+        agent: settings of the agent that learns, by name, where they are not those of `iql`.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Preset(PretrainSettings):
     practice: PracticeConfig = PracticeConfig()
     evaluation_trials: int = 20
     tasks: TaskCollection | None = None
+    agent: Mapping[str, Any] = field(default_factory=dict)
 
 
 PAPER_PRACTICE: dict[str, Any] = {

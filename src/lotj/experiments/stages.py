@@ -23,9 +23,9 @@ from lotj.data.store import DiskStore, Store
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
-from lotj.envs.registry import make_task
+from lotj.envs.registry import make_task, task_title
 from lotj.envs.settled import Settled
-from lotj.errors import CheckpointError, SettingsError
+from lotj.errors import CheckpointError, SettingsError, unknown
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
@@ -95,7 +95,10 @@ def agent_settings(preset: Preset, name: str) -> AgentConfig:
         return replace(preset.iql, bottleneck=replace(preset.iql.bottleneck, variant="erm"), position_weight=0.0)
     kind = find_agent(name).CONFIG
     known = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in vars(preset.iql).items() if name in known})
+    if odd := preset.agent.keys() - known:
+        raise unknown(f"setting of {name}", min(odd), sorted(known))
+    common = {name: value for name, value in vars(preset.iql).items() if name in known}
+    return kind(**{**common, **preset.agent})
 
 
 def pretrain_phase(
@@ -136,6 +139,7 @@ def pretrain_phase(
         check_data(train, validation)
     settings: dict[str, Any] = asdict(preset.pretraining)
     settings |= {"preset": preset.name, "data": str(data.resolve()), "agent": agent}
+    settings |= {"agent_settings": dict(preset.agent)} if preset.agent else {}
     run = resume or Run.create(runs, "pretrain", settings, seed)
     for training, other in (done or {}).items():
         take_over(run, other, training)
@@ -258,6 +262,7 @@ def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> di
         "pretrain_run": str(pretrained.path) if pretrained else "",
         **({"pretrain_seed": pretrained.seed, "pretrain_created": pretrained.created} if pretrained else {}),
         "practice": asdict(preset.practice),
+        **({"agent_settings": dict(preset.agent)} if preset.agent else {}),
         "commands": [*dict.fromkeys((*remade, typed_command()))],
     }
 
@@ -298,8 +303,10 @@ def practise_task_phase(
     device: str = "cpu",
     resume: Run | None = None,
     live: bool = True,
+    snapshots: Sequence[int] = (),
 ) -> tuple[Run, PracticeResult]:
-    """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data."""
+    """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data; for the rest
+    see `practice_phase`."""
     SEED.check("seed", seed)
     env = make_task(name)
     spec, (front, _, relabel) = spec_of(env), _of_task(name)
@@ -323,8 +330,9 @@ def practise_task_phase(
         raise SettingsError(f"--boost on {name}, with actions of shape {spec.action}: it moves along three axes")
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
-        rewarded, title = Rewarded(env, spec.max_steps, run.seed), name.replace("/", ".")
-        return run, practice(rewarded, learner, prior, config, run, title, relabel, live, resume is not None)
+        rewarded, title = Rewarded(env, spec.max_steps, run.seed), task_title(name)
+        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
+        return run, practice(rewarded, learner, prior, config, run, title, relabel, **how)
 
 
 def pretraining_of(run: Run) -> Run:

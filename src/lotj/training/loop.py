@@ -92,6 +92,8 @@ def train(
     """
     done = learner.updates
     run.rewind(done, name)
+    if not steps:
+        run.save(name, {"agent": learner.state(), **made_with})
     numbers: list[dict[str, float]] = []
     saved = started = time.monotonic()
     console = Console()

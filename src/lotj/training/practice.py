@@ -287,7 +287,7 @@ class _Sitting:
         rng, learner = generator(self._run.seed, number, "updates"), self._learner
         ramp = {"q_gradient": min(1.0, self.trials.successes / Q_GRADIENT_SUCCESSES)}
         weights = {name: weight for name, weight in ramp.items() if name in learner.terms}
-        started, updates = time.perf_counter(), steps * config.updates_per_step
+        started, updates = time.perf_counter(), round(steps * config.updates_per_step)
         told = [learner.update(self._replay.sample(rng), At(learner.updates, weights=weights)) for _ in range(updates)]
         named = {("loss/" + k[5:] if k.startswith("loss_") else "agent/" + k): v for k, v in means(told).items()}
         return named | {"updates": updates, "updates_per_second": updates / (time.perf_counter() - started)}

@@ -32,7 +32,7 @@ class PracticeConfig(Checked):
     """Share of online transitions in a batch (paper: 0.25)."""
     batch_size: Annotated[int, COUNT] = 256
     """Transitions in a batch."""
-    updates_per_step: Annotated[int, NOT_NEGATIVE] = 2
+    updates_per_step: Annotated[float, NOT_NEGATIVE] = 2
     """Gradient updates for each step of the robot, all at the end of a trial, so that the robot need not wait in
     contact. With more, the policy becomes narrow before it has seen enough (lab notes)."""
     advantage_scale: Annotated[float, POSITIVE] = 100.0

@@ -13,8 +13,9 @@ from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 class PretrainConfig(Checked):
     """How the agent is trained on prior data. Networks and losses are the agent's settings."""
 
-    steps: Annotated[int, COUNT] = 6000
-    """Updates of the agent. Not a time: only a number of updates can be resumed exactly."""
+    steps: Annotated[int, NOT_NEGATIVE] = 6000
+    """Updates of the agent; 0 leaves its data to practice. Not a time: only a number of updates can be resumed exactly.
+    """
     batch: Annotated[int, COUNT] = 128
     """Transitions in a batch."""
     policy_kinds: tuple[str, ...] | None = ("expert", "recover")

@@ -100,27 +100,28 @@ class Trials:
     def judge(self, judge: Judge | None, source: Source) -> None:
         """Judges all trials anew and tells the source, whose rows and columns are set, what may be drawn of `store`,
         with which reward and end. Without a judge the environment's own rewards stand."""
+        if judge is None:
+            self._believe(source)
+            return
         frames = self.store.n_frames
         reward, ended, won = np.zeros(frames, np.float32), np.zeros(frames, bool), np.zeros(frames, bool)
         rows: list[np.ndarray] = []
         first = 0
         for episode in self.episodes:
-            steps, success, terminated = len(episode), bool((episode.reward > 0).any()), episode.terminated
+            steps, terminated = len(episode), episode.terminated
             if episode.kind != PRACTICE:
-                steps *= self._verdicts[episode.seed].success
-                success = steps > 0
-            elif judge is not None:
+                success = self._verdicts[episode.seed].success
+                steps *= success
+            else:
                 verdict = _unless_lost(episode, judge.verdict(episode.seed, episode))
                 self._verdicts[episode.seed] = verdict
                 steps, success = verdict.steps, verdict.success
                 # What the robot took for a success and no longer does was cut off there: more might have followed.
                 terminated = success or bool(verdict.rejected) or (_lost(episode) and steps == len(episode))
-            else:
-                self._verdicts[episode.seed] = Verdict(steps, success)
             if steps:
                 last = first + steps - 1
                 reward[first : last + 1] = episode.reward[:steps]
-                if judge is not None and episode.kind == PRACTICE:
+                if episode.kind == PRACTICE:
                     reward[first : last + 1] = 0.0
                     reward[last] = success
                 ended[last] = terminated
@@ -130,6 +131,16 @@ class Trials:
         source.rows = np.concatenate([np.zeros(0, np.int64), *rows])
         imitate = won if self._imitate_successes else np.ones(frames, bool)
         source.columns = {**source.columns, "reward": reward, "terminated": ended, "imitate": imitate}
+
+    def _believe(self, source: Source) -> None:
+        """What the environment has said of trials since the last time; of thousands none is looked at twice."""
+        for episode in self.episodes[len(self._verdicts) :]:
+            self._verdicts[episode.seed] = Verdict(len(episode), bool((episode.reward > 0).any()))
+        source.rows = self.store.starts()
+        won = np.array([verdict.success for verdict in self._verdicts.values()], bool)
+        imitate = self.store.of_frames(won) if self._imitate_successes else np.ones(self.store.n_frames, bool)
+        said = {"reward": self.store.column("reward"), "terminated": self.store.terminated()} if len(won) else {}
+        source.columns = {**source.columns, **said, "imitate": imitate}
 
     def _take_in(self, episode: Episode) -> None:
         learned = replace(episode, observation={name: episode.observation[name] for name in self._learned}, truth={})

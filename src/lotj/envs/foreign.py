@@ -1,0 +1,106 @@
+"""Any environment that Gymnasium knows by an id: ``gym/HalfCheetah-v5``, or one that a package of yours registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from lotj.envs.base import Family, check_options, check_whole, checked_action
+from lotj.errors import SettingsError
+
+UNLIMITED = 1000
+"""Time limit where theirs has none [steps]."""
+
+
+class ForeignEnv(gym.Env[dict[str, Any], np.ndarray]):
+    """An environment of Gymnasium as it is: its rewards, which may be dense, and its ends.
+
+    Action: (A,), theirs, scaled so that its bounds are -1 and 1.
+    Observation: "state" (S,) float32, theirs, flattened.
+    `info["is_success"]`: what theirs says under that name or ``success``; False where it says nothing.
+
+    Args:
+        name: id, as `gymnasium.make` takes it; with ``module:`` before it that module is imported first.
+        max_steps: time limit; theirs unless given.
+
+    Raises:
+        SettingsError: no such environment, or one whose observations are not numbers or actions not continuous.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}
+    render_mode = "rgb_array"
+
+    def __init__(self, name: str, max_steps: int | None = None) -> None:
+        if max_steps is not None:
+            check_whole("max_steps", max_steps, 1)
+        self.inner = _made(name)
+        self.max_steps = max_steps or gym.spec(name).max_episode_steps or UNLIMITED
+        self.metadata = {**self.metadata, "render_fps": self.inner.metadata.get("render_fps", 0)}
+        theirs = self.inner.action_space
+        self._low, self._span = theirs.low.astype(float), theirs.high.astype(float) - theirs.low
+        self._flat = gym.spaces.flatten_space(self.inner.observation_space)
+        self._steps: int | None = None  # none before the first reset
+        self.action_space = gym.spaces.Box(-1.0, 1.0, theirs.shape, np.float32)
+        state = gym.spaces.Box(-np.inf, np.inf, self._flat.shape, np.float32)
+        self.observation_space = gym.spaces.Dict({"state": state})
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode; SettingsError for options, of which there are none."""
+        check_options(options, ())
+        super().reset(seed=seed)
+        self._steps = 0
+        observation, info = self.inner.reset(seed=seed)
+        return self._observe(observation, info)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Act: (A,) in [-1, 1]; what lies outside is clipped."""
+        if self._steps is None:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        self._steps += 1
+        scaled = self._low + (checked_action(action, self.action_space.shape) + 1.0) / 2.0 * self._span
+        observation, reward, ended, cut, info = self.inner.step(scaled.astype(self.inner.action_space.dtype))
+        cut = not ended and (cut or self._steps >= self.max_steps)
+        seen, info = self._observe(observation, info)
+        return seen, float(reward), bool(ended), bool(cut), info
+
+    def render(self) -> Any:
+        """Theirs."""
+        return self.inner.render()
+
+    def close(self) -> None:
+        """Theirs."""
+        self.inner.close()
+
+    def _observe(self, theirs: Any, info: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        flat = gym.spaces.flatten(self.inner.observation_space, theirs)
+        success = bool(info.get("is_success", info.get("success", False)))
+        return {"state": np.asarray(flat, np.float32)}, {**info, "is_success": success, "lost": False}
+
+
+def _made(name: str) -> Any:
+    """Theirs, without the wrappers that `gymnasium.make` puts around it."""
+    try:
+        inner = gym.make(name, render_mode="rgb_array", disable_env_checker=True).unwrapped
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"gym/{name}: Gymnasium makes no such environment ({reason})") from None
+    action = inner.action_space
+    if not isinstance(action, gym.spaces.Box) or not action.is_bounded():
+        raise SettingsError(f"gym/{name}: actions {action}: must be a Box with bounds, for agents act in [-1, 1]")
+    if not inner.observation_space.is_np_flattenable:
+        raise SettingsError(f"gym/{name}: observations {inner.observation_space}: must be arrays of a fixed size")
+    return inner
+
+
+FAMILY = Family(
+    name="gym",
+    title="any environment that Gymnasium knows by an id, with its own rewards",
+    members={},
+    make=ForeignEnv,
+    others="ID",
+)
