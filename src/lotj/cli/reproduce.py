@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from lotj.cli.job import announce_renderer, find_device, say
-from lotj.errors import SettingsError, unknown
+from lotj.errors import SettingsError, find, unknown
 from lotj.files import atomic_write, storage_errors
 from lotj.ranges import COUNT, SEED, Checked
 
@@ -62,28 +63,31 @@ class Command(Checked):
     """Folder of the jobs' results and the tables."""
 
     def run(self) -> None:
+        from lotj.experiments.chapter import SIZES
+        from lotj.experiments.chapters import chapters
         from lotj.experiments.comparisons import COMPARISONS
         from lotj.experiments.figures import FIGURES
+        from lotj.experiments.presets import PRESETS
         from lotj.experiments.reward_ablation import TABLE4
         from lotj.experiments.robustness import ROBUSTNESS
 
         known: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
-        if self.what not in (*known, "all"):
-            raise unknown("table", self.what, (*known, "all"))
+        if self.what not in (*known, *chapters(), "all"):
+            raise unknown("table", self.what, (*known, *chapters(), "all"))
         names = [name for name in known if name != "blind"] if self.what == "all" else [self.what]
-        asked = self._asked()
+        known |= chapters()
+        asked = self._asked(SIZES if self.what in chapters() else PRESETS)
         studies = {name: known[name].asked(asked) for name in names}
         shown = [name for name, study in studies.items() if self._do(name, study, asked)]
         if not shown:
             raise SettingsError(f"{self.out} holds nothing of {self.what} yet: leave out --show, and it is done")
 
-    def _asked(self) -> Any:
+    def _asked(self, presets: Mapping[str, Any]) -> Any:
         """What the flags say; SettingsError or CatalogueError for something among them that will not do."""
-        from lotj.experiments.presets import find_preset
         from lotj.experiments.study import Asked
         from lotj.sim.connector import find_connector
 
-        preset = find_preset(self.preset)
+        find("preset", self.preset, presets)
         if list(self.trials) != sorted({*self.trials} - {0}):
             raise SettingsError(f"trials {self.trials}: must be at least 1, and rise")
         for name, numbers in (("benches", self.benches), ("connectors", self.connectors)):
@@ -94,9 +98,9 @@ class Command(Checked):
                 raise SettingsError(f"connectors {connector}: must be in the catalogue; `lotj practice` takes files")
         cores, device = os.cpu_count() or 1, find_device(self.device)
         machine = {"threads": max(1, cores // self.workers), "device": device}
-        runs = self.runs or Path("runs") / f"reproduce-{preset.name}"
+        runs = self.runs or Path("runs") / f"reproduce-{self.preset}"
         chosen = (self.connectors, self.benches, self.trials, self.practice)
-        return Asked(preset.name, self.data or Path("data") / preset.name, runs, *chosen, machine)
+        return Asked(self.preset, self.data or Path("data") / self.preset, runs, *chosen, machine)
 
     def _do(self, name: str, study: Any, asked: Any) -> bool:
         """Do a study's jobs and write its table; whether there is anything to show."""
@@ -106,7 +110,8 @@ class Command(Checked):
         jobs, cells = study.jobs(asked), self.out / study.cells
         results = read_results(jobs, cells)
         if len(results) < len(jobs) and not self.show:
-            if not (asked.data / "meta.json").exists():
+            recorded = any(job.arguments.get("data") == str(asked.data) for job in jobs)
+            if recorded and not (asked.data / "meta.json").exists():
                 make = f"lotj collect --preset {self.preset} --data {shlex.quote(str(asked.data))}"
                 raise SettingsError(f"{asked.data} holds no data set: `{make}` makes it")
             announce_renderer()

@@ -47,7 +47,7 @@ def evaluate(
     """
     if len(seeds) == 0 or len(set(seeds)) != len(seeds):
         raise SettingsError(f"{len(seeds)} evaluation seeds, {len(set(seeds))} different: need at least 1, none twice")
-    rows: list[tuple[bool, int, float, bool]] = []
+    rows: list[tuple[bool, int, float, bool, float]] = []
     images: np.ndarray | None = None
     for trial, seed in enumerate(seeds):
         infos: list[Mapping[str, Any]] = []
@@ -55,12 +55,12 @@ def evaluate(
         episode = rollout(env, controller, int(seed), **how, on_step=infos.append)
         success, lost = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "lost"))
         force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])
-        rows.append((success, len(episode), force, lost))
+        rows.append((success, len(episode), force, lost, float(episode.reward.sum())))
         if film and trial == 0:
             images = episode.observation["image"]
         if on_trial is not None:
             on_trial(trial, success)
-    succeeded, steps, peak_force, dislodged = (np.array(column) for column in zip(*rows, strict=True))
+    succeeded, steps, peak_force, dislodged, reward = (np.array(column) for column in zip(*rows, strict=True))
     return EvaluationResult(
         name=name,
         seed=np.array(seeds, np.int64),
@@ -69,6 +69,7 @@ def evaluate(
         seconds=steps / rate_hz,
         peak_force_n=peak_force,
         dislodged=dislodged,
+        reward=reward,
         context=dict(context or {}),
         film=images,
     )

@@ -1,0 +1,334 @@
+"""The chapters that *Learning on the Job* grew from, as data: ways to learn a task, side by side, and what was claimed.
+
+A chapter has problems (a task with prior data), a problem has arms (ways to learn it), an arm has seeds. Each (problem,
+arm, seed) is one job, whose result is a learning curve. Claims are judged on the curves, by rules written before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lotj.controllers import Controller, Memoryless
+from lotj.distributed import Job
+from lotj.envs.base import spec_of
+from lotj.envs.registry import expert_of, make_task, task_title
+from lotj.errors import SettingsError
+from lotj.evaluation.rollout import evaluate
+from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
+from lotj.experiments.practised import practised_agent
+from lotj.experiments.presets import find_preset
+from lotj.experiments.stages import practise_task_phase, pretrain_phase
+from lotj.experiments.study import Asked, page
+from lotj.experiments.tables import markdown, mean_words
+from lotj.runs import Run, find_run
+from lotj.training.collect import TaskCollection, collect
+from lotj.training.pretrain import load_agent
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to learn a problem.
+
+    Attributes:
+        title: for people; unique in its problem.
+        agent: who learns; or ``expert``, ``random`` or ``nothing``, who do not.
+        settings: of the agent, where they are not the preset's.
+        options: of the task, behind those of the problem: ``residual=0.3``.
+        data: name of the problem's prior data; "" has none.
+        updates: share of the problem's updates on these before practice.
+        share: of prior data in a batch, in practice.
+        practises: False where nothing is learnt online.
+    """
+
+    title: str
+    agent: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: str = ""
+    data: str = "data"
+    updates: float = 1.0
+    share: float = 0.5
+    practises: bool = True
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is no line beside the others."""
+        return self.agent not in LINES
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task, its prior data, and the arms that learn it.
+
+    Attributes:
+        name: in names of jobs.
+        task: with its options.
+        data: name -> settings of `TaskCollection` besides the task's name.
+        arms: side by side.
+        updates, trials: before practice; of practice.
+        points: shares of the trials after which the policy is tried, besides before and at the end.
+        practice: settings of practice, where they are not the preset's.
+        evaluated: the task as the policy is tried on it, where that is another.
+    """
+
+    name: str
+    task: str
+    data: Mapping[str, Mapping[str, Any]]
+    arms: Sequence[Arm]
+    updates: int = 0
+    trials: int = 0
+    points: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    practice: Mapping[str, Any] = field(default_factory=dict)
+    evaluated: str = ""
+
+    def with_options(self, options: str) -> str:
+        """The task's name with further options."""
+        return self.task + (f"{'&' if '?' in self.task else '?'}{options}" if options else "")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of a chapter is done: shares of a problem's updates and trials, seeds of each arm, evaluation trials."""
+
+    share: float = 1.0
+    seeds: int = 3
+    evaluation_trials: int = 100
+
+
+SIZES = {"quick": Size(0.1, 1, 20), "laptop": Size(), "full": Size(4.0, 10)}
+"""By name."""
+
+Curves = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+"""Problem and title of an arm -> the results of its seeds that are done."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, and the rule by which our curves say yes or no.
+
+    Attributes:
+        text: in one sentence.
+        rule: curves -> True, False, or None where it cannot be told; and the figures that say so.
+    """
+
+    text: str
+    rule: Callable[[Curves], tuple[bool | None, str]]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A study for `lotj reproduce`: its problems and claims; see `Comparison`."""
+
+    name: str
+    title: str
+    problems: Sequence[Problem]
+    claims: Sequence[Claim]
+    size: Size = SIZES["laptop"]
+
+    @property
+    def cells(self) -> str:
+        """Folder of its jobs' results."""
+        return self.name
+
+    def asked(self, asked: Asked) -> Chapter:
+        """The chapter in the size asked for; SettingsError for what it does not know."""
+        if asked.connectors or asked.benches or asked.trials or asked.practice:
+            raise SettingsError(f"{self.name}: takes no connectors, benches, trials or practice; leave them out")
+        return replace(self, size=SIZES[asked.preset])
+
+    def jobs(self, asked: Asked) -> list[Job]:
+        """All that must be done for it."""
+        made: list[Job] = []
+        for problem in self.problems:
+            for name, settings in problem.data.items():
+                folder = asked.runs / self.name / f"{problem.name}-{name}"
+                arguments = {"task": problem.task, "folder": str(folder), **settings}
+                made.append(Job(folder.name, collect_job, arguments, (), {}, folder))
+            for arm, seed in itertools.product(problem.arms, range(self.size.seeds)):
+                made.append(self._job(asked, problem, arm, seed))
+        return made
+
+    def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
+        """Name -> content of its page and figures."""
+        curves = self.curves(results)
+        words = {True: "agrees", False: "does not agree", None: "cannot tell"}
+        told = [(claim.text, *claim.rule(curves)) for claim in self.claims]
+        claims = markdown(["claim", "here", "figures"], [[text, words[met], why] for text, met, why in told])
+        parts = [f"## Claims\n\n{claims}", *(self._table(problem, curves) for problem in self.problems)]
+        return {"table.md": page(self.title, parts, results)}
+
+    def curves(self, results: Mapping[str, Any]) -> Curves:
+        """The results by problem and arm."""
+        return {
+            (problem.name, arm.title): [results[name] for seed in range(self.size.seeds)
+                                        if (name := job_name(problem, arm, seed)) in results]
+            for problem in self.problems for arm in problem.arms
+        }  # fmt: skip
+
+    def _job(self, asked: Asked, problem: Problem, arm: Arm, seed: int) -> Job:
+        name, size = job_name(problem, arm, seed), self.size
+        task = problem.with_options(arm.options)
+        tried = {"task": task, "evaluated": problem.evaluated or task, "seed": seed}
+        tried |= {"evaluation_trials": size.evaluation_trials}
+        if not arm.learns:
+            return Job(name, line_job, tried | {"controller": arm.agent}, (), {})
+        trials = round(size.share * problem.trials) * arm.practises
+        points = sorted({round(share * trials) for share in problem.points} - {0, trials}) if trials else []
+        folder, needs = asked.runs / self.name / name, ()
+        arguments: dict[str, Any] = tried | {
+            "agent": arm.agent, "settings": dict(arm.settings), "share": arm.share, "trials": trials, "points": points,
+            "updates": round(size.share * arm.updates * problem.updates), "practice": dict(problem.practice),
+            "data": "", "folder": str(folder),
+        }  # fmt: skip
+        if arm.data:
+            needs = (f"{problem.name}-{arm.data}",)
+            arguments["data"] = str(asked.runs / self.name / needs[0] / "data")
+        return Job(name, learn_job, arguments, needs, asked.machine, folder)
+
+    def _table(self, problem: Problem, curves: Curves) -> str:
+        """What the arms of a problem reach."""
+        rows = []
+        for arm in problem.arms:
+            if done := curves[problem.name, arm.title]:
+                first, last = ([one["curve"][place] for one in done] for place in (0, -1))
+                rates = [[100 * at["successes"] / at["n"] for at in points] for points in (first, last)]
+                area = [100 * area_under(one["curve"]) for one in done]
+                rewards = [at["reward"] for at in last]
+                steps = str(round(np.mean([at["steps"] for at in last])))
+                rows.append([arm.title, str(len(done)), *map(mean_words, [*rates, area]), steps, mean_words(rewards)])
+        head = ["arm", "seeds", "% before practice", "% at the end", "% on average", "steps", "reward at the end"]
+        return f"## {problem.name}: `{problem.task}`\n\n" + markdown(head, rows)
+
+
+def job_name(problem: Problem, arm: Arm, seed: int) -> str:
+    """Name of an arm's job."""
+    return f"{problem.name}-{task_title(arm.title.lower())}-{seed}"
+
+
+def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
+    """Mean success rate over the steps of a learning curve."""
+    rates = np.array([at["successes"] / at["n"] for at in curve])
+    steps = np.array([at["steps"] for at in curve], float)
+    if steps[-1] == steps[0]:
+        return float(rates[-1])
+    return float(np.trapezoid(rates, steps) / (steps[-1] - steps[0]))
+
+
+# Jobs
+
+
+def collect_job(task: str, folder: str, **settings: Any) -> dict[str, Any]:
+    """Records prior data; what is there already is not recorded again."""
+    collection = TaskCollection((task,), **settings)
+    counts = {"episodes": 0, "successes": 0}
+
+    def report(progress: Any) -> None:
+        counts["episodes"] += 1
+        counts["successes"] += progress.success
+
+    collect(Path(folder) / "data", collection, 1, report)
+    return counts
+
+
+def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, controller: str) -> dict[str, Any]:
+    """What the scripted expert, random actions or none reach."""
+    with closing(make_task(evaluated)) as env:
+        acts = expert_of(evaluated, env) if controller == "expert" else LINES[controller](env.action_space.shape)
+        return {"curve": [{"trials": 0, "steps": 0, **tried(env, acts, controller, seed, evaluation_trials)}]}
+
+
+def learn_job(
+    task: str, evaluated: str, seed: int, evaluation_trials: int, agent: str, settings: Mapping[str, Any], updates: int,
+    share: float, trials: int, points: Sequence[int], practice: Mapping[str, Any], data: str, folder: str,
+    threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Learns from prior data, practises, and tries the policy before, after `points` of the trials, and at the end.
+
+    Returns:
+        ``curve``: trials, steps of the environment, ``successes`` of ``n`` and mean ``reward`` of an episode.
+    """
+    torch.set_num_threads(threads)
+    preset = find_preset("state")
+    preset = replace(
+        preset,
+        agent=settings,
+        pretrain=replace(preset.pretrain, steps=updates),
+        practice=replace(
+            preset.practice, trials=max(trials, 1), online_fraction=1.0 - share, threads=threads, **practice
+        ),
+    )
+    root, curve, pretrained = Path(folder), [], None
+    with closing(make_task(evaluated)) as env:
+
+        def try_out(learner: Any, trials: int, steps: int) -> None:
+            found = tried(env, PolicyController(learner, 0.0), agent, seed, evaluation_trials)
+            curve.append({"trials": trials, "steps": steps, **found})
+
+        if data:
+            begun = _begun(root, "pretrain")
+            pretrained = pretrain_phase(preset, Path(data), root, seed, device, begun, False, agent=agent)
+            try_out(load_agent(pretrained, device, agent), 0, 0)
+        if not trials:
+            return {"curve": curve}
+        how: dict[str, Any] = {"live": False, "snapshots": points, "resume": _begun(root, "practice")}
+        run, _ = practise_task_phase(preset, task, root, agent, pretrained, seed, device, **how)
+        with run:
+            taken = np.cumsum([row["steps"] for row in run.metrics()])
+            for after in (*points, trials):
+                snapshot = None if after == trials else after
+                try_out(practised_agent(run, device, snapshot), after, int(taken[after - 1]))
+            won = [bool(row["predicted_success"]) for row in run.metrics()]
+    return {"curve": curve, "practice": {"successes": sum(won), "trials": len(won)}}
+
+
+def tried(env: Any, controller: Controller, name: str, seed: int, trials: int) -> dict[str, Any]:
+    """``successes`` of ``n`` episodes and their mean ``reward``; the starts are those of the seed."""
+    spec, first = spec_of(env), FIRST_EVALUATION_SEED * (seed + 1)
+    result = evaluate(
+        env, controller, range(first, first + trials), name=name, max_steps=spec.max_steps, rate_hz=spec.rate_hz or 1.0
+    )
+    return {"successes": result.successes, "n": trials, "reward": round(float(result.reward.mean()), 4)}
+
+
+class Nothing(Memoryless):
+    """Does nothing."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._still = np.zeros(shape, np.float32)
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(A,) of zeros."""
+        return self._still
+
+
+class Random:
+    """Draws each action evenly from all."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+
+    def reset(self, seed: int) -> None:
+        """Start an episode."""
+        self._rng = np.random.default_rng(seed)
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(A,) in [-1, 1]."""
+        return self._rng.uniform(-1.0, 1.0, self._shape).astype(np.float32)
+
+
+LINES: Mapping[str, Any] = {"expert": None, "random": Random, "nothing": Nothing}
+"""Who does not learn, in every figure."""
+
+
+def _begun(folder: Path, kind: str) -> Run | None:
+    try:
+        return find_run(folder, kind)
+    except SettingsError:
+        return None
