@@ -18,8 +18,9 @@ import torch
 from lotj.agents.iql import IQLConfig
 from lotj.cli import main
 from lotj.errors import CheckpointError, SettingsError
+from lotj.experiments.practised import pretraining_of
 from lotj.experiments.presets import Preset
-from lotj.experiments.stages import practice_phase, pretrain_phase, pretraining_of
+from lotj.experiments.stages import practice_phase, pretrain_phase
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig

@@ -29,8 +29,9 @@ from lotj.errors import CheckpointError, DataError, LotjError, NumericsError, Ro
 from lotj.evaluation.rollout import evaluate
 from lotj.experience import Task
 from lotj.experiments.evaluation import PolicyController
+from lotj.experiments.practised import practised_agent
 from lotj.experiments.presets import PRESETS
-from lotj.experiments.stages import practise_task_phase, practised_agent
+from lotj.experiments.stages import practise_task_phase
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.rewards.calibration import RISE, Threshold
 from lotj.runs import Run

@@ -80,6 +80,20 @@ def test_what_slides_on_a_push_is_no_success_and_the_trial_goes_on(tmp_path: Pat
     assert (row["predicted_success"], row["rejected_pushes"], row["alarm"]) == (0, 1, 0)
 
 
+def test_what_the_model_does_not_see_is_verified_at_the_end_of_the_trial(tmp_path: Path) -> None:
+    """No frame scores more than the start; after six steps the dot, held since the third, stands press and pushes."""
+    robot = HeldRobot()
+    trial, row = practised(robot, tmp_path, said=[0.0] * 20)
+    assert trial.terminated and (row["steps"], row["moves"]) == (7, 6 + 1 + len(PUSHES)) and row["score"] == 0
+    assert np.flatnonzero(trial.notes["claim"]).tolist() == [7] and row["predicted_success"] == 1
+
+
+def test_what_the_model_does_not_see_and_is_free_is_no_success(tmp_path: Path) -> None:
+    trial, row = practised(SlottedRobot(), tmp_path, said=[0.0] * 20)
+    assert trial.truncated and row["rejected_pushes"] == 1 and row["predicted_success"] == 0
+    np.testing.assert_allclose(trial.action[6:], [PRESS, *PUSHES[:2]])
+
+
 def test_what_stands_press_and_pushes_is_one(tmp_path: Path) -> None:
     robot = HeldRobot()
     trial, row = practised(robot, tmp_path)

@@ -27,14 +27,12 @@ from lotj.evaluation.filmstrip import load_filmstrips
 from lotj.experience import SUCCESS, Episode
 from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import choose_training
+from lotj.experiments.practised import part_of, practised_agent, pretraining_of
 from lotj.experiments.presets import Preset, find_preset
 from lotj.experiments.stages import (
-    part_of,
     practice_phase,
     practise_task_phase,
-    practised_agent,
     pretrain_phase,
-    pretraining_of,
     refuse_seen,
 )
 from lotj.nets.encoder import EncoderConfig

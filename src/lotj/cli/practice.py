@@ -94,7 +94,7 @@ class Resume(job.Resume):
     def run(self) -> None:
         run = job.pick_run(self.folder, self.runs, "practice", begun=True)
         practice = restore_settings(PracticeConfig, run.setting("practice", dict), str(run.path / "config.json"))
-        from lotj.experiments.stages import pretraining_of
+        from lotj.experiments.practised import pretraining_of
 
         pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
         how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}

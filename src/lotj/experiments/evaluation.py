@@ -24,7 +24,8 @@ from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrip
 from lotj.evaluation.results import EXPERT, LABELS, USUAL, EvaluationResult, add_evaluation
 from lotj.evaluation.rollout import evaluate
 from lotj.experience import Observation, batch_of_one
-from lotj.experiments.stages import INSERTION, bench_of, practised_agent, pretraining_of, timed
+from lotj.experiments.practised import bench_of, practised_agent, pretraining_of
+from lotj.experiments.stages import INSERTION, timed
 from lotj.experiments.state_iql import STATE_IQL, Located
 from lotj.nets.front import PixelEncoder
 from lotj.rewards.model import RewardModel

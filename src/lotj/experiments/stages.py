@@ -25,10 +25,11 @@ from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task, task_title
 from lotj.envs.settled import Settled
-from lotj.errors import CheckpointError, SettingsError, unknown
+from lotj.errors import SettingsError, unknown
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
+from lotj.experiments.practised import PART, part_of
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.files import write_json
@@ -44,7 +45,7 @@ from lotj.training.collect import Progress, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import Encoder, imitated
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
-from lotj.training.practice import CHECKPOINT, PracticeResult, checkpoint_after, finished_trials, practice
+from lotj.training.practice import PracticeResult, finished_trials, practice
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.pretrain import (
     keep_features,
@@ -62,9 +63,6 @@ from lotj.training.self_judged import SelfJudged
 
 INSERTION = "insertion/"
 """Beginning of the names of tasks in which a robot judges itself."""
-
-PART = "connector.toml"
-"""In a practice run: the connector that it practises on, as it was then."""
 
 
 def collect_phase(
@@ -333,54 +331,6 @@ def practise_task_phase(
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), task_title(name)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
         return run, practice(rewarded, learner, prior, config, run, title, relabel, **how)
-
-
-def pretraining_of(run: Run) -> Run:
-    """The pretraining that a practice run has begun from, also where both have been moved or it is the base that has
-    come with lotj; SettingsError if it is not there, or another in its place, e.g. the base of a newer lotj."""
-    created = run.config.get("pretrain_created")
-    try:
-        found = Run.open(run.locate("pretrain_run", "run.json"))
-    except SettingsError:
-        if not BASE.is_dir() or Run.open(BASE).created != created:
-            raise
-        return Run.open(BASE)
-    if created not in (None, found.created):
-        rule = f"the run practised from one of {created}; put that back, or install the lotj that it came with"
-        raise SettingsError(f"{found.path}: a pretraining of {found.created}, but {rule}")
-    return found
-
-
-def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> Learner:
-    """The agent that a practice run has kept as of its last saved trial, with the encoders of its pretraining; or as of
-    a trial that `practice_phase` took a snapshot of.
-
-    Raises:
-        CheckpointError: the run holds no finished trial.
-    """
-    name = CHECKPOINT if after is None else checkpoint_after(after)
-    if not run.has(name):
-        raise CheckpointError(f"{run.path} holds no finished trial: practise first, with `lotj practice`")
-    state = run.load(name, device)
-    learner = Learner.load(state.get("kept_agent") or state["agent"], device)
-    practised = state.get("kept", state["trial"]) > 0
-    if learner.front.learns and practised:
-        return learner
-    whole = load_agent(pretraining_of(run), device, run.setting("agent"))
-    if practised:
-        whole.take_heads(learner)
-    return whole
-
-
-def part_of(run: Run) -> str:
-    """The connector of a practice run, for `find_connector`: the run's copy, whatever has become of the file since."""
-    copy = run.path / PART
-    return str(copy) if copy.exists() else run.setting("connector")
-
-
-def bench_of(run: Run) -> tuple[str, str, int, str]:
-    """Connector, robot, seed of the domain and scenario of a practice run, as `InsertionEnv` takes them."""
-    return part_of(run), run.setting("robot"), run.setting("domain_seed", int), run.setting("scenario")
 
 
 def refuse_seen(part: Connector, data: Path) -> None:

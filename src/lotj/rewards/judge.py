@@ -81,7 +81,8 @@ class All:
 
 
 class Score:
-    """What the robot claimed, where a frame up to there scores at least a threshold.
+    """What the robot claimed counts. Which frames are likely successes, so that a claim is worth verifying, the scores
+    say.
 
     Args:
         threshold: adapts to the scores that it has seen.
@@ -99,9 +100,7 @@ class Score:
             self.threshold.see(float(episode.notes[SCORE][0]), valid_scores(episode.notes)[1:])
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        end, claimed = claimed_step(episode), bool(episode.notes[CLAIM].any() and not episode.notes[LOST][-1])
-        best = valid_scores(episode.notes)[1 : end + 1].max(initial=0.0)
-        return Verdict(end, claimed and bool(best >= self.threshold.value))
+        return Verdict(claimed_step(episode), bool(episode.notes[CLAIM].any() and not episode.notes[LOST][-1]))
 
 
 class OnePose:

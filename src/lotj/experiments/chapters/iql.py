@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lotj.experiments.chapter import Arm, Chapter, Claim, Problem
+from lotj.experiments.chapter import Arm, Chapter, Problem
 
 CHAPTER = Chapter(
     "iql",

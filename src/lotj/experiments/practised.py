@@ -1,0 +1,60 @@
+"""What a run of practice holds: its pretraining, its policy, its bench and its part."""
+
+from __future__ import annotations
+
+from lotj.agents import Learner
+from lotj.errors import CheckpointError, SettingsError
+from lotj.runs import BASE, Run
+from lotj.training.practice import CHECKPOINT, checkpoint_after
+from lotj.training.pretrain import load_agent
+
+PART = "connector.toml"
+"""In a practice run: the connector that it practises on, as it was then."""
+
+
+def pretraining_of(run: Run) -> Run:
+    """The pretraining that a practice run has begun from, also where both have been moved or it is the base that has
+    come with lotj; SettingsError if it is not there, or another in its place, e.g. the base of a newer lotj."""
+    created = run.config.get("pretrain_created")
+    try:
+        found = Run.open(run.locate("pretrain_run", "run.json"))
+    except SettingsError:
+        if not BASE.is_dir() or Run.open(BASE).created != created:
+            raise
+        return Run.open(BASE)
+    if created not in (None, found.created):
+        rule = f"the run practised from one of {created}; put that back, or install the lotj that it came with"
+        raise SettingsError(f"{found.path}: a pretraining of {found.created}, but {rule}")
+    return found
+
+
+def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> Learner:
+    """The agent that a practice run has kept as of its last saved trial, with the encoders of its pretraining; or as of
+    a trial that `practice_phase` took a snapshot of.
+
+    Raises:
+        CheckpointError: the run holds no finished trial.
+    """
+    name = CHECKPOINT if after is None else checkpoint_after(after)
+    if not run.has(name):
+        raise CheckpointError(f"{run.path} holds no finished trial: practise first, with `lotj practice`")
+    state = run.load(name, device)
+    learner = Learner.load(state.get("kept_agent") or state["agent"], device)
+    practised = state.get("kept", state["trial"]) > 0
+    if learner.front.learns and practised:
+        return learner
+    whole = load_agent(pretraining_of(run), device, run.setting("agent"))
+    if practised:
+        whole.take_heads(learner)
+    return whole
+
+
+def part_of(run: Run) -> str:
+    """The connector of a practice run, for `find_connector`: the run's copy, whatever has become of the file since."""
+    copy = run.path / PART
+    return str(copy) if copy.exists() else run.setting("connector")
+
+
+def bench_of(run: Run) -> tuple[str, str, int, str]:
+    """Connector, robot, seed of the domain and scenario of a practice run, as `InsertionEnv` takes them."""
+    return part_of(run), run.setting("robot"), run.setting("domain_seed", int), run.setting("scenario")
