@@ -6,6 +6,7 @@ arm, seed) is one job, whose result is a learning curve. Claims are judged on th
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from lotj.controllers import Controller, Memoryless
 from lotj.distributed import Job
@@ -162,7 +165,8 @@ class Chapter:
         told = [(claim.text, *claim.rule(curves)) for claim in self.claims]
         claims = markdown(["claim", "here", "figures"], [[text, words[met], why] for text, met, why in told])
         parts = [f"## Claims\n\n{claims}", *(self._table(problem, curves) for problem in self.problems)]
-        return {"table.md": page(self.title, parts, results)}
+        drawn = {f"{problem.name}.svg": draw_curves(problem, curves) for problem in self.problems}
+        return {"table.md": page(self.title, parts, results)} | {name: svg for name, svg in drawn.items() if svg}
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """The results by problem and arm."""
@@ -219,6 +223,30 @@ def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
     if steps[-1] == steps[0]:
         return float(rates[-1])
     return float(np.trapezoid(rates, steps) / (steps[-1] - steps[0]))
+
+
+def draw_curves(problem: Problem, curves: Curves) -> bytes:
+    """Success over steps, mean of the seeds with a band of their least and most, as SVG; lines of those who do not
+    learn go all the way. Nothing where no arm practises yet."""
+    done = [(arm, of) for arm in problem.arms if (of := curves[problem.name, arm.title])]
+    if not any(one["curve"][-1]["steps"] for _, of in done for one in of):
+        return b""
+    with mpl.rc_context({"svg.hashsalt": "lotj", "svg.fonttype": "none"}):
+        figure = Figure((7.0, 4.0), layout="constrained")
+        axes = figure.subplots()
+        for arm, of in done:
+            rates = np.array([[100 * at["successes"] / at["n"] for at in one["curve"]] for one in of])
+            if not arm.learns or len(rates[0]) == 1:
+                axes.axhline(rates.mean(), color="0.6", linestyle=":", label=arm.title)
+                continue
+            steps = np.mean([[at["steps"] for at in one["curve"]] for one in of], axis=0)
+            (line,) = axes.plot(steps, rates.mean(0), label=arm.title)
+            axes.fill_between(steps, rates.min(0), rates.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.set(xlabel="steps of the environment in practice", ylabel="% success", ylim=(-2, 102), title=problem.task)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
 
 
 # Jobs
