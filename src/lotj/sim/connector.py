@@ -141,6 +141,12 @@ class Connector:
         """Tightest per-side clearance of the colliding features [m]."""
         return min(f.clearance for f in self.features if not f.visual)
 
+    @property
+    def capture_range(self) -> float:
+        """Lateral error up to which the slopes of every colliding feature lead it in: the least clearance + chamfer +
+        lead-in [m]."""
+        return min(f.clearance + f.chamfer + f.lead_in for f in self.features if not f.visual)
+
 
 def _broken_polygon(corners: Any) -> str:
     rule = "must be at least 3 corners [x, y] within 80 mm, of a convex polygon, counter-clockwise"
