@@ -159,11 +159,11 @@ def test_a_person_is_not_perfect(env: ForceInsertionEnv) -> None:
 
 
 def test_a_dense_reward_by_hand() -> None:
-    """3 and 4 mm: -100 x 0.007 = -0.7, a bonus of 0.002 / 0.005 = 0.4, 5 N cost 0.5, or pay that once inserted; at the
-    goal the bonus ends at 0.002 / 0.0001 = 20, and nearer is better."""
+    """3 and 4 mm: -100 x 0.007 = -0.7, a bonus of 0.002 / 0.0051 = 0.392157, 5 N cost 0.5, or pay that once
+    inserted; at the goal the bonus ends at 0.002 / 0.0001 = 20, and nearer is better."""
     beside = np.array([3e-3, 0.0, -4e-3])
-    assert dense_reward(beside, 5.0, False) == pytest.approx(-0.8)
-    assert dense_reward(beside, 5.0, True) == pytest.approx(0.2)
+    assert dense_reward(beside, 5.0, False) == pytest.approx(-0.807843)
+    assert dense_reward(beside, 5.0, True) == pytest.approx(0.192157)
     assert dense_reward(np.zeros(3), 0.0, True) == pytest.approx(20.0)
     assert dense_reward(beside / 2, 0.0, False) > dense_reward(beside, 0.0, False)
 

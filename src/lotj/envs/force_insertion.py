@@ -14,7 +14,7 @@ import numpy as np
 from lotj.controllers.proportional import Proportional
 from lotj.envs.base import Family, check_options
 from lotj.envs.insertion import START_SPREAD, InsertionEnv, checked_start, draw_start
-from lotj.errors import SettingsError, find, unknown
+from lotj.errors import SettingsError, find
 from lotj.sim.bench import STEP_LIMIT, Reading
 from lotj.sim.connector import Connector, catalogue
 from lotj.sim.drawing import free_camera
@@ -37,7 +37,7 @@ MOST_ERROR = 10e-3  # that a goal may be off along an axis [m]
 
 ALPHA, BETA, PHI = 100.0, 0.002, 0.1  # of the dense reward: 1/m, m, 1/N
 EPSILON = 1e-4
-"""Where the bonus of being near stops to grow [m]: the dense reward ends at 20 a step, and not in infinity."""
+"""Keeps the bonus of being near finite [m]: the dense reward ends at 20 a step."""
 
 GREY = (0.299, 0.587, 0.114)  # share of red, green and blue in a grey level (ITU-R BT.601)
 
@@ -101,8 +101,7 @@ class ForceInsertionEnv(InsertionEnv):
         end_on_success: bool = True,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        if start not in STARTS:
-            raise unknown("start", start, STARTS)
+        find("start", start, STARTS)
         self._reward = find("reward", reward, REWARDS)
         number = isinstance(step_mm, (int, float)) and not isinstance(step_mm, bool)
         if not number or not 0.0 < step_mm <= 1e3 * STEP_LIMIT:
@@ -200,7 +199,7 @@ def _checked_shift(given: Any) -> np.ndarray:
 
 
 def dense_reward(beside: np.ndarray, force: float, inserted: bool) -> float:
-    """Equation 26 of Nair 2022, with the sign of the authors' code: -100 |d|_1 + 0.002 / max(|d|_2, eps) -+ 0.1 f_z.
+    """Equation 26 of Nair 2022, with the sign of the authors' code: -100 |d|_1 + 0.002 / (|d|_2 + eps) -+ 0.1 f_z.
 
     It is printed with a minus before the second term, which would punish being near; their code adds it.
 
@@ -208,7 +207,7 @@ def dense_reward(beside: np.ndarray, force: float, inserted: bool) -> float:
         beside: d (3,), of the hand from the nominal goal [m].
         force: f_z, tared [N]; pressing is positive, and costs until `inserted`, then it pays.
     """
-    bonus = BETA / max(float(np.linalg.norm(beside)), EPSILON)
+    bonus = BETA / (float(np.linalg.norm(beside)) + EPSILON)
     return float(-ALPHA * np.abs(beside).sum() + bonus + (PHI if inserted else -PHI) * force)
 
 
