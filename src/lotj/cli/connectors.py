@@ -37,7 +37,7 @@ class List:
         console.print(
             f"\n{len(catalogue())} connectors in {families} families. depth, clearance: mm; the tightest clearance, "
             "per side. held out: a close variant of a validation or test connector, in no training set; blind: for "
-            "one final run, opened by name alone."
+            "one final run, opened by name alone; challenge: unlike anything trained on, for fine-tuning."
         )
 
 

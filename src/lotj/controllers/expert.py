@@ -20,6 +20,10 @@ MISTAKE = (1e-3, 30e-3)
 """Range of a wrong calibration [m]. It reaches beyond every start pose, out to the clamp and past it: a practising
 policy goes there, and a reward that has never seen those positions pays for some of them (lab notes)."""
 
+PACE = (0.5, 1.0)  # of a clumsy demonstration, share of full speed
+OVERSHOOT = 4e-3  # it goes up to this far past the centre-line at first [m]
+PAUSE_PROBABILITY = 0.05  # that it stops at a step, for 1 to 3 of them
+
 HOP = (2e-3, 12e-3)
 """How far from one wrong position the next one is [m]."""
 
@@ -73,6 +77,34 @@ class Expert(_Scripted):
     def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
         """(3,) action from the true position in `info`."""
         return self._noisy(info["position"], self.noise)
+
+
+@dataclass
+class Clumsy(_Scripted):
+    """A person at a joystick, who sees the socket: each episode at a pace of its own, past the centre-line at first and
+    back, with pauses, down only when over the socket. The robot's own state does not show what the person sees."""
+
+    def reset(self, seed: int) -> None:
+        """Start an episode: draw its pace and how far it overshoots."""
+        super().reset(seed)
+        self._pace, self._overshoot = self.rng.uniform(*PACE), self.rng.uniform(0.0, OVERSHOOT)
+        self._target: np.ndarray | None = None
+        self._pause = 0  # steps left of it
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(3,) action from the true position in `info`."""
+        position = info["position"]
+        if self._target is None:
+            self._target = -self._overshoot * position[:2] / max(float(np.linalg.norm(position[:2])), 1e-6)
+        if np.linalg.norm(self._target - position[:2]) < CENTRE_WITHIN:
+            self._target = np.zeros(2)
+        if not self._pause and self.rng.random() < PAUSE_PROBABILITY:
+            self._pause = self.rng.integers(1, 4)
+        if self._pause:
+            self._pause -= 1
+            return np.zeros(3)
+        action = self._pace * self._towards(position, self._target) + self.rng.normal(0.0, 0.1, 3)
+        return np.clip(action, -1.0, 1.0)
 
 
 @dataclass

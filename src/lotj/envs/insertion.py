@@ -170,7 +170,7 @@ class InsertionEnv(gym.Env):
         options = check_options(options, ("offset", "height", "start", "regrasp"))
         super().reset(seed=seed)
         offset, height, error = draw_start(self.np_random, self.scenario, self.estimate_seed)
-        offset, height = _start(options, offset, height, error)
+        offset, height = checked_start(options, offset, height, error)
         if options.get("regrasp"):
             self.bench.regrasp(self.np_random)
         reading = self.bench.reset(offset, height, self.np_random, error)
@@ -225,7 +225,7 @@ class InsertionEnv(gym.Env):
         }
 
 
-def _start(
+def checked_start(
     options: Mapping[str, Any], offset: np.ndarray, height: float, error: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """The start that the options of a reset ask for, else the drawn one."""

@@ -74,6 +74,7 @@ class Bench:
         self._hand_dof = [model.joint(f"hand-{a}").dofadr[0] for a in "xyz"]
         self._slip = model.joint("slip").qposadr[0]
         self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xyz"]
+        self._tilt_dof = [model.joint(f"tilt-{a}").dofadr[0] for a in "xyz"]
         self._plug = model.body("plug").id
         names = ("socket",) if drawn.second_socket is None else ("socket", "second")
         self._sites = [model.site(name).id for name in ("plug", *names)]
@@ -184,6 +185,11 @@ class Bench:
         """
         return self.data.qfrc_constraint[self._hand_dof].copy()
 
+    def torque(self) -> np.ndarray:
+        """Torque of contacts about the grip point [N m] (3,), along the axes of the hand, as a sensor between fingers
+        and plug feels it: what the grip's springs and dampers hold against."""
+        return -(self.data.qfrc_spring + self.data.qfrc_damper)[self._tilt_dof]
+
     def _read(self, peak: float) -> Reading:
         positions, force = self._positions(), self._force()
         slip = float(abs(self.data.qpos[self._slip]))
@@ -214,6 +220,10 @@ class Bench:
         """
         size = size or self.image_size
         return self._drawing(self.data, CAMERAS, size, size // 2)
+
+    def view(self, camera: mujoco.MjvCamera, size: int) -> np.ndarray:
+        """What a camera that is not the robot's sees, (size, size, 3) uint8."""
+        return self._drawing(self.data, [camera], size, size)[0]
 
     def parts_mask(self) -> np.ndarray:
         """Which pixels of `render` show plug or socket, (2, S/2, S) bool; ground truth."""

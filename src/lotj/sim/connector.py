@@ -30,7 +30,7 @@ from lotj.errors import CatalogueError, SettingsError
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 SHAPES = ("rect", "round", "polygon")
-SPLITS = ("train", "validation", "test", "blind")
+SPLITS = ("train", "validation", "test", "blind", "challenge")
 _MM = 1e-3
 _UNITS = {"mm": _MM, "deg": math.pi / 180}
 
@@ -108,7 +108,8 @@ class Connector:
     """A plug and its socket; lengths in metres, each with its entry and range in a file.
 
     Whoever practises on a test connector must not have trained on anything with the same `variant_of`. Tuning happens
-    on the split ``validation``; ``blind`` is opened by name alone, for one final run (docs/predictions.md).
+    on the split ``validation``; ``blind`` is opened by name alone, for one final run (docs/predictions.md);
+    ``challenge`` is unlike anything trained on, for fine-tuning (Zhao et al. 2022).
     """
 
     name: str = _text("name")  # lower case with hyphens
@@ -120,10 +121,10 @@ class Connector:
     insertion_depth: float = _number("insertion_depth_mm", 1.0, 60)  # from first engagement to fully seated
     seating_force: float = _number("seating_force_n", 0, 25, 0.0)  # Coulomb friction of the contacts, both ways [N]
     friction: float = _number("friction", 0.05, 1.0, 0.25)  # sliding, of the mating surfaces
-    housing_size: tuple[float, float] = _number("housing_mm", 3, 120, n=2)  # (x, y) of the socket block
+    housing_size: tuple[float, float] = _number("housing_mm", 3, 140, n=2)  # (x, y) of the socket block
     housing_height: float = _number("housing_height_mm", 2, 80)  # below the mating face
     housing_shape: str = _text("housing_shape", "rect", among=("rect", "round"))  # seen where no cavity is near the rim
-    body_size: tuple[float, float] = _number("body_mm", 2, 100, n=2)  # (x, y) of the plug body above the mating face
+    body_size: tuple[float, float] = _number("body_mm", 2, 140, n=2)  # (x, y) of the plug body above the mating face
     body_height: float = _number("body_height_mm", 5, 80)
     body_gap: float = _number("body_gap_mm", 0, 40, 0.0)  # between body and mating face when seated
     # Usual colours, linear RGB; a domain varies them.
@@ -140,6 +141,12 @@ class Connector:
     def clearance(self) -> float:
         """Tightest per-side clearance of the colliding features [m]."""
         return min(f.clearance for f in self.features if not f.visual)
+
+    @property
+    def capture_range(self) -> float:
+        """Lateral error up to which the slopes of every colliding feature lead it in: the least clearance + chamfer +
+        lead-in [m]."""
+        return min(f.clearance + f.chamfer + f.lead_in for f in self.features if not f.visual)
 
 
 def _broken_polygon(corners: Any) -> str:

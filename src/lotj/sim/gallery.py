@@ -37,9 +37,9 @@ def portrait(connector: Connector, pixels: int) -> np.ndarray:
 
 def contact_sheet(connectors: Iterable[Connector], cell: int = 200, columns: int = 8) -> Image.Image:
     """All connectors in a grid with name and family; names black in training, blue in validation, red in test, violet
-    where blind."""
+    where blind, green where a challenge."""
     parts, caption = list(connectors), 34
-    colours: dict[str, Any] = dict(zip(SPLITS, ("#282828", "#145aaa", "#b4281e", "#8c3caa"), strict=True))
+    colours: dict[str, Any] = dict(zip(SPLITS, ("#282828", "#145aaa", "#b4281e", "#8c3caa", "#1e823c"), strict=True))
     sheet = Image.new("RGB", (columns * cell, -(-len(parts) // columns) * (cell + caption)), (250, 250, 250))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for i, part in enumerate(parts):
