@@ -29,8 +29,8 @@ class Waypoints(Memoryless):
         self._next: dict[tuple[int, int], tuple[int, int]] = {}
 
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(2,) action from "state" (4,) position [m] and velocity [m/s], and "goal" (2,) [m]."""
-        position, velocity = observation["state"][:2], observation["state"][2:]
+        """(2,) action from "state", (2,) position [m] and, where there is one, (2,) velocity [m/s], and "goal" (2,)."""
+        position, velocity = observation["state"][:2], np.resize(observation["state"][2:], 2)
         goal = observation["goal"]
         last = self.cell(goal)
         if last != self._towards:

@@ -1,4 +1,4 @@
-"""The point mazes of gymnasium-robotics, after D4RL (Fu et al. 2020, arXiv:2004.07219)."""
+"""The point mazes of gymnasium-robotics, after D4RL (Fu et al. 2020, arXiv:2004.07219), and the toy maze of IQL."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
 from lotj.envs.base import Family, GoalEnv, check_options, robotics_module
+from lotj.envs.grid import GridEnv
 from lotj.errors import SettingsError
 from lotj.sim.drawing import free_camera
 
@@ -18,6 +19,7 @@ MEMBERS = {
     "umaze": "once round a wall, 7 free cells",
     "medium": "6 x 6 cells with 26 free",
     "large": "7 x 10 cells with 46 free",
+    "umaze-toy": "a grid of 39 cells in which moves slip; no physics, solved exactly by `Grid`",
 }
 MAPS = {"umaze": ("U_MAZE", 300), "medium": ("MEDIUM_MAZE", 600), "large": ("LARGE_MAZE", 800)}  # with time limits
 
@@ -63,10 +65,23 @@ class MazeEnv(GoalEnv):
         return {name: np.array(cell, int) for name, cell in cells.items()}
 
 
+def make(
+    maze: str = "umaze",
+    observation: str | Sequence[str] = "state",
+    image_size: int = 64,
+    max_steps: int | None = None,
+    end_on_success: bool = True,
+) -> Any:
+    """A `MazeEnv`, or a `GridEnv` of 100 steps."""
+    if maze == "umaze-toy":
+        return GridEnv(observation, image_size, 100 if max_steps is None else max_steps, end_on_success)
+    return MazeEnv(maze, observation, image_size, max_steps, end_on_success)
+
+
 FAMILY = Family(
     name="maze",
     title="a ball finds its way through a maze to a goal (gymnasium-robotics)",
     members=MEMBERS,
-    make=MazeEnv,
+    make=make,
     expert=lambda env: Waypoints(env.walls),
 )
