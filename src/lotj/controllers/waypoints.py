@@ -39,6 +39,13 @@ class Waypoints(Memoryless):
         target = goal if cell == last else self.middle(cell)
         return np.clip(STIFFNESS * (target - position) - DAMPING * velocity, -1.0, 1.0)
 
+    def way(self, start: tuple[int, int], goal: tuple[int, int]) -> list[tuple[int, int]]:
+        """The cells of a shortest way, both ends included."""
+        following, way = self._ways(goal), [start]
+        while way[-1] != goal:
+            way.append(following[way[-1]])
+        return way
+
     def cell(self, position: np.ndarray) -> tuple[int, int]:
         """(row, column) of a position (2,) [m]."""
         rows, columns = self.walls.shape
