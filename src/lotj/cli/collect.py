@@ -45,7 +45,7 @@ class Command(Checked):
     episodes: Annotated[int, COUNT] = 200
     """Episodes of each of these tasks."""
     recipe: Literal["expert", "human", "stitched", "random", "policy"] = "expert"
-    """How they are made. expert: by the scripted expert, with random actions in between (--settings.noise). human: by
+    """How they are made. expert: by the scripted expert, with random actions in between (--noise). human: by
     the expert with the flaws of a person. stitched, of mazes: stretches of the way, never all of it. random: a random
     walk. policy: by the policy of --policy."""
     policy: str = ""

@@ -20,7 +20,7 @@ MISJUDGED, WRONG = (
     0.2,
     (-0.01, 0.025),
 )  # share of episodes in which a person grasps at a wrong height, and how wrong [m]
-EARLY, AIM = 0.02, 0.6  # from how high a person lets go, at most [m]; deviation of a person's aim [rad]
+EARLY, AIM = 0.02, 0.9  # from how high a person lets go, at most [m]; deviation of a person's aim [rad]
 GRIPPED = 0.055  # fingers closer together than this, with a block of 5 cm between them, hold it [m]
 
 

@@ -46,13 +46,10 @@ def describe(root: Path, by: str = "env") -> RenderableType:
         f"ended in success: {', '.join(f'{name} {won.sum():,} of {len(won):,}' for name, won in each)}",
     ]
     if "recipe" in store.settings:
-        lines.append(" ".join(str(store.settings[name]) for name in ("recipe", "policy") if name in store.settings))
-    if (store.root / QUALITY).exists():
-        for name, row in read_object(store.root / QUALITY).items():
-            shares = [f"{share:.0%} {what}" for what, share in row["ended"].items()]
-            lines.append(
-                f"quality of {name}: of {row['episodes']:,}, {row['steps']:.1f} steps long, {', '.join(shares)}"
-            )
+        lines.append(" ".join(["recipe", store.settings["recipe"], store.settings.get("policy", "")]).strip())
+    for name, row in read_object(store.root / QUALITY).items() if (store.root / QUALITY).exists() else ():
+        shares = ", ".join(f"{share:.0%} {what}" for what, share in row["ended"].items())
+        lines.append(f"quality of {name}: {row['episodes']:,} episodes, {row['steps']:.1f} steps, {shares}")
     reasons = sum(store.discarded.values(), start=Counter[str]())
     if reasons:
         lines.append(f"discarded episodes: {_counts(reasons)}")

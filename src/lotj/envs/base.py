@@ -110,7 +110,7 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         }
         if self._image_size:
             boxes["image"] = gym.spaces.Box(0, 255, (1, image_size, image_size, 3), np.uint8)
-        self.observation_space = gym.spaces.Dict(boxes)
+        self._boxes, self.observation_space = boxes, gym.spaces.Dict(boxes)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -123,9 +123,10 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         options = dict(check_options(options, (*self.RESETS, *STATE)))
         put = {name: options.pop(name) for name in STATE if name in options}
         if put:
-            for name, like in zip(STATE, (self._simulator(), self.inner.goal), strict=True):
-                if np.shape(put.get(name, ())) != like.shape or not np.isfinite(np.asarray(put[name], float)).all():
-                    rule = f"must be finite numbers of shape {like.shape}; {' and '.join(STATE)} go together"
+            shapes = self._simulator().shape, self._boxes["goal"].shape
+            for name, shape in zip(STATE, shapes, strict=True):
+                if np.shape(put.get(name, ())) != shape or not np.isfinite(np.asarray(put[name], float)).all():
+                    rule = f"must be finite numbers of shape {shape}; {' and '.join(STATE)} go together"
                     raise SettingsError(f"reset option {name}: {rule}")
         options = self.start(options)
         super().reset(seed=seed)
