@@ -22,7 +22,7 @@ from lotj.envs.registry import expert_of, make_task
 from lotj.errors import DataError, SettingsError
 from lotj.experience import Episode
 from lotj.experiments.presets import find_preset
-from lotj.experiments.stages import pretrain_phase
+from lotj.experiments.stages import practise_task_phase, pretrain_phase
 from lotj.training.collect import TaskCollection, collect
 from lotj.training.pretrain import load_agent
 from lotj.training.recipes import Human, Random, Stitched
@@ -224,3 +224,24 @@ def test_a_policy_of_a_run_plays_with_actions_drawn_from_it(tmp_path: Path, monk
     assert 0.01 < np.abs(actions - means).mean() < 1.0
     with pytest.raises(SettingsError, match=r"policy of .*: made for .* and actions \(4,\), which this task has not"):
         collect(tmp_path / "maze", TaskCollection(("maze/umaze",), 1, recipe="policy", policy=str(run.path)), 1)
+
+
+def test_trials_start_within_demonstrations_where_practice_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them with a share of 1: their goals are what demonstrations ended with."""
+    monkeypatch.chdir(tmp_path)
+    demonstrations = made(Path("data"), names=("fetch/push",), count=2, recipe="human")
+    state = find_preset("state")
+    practised = replace(state.practice, trials=2, warmup_trials=5, demonstration_starts=1.0)
+    iql = replace(state.iql, hidden=(8,), critic_hidden=8)
+    small = replace(state, iql=iql, pretrain=replace(state.pretrain, steps=2, batch=8, warmup=1), practice=practised)
+    with pytest.raises(SettingsError, match="starts from demonstrations: need prior data"):
+        practise_task_phase(small, "fetch/push", Path("runs"), "bc", live=False)
+    with pretrain_phase(small, Path("data"), Path("runs"), seed=0, live=False, agent="bc") as pretrained:
+        run, _ = practise_task_phase(small, "fetch/push", Path("runs"), "bc", pretrained, live=False)
+    run.close()
+    trials = DiskStore.open(run.path / "trials")
+    goals = trials.column("goal")[trials.last_frames]
+    ends = demonstrations.column("achieved_goal")[demonstrations.last_frames]
+    assert len(goals) == 2 and all(any(np.array_equal(goal, end) for end in ends) for goal in goals)

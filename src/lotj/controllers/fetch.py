@@ -51,18 +51,17 @@ class PickAndPlace(Memoryless):
         return _over(offset, BESIDE, OPEN)
 
 
-class Stack(Memoryless):
+class Stack(PickAndPlace):
     """Block by block from the lowest: over it, take it, up, over its place, down, let go, up. What has fallen is taken
     again."""
 
     PLACED = (0.015, 0.01)  # a block is in its place within this of it, across the table and in height [m]
     FREE = 0.08  # fingers at least this far apart do not drag a block of 5 cm along [m]
-    fingers = slice(3, 4)
-    wrong = early = 0.0  # takes a block for this much higher than it is, and lets go of it this high [m]
+    early = 0.0  # lets go of a block up to this high above its place [m]
 
     def err(self, rng: np.random.Generator) -> None:
-        """In one episode of five, grasp at a wrong height; let go of blocks too early."""
-        self.wrong = rng.uniform(*WRONG) if rng.random() < MISJUDGED else 0.0
+        """Besides, let go too early."""
+        super().err(rng)
         self.early = rng.uniform(0.0, EARLY)
 
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
@@ -156,15 +155,8 @@ class Slide:
         return np.array([0.0, 0.0, 0.5, CLOSED])
 
 
-EXPERTS: Mapping[str, Any] = {
-    "reach": Reach,
-    "push": Push,
-    "slide": Slide,
-    "pick-and-place": PickAndPlace,
-    "pick-and-place-air": PickAndPlace,
-    "stack-2": Stack,
-    "stack-3": Stack,
-}
+EXPERTS = {"reach": Reach, "push": Push, "slide": Slide, "pick-and-place": PickAndPlace}
+EXPERTS |= {"pick-and-place-air": PickAndPlace, "stack-2": Stack, "stack-3": Stack}
 
 
 def _act(error: np.ndarray, fingers: float) -> np.ndarray:

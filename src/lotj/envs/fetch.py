@@ -106,20 +106,15 @@ def _theirs(task: str) -> Any:
     name = "".join(word.capitalize() for word in known.split("-"))
     kind = getattr(module, f"MujocoFetch{name}Env")
     if task.startswith("stack-"):
-        kind = stack_of(kind, int(task[6:]))
-    return _in_the_air(kind)() if task.endswith("-air") else kind()
+        return stack_of(kind, int(task[6:]))()
 
-
-def _in_the_air(theirs: Any) -> type:
-    """Their pick and place, which puts half of its goals on the table, with all of them in the air."""
-
-    class InTheAir(theirs):
+    class InTheAir(kind):
         def _sample_goal(self) -> np.ndarray:
-            goal = super()._sample_goal()
-            goal[2] = self.height_offset + self.np_random.uniform(0.05, 0.45)  # of a block that lies on the table
+            goal = super()._sample_goal()  # half of theirs are on the table
+            goal[2] = self.height_offset + self.np_random.uniform(0.05, 0.45)  # of a block that lies there
             return goal
 
-    return InTheAir
+    return InTheAir() if task.endswith("-air") else kind()
 
 
 FAMILY = Family(

@@ -76,7 +76,7 @@ def collect(
         for task in tasks:
             for progress in collect_task(root, task, collection):
                 report(progress)
-        return _finish(root, collection)
+        return _judge(root, collection)
     queue = CONTEXT.SimpleQueue()
     with worker_pool(workers, nice=5, shared=queue) as pool:
         jobs = {pool.submit(_collect_shared, root, task, collection) for task in tasks}
@@ -86,10 +86,10 @@ def collect(
                 report(queue.get())
             for job in done:
                 job.result()
-    _finish(root, collection)
+    _judge(root, collection)
 
 
-def _finish(root: Path, collection: Collection) -> None:
+def _judge(root: Path, collection: Collection) -> None:
     if isinstance(collection, TaskCollection):
         write_quality(root)
 
