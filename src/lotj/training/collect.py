@@ -147,7 +147,7 @@ class TaskCollection(Checked):
     def settings(self) -> Mapping[str, Any]:
         if self.recipe == "expert":
             return {"noise": self.noise}
-        return {"recipe": self.recipe, **({"policy": self.policy} if self.policy else {})}
+        return {"recipe": self.recipe, **({"policy": str(Path(self.policy).resolve())} if self.policy else {})}
 
     def tasks(self) -> Sequence[Task]:
         return [Task(name.replace("/", "."), name) for name in self.names]
