@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import tyro
 
@@ -41,9 +41,15 @@ class Command(Checked):
     """Connectors, e.g. .toml files of your own, whose close variants are not to be trained on: that they are practised
     on as unseen ones."""
     tasks: tuple[str, ...] = ()
-    """Other tasks instead of connectors, e.g. fetch/reach, recorded with their scripted experts."""
+    """Other tasks instead of connectors, e.g. fetch/reach, recorded by the --recipe."""
     episodes: Annotated[int, COUNT] = 200
     """Episodes of each of these tasks."""
+    recipe: Literal["expert", "human", "stitched", "random", "policy"] = "expert"
+    """How they are made. expert: by the scripted expert, with random actions in between (--noise). human: by
+    the expert with the flaws of a person. stitched, of mazes: stretches of the way, never all of it. random: a random
+    walk. policy: by the policy of --policy."""
+    policy: str = ""
+    """Run folder of the policy that plays."""
     preset: str = "laptop"
     """Size of the job: demo, laptop, paper or state, which is for --tasks. It sets the defaults of all other flags."""
     workers: Annotated[int | None, COUNT] = None
@@ -70,7 +76,10 @@ class Command(Checked):
             )
         left_out = [find_connector(name) for name in self.leave_out]
         noise, seed = self.settings.noise, self.settings.seed
-        tasks = TaskCollection(self.tasks, self.episodes, noise, seed) if self.tasks else None
+        if not self.tasks and (self.recipe, self.policy) != ("expert", ""):
+            raise SettingsError(f"recipe {self.recipe}: is for --tasks; name some, or leave it out")
+        made = self.tasks, self.episodes, noise, seed, self.recipe, self.policy
+        tasks = TaskCollection(*made) if self.tasks else None
         if tasks is None:
             announce_renderer()
         preset = dataclasses.replace(

@@ -1,5 +1,7 @@
 """Scripted experts of the Fetch tasks. They look at "state" and "goal" only, anew at every step, so that they go on
-after a disturbance and take up a block that was dropped; only `Slide` must remember."""
+after a disturbance and take up a block that was dropped; only `Slide` must remember.
+
+`err` makes an expert as clumsy as a person for the episode that has begun; its `fingers` are an axis of the action."""
 
 from __future__ import annotations
 
@@ -14,6 +16,11 @@ GAIN = 10.0  # action per metre of error; an action of 1 is 5 cm, so half of the
 OPEN, CLOSED = 1.0, -1.0
 ABOVE = 0.08  # height over an object at which the gripper moves across the table [m]
 BESIDE = 0.01  # the gripper is where it should be, across the table, within this [m]
+MISJUDGED, WRONG = (
+    0.2,
+    (-0.01, 0.025),
+)  # share of episodes in which a person grasps at a wrong height, and how wrong [m]
+EARLY, AIM = 0.02, 0.9  # from how high a person lets go, at most [m]; deviation of a person's aim [rad]
 GRIPPED = 0.055  # fingers closer together than this, with a block of 5 cm between them, hold it [m]
 
 
@@ -28,13 +35,64 @@ class Reach(Memoryless):
 class PickAndPlace(Memoryless):
     """Over the block, down, close, carry."""
 
+    fingers = slice(3, 4)
+    wrong = 0.0  # takes the block for this much higher than it is [m]
+
+    def err(self, rng: np.random.Generator) -> None:
+        """In one episode of five, grasp at a wrong height."""
+        self.wrong = rng.uniform(*WRONG) if rng.random() < MISJUDGED else 0.0
+
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
         """(4,) action in [-1, 1]."""
         state = observation["state"]
-        offset, held = state[6:9], state[9] + state[10] < GRIPPED
+        offset, held = state[6:9] + [0.0, 0.0, self.wrong], state[9] + state[10] < GRIPPED
         if np.linalg.norm(offset) < 2 * BESIDE:
             return _act(observation["goal"] - state[3:6] if held else offset, CLOSED)
         return _over(offset, BESIDE, OPEN)
+
+
+class Stack(PickAndPlace):
+    """Block by block from the lowest: over it, take it, up, over its place, down, let go, up. What has fallen is taken
+    again."""
+
+    PLACED = (0.015, 0.01)  # a block is in its place within this of it, across the table and in height [m]
+    FREE = 0.08  # fingers at least this far apart do not drag a block of 5 cm along [m]
+    early = 0.0  # lets go of a block up to this high above its place [m]
+
+    def err(self, rng: np.random.Generator) -> None:
+        """Besides, let go too early."""
+        super().err(rng)
+        self.early = rng.uniform(0.0, EARLY)
+
+    def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
+        """(4,) action in [-1, 1]."""
+        state = observation["state"]
+        grip, width, blocks = state[:3], state[3] + state[4], state[10:].reshape(-1, 15)[:, :3]
+        away = observation["goal"].reshape(-1, 3) - blocks
+        placed = (np.linalg.norm(away[:, :2], axis=1) < self.PLACED[0]) & (
+            np.abs(away[:, 2]) < self.PLACED[1] + self.early
+        )
+        offsets = blocks + [0.0, 0.0, self.wrong] - grip
+        if width < self.FREE and np.any(placed & (np.linalg.norm(offsets, axis=1) < 2 * BESIDE + 0.01)):
+            return np.array([0.0, 0.0, 0.0, OPEN])
+        top = blocks[:, 2].max()
+        if placed.all():
+            return _act(np.array([0.0, 0.0, top + 1.5 * ABOVE - grip[2]]), OPEN)
+        one = int(np.argmin(placed))
+        if np.linalg.norm(offsets[one]) >= 2 * BESIDE:
+            return self._over(offsets[one], top + ABOVE - blocks[one, 2], OPEN)
+        if width >= GRIPPED:
+            return _act(offsets[one], CLOSED)
+        return self._over(away[one], ABOVE, CLOSED)
+
+    @staticmethod
+    def _over(error: np.ndarray, height: float, fingers: float) -> np.ndarray:
+        """As the other `_over`, but up first and then across: a tower may stand in between."""
+        across = np.linalg.norm(error[:2])
+        if across < BESIDE:
+            return _act(error, fingers)
+        missing = error[2] + height
+        return _act(np.array([*(error[:2] * (missing < 0.03)), missing]), fingers)
 
 
 class Push(Memoryless):
@@ -65,6 +123,12 @@ class Slide:
     PUSHED = 0.06  # the gripper lets go of a puck that it has moved this far [m]
     STRENGTH = 1.2  # action per square root of the distance [1/m^0.5]: friction stops a puck after about speed squared
 
+    turned = 0.0  # aims this far beside the goal [rad]
+
+    def err(self, rng: np.random.Generator) -> None:
+        """Aim badly."""
+        self.turned = rng.normal(0.0, AIM)
+
     def reset(self, seed: int) -> None:
         """Start an episode."""
         self._start: np.ndarray | None = None
@@ -77,7 +141,8 @@ class Slide:
         if self._start is None:
             self._start = puck.copy()
         way = (observation["goal"] - self._start)[:2]
-        ahead = way / np.linalg.norm(way)
+        across, along = np.sin(self.turned), np.cos(self.turned)
+        ahead = np.array([[along, -across], [across, along]]) @ way / np.linalg.norm(way)
         error = self._start - gripper - [*(self.BEHIND * ahead), 0.0]
         if self._phase == "behind" and np.linalg.norm(error) < 2 * BESIDE:
             self._phase = "shove"
@@ -91,6 +156,7 @@ class Slide:
 
 
 EXPERTS = {"reach": Reach, "push": Push, "slide": Slide, "pick-and-place": PickAndPlace}
+EXPERTS |= {"pick-and-place-air": PickAndPlace, "stack-2": Stack, "stack-3": Stack}
 
 
 def _act(error: np.ndarray, fingers: float) -> np.ndarray:

@@ -29,8 +29,8 @@ class Waypoints(Memoryless):
         self._next: dict[tuple[int, int], tuple[int, int]] = {}
 
     def __call__(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> np.ndarray:
-        """(2,) action from "state" (4,) position [m] and velocity [m/s], and "goal" (2,) [m]."""
-        position, velocity = observation["state"][:2], observation["state"][2:]
+        """(2,) action from "state", (2,) position [m] and, where there is one, (2,) velocity [m/s], and "goal" (2,)."""
+        position, velocity = observation["state"][:2], np.resize(observation["state"][2:], 2)
         goal = observation["goal"]
         last = self.cell(goal)
         if last != self._towards:
@@ -38,6 +38,13 @@ class Waypoints(Memoryless):
         cell = self._next.get(self.cell(position), last)
         target = goal if cell == last else self.middle(cell)
         return np.clip(STIFFNESS * (target - position) - DAMPING * velocity, -1.0, 1.0)
+
+    def way(self, start: tuple[int, int], goal: tuple[int, int]) -> list[tuple[int, int]]:
+        """The cells of a shortest way, both ends included."""
+        following, way = self._ways(goal), [start]
+        while way[-1] != goal:
+            way.append(following[way[-1]])
+        return way
 
     def cell(self, position: np.ndarray) -> tuple[int, int]:
         """(row, column) of a position (2,) [m]."""

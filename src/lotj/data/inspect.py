@@ -14,7 +14,10 @@ from rich.text import Text
 from lotj.data import layout
 from lotj.data.store import DiskStore
 from lotj.errors import DataError, SettingsError
-from lotj.files import reading
+from lotj.files import read_object, reading, write_json
+
+QUALITY = "quality.json"
+"""File of a data set of tasks with how good its episodes are, see `write_quality`."""
 
 LEGEND = """
 3/4: of 4 episodes, 3 ended in success; success: share of all episodes
@@ -42,10 +45,31 @@ def describe(root: Path, by: str = "env") -> RenderableType:
         f"{len(store):,} episodes, {store.n_frames:,} frames: {store.success.mean():.1%} show a success",
         f"ended in success: {', '.join(f'{name} {won.sum():,} of {len(won):,}' for name, won in each)}",
     ]
+    if "recipe" in store.settings:
+        lines.append(" ".join(["recipe", store.settings["recipe"], store.settings.get("policy", "")]).strip())
+    for name, row in read_object(store.root / QUALITY).items() if (store.root / QUALITY).exists() else ():
+        shares = ", ".join(f"{share:.0%} {what}" for what, share in row["ended"].items())
+        lines.append(f"quality of {name}: {row['episodes']:,} episodes, {row['steps']:.1f} steps, {shares}")
     reasons = sum(store.discarded.values(), start=Counter[str]())
     if reasons:
         lines.append(f"discarded episodes: {_counts(reasons)}")
     return Group(*(Text(line) for line in lines), Text(), _table(store, by), Text(LEGEND, style="dim"))
+
+
+def write_quality(root: Path) -> None:
+    """Stores how good the episodes of each task are: number, mean length, and the shares that ended in success and in
+    what else is true or false in the truth, such as ``released``. DataError as `DiskStore.open`."""
+    store = DiskStore.open(root)
+    last, rows = store.last_frames, {}
+    ended = {"success": store.success} | {
+        n: store.truth(n) for n, kind in store.schema.truth.items() if kind.kind == "b"
+    }
+    for number, task in enumerate(store.tasks):
+        of = store.episodes["task"] == number
+        shares = {name: float(values[last[of]].mean()) for name, values in ended.items()}
+        steps = float(store.episodes["n_frames"][of].mean() - 1)
+        rows[task.name] = {"episodes": int(of.sum()), "steps": steps, "ended": shares}
+    write_json(Path(root) / QUALITY, rows)
 
 
 def _table(store: DiskStore, by: str) -> Table:

@@ -26,6 +26,9 @@ from lotj.sim.drawing import Drawing
 from lotj.spaces import Spec
 
 OBSERVATIONS = ("image", "state")
+STATE = ("simulator", "goal")  # options of a reset
+_KINDS = mujoco.mjtState.mjSTATE_FULLPHYSICS, mujoco.mjtState.mjSTATE_CTRL, mujoco.mjtState.mjSTATE_MOCAP_POS
+_WHOLE = sum(int(kind) for kind in (*_KINDS, mujoco.mjtState.mjSTATE_MOCAP_QUAT))
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
 
     metadata = {"render_modes": ["rgb_array"]}
     render_mode = "rgb_array"
+    RESETS: Sequence[str] = ()
+    """The task's own options of a reset."""
 
     def __init__(
         self,
@@ -105,16 +110,34 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         }
         if self._image_size:
             boxes["image"] = gym.spaces.Box(0, 255, (1, image_size, image_size, 3), np.uint8)
-        self.observation_space = gym.spaces.Dict(boxes)
+        self._boxes, self.observation_space = boxes, gym.spaces.Dict(boxes)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start an episode; SettingsError for options that the task has not."""
+        """Start an episode; SettingsError for options that the task has not.
+
+        ``options={"simulator": (N,), "goal": (G,)}`` starts from what `truth` said of a time, with another goal: from
+        within a demonstration, see `DemonstratedStarts`.
+        """
+        options = dict(check_options(options, (*self.RESETS, *STATE)))
+        put = {name: options.pop(name) for name in STATE if name in options}
+        if put:
+            shapes = self._simulator().shape, self._boxes["goal"].shape
+            for name, shape in zip(STATE, shapes, strict=True):
+                if np.shape(put.get(name, ())) != shape or not np.isfinite(np.asarray(put[name], float)).all():
+                    rule = f"must be finite numbers of shape {shape}; {' and '.join(STATE)} go together"
+                    raise SettingsError(f"reset option {name}: {rule}")
         options = self.start(options)
         super().reset(seed=seed)
         self._steps, self._paid = 0, False
-        return self._observe(self.inner.reset(seed=seed, options=options)[0])
+        theirs = self.inner.reset(seed=seed, options=options)[0]
+        if put:
+            mujoco.mj_setState(self.inner.model, self.inner.data, np.asarray(put["simulator"], float), _WHOLE)
+            mujoco.mj_forward(self.inner.model, self.inner.data)
+            self.inner.goal = np.array(put["goal"], float)
+            theirs = self._now()
+        return self._observe(theirs)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Act: (A,) in [-1, 1]; what lies outside is clipped."""
@@ -131,13 +154,21 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         """(...) float32: 1 where (..., G) `achieved_goal` has reached (..., G) `goal`, else 0; for hindsight."""
         return (np.linalg.norm(achieved_goal - goal, axis=-1) <= self.within).astype(np.float32)
 
-    def start(self, options: Any) -> dict[str, Any] | None:
-        """The options of a reset, checked, as theirs takes them: there are none."""
-        check_options(options, ())
+    def start(self, options: dict[str, Any]) -> dict[str, Any] | None:
+        """The task's own options of a reset, `RESETS`, checked, as theirs takes them."""
+
+    def truth(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """What only a simulator knows, to be recorded: its whole state, "simulator" (N,), and what `info` says besides
+        success."""
+        return {"simulator": self._simulator(), **{name: info[name] for name in info if name != "is_success"}}
 
     def lost(self, achieved_goal: np.ndarray) -> bool:
         """Whether the object is where the robot cannot reach it again."""
         return False
+
+    def facts(self, success: bool) -> dict[str, bool]:
+        """What else is true of a time and goes into `info` by name."""
+        return {}
 
     def render(self) -> np.ndarray:
         """(256, 256, 3) uint8."""
@@ -148,13 +179,22 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         self._drawing.close()
         self.inner.close()
 
+    def _simulator(self) -> np.ndarray:
+        state = np.empty(mujoco.mj_stateSize(self.inner.model, _WHOLE))
+        mujoco.mj_getState(self.inner.model, self.inner.data, state, _WHOLE)
+        return state
+
+    def _now(self) -> Mapping[str, np.ndarray]:
+        """What theirs observes of the simulator as it is."""
+        return self.inner._get_obs()
+
     def _observe(self, theirs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         observation = {name: theirs[key].astype(np.float32) for name, key in self._theirs.items()}
         if self._image_size:
             observation["image"] = self._picture(self._image_size)
         achieved = observation["achieved_goal"]
         success = bool(self.compute_reward(achieved, observation["goal"]))
-        return observation, {"is_success": success, "lost": self.lost(achieved)}
+        return observation, {"is_success": success, "lost": self.lost(achieved), **self.facts(success)}
 
     def _picture(self, size: int) -> np.ndarray:
         """(1, size, size, 3) uint8."""

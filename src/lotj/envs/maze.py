@@ -1,15 +1,16 @@
-"""The point mazes of gymnasium-robotics, after D4RL (Fu et al. 2020, arXiv:2004.07219)."""
+"""The point mazes of gymnasium-robotics, after D4RL (Fu et al. 2020, arXiv:2004.07219), and the toy maze of IQL."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, GoalEnv, check_options, robotics_module
+from lotj.envs.base import Family, GoalEnv, robotics_module
+from lotj.envs.grid import GridEnv
 from lotj.errors import SettingsError
 from lotj.sim.drawing import free_camera
 
@@ -18,8 +19,11 @@ MEMBERS = {
     "umaze": "once round a wall, 7 free cells",
     "medium": "6 x 6 cells with 26 free",
     "large": "7 x 10 cells with 46 free",
+    "umaze-toy": "a grid of 39 cells in which moves slip; no physics, solved exactly by `Grid`",
 }
 MAPS = {"umaze": ("U_MAZE", 300), "medium": ("MEDIUM_MAZE", 600), "large": ("LARGE_MAZE", 800)}  # with time limits
+ROUTES = {"umaze": ((1, 1), (3, 1)), "medium": ((1, 1), (6, 6)), "large": ((1, 1), (7, 10))}
+"""Where policies that stitch start, and where they are to go: cells at opposite ends."""
 
 
 class MazeEnv(GoalEnv):
@@ -29,11 +33,14 @@ class MazeEnv(GoalEnv):
     Observation: "state" (4,): position [m] and velocity [m/s]; "goal" and "achieved_goal": position (2,) [m].
     Origin at the middle of the maze, y upwards. Start and goal are drawn from the free cells, apart from each other;
     ``reset(options={"goal_cell": (row, column), "reset_cell": (row, column)})`` says which free ones, up to 0.25 m.
+    `route` is such a pair, from start to goal, at opposite ends.
 
     Args:
         maze: a name in `MEMBERS`.
         max_steps: time limit; 300, 600 and 800 unless given. For the others see `GoalEnv`.
     """
+
+    RESETS = ("goal_cell", "reset_cell")
 
     def __init__(
         self,
@@ -47,14 +54,15 @@ class MazeEnv(GoalEnv):
         cells = getattr(robotics_module("envs.maze.maps"), theirs)
         inner = robotics_module("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
         Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # each one leaves its scene among the temporary files
+        self.route = ROUTES[maze]
         self.walls = np.array([[cell == 1 for cell in row] for row in inner.maze.maze_map])
         camera = free_camera((0.0, 0.0, 0.0), 1.25 * max(self.walls.shape), azimuth=90.0, elevation=-90.0)
         steps = usual_steps if max_steps is None else max_steps
         super().__init__(inner, WITHIN, 100.0, camera, observation, image_size, steps, end_on_success)
 
-    def start(self, options: Any) -> dict[str, Any]:
+    def start(self, options: dict[str, Any]) -> dict[str, Any]:
         """Cells as arrays, each a free one."""
-        cells = check_options(options, ("goal_cell", "reset_cell"))
+        cells = options
         free = np.argwhere(~self.walls).tolist()
         for name, cell in cells.items():
             if np.asarray(cell, object).tolist() not in free:
@@ -62,11 +70,28 @@ class MazeEnv(GoalEnv):
                 raise SettingsError(f"reset option {name} = {cell!r}: {rule}")
         return {name: np.array(cell, int) for name, cell in cells.items()}
 
+    def _now(self) -> Mapping[str, np.ndarray]:
+        self.inner.update_target_site_pos()
+        return self.inner._get_obs(self.inner.point_env._get_obs()[0])
+
+
+def make(
+    maze: str = "umaze",
+    observation: str | Sequence[str] = "state",
+    image_size: int = 64,
+    max_steps: int | None = None,
+    end_on_success: bool = True,
+) -> Any:
+    """A `MazeEnv`, or a `GridEnv` of 100 steps."""
+    if maze == "umaze-toy":
+        return GridEnv(observation, image_size, 100 if max_steps is None else max_steps, end_on_success)
+    return MazeEnv(maze, observation, image_size, max_steps, end_on_success)
+
 
 FAMILY = Family(
     name="maze",
     title="a ball finds its way through a maze to a goal (gymnasium-robotics)",
     members=MEMBERS,
-    make=MazeEnv,
+    make=make,
     expert=lambda env: Waypoints(env.walls),
 )

@@ -21,6 +21,7 @@ from lotj.data import layout
 from lotj.data.replay import Relabel, Source, hindsight
 from lotj.data.store import DiskStore, Store
 from lotj.envs.base import spec_of
+from lotj.envs.demonstrated import DemonstratedStarts
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import make_task, task_title
@@ -324,6 +325,10 @@ def practise_task_phase(
             seen = f"pretrained on {', '.join(tasks)}, with observations {then} and actions {learner.spec.action}"
             rule = f"not on {name} as it is; name another --pretrained, or none"
             raise SettingsError(f"{pretrained.path}: {seen}, {rule}")
+    if config.demonstration_starts:
+        if not prior:
+            raise SettingsError("starts from demonstrations: need prior data; name a --pretrained")
+        env = DemonstratedStarts(env, prior[0].store, config.demonstration_starts)
     if config.boost and spec.action != (3,):  # before there is a run
         raise SettingsError(f"--boost on {name}, with actions of shape {spec.action}: it moves along three axes")
     run = resume or Run.create(runs, "practice", settings, seed)

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 
+from lotj.data.inspect import write_quality
 from lotj.data.layout import META, Schema, read_meta
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, make_task, task_title
+from lotj.errors import SettingsError
 from lotj.experience import SUCCESS, Episode, Recorder, Task
 from lotj.processes import CONTEXT, shared_object, worker_pool
 from lotj.ranges import COUNT, SEED, SHARE, Checked
+from lotj.training.recipes import RECIPES
 
 Record = Callable[[str, int], tuple[Episode, str]]
 """Kind and seed -> the episode, and why it is to be thrown away; empty where it is not."""
@@ -73,7 +76,7 @@ def collect(
         for task in tasks:
             for progress in collect_task(root, task, collection):
                 report(progress)
-        return
+        return _judge(root, collection)
     queue = CONTEXT.SimpleQueue()
     with worker_pool(workers, nice=5, shared=queue) as pool:
         jobs = {pool.submit(_collect_shared, root, task, collection) for task in tasks}
@@ -83,6 +86,12 @@ def collect(
                 report(queue.get())
             for job in done:
                 job.result()
+    _judge(root, collection)
+
+
+def _judge(root: Path, collection: Collection) -> None:
+    if isinstance(collection, TaskCollection):
+        write_quality(root)
 
 
 def _collect_shared(root: Path, task: Task, collection: Collection) -> None:
@@ -117,41 +126,55 @@ def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Pro
 
 @dataclass(frozen=True)
 class TaskCollection(Checked):
-    """Episodes of registered tasks by their scripted experts, with random actions in between."""
+    """Episodes of registered tasks, made by one of `RECIPES`. All but those of `expert` hold the simulator's states,
+    where an environment tells them, so that episodes can start from them."""
 
     names: tuple[str, ...]  # of the tasks, e.g. ``fetch/reach``
     count: Annotated[int, COUNT] = 200  # episodes of each
-    noise: Annotated[float, SHARE] = 0.2  # probability of a random action instead of the expert's
+    noise: Annotated[float, SHARE] = 0.2  # probability of a random action instead of the expert's; of `expert` alone
     seed: Annotated[int, SEED] = 0  # shifts every episode's seed
+    recipe: Literal["expert", "human", "stitched", "random", "policy"] = "expert"
+    policy: str = ""  # folder of a run, whose policy plays; for `policy` alone
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.recipe == "policy") != bool(self.policy):
+            raise SettingsError(
+                f"recipe {self.recipe!r} with policy {self.policy!r}: name a run for `policy` and no other"
+            )
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"noise": self.noise}
+        if self.recipe == "expert":
+            return {"noise": self.noise}
+        return {"recipe": self.recipe, **({"policy": str(Path(self.policy).resolve())} if self.policy else {})}
 
     def tasks(self) -> Sequence[Task]:
         return [Task(task_title(name), name) for name in self.names]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
-        return [("expert", self.seed * 1_000_000 + number) for number in range(self.count)]
+        return [(self.recipe, self.seed * 1_000_000 + number) for number in range(self.count)]
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
         env = make_task(task.env)
         expert, max_steps = expert_of(task.env, env), spec_of(env).max_steps
+        more = {"expert": (self.noise,), "policy": (self.policy,)}.get(self.recipe, ())
+        truth = (lambda info: {}) if self.recipe == "expert" else getattr(env, "truth", lambda info: {})
 
         def record(kind: str, seed: int) -> tuple[Episode, str]:
-            rng = np.random.default_rng([seed, 1])
-            observation, info = env.reset(seed=seed)
-            expert.reset(seed)
-            recorder, terminated, truncated = Recorder(observation, {SUCCESS: info["is_success"]}), False, False
+            controller = RECIPES[kind](env, expert, np.random.default_rng([seed, 1]), *more)
+            observation, info = env.reset(seed=seed, options=controller.options)
+            controller.reset(seed)
+            recorder = Recorder(observation, {SUCCESS: info["is_success"]}, truth(info))
+            terminated = truncated = False
             while not (terminated or truncated):
-                action = np.asarray(expert(observation, info), np.float32)
-                if rng.random() < self.noise:
-                    action = rng.uniform(-1.0, 1.0, action.shape).astype(np.float32)
+                action = controller(observation, info)
                 observation, reward, terminated, truncated, info = env.step(action)
-                recorder.add(action, float(reward), observation, {SUCCESS: info["is_success"]})
+                recorder.add(action, float(reward), observation, {SUCCESS: info["is_success"]}, truth(info))
                 truncated = not terminated and (truncated or len(recorder) >= max_steps)
-            return recorder.finish(terminated, truncated, task.name, kind, seed), ""
+            episode = recorder.finish(terminated, truncated, task.name, kind, seed)
+            return episode, controller.fault(episode)
 
         try:
             yield record
