@@ -12,7 +12,7 @@ from lotj.envs.scene import HandEnv
 from lotj.sim.drawing import free_camera
 
 OPEN = 0.1  # the drawer is open beyond this [m]
-START = ((-0.14, -0.08, 0.03), (-0.05, 0.08, 0.11))  # corners of where the hook's tip starts [m]
+START = ((-0.2, -0.1, -0.02), (-0.04, 0.1, 0.11))  # corners of where the hook's tip starts [m]
 
 
 class DrawerEnv(HandEnv):

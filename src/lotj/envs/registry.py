@@ -1,21 +1,25 @@
 """Every task by its name, `fetch/reach` or `insertion/usb-b`: which there are, the environment and its scripted expert.
 
 A module of this package that has a `FAMILY` is registered by that; nothing else lists it. A script calls `register`.
+Wherever a task is named, options may follow: ``blocks/assembly,yaw=0.3,residual=0.3``.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import pkgutil
+import re
 from typing import Any
 
 import gymnasium as gym
 
 import lotj.envs
-from lotj.controllers import Controller
+from lotj.controllers import Controller, Memoryless
 from lotj.envs.base import Family
-from lotj.errors import unknown
+from lotj.envs.residual import ResidualAction, Uncorrected
+from lotj.errors import SettingsError, unknown
 
 
 @functools.cache
@@ -42,32 +46,70 @@ def find_task(name: str) -> tuple[Family, str]:
     Raises:
         SettingsError: there is none of that name.
     """
-    prefix, _, member = name.partition("/")
+    prefix, _, member = name.partition(",")[0].partition("/")
     family = families().get(prefix)
     if family is None or not (member in family.members or (family.others and member)):
         raise unknown("task", name, task_names(), "`lotj tasks` lists all")
     return family, member
 
 
+def named_options(name: str) -> dict[str, Any]:
+    """The options in a task's name: numbers, True, False and None as such, all else as text.
+
+    Raises:
+        SettingsError: one is not ``option=value``.
+    """
+    options: dict[str, Any] = {}
+    for part in name.split(",")[1:]:
+        option, given, value = part.partition("=")
+        if not given:
+            raise SettingsError(f"{part!r} in {name!r}: must be option=value, e.g. max_steps=20")
+        try:
+            options[option] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[option] = value
+    return options
+
+
+def folder_name(name: str) -> str:
+    """The name of a task as that of a folder, e.g. ``fetch.push`` or ``blocks.assembly.yaw.0.3``."""
+    return re.sub(r"[^\w.+-]", ".", name)
+
+
 def make_task(name: str, **options: Any) -> gym.Env:
     """The environment of a task, e.g. ``make_task("insertion/usb-b", robot="duo", domain_seed=0)``.
 
     Args:
-        name: one of `task_names`, or a family that takes files with the path of one.
-        options: what `lotj tasks show NAME` lists.
+        name: one of `task_names`, or a family that takes files with the path of one; options may follow.
+        options: what `lotj tasks show NAME` lists; they win over those in the name. With `residual` an action corrects
+            the task's scripted expert, see `ResidualAction`: the share that it has of the environment's own range.
 
     Raises:
-        SettingsError: unknown task or option, or a value that the environment does not take.
+        SettingsError: unknown task or option, or a value that the environment does not take; a residual of an expert
+            that needs more than the observation.
         CatalogueError: an insertion task of no known connector, or of a bad file.
     """
     family, member = find_task(name)
-    known = family.options()
+    known, options = family.options(), {**named_options(name), **options}
+    scale = options.pop("residual", None)
     for option in options:
         if option not in known:
-            raise unknown(f"option of {name}", option, known)
-    return family.make(member, **options)
+            raise unknown(f"option of {name.partition(',')[0]}", option, (*known, "residual"))
+    env = family.make(member, **options)
+    if scale is None:
+        return env
+    if not isinstance(expert := family.expert(env), Memoryless):
+        env.close()
+        raise SettingsError(
+            f"residual = {scale!r} on {name}: its expert, {type(expert).__name__}, remembers or feels more than what "
+            "is observed; wrap the environment in a ResidualAction with a controller that does not"
+        )
+    return ResidualAction(env, expert, scale)
 
 
 def expert_of(name: str, env: gym.Env) -> Controller:
-    """The scripted expert of a task, for an environment that `make_task` has made, wrapped or not."""
+    """The scripted expert of a task, for an environment that `make_task` has made, wrapped or not. With a residual that
+    is the controller itself, uncorrected."""
+    if env.has_wrapper_attr("controller"):
+        return Uncorrected(env.get_wrapper_attr("action_space").shape)
     return find_task(name)[0].expert(env.unwrapped)

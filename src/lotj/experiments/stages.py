@@ -23,7 +23,7 @@ from lotj.data.store import DiskStore, Store
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
-from lotj.envs.registry import make_task
+from lotj.envs.registry import folder_name, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import CheckpointError, SettingsError
 from lotj.experience import Task
@@ -323,7 +323,7 @@ def practise_task_phase(
         raise SettingsError(f"--boost on {name}, with actions of shape {spec.action}: it moves along three axes")
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
-        rewarded, title = Rewarded(env, spec.max_steps, run.seed), name.replace("/", ".")
+        rewarded, title = Rewarded(env, spec.max_steps, run.seed), folder_name(name)
         return run, practice(rewarded, learner, prior, config, run, title, relabel, live, resume is not None)
 
 

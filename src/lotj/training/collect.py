@@ -14,7 +14,7 @@ import numpy as np
 from lotj.data.layout import META, Schema, read_meta
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
-from lotj.envs.registry import expert_of, make_task
+from lotj.envs.registry import expert_of, folder_name, make_task
 from lotj.experience import SUCCESS, Episode, Recorder, Task
 from lotj.processes import CONTEXT, shared_object, worker_pool
 from lotj.ranges import COUNT, SEED, SHARE, Checked
@@ -129,7 +129,7 @@ class TaskCollection(Checked):
         return {"noise": self.noise}
 
     def tasks(self) -> Sequence[Task]:
-        return [Task(name.replace("/", "."), name) for name in self.names]
+        return [Task(folder_name(name), name) for name in self.names]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
         return [("expert", self.seed * 1_000_000 + number) for number in range(self.count)]
