@@ -65,9 +65,11 @@ class BlocksEnv(HandEnv):
         for name, value, low, high in (("yaw", yaw, 0.0, 0.5), ("noise", noise, 0.0, 1.0), ("bias", bias, -1.0, 1.0)):
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise SettingsError(f"{name} = {value!r}: must be a number from {low:g} to {high:g}")
+        if not isinstance(tags, bool):
+            raise SettingsError(f"tags = {tags!r}: must be True or False")
         if reward not in REWARDS:
             raise SettingsError(f"reward = {reward!r}: must be one of {', '.join(REWARDS)}")
-        camera = free_camera((0.0, 0.0, 0.07), 0.45, azimuth=70.0, elevation=-20.0)
+        camera = free_camera((0.0, 0.0, 0.09), 0.55, azimuth=70.0, elevation=-20.0)
         box = ((-0.06, -0.12, 0.0), (0.06, 0.12, 0.16))
         super().__init__("blocks.xml", box, camera, 27, observation, image_size, max_steps, end_on_success)
         self._yaw, self._noise, self._bias, self._tags, self._dense = yaw, noise, bias, tags, reward == "dense"
