@@ -43,10 +43,10 @@ class BlocksEnv(HandEnv):
         yaw: each standing block is turned evenly within this, both ways [rad].
         noise, bias: standard deviation and mean of what is added to the executed action, along each axis.
         tags: poses of blocks are read from tags, with errors of 1 mm and 1 degree.
-        reward: ``sparse``, as `HandEnv` says; ``dense``: minus the distance of the held block from its goal [m], minus
-            0.2 times the lean of both standing ones [rad], in every step; who topples one pays at once what the rest of
-            the episode would cost, or toppling would be a way out.
-        For the others see `HandEnv`.
+        reward: ``sparse``, 1 for a success, once; ``dense``, in every step minus the distance of the held block from
+            its goal [m] and minus 0.2 times the lean of both standing ones [rad]; who topples one pays at once what the
+            rest of the episode would cost, or toppling would be a way out.
+        For the others see `TaskEnv`.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class BlocksEnv(HandEnv):
             raise SettingsError(f"reward = {reward!r}: must be one of {', '.join(REWARDS)}")
         camera = free_camera((0.0, 0.0, 0.09), 0.55, azimuth=70.0, elevation=-20.0)
         box = ((-0.06, -0.12, 0.0), (0.06, 0.12, 0.16))
-        super().__init__("blocks.xml", box, camera, 27, observation, image_size, max_steps, end_on_success)
+        super().__init__("blocks.xml", box, 27, camera, observation, image_size, max_steps, end_on_success)
         self._yaw, self._noise, self._bias, self._tags, self._dense = yaw, noise, bias, tags, reward == "dense"
         self._ids = [self.model.body(name).id for name in BLOCKS]
         self._felt = [self.model.joint(f"{what}-{axis}").dofadr[0] for what in ("hand", "tilt") for axis in "xyz"]
         self._weight = self.model.body("left").mass[0], self.model.body("left").inertia.copy()
 
-    def place(self) -> None:
+    def place(self) -> np.ndarray:
         draw = self.np_random.uniform
         self.model.geom_friction[:, 0] = draw(*FRICTION)
         middle = draw(-5e-3, 5e-3, 2)
@@ -89,11 +89,11 @@ class BlocksEnv(HandEnv):
             angle = draw(-self._yaw, self._yaw) / 2
             at = middle + [side * (WIDTH + CLEARANCE), 0.0]
             self.data.joint(name).qpos[:] = *at, 0.0, np.cos(angle), 0.0, 0.0, np.sin(angle)
-        self.hand.put(self._goal + np.array([*draw(-15e-3, 15e-3, 2), 0.11 + draw(0.0, 0.02)]))
         self._stood = np.array([self.data.joint(name).qpos[:2] for name in BLOCKS[1:]])
+        return self._goal + [*draw(-15e-3, 15e-3, 2), draw(0.11, 0.13)]
 
-    def executed(self, action: np.ndarray) -> np.ndarray:
-        return action + self.np_random.normal(self._bias, self._noise, 3)
+    def act(self, action: np.ndarray) -> None:
+        super().act(action + self.np_random.normal(self._bias, self._noise, 3))
 
     def poses(self) -> np.ndarray:
         """(3, 5) of the held, left and right block, in truth: middle of the bottom [m], lean about y and yaw [rad]."""
@@ -105,17 +105,15 @@ class BlocksEnv(HandEnv):
         poses = self.poses()
         if self._tags:
             poses += TAG * self.np_random.standard_normal(poses.shape)
-        return np.concatenate([self.hand.position, self.data.qfrc_constraint[self._felt], poses.ravel(), self._goal])
+        return np.concatenate([self.hand, self.data.qfrc_constraint[self._felt], poses.ravel(), self._goal])
 
-    def success(self) -> bool:
+    def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
         held, *standing = self.poses()
-        upright = np.arccos(np.clip(self.data.xmat[self._ids[1:], 8], -1.0, 1.0)).max() < UPRIGHT
+        lean = np.arccos(np.clip(self.data.xmat[self._ids[1:], 8], -1.0, 1.0)).max()
         moved = np.linalg.norm(np.array(standing)[:, :2] - self._stood, axis=1).max()
         beside = np.abs(held[:2] - self._goal[:2]).max()
-        return bool(upright and moved < ASIDE and beside < ASIDE and abs(held[2] - FLOOR) < NEAR)
-
-    def lost(self) -> bool:
-        return bool(self.data.xmat[self._ids[1:], 8].min() < np.cos(TOPPLED))
+        there = beside < ASIDE and abs(held[2] - FLOOR) < NEAR
+        return bool(there and lean < UPRIGHT and moved < ASIDE), bool(lean > TOPPLED)
 
     def reward(self, info: Mapping[str, Any]) -> float:
         if not self._dense:

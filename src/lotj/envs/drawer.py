@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class DrawerEnv(HandEnv):
     z up; how far the drawer is open [m].
 
     Args:
-        task: ``open``. For the others see `HandEnv`.
+        task: ``open``. For the others see `TaskEnv`.
     """
 
     def __init__(
@@ -35,21 +35,21 @@ class DrawerEnv(HandEnv):
     ) -> None:
         camera = free_camera((-0.05, 0.0, 0.02), 0.55, azimuth=40.0, elevation=-30.0)
         box = ((-0.25, -0.12, -0.03), (0.0, 0.12, 0.13))
-        super().__init__("drawer.xml", box, camera, 4, observation, image_size, max_steps, end_on_success)
+        super().__init__("drawer.xml", box, 4, camera, observation, image_size, max_steps, end_on_success)
 
-    def place(self) -> None:
-        self.hand.put(self.np_random.uniform(*START))
+    def place(self) -> np.ndarray:
+        return self.np_random.uniform(*START)
 
     def state(self) -> np.ndarray:
-        return np.append(self.hand.position, self.opening)
+        return np.append(self.hand, self.opening)
 
     @property
     def opening(self) -> float:
         """How far the drawer is open [m]."""
         return float(self.data.joint("drawer").qpos[0])
 
-    def success(self) -> bool:
-        return self.opening > OPEN
+    def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
+        return self.opening > OPEN, False
 
 
 FAMILY = Family(

@@ -54,8 +54,9 @@ class ResidualAction(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarra
         except KeyError as missing:
             name, shown = type(self.controller).__name__, ", ".join(self._seen)
             raise SettingsError(f"a residual of {name}: it reads {missing}, and what is observed is {shown}") from None
-        self._seen, *rest = self.env.step(np.clip(total, -1.0, 1.0))
-        return self._seen, *rest
+        came = self.env.step(np.clip(total, -1.0, 1.0))
+        self._seen = came[0]
+        return came
 
 
 class Uncorrected(Memoryless):
