@@ -23,7 +23,7 @@ def played(env: BlocksEnv, controller: Any, seeds: range, yaws: tuple[float, flo
             for name, yaw in zip(("left", "right"), yaws, strict=True):
                 env.data.joint(name).qpos[3:] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
             mujoco.mj_forward(env.model, env.data)
-            observation["state"] = env.state()
+            observation["state"] = env.measure()["state"]
         controller.reset(seed)
         over = False
         while not over:
@@ -116,7 +116,8 @@ def test_the_state_is_laid_out_as_documented() -> None:
 
 def test_tags_err_by_a_millimetre_and_a_degree_and_change_nothing_else() -> None:
     env, exact = BlocksEnv(tags=True), BlocksEnv()
-    read = np.array([env.reset(seed=7)[0]["state"][9:24] for _ in range(1)] + [env.state()[9:24] for _ in range(400)])
+    env.reset(seed=7)
+    read = np.array([env.measure()["state"][9:24] for _ in range(400)])
     error = (read - exact.reset(seed=7)[0]["state"][9:24]).reshape(-1, 3, 5)
     assert error[..., :3].std() == pytest.approx(1e-3, rel=0.1)
     assert error[..., 3:].std() == pytest.approx(np.radians(1.0), rel=0.1)
@@ -139,7 +140,7 @@ def test_the_dense_reward_by_hand_and_that_toppling_is_no_way_out() -> None:
     env = BlocksEnv(reward="dense", max_steps=30)
     env.reset(seed=0)
     held = env.poses()[0, :3]
-    goal = env.state()[24:]
+    goal = env.measure()["state"][24:]
     _, reward, *_ = env.step(np.zeros(3))
     assert reward == pytest.approx(-np.linalg.norm(held - goal), abs=1e-3)  # nothing leans
     env.data.joint("left").qvel[4] = -4.0

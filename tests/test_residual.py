@@ -86,7 +86,7 @@ def test_the_optimum_residual_cancels_a_bias() -> None:
         while not over:
             _, _, terminated, truncated, info = env.step(np.full(3, action))
             over = terminated or truncated
-        ended.append((info["is_success"], env.unwrapped.hand - env.unwrapped.state()[-3:]))
+        ended.append((info["is_success"], env.unwrapped.hand - env.unwrapped.measure()["state"][-3:]))
     (plain, there), (biased, off), (corrected, back) = ended
     assert (plain, biased, corrected) == (True, False, True)
     assert off[2] == pytest.approx(0.2 * 0.01 / 0.3, abs=2e-4) and off[:2] == pytest.approx(0.2 * 0.01, abs=2e-4)

@@ -55,7 +55,8 @@ def spec_of(env: gym.Env) -> Spec:
 
 
 class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
-    """The contract, for a task in one MuJoCo model, which a subclass starts, moves, measures and judges.
+    """The contract, for a task in one MuJoCo model, which a subclass starts, moves, measures and judges. A success pays
+    1, once, unless the subclass says otherwise.
 
     Args:
         model: what is drawn.
@@ -188,20 +189,9 @@ class GoalEnv(TaskEnv):
         inner: theirs, not wrapped; the goal is reached `within` this of it [m]. For the others see `TaskEnv`.
     """
 
-    def __init__(
-        self,
-        inner: Any,
-        within: float,
-        rate_hz: float,
-        camera: mujoco.MjvCamera,
-        observation: str | Sequence[str],
-        image_size: int,
-        max_steps: int,
-        end_on_success: bool,
-    ) -> None:
+    def __init__(self, inner: Any, within: float, rate_hz: float, camera: mujoco.MjvCamera, *view: Any) -> None:
         self.inner, self.within = inner, within
         arrays = {name: inner.observation_space[theirs].shape for name, theirs in _THEIRS.items()}
-        view = (observation, image_size, max_steps, end_on_success)
         super().__init__(inner.model, arrays, inner.action_space.shape, rate_hz, camera, *view)
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:

@@ -101,11 +101,12 @@ class BlocksEnv(HandEnv):
         lean, yaw = np.arctan2(turn[:, 0, 2], turn[:, 2, 2]), np.arctan2(turn[:, 1, 0], turn[:, 0, 0])
         return np.column_stack([self.data.xpos[self._ids], lean, yaw])
 
-    def state(self) -> np.ndarray:
+    def measure(self) -> dict[str, np.ndarray]:
         poses = self.poses()
         if self._tags:
             poses += TAG * self.np_random.standard_normal(poses.shape)
-        return np.concatenate([self.hand, self.data.qfrc_constraint[self._felt], poses.ravel(), self._goal])
+        felt = self.data.qfrc_constraint[self._felt]
+        return {"state": np.concatenate([self.hand, felt, poses.ravel(), self._goal])}
 
     def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
         held, *standing = self.poses()

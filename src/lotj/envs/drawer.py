@@ -40,8 +40,8 @@ class DrawerEnv(HandEnv):
     def place(self) -> np.ndarray:
         return self.np_random.uniform(*START)
 
-    def state(self) -> np.ndarray:
-        return np.append(self.hand, self.opening)
+    def measure(self) -> dict[str, np.ndarray]:
+        return {"state": np.append(self.hand, self.opening)}
 
     @property
     def opening(self) -> float:

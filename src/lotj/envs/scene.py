@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -64,13 +64,6 @@ class HandEnv(TaskEnv):
         for block in range(_BLOCKS):
             self.data.ctrl[:] = start + (self._command - start) * min(1.0, (block + 1) / (_BLOCKS - 1))
             mujoco.mj_step(self.model, self.data, self._substeps)
-
-    def measure(self) -> Mapping[str, np.ndarray]:
-        return {"state": self.state()}
-
-    @abstractmethod
-    def state(self) -> np.ndarray:
-        """(S,) what is measured."""
 
     def picture_of(self) -> mujoco.MjData:
         return self.data
