@@ -60,6 +60,7 @@ class Show:
         console.print(f"  {'expert':<16}{expert}\n\n[bold]options[/bold], with their defaults")
         for name, default in family.options().items():
             console.print(f"  {name:<16}{default}", markup=False)
+        console.print(f"\nSet in the name: {self.name.partition(',')[0]},max_steps={spec.max_steps}", markup=False)
 
 
 Command = List | Show

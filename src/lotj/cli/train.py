@@ -14,7 +14,7 @@ from rich import get_console
 from lotj.agents import find_agent
 from lotj.cli import job
 from lotj.cli.collect import collect_with_bar
-from lotj.envs.registry import find_task, task_title
+from lotj.envs.registry import find_task, folder_name
 from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import COUNT, NOT_NEGATIVE, SEED
@@ -66,7 +66,7 @@ class Command(job.OnDevice):
         kind, device = find_agent(self.agent).CONFIG, job.find_device(self.device)
         preset = dataclasses.replace(find_preset("state"), practice=self.settings, agent=parsed(self.set, kind()))
         preset = dataclasses.replace(preset, pretrain=dataclasses.replace(preset.pretrain, steps=self.updates))
-        folder = self.runs / f"train-{task_title(self.task)}-{self.agent}-{self.seed}"
+        folder = self.runs / f"train-{folder_name(self.task)}-{self.agent}-{self.seed}"
         if folder.exists() and not self.resume:
             raise SettingsError(f"{folder} holds a job: give --resume, or another --seed or --runs")
         from lotj.experiments.evaluation import evaluate_phase

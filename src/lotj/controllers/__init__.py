@@ -6,7 +6,7 @@ __all__ = ["Controller", "Memoryless"]
 
 
 class Memoryless:
-    """A controller that decides anew at every step."""
+    """A controller that decides anew at every step, from the observation alone."""
 
     def reset(self, seed: int) -> None:
         """Start an episode; nothing to remember."""

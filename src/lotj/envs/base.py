@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import inspect
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +27,11 @@ from lotj.sim.drawing import Drawing
 from lotj.spaces import Spec
 
 OBSERVATIONS = ("image", "state")
+
 STATE = ("simulator", "goal")  # options of a reset
 _KINDS = mujoco.mjtState.mjSTATE_FULLPHYSICS, mujoco.mjtState.mjSTATE_CTRL, mujoco.mjtState.mjSTATE_MOCAP_POS
 _WHOLE = sum(int(kind) for kind in (*_KINDS, mujoco.mjtState.mjSTATE_MOCAP_QUAT))
+_THEIRS = {"goal": "desired_goal", "achieved_goal": "achieved_goal", "state": "observation"}  # our name -> theirs
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,16 @@ def spec_of(env: gym.Env) -> Spec:
     return Spec.from_spaces(env.observation_space, env.action_space, env.metadata["render_fps"], max_steps)
 
 
-class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
-    """A goal-conditioned environment of gymnasium-robotics, made to follow our contract.
-
-    Action: Box(-1, 1, (A,)), theirs.
-    Observation: float32 "goal" and "achieved_goal" (G,); "state" (S,), their "observation"; "image" (1, H, H, 3) uint8.
-    Reward: 1 in the step in which the goal is first reached, else 0. Theirs is 0 as long as the goal is reached and -1
-    elsewhere (Fetch), or 1 and 0 (mazes). With `end_on_success` it is always `compute_reward` of the observation;
-    without, that stays 1 at the goal, and a learner that wants it paid at every step there relabels with it.
-    `terminated` on success and when the object is lost; `truncated` after `max_steps`.
+class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
+    """The contract, for a task in one MuJoCo model, which a subclass starts, moves, measures and judges. A success pays
+    1, once, unless the subclass says otherwise.
 
     Args:
-        inner: theirs, not wrapped; the goal is reached `within` this of it [m]; `camera` is that of the pictures.
+        model: what is drawn.
+        arrays: name -> shape of what can be observed beside images; "state" is where it is asked for.
+        action: its shape.
+        rate_hz: of actions.
+        camera: of the pictures.
         observation: names of what is observed beside the goals: ``image``, ``state``, or both in a tuple.
         image_size: side of the image [pixels].
         max_steps: time limit.
@@ -77,13 +78,12 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
 
     metadata = {"render_modes": ["rgb_array"]}
     render_mode = "rgb_array"
-    RESETS: Sequence[str] = ()
-    """The task's own options of a reset."""
 
     def __init__(
         self,
-        inner: Any,
-        within: float,
+        model: mujoco.MjModel,
+        arrays: Mapping[str, tuple[int, ...]],
+        action: tuple[int, ...],
         rate_hz: float,
         camera: mujoco.MjvCamera,
         observation: str | Sequence[str],
@@ -92,25 +92,117 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         end_on_success: bool,
     ) -> None:
         shown = check_view(observation, image_size, max_steps)
-        self.inner, self.within, self.max_steps, self.end_on_success = inner, within, max_steps, end_on_success
+        self.max_steps, self.end_on_success = max_steps, end_on_success
         self.metadata = {**self.metadata, "render_fps": rate_hz}
-        self._theirs = {"goal": "desired_goal", "achieved_goal": "achieved_goal"}  # our name -> theirs
-        if "state" in shown:
-            self._theirs["state"] = "observation"
         self._image_size = image_size if "image" in shown else None
         self._camera = camera
-        inner.model.vis.quality.offsamples = 0  # with 4 samples a pixel a small picture takes 3 times as long
-        self._drawing = Drawing(inner.model)
+        model.vis.quality.offsamples = 0  # with 4 samples a pixel a small picture takes 3 times as long
+        self._drawing = Drawing(model)
         self._steps: int | None = None  # none before the first reset
         self._paid = False
-        self.action_space = gym.spaces.Box(-1.0, 1.0, inner.action_space.shape, np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, action, np.float32)
         boxes: dict[str, gym.Space] = {
-            name: gym.spaces.Box(-np.inf, np.inf, inner.observation_space[key].shape, np.float32)
-            for name, key in self._theirs.items()
+            name: gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
+            for name, shape in arrays.items()
+            if name != "state" or "state" in shown
         }
+        self._arrays = tuple(boxes)
         if self._image_size:
             boxes["image"] = gym.spaces.Box(0, 255, (1, image_size, image_size, 3), np.uint8)
-        self._boxes, self.observation_space = boxes, gym.spaces.Dict(boxes)
+        self.observation_space = gym.spaces.Dict(boxes)
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode; SettingsError for options that the task has not."""
+        options = self.start(options)
+        super().reset(seed=seed)
+        self._steps, self._paid = 0, False
+        self.begin(seed, options)
+        return self._observe()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Act: (A,) in [-1, 1]; what lies outside is clipped."""
+        if self._steps is None:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        self._steps += 1
+        self.act(checked_action(action, self.action_space.shape))
+        observation, info = self._observe()
+        reward = self.reward(info)
+        self._paid = self._paid or info["is_success"]
+        terminated = info["lost"] or (info["is_success"] and self.end_on_success)
+        return observation, reward, terminated, not terminated and self._steps >= self.max_steps, info
+
+    def start(self, options: Any) -> dict[str, Any] | None:
+        """The options of a reset, checked: there are none."""
+        check_options(options, ())
+
+    @abstractmethod
+    def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
+        """Start an episode; random numbers come from the seed or from `np_random`."""
+
+    @abstractmethod
+    def act(self, action: np.ndarray) -> None:
+        """Carry out a checked action."""
+
+    @abstractmethod
+    def measure(self) -> Mapping[str, np.ndarray]:
+        """All `arrays`, now."""
+
+    @abstractmethod
+    def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
+        """Whether the task is accomplished now, and whether it can no longer be."""
+
+    @abstractmethod
+    def picture_of(self) -> mujoco.MjData:
+        """What a picture shows."""
+
+    def facts(self, success: bool) -> dict[str, bool]:
+        """What else is true now and goes into `info` by name."""
+        return {}
+
+    def reward(self, info: Mapping[str, Any]) -> float:
+        """Of the step that led to here."""
+        return float(info["is_success"] and not self._paid)
+
+    def render(self) -> np.ndarray:
+        """(256, 256, 3) uint8."""
+        return self._drawing(self.picture_of(), [self._camera], 256, 256)[0]
+
+    def close(self) -> None:
+        """Free the renderers."""
+        self._drawing.close()
+
+    def _observe(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        measured = self.measure()
+        observation = {name: measured[name].astype(np.float32) for name in self._arrays}
+        if size := self._image_size:
+            observation["image"] = self._drawing(self.picture_of(), [self._camera], size, size)
+        success, lost = self.judge(observation)
+        return observation, {"is_success": success, "lost": lost, **self.facts(success)}
+
+
+class GoalEnv(TaskEnv):
+    """A goal-conditioned environment of gymnasium-robotics, made to follow our contract.
+
+    Action: Box(-1, 1, (A,)), theirs.
+    Observation: float32 "goal" and "achieved_goal" (G,); "state" (S,), their "observation"; "image" (1, H, H, 3) uint8.
+    Reward: 1 in the step in which the goal is first reached, else 0. Theirs is 0 as long as the goal is reached and -1
+    elsewhere (Fetch), or 1 and 0 (mazes). With `end_on_success` it is always `compute_reward` of the observation;
+    without, that stays 1 at the goal, and a learner that wants it paid at every step there relabels with it.
+    `terminated` on success and when the object is lost; `truncated` after `max_steps`.
+
+    Args:
+        inner: theirs, not wrapped; the goal is reached `within` this of it [m]. For the others see `TaskEnv`.
+    """
+
+    RESETS: Sequence[str] = ()
+    """The task's own options of a reset."""
+
+    def __init__(self, inner: Any, within: float, rate_hz: float, camera: mujoco.MjvCamera, *view: Any) -> None:
+        self.inner, self.within = inner, within
+        arrays = {name: inner.observation_space[theirs].shape for name, theirs in _THEIRS.items()}
+        super().__init__(inner.model, arrays, inner.action_space.shape, rate_hz, camera, *view)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -121,85 +213,66 @@ class GoalEnv(gym.Env[dict[str, Any], np.ndarray]):
         within a demonstration, see `DemonstratedStarts`.
         """
         options = dict(check_options(options, (*self.RESETS, *STATE)))
-        put = {name: options.pop(name) for name in STATE if name in options}
-        if put:
-            shapes = self._simulator().shape, self._boxes["goal"].shape
+        self._put = {name: options.pop(name) for name in STATE if name in options}
+        if self._put:
+            shapes = self._simulator().shape, self.inner.observation_space["desired_goal"].shape
             for name, shape in zip(STATE, shapes, strict=True):
-                if np.shape(put.get(name, ())) != shape or not np.isfinite(np.asarray(put[name], float)).all():
+                given = self._put.get(name, ())
+                if np.shape(given) != shape or not np.isfinite(np.asarray(given, float)).all():
                     rule = f"must be finite numbers of shape {shape}; {' and '.join(STATE)} go together"
                     raise SettingsError(f"reset option {name}: {rule}")
-        options = self.start(options)
-        super().reset(seed=seed)
-        self._steps, self._paid = 0, False
-        theirs = self.inner.reset(seed=seed, options=options)[0]
-        if put:
-            mujoco.mj_setState(self.inner.model, self.inner.data, np.asarray(put["simulator"], float), _WHOLE)
-            mujoco.mj_forward(self.inner.model, self.inner.data)
-            self.inner.goal = np.array(put["goal"], float)
-            theirs = self._now()
-        return self._observe(theirs)
+        return super().reset(seed=seed, options=options)
 
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Act: (A,) in [-1, 1]; what lies outside is clipped."""
-        if self._steps is None:
-            raise gym.error.ResetNeeded("call reset() before step()")
-        self._steps += 1
-        observation, info = self._observe(self.inner.step(checked_action(action, self.action_space.shape))[0])
-        reward = float(info["is_success"] and not self._paid)
-        self._paid = self._paid or info["is_success"]
-        terminated = info["lost"] or (info["is_success"] and self.end_on_success)
-        return observation, reward, terminated, not terminated and self._steps >= self.max_steps, info
-
-    def compute_reward(self, achieved_goal: np.ndarray, goal: np.ndarray, info: Any = None) -> np.ndarray:
-        """(...) float32: 1 where (..., G) `achieved_goal` has reached (..., G) `goal`, else 0; for hindsight."""
-        return (np.linalg.norm(achieved_goal - goal, axis=-1) <= self.within).astype(np.float32)
-
-    def start(self, options: dict[str, Any]) -> dict[str, Any] | None:
+    def start(self, options: Any) -> dict[str, Any] | None:
         """The task's own options of a reset, `RESETS`, checked, as theirs takes them."""
+
+    def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
+        self._now = self.inner.reset(seed=seed, options=options)[0]
+        if self._put:
+            mujoco.mj_setState(self.inner.model, self.inner.data, np.asarray(self._put["simulator"], float), _WHOLE)
+            mujoco.mj_forward(self.inner.model, self.inner.data)
+            self.inner.goal = np.array(self._put["goal"], float)
+            self._now = self.look()
+
+    def look(self) -> Mapping[str, np.ndarray]:
+        """What theirs observes of the simulator as it is."""
+        return self.inner._get_obs()
 
     def truth(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """What only a simulator knows, to be recorded: its whole state, "simulator" (N,), and what `info` says besides
         success."""
         return {"simulator": self._simulator(), **{name: info[name] for name in info if name != "is_success"}}
 
-    def lost(self, achieved_goal: np.ndarray) -> bool:
-        """Whether the object is where the robot cannot reach it again."""
-        return False
-
-    def facts(self, success: bool) -> dict[str, bool]:
-        """What else is true of a time and goes into `info` by name."""
-        return {}
-
-    def render(self) -> np.ndarray:
-        """(256, 256, 3) uint8."""
-        return self._picture(256)[0]
-
-    def close(self) -> None:
-        """Free the renderers."""
-        self._drawing.close()
-        self.inner.close()
-
     def _simulator(self) -> np.ndarray:
         state = np.empty(mujoco.mj_stateSize(self.inner.model, _WHOLE))
         mujoco.mj_getState(self.inner.model, self.inner.data, state, _WHOLE)
         return state
 
-    def _now(self) -> Mapping[str, np.ndarray]:
-        """What theirs observes of the simulator as it is."""
-        return self.inner._get_obs()
+    def act(self, action: np.ndarray) -> None:
+        self._now = self.inner.step(action)[0]
 
-    def _observe(self, theirs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        observation = {name: theirs[key].astype(np.float32) for name, key in self._theirs.items()}
-        if self._image_size:
-            observation["image"] = self._picture(self._image_size)
+    def measure(self) -> Mapping[str, np.ndarray]:
+        return {name: self._now[theirs] for name, theirs in _THEIRS.items()}
+
+    def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
         achieved = observation["achieved_goal"]
-        success = bool(self.compute_reward(achieved, observation["goal"]))
-        return observation, {"is_success": success, "lost": self.lost(achieved), **self.facts(success)}
+        return bool(self.compute_reward(achieved, observation["goal"])), self.lost(achieved)
 
-    def _picture(self, size: int) -> np.ndarray:
-        """(1, size, size, 3) uint8."""
+    def compute_reward(self, achieved_goal: np.ndarray, goal: np.ndarray, info: Any = None) -> np.ndarray:
+        """(...) float32: 1 where (..., G) `achieved_goal` has reached (..., G) `goal`, else 0; for hindsight."""
+        return (np.linalg.norm(achieved_goal - goal, axis=-1) <= self.within).astype(np.float32)
+
+    def lost(self, achieved_goal: np.ndarray) -> bool:
+        """Whether the object is where the robot cannot reach it again."""
+        return False
+
+    def picture_of(self) -> mujoco.MjData:
         self._place_goal()
-        return self._drawing(self.inner.data, [self._camera], size, size)
+        return self.inner.data
+
+    def close(self) -> None:
+        super().close()
+        self.inner.close()
 
     def _place_goal(self) -> None:
         """Show the goal where it is, without a step of physics: pictures must not change what follows."""

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from lotj.controllers import Controller, Memoryless
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
-from lotj.envs.registry import expert_of, make_task, task_title
+from lotj.envs.registry import expert_of, folder_name, make_task
 from lotj.errors import SettingsError
 from lotj.evaluation.rollout import evaluate
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
@@ -213,7 +213,7 @@ class Chapter:
 
 def job_name(problem: Problem, arm: Arm, seed: int) -> str:
     """Name of an arm's job."""
-    return f"{problem.name}-{task_title(arm.title.lower())}-{seed}"
+    return f"{problem.name}-{folder_name(arm.title.lower())}-{seed}"
 
 
 def area_under(curve: Sequence[Mapping[str, Any]]) -> float:

@@ -24,7 +24,7 @@ from lotj.envs.base import spec_of
 from lotj.envs.demonstrated import DemonstratedStarts
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv, insertion_task
-from lotj.envs.registry import make_task, task_title
+from lotj.envs.registry import folder_name, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
 from lotj.experience import Task
@@ -333,7 +333,7 @@ def practise_task_phase(
         raise SettingsError(f"--boost on {name}, with actions of shape {spec.action}: it moves along three axes")
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
-        rewarded, title = Rewarded(env, spec.max_steps, run.seed), task_title(name)
+        rewarded, title = Rewarded(env, spec.max_steps, run.seed), folder_name(name)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
         return run, practice(rewarded, learner, prior, config, run, title, relabel, **how)
 

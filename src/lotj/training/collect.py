@@ -15,7 +15,7 @@ from lotj.data.inspect import write_quality
 from lotj.data.layout import META, Schema, read_meta
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
-from lotj.envs.registry import expert_of, make_task, task_title
+from lotj.envs.registry import expert_of, folder_name, make_task
 from lotj.errors import SettingsError
 from lotj.experience import SUCCESS, Episode, Recorder, Task
 from lotj.processes import CONTEXT, shared_object, worker_pool
@@ -150,7 +150,7 @@ class TaskCollection(Checked):
         return {"recipe": self.recipe, **({"policy": str(Path(self.policy).resolve())} if self.policy else {})}
 
     def tasks(self) -> Sequence[Task]:
-        return [Task(task_title(name), name) for name in self.names]
+        return [Task(folder_name(name), name) for name in self.names]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
         return [(self.recipe, self.seed * 1_000_000 + number) for number in range(self.count)]
