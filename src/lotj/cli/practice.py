@@ -16,7 +16,7 @@ from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import SEED
 from lotj.runs import Run, restore_settings
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import PracticeConfig, TaskPracticeConfig
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Resume(job.Resume):
 
     def run(self) -> None:
         run = job.pick_run(self.folder, self.runs, "practice", begun=True)
-        practice = restore_settings(PracticeConfig, run.setting("practice", dict), str(run.path / "config.json"))
+        kind = PracticeConfig if job.is_insertion(run) else TaskPracticeConfig
+        practice = restore_settings(kind, run.setting("practice", dict), str(run.path / "config.json"))
         from lotj.experiments.practised import pretraining_of
 
         pretrained = pretraining_of(run) if run.setting("pretrain_run") else None

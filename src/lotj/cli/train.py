@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tyro
 from rich import get_console
@@ -20,7 +20,7 @@ from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import COUNT, NOT_NEGATIVE, SEED
 from lotj.runs import Run
 from lotj.training.collect import TaskCollection
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import TaskPracticeConfig
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Command(job.OnDevice):
 
     interrupted: ClassVar[str] = "stopped; finished work is kept: the same command with --resume goes on"
 
-    settings: Annotated[PracticeConfig, tyro.conf.arg(name="")]
+    settings: Annotated[TaskPracticeConfig, tyro.conf.arg(name="")]
     task: str
     """What is learnt, e.g. fetch/push, with options behind it: 'fetch/push?max_steps=20'; or gym:ID (`lotj tasks`)."""
     agent: str = "td3"
@@ -42,6 +42,8 @@ class Command(job.OnDevice):
     """Settings of the agent, e.g. expectile=0.9 (`lotj agents show NAME`)."""
     demos: Annotated[int, NOT_NEGATIVE] = 0
     """Demonstrations to record."""
+    recipe: Literal["expert", "human", "stitched", "random"] = "human"
+    """How they are made, see `lotj collect --help`."""
     updates: Annotated[int, NOT_NEGATIVE] = 0
     """Updates on the demonstrations before practice."""
     evaluation_trials: Annotated[int, COUNT] = 100
@@ -56,7 +58,9 @@ class Command(job.OnDevice):
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
         """Practice as of the preset `state`."""
-        return cls(find_preset("state").practice, task=tyro.MISSING)
+        practice = find_preset("state").practice
+        assert isinstance(practice, TaskPracticeConfig)
+        return cls(practice, task=tyro.MISSING)
 
     def run(self) -> None:
         if find_task(self.task)[0].name == "insertion":
@@ -91,7 +95,7 @@ class Command(job.OnDevice):
 
         data = folder / "demos"
         get_console().rule("record demonstrations", align="left")
-        tasks = TaskCollection((self.task,), self.demos, seed=self.seed)
+        tasks = TaskCollection((self.task,), self.demos, seed=self.seed, recipe=self.recipe)
         collect_with_bar(dataclasses.replace(preset, tasks=tasks), data, None)
         get_console().rule("learn from them", align="left")
         resume = job.begun(folder, "pretrain", self.seed) if self.resume else None

@@ -16,7 +16,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.training.collect import TaskCollection
 from lotj.training.collect_insertion import CollectConfig
 from lotj.training.features import FeatureConfig
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import PracticeConfig, TaskPracticeConfig
 from lotj.training.pretrain_config import PretrainConfig
 
 
@@ -127,7 +127,7 @@ _STATE = Preset(
         position_weight=0.0,
     ),
     pretrain=PretrainConfig(steps=3000, batch=256, policy_kinds=None, policy_share=None, aside_share=None),
-    practice=PracticeConfig(
+    practice=TaskPracticeConfig(
         trials=400,
         updates_per_step=1,
         warmup_trials=10,

@@ -47,7 +47,7 @@ from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import Encoder, imitated
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
 from lotj.training.practice import PracticeResult, finished_trials, practice
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import PracticeConfig, TaskPracticeConfig
 from lotj.training.pretrain import (
     keep_features,
     load_agent,
@@ -168,7 +168,7 @@ def _pretrain(
         seen = Positions(train), Positions(validation)
         front, observation, kind = state_iql.FRONT, ("position",), "iql"
     elif validation is None:
-        front, observation, relabel = _of_task(train.tasks[0].env)
+        front, observation, relabel = _of_task(train.tasks[0].env, _rewarded(preset.practice))
     settings = agent_settings(preset, name)
     rest = (run, device, live, relabel, observation, name)
     learner = pretrain_agent(kind, *seen, front, settings, preset.pretrain, *rest)
@@ -176,14 +176,21 @@ def _pretrain(
         keep_features(learner, name, train, preset.features, preset.pretrain.policy_kinds, run, live)
 
 
-def _of_task(name: str) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
+def _rewarded(practice: PracticeConfig) -> TaskPracticeConfig:
+    """Settings of practice where the environment rewards, of a preset that may be for connectors."""
+    return practice if isinstance(practice, TaskPracticeConfig) else TaskPracticeConfig(**vars(practice))
+
+
+def _of_task(name: str, practice: TaskPracticeConfig) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
     """What an agent sees of a registered task, what must be recorded for it, and how its transitions are relabelled."""
     with closing(make_task(name)) as env:
         shown = spec_of(env).observation
         seen = tuple(array for array in ("state", "goal") if array in shown)
         if "achieved_goal" not in shown:
             return Vector(seen), seen, []
-        return Vector(seen), (*seen, "achieved_goal"), [hindsight(env.get_wrapper_attr("compute_reward"))]
+        reward = env.get_wrapper_attr("compute_reward")
+        relabel = [hindsight(reward, practice.hindsight)] if practice.hindsight else []
+        return Vector(seen), (*seen, "achieved_goal"), relabel
 
 
 def practice_phase(
@@ -308,9 +315,9 @@ def practise_task_phase(
     see `practice_phase`."""
     SEED.check("seed", seed)
     env = make_task(name)
-    spec, (front, _, relabel) = spec_of(env), _of_task(name)
+    spec, (front, _, relabel) = spec_of(env), _of_task(name, _rewarded(preset.practice))
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
-    config = replace(preset.practice, max_steps=spec.max_steps)
+    config = replace(_rewarded(preset.practice), max_steps=spec.max_steps)
     prior: list[Source] = []
     if pretrained is None:
         seen = replace(spec, observation={array: spec.observation[array] for array in front.names})

@@ -53,10 +53,19 @@ class PracticeConfig(Checked):
     boost: bool = True
     """Exploration boost: after three failures in a row motions sideways are up to three times as large, with more
     pressure and noise; it fades to none by the tenth success (paper: no)."""
-    demonstration_starts: Annotated[float, SHARE] = 0.0
-    """Share of trials that start within a demonstration of the prior data, with what that achieved at its end as the
-    goal; for tasks whose simulator can be set, and data of `lotj collect --recipe`. Never in an evaluation."""
     save_every: Annotated[int, COUNT] = 1
     """Trials between checkpoints; a killed run loses at most these."""
     threads: Annotated[int, COUNT] = 2
     """Processor threads of the learner."""
+
+
+@dataclass(frozen=True)
+class TaskPracticeConfig(PracticeConfig):
+    """Settings of practice where the environment rewards: those of all practice, of which what verifies a success and
+    what follows one mean nothing here, and two more."""
+
+    hindsight: Annotated[float, SHARE] = 0.8
+    """Share of transitions that get a goal which was reached later in their episode, where a task has goals."""
+    demonstration_starts: Annotated[float, SHARE] = 0.0
+    """Share of trials that start within a demonstration of the prior data, with what that achieved at its end as the
+    goal; for tasks whose simulator can be set, and data of `lotj collect --recipe`. Never in an evaluation."""
