@@ -18,7 +18,8 @@ import torch
 
 from lotj.data.pictures import draw_rows, spread
 from lotj.distributed import Job
-from lotj.envs.insertion import FAMILY, InsertionEnv
+from lotj.envs.insertion import InsertionEnv
+from lotj.envs.registry import expert_of
 from lotj.errors import DataError
 from lotj.experience import Controller, rollout
 from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, OURS, PAPER, Unit, job_name, pretrain_name, units
@@ -84,7 +85,7 @@ def positive(connector: str, robot: str, domain_seed: int, size: int) -> tuple[n
     """
     with closing(InsertionEnv(connector, robot, domain_seed, "near", size)) as env:
         for seed in range(10):
-            frames, masks, success = trajectory(env, FAMILY.expert(env), seed)
+            frames, masks, success = trajectory(env, expert_of(env.task.env, env), seed)
             if success:
                 return frames[-1], masks[-1]
     raise DataError(f"{env.task.name}: the expert inserts it in none of 10 trials, so there is no positive to show")
