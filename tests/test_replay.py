@@ -215,12 +215,12 @@ def test_observations_are_chosen_by_name() -> None:
 
 
 def test_a_column_that_is_nowhere_fails_at_the_door() -> None:
-    with pytest.raises(DataError, match="nothing to learn 'demo' from"):
-        Replay([Source(memory(trial(3, 0)), columns={"imitate": True})], 8, ["imitate", "demo"])
+    with pytest.raises(DataError, match="nothing to learn 'weight' from"):
+        Replay([Source(memory(trial(3, 0)), columns={"imitate": True})], 8, ["imitate", "weight"])
     late = memory()
-    replay = Replay([Source(late)], 8, ["demo"])  # what it will hold is not known yet
+    replay = Replay([Source(late)], 8, ["weight"])  # what it will hold is not known yet
     late.append(trial(3, 0))
-    with pytest.raises(DataError, match="nothing to learn 'demo' from"):
+    with pytest.raises(DataError, match="nothing to learn 'weight' from"):
         replay.sample(np.random.default_rng(0))
 
 

@@ -112,6 +112,7 @@ class IQL(Algorithm):
     CONFIG = IQLConfig
     trained = {"policy": ("policy", "daib", "q_gradient", "policy_position"), "critic": ("v", "q", "q_position")}
     followed = ("critic.q",)
+    offline = True
 
     def __init__(self, spec: Spec, front: Front, config: IQLConfig, tasks: int) -> None:
         super().__init__(spec, front, config, tasks)

@@ -46,6 +46,40 @@ def policy_loss(log_prob: Tensor, weight: Tensor) -> Tensor:
     return -(weight * log_prob).mean()
 
 
+def imitation(mean: Tensor, log_std: Tensor, action: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """`policy_loss` of a Gaussian (B, A) on actions (B, A) with weights (B,), and numbers worth a look."""
+    numbers = {
+        "weight_max": weight.max(),
+        "weight_effective": effective_share(weight),
+        "policy_std": log_std.exp().mean(),
+        "policy_error": error(mean, action),
+    }
+    return policy_loss(log_probability(mean, log_std, action), weight), numbers
+
+
+def cloning_loss(action: Tensor, demonstrated: Tensor, better: Tensor | None = None) -> Tensor:
+    """Mean over B demonstrated rows of the squared norm of what the policy would do otherwise, actions (B, A) each
+    (Nair et al. 2018, equation 13 with lambda_2 = 1 / B); with the Q-filter (equation 14) those rows alone count, as 0
+    else, in which `better` (B,) bool says that the critic prefers what was demonstrated."""
+    missed = (action - demonstrated).square().sum(-1)
+    return (missed if better is None else missed * better.detach().float()).mean()
+
+
+def kl_divergence(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
+    """KL(N || N') of diagonal Gaussians (B, A), summed over the axes: (B,) nats. A tanh behind both leaves it."""
+    ratio = 2.0 * (log_std - other_log_std)
+    apart = (mean - other_mean).square() * (-2.0 * other_log_std).exp()
+    return 0.5 * (ratio.exp() + apart - 1.0 - ratio).sum(-1)
+
+
+def lowest(values: Tensor, members: int, generator: torch.Generator) -> Tensor:
+    """(B,) the lowest of E critics' values (E, B), or of so many `members` drawn at random; 0 takes all."""
+    if members:
+        order = torch.rand(len(values), generator=generator, device=values.device).argsort()
+        values = values.index_select(0, order[:members])
+    return values.amin(0)
+
+
 def td_target(batch: Batch, next_value: Tensor, discount: float, bounds: tuple[float, float]) -> Tensor:
     """r + discount * V(s') of equation 1, (B,), without the second term where the episode *terminated*. A time limit is
     no end of the task: truncated transitions keep bootstrapping, so a batch does not know of it.

@@ -25,6 +25,17 @@ class Segment:
     batch: Batch
 
 
+FOLLOWING = frozenset({"return", "next_action"})
+"""Columns that a `Replay` makes from what follows a transition in its episode: the Monte-Carlo return from it on, and
+the action after it. Where the next action is not known, at a time limit, the transition is not drawn."""
+
+DERIVED = FOLLOWING | {"demo"}
+"""Columns that a `Replay` makes itself where a source has none: those, and whether a transition is a demonstration,
+which is prior data that the policy is to imitate."""
+
+Followed = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""See `Replay._rows`."""
+
 Relabel = Callable[[Segment, np.random.Generator], Batch]
 """Makes another batch of a segment's. It changes nothing in place."""
 
@@ -60,12 +71,13 @@ class Replay:
     Args:
         sources: where from. Sources without a transition are passed over, and the others take their share.
         size: B, rows of a batch.
-        columns: what the agent asks for besides, from the sources' columns, notes or truth.
+        columns: what the agent asks for besides, from the sources' columns, notes or truth, or `DERIVED`.
         truth: those of `columns` that may be taken from what only a simulator knows. Practice has none.
         observation: names of what is observed; default: all that the sources' stores hold, which must be the same.
+        discount: of the column ``return``, the agent's, in [0, 1].
 
     Raises:
-        SettingsError: shares that do not add up to 1.
+        SettingsError: shares that do not add up to 1, or the column ``return`` of transitions that are relabelled.
         DataError: a column or observation that a source does not have.
     """
 
@@ -76,12 +88,18 @@ class Replay:
         columns: Collection[str] = (),
         truth: Collection[str] = (),
         observation: Collection[str] | None = None,
+        discount: float = 1.0,
     ) -> None:
         shares = [source.share for source in sources]
         if size < 1 or not shares or min(shares) < 0 or not abs(sum(shares) - 1.0) <= 1e-9:
             raise SettingsError(f"replay of {size} rows from shares {shares}: at least 1 row, shares that add up to 1")
         self.sources, self.size = sources, size
-        self._columns, self._truth = tuple(columns), frozenset(truth)
+        if "return" in columns and any(source.relabel for source in sources):
+            raise SettingsError(
+                "column 'return' of relabelled transitions: rewards change one by one, and what follows is not known; "
+                "switch hindsight off, or take an agent that bootstraps"
+            )
+        self._columns, self._truth, self._discount = tuple(columns), frozenset(truth), discount
         self._observation = None if observation is None else tuple(observation)
         self._cache: dict[int, tuple[Any, ...]] = {}
         for number in range(len(sources)):
@@ -99,16 +117,29 @@ class Replay:
         counts = np.diff(edges, prepend=0).tolist()
         return join([self._draw(n, count, rng) for n, count in zip(live, counts, strict=True) if count])
 
-    def _rows(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """(M,) frames at which a source's transitions begin, and (F,) whether that of a frame ends the task; found anew
-        where its store has grown or its rows are others."""
+    def _rows(self, number: int) -> Followed:
+        """(M,) frames at which a source's transitions begin, (F,) whether that of a frame ends the task, and its
+        return if asked for; found anew where its store has grown or its rows are others."""
         source, known = self.sources[number], self._cache.get(number)
         if known is None or known[0] != len(source.store) or known[1] is not source.rows:
             if len(source.store):
                 self._check(source)
             starts = source.store.starts() if source.rows is None else source.rows
-            known = self._cache[number] = (len(source.store), source.rows, starts, source.store.terminated())
-        return known[2], known[3]
+            ended = source.store.terminated()
+            known = self._cache[number] = (len(source.store), source.rows, *self._follow(source, starts, ended))
+        return known[2], known[3], known[4]
+
+    def _follow(self, source: Source, starts: np.ndarray, ended: np.ndarray) -> Followed:
+        """What `_rows` gives, of transitions that begin at `starts` and end the task where their frame is `ended`."""
+        own = np.broadcast_to(np.asarray(source.columns.get("terminated", ended), bool), ended.shape)
+        if "next_action" in self._columns and "next_action" not in source.columns and len(starts):
+            last = np.zeros(len(ended) + 1, bool)
+            last[source.store.last_frames] = True
+            starts = starts[own[starts] | ~last[starts + 1]]
+        if "return" not in self._columns or "return" in source.columns or not len(source.store):
+            return starts, ended, np.zeros(0, np.float32)
+        reward = np.broadcast_to(source.columns.get("reward", source.store.column("reward")), ended.shape)
+        return starts, ended, returns_to_go(source.store, reward, own, self._discount)
 
     def _check(self, source: Source) -> None:
         """Whether a source has all that is asked for."""
@@ -117,13 +148,15 @@ class Replay:
             self._observation = tuple(schema.observation)
         lacking = [f"observation {name!r}" for name in self._observation if name not in schema.observation]
         true = self._truth & schema.truth.keys()
-        lacking += [repr(n) for n in self._columns if n not in {*source.columns, *schema.notes, *true}]
+        lacking += [repr(n) for n in self._columns if n not in {*source.columns, *schema.notes, *true, *DERIVED}]
+        if not source.store.whole:
+            lacking += [repr(n) for n in self._columns if n in FOLLOWING - source.columns.keys()]
         if lacking:
             known = ", ".join([*schema.observation, *source.columns, *schema.notes])
             raise DataError(f"nothing to learn {lacking[0]} from: a source has {known} alone; ask for these, or add it")
 
     def _draw(self, number: int, count: int, rng: np.random.Generator) -> Batch:
-        (starts, terminated), source = self._rows(number), self.sources[number]
+        (starts, terminated, returns), source = self._rows(number), self.sources[number]
         store = source.store
         frame = starts[rng.integers(len(starts), size=count)]
         episode = np.searchsorted(store.episodes["first_frame"], frame, "right") - 1
@@ -138,6 +171,13 @@ class Replay:
                 return terminated[frame]
             if name in self._truth and name in store.schema.truth:
                 return store.truth(name)[frame]
+            if name == "return":
+                return returns[frame]
+            if name == "next_action":  # of the last step of an episode there is none, and none is needed
+                return np.nan_to_num(store.column("action")[frame + 1])
+            if name == "demo" and name not in store.schema.notes:
+                imitated = values("imitate") if "imitate" in source.columns else np.ones(count, bool)
+                return imitated & (not source.practised)
             return store.column("reward" if name == "reward" else f"notes/{name}")[frame]
 
         batch = Batch(
@@ -152,6 +192,27 @@ class Replay:
         for relabel in source.relabel:
             batch = relabel(Segment(store, frame, store.last_frames[episode], batch), rng)
         return batch
+
+
+def returns_to_go(store: Store, reward: np.ndarray, ended: np.ndarray, discount: float) -> np.ndarray:
+    """(F,) float32: the discounted sum of rewards from each frame of a store to the end of its episode.
+
+    Where a limit has cut an episode off, its last reward is taken to go on for ever: 0 or -1 of a goal that is reached
+    or not stays what it was, as in Cal-QL's returns (Nakamoto et al. 2023). Without discount there it ends.
+
+    Args:
+        store: F frames.
+        reward, ended: (F,) of the step that begins at a frame, and whether it ended the task.
+        discount: per step, in [0, 1].
+    """
+    first, last = store.episodes["first_frame"].astype(np.int64), store.last_frames
+    gained = np.zeros(len(reward))
+    tail = discount / (1.0 - discount) if discount < 1 else 0.0
+    gained[last - 1] = reward[last - 1] * np.where(ended[last - 1], 1.0, 1.0 + tail)
+    for back in range(2, int((last - first).max()) + 1):
+        frame = (last - back)[last - back >= first]
+        gained[frame] = reward[frame] + discount * np.where(ended[frame], 0.0, gained[frame + 1])
+    return gained.astype(np.float32)
 
 
 def join(batches: Sequence[Batch]) -> Batch:
