@@ -23,6 +23,7 @@ from lotj.spaces import Spec
 class AWRConfig(GaussianConfig, ValueConfig):
     """Settings of AWR."""
 
+    own = frozenset({"advantage_scale", "weight_clip"})
     advantage_scale: Annotated[float, POSITIVE] = 3.0
     """Multiplies the advantage in the weights' exponent: 1 / beta of AWR, which has 1 / 0.05 or 1; beta of MARWIL."""
     normalize_advantage: bool = True

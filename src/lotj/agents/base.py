@@ -33,6 +33,8 @@ class AgentConfig(Checked):
     gradient_clip: Annotated[float, NOT_NEGATIVE] = 10.0
     """Largest gradient norm of each trained module; 0 for no limit."""
     weight_decay: ClassVar[float] = 0.0
+    own: ClassVar[frozenset[str]] = frozenset()
+    """Settings that mean something else than IQL's of the same name, whose value in a preset is not theirs."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from lotj.spaces import Spec
 class DDPGConfig(DemonstrationConfig):
     """Settings of DDPG. Slow copies follow at every update."""
 
+    own = frozenset({"critics"})
     critics: Annotated[int, COUNT] = 1
     """Number of Q functions; of their values the lowest counts."""
     exploration: Annotated[float, NOT_NEGATIVE] = 0.1

@@ -49,16 +49,9 @@ class IQLConfig(GaussianConfig, CriticConfig):
     @classmethod
     def paper(cls) -> IQLConfig:
         """LOTJ's: independent networks for pi, Q and V, without what later work added (with `Pixels.paper`)."""
-        return cls(
-            shared_critic_encoder=False,
-            hidden=(256, 256),
-            critic_projection=256,
-            critic_hidden=256,
-            critic_layer_norm=False,
-            ema=0.005,
-            lr=3e-4,
-            position_weight=0.0,
-        )
+        size: dict[str, Any] = {"hidden": (256, 256), "critic_projection": 256, "critic_hidden": 256}
+        plain = {"critic_layer_norm": False, "shared_critic_encoder": False, "position_weight": 0.0}
+        return cls(ema=0.005, lr=3e-4, **size, **plain)
 
 
 class Actor(nn.Module):
@@ -144,9 +137,13 @@ class IQL(Algorithm):
         if len(seen):
             mean, log_std, code = self.policy.decide(seen, self.shapes, generator)
             imitated = rows(batch, "imitate") if pulled else slice(None)
-            action, weigh = batch.action[chosen][imitated], advantage[chosen][imitated]
-            if len(action):
-                terms["policy"] = self._imitation(mean[imitated], log_std, action, weigh, numbers)  # equation 3
+            action = batch.action[chosen][imitated]
+            if len(action):  # equation 3
+                weigh = advantage[chosen][imitated]
+                weight = losses.advantage_weights(weigh, config.advantage_scale, config.weight_clip)
+                terms["policy"], more = losses.imitation(mean[imitated], log_std, action, weight)
+                clipped = (weight > 0.999 * config.weight_clip).float()
+                numbers |= more | {"weight_mean": weight.mean(), "weight_clipped": clipped.mean()}
             if self.shapes:
                 terms["daib"], parts = self.policy.bottleneck.penalty(code, batch.task[chosen], at.progress)
                 numbers |= parts
@@ -157,21 +154,6 @@ class IQL(Algorithm):
         if "position" in batch.columns:
             terms |= self._positions(batch.columns["position"], chosen, seen, features)
         return terms, numbers
-
-    def _imitation(
-        self, mean: Tensor, log_std: Tensor, action: Tensor, advantage: Tensor, numbers: dict[str, Tensor]
-    ) -> Tensor:
-        """Equation 3."""
-        weight = losses.advantage_weights(advantage, self.config.advantage_scale, self.config.weight_clip)
-        numbers |= {
-            "weight_mean": weight.mean(),
-            "weight_max": weight.max(),
-            "weight_clipped": (weight > 0.999 * self.config.weight_clip).float().mean(),
-            "weight_effective": losses.effective_share(weight),
-            "policy_std": log_std.exp().mean(),
-            "policy_error": losses.error(mean, action),
-        }
-        return losses.policy_loss(losses.log_probability(mean, log_std, action), weight)
 
     def _positions(self, position: Tensor, chosen: Tensor | slice, seen: Tensor, features: Tensor) -> dict[str, Tensor]:
         """How well the features of policy and Q tell the (B, 3) positions [m], each by its own head."""

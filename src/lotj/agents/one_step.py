@@ -30,6 +30,7 @@ from lotj.spaces import Spec
 class OneStepConfig(GaussianConfig, CriticConfig):
     """Settings of one-step reinforcement learning."""
 
+    own = frozenset({"critics"})
     critics: Annotated[int, COUNT] = 1
     """Number of Q functions; of their values the lowest counts."""
     advantage_scale: Annotated[float, POSITIVE] = 20.0

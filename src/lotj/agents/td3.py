@@ -21,6 +21,7 @@ from lotj.ranges import COUNT, NOT_NEGATIVE
 class TD3Config(DDPGConfig):
     """Settings of TD3. Slow copies follow at every update; in the paper at each `policy_delay`-th."""
 
+    own = frozenset()
     critics: Annotated[int, COUNT] = 2
     """Number of Q functions; of their values the lowest counts."""
     policy_delay: Annotated[int, COUNT] = 2

@@ -90,11 +90,11 @@ def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[
 
 
 def agent_settings(preset: Preset, name: str) -> AgentConfig:
-    """A preset's settings of an agent: its own for IQL, and of these what others have, too."""
+    """A preset's settings of an agent: its own for IQL, and of these what others have and do not call `own`."""
     if name == STATE_IQL:  # a position is no picture: nothing of it is specific to how a connector looks
         return replace(preset.iql, bottleneck=replace(preset.iql.bottleneck, variant="erm"), position_weight=0.0)
     kind = find_agent(name).CONFIG
-    known = {field.name for field in fields(kind)}
+    known = {field.name for field in fields(kind)} - kind.own
     return kind(**{name: value for name, value in vars(preset.iql).items() if name in known})
 
 
