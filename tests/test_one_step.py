@@ -11,27 +11,30 @@ from torch.distributions import Normal
 
 from lotj.agents import AGENTS, At, Learner
 from lotj.experience import Batch
+from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.front import Vector
 from lotj.spaces import Array, Spec
 from small_agents import BOUNDED, config_of, learner_of, make_batch, train
 
+PLAIN: dict[str, Any] = {"bottleneck": BottleneckConfig(variant="erm", invariant_dim=16), "target_bounds": (-9.0, 9.0)}
+
 
 def test_losses_are_those_of_an_independent_computation() -> None:
-    learner = learner_of("one-step", BOUNDED, seed=3, advantage_scale=4.0, weight_clip=3.0)
+    learner = learner_of("one-step", BOUNDED, seed=3, advantage_scale=4.0, weight_clip=3.0, **PLAIN)
     train(learner, 3, rows=16)
     imitated = np.arange(16) % 3 > 0
     batch = make_batch(16, seed=9, imitate=imitated)
-    algorithm, slow, chosen = cast(Any, learner.algorithm), learner.target["critic"], torch.tensor(imitated)
+    algorithm, slow, chosen = cast(Any, learner.algorithm), learner.target["critic.q"], torch.tensor(imitated)
     now, then = (learner.front.bring(o, "cpu") for o in (batch.observation, batch.next_observation))
     action = torch.tensor(batch.action)
     with torch.no_grad():
         goes_on = (~torch.tensor(batch.terminated)).float()
-        goal = torch.tensor(batch.reward) + learner.config.discount * goes_on * algorithm.baseline(then)[0]
-        advantage = slow(now, action)[0] - algorithm.baseline(now)[0]
-        mean, log_std = algorithm.policy(now)
+        goal = torch.tensor(batch.reward) + learner.config.discount * goes_on * algorithm.critic.value(then)
+        advantage = slow(now, action)[0] - algorithm.critic.value(now)
+        mean, std = algorithm.decide(now)
         weight = torch.exp(4.0 * advantage).clamp(max=3.0)[chosen]
-        expected = -(weight * Normal(mean, log_std.exp()).log_prob(action).sum(1)[chosen]).mean()
-        q = algorithm.critic(now, action)
+        expected = -(weight * Normal(mean, std).log_prob(action).sum(1)[chosen]).mean()
+        q = algorithm.critic.q(now, action)
     assert len(q) == 1
     numbers = learner.update(batch, At(3))
     assert numbers["loss_q"] == pytest.approx(((q[0] - goal) ** 2).mean().item(), rel=1e-4)
@@ -44,7 +47,7 @@ def test_values_are_of_the_behaviour_and_the_policy_is_one_step_better() -> None
     episode ends. The behaviour's V is 0.5 there and 0.9 * 0.5 before, where IQL's goes to 0.9; the improved policy
     takes +0.5 in the one and, all being alike, the mean in the other."""
     point = Spec({"state": Array((1,), "float32", -1.0, 1.0)}, (1,), 10.0, 2)
-    config = config_of(AGENTS["one-step"], lr=1e-2, discount=0.9, ema=0.2)
+    config = config_of(AGENTS["one-step"], lr=1e-2, discount=0.9, ema=0.2, **PLAIN)
     learner, rng = Learner(AGENTS["one-step"], point, Vector(), config, 1), np.random.default_rng(0)
     for number in range(300):
         state = np.where(np.arange(64) % 2, 1.0, -1.0).astype(np.float32)[:, None]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
 
 from lotj.agents import losses
 from lotj.agents.base import At, GaussianConfig, Losses, ValueConfig, rows, select
 from lotj.agents.bc import BC
 from lotj.experience import Batch
-from lotj.nets.front import Front, Seen
+from lotj.nets.front import Front
+from lotj.nets.heads import Critic
 from lotj.ranges import POSITIVE
 from lotj.spaces import Spec
 
@@ -45,7 +45,8 @@ class AWR(BC):
 
     def __init__(self, spec: Spec, front: Front, config: AWRConfig, tasks: int) -> None:
         super().__init__(spec, front, config, tasks)
-        self.critic = config.state_value(front.encoder(spec, "critic"))
+        encoder = front.encoder(spec, "critic")
+        self.critic = Critic(encoder, config.ensemble(encoder.size, 0, 1))
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``v``, and ``policy`` of the rows that are to be imitated."""
@@ -63,6 +64,3 @@ class AWR(BC):
             terms["policy"], more = losses.imitation(mean, log_std, action, weight)
             numbers |= more
         return terms, numbers
-
-    def value(self, observation: Seen) -> Tensor:
-        return self.critic(observation)[0]

@@ -53,10 +53,6 @@ class ValueConfig(AgentConfig):
     def ensemble(self, features: int, axes: int, members: int) -> Ensemble:
         return Ensemble(features, axes, members, self.critic_projection, self.critic_hidden, self.critic_layer_norm)
 
-    def state_value(self, encoder: Encoder) -> Critic:
-        """V: one member, of the features alone."""
-        return Critic(encoder, self.ensemble(encoder.size, 0, 1))
-
 
 @dataclass(frozen=True)
 class CriticConfig(ValueConfig):
@@ -80,8 +76,7 @@ class DemonstrationConfig(CriticConfig):
 
     bc_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the cloning loss beside Q: lambda_2 / lambda_1 of equation 15, for a mean over the demonstrated rows of
-    a batch. The paper's is 1000, for returns down to -50; from about 10 on, Q and cloning share a `gradient_clip` that
-    is too small for their sum. Where it is above 0 the column ``demo`` is needed."""
+    a batch (the paper's is 1000, for returns down to -50). Where it is above 0 the column ``demo`` is needed."""
     q_filter: bool = False
     """Clone only where Q of what was demonstrated exceeds Q of what the policy would do."""
     normalize_q: bool = False
@@ -89,15 +84,9 @@ class DemonstrationConfig(CriticConfig):
     depend on the rewards: TD3+BC (Fujimoto and Gu 2021), whose alpha of 2.5 is a `bc_weight` of 0.4 / A."""
 
     def objective(self, batch: Batch, gain: Tensor, q: Tensor, action: Tensor, own: Tensor) -> dict[str, Tensor]:
-        """``policy`` and ``bc``, the two terms of equation 15.
-
-        Args:
-            batch: B transitions; all are demonstrations where it has no column ``demo``.
-            gain: (B,) what the policy is to raise, Q and whatever is beside it.
-            q: (B,) or (E, B) Q of the batch's actions; the filter compares the lowest.
-            action: (B, A) what the policy would do.
-            own: (B,) or (E, B) Q of `action`.
-        """
+        """``policy`` and ``bc``, the terms of equation 15, of B transitions; all are demonstrations without a column
+        ``demo``. `gain` (B,) is to be raised, Q and whatever is beside it; `q` is Q of what was done and `own` of what
+        the policy would do, `action` (B, A): (B,), or (E, B), of which the filter takes the lowest."""
         scale = own.detach().abs().mean().clamp_min(1e-6) if self.normalize_q else 1.0
         terms = {"policy": -gain.mean() / scale}
         chosen = rows(batch, "demo")

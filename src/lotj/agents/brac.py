@@ -3,6 +3,7 @@ is fitted to all that is learnt from."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from lotj.agents.base import At, Losses
 from lotj.agents.learner import Learner
 from lotj.agents.sac import SAC, SACConfig, SquashedGaussian
 from lotj.experience import Batch
-from lotj.nets.front import Front, Seen
+from lotj.nets.front import Front
 from lotj.ranges import NOT_NEGATIVE
 from lotj.spaces import Spec
 
@@ -33,28 +34,10 @@ class BRACConfig(SACConfig):
     takes it off the targets too, is not here)."""
 
 
-class Behaviour(nn.Module):
-    """Encoder and a Gaussian before the tanh, of its own spread in each state."""
-
-    def __init__(self, spec: Spec, front: Front, config: BRACConfig, axes: int) -> None:
-        super().__init__()
-        self.encoder = front.encoder(spec, "behaviour")
-        self.head = SquashedGaussian(self.encoder.size, config, axes)
-
-    def forward(self, observation: Seen) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation, (B, A) each."""
-        return self.head(self.encoder(observation))
-
-    def log_likelihood(self, observation: Seen, action: Tensor) -> Tensor:
-        """Log-density (B,) [nats] of actions (B, A) in [-1, 1]."""
-        raw = torch.atanh(action.clamp(-EDGE, EDGE))
-        squash = torch.log1p(-torch.tanh(raw).square()).sum(1)
-        mean, log_std = self(observation)
-        return losses.log_probability(mean, log_std, raw) - squash
-
-
 class BRAC(SAC):
-    """Attributes: those of SAC, and the ``behaviour``."""
+    """Attributes: those of SAC, and
+    behaviour: encoder and Gaussian before the tanh.
+    """
 
     CONFIG = BRACConfig
     trained = {**SAC.trained, "policy": ("policy", "bc", "kl"), "behaviour": ("behaviour",)}
@@ -62,23 +45,31 @@ class BRAC(SAC):
 
     def __init__(self, spec: Spec, front: Front, config: BRACConfig, tasks: int) -> None:
         super().__init__(spec, front, config, tasks)
-        self.behaviour = Behaviour(spec, front, config, self.axes)
+        encoder = front.encoder(spec, "behaviour")
+        head = SquashedGaussian(encoder.size, config, self.axes)
+        self.behaviour = nn.Sequential(OrderedDict(encoder=encoder, head=head))
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """Those of SAC; ``behaviour``, its negative log-likelihood; and ``kl``, of the policy from it."""
         terms, numbers = super().losses(batch, target, at, generator)
-        likelihood = self.behaviour.log_likelihood(batch.observation, batch.action).mean()
+        mean, log_std = self.behaviour(batch.observation)
+        likelihood = _log_likelihood((mean, log_std), batch.action).mean()
         with torch.no_grad():
-            behaviour = self.behaviour(batch.observation)
             features = self.critic.encoder(batch.observation)
-        kl = losses.kl_divergence(*self.policy(features), *behaviour).mean()
+        own, own_log_std = self.policy(features)
+        kl = losses.kl_divergence(own, own_log_std, mean.detach(), log_std.detach()).mean()
         terms |= {"behaviour": -likelihood, "kl": self.config.kl_weight * kl}
         return terms, numbers | {"kl": kl, "behaviour_log_likelihood": likelihood}
 
 
 def log_likelihood(learner: Learner, observation: Mapping[str, Any], action: np.ndarray) -> np.ndarray:
-    """What a BRAC learner's model of the behaviour says of actions (B, A) that it has not learnt from, e.g. those of an
-    episode of practice before it is added: log-density, (B,) float32 [nats]."""
+    """Log-density, (B,) float32 [nats], that a BRAC learner's model of the behaviour gives to actions (B, A), e.g. to
+    those of an episode of practice before it learns from them."""
     model: Any = learner.algorithm.behaviour
     done = torch.as_tensor(action, dtype=torch.float32, device=learner.device)
-    return learner.ask(observation, (), lambda seen, part: model.log_likelihood(seen, done[part]))
+    return learner.ask(observation, (), lambda seen, part: _log_likelihood(model(seen), done[part]))
+
+
+def _log_likelihood(behaviour: tuple[Tensor, Tensor], action: Tensor) -> Tensor:
+    raw = torch.atanh(action.clamp(-EDGE, EDGE))
+    return losses.log_probability(*behaviour, raw) - torch.log1p(-torch.tanh(raw).square()).sum(1)

@@ -56,7 +56,9 @@ class DDPG(Algorithm):
         """``q``; ``policy`` and, of demonstrations, ``bc``."""
         config = self.config
         with torch.no_grad():
-            next_value = self.next_value(batch, target, generator)
+            following = target["critic"].encoder(batch.next_observation)
+            next_action = self.next_action(target["policy"](following), generator)
+            next_value = target["critic"].head(following, next_action).amin(0) - self.penalty(batch, next_action)
             goal = losses.td_target(batch, next_value, config.discount, config.target_bounds)
         features = self.critic.encoder(batch.observation)
         q = self.critic.head(features, batch.action)
@@ -68,10 +70,13 @@ class DDPG(Algorithm):
             terms |= config.objective(batch, own, q[0], action, own)
         return terms, {"q_mean": q.mean(), "target_mean": goal.mean()}
 
-    def next_value(self, batch: Batch, target: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-        """Q'(s', pi'(s')), (B,)."""
-        following = target["critic"].encoder(batch.next_observation)
-        return target["critic"].head(following, torch.tanh(target["policy"](following))).amin(0)
+    def next_action(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """pi'(s'), (B, A), of what the slow policy says before the tanh."""
+        return torch.tanh(raw)
+
+    def penalty(self, batch: Batch, next_action: Tensor) -> Any:
+        """What is taken off the value of s', (B,)."""
+        return 0.0
 
     def improves(self, at: At) -> bool:
         """Whether the policy learns in this update."""

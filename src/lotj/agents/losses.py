@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Normal
+from torch.distributions import kl_divergence as divergence
 
 from lotj.experience import Batch
 
@@ -67,9 +68,8 @@ def cloning_loss(action: Tensor, demonstrated: Tensor, better: Tensor | None = N
 
 def kl_divergence(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
     """KL(N || N') of diagonal Gaussians (B, A), summed over the axes: (B,) nats. A tanh behind both leaves it."""
-    ratio = 2.0 * (log_std - other_log_std)
-    apart = (mean - other_mean).square() * (-2.0 * other_log_std).exp()
-    return 0.5 * (ratio.exp() + apart - 1.0 - ratio).sum(-1)
+    one, other = (Normal(m, s.exp(), validate_args=False) for m, s in ((mean, log_std), (other_mean, other_log_std)))
+    return divergence(one, other).sum(-1)
 
 
 def lowest(values: Tensor, members: int, generator: torch.Generator) -> Tensor:

@@ -3,11 +3,9 @@ critic's target, whose weight is its own, and layer normalisation in the critics
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from lotj.agents.td3 import TD3, TD3Config
@@ -36,8 +34,5 @@ class ReBRAC(TD3):
     clones = frozenset()  # all rows, those of practice too
     offline = True
 
-    def next_value(self, batch: Batch, target: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-        following = target["critic"].encoder(batch.next_observation)
-        action = self.smoothed(target["policy"](following), generator)
-        strange = (action - batch.columns["next_action"]).square().sum(1)
-        return target["critic"].head(following, action).amin(0) - self.config.critic_bc_weight * strange
+    def penalty(self, batch: Batch, next_action: Tensor) -> Tensor:
+        return self.config.critic_bc_weight * (next_action - batch.columns["next_action"]).square().sum(1)

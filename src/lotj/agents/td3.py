@@ -4,16 +4,14 @@ and Gu 2021)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from lotj.agents.base import At
 from lotj.agents.ddpg import DDPG, DDPGConfig
-from lotj.experience import Batch
 from lotj.ranges import COUNT, NOT_NEGATIVE
 
 
@@ -38,16 +36,10 @@ class TD3(DDPG):
     CONFIG = TD3Config
     recordable = False  # not every update does the same
 
-    def next_value(self, batch: Batch, target: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-        following = target["critic"].encoder(batch.next_observation)
-        action = self.smoothed(target["policy"](following), generator)
-        return target["critic"].head(following, action).amin(0)  # algorithm 1: clipped double Q
-
-    def smoothed(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """Target policy smoothing: actions (B, A) around the tanh of `raw`."""
-        config = self.config
-        noise = config.target_noise * torch.empty_like(raw).normal_(generator=generator)
-        noise = noise.clamp(-config.target_noise_clip, config.target_noise_clip)
+    def next_action(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """Target policy smoothing (algorithm 1)."""
+        noise = self.config.target_noise * torch.empty_like(raw).normal_(generator=generator)
+        noise = noise.clamp(-self.config.target_noise_clip, self.config.target_noise_clip)
         return (torch.tanh(raw) + noise).clamp(-1.0, 1.0)
 
     def improves(self, at: At) -> bool:

@@ -25,16 +25,10 @@ class Segment:
     batch: Batch
 
 
-FOLLOWING = frozenset({"return", "next_action"})
-"""Columns that a `Replay` makes from what follows a transition in its episode: the Monte-Carlo return from it on, and
-the action after it. Where the next action is not known, at a time limit, the transition is not drawn."""
-
-DERIVED = FOLLOWING | {"demo"}
-"""Columns that a `Replay` makes itself where a source has none: those, and whether a transition is a demonstration,
-which is prior data that the policy is to imitate."""
-
-Followed = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""See `Replay._rows`."""
+DERIVED = frozenset({"demo", "next_action", "return"})
+"""Columns that a `Replay` makes itself where a source has none: whether a transition is a demonstration, that is, prior
+data that the policy is to imitate; the action that follows in its episode (a transition that a limit has cut off has
+none and is not drawn); and the Monte-Carlo return from it on."""
 
 Relabel = Callable[[Segment, np.random.Generator], Batch]
 """Makes another batch of a segment's. It changes nothing in place."""
@@ -95,10 +89,8 @@ class Replay:
             raise SettingsError(f"replay of {size} rows from shares {shares}: at least 1 row, shares that add up to 1")
         self.sources, self.size = sources, size
         if "return" in columns and any(source.relabel for source in sources):
-            raise SettingsError(
-                "column 'return' of relabelled transitions: rewards change one by one, and what follows is not known; "
-                "switch hindsight off, or take an agent that bootstraps"
-            )
+            rule = "what follows would have other rewards, too; switch hindsight off, or take an agent that bootstraps"
+            raise SettingsError(f"column 'return' of relabelled transitions: {rule}")
         self._columns, self._truth, self._discount = tuple(columns), frozenset(truth), discount
         self._observation = None if observation is None else tuple(observation)
         self._cache: dict[int, tuple[Any, ...]] = {}
@@ -117,7 +109,7 @@ class Replay:
         counts = np.diff(edges, prepend=0).tolist()
         return join([self._draw(n, count, rng) for n, count in zip(live, counts, strict=True) if count])
 
-    def _rows(self, number: int) -> Followed:
+    def _rows(self, number: int) -> tuple[np.ndarray, ...]:
         """(M,) frames at which a source's transitions begin, (F,) whether that of a frame ends the task, and its
         return if asked for; found anew where its store has grown or its rows are others."""
         source, known = self.sources[number], self._cache.get(number)
@@ -125,21 +117,20 @@ class Replay:
             if len(source.store):
                 self._check(source)
             starts = source.store.starts() if source.rows is None else source.rows
-            ended = source.store.terminated()
-            known = self._cache[number] = (len(source.store), source.rows, *self._follow(source, starts, ended))
-        return known[2], known[3], known[4]
+            known = self._cache[number] = (len(source.store), source.rows, *self._follow(source, starts))
+        return known[2:]
 
-    def _follow(self, source: Source, starts: np.ndarray, ended: np.ndarray) -> Followed:
-        """What `_rows` gives, of transitions that begin at `starts` and end the task where their frame is `ended`."""
+    def _follow(self, source: Source, starts: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What `_rows` gives, of transitions that begin at `starts`."""
+        store, asked = source.store, {*self._columns} - source.columns.keys()
+        ended, gained = store.terminated(), np.zeros(0, np.float32)
         own = np.broadcast_to(np.asarray(source.columns.get("terminated", ended), bool), ended.shape)
-        if "next_action" in self._columns and "next_action" not in source.columns and len(starts):
-            last = np.zeros(len(ended) + 1, bool)
-            last[source.store.last_frames] = True
-            starts = starts[own[starts] | ~last[starts + 1]]
-        if "return" not in self._columns or "return" in source.columns or not len(source.store):
-            return starts, ended, np.zeros(0, np.float32)
-        reward = np.broadcast_to(source.columns.get("reward", source.store.column("reward")), ended.shape)
-        return starts, ended, returns_to_go(source.store, reward, own, self._discount)
+        if "next_action" in asked:
+            starts = starts[own[starts] | ~np.isin(starts + 1, store.last_frames)]
+        if "return" in asked and len(store):
+            reward = np.broadcast_to(source.columns.get("reward", store.column("reward")), ended.shape)
+            gained = returns_to_go(store, reward, own, self._discount)
+        return starts, ended, gained
 
     def _check(self, source: Source) -> None:
         """Whether a source has all that is asked for."""
@@ -148,9 +139,8 @@ class Replay:
             self._observation = tuple(schema.observation)
         lacking = [f"observation {name!r}" for name in self._observation if name not in schema.observation]
         true = self._truth & schema.truth.keys()
-        lacking += [repr(n) for n in self._columns if n not in {*source.columns, *schema.notes, *true, *DERIVED}]
-        if not source.store.whole:
-            lacking += [repr(n) for n in self._columns if n in FOLLOWING - source.columns.keys()]
+        made = DERIVED if source.store.whole else {"demo"}
+        lacking += [repr(n) for n in self._columns if n not in {*source.columns, *schema.notes, *true, *made}]
         if lacking:
             known = ", ".join([*schema.observation, *source.columns, *schema.notes])
             raise DataError(f"nothing to learn {lacking[0]} from: a source has {known} alone; ask for these, or add it")
@@ -195,15 +185,10 @@ class Replay:
 
 
 def returns_to_go(store: Store, reward: np.ndarray, ended: np.ndarray, discount: float) -> np.ndarray:
-    """(F,) float32: the discounted sum of rewards from each frame of a store to the end of its episode.
-
-    Where a limit has cut an episode off, its last reward is taken to go on for ever: 0 or -1 of a goal that is reached
-    or not stays what it was, as in Cal-QL's returns (Nakamoto et al. 2023). Without discount there it ends.
-
-    Args:
-        store: F frames.
-        reward, ended: (F,) of the step that begins at a frame, and whether it ended the task.
-        discount: per step, in [0, 1].
+    """(F,) float32: the discounted sum of rewards from each frame of a store to the end of its episode, of (F,) rewards
+    of the step that begins at a frame, and whether it ended the task. Where a limit has cut an episode off, its last
+    reward is taken to go on for ever, as that of a goal that is reached or not (0, -1) would; so do Cal-QL's returns
+    (Nakamoto et al. 2023). Without a discount (1) it ends there.
     """
     first, last = store.episodes["first_frame"].astype(np.int64), store.last_frames
     gained = np.zeros(len(reward))

@@ -165,7 +165,7 @@ def _pretrain(
         seen = Positions(train), Positions(validation)
         front, observation, kind = state_iql.FRONT, ("position",), "iql"
     elif validation is None:
-        front, observation, relabel = _of_task(train.tasks[0].env)
+        front, observation, relabel = _of_task(train.tasks[0].env, kind)
     settings = agent_settings(preset, name)
     rest = (run, device, live, relabel, observation, name)
     learner = pretrain_agent(kind, *seen, front, settings, preset.pretrain, *rest)
@@ -173,12 +173,13 @@ def _pretrain(
         keep_features(learner, name, train, preset.features, preset.pretrain.policy_kinds, run, live)
 
 
-def _of_task(name: str) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
-    """What an agent sees of a registered task, what must be recorded for it, and how its transitions are relabelled."""
+def _of_task(name: str, agent: str) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
+    """What an agent sees of a registered task, what must be recorded for it, and how its transitions are relabelled:
+    not at all for one that learns from returns, which are those of whole episodes."""
     with closing(make_task(name)) as env:
         shown = spec_of(env).observation
         seen = tuple(array for array in ("state", "goal") if array in shown)
-        if "achieved_goal" not in shown:
+        if "achieved_goal" not in shown or "return" in find_agent(agent).requires:
             return Vector(seen), seen, []
         return Vector(seen), (*seen, "achieved_goal"), [hindsight(env.get_wrapper_attr("compute_reward"))]
 
@@ -302,7 +303,7 @@ def practise_task_phase(
     """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data."""
     SEED.check("seed", seed)
     env = make_task(name)
-    spec, (front, _, relabel) = spec_of(env), _of_task(name)
+    spec, (front, _, relabel) = spec_of(env), _of_task(name, agent)
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
     config = replace(preset.practice, max_steps=spec.max_steps)
     prior: list[Source] = []
