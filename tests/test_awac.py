@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -47,17 +46,24 @@ def test_no_row_to_imitate_leaves_the_policy_alone() -> None:
     assert same(before[0], weights(learner, "policy")) and not same(before[1], weights(learner, "critic"))
 
 
-def test_weights_by_hand() -> None:
-    """Of advantages 0, ln 2 and ln 4 the exponentials are 1, 2 and 4: as printed, with a clip of 3, over their mean."""
-    advantage = torch.tensor([0.0, math.log(2), math.log(4)])
-    made: dict[str, torch.Tensor] = {}
-    kinds: tuple[Literal["paper", "batch"], ...] = ("paper", "batch")
-    for kind in kinds:
-        settings = {"weights": kind, "weight_clip": 3.0, "advantage_scale": 1.0}
-        algorithm = cast(Any, learner_of("awac", **settings).algorithm)
-        made[kind] = algorithm._weight(advantage, *[None] * 5)
-    torch.testing.assert_close(made["paper"], torch.tensor([1.0, 2.0, 3.0]))
-    torch.testing.assert_close(made["batch"], torch.tensor([3.0, 6.0, 12.0]) / 7)
+def test_the_papers_weights_are_a_clipped_exponential() -> None:
+    weighed = {}
+    for weights_of, clip in (("paper", 1e6), ("paper", 1.5), ("batch", 1.5)):
+        changes = {"advantage_scale": 5.0, "weights": weights_of, "weight_clip": clip}
+        learner = learner_of("awac", BOUNDED, seed=3, **changes)
+        batch = make_batch(16, seed=9)
+        algorithm, now = cast(Any, learner.algorithm), learner.front.bring(batch.observation, "cpu")
+        with torch.no_grad():
+            mean, log_std = algorithm.policy(now)
+            action = torch.tensor(batch.action)
+            apart = algorithm.critic(now, action).amin(0) - algorithm.critic(now, mean).amin(0)
+            weight = torch.exp(5.0 * apart)
+            assert weight.max() > 1.5  # the clip has something to do
+            weight = weight / weight.mean() if weights_of == "batch" else weight.clamp(max=clip)
+            expected = -(weight * Normal(mean, log_std.exp()).log_prob(action).sum(1)).mean()
+        weighed[weights_of, clip] = learner.update(batch, At(0))
+        assert weighed[weights_of, clip]["loss_policy"] == pytest.approx(expected.item(), rel=1e-4)
+    assert weighed["paper", 1.5]["weight_max"] == pytest.approx(1.5)
     with pytest.raises(SettingsError, match="awac weights 'mean': must be one of batch, paper, state"):
         AWACConfig(weights=cast(Any, "mean"))
 

@@ -70,23 +70,20 @@ class AWAC(BC):
             with torch.no_grad():  # V(s) is Q of the most likely action
                 value = self.critic.head.judge(seen, mean).amin(0)
                 advantage = q[:, imitated].amin(0) - value
-                weight = self._weight(advantage, seen, value, mean, log_std, generator)
+                above = config.advantage_scale * advantage
+                if config.weights == "state":
+                    above = above - self._log_z(seen, value, mean, log_std.exp(), generator)
+                weight = losses.advantage_weights(above, 1.0, config.weight_clip)
+                if config.weights == "batch":
+                    weight = torch.softmax(above, 0) * len(action)
             terms["policy"], more = losses.imitation(mean, log_std, action, weight)  # equation 9
             numbers |= more | {"advantage_mean": advantage.mean()}
         return terms, numbers
 
-    def _weight(
-        self, advantage: Tensor, seen: Tensor, value: Tensor, mean: Tensor, log_std: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """Of N rows (N,), whose states the critics have `seen` (E, N, H) and give `value` (N,)."""
-        config, size = self.config, len(advantage)
-        if config.weights == "batch":
-            return torch.softmax(config.advantage_scale * advantage, 0) * size
-        if config.weights == "state":
-            count = config.z_samples
-            noise = torch.empty(count, *mean.shape, device=mean.device).normal_(generator=generator)
-            drawn = (mean + log_std.exp() * noise).clamp(-1.0, 1.0).flatten(0, 1)
-            apart = self.critic.head.judge(seen.repeat(1, count, 1), drawn).amin(0).view(count, size) - value
-            exponent = config.advantage_scale * apart
-            advantage = advantage - (exponent.logsumexp(0) - math.log(count)) / config.advantage_scale
-        return losses.advantage_weights(advantage, config.advantage_scale, config.weight_clip)
+    def _log_z(self, seen: Tensor, value: Tensor, mean: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
+        """log Z(s), (N,), of states that the critics have `seen` (E, N, H) and give `value` (N,)."""
+        count = self.config.z_samples
+        noise = torch.empty(count, *mean.shape, device=mean.device).normal_(generator=generator)
+        drawn = (mean + std * noise).clamp(-1.0, 1.0).flatten(0, 1)
+        apart = self.critic.head.judge(seen.repeat(1, count, 1), drawn).amin(0).view(count, -1) - value
+        return (self.config.advantage_scale * apart).logsumexp(0) - math.log(count)
