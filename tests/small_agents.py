@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from lotj.agents import AGENTS, Algorithm, At, Learner
-from lotj.agents.base import CriticConfig
+from lotj.agents.base import ValueConfig
+from lotj.agents.learner import agent_name
 from lotj.data.store import MemoryStore, Store
 from lotj.experience import PRACTISED, Batch
 from lotj.nets.augment import AugmentConfig
@@ -38,7 +39,7 @@ def spec_of(axes: int = 3) -> Spec:
 
 def config_of(kind: type[Algorithm], **changes: Any) -> Any:
     small: dict[str, Any] = {"hidden": (16,)}
-    if issubclass(kind.CONFIG, CriticConfig):
+    if issubclass(kind.CONFIG, ValueConfig):
         small |= {"critic_projection": 16, "critic_hidden": 16}
     if "bottleneck" in kind.CONFIG.__dataclass_fields__:
         small["bottleneck"] = BottleneckConfig(invariant_dim=16, specific_dim=4, domain_hidden=(16,))
@@ -57,10 +58,14 @@ def observe(rows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-def make_batch(rows: int = 8, seed: int = 0, axes: int = 3, task: int | None = 0, **columns: Any) -> Batch:
-    """Of the task's prior data; without a task, of several and of practice."""
+def make_batch(
+    rows: int = 8, seed: int = 0, axes: int = 3, task: int | None = 0, agent: str = "td3", **columns: Any
+) -> Batch:
+    """Of the task's prior data; without a task, of several and of practice; with the columns that `agent` requires."""
     rng = np.random.default_rng(seed)
     done = rng.random(rows) < 0.3
+    known = {"return": done.astype(np.float32), "next_action": np.full((rows, axes), 0.25, np.float32)}
+    columns = {name: known[name] for name in sorted(AGENTS[agent].requires)} | columns
     return Batch(
         observation=observe(rows, rng),
         action=rng.uniform(-1, 1, (rows, axes)).astype(np.float32),
@@ -105,9 +110,9 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 
 def train(learner: Learner, updates: int, first: int = 0, **batch: Any) -> dict[str, float]:
     """A few updates on different batches; the last one's numbers."""
-    axes = learner.algorithm.axes
+    given = {"axes": learner.algorithm.axes, "agent": agent_name(type(learner.algorithm))}
     for number in range(first, first + updates):
-        numbers = learner.update(make_batch(seed=number, axes=axes, **batch), At(number, progress=0.5))
+        numbers = learner.update(make_batch(seed=number, **(given | batch)), At(number, progress=0.5))
     return numbers
 
 

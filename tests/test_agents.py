@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lotj.agents import AGENTS, At, Learner, find_agent
-from lotj.agents.base import AgentConfig, CriticConfig, GaussianConfig
+from lotj.agents.base import AgentConfig, CriticConfig, GaussianConfig, ValueConfig
 from lotj.agents.learner import _clip
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import PRACTISED, Batch
@@ -34,13 +34,14 @@ from small_agents import (
 )
 
 every_agent = pytest.mark.parametrize("name", AGENTS)
-WITH_VALUES = [name for name, kind in AGENTS.items() if issubclass(kind.CONFIG, CriticConfig)]
+WITH_VALUES = [name for name, kind in AGENTS.items() if issubclass(kind.CONFIG, ValueConfig)]
+BOOTSTRAPPING = [name for name in WITH_VALUES if issubclass(AGENTS[name].CONFIG, CriticConfig)]
 
 
 def test_agents_are_found_by_the_names_of_their_modules() -> None:
-    assert {"bc", "td3", "iql", "awac", "sac"} <= AGENTS.keys()
+    assert {"bc", "ddpg", "td3", "sac", "awr", "awac", "one-step", "iql", "brac", "rebrac"} <= AGENTS.keys()
     assert "base" not in AGENTS and "learner" not in AGENTS
-    with pytest.raises(SettingsError, match=r"unknown agent 'ppo': known are awac, bc"):
+    with pytest.raises(SettingsError, match=r"unknown agent 'ppo': known are awac, awr, bc"):
         find_agent("ppo")
 
 
@@ -52,7 +53,7 @@ def test_agents_are_found_by_the_names_of_their_modules() -> None:
 @pytest.mark.parametrize("sees", FRONTS)
 def test_any_observation_and_any_number_of_axes(name: str, axes: int, sees: str) -> None:
     learner = learner_of(name, FRONTS[sees], axes)
-    numbers = learner.update(make_batch(rows=6, axes=axes, task=None), At(0, progress=0.5))
+    numbers = learner.update(make_batch(agent=name, rows=6, axes=axes, task=None), At(0, progress=0.5))
     assert all(type(number) is float and math.isfinite(number) for number in numbers.values())
     for module, terms in learner.algorithm.trained.items():
         assert any(f"loss_{term}" in numbers for term in terms)
@@ -99,9 +100,9 @@ def test_many_rows_are_asked_in_parts_and_none_are_fine(name: str) -> None:
 def test_a_learning_rate_of_zero_learns_nothing(name: str) -> None:
     learner = learner_of(name)
     before = {module: weights(learner, module) for module in learner.algorithm.trained}
-    learner.update(make_batch(), At(0, lr=0.0))
+    learner.update(make_batch(agent=name), At(0, lr=0.0))
     assert same(before, {module: weights(learner, module) for module in learner.algorithm.trained})
-    learner.update(make_batch(), At(2))
+    learner.update(make_batch(agent=name), At(2))
     for module, values in before.items():
         assert not same(values, weights(learner, module)), module
 
@@ -114,7 +115,7 @@ def test_each_loss_moves_its_own_module_only(name: str, sees: str) -> None:
         learner = learner_of(name, FRONTS[sees])
         before = {other: weights(learner, other) for other in trained}
         others = {term: 0.0 for other, terms in trained.items() if other != module for term in terms}
-        learner.update(make_batch(), At(0, weights=others))
+        learner.update(make_batch(agent=name), At(0, weights=others))
         assert {other for other in trained if not same(before[other], weights(learner, other))} == {module}
 
 
@@ -137,28 +138,29 @@ def constant_values(learner: Learner, value: float) -> None:
             torch.nn.init.constant_(module.last.bias, value)
 
 
-@pytest.mark.parametrize("name", WITH_VALUES)
+@pytest.mark.parametrize("name", BOOTSTRAPPING)
 def test_termination_cuts_the_bootstrap_and_nothing_else_does(name: str) -> None:
-    no_entropy: dict[str, Any] = {"initial_temperature": 1e-9} if name == "sac" else {}
-    learner = learner_of(name, target_bounds=(-9.0, 9.0), discount=0.9, **no_entropy)
+    known, plain = config_of(AGENTS[name]), {"entropy_backup": False, "critic_bc_weight": 0.0}
+    changes: dict[str, Any] = {setting: value for setting, value in plain.items() if hasattr(known, setting)}
+    learner = learner_of(name, target_bounds=(-9.0, 9.0), discount=0.9, **changes)
     constant_values(learner, 0.5)
-    batch = make_batch(rows=4)
+    batch = make_batch(agent=name, rows=4)
     batch.reward[:] = [0.0, 1.0, 0.0, 1.0]
     batch.terminated[:] = [False, True, True, False]  # the first and the last may have been timed out: it goes on
     numbers = learner.update(batch, At(0))
     assert numbers["target_mean"] == pytest.approx((0.45 + 1.0 + 0.0 + 1.45) / 4, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", WITH_VALUES)
+@pytest.mark.parametrize("name", BOOTSTRAPPING)
 def test_targets_are_clamped_to_what_returns_there_can_be(name: str) -> None:
     learner = learner_of(name, target_bounds=(0.0, 1.0), discount=0.9)
     constant_values(learner, 5.0)
-    batch = make_batch(rows=4)
+    batch = make_batch(agent=name, rows=4)
     batch.terminated[:] = False
     assert learner.update(batch, At(0))["target_mean"] == 1.0
 
 
-@pytest.mark.parametrize("name", WITH_VALUES)
+@pytest.mark.parametrize("name", BOOTSTRAPPING)
 @pytest.mark.parametrize("sees", ["image", "goal"])
 def test_slow_copies_stand_still_at_rate_zero_and_follow_at_their_rate(name: str, sees: str) -> None:
     learner = learner_of(name, FRONTS[sees], ema=0.0)
@@ -189,7 +191,7 @@ def test_a_loaded_agent_continues_bit_for_bit(name: str, sees: str) -> None:
     pixels = learner_of(name, FRONTS.get(sees, PIXELS), seed=5)
     train(pixels, 3, task=None)
     learner = pixels.on_features() if sees == "features" else pixels
-    batches = [make_batch(seed=seed, task=None) for seed in range(3, 6)]
+    batches = [make_batch(agent=name, seed=seed, task=None) for seed in range(3, 6)]
     if sees == "features":
         batches = [on_features(pixels, batch) for batch in batches]
     twin = Learner.load(through_a_file(learner.state()))
@@ -219,7 +221,7 @@ def test_same_seed_same_agent_whatever_ran_before(name: str) -> None:
     torch.rand(10)
     other, third = learner_of(name, seed=1), learner_of(name, seed=2)
     around = torch.get_rng_state()
-    batch = make_batch()
+    batch = make_batch(agent=name)
     assert one.update(batch, At(7)) == other.update(batch, At(7)) != third.update(batch, At(7))
     assert same(one.state(), other.state())
     assert torch.equal(around, torch.get_rng_state())  # nobody else's random numbers are used up
@@ -262,7 +264,7 @@ def test_on_features_it_acts_alike_and_its_heads_go_back(name: str) -> None:
     assert practising.updates == 2
     before = pixels.state()
     for number in (2, 3):
-        practising.update(on_features(pixels, make_batch(seed=number)), At(number))
+        practising.update(on_features(pixels, make_batch(agent=name, seed=number)), At(number))
     assert same(pixels.state(), before)  # a learner of its own
     assert not np.allclose(practising.act(features), pixels.act(seen), atol=2e-3)
     pixels.take_heads(practising)
@@ -301,7 +303,8 @@ def test_augmented_features_come_from_the_given_numbers(name: str) -> None:
 def test_what_is_practised_is_not_augmented(name: str) -> None:
     numbers = {}
     for kind, front in (("augmented", replace(PIXELS, augment=AugmentConfig())), ("plain", PIXELS)):
-        numbers[kind] = [learner_of(name, front).update(make_batch(task=task), At(0)) for task in (PRACTISED, 0)]
+        batches = [make_batch(agent=name, task=task) for task in (PRACTISED, 0)]
+        numbers[kind] = [learner_of(name, front).update(batch, At(0)) for batch in batches]
     assert numbers["augmented"][0] == pytest.approx(numbers["plain"][0], rel=1e-4, abs=1e-5)
     assert numbers["augmented"][1] != pytest.approx(numbers["plain"][1], rel=1e-3, abs=1e-4)
 
@@ -315,14 +318,14 @@ def test_nan_is_named_and_changes_nothing(name: str, where: str) -> None:
     learner, twin = learner_of(name), learner_of(name)
     for one in (learner, twin):
         train(one, 1)
-    bad = make_batch(seed=2)
+    bad = make_batch(agent=name, seed=2)
     value = {"action": bad.action, "reward": bad.reward, "observation": bad.observation["state"]}
     value["next observation"] = bad.next_observation["state"]
     value[where].flat[3] = np.nan
     with pytest.raises(NumericsError, match=f"^{where}.*: 1 of .* values are not finite"):
         learner.update(bad, At(1))
     assert same(learner.state(), twin.state())
-    good = make_batch(seed=1)
+    good = make_batch(agent=name, seed=1)
     assert learner.update(good, At(1)) == twin.update(good, At(1))
 
 
@@ -333,7 +336,7 @@ def test_broken_weights_are_noticed_and_change_nothing(name: str) -> None:
     next(learner.algorithm.parameters()).data.fill_(math.nan)
     before = learner.state()["modules"]
     with pytest.raises(NumericsError, match="of update 4 is nan; lower the learning rate"):
-        learner.update(make_batch(), At(4))
+        learner.update(make_batch(agent=name), At(4))
     for module, values in learner.state()["modules"].items():
         assert all(torch.equal(v.nan_to_num(7), before[module][key].nan_to_num(7)) for key, v in values.items())
     assert learner.updates == 0
@@ -343,9 +346,9 @@ def test_broken_weights_are_noticed_and_change_nothing(name: str) -> None:
 def test_unknown_columns_weights_and_actions_are_refused_in_one_line(name: str) -> None:
     learner = learner_of(name)
     for batch, at, words in (
-        (make_batch(imitated=np.ones(8, bool)), At(0), "unknown column 'imitated': "),
-        (make_batch(), At(0, weights={"entropie": 0.5}), "unknown weight 'entropie': .*known are"),
-        (make_batch(axes=2), At(0), r"actions of shape \(2,\): this agent's are \(3,\)"),
+        (make_batch(agent=name, imitated=np.ones(8, bool)), At(0), "unknown column 'imitated': "),
+        (make_batch(agent=name), At(0, weights={"entropie": 0.5}), "unknown weight 'entropie': .*known are"),
+        (make_batch(agent=name, axes=2), At(0), r"actions of shape \(2,\): this agent's are \(3,\)"),
     ):
         with pytest.raises(SettingsError, match=words) as caught:
             learner.update(batch, at)
@@ -402,9 +405,10 @@ def test_it_learns_a_point_that_is_to_be_met(name: str) -> None:
         goal = rng.uniform(-1, 1, (64, 2)).astype(np.float32)
         action = rng.uniform(-1, 1, (64, 2)).astype(np.float32)
         distance = np.linalg.norm(action - 0.8 * goal, axis=1)
-        columns = {"imitate": distance < 0.4} if name == "bc" else {}  # the others find out
         seen, ends = {"state": goal}, np.ones(64, bool)
         reward = np.clip(1.0 - distance, 0.0, 1.0)
+        given = {"return": reward, "next_action": np.zeros_like(action), "imitate": distance < 0.4}
+        columns = {column: given[column] for column in ({"imitate"} if name == "bc" else AGENTS[name].requires)}
         learner.update(Batch(seen, action, reward, ends, seen, np.zeros(64, int), columns), At(number))
     assert untrained > 0.35 and miss() < 0.15  # 0.05 to 0.14 with three seeds
 
@@ -429,7 +433,7 @@ def test_a_gpu_replays_updates_that_are_those_of_one_that_does_not(name: str) ->
     replaying, plain = (learner_of(name, PIXELS, device="cuda") for _ in range(2))
     plain.recorded = None
     for number in range(10):
-        batch, at = make_batch(seed=number), At(number, number / 10)
+        batch, at = make_batch(agent=name, seed=number), At(number, number / 10)
         if number == 7:
             batch.reward[0] = np.nan
             for learner in (replaying, plain):

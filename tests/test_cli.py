@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from lotj.agents import AGENTS
 from lotj.agents.iql import IQLConfig
 from lotj.cli import COMMANDS, main, parse
 from lotj.cli.collect import recorded_episodes
@@ -468,6 +469,20 @@ def shell_lines(document: Path) -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
+
+
+def test_agents_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["agents"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (rebrac,) = [line for line in lines if line.startswith("rebrac ")]
+    assert "prior data, practice" in rebrac and "next_action*" in rebrac and "Revisited behaviour" in rebrac
+    assert [line.split()[0] for line in lines if "practice " in line] == list(AGENTS)
+    assert main(["agents", "show", "awr"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("awr: Advantage-weighted regression") and "columns: return*, imitate" in shown
+    assert re.search(r"^  weight_clip +20.0$", shown, re.MULTILINE)
+    code, line = one_line(capsys, "agents", "show", "ddpq")
+    assert code and line.startswith("unknown agent 'ddpq': did you mean 'ddpg'?")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -14,6 +14,9 @@ from lotj.data.replay import Replay, Segment, Source, hindsight, join
 from lotj.data.store import DiskStore, MemoryStore
 from lotj.errors import DataError, SettingsError
 from lotj.experience import PRACTISED, Batch, Episode, Task
+from lotj.training.features import FeatureStore
+from lotj.training.pretrain_config import PretrainConfig
+from lotj.training.prior import batches
 from test_data import episode, fill
 
 TASKS = [Task("a", "reach"), Task("b", "reach")]
@@ -215,13 +218,94 @@ def test_observations_are_chosen_by_name() -> None:
 
 
 def test_a_column_that_is_nowhere_fails_at_the_door() -> None:
-    with pytest.raises(DataError, match="nothing to learn 'demo' from"):
-        Replay([Source(memory(trial(3, 0)), columns={"imitate": True})], 8, ["imitate", "demo"])
+    with pytest.raises(DataError, match="nothing to learn 'weight' from"):
+        Replay([Source(memory(trial(3, 0)), columns={"imitate": True})], 8, ["imitate", "weight"])
     late = memory()
-    replay = Replay([Source(late)], 8, ["demo"])  # what it will hold is not known yet
+    replay = Replay([Source(late)], 8, ["weight"])  # what it will hold is not known yet
     late.append(trial(3, 0))
-    with pytest.raises(DataError, match="nothing to learn 'demo' from"):
+    with pytest.raises(DataError, match="nothing to learn 'weight' from"):
         replay.sample(np.random.default_rng(0))
+
+
+# Columns made of what follows
+
+
+def test_monte_carlo_returns_by_hand() -> None:
+    """Discount 0.5. Rewards 1, 2, 4 of an episode that ends: 1 + 0.5 (2 + 0.5 * 4) = 3, then 4, then 4. One of -1 and
+    -1 that is cut off goes on at -1 for ever: -1 / (1 - 0.5) = -2 from each of its frames on."""
+    won = trial(3, 0, success=True, reward=np.array([1, 2, 4], np.float32))
+    cut = trial(2, 10, reward=np.array([-1, -1], np.float32))
+    single = trial(1, 20, reward=np.array([3], np.float32), terminated=True, truncated=False)
+    batch = Replay([Source(memory(won, cut, single))], 200, ["return"], discount=0.5).sample(np.random.default_rng(0))
+    expected = {0: 3.0, 1: 4.0, 2: 4.0, 10: -2.0, 11: -2.0, 20: 3.0}
+    assert batch.columns["return"].dtype == np.float32
+    assert {int(f): float(g) for f, g in zip(seen(batch), batch.columns["return"], strict=True)} == expected
+    undiscounted = Replay([Source(memory(won, cut))], 200, ["return"]).sample(np.random.default_rng(0))
+    found = {int(f): float(g) for f, g in zip(seen(undiscounted), undiscounted.columns["return"], strict=True)}
+    assert found == {0: 7.0, 1: 6.0, 2: 4.0, 10: -2.0, 11: -1.0}  # without discount it ends where it was cut off
+
+
+def test_returns_follow_a_judges_verdict_and_success_within_an_episode() -> None:
+    source = Source(memory(trial(3, 0, success=True)))
+    replay = Replay([source], 100, ["return"], discount=0.5)
+
+    def drawn() -> dict[int, float]:
+        batch = replay.sample(np.random.default_rng(0))
+        return {int(f): float(g) for f, g in zip(seen(batch), batch.columns["return"], strict=True)}
+
+    assert drawn() == {0: 0.25, 1: 0.5, 2: 1.0}
+    end = np.array([0, 1, 0, 0], bool)
+    source.rows, source.columns = np.array([0, 1]), {"reward": end.astype(float), "terminated": end}
+    assert drawn() == {0: 0.5, 1: 1.0}
+    labels = {"success": np.array([0, 1, 0, 0, 1], bool)}  # in at frame 1, out again, in at the end
+    inside = memory(trial(4, 0, notes=labels, reward=np.array([1, 0, 0, 1], np.float32)))
+    replay = Replay([Source(inside)], 100, ["return"], discount=0.5)
+    assert drawn() == {0: 1.0, 2: 0.5, 3: 1.0}
+
+
+def test_the_next_action_is_the_datas_own_and_a_cut_off_step_without_one_is_not_drawn() -> None:
+    store = memory(trial(3, 0, success=True), trial(3, 10), trial(1, 20))
+    batch = Replay([Source(store)], 400, ["next_action"]).sample(np.random.default_rng(0))
+    before = seen(batch)
+    assert set(before) == {0, 1, 2, 10, 11}  # 12 and 20 were cut off; what 2 led to has ended, and no value follows
+    following = np.where(before == 2, 0.0, (before + 1) / 4)
+    np.testing.assert_array_equal(batch.columns["next_action"], np.repeat(following[:, None], 2, axis=1))
+    assert batch.columns["next_action"].dtype == np.float32
+
+
+def test_demonstrations_are_the_prior_data_that_are_imitated() -> None:
+    practised = Source(memory(trial(3, 0)), 0.5, columns={"imitate": True}, practised=True)
+    prior = Source(memory(trial(3, 10)), 0.5, columns={"imitate": np.array([1, 0, 1, 0], bool)})
+    batch = Replay([practised, prior], 400, ["demo", "imitate"]).sample(np.random.default_rng(0))
+    before = seen(batch)
+    np.testing.assert_array_equal(batch.columns["demo"], (before >= 10) & (before != 11))
+    assert batch.columns["demo"].dtype == bool
+    plain = Replay([Source(memory(trial(3, 0)))], 8, ["demo"]).sample(np.random.default_rng(0))
+    assert plain.columns["demo"].all()
+
+
+def test_pretraining_draws_the_columns_that_the_agent_needs() -> None:
+    store = memory(trial(3, 0, success=True, kind="expert"), trial(3, 10))
+    needs = {"return", "next_action", "demo"}
+    config = PretrainConfig(batch=64, policy_kinds=("expert",), aside_share=None)
+    drawn = batches(store, config, 0, needs, ("map",), discount=0.5)(0)
+    before = seen(drawn)
+    assert drawn.columns.keys() == needs
+    np.testing.assert_array_equal(drawn.columns["demo"], before < 10)
+    np.testing.assert_allclose(drawn.columns["return"], np.where(before < 10, 0.5 ** (2 - before), 0.0))
+
+
+def test_what_follows_is_refused_where_it_is_not_known() -> None:
+    relabelled = Source(memory(reach(3, 0, 9)), relabel=[hindsight(touching)])
+    with pytest.raises(SettingsError, match="column 'return' of relabelled transitions: .*switch hindsight off"):
+        Replay([relabelled], 8, ["return"])
+    assert Replay([relabelled], 8, ["next_action"]).sample(np.random.default_rng(0)).columns.keys() == {"next_action"}
+    single = memory(trial(1, 0))
+    assert not FeatureStore.whole
+    single.whole = False  # transitions, as there
+    for column in ("return", "next_action"):
+        with pytest.raises(DataError, match=f"nothing to learn '{column}' from"):
+            Replay([Source(single)], 8, [column])
 
 
 # What only a simulator knows

@@ -11,7 +11,7 @@ import torch
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from lotj.agents import AGENTS, At, Learner
+from lotj.agents import AGENTS, At, Learner, losses
 from lotj.agents.sac import SACConfig, SquashedGaussian
 from lotj.errors import SettingsError
 from lotj.experience import PRACTISED, Batch
@@ -88,6 +88,45 @@ def test_entropy_is_asked_for_by_the_axis() -> None:
 def test_impossible_range_is_refused() -> None:
     with pytest.raises(SettingsError, match="the first must be below the second"):
         SACConfig(log_std_range=(1.0, 1.0))
+
+
+# RLPD
+
+
+def test_the_lowest_of_a_random_subset() -> None:
+    """Of values 1, 2, 3 the lowest of two drawn is 1 in two of three draws, else 2; of all it is 1, of one each."""
+    values, generator = torch.tensor([[1.0], [2.0], [3.0]]), torch.Generator().manual_seed(0)
+    drawn = [losses.lowest(values, 2, generator).item() for _ in range(600)]
+    assert set(drawn) == {1.0, 2.0} and abs(drawn.count(1.0) / 600 - 2 / 3) < 0.06
+    assert {losses.lowest(values, 1, generator).item() for _ in range(60)} == {1.0, 2.0, 3.0}
+    state = generator.get_state()
+    assert losses.lowest(values, 0, generator).item() == 1.0
+    assert torch.equal(state, generator.get_state())  # no number is used up
+
+
+@pytest.mark.parametrize("backup", [False, True])
+def test_rlpd_is_a_setting(backup: bool) -> None:
+    """Ten critics that say 0 to 9: the target is the lowest of two, the policy raises the mean."""
+    config = SACConfig.rlpd(hidden=(16,), critic_projection=16, critic_hidden=16, entropy_backup=backup, discount=0.9)
+    assert (config.critics, config.target_critics, config.critic_layer_norm) == (10, 2, True)
+    learner = Learner(AGENTS["sac"], learner_of("sac").spec, BOUNDED, config, 3)
+    for critic in (cast(Any, learner.algorithm).critic, cast(Any, learner.target["critic"])):
+        torch.nn.init.zeros_(critic.head.last.weight)
+        critic.head.last.bias.data = torch.arange(10.0)[:, None, None]
+    batch = make_batch(16)
+    batch.reward[:], batch.terminated[:] = 0.0, False
+    numbers = learner.update(batch, At(0))
+    lowest = numbers["target_mean"] / 0.9  # the same two critics for all rows
+    assert numbers["q_mean"] == pytest.approx(4.5)
+    if backup:  # entropy is drawn anew for s', and of the same size
+        lowest -= numbers["temperature"] * numbers["entropy"]
+    assert abs(lowest - round(lowest)) < (0.4 if backup else 1e-5) and 0 <= round(lowest) <= 8
+    assert numbers["loss_policy"] == pytest.approx(-numbers["temperature"] * numbers["entropy"] - 4.5, rel=1e-3)
+
+
+def test_more_target_critics_than_critics_are_refused() -> None:
+    with pytest.raises(SettingsError, match="sac target_critics 3: must be at most the number of critics, 2"):
+        SACConfig(target_critics=3)
 
 
 def test_learns_which_way_to_go_from_images() -> None:

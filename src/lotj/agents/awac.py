@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
+from torch import Tensor
 
 from lotj.agents import losses
 from lotj.agents.base import At, CriticConfig, GaussianConfig, Losses, rows, select
 from lotj.agents.bc import BC
 from lotj.experience import Batch
 from lotj.nets.front import Front
-from lotj.ranges import POSITIVE
+from lotj.ranges import COUNT, POSITIVE
 from lotj.spaces import Spec
 
 
@@ -23,8 +25,15 @@ class AWACConfig(GaussianConfig, CriticConfig):
 
     advantage_scale: Annotated[float, POSITIVE] = 100.0
     """Multiplies the advantage in the weights' exponent: 1 / lambda of the paper, which has 1 / 0.3; the authors' code
-    has 2 for hands. Returns of short episodes differ by little, see `IQLConfig`. Weights are a softmax over the batch,
-    1 on the mean, as in that code."""
+    has 2 for hands. Returns of short episodes differ by little, see `IQLConfig`."""
+    weights: Literal["batch", "paper", "state"] = "batch"
+    """Of the imitated rows. ``batch``: a softmax over them, 1 on the mean, as in the authors' code. ``paper``: the
+    exponential alone, as printed. ``state``: over Z(s) too, the mean exponential of `z_samples` actions of the policy,
+    which the paper leaves out because with it hands learn less (its appendix)."""
+    weight_clip: Annotated[float, POSITIVE] = 100.0
+    """Largest weight, but for ``batch``."""
+    z_samples: Annotated[int, COUNT] = 10
+    """Actions of the policy in each state for Z(s)."""
 
 
 class AWAC(BC):
@@ -57,15 +66,24 @@ class AWAC(BC):
         action = batch.action[imitated]
         if len(action):
             mean, log_std = self.policy(select(batch.observation, imitated))
+            seen = read[:, imitated].detach()
             with torch.no_grad():  # V(s) is Q of the most likely action
-                advantage = q[:, imitated].amin(0) - self.critic.head.judge(read[:, imitated], mean).amin(0)
-                weight = torch.softmax(config.advantage_scale * advantage, 0) * len(advantage)
-            terms["policy"] = losses.policy_loss(losses.log_probability(mean, log_std, action), weight)  # equation 9
-            numbers |= {
-                "advantage_mean": advantage.mean(),
-                "weight_max": weight.max(),
-                "weight_effective": losses.effective_share(weight),
-                "policy_std": log_std.exp().mean(),
-                "policy_error": losses.error(mean, action),
-            }
+                value = self.critic.head.judge(seen, mean).amin(0)
+                advantage = q[:, imitated].amin(0) - value
+                above = config.advantage_scale * advantage
+                if config.weights == "state":
+                    above = above - self._log_z(seen, value, mean, log_std.exp(), generator)
+                weight = losses.advantage_weights(above, 1.0, config.weight_clip)
+                if config.weights == "batch":
+                    weight = torch.softmax(above, 0) * len(action)
+            terms["policy"], more = losses.imitation(mean, log_std, action, weight)  # equation 9
+            numbers |= more | {"advantage_mean": advantage.mean()}
         return terms, numbers
+
+    def _log_z(self, seen: Tensor, value: Tensor, mean: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
+        """log Z(s), (N,), of states that the critics have `seen` (E, N, H) and give `value` (N,)."""
+        count = self.config.z_samples
+        noise = torch.empty(count, *mean.shape, device=mean.device).normal_(generator=generator)
+        drawn = (mean + std * noise).clamp(-1.0, 1.0).flatten(0, 1)
+        apart = self.critic.head.judge(seen.repeat(1, count, 1), drawn).amin(0).view(count, -1) - value
+        return (self.config.advantage_scale * apart).logsumexp(0) - math.log(count)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from lotj.agents import losses
 from lotj.experience import Batch
 from lotj.nets.encoder import Encoder
 from lotj.nets.front import Front, Seen
@@ -32,14 +33,14 @@ class AgentConfig(Checked):
     gradient_clip: Annotated[float, NOT_NEGATIVE] = 10.0
     """Largest gradient norm of each trained module; 0 for no limit."""
     weight_decay: ClassVar[float] = 0.0
+    own: ClassVar[frozenset[str]] = frozenset()
+    """Settings that mean something else than IQL's of the same name, whose value in a preset is not theirs."""
 
 
 @dataclass(frozen=True)
-class CriticConfig(AgentConfig):
+class ValueConfig(AgentConfig):
     """Settings of agents that learn values."""
 
-    critics: Annotated[int, COUNT] = 2
-    """Number of Q functions; of their values the lowest counts."""
     critic_projection: Annotated[int, NOT_NEGATIVE] = 128
     """Size to which features are projected before a critic's head joins them with the action; 0 for states."""
     critic_hidden: Annotated[int, COUNT] = 128
@@ -48,17 +49,52 @@ class CriticConfig(AgentConfig):
     """Layer normalisation in the critics' heads."""
     discount: Annotated[float, SHARE] = 0.97
     """gamma, per step."""
+
+    def ensemble(self, features: int, axes: int, members: int) -> Ensemble:
+        return Ensemble(features, axes, members, self.critic_projection, self.critic_hidden, self.critic_layer_norm)
+
+
+@dataclass(frozen=True)
+class CriticConfig(ValueConfig):
+    """Settings of agents that learn Q by bootstrapping."""
+
+    critics: Annotated[int, COUNT] = 2
+    """Number of Q functions; of their values the lowest counts."""
     ema: Annotated[float, SHARE] = 0.02
     """Share of the online network that enters its slow copy at each update. Value travels back from the goal one step
     in about 1 / ema updates: the usual 0.005 suits a million updates, not thousands."""
     target_bounds: tuple[float, float] = (-math.inf, math.inf)
     """Range of returns, to which the targets of Q are clamped: (0, 1) for a reward of 1 at the end."""
 
-    def ensemble(self, features: int, axes: int, members: int) -> Ensemble:
-        return Ensemble(features, axes, members, self.critic_projection, self.critic_hidden, self.critic_layer_norm)
-
     def critic(self, encoder: Encoder, axes: int) -> Critic:
         return Critic(encoder, self.ensemble(encoder.size, axes, self.critics))
+
+
+@dataclass(frozen=True)
+class DemonstrationConfig(CriticConfig):
+    """Settings of agents whose policy follows Q and may clone demonstrations beside it (Nair et al. 2018)."""
+
+    bc_weight: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Weight of the cloning loss beside Q: lambda_2 / lambda_1 of equation 15, for a mean over the demonstrated rows of
+    a batch (the paper's is 1000, for returns down to -50). Where it is above 0 the column ``demo`` is needed."""
+    q_filter: bool = False
+    """Clone only where Q of what was demonstrated exceeds Q of what the policy would do."""
+    normalize_q: bool = False
+    """Divide Q in the policy's loss by the mean of its absolute values over the batch, so that `bc_weight` does not
+    depend on the rewards: TD3+BC (Fujimoto and Gu 2021), whose alpha of 2.5 is a `bc_weight` of 0.4 / A."""
+
+    def objective(self, batch: Batch, gain: Tensor, q: Tensor, action: Tensor, own: Tensor) -> dict[str, Tensor]:
+        """``policy`` and ``bc``, the terms of equation 15, of B transitions; all are demonstrations without a column
+        ``demo``. `gain` (B,) is to be raised, Q and whatever is beside it; `q` is Q of what was done and `own` of what
+        the policy would do, `action` (B, A): (B,), or (E, B), of which the filter takes the lowest."""
+        scale = own.detach().abs().mean().clamp_min(1e-6) if self.normalize_q else 1.0
+        terms = {"policy": -gain.mean() / scale}
+        chosen = rows(batch, "demo")
+        if self.bc_weight and len(demonstrated := batch.action[chosen]):
+            lowest = [values.detach().reshape(-1, len(action)).amin(0) for values in (q, own)]
+            better = (lowest[0] > lowest[1])[chosen] if self.q_filter else None
+            terms["bc"] = self.bc_weight * losses.cloning_loss(action[chosen], demonstrated, better)
+        return terms
 
 
 @dataclass(frozen=True)
@@ -111,6 +147,10 @@ class Algorithm(nn.Module):
     """Whether all updates do the same work (see `Recording`): no `At.update`, nothing asked of a tensor."""
     needs: frozenset[str] = frozenset()
     """Columns that it reads if a batch has them."""
+    requires: frozenset[str] = frozenset()
+    """Columns without which it cannot learn."""
+    offline: ClassVar[bool] = False
+    """It learns from prior data alone: nothing draws its policy to actions that the data do not hold."""
 
     def __init__(self, spec: Spec, front: Front, config: Any, tasks: int) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ class BC(Algorithm):
     CONFIG = GaussianConfig
     trained = {"policy": ("policy",)}
     needs = frozenset({"imitate"})
+    offline = True
 
     def __init__(self, spec: Spec, front: Front, config: GaussianConfig, tasks: int) -> None:
         super().__init__(spec, front, config, tasks)

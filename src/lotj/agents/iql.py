@@ -15,7 +15,7 @@ from lotj.experience import Batch
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, Code
 from lotj.nets.encoder import Encoder
 from lotj.nets.front import Front, Seen
-from lotj.nets.heads import mlp
+from lotj.nets.heads import Values, mlp
 from lotj.ranges import INSIDE, NOT_NEGATIVE, POSITIVE
 from lotj.spaces import Spec
 
@@ -38,27 +38,19 @@ class IQLConfig(GaussianConfig, CriticConfig):
     weight_clip: Annotated[float, POSITIVE] = 100.0
     """Largest weight in equation 3."""
     q_gradient_weight: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Weight of -Q(s, mean action) in the policy's loss, on all rows of a batch, imitated or not (as in TD3+BC by
-    Fujimoto and Gu 2021; Park et al. 2024 find it the better extraction); 0 is pure advantage-weighted regression.
-    Practice has its own."""
+    """Weight of -Q(s, mean action) in the policy's loss, on all rows, imitated or not (as in TD3+BC, Fujimoto and Gu
+    2021; Park et al. 2024 find it the better extraction); 0: weighted regression alone. Practice has its own."""
     position_weight: Annotated[float, NOT_NEGATIVE] = 10.0
-    """Weight of an auxiliary loss beside those of equations 1 to 3 where a batch has the column ``position``: features
-    of policy and Q are to tell where the plug is over its socket, which prior data know. Expert's actions alone teach
-    it too slowly: they are noisy, and half of them say no more than down. 0 in the paper."""
+    """Weight of an auxiliary loss where a batch has the column ``position``: features of policy and Q are to tell where
+    the plug is over its socket, which prior data know. Expert's actions alone teach it too slowly: they are noisy, and
+    half of them say no more than down. 0 in the paper."""
 
     @classmethod
     def paper(cls) -> IQLConfig:
         """LOTJ's: independent networks for pi, Q and V, without what later work added (with `Pixels.paper`)."""
-        return cls(
-            shared_critic_encoder=False,
-            hidden=(256, 256),
-            critic_projection=256,
-            critic_hidden=256,
-            critic_layer_norm=False,
-            ema=0.005,
-            lr=3e-4,
-            position_weight=0.0,
-        )
+        size: dict[str, Any] = {"hidden": (256, 256), "critic_projection": 256, "critic_hidden": 256}
+        plain = {"critic_layer_norm": False, "shared_critic_encoder": False, "position_weight": 0.0}
+        return cls(ema=0.005, lr=3e-4, **size, **plain)
 
 
 class Actor(nn.Module):
@@ -69,31 +61,12 @@ class Actor(nn.Module):
         self.encoder = encoder
         self.bottleneck = Bottleneck(encoder.size, tasks, config.bottleneck)
         self.head = config.gaussian(self.bottleneck.code_size, axes)
-        self.position = mlp(encoder.size, config.hidden, 3) if locating else None
+        self.position: Any = mlp(encoder.size, config.hidden, 3) if locating else None
 
     def decide(self, features: Tensor, sample: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Code]:
         """Mean (B, A), log standard deviation (A,) and code; `sample` draws z_S (training) instead of its mean."""
         code = self.bottleneck(features, sample, generator)
         return *self.head(code.z), code
-
-
-class Values(nn.Module):
-    """Q and V, on one encoder or on independent ones; and a head that tells positions from Q's features, or None."""
-
-    def __init__(self, front: Front, spec: Spec, config: IQLConfig, axes: int, locating: bool) -> None:
-        super().__init__()
-        shared = config.shared_critic_encoder
-        self.q = config.critic(front.encoder(spec, "critic" if shared else "q"), axes)
-        self.v_encoder = None if shared else front.encoder(spec, "v")
-        size = self.q.encoder.size
-        self.v = config.ensemble(size, 0, 1)
-        self.position = mlp(size, (config.critic_hidden,), 3) if locating else None
-
-    def value(self, observation: Seen, q_features: Tensor | None = None) -> Tensor:
-        """V(s), (B,). Q's features of the same observation serve V if it has none of its own."""
-        if self.v_encoder is not None:
-            return self.v(self.v_encoder(observation))[0]
-        return self.v(self.q.encoder(observation) if q_features is None else q_features)[0]
 
 
 class IQL(Algorithm):
@@ -112,6 +85,8 @@ class IQL(Algorithm):
     CONFIG = IQLConfig
     trained = {"policy": ("policy", "daib", "q_gradient", "policy_position"), "critic": ("v", "q", "q_position")}
     followed = ("critic.q",)
+    needs = frozenset({"imitate", "position"})
+    offline = True
 
     def __init__(self, spec: Spec, front: Front, config: IQLConfig, tasks: int) -> None:
         super().__init__(spec, front, config, tasks)
@@ -119,7 +94,10 @@ class IQL(Algorithm):
         locating = front.learns and config.position_weight > 0
         self.needs = frozenset({"imitate", "position"} if locating else {"imitate"})
         self.policy = Actor(front.encoder(spec, "policy"), config, self.axes, tasks, locating)
-        self.critic = Values(front, spec, config, self.axes, locating)
+        q = config.critic(front.encoder(spec, "critic" if config.shared_critic_encoder else "q"), self.axes)
+        encoder, size = None if config.shared_critic_encoder else front.encoder(spec, "v"), q.encoder.size
+        v = config.ensemble(size, 0, 1)
+        self.critic = Values(q, encoder, v, mlp(size, (config.critic_hidden,), 3) if locating else None)
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
         """``v``, ``q``, ``policy`` (where rows are imitated), ``daib``, ``q_gradient`` (with a weight of it), and of
@@ -131,8 +109,8 @@ class IQL(Algorithm):
             read = slow.head.read(slow.encoder(batch.observation))
             target_q = slow.head.judge(read, batch.action).amin(0)
             advantage = target_q - value
-            next_value = self.critic.value(batch.next_observation)
-            goal = losses.td_target(batch, next_value, config.discount, config.target_bounds)
+            after = self.critic.value(batch.next_observation)
+            goal = losses.td_target(batch, after, config.discount, config.target_bounds)
         q = self.critic.q.head(features, batch.action)
         terms = {"v": losses.value_loss(value, target_q, config.expectile)}  # equation 2
         numbers = {"advantage_mean": advantage.mean(), "advantage_std": advantage.std(correction=0)}
@@ -143,38 +121,24 @@ class IQL(Algorithm):
         if len(seen):
             mean, log_std, code = self.policy.decide(seen, self.shapes, generator)
             imitated = rows(batch, "imitate") if pulled else slice(None)
-            action, weigh = batch.action[chosen][imitated], advantage[chosen][imitated]
-            if len(action):
-                terms["policy"] = self._imitation(mean[imitated], log_std, action, weigh, numbers)  # equation 3
+            if len(action := batch.action[chosen][imitated]):  # equation 3
+                above = advantage[chosen][imitated]
+                weight = losses.advantage_weights(above, config.advantage_scale, config.weight_clip)
+                terms["policy"], more = losses.imitation(mean[imitated], log_std, action, weight)
+                numbers |= more | {"weight_mean": weight.mean()}
+                numbers["weight_clipped"] = (weight > 0.999 * config.weight_clip).float().mean()
             if self.shapes:
                 terms["daib"], parts = self.policy.bottleneck.penalty(code, batch.task[chosen], at.progress)
                 numbers |= parts
             if pulled:
-                best = slow.head.judge(read, mean).amin(0)
-                terms["q_gradient"] = -config.q_gradient_weight * best.mean()
+                terms["q_gradient"] = -config.q_gradient_weight * slow.head.judge(read, mean).amin(0).mean()
         terms["q"] = losses.q_loss(q, goal)  # equation 1
         if "position" in batch.columns:
             terms |= self._positions(batch.columns["position"], chosen, seen, features)
         return terms, numbers
 
-    def _imitation(
-        self, mean: Tensor, log_std: Tensor, action: Tensor, advantage: Tensor, numbers: dict[str, Tensor]
-    ) -> Tensor:
-        """Equation 3."""
-        weight = losses.advantage_weights(advantage, self.config.advantage_scale, self.config.weight_clip)
-        numbers |= {
-            "weight_mean": weight.mean(),
-            "weight_max": weight.max(),
-            "weight_clipped": (weight > 0.999 * self.config.weight_clip).float().mean(),
-            "weight_effective": losses.effective_share(weight),
-            "policy_std": log_std.exp().mean(),
-            "policy_error": losses.error(mean, action),
-        }
-        return losses.policy_loss(losses.log_probability(mean, log_std, action), weight)
-
     def _positions(self, position: Tensor, chosen: Tensor | slice, seen: Tensor, features: Tensor) -> dict[str, Tensor]:
         """How well the features of policy and Q tell the (B, 3) positions [m], each by its own head."""
-        assert self.policy.position is not None and self.critic.position is not None
         weight, true = self.config.position_weight, position / losses.POSITION_SCALE
         terms = {"q_position": weight * losses.position_loss(self.critic.position(features), true)}
         if len(seen):

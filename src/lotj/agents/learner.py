@@ -51,6 +51,7 @@ class Learner:
         target: slow copies by name.
         updates: number of updates so far.
         reads, needs: names of the observations that it reads, and of the columns, if a batch has them.
+        discount: of returns, per step; 1 of an algorithm without values.
         terms: names of the terms of its losses, which `At.weights` may weigh.
         recorded: replays updates without practised rows on a GPU, with the same results; None does them one by one.
     """
@@ -82,7 +83,9 @@ class Learner:
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
         self._statistics = list(self.algorithm.buffers())
         self._generator = torch.Generator(self.device)
-        self.reads, self.needs = frozenset(front.reads(spec.observation)), self.algorithm.needs
+        self.reads = frozenset(front.reads(spec.observation))
+        self.needs = self.algorithm.needs | self.algorithm.requires
+        self.discount = float(getattr(config, "discount", 1.0))
         self.terms = frozenset(term for names in kind.trained.values() for term in names)
         recordable = self.device.type == "cuda" and kind.recordable
         self.recorded = Recording(self._differentiate, self._generator) if recordable else None
@@ -190,6 +193,9 @@ class Learner:
         """A batch as tensors on the device by flat names, looked at before, so that a GPU need not be waited for."""
         if odd := batch.columns.keys() - self.needs:
             raise unknown("column", min(odd), sorted(self.needs), "" if self.needs else "this agent reads none")
+        if lacking := self.algorithm.requires - batch.columns.keys():
+            known = ", ".join(sorted(batch.columns)) or "none"
+            raise SettingsError(f"columns of a batch, {known}: this agent needs {min(lacking)!r}; ask a Replay for it")
         if (shape := tuple(batch.action.shape[1:])) != self.spec.action:
             raise SettingsError(f"actions of shape {shape}: this agent's are {self.spec.action}")
         task = torch.as_tensor(batch.task)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Normal
+from torch.distributions import kl_divergence as divergence
 
 from lotj.experience import Batch
 
@@ -44,6 +45,39 @@ def log_probability(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
 def policy_loss(log_prob: Tensor, weight: Tensor) -> Tensor:
     """Equation 3 with the sign of a loss, advantage-weighted regression: log pi(a|s) and its weights, (B,) each."""
     return -(weight * log_prob).mean()
+
+
+def imitation(mean: Tensor, log_std: Tensor, action: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """`policy_loss` of a Gaussian (B, A) on actions (B, A) with weights (B,), and numbers worth a look."""
+    numbers = {
+        "weight_max": weight.max(),
+        "weight_effective": effective_share(weight),
+        "policy_std": log_std.exp().mean(),
+        "policy_error": error(mean, action),
+    }
+    return policy_loss(log_probability(mean, log_std, action), weight), numbers
+
+
+def cloning_loss(action: Tensor, demonstrated: Tensor, better: Tensor | None = None) -> Tensor:
+    """Mean over B demonstrated rows of the squared norm of what the policy would do otherwise, actions (B, A) each
+    (Nair et al. 2018, equation 13 with lambda_2 = 1 / B); with the Q-filter (equation 14) those rows alone count, as 0
+    else, in which `better` (B,) bool says that the critic prefers what was demonstrated."""
+    missed = (action - demonstrated).square().sum(-1)
+    return (missed if better is None else missed * better.detach().float()).mean()
+
+
+def kl_divergence(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
+    """KL(N || N') of diagonal Gaussians (B, A), summed over the axes: (B,) nats. A tanh behind both leaves it."""
+    one, other = (Normal(m, s.exp(), validate_args=False) for m, s in ((mean, log_std), (other_mean, other_log_std)))
+    return divergence(one, other).sum(-1)
+
+
+def lowest(values: Tensor, members: int, generator: torch.Generator) -> Tensor:
+    """(B,) the lowest of E critics' values (E, B), or of so many `members` drawn at random; 0 takes all."""
+    if members:
+        order = torch.rand(len(values), generator=generator, device=values.device).argsort()
+        values = values.index_select(0, order[:members])
+    return values.amin(0)
 
 
 def td_target(batch: Batch, next_value: Tensor, discount: float, bounds: tuple[float, float]) -> Tensor:

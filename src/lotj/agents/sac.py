@@ -10,24 +10,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import TanhTransform
 
 from lotj.agents import losses
-from lotj.agents.base import Algorithm, At, CriticConfig, Losses
+from lotj.agents.base import Algorithm, At, DemonstrationConfig, Losses
 from lotj.experience import Batch
 from lotj.nets.front import Front, Seen
 from lotj.nets.heads import mlp
-from lotj.ranges import POSITIVE
+from lotj.ranges import NOT_NEGATIVE, POSITIVE
 from lotj.spaces import Spec
 
 
 @dataclass(frozen=True)
-class SACConfig(CriticConfig):
+class SACConfig(DemonstrationConfig):
     """Settings of SAC. Its targets hold entropy: bounds of the returns alone do not hold for them."""
+
+    target_critics: Annotated[int, NOT_NEGATIVE] = 0
+    """How many of the critics, drawn at random in each update, give the target by their lowest value; the policy then
+    raises the mean of all (REDQ, Chen et al. 2021). 0: the lowest of all, for both."""
+    entropy_backup: bool = True
+    """Targets hold the entropy of the next action."""
 
     initial_temperature: Annotated[float, POSITIVE] = 0.1
     """Weight of the entropy at the start; learned from then on."""
@@ -40,6 +46,16 @@ class SACConfig(CriticConfig):
         super().__post_init__()
         if not self.log_std_range[0] < self.log_std_range[1]:
             self._refuse("log_std_range", "the first must be below the second")
+        if self.target_critics > self.critics:
+            self._refuse("target_critics", f"must be at most the number of critics, {self.critics}")
+
+    @classmethod
+    def rlpd(cls, **changes: Any) -> Self:
+        """RLPD (Ball et al. 2023): SAC with settings, where half of each batch is prior data (an `online_fraction` of
+        0.5 in practice) and an update follows every step or more often. Its authors leave `entropy_backup` out for
+        sparse rewards (mazes, hands) and for images."""
+        given = {"critics": 10, "target_critics": 2, "initial_temperature": 1.0, "entropy_per_axis": -0.5}
+        return cls(**(given | changes))
 
 
 class SquashedGaussian(nn.Module):
@@ -73,33 +89,39 @@ class SAC(Algorithm):
     """
 
     CONFIG = SACConfig
-    trained = {"critic": ("q",), "policy": ("policy",), "temperature": ("temperature",)}
+    trained = {"critic": ("q",), "policy": ("policy", "bc"), "temperature": ("temperature",)}
     followed = ("critic",)
 
     def __init__(self, spec: Spec, front: Front, config: SACConfig, tasks: int) -> None:
         super().__init__(spec, front, config, tasks)
+        self.requires = frozenset({"demo"} if config.bc_weight else ())
         self.critic = config.critic(front.encoder(spec, "critic"), self.axes)
         self.policy = SquashedGaussian(self.critic.encoder.size, config, self.axes)
         self.temperature = nn.ParameterDict({"log": torch.full((), math.log(config.initial_temperature))})
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
-        """``q``, ``policy`` and ``temperature``."""
+        """``q``, ``policy``, of demonstrations ``bc``, and ``temperature``."""
         config, temperature = self.config, self.temperature["log"].exp()
         alpha = temperature.detach()
         with torch.no_grad():  # equations 2 and 3
             next_action, next_log_prob = self.policy.draw(self.critic.encoder(batch.next_observation), generator)
-            next_value = target["critic"](batch.next_observation, next_action).amin(0) - alpha * next_log_prob
+            next_q = target["critic"](batch.next_observation, next_action)
+            next_value = losses.lowest(next_q, config.target_critics, generator)
+            if config.entropy_backup:
+                next_value = next_value - alpha * next_log_prob
             goal = losses.td_target(batch, next_value, config.discount, config.target_bounds)
         features = self.critic.encoder(batch.observation)
         q = self.critic.head(features, batch.action)
         still = features.detach()
         drawn, log_prob = self.policy.draw(still, generator)
+        own = self.critic.head(still, drawn)
+        gain = (own.mean(0) if config.target_critics else own.amin(0)) - alpha * log_prob  # equation 7
         entropy = -log_prob.detach().mean()
         terms = {
             "q": losses.q_loss(q, goal),
-            "policy": (alpha * log_prob - self.critic.head(still, drawn).amin(0)).mean(),  # equation 7
             "temperature": temperature * (entropy - config.entropy_per_axis * self.axes),  # equation 18
         }
+        terms |= config.objective(batch, gain, q, drawn, own)
         return terms, {"temperature": alpha, "entropy": entropy, "q_mean": q.mean(), "target_mean": goal.mean()}
 
     def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:

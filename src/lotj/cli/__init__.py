@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "practise on an unseen connector from the base that comes with lotj, evaluate, report; --all: from nothing",
     "connectors": "the catalogue: list it, show one connector's dimensions, draw them all",
     "tasks": "what can be learnt: list all tasks, show one's observation, action and options",
+    "agents": "who can learn: list all agents, show one's settings and what it learns from",
     "collect": "record prior insertions of the training connectors with the scripted expert",
     "data": "look at recorded episodes: figures, film strips, checksums",
     "pretrain": "train the reward model and the policy on the recorded episodes",

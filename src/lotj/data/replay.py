@@ -25,6 +25,11 @@ class Segment:
     batch: Batch
 
 
+DERIVED = frozenset({"demo", "next_action", "return"})
+"""Columns that a `Replay` makes itself where a source has none: whether a transition is a demonstration, that is, prior
+data that the policy is to imitate; the action that follows in its episode (a transition that a limit has cut off has
+none and is not drawn); and the Monte-Carlo return from it on."""
+
 Relabel = Callable[[Segment, np.random.Generator], Batch]
 """Makes another batch of a segment's. It changes nothing in place."""
 
@@ -60,12 +65,13 @@ class Replay:
     Args:
         sources: where from. Sources without a transition are passed over, and the others take their share.
         size: B, rows of a batch.
-        columns: what the agent asks for besides, from the sources' columns, notes or truth.
+        columns: what the agent asks for besides, from the sources' columns, notes or truth, or `DERIVED`.
         truth: those of `columns` that may be taken from what only a simulator knows. Practice has none.
         observation: names of what is observed; default: all that the sources' stores hold, which must be the same.
+        discount: of the column ``return``, the agent's, in [0, 1].
 
     Raises:
-        SettingsError: shares that do not add up to 1.
+        SettingsError: shares that do not add up to 1, or the column ``return`` of transitions that are relabelled.
         DataError: a column or observation that a source does not have.
     """
 
@@ -76,12 +82,16 @@ class Replay:
         columns: Collection[str] = (),
         truth: Collection[str] = (),
         observation: Collection[str] | None = None,
+        discount: float = 1.0,
     ) -> None:
         shares = [source.share for source in sources]
         if size < 1 or not shares or min(shares) < 0 or not abs(sum(shares) - 1.0) <= 1e-9:
             raise SettingsError(f"replay of {size} rows from shares {shares}: at least 1 row, shares that add up to 1")
         self.sources, self.size = sources, size
-        self._columns, self._truth = tuple(columns), frozenset(truth)
+        if "return" in columns and any(source.relabel for source in sources):
+            rule = "what follows would have other rewards, too; switch hindsight off, or take an agent that bootstraps"
+            raise SettingsError(f"column 'return' of relabelled transitions: {rule}")
+        self._columns, self._truth, self._discount = tuple(columns), frozenset(truth), discount
         self._observation = None if observation is None else tuple(observation)
         self._cache: dict[int, tuple[Any, ...]] = {}
         for number in range(len(sources)):
@@ -99,16 +109,28 @@ class Replay:
         counts = np.diff(edges, prepend=0).tolist()
         return join([self._draw(n, count, rng) for n, count in zip(live, counts, strict=True) if count])
 
-    def _rows(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """(M,) frames at which a source's transitions begin, and (F,) whether that of a frame ends the task; found anew
-        where its store has grown or its rows are others."""
+    def _rows(self, number: int) -> tuple[np.ndarray, ...]:
+        """(M,) frames at which a source's transitions begin, (F,) whether that of a frame ends the task, and its
+        return if asked for; found anew where its store has grown or its rows are others."""
         source, known = self.sources[number], self._cache.get(number)
         if known is None or known[0] != len(source.store) or known[1] is not source.rows:
             if len(source.store):
                 self._check(source)
             starts = source.store.starts() if source.rows is None else source.rows
-            known = self._cache[number] = (len(source.store), source.rows, starts, source.store.terminated())
-        return known[2], known[3]
+            known = self._cache[number] = (len(source.store), source.rows, *self._follow(source, starts))
+        return known[2:]
+
+    def _follow(self, source: Source, starts: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What `_rows` gives, of transitions that begin at `starts`."""
+        store, asked = source.store, {*self._columns} - source.columns.keys()
+        ended, gained = store.terminated(), np.zeros(0, np.float32)
+        own = np.broadcast_to(np.asarray(source.columns.get("terminated", ended), bool), ended.shape)
+        if "next_action" in asked:
+            starts = starts[own[starts] | ~np.isin(starts + 1, store.last_frames)]
+        if "return" in asked and len(store):
+            reward = np.broadcast_to(source.columns.get("reward", store.column("reward")), ended.shape)
+            gained = returns_to_go(store, reward, own, self._discount)
+        return starts, ended, gained
 
     def _check(self, source: Source) -> None:
         """Whether a source has all that is asked for."""
@@ -117,13 +139,14 @@ class Replay:
             self._observation = tuple(schema.observation)
         lacking = [f"observation {name!r}" for name in self._observation if name not in schema.observation]
         true = self._truth & schema.truth.keys()
-        lacking += [repr(n) for n in self._columns if n not in {*source.columns, *schema.notes, *true}]
+        made = DERIVED if source.store.whole else {"demo"}
+        lacking += [repr(n) for n in self._columns if n not in {*source.columns, *schema.notes, *true, *made}]
         if lacking:
             known = ", ".join([*schema.observation, *source.columns, *schema.notes])
             raise DataError(f"nothing to learn {lacking[0]} from: a source has {known} alone; ask for these, or add it")
 
     def _draw(self, number: int, count: int, rng: np.random.Generator) -> Batch:
-        (starts, terminated), source = self._rows(number), self.sources[number]
+        (starts, terminated, returns), source = self._rows(number), self.sources[number]
         store = source.store
         frame = starts[rng.integers(len(starts), size=count)]
         episode = np.searchsorted(store.episodes["first_frame"], frame, "right") - 1
@@ -138,6 +161,13 @@ class Replay:
                 return terminated[frame]
             if name in self._truth and name in store.schema.truth:
                 return store.truth(name)[frame]
+            if name == "return":
+                return returns[frame]
+            if name == "next_action":  # of the last step of an episode there is none, and none is needed
+                return np.nan_to_num(store.column("action")[frame + 1])
+            if name == "demo" and name not in store.schema.notes:
+                imitated = values("imitate") if "imitate" in source.columns else np.ones(count, bool)
+                return imitated & (not source.practised)
             return store.column("reward" if name == "reward" else f"notes/{name}")[frame]
 
         batch = Batch(
@@ -152,6 +182,22 @@ class Replay:
         for relabel in source.relabel:
             batch = relabel(Segment(store, frame, store.last_frames[episode], batch), rng)
         return batch
+
+
+def returns_to_go(store: Store, reward: np.ndarray, ended: np.ndarray, discount: float) -> np.ndarray:
+    """(F,) float32: the discounted sum of rewards from each frame of a store to the end of its episode, of (F,) rewards
+    of the step that begins at a frame, and whether it ended the task. Where a limit has cut an episode off, its last
+    reward is taken to go on for ever, as that of a goal that is reached or not (0, -1) would; so do Cal-QL's returns
+    (Nakamoto et al. 2023). Without a discount (1) it ends there.
+    """
+    first, last = store.episodes["first_frame"].astype(np.int64), store.last_frames
+    gained = np.zeros(len(reward))
+    tail = discount / (1.0 - discount) if discount < 1 else 0.0
+    gained[last - 1] = reward[last - 1] * np.where(ended[last - 1], 1.0, 1.0 + tail)
+    for back in range(2, int((last - first).max()) + 1):
+        frame = (last - back)[last - back >= first]
+        gained[frame] = reward[frame] + discount * np.where(ended[frame], 0.0, gained[frame + 1])
+    return gained.astype(np.float32)
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -31,8 +31,10 @@ class Store:
         schema: what each frame holds.
         tasks, kinds: what ``episodes["task"]`` and ``episodes["kind"]`` index.
         episodes: (E,) of dtype `EPISODE`.
+        whole: they are episodes as they were lived through, not single transitions of them.
     """
 
+    whole = True
     schema: layout.Schema
     tasks: tuple[Task, ...]
     kinds: tuple[str, ...]

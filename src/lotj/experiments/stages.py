@@ -89,14 +89,14 @@ def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[
 
 
 def agent_settings(preset: Preset, name: str) -> AgentConfig:
-    """A preset's settings of an agent: its own for IQL, and of these what others have, too."""
+    """A preset's settings of an agent: its own for IQL, and of these what others have and do not call `own`."""
     if name == STATE_IQL:  # a position is no picture: nothing of it is specific to how a connector looks
         return replace(preset.iql, bottleneck=replace(preset.iql.bottleneck, variant="erm"), position_weight=0.0)
     kind = find_agent(name).CONFIG
     known = {field.name for field in fields(kind)}
     if odd := preset.agent.keys() - known:
         raise unknown(f"setting of {name}", min(odd), sorted(known))
-    common = {name: value for name, value in vars(preset.iql).items() if name in known}
+    common = {name: value for name, value in vars(preset.iql).items() if name in known - kind.own}
     return kind(**{**common, **preset.agent})
 
 
@@ -168,7 +168,7 @@ def _pretrain(
         seen = Positions(train), Positions(validation)
         front, observation, kind = state_iql.FRONT, ("position",), "iql"
     elif validation is None:
-        front, observation, relabel = _of_task(train.tasks[0].env, _rewarded(preset.practice))
+        front, observation, relabel = _of_task(train.tasks[0].env, kind, _rewarded(preset.practice).hindsight)
     settings = agent_settings(preset, name)
     rest = (run, device, live, relabel, observation, name)
     learner = pretrain_agent(kind, *seen, front, settings, preset.pretrain, *rest)
@@ -181,16 +181,15 @@ def _rewarded(practice: PracticeConfig) -> TaskPracticeConfig:
     return practice if isinstance(practice, TaskPracticeConfig) else TaskPracticeConfig(**vars(practice))
 
 
-def _of_task(name: str, practice: TaskPracticeConfig) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
-    """What an agent sees of a registered task, what must be recorded for it, and how its transitions are relabelled."""
+def _of_task(name: str, agent: str, share: float) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
+    """What an agent sees of a registered task, what must be recorded for it, and how its transitions are relabelled: a
+    `share` by hindsight, none for one that learns from returns, which are those of whole episodes."""
     with closing(make_task(name)) as env:
         shown = spec_of(env).observation
         seen = tuple(array for array in ("state", "goal") if array in shown)
-        if "achieved_goal" not in shown:
+        if "achieved_goal" not in shown or not share or "return" in find_agent(agent).requires:
             return Vector(seen), seen, []
-        reward = env.get_wrapper_attr("compute_reward")
-        relabel = [hindsight(reward, practice.hindsight)] if practice.hindsight else []
-        return Vector(seen), (*seen, "achieved_goal"), relabel
+        return Vector(seen), (*seen, "achieved_goal"), [hindsight(env.get_wrapper_attr("compute_reward"), share)]
 
 
 def practice_phase(
@@ -315,9 +314,10 @@ def practise_task_phase(
     see `practice_phase`."""
     SEED.check("seed", seed)
     env = make_task(name)
-    spec, (front, _, relabel) = spec_of(env), _of_task(name, _rewarded(preset.practice))
+    practised = _rewarded(preset.practice)
+    spec, (front, _, relabel) = spec_of(env), _of_task(name, agent, practised.hindsight)
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
-    config = replace(_rewarded(preset.practice), max_steps=spec.max_steps)
+    config = replace(practised, max_steps=spec.max_steps)
     prior: list[Source] = []
     if pretrained is None:
         seen = replace(spec, observation={array: spec.observation[array] for array in front.names})

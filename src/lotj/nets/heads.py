@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,20 @@ class Critic(nn.Module):
     def forward(self, observation: Mapping[str, Tensor], action: Tensor | None = None) -> Tensor:
         """(E, B) values."""
         return self.head(self.encoder(observation), action)
+
+
+class Values(nn.Module):
+    """Q and V, on Q's encoder or on independent ones; and a head that tells positions from Q's features, or None."""
+
+    def __init__(self, q: Critic, v_encoder: Encoder | None, v: Ensemble, position: Any) -> None:
+        super().__init__()
+        self.q, self.v_encoder, self.v, self.position = q, v_encoder, v, position
+
+    def value(self, observation: Mapping[str, Tensor], q_features: Tensor | None = None) -> Tensor:
+        """V(s), (B,). Q's features of the same observation serve V if it has none of its own."""
+        if self.v_encoder is not None:
+            return self.v(self.v_encoder(observation))[0]
+        return self.v(self.q.encoder(observation) if q_features is None else q_features)[0]
 
 
 @torch.no_grad()

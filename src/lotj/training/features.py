@@ -107,6 +107,8 @@ class FeatureStore(Store):
         tasks: those that ``task`` numbers.
     """
 
+    whole = False
+
     def __init__(self, columns: Mapping[str, np.ndarray], tasks: tuple[Task, ...]) -> None:
         count, axes = columns["action"].shape
         self.tasks, self.kinds, self._given = tasks, ("imitated", "other"), columns

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lotj.agents import At, Learner
-from lotj.data.replay import Relabel, Replay, Source
+from lotj.data.replay import DERIVED, Relabel, Replay, Source
 from lotj.errors import CheckpointError, RobotError, SettingsError
 from lotj.experience import Episode, Observation, Task, batch_of_one
 from lotj.rewards.judge import Judge
@@ -182,8 +182,8 @@ class _Sitting:
         self.trials = Trials(run.path / "trials", Task(task, task), seen, config.imitate == "successes")
         share = config.online_fraction if prior else 1.0
         self._online = Source(self.trials.store, share, np.zeros(0, np.int64), {}, practised=True, relabel=relabel)
-        columns = sorted({"imitate"} & learner.needs)
-        self._replay = Replay([self._online, *prior], config.batch_size, columns, observation=seen)
+        columns, sources = sorted(({"imitate"} | DERIVED) & learner.needs), [self._online, *prior]
+        self._replay = Replay(sources, config.batch_size, columns, observation=seen, discount=learner.discount)
         self._rows: list[dict[str, Any]] = []
         self._unsaved = 0  # the last trial, where the learner is as after it and no checkpoint holds it
         self.kept = 0  # the trial whose policy stays, see `_keep`

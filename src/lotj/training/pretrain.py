@@ -150,7 +150,8 @@ def pretrain_agent(
         reported = (run.path / f"{kept}_report.json").exists() or validation is None
         if learner.updates >= config.steps and reported:
             return learner
-    with closing(Prefetcher(batches(train, config, run.seed, learner.needs, seen, relabel))) as prefetched:
+    drawn = batches(train, config, run.seed, learner.needs, seen, relabel, learner.discount)
+    with closing(Prefetcher(drawn)) as prefetched:
 
         def update(step: int) -> dict[str, float]:
             return learner.update(prefetched.get(step), At(step, step / config.steps, config.learning_rate(step)))
@@ -241,8 +242,9 @@ def _made_with(train: Store, learner: Learner, config: PretrainConfig) -> dict[s
 def _report_agent(name: str, learner: Learner, train: Store, validation: Store, run: Run) -> None:
     rng = np.random.default_rng([run.seed, 1])
     data = {"validation": (validation, REPORT_FRAMES), "train": (train, REPORT_FRAMES // 5)}
-    discount = getattr(learner.config, "discount", 1.0)
-    found = {split: policy_report(learner, store, discount, frames, rng) for split, (store, frames) in data.items()}
+    found = {
+        split: policy_report(learner, store, learner.discount, frames, rng) for split, (store, frames) in data.items()
+    }
     write_json(run.path / f"{name}_report.json", found)
     for split, report in found.items():
         run.log(learner.updates, report["overall"], f"{name}-{split}")

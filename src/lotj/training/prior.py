@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from lotj.data.replay import Relabel, Replay, Source
+from lotj.data.replay import DERIVED, Relabel, Replay, Source
 from lotj.data.store import Store
 from lotj.errors import DataError
 from lotj.experience import Batch
@@ -45,14 +45,16 @@ def batches(
     needs: Collection[str],
     observation: Collection[str],
     relabel: Sequence[Relabel] = (),
+    discount: float = 1.0,
 ) -> Callable[[int], Batch]:
     """Number of an update -> its batch, drawn from (seed, number), so that it is the same in a resumed run.
 
-    Columns that the agent `needs` and the data do not have are left out; `observation` names what it observes.
+    Columns that the agent `needs` and the data do not have are left out; `observation` names what it observes, and
+    `discount` is its own.
     """
     truth = set(needs) & set(data.schema.truth)
-    columns = (set(needs) & set(data.schema.notes)) | truth | ({"imitate"} & set(needs))
-    replay = Replay(sources(data, config, relabel), config.batch, sorted(columns), truth, observation)
+    columns = (set(needs) & set(data.schema.notes)) | truth | (({"imitate"} | DERIVED) & set(needs))
+    replay = Replay(sources(data, config, relabel), config.batch, sorted(columns), truth, observation, discount)
     return lambda number: replay.sample(np.random.default_rng([seed, number]))
 
 
