@@ -287,12 +287,12 @@ def robotics_module(name: str) -> Any:
 
 
 def check_view(observation: str | Sequence[str], image_size: int, max_steps: int) -> tuple[str, ...]:
-    """The setting `observation`, one name or several, as names.
+    """The setting `observation`, one name or several (also as ``image+state``), as names.
 
     Raises:
         SettingsError: a name that is not known, or none; a size or limit that is not allowed.
     """
-    names = (observation,) if isinstance(observation, str) else observation
+    names = tuple(observation.split("+")) if isinstance(observation, str) else observation
     known = isinstance(names, Sequence) and all(isinstance(name, str) and name in OBSERVATIONS for name in names)
     if not known or not names or len(set(names)) < len(names):
         raise SettingsError(f"observation = {observation!r}: must be some of {', '.join(OBSERVATIONS)}, each once")

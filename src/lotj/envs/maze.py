@@ -37,7 +37,8 @@ class MazeEnv(GoalEnv):
 
     Args:
         maze: a name in `MEMBERS`.
-        max_steps: time limit; 300, 600 and 800 unless given. For the others see `GoalEnv`.
+        max_steps: time limit; 300, 600 and 800 unless given.
+        whole_route: start and goal are those of `route` unless a reset says others. For the others see `GoalEnv`.
     """
 
     RESETS = ("goal_cell", "reset_cell")
@@ -49,12 +50,13 @@ class MazeEnv(GoalEnv):
         image_size: int = 64,
         max_steps: int | None = None,
         end_on_success: bool = True,
+        whole_route: bool = False,
     ) -> None:
         theirs, usual_steps = MAPS[maze]
         cells = getattr(robotics_module("envs.maze.maps"), theirs)
         inner = robotics_module("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
         Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # each one leaves its scene among the temporary files
-        self.route = ROUTES[maze]
+        self.route, self._whole_route = ROUTES[maze], whole_route
         self.walls = np.array([[cell == 1 for cell in row] for row in inner.maze.maze_map])
         camera = free_camera((0.0, 0.0, 0.0), 1.25 * max(self.walls.shape), azimuth=90.0, elevation=-90.0)
         steps = usual_steps if max_steps is None else max_steps
@@ -62,7 +64,8 @@ class MazeEnv(GoalEnv):
 
     def start(self, options: dict[str, Any]) -> dict[str, Any]:
         """Cells as arrays, each a free one."""
-        cells = options
+        usual = dict(zip(("reset_cell", "goal_cell"), self.route, strict=True)) if self._whole_route else {}
+        cells = {**usual, **options}
         free = np.argwhere(~self.walls).tolist()
         for name, cell in cells.items():
             if np.asarray(cell, object).tolist() not in free:
@@ -81,11 +84,12 @@ def make(
     image_size: int = 64,
     max_steps: int | None = None,
     end_on_success: bool = True,
+    whole_route: bool = False,
 ) -> Any:
-    """A `MazeEnv`, or a `GridEnv` of 100 steps."""
+    """A `MazeEnv`, or a `GridEnv` of 100 steps, which has one route alone."""
     if maze == "umaze-toy":
         return GridEnv(observation, image_size, 100 if max_steps is None else max_steps, end_on_success)
-    return MazeEnv(maze, observation, image_size, max_steps, end_on_success)
+    return MazeEnv(maze, observation, image_size, max_steps, end_on_success, whole_route)
 
 
 FAMILY = Family(

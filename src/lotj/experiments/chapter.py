@@ -44,7 +44,9 @@ class Arm:
         title: for people; unique in its problem.
         agent: who learns; or ``expert``, ``random`` or ``nothing``, who do not.
         settings: of the agent, where they are not the preset's.
-        options: of the task, behind those of the problem: ``residual=0.3``.
+        options: of the task, after those of the problem: ``residual=0.3``.
+        online: settings of the agent that change when practice begins.
+        practice: settings of practice, where they are not the problem's.
         data: name of the problem's prior data; "" has none.
         updates: share of the problem's updates on these before practice.
         share: of prior data in a batch, in practice.
@@ -54,6 +56,8 @@ class Arm:
     title: str
     agent: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    online: Mapping[str, Any] = field(default_factory=dict)
+    practice: Mapping[str, Any] = field(default_factory=dict)
     options: str = ""
     data: str = "data"
     updates: float = 1.0
@@ -73,12 +77,14 @@ class Problem:
     Attributes:
         name: in names of jobs.
         task: with its options.
-        data: name -> settings of `TaskCollection` besides the task's name.
+        data: name -> settings of `TaskCollection` besides the task's name; a ``policy`` or ``demonstrator`` is the
+            title of an arm, whose first seed plays.
         arms: side by side.
         updates, trials: before practice; of practice.
         points: shares of the trials after which the policy is tried, besides before and at the end.
         practice: settings of practice, where they are not the preset's.
         evaluated: the task as the policy is tried on it, where that is another.
+        dense: curves are of rewards, for there is no success.
     """
 
     name: str
@@ -90,10 +96,19 @@ class Problem:
     points: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     practice: Mapping[str, Any] = field(default_factory=dict)
     evaluated: str = ""
+    dense: bool = False
 
     def with_options(self, options: str) -> str:
         """The task's name with further options."""
-        return self.task + (f"{'&' if '?' in self.task else '?'}{options}" if options else "")
+        return f"{self.task},{options}" if options else self.task
+
+    def arm(self, title: str) -> Arm:
+        """The arm of a title."""
+        return next(arm for arm in self.arms if arm.title == title)
+
+    def measure(self, at: Mapping[str, Any]) -> float:
+        """What a point of a curve is worth: % of success, or the mean reward of an episode."""
+        return float(at["reward"]) if self.dense else 100.0 * at["successes"] / at["n"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,9 @@ SIZES = {"quick": Size(0.1, 1, 20), "laptop": Size(), "full": Size(4.0, 10)}
 Curves = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 """Problem and title of an arm -> the results of its seeds that are done."""
 
+Rule = Callable[[Curves], tuple[bool | None, str]]
+"""Curves -> yes, no, or None where it cannot be told; and the figures that say so."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -118,11 +136,11 @@ class Claim:
 
     Attributes:
         text: in one sentence.
-        rule: curves -> True, False, or None where it cannot be told; and the figures that say so.
+        rule: see `Rule`.
     """
 
     text: str
-    rule: Callable[[Curves], tuple[bool | None, str]]
+    rule: Rule
 
 
 @dataclass(frozen=True)
@@ -152,8 +170,11 @@ class Chapter:
         for problem in self.problems:
             for name, settings in problem.data.items():
                 folder = asked.runs / self.name / f"{problem.name}-{name}"
-                arguments = {"task": problem.task, "folder": str(folder), **settings}
-                made.append(Job(folder.name, collect_job, arguments, (), {}, folder))
+                players = {of: title for of in ("policy", "demonstrator") if (title := settings.get(of))}
+                needs = {of: job_name(problem, problem.arm(title), 0) for of, title in players.items()}
+                played = {of: str(asked.runs / self.name / need) for of, need in needs.items()}
+                arguments = {"task": problem.task, "folder": str(folder), **settings, **played}
+                made.append(Job(folder.name, collect_job, arguments, tuple(needs.values()), {}, folder))
             for arm, seed in itertools.product(problem.arms, range(self.size.seeds)):
                 made.append(self._job(asked, problem, arm, seed))
         return made
@@ -188,8 +209,8 @@ class Chapter:
         folder, needs = asked.runs / self.name / name, ()
         arguments: dict[str, Any] = tried | {
             "agent": arm.agent, "settings": dict(arm.settings), "share": arm.share, "trials": trials, "points": points,
-            "updates": round(size.share * arm.updates * problem.updates), "practice": dict(problem.practice),
-            "data": "", "folder": str(folder),
+            "updates": round(size.share * arm.updates * problem.updates), "online": dict(arm.online),
+            "practice": {**problem.practice, **arm.practice}, "data": "", "folder": str(folder),
         }  # fmt: skip
         if arm.data:
             needs = (f"{problem.name}-{arm.data}",)
@@ -202,12 +223,12 @@ class Chapter:
         for arm in problem.arms:
             if done := curves[problem.name, arm.title]:
                 first, last = ([one["curve"][place] for one in done] for place in (0, -1))
-                rates = [[100 * at["successes"] / at["n"] for at in points] for points in (first, last)]
-                area = [100 * area_under(one["curve"]) for one in done]
-                rewards = [at["reward"] for at in last]
+                rates = [[problem.measure(at) for at in points] for points in (first, last)]
+                area = [area_under(problem, one["curve"]) for one in done]
                 steps = str(round(np.mean([at["steps"] for at in last])))
-                rows.append([arm.title, str(len(done)), *map(mean_words, [*rates, area]), steps, mean_words(rewards)])
-        head = ["arm", "seeds", "% before practice", "% at the end", "% on average", "steps", "reward at the end"]
+                rows.append([arm.title, str(len(done)), *map(mean_words, [*rates, area]), steps])
+        what = "reward" if problem.dense else "% success"
+        head = ["arm", "seeds", f"{what} before practice", "at the end", "on average over practice", "steps"]
         return f"## {problem.name}: `{problem.task}`\n\n" + markdown(head, rows)
 
 
@@ -216,9 +237,9 @@ def job_name(problem: Problem, arm: Arm, seed: int) -> str:
     return f"{problem.name}-{folder_name(arm.title.lower())}-{seed}"
 
 
-def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
-    """Mean success rate over the steps of a learning curve."""
-    rates = np.array([at["successes"] / at["n"] for at in curve])
+def area_under(problem: Problem, curve: Sequence[Mapping[str, Any]]) -> float:
+    """Mean over the steps of a learning curve."""
+    rates = np.array([problem.measure(at) for at in curve])
     steps = np.array([at["steps"] for at in curve], float)
     if steps[-1] == steps[0]:
         return float(rates[-1])
@@ -235,14 +256,15 @@ def draw_curves(problem: Problem, curves: Curves) -> bytes:
         figure = Figure((7.0, 4.0), layout="constrained")
         axes = figure.subplots()
         for arm, of in done:
-            rates = np.array([[100 * at["successes"] / at["n"] for at in one["curve"]] for one in of])
+            rates = np.array([[problem.measure(at) for at in one["curve"]] for one in of])
             if not arm.learns or len(rates[0]) == 1:
                 axes.axhline(rates.mean(), color="0.6", linestyle=":", label=arm.title)
                 continue
             steps = np.mean([[at["steps"] for at in one["curve"]] for one in of], axis=0)
             (line,) = axes.plot(steps, rates.mean(0), label=arm.title)
             axes.fill_between(steps, rates.min(0), rates.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
-        axes.set(xlabel="steps of the environment in practice", ylabel="% success", ylim=(-2, 102), title=problem.task)
+        what = {"ylabel": "reward of an episode"} if problem.dense else {"ylabel": "% success", "ylim": (-2, 102)}
+        axes.set(xlabel="steps of the environment in practice", title=problem.task, **what)
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
@@ -253,7 +275,12 @@ def draw_curves(problem: Problem, curves: Curves) -> bytes:
 
 
 def collect_job(task: str, folder: str, **settings: Any) -> dict[str, Any]:
-    """Records prior data; what is there already is not recorded again."""
+    """Records prior data; what is there already is not recorded again. Whoever plays is the folder of an arm's job."""
+    for of in ("policy", "demonstrator"):
+        if of in settings:
+            kinds = ("practice", "pretrain")
+            run = next(run for kind in kinds if (run := _begun(Path(settings[of]), kind)) is not None)
+            settings[of] = str(run.path)
     collection = TaskCollection((task,), **settings)
     counts = {"episodes": 0, "successes": 0}
 
@@ -275,7 +302,7 @@ def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, contr
 def learn_job(
     task: str, evaluated: str, seed: int, evaluation_trials: int, agent: str, settings: Mapping[str, Any], updates: int,
     share: float, trials: int, points: Sequence[int], practice: Mapping[str, Any], data: str, folder: str,
-    threads: int = 1, device: str = "cpu",
+    online: Mapping[str, Any], threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Learns from prior data, practises, and tries the policy before, after `points` of the trials, and at the end.
 
@@ -306,6 +333,7 @@ def learn_job(
         if not trials:
             return {"curve": curve}
         how: dict[str, Any] = {"live": False, "snapshots": points, "resume": _begun(root, "practice")}
+        preset = replace(preset, agent={**settings, **online})
         run, _ = practise_task_phase(preset, task, root, agent, pretrained, seed, device, **how)
         with run:
             taken = np.cumsum([row["steps"] for row in run.metrics()])
@@ -360,3 +388,57 @@ def _begun(folder: Path, kind: str) -> Run | None:
         return find_run(folder, kind)
     except SettingsError:
         return None
+
+
+# Rules of claims
+
+
+def higher(problem: str, better: str, worse: str, least: float, at: int = -1) -> Rule:
+    """One arm is better than another by `least`, on average over seeds, at a point of the curves, by default their end;
+    no where it is by less than a third of that. Between them, and where the seeds do not tell the arms apart, it cannot
+    be told."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        ends = [[_worth(one["curve"][at]) for one in curves.get((problem, title), ())] for title in (better, worse)]
+        if not all(ends):
+            return None, "not done yet"
+        gap = float(np.mean(ends[0]) - np.mean(ends[1]))
+        apart = min(ends[0]) > max(ends[1])
+        told = f"{better} {mean_words(ends[0])}, {worse} {mean_words(ends[1])}"
+        return (True if gap >= least and apart else False if gap < least / 3 else None), told
+
+    return rule
+
+
+def end_over(problem: str, arm: str, least: float) -> Rule:
+    """Practice ends higher than it begins by more than `least`, in each seed."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        done = curves.get((problem, arm), ())
+        if not done:
+            return None, "not done yet"
+        gains = [_worth(one["curve"][-1]) - _worth(one["curve"][0]) for one in done]
+        full = [_worth(one["curve"][0]) > 95 for one in done]
+        met = None if all(full) else all(gain > least for gain in gains)
+        return met, f"gains {', '.join(f'{gain:+.0f}' for gain in gains)}"
+
+    return rule
+
+
+def at_least(problem: str, arm: str, most: float) -> Rule:
+    """No point of practice lies lower than its begin by more than -`most`, on average over seeds."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        done = curves.get((problem, arm), ())
+        if not done:
+            return None, "not done yet"
+        worth = np.array([[_worth(at) for at in one["curve"]] for one in done]).mean(0)
+        dip = float((worth - worth[0]).min())
+        return dip >= most, f"lowest point {dip:+.0f} from the start's {worth[0]:.0f}"
+
+    return rule
+
+
+def _worth(at: Mapping[str, Any]) -> float:
+    """Success in %."""
+    return 100.0 * at["successes"] / at["n"]

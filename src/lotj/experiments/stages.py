@@ -34,7 +34,9 @@ from lotj.experiments.practised import PART, part_of
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.files import write_json
-from lotj.nets.front import Vector
+from lotj.nets.augment import AugmentConfig
+from lotj.nets.encoder import EncoderConfig
+from lotj.nets.front import Front, Pixels, Vector
 from lotj.ranges import SEED
 from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
@@ -61,6 +63,10 @@ from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import sources
 from lotj.training.rewarded import Rewarded
 from lotj.training.self_judged import SelfJudged
+
+_PLAIN = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise"), 0.0)
+SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**_PLAIN))
+"""Perception of tasks whose environments reward and show images."""
 
 INSERTION = "insertion/"
 """Beginning of the names of tasks in which a robot judges itself."""
@@ -181,12 +187,15 @@ def _rewarded(practice: PracticeConfig) -> TaskPracticeConfig:
     return practice if isinstance(practice, TaskPracticeConfig) else TaskPracticeConfig(**vars(practice))
 
 
-def _of_task(name: str, agent: str, share: float) -> tuple[Vector, tuple[str, ...], list[Relabel]]:
-    """What an agent sees of a registered task, what must be recorded for it, and how its transitions are relabelled: a
-    `share` by hindsight, none for one that learns from returns, which are those of whole episodes."""
+def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...], list[Relabel]]:
+    """What an agent sees of a registered task, images alone where there are some, what must be recorded for it, and how
+    its transitions are relabelled: a `share` by hindsight, none for one that learns from returns, which are those of
+    whole episodes."""
     with closing(make_task(name)) as env:
         shown = spec_of(env).observation
         seen = tuple(array for array in ("state", "goal") if array in shown)
+        if "image" in shown:
+            return SMALL_PIXELS, ("image",), []
         if "achieved_goal" not in shown or not share or "return" in find_agent(agent).requires:
             return Vector(seen), seen, []
         return Vector(seen), (*seen, "achieved_goal"), [hindsight(env.get_wrapper_attr("compute_reward"), share)]
@@ -320,11 +329,11 @@ def practise_task_phase(
     config = replace(practised, max_steps=spec.max_steps)
     prior: list[Source] = []
     if pretrained is None:
-        seen = replace(spec, observation={array: spec.observation[array] for array in front.names})
+        seen = replace(spec, observation={array: spec.observation[array] for array in front.reads(spec.observation)})
         learner = Learner(find_agent(agent), seen, front, agent_settings(preset, agent), 1, seed, device)
         config = replace(config, online_fraction=1.0)
     else:
-        learner = load_agent(pretrained, device, agent)
+        learner = load_agent(pretrained, device, agent, **preset.agent)
         prior = _prior(pretrained, config, relabel=relabel)
         tasks = sorted({task.env for task in prior[0].store.tasks})
         then, now = ({array: of.shape for array, of in each.observation.items()} for each in (learner.spec, spec))

@@ -19,7 +19,7 @@ from lotj.envs.registry import expert_of, folder_name, make_task
 from lotj.errors import SettingsError
 from lotj.experience import SUCCESS, Episode, Recorder, Task
 from lotj.processes import CONTEXT, shared_object, worker_pool
-from lotj.ranges import COUNT, SEED, SHARE, Checked
+from lotj.ranges import COUNT, NOT_NEGATIVE, SEED, SHARE, Checked
 from lotj.training.recipes import RECIPES
 
 Record = Callable[[str, int], tuple[Episode, str]]
@@ -135,6 +135,8 @@ class TaskCollection(Checked):
     seed: Annotated[int, SEED] = 0  # shifts every episode's seed
     recipe: Literal["expert", "human", "stitched", "random", "policy"] = "expert"
     policy: str = ""  # folder of a run, whose policy plays; for `policy` alone
+    demonstrations: Annotated[int, NOT_NEGATIVE] = 0  # episodes of each before these, of `human`
+    demonstrator: str = ""  # folder of a run, whose policy plays these instead
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,23 +149,28 @@ class TaskCollection(Checked):
     def settings(self) -> Mapping[str, Any]:
         if self.recipe == "expert":
             return {"noise": self.noise}
-        return {"recipe": self.recipe, **({"policy": str(Path(self.policy).resolve())} if self.policy else {})}
+        runs = {"policy": self.policy, "demonstrator": self.demonstrator}
+        return {"recipe": self.recipe, **{name: str(Path(run).resolve()) for name, run in runs.items() if run}}
 
     def tasks(self) -> Sequence[Task]:
         return [Task(folder_name(name), name) for name in self.names]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
-        return [(self.recipe, self.seed * 1_000_000 + number) for number in range(self.count)]
+        first = "demonstrator" if self.demonstrator else "human"
+        kinds = ((first, self.demonstrations), (self.recipe, self.count))
+        return [(kind, self.seed * 1_000_000 + number) for kind, count in kinds for number in range(count)]
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
         env = make_task(task.env)
-        expert, max_steps = expert_of(task.env, env), spec_of(env).max_steps
-        more = {"expert": (self.noise,), "policy": (self.policy,)}.get(self.recipe, ())
+        policies = {"policy": self.policy, "demonstrator": self.demonstrator}
+        scripted = {kind for kind, _ in self.episodes()} - {*policies, "random"}
+        expert, max_steps = expert_of(task.env, env) if scripted else None, spec_of(env).max_steps
+        more = {"expert": (self.noise,), **{kind: (run,) for kind, run in policies.items()}}
         truth = (lambda info: {}) if self.recipe == "expert" else getattr(env, "truth", lambda info: {})
 
         def record(kind: str, seed: int) -> tuple[Episode, str]:
-            controller = RECIPES[kind](env, expert, np.random.default_rng([seed, 1]), *more)
+            controller = RECIPES[kind](env, expert, np.random.default_rng([seed, 1]), *more.get(kind, ()))
             observation, info = env.reset(seed=seed, options=controller.options)
             controller.reset(seed)
             recorder = Recorder(observation, {SUCCESS: info["is_success"]}, truth(info))

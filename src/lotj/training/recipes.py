@@ -5,7 +5,7 @@ A recipe is made for one episode, of a task's environment, its scripted expert a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ NEAR = 0.3  # a sub-goal is reached within this of it [m]
 class Recipe:
     """A controller of one episode: the expert, but for random actions, with a probability of `noise` each."""
 
-    options: Mapping[str, Any] | None = None
+    options: dict[str, Any] | None = None
     """Of the reset."""
 
-    def __init__(self, env: Any, expert: Controller, rng: np.random.Generator, noise: float = 0.0) -> None:
+    def __init__(self, env: Any, expert: Any, rng: np.random.Generator, noise: float = 0.0) -> None:
         self.env, self.expert, self.rng, self.noise = env, expert, rng, noise
 
     def reset(self, seed: int) -> None:
@@ -149,4 +149,11 @@ def _agent_of(run: str) -> Any:
     return Learner.load(found.load(name)["agent"])
 
 
-RECIPES = {"expert": Recipe, "human": Human, "stitched": Stitched, "random": Random, "policy": Policy}
+RECIPES: Mapping[str, Callable[..., Recipe]] = {
+    "expert": Recipe,
+    "human": Human,
+    "stitched": Stitched,
+    "random": Random,
+    "policy": Policy,
+    "demonstrator": Policy,
+}

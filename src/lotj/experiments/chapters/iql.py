@@ -2,20 +2,65 @@
 
 from __future__ import annotations
 
-from lotj.experiments.chapter import Arm, Chapter, Problem
+from typing import Any
+
+from lotj.experiments.chapter import LINES, Arm, Chapter, Claim, Problem, at_least, end_over, higher
+
+DISCOUNT = {"medium": 0.99, "large": 0.995}
+
+
+def _maze(name: str, arms: tuple[Arm, ...], updates: int, trials: int) -> Problem:
+    """A point maze, of which no episode of the prior data shows more than a third of the route."""
+    return Problem(
+        name=name,
+        task=f"maze/{name},whole_route=True",
+        data={"stitched": {"count": 500, "recipe": "stitched"}},
+        arms=arms,
+        updates=updates,
+        trials=trials,
+        points=(0.1, 0.25, 0.5, 0.75),
+        practice={"updates_per_step": 0.5, "hindsight": 0.0, "exploration_noise": 0.1, "warmup_trials": 1},
+    )
+
+
+def _iql(expectile: float, discount: float, **more: Any) -> dict[str, Any]:
+    """The paper's settings for mazes. Rewards are 1 at the goal instead of -1 before it, which makes all advantages
+    1 / (1 - discount) times smaller: the paper's scale of 10 times that."""
+    scale = 10.0 / (1.0 - discount)
+    return {"expectile": expectile, "advantage_scale": scale, "discount": discount, "ema": 0.005, **more}
+
+
+def _arms(name: str) -> tuple[Arm, ...]:
+    gamma = DISCOUNT[name]
+    settings: dict[str, tuple[str, dict[str, Any]]] = {
+        "BC": ("bc", {}),
+        "one-step": ("one-step", _iql(0.5, gamma)),
+        "AWAC": ("awac", {"discount": gamma, "ema": 0.005, "advantage_scale": 1.0 / (1.0 - gamma)}),
+        "ReBRAC": ("rebrac", {"discount": gamma, "ema": 0.005}),
+        **{f"IQL {tau}": ("iql", _iql(tau, gamma)) for tau in (0.5, 0.7, 0.9)},
+        "IQL 0.9, one Q": ("iql", _iql(0.9, gamma, critics=1)),
+    }
+    practised = ("IQL 0.9", "AWAC")
+    learnt = (
+        Arm(title, agent, values, data="stitched", practises=title in practised)
+        for title, (agent, values) in settings.items()
+    )
+    return (*learnt, *(Arm(line, line) for line in LINES))
+
+
+_STITCHES = [("medium", "IQL 0.5"), ("large", "IQL 0.5"), ("medium", "BC"), ("medium", "one-step"), ("medium", "AWAC")]
 
 CHAPTER = Chapter(
-    "iql",
-    "Implicit Q-learning",
-    (
-        Problem(
-            "reach",
-            "fetch/reach",
-            {"data": {"count": 20}},
-            (Arm("TD3", "td3", data=""), Arm("IQL", "iql"), Arm("random", "random"), Arm("expert", "expert")),
-            updates=200,
-            trials=40,
+    name="iql",
+    title="Implicit Q-learning: stitching",
+    problems=(_maze("medium", _arms("medium"), 50_000, 80), _maze("large", _arms("large"), 50_000, 40)),
+    claims=(
+        *(
+            Claim(f"{maze}: offline, IQL 0.9 stitches better than {other}", higher(maze, "IQL 0.9", other, 15, at=0))
+            for maze, other in _STITCHES
         ),
+        Claim("large: practice ends higher than it begins", end_over("large", "IQL 0.9", 0)),
+        Claim("large: practice does not dip", at_least("large", "IQL 0.9", -15)),
+        Claim("large: AWAC stays behind after practice", higher("large", "IQL 0.9", "AWAC", 15)),
     ),
-    (),
 )
