@@ -439,6 +439,29 @@ def at_least(problem: str, arm: str, most: float) -> Rule:
     return rule
 
 
+def sooner(problem: str, faster: str, slower: str, success: float, ratio: float) -> Rule:
+    """One arm reaches `success` [%] in so many times fewer steps than another, or that never does; no where the ratio is
+    below 1.3."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        steps = [
+            [
+                next((at["steps"] for at in one["curve"] if _worth(at) >= success), np.inf)
+                for one in curves[problem, arm]
+            ]
+            for arm in (faster, slower)
+        ]
+        if not all(steps):
+            return None, "not done yet"
+        first, second = (float(np.median(of)) for of in steps)
+        told = f"median steps to {success:g} %: {faster} {first:.0f}, {slower} {second:.0f}"
+        if not np.isfinite(first):
+            return (None if not np.isfinite(second) else False), told
+        return (True if second >= ratio * first else False if second < 1.3 * first else None), told
+
+    return rule
+
+
 def _worth(at: Mapping[str, Any]) -> float:
     """Success in %."""
     return 100.0 * at["successes"] / at["n"]

@@ -1,0 +1,57 @@
+"""Overcoming exploration with demonstrations (Nair et al. 2018; chapter 4 of his thesis)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lotj.experiments.chapter import LINES, Arm, Chapter, Claim, Problem, higher, sooner
+
+DDPG: dict[str, Any] = {"discount": 0.98, "ema": 0.05, "hidden": (256, 256, 256), "exploration": 0.1}
+CLONING: dict[str, Any] = {**DDPG, "bc_weight": 1.0, "q_filter": True}
+"""The weight is for rewards of 1 at the goal; the paper's -1 before it make Q 1 / (1 - discount) times larger."""
+SHARE = 0.2
+"""Of demonstrations in a batch: the paper's 128 beside 1,024, a little more here."""
+
+
+def _arms() -> tuple[Arm, ...]:
+    online: dict[str, Any] = {"updates": 0.0, "share": SHARE}
+    return (
+        Arm("ours", "ddpg", CLONING, **online),
+        Arm("HER", "ddpg", DDPG, data="", share=0.0),
+        Arm("BC", "bc", practises=False),
+        Arm("BC, then HER", "ddpg", {**DDPG, "bc_weight": 100.0}, {"bc_weight": 0.0}, share=0.0),
+        Arm("no BC loss", "ddpg", DDPG, **online),
+        Arm("no Q-filter", "ddpg", {**CLONING, "q_filter": False}, **online),
+        Arm("no HER", "ddpg", CLONING, practice={"hindsight": 0.0}, **online),
+        Arm("ours, resets", "ddpg", CLONING, practice={"demonstration_starts": 0.1}, **online),
+        *(Arm(line, line) for line in LINES),
+    )
+
+
+def _problem(name: str, task: str, trials: int, data: dict[str, Any]) -> Problem:
+    practice = {"updates_per_step": 0.4, "warmup_trials": 10, "exploration_noise": 0.1, "batch_size": 256}
+    return Problem(name, task, {"data": data}, _arms(), 5_000, trials, practice=practice)
+
+
+_HUMAN = {"count": 100, "recipe": "human"}
+
+CHAPTER = Chapter(
+    name="ddpg-demos",
+    title="Overcoming exploration with demonstrations",
+    problems=(
+        _problem("push", "fetch/push", 2_500, _HUMAN),
+        _problem("pick", "fetch/pick-and-place-air", 2_500, _HUMAN),
+        _problem("bad-teacher", "fetch/push", 2_500, {"count": 100, "recipe": "expert", "noise": 0.7}),
+    ),
+    claims=(
+        Claim("push: demonstrations make learning twice as fast", sooner("push", "ours", "HER", 50, 2.0)),
+        Claim("pick: it is learnt with demonstrations, and not without", higher("pick", "ours", "HER", 50)),
+        Claim("pick: the policy becomes better than its demonstrations cloned", higher("pick", "ours", "BC", 10)),
+        Claim("pick: cloning, then HER, ends below ours", higher("pick", "ours", "BC, then HER", 10)),
+        Claim("pick: the loss matters besides the data", higher("pick", "ours", "no BC loss", 10)),
+        Claim("pick: without HER nothing is learnt", higher("pick", "ours", "no HER", 50)),
+        Claim(
+            "bad teacher: the Q-filter lets the policy become better", higher("bad-teacher", "ours", "no Q-filter", 10)
+        ),
+    ),
+)

@@ -1,0 +1,43 @@
+"""Residual reinforcement learning (Johannink et al. 2019; chapter 5 of Nair's thesis): correct a controller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lotj.experiments.chapter import LINES, Arm, Chapter, Claim, Problem, higher
+
+TD3: dict[str, Any] = {"discount": 0.98, "ema": 0.01}
+RANGE = 0.5
+"""Share of an action that the residual has."""
+VARIED = {
+    "straight": "yaw=0.0",
+    "yaw": "yaw=0.3",
+    "noise": "yaw=0.0,noise=0.1",
+    "bias": "yaw=0.0,bias=0.2",
+}
+"""Name of the problem -> what is wrong with the scene."""
+
+
+def _problem(name: str, options: str) -> Problem:
+    alone: dict[str, Any] = {"data": "", "share": 0.0}
+    arms = (
+        Arm("residual", "td3", TD3, options=f"residual={RANGE}", **alone),
+        Arm("RL alone", "td3", TD3, **alone),
+        *(Arm({"expert": "hand-made"}.get(line, line), line) for line in LINES),
+    )
+    practice = {"updates_per_step": 1, "warmup_trials": 20, "exploration_noise": 0.2}
+    return Problem(name, f"blocks/assembly,reward=dense,{options}", {}, arms, 0, 800, practice=practice)
+
+
+CHAPTER = Chapter(
+    name="residual",
+    title="Residual reinforcement learning",
+    problems=tuple(_problem(name, options) for name, options in VARIED.items()),
+    claims=(
+        *(Claim(f"{name}: residual ends above RL alone", higher(name, "residual", "RL alone", 10)) for name in VARIED),
+        *(
+            Claim(f"{name}: residual ends above its own controller", higher(name, "residual", "hand-made", 10))
+            for name in ("yaw", "bias")
+        ),
+    ),
+)
