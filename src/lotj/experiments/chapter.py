@@ -440,8 +440,8 @@ def at_least(problem: str, arm: str, most: float) -> Rule:
 
 
 def sooner(problem: str, faster: str, slower: str, success: float, ratio: float) -> Rule:
-    """One arm reaches `success` [%] in so many times fewer steps than another, or that never does; no where the ratio is
-    below 1.3."""
+    """One arm reaches `success` [%] in so many times fewer steps than another, or that never does; no where the ratio
+    is below 1.3."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         steps = [

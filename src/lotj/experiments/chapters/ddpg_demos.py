@@ -13,35 +13,35 @@ SHARE = 0.2
 """Of demonstrations in a batch: the paper's 128 beside 1,024, a little more here."""
 
 
-def _arms() -> tuple[Arm, ...]:
-    online: dict[str, Any] = {"updates": 0.0, "share": SHARE}
-    return (
-        Arm("ours", "ddpg", CLONING, **online),
+_ONLINE: dict[str, Any] = {"updates": 0.0, "share": SHARE}
+ARMS = {
+    arm.title: arm
+    for arm in (
+        Arm("ours", "ddpg", CLONING, **_ONLINE),
         Arm("HER", "ddpg", DDPG, data="", share=0.0),
         Arm("BC", "bc", practises=False),
         Arm("BC, then HER", "ddpg", {**DDPG, "bc_weight": 100.0}, {"bc_weight": 0.0}, share=0.0),
-        Arm("no BC loss", "ddpg", DDPG, **online),
-        Arm("no Q-filter", "ddpg", {**CLONING, "q_filter": False}, **online),
-        Arm("no HER", "ddpg", CLONING, practice={"hindsight": 0.0}, **online),
-        Arm("ours, resets", "ddpg", CLONING, practice={"demonstration_starts": 0.1}, **online),
-        *(Arm(line, line) for line in LINES),
+        Arm("no BC loss", "ddpg", DDPG, **_ONLINE),
+        Arm("no Q-filter", "ddpg", {**CLONING, "q_filter": False}, **_ONLINE),
+        Arm("no HER", "ddpg", CLONING, practice={"hindsight": 0.0}, **_ONLINE),
+        Arm("ours, resets", "ddpg", CLONING, practice={"demonstration_starts": 0.1}, **_ONLINE),
     )
+}
 
 
-def _problem(name: str, task: str, trials: int, data: dict[str, Any]) -> Problem:
+def _problem(name: str, task: str, data: dict[str, Any], *arms: str) -> Problem:
     practice = {"updates_per_step": 0.4, "warmup_trials": 10, "exploration_noise": 0.1, "batch_size": 256}
-    return Problem(name, task, {"data": data}, _arms(), 5_000, trials, practice=practice)
+    side_by_side = (*(ARMS[arm] for arm in arms or ARMS), *(Arm(line, line) for line in LINES))
+    return Problem(name, task, {"data": {"count": 100, **data}}, side_by_side, 5_000, 2_000, practice=practice)
 
-
-_HUMAN = {"count": 100, "recipe": "human"}
 
 CHAPTER = Chapter(
     name="ddpg-demos",
     title="Overcoming exploration with demonstrations",
     problems=(
-        _problem("push", "fetch/push", 2_500, _HUMAN),
-        _problem("pick", "fetch/pick-and-place-air", 2_500, _HUMAN),
-        _problem("bad-teacher", "fetch/push", 2_500, {"count": 100, "recipe": "expert", "noise": 0.7}),
+        _problem("push", "fetch/push", {"recipe": "human"}, "ours", "HER", "BC"),
+        _problem("pick", "fetch/pick-and-place-air", {"recipe": "human"}),
+        _problem("bad-teacher", "fetch/push", {"noise": 0.7}, "ours", "no Q-filter", "BC"),
     ),
     claims=(
         Claim("push: demonstrations make learning twice as fast", sooner("push", "ours", "HER", 50, 2.0)),

@@ -53,7 +53,7 @@ _STITCHES = [("medium", "IQL 0.5"), ("large", "IQL 0.5"), ("medium", "BC"), ("me
 CHAPTER = Chapter(
     name="iql",
     title="Implicit Q-learning: stitching",
-    problems=(_maze("medium", _arms("medium"), 50_000, 80), _maze("large", _arms("large"), 50_000, 40)),
+    problems=(_maze("medium", _arms("medium"), 40_000, 80), _maze("large", _arms("large"), 40_000, 40)),
     claims=(
         *(
             Claim(f"{maze}: offline, IQL 0.9 stitches better than {other}", higher(maze, "IQL 0.9", other, 15, at=0))

@@ -41,18 +41,13 @@ CHAPTER = Chapter(
     name="natural-rewards",
     title="Insertion with images and natural rewards",
     problems=tuple(_problem(part) for part in PARTS),
-    claims=(
-        *(
-            Claim(f"{part}: from images the residual learns where RL alone does not",
-                  higher(part, "residual image, SAC", "RL image, SAC", 20)) for part in PARTS
-        ),
-        *(
-            Claim(f"{part}: the residual is more robust than its controller",
-                  higher(part, "residual dense, SAC", "P-controller", 10)) for part in PARTS
-        ),
-        *(
-            Claim(f"{part}: SAC is more robust than TD3", higher(part, "residual sparse, SAC", "residual sparse, TD3", 10))
-            for part in PARTS
-        ),
+    claims=tuple(
+        Claim(f"{part}: {words}", higher(part, better, worse, least))
+        for part in PARTS
+        for words, better, worse, least in (
+            ("the residual learns from images where RL alone does not", "residual image, SAC", "RL image, SAC", 20),
+            ("the residual is more robust than its controller", "residual dense, SAC", "P-controller", 10),
+            ("SAC is more robust than TD3", "residual sparse, SAC", "residual sparse, TD3", 10),
+        )
     ),
-)  # fmt: skip
+)
