@@ -63,10 +63,15 @@ class Command(job.OnDevice):
         return cls(practice, task=tyro.MISSING)
 
     def run(self) -> None:
-        if find_task(self.task)[0].name == "insertion":
+        family, _ = find_task(self.task)
+        if family.name == "insertion":
             raise SettingsError(f"{self.task}: there a robot judges itself: `lotj practice --connector NAME` does that")
         if self.updates and not self.demos:
             raise SettingsError(f"updates {self.updates}: before practice there are demonstrations alone; give --demos")
+        if self.demos and self.recipe != "random" and family.expert is None:
+            raise SettingsError(
+                f"demos {self.demos}: {self.task} has no scripted expert to record; give --recipe random"
+            )
         kind, device = find_agent(self.agent).CONFIG, job.find_device(self.device)
         preset = dataclasses.replace(find_preset("state"), practice=self.settings, agent=parsed(self.set, kind()))
         preset = dataclasses.replace(preset, pretrain=dataclasses.replace(preset.pretrain, steps=self.updates))

@@ -19,7 +19,7 @@ class ForeignEnv(gym.Env[dict[str, Any], np.ndarray]):
     """An environment of Gymnasium as it is: its rewards, which may be dense, and its ends.
 
     Action: (A,), theirs, scaled so that its bounds are -1 and 1.
-    Observation: "state" (S,) float32, theirs, flattened.
+    Observation: "state" (S,) float32, theirs, flattened. A step is a second where theirs tells no rate.
     `info["is_success"]`: what theirs says under that name or ``success``; False where it says nothing.
 
     Args:
@@ -38,7 +38,7 @@ class ForeignEnv(gym.Env[dict[str, Any], np.ndarray]):
             check_whole("max_steps", max_steps, 1)
         self.inner = _made(name)
         self.max_steps = max_steps or gym.spec(name).max_episode_steps or UNLIMITED
-        self.metadata = {**self.metadata, "render_fps": self.inner.metadata.get("render_fps", 0)}
+        self.metadata = {**self.metadata, "render_fps": self.inner.metadata.get("render_fps") or 1}
         theirs = self.inner.action_space
         self._low, self._span = theirs.low.astype(float), theirs.high.astype(float) - theirs.low
         self._flat = gym.spaces.flatten_space(self.inner.observation_space)
@@ -85,7 +85,7 @@ class ForeignEnv(gym.Env[dict[str, Any], np.ndarray]):
 def _made(name: str) -> Any:
     """Theirs, without the wrappers that `gymnasium.make` puts around it."""
     try:
-        inner = gym.make(name, render_mode="rgb_array", disable_env_checker=True).unwrapped
+        inner = gym.make(name, disable_env_checker=True).unwrapped
     except (gym.error.Error, ModuleNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(f"gym/{name}: Gymnasium makes no such environment ({reason})") from None
@@ -94,6 +94,7 @@ def _made(name: str) -> Any:
         raise SettingsError(f"gym/{name}: actions {action}: must be a Box with bounds, for agents act in [-1, 1]")
     if not inner.observation_space.is_np_flattenable:
         raise SettingsError(f"gym/{name}: observations {inner.observation_space}: must be arrays of a fixed size")
+    inner.render_mode = "rgb_array"  # whether or not it takes that when it is made
     return inner
 
 

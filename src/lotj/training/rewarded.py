@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lotj.experience import Episode, rollout
+import numpy as np
+
+from lotj.experience import SUCCESS, Episode, rollout
 from lotj.training.exploration import Exploration
 from lotj.training.practice import Attempted, trial_seed
 from lotj.training.trials import PRACTICE, Trials
@@ -16,7 +19,7 @@ class Rewarded:
 
     Args:
         env: a `gymnasium.Env` with a mapping as observation; its rewards and ends are taken for true, and a lost part
-            is an end like any other.
+            is an end like any other. Where its info does not tell ``is_success``, a trial is one that has earned.
         max_steps: of a trial.
         seed: of the run.
     """
@@ -28,8 +31,12 @@ class Rewarded:
 
     def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
         seed, task = trial_seed(self._seed, number), trials.task.name
-        episode = rollout(self._env, act, seed, task=task, kind=PRACTICE, max_steps=self._max_steps)
-        trial = replace(episode, seed=number)  # the store names an episode of practice by its trial
+        infos: list[Mapping[str, Any]] = []
+        how: dict[str, Any] = {"task": task, "kind": PRACTICE, "max_steps": self._max_steps}
+        episode = rollout(self._env, act, seed, **how, on_step=infos.append)
+        said = "is_success" in infos[-1]
+        notes = {SUCCESS: np.array([bool(info["is_success"]) for info in infos])} if said else {}
+        trial = replace(episode, seed=number, notes=notes)  # the store names an episode of practice by its trial
         return Attempted([trial], {"moves": len(episode), "score": float(episode.reward.sum())}, lost=False)
 
     def see(self, episode: Episode) -> None:  # the learner reads it from the replay

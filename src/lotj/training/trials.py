@@ -13,7 +13,7 @@ from lotj.data.replay import Source
 from lotj.data.store import DiskStore, MemoryStore
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import CheckpointError
-from lotj.experience import Episode, Task
+from lotj.experience import SUCCESS, Episode, Task
 from lotj.rewards.judge import LOST, STOOD, TOUCH, Judge, Verdict
 
 PRACTICE = "practice"
@@ -135,7 +135,8 @@ class Trials:
     def _believe(self, source: Source) -> None:
         """What the environment has said of trials since the last time; of thousands none is looked at twice."""
         for episode in self.episodes[len(self._verdicts) :]:
-            self._verdicts[episode.seed] = Verdict(len(episode), bool((episode.reward > 0).any()))
+            won = episode.notes.get(SUCCESS, episode.reward > 0).any()
+            self._verdicts[episode.seed] = Verdict(len(episode), bool(won))
         source.rows = self.store.starts()
         won = np.array([verdict.success for verdict in self._verdicts.values()], bool)
         imitate = self.store.of_frames(won) if self._imitate_successes else np.ones(self.store.n_frames, bool)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lotj.experiments.chapter import LINES, Arm, Chapter, Claim, Problem, at_least, end_over, higher
+from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
+from lotj.experiments.claims import Claim, at_least, end_over, higher
 
 DISCOUNT = {"medium": 0.99, "large": 0.995}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lotj.experiments.chapter import LINES, Arm, Chapter, Claim, Problem, higher
+from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
+from lotj.experiments.claims import Claim, higher
 
 PARTS = ("usb-a", "d-sub-de-9", "seven-eighths-5")
 """The last stands for Model-E, a waterproof connector of the maker MISUMI."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lotj.experiments.chapter import LINES, Arm, Chapter, Claim, Problem, higher
+from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
+from lotj.experiments.claims import Claim, higher
 
 TD3: dict[str, Any] = {"discount": 0.98, "ema": 0.01}
 RANGE = 0.5

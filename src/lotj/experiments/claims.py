@@ -1,0 +1,104 @@
+"""What papers claim of learning curves, and the rules by which ours say yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lotj.experiments.tables import mean_words
+
+Curves = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+"""Problem and title of an arm -> the results of its seeds that are done."""
+
+Rule = Callable[[Curves], tuple[bool | None, str]]
+"""Curves -> yes, no, or None where it cannot be told; and the figures that say so."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, and the rule by which our curves say yes or no.
+
+    Attributes:
+        text: in one sentence.
+        rule: see `Rule`.
+    """
+
+    text: str
+    rule: Rule
+
+
+def higher(problem: str, better: str, worse: str, least: float, at: int = -1) -> Rule:
+    """One arm is better than another by `least`, on average over seeds, at a point of the curves, by default their end;
+    no where it is by less than a third of that. Between them, and where the seeds do not tell the arms apart, it cannot
+    be told."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        ends = [[_worth(one["curve"][at]) for one in curves.get((problem, title), ())] for title in (better, worse)]
+        if not all(ends):
+            return None, "not done yet"
+        gap = float(np.mean(ends[0]) - np.mean(ends[1]))
+        apart = min(ends[0]) > max(ends[1])
+        told = f"{better} {mean_words(ends[0])}, {worse} {mean_words(ends[1])}"
+        return (True if gap >= least and apart else False if gap < least / 3 else None), told
+
+    return rule
+
+
+def end_over(problem: str, arm: str, least: float) -> Rule:
+    """Practice ends higher than it begins by more than `least`, in each seed."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        done = curves.get((problem, arm), ())
+        if not done:
+            return None, "not done yet"
+        gains = [_worth(one["curve"][-1]) - _worth(one["curve"][0]) for one in done]
+        full = [_worth(one["curve"][0]) > 95 for one in done]
+        met = None if all(full) else all(gain > least for gain in gains)
+        return met, f"gains {', '.join(f'{gain:+.0f}' for gain in gains)}"
+
+    return rule
+
+
+def at_least(problem: str, arm: str, most: float) -> Rule:
+    """No point of practice lies lower than its begin by more than -`most`, on average over seeds."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        done = curves.get((problem, arm), ())
+        if not done:
+            return None, "not done yet"
+        worth = np.array([[_worth(at) for at in one["curve"]] for one in done]).mean(0)
+        dip = float((worth - worth[0]).min())
+        return dip >= most, f"lowest point {dip:+.0f} from the start's {worth[0]:.0f}"
+
+    return rule
+
+
+def sooner(problem: str, faster: str, slower: str, success: float, ratio: float) -> Rule:
+    """One arm reaches `success` [%] in so many times fewer steps than another, or that never does; no where the ratio
+    is below 1.3."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        steps = [
+            [
+                next((at["steps"] for at in one["curve"] if _worth(at) >= success), np.inf)
+                for one in curves[problem, arm]
+            ]
+            for arm in (faster, slower)
+        ]
+        if not all(steps):
+            return None, "not done yet"
+        first, second = (float(np.median(of)) for of in steps)
+        told = f"median steps to {success:g} %: {faster} {first:.0f}, {slower} {second:.0f}"
+        if not np.isfinite(first):
+            return (None if not np.isfinite(second) else False), told
+        return (True if second >= ratio * first else False if second < 1.3 * first else None), told
+
+    return rule
+
+
+def _worth(at: Mapping[str, Any]) -> float:
+    """Success in %."""
+    return 100.0 * at["successes"] / at["n"]

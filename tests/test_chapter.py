@@ -1,0 +1,173 @@
+"""Chapters as data: rules of claims on curves made by hand, every arm can be built, and a tiny chapter from nothing."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lotj.agents import find_agent
+from lotj.distributed import run_jobs
+from lotj.envs.base import spec_of
+from lotj.envs.registry import make_task
+from lotj.errors import SettingsError
+from lotj.experiments.chapter import LINES, SIZES, Arm, Chapter, Problem, Size, area_under, job_name
+from lotj.experiments.chapters import chapters
+from lotj.experiments.claims import Claim, Rule, at_least, end_over, higher, sooner
+from lotj.experiments.presets import find_preset
+from lotj.experiments.stages import agent_settings
+from lotj.experiments.study import Asked
+from lotj.training.collect import TaskCollection
+
+
+def curve(*successes: int, n: int = 10, every: int = 100) -> dict[str, Any]:
+    """Successes of 10 before practice and after each further 100 steps."""
+    points = [{"trials": k, "steps": every * k, "successes": won, "n": n, "reward": float(won)}
+              for k, won in enumerate(successes)]  # fmt: skip
+    return {"curve": points}
+
+
+CURVES = {
+    ("p", "good"): [curve(5, 8, 9), curve(5, 7, 9)],
+    ("p", "bad"): [curve(5, 1, 6), curve(5, 3, 6)],
+    ("p", "alike"): [curve(5, 7, 9), curve(5, 8, 8)],
+    ("p", "wide"): [curve(0, 0, 10), curve(0, 0, 4)],
+    ("p", "never"): [curve(0, 0, 0)],
+    ("p", "full"): [curve(10, 10, 10)],
+    ("p", "waiting"): [],
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "met", "figures"),
+    [
+        (higher("p", "good", "bad", 30), True, "good 90 ± 0, bad 60 ± 0"),
+        (higher("p", "good", "bad", 40), None, "bad 60"),  # 30 is less than 40 and more than a third of it
+        (higher("p", "bad", "good", 10), False, "bad 60"),
+        (higher("p", "good", "alike", 3), None, "alike 85"),  # 5 points, but the seeds are not apart
+        (higher("p", "good", "wide", 20), None, "wide 70"),  # 20 points, but one seed of the other is higher
+        (higher("p", "good", "bad", 10, at=0), False, "good 50"),  # before practice they are equal
+        (higher("p", "good", "waiting", 10), None, "not done yet"),
+        (end_over("p", "good", 0), True, "+40, +40"),
+        (end_over("p", "bad", 20), False, "+10, +10"),
+        (end_over("p", "full", 0), None, "+0"),  # there is nothing to gain
+        (at_least("p", "good", -15), True, "+0 from the start's 50"),
+        (at_least("p", "bad", -15), False, "-30 from the start's 50"),  # 50, then 10 and 30: 20 on average
+        (sooner("p", "good", "wide", 70, 2.0), True, "good 100, wide inf"),  # 200 and never
+        (sooner("p", "wide", "good", 70, 2.0), False, "wide inf, good 100"),
+        (sooner("p", "never", "never", 70, 2.0), None, "inf"),
+        (sooner("p", "good", "alike", 70, 2.0), False, "good 100, alike 100"),
+    ],
+)
+def test_rules_by_hand(rule: Rule, met: bool | None, figures: str) -> None:
+    said, told = rule(CURVES)
+    assert said is met and figures in told
+
+
+def test_area_under_a_curve_by_hand() -> None:
+    """0, 50 and 100 % at 0, 100 and 300 steps: 25 over the first third, 75 over the rest."""
+    points = [
+        {"steps": steps, "successes": won, "n": 10, "reward": -won} for steps, won in ((0, 0), (100, 5), (300, 10))
+    ]
+    problem = Problem("p", "maze/umaze-toy", {}, ())
+    assert area_under(problem, points) == pytest.approx((25 + 2 * 75) / 3)
+    assert area_under(replace(problem, dense=True), points) == pytest.approx(-(2.5 + 2 * 7.5) / 3)
+    assert area_under(problem, points[:1]) == 0.0
+
+
+ARMS = [
+    (chapter.name, problem, arm)
+    for chapter in chapters().values()
+    for problem in chapter.problems
+    for arm in problem.arms
+]
+
+
+@pytest.mark.parametrize(
+    ("problem", "arm"),
+    [pytest.param(problem, arm, id=f"{name}-{problem.name}-{arm.title}") for name, problem, arm in ARMS],
+)
+def test_every_arm_can_be_built(problem: Problem, arm: Arm) -> None:
+    """Its agent takes its settings, in and before practice, and its task makes an environment that it fits."""
+    if arm.learns:
+        preset = find_preset("state")
+        agent_settings(replace(preset, agent=arm.settings), arm.agent)
+        agent_settings(replace(preset, agent={**arm.settings, **arm.online}), arm.agent)
+        assert not arm.data or arm.data in problem.data
+        assert arm.data or not find_agent(arm.agent).offline
+        replace(preset.practice, **{**problem.practice, **arm.practice})
+    for task in {problem.with_options(arm.options), problem.evaluated or problem.task}:
+        env = make_task(task)
+        assert spec_of(env).max_steps > 0
+        env.close()
+
+
+@pytest.mark.parametrize("chapter", chapters().values(), ids=str)
+def test_jobs_of_a_chapter_fit_together(chapter: Chapter) -> None:
+    asked = Asked("laptop", Path("data"), Path("runs"), machine={"threads": 1, "device": "cpu"})
+    jobs = chapter.asked(asked).jobs(asked)
+    names = [job.name for job in jobs]
+    assert len(set(names)) == len(names) and {need for job in jobs for need in job.needs} <= set(names)
+    arms = {(problem.name, arm.title) for problem in chapter.problems for arm in problem.arms}
+    assert len(arms) == sum(len(problem.arms) for problem in chapter.problems)
+    for problem, settings in ((p, s) for p in chapter.problems for s in p.data.values()):
+        TaskCollection((problem.task,), **{**settings, **{of: "run" for of in ("policy",) if of in settings}})
+    assert {line for problem in chapter.problems for line in LINES} <= {arm.agent for _, _, arm in ARMS}
+    for claim in chapter.claims:
+        assert claim.rule(dict.fromkeys(arms, ())) == (None, "not done yet")
+
+
+def test_a_chapter_takes_no_connectors() -> None:
+    chapter = next(iter(chapters().values()))
+    with pytest.raises(SettingsError, match="takes no connectors"):
+        chapter.asked(Asked("laptop", Path("data"), Path("runs"), connectors=("usb-b",)))
+    assert chapter.asked(Asked("quick", Path("data"), Path("runs"))).size == SIZES["quick"]
+
+
+TINY = Chapter(
+    "tiny",
+    "A tiny chapter",
+    (
+        Problem(
+            "toy",
+            "maze/umaze-toy",
+            {"demos": {"count": 6, "noise": 0.0}, "rollouts": {"count": 3, "recipe": "policy", "policy": "cloned"}},
+            (
+                Arm("cloned", "bc", data="demos", practises=False),
+                Arm("IQL", "iql", {"expectile": 0.9}, {"expectile": 0.7}, data="rollouts"),
+                Arm("nothing", "nothing"),
+                Arm("expert", "expert"),
+            ),
+            updates=20,
+            trials=4,
+            points=(0.5,),
+            practice={"updates_per_step": 0.1, "warmup_trials": 1},
+        ),
+    ),
+    (Claim("the expert is better than doing nothing", higher("toy", "expert", "nothing", 50)),),
+    Size(1.0, 1, 4),
+)
+
+
+def test_a_chapter_from_nothing_and_again(tmp_path: Path) -> None:
+    asked = Asked("laptop", tmp_path / "data", tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
+    jobs, done = TINY.jobs(asked), []
+    results = run_jobs(jobs, tmp_path / "cells", report=lambda job, state: done.append((job.name, state)))
+    assert {name for name, state in done if state == "done"} == {job.name for job in jobs}
+    points = results[job_name(TINY.problems[0], TINY.problems[0].arms[1], 0)]["curve"]
+    assert [at["trials"] for at in points] == [0, 2, 4] and all(at["n"] == 4 for at in points)
+    steps = [at["steps"] for at in points]
+    assert steps[0] == 0 and all(np.diff(steps) > 0) and steps[-1] <= 4 * 100
+    assert len(results["toy-cloned-0"]["curve"]) == 1  # it does not practise
+    files = TINY.files(results)
+    page = files["table.md"].decode()
+    assert "| the expert is better than doing nothing | agrees |" in " ".join(page.split())
+    assert b"<svg" in files["toy.svg"] and all(arm.title in page for arm in TINY.problems[0].arms)
+    again = run_jobs(jobs, tmp_path / "cells", report=lambda job, state: done.append((job.name, state)))
+    assert again == results and all(
+        state == "skipped" for _, state in itertools.islice(done, len(done) - len(jobs), None)
+    )

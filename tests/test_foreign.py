@@ -1,0 +1,122 @@
+"""Environments of Gymnasium by their ids, locomotion, options behind a task's name, and `lotj train` on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from lotj.cli import main
+from lotj.envs.base import spec_of
+from lotj.envs.registry import expert_of, make_task
+from lotj.errors import SettingsError
+
+
+class Slope(gym.Env[np.ndarray, np.ndarray]):
+    """A position is moved by twice the action, from -1 to 3; reaching 2 ends the episode; it earns where it is."""
+
+    observation_space = gym.spaces.Box(-5.0, 5.0, (1, 1))
+    action_space = gym.spaces.Box(-1.0, 3.0, (1,))
+    at = 0.0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.at = 0.0
+        return np.array([[self.at]]), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.at += 0.5 * float(action[0])
+        return np.array([[self.at]]), self.at, self.at >= 2.0, False, {"success": self.at >= 2.0}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def slope() -> None:
+    gym.register("lotj-test/Slope-v0", Slope, max_episode_steps=7)
+    gym.register("lotj-test/Steps-v0", lambda **_: _with(gym.spaces.Discrete(3)))
+    gym.register("lotj-test/Boundless-v0", lambda **_: _with(gym.spaces.Box(-np.inf, np.inf, (1,))))
+
+
+def _with(space: gym.Space) -> Slope:
+    made = Slope()
+    made.action_space = space  # type: ignore[assignment]
+    return made
+
+
+@pytest.mark.parametrize("name", ["gym:lotj-test/Slope-v0", "gym/lotj-test/Slope-v0"])
+def test_an_environment_by_its_id(name: str) -> None:
+    """-1 is theirs, -1, and 1 is 3; 0 is the middle, 1: half of it a step. Four steps of 0 come to 2."""
+    env = make_task(name)
+    assert spec_of(env).max_steps == 7 and env.observation_space["state"].shape == (1,)  # type: ignore[index]
+    seen, info = env.reset(seed=0)
+    assert seen["state"].tolist() == [0.0] and info == {"is_success": False, "lost": False}
+    for step in range(1, 5):
+        seen, reward, terminated, truncated, info = env.step(np.zeros(1, np.float32))
+        assert seen["state"].tolist() == [0.5 * step] and reward == 0.5 * step
+        assert (terminated, truncated, info["is_success"]) == (step == 4, False, step == 4)
+    env.reset()
+    ends = [env.step(np.array([-1.0], np.float32))[2:4] for _ in range(7)]
+    assert ends == [(False, False)] * 6 + [(False, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gym:lotj-test/Steps-v0", ("Discrete(3)", "Box with bounds")),
+        ("gym:lotj-test/Boundless-v0", ("Box with bounds",)),
+        ("gym:Nowhere-v0", ("gym/Nowhere-v0", "no such environment")),
+        ("gym:lotj-test/Slope-v0,max_steps=0", ("max_steps = 0", "at least 1")),
+        ("gym:lotj-test/Slope-v0,speed=1", ("'speed'", "max_steps")),
+        ("gym:", ("unknown task 'gym:'",)),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(name: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_task(name)
+    assert "\n" not in str(caught.value) and all(word in str(caught.value) for word in words)
+
+
+def test_locomotion_earns_and_falls() -> None:
+    """A hopper that does nothing falls before its time is up, and a cheetah never does; neither succeeds."""
+    for name, falls in (("locomotion/hopper", True), ("locomotion/half-cheetah,max_steps=200", False)):
+        env = make_task(name)
+        env.reset(seed=0)
+        steps, earned, terminated, truncated = 0, 0.0, False, False
+        while not (terminated or truncated):
+            _, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape or (), np.float32))
+            steps, earned = steps + 1, earned + reward
+        assert (terminated, truncated) == (falls, not falls) and not info["is_success"] and earned != 0
+        with pytest.raises(SettingsError, match="no scripted expert"):
+            expert_of(name, env)
+        env.close()
+
+
+def test_any_agent_is_trained_on_any_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without demonstrations, on an environment of Gymnasium's; with, on a goal; and what cannot be, in one line."""
+    common = ["--runs", str(tmp_path), "--evaluation-trials", "2", "--trials", "2", "--warmup-trials", "1"]
+    task = ["train", "--task", "gym:lotj-test/Slope-v0"]
+    assert main([*task, "--agent", "sac", "--set", "critics=3", *common]) == 0
+    [run] = (tmp_path / "train-gym.lotj-test.Slope-v0-sac-0").glob("practice-*")
+    config = json.loads((run / "config.json").read_text())
+    assert config["agent_settings"] == {"critics": 3} and (run / "report.html").exists()
+    assert "true success of 2 trials" in capsys.readouterr().out
+    assert main([*task, "--agent", "sac", *common]) == 2
+    assert "give --resume" in capsys.readouterr().err
+    demos = ["train", "--task", "maze/umaze-toy", "--agent", "iql", "--demos", "3", "--recipe", "expert"]
+    assert main([*demos, "--updates", "3", "--updates-per-step", ".1", *common]) == 0
+    folder = tmp_path / "train-maze.umaze-toy-iql-0"
+    assert len(list(folder.glob("pretrain-*"))) == len(list(folder.glob("practice-*"))) == 1
+    capsys.readouterr()
+    for flags, words in (
+        (["--task", "insertion/usb-b"], "lotj practice --connector"),
+        (["--task", "fetch/reach", "--updates", "5"], "give --demos"),
+        (["--task", "fetch/reach", "--set", "criticz=3"], "did you mean 'critics'"),
+        (["--task", "fetch/reach", "--set", "critics=many"], "critics is a int"),
+        (["--task", "gym:lotj-test/Slope-v0", "--demos", "2"], "no scripted expert"),
+    ):
+        assert main(["train", *flags, *common]) == 2
+        told = capsys.readouterr().err
+        assert words in told and told.count("\n") == 1
