@@ -31,9 +31,10 @@ class Command(Checked):
     without the bottleneck in policy, or in policy and reward; table4: the reward with each bottleneck on connectors it
     has not seen; parts: what each part of our practice adds; disturbances: practice under each of what goes wrong on
     real benches; fig3, fig4: where the reward looks with and without the bottleneck, and the policy before and after
-    practice; all: all of these in turn, but blind."""
+    practice; all: all of these in turn, but blind. Chapters, each by itself: iql, awac, ddpg-demos, residual,
+    natural-rewards (docs/chapters.md)."""
     preset: str = "laptop"
-    """Size of the trainings: demo, laptop or paper."""
+    """Size of the trainings: demo, laptop or paper; of a chapter quick, laptop or full."""
     data: Path | None = None
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     connectors: tuple[str, ...] = ()
