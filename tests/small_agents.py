@@ -43,6 +43,8 @@ def config_of(kind: type[Algorithm], **changes: Any) -> Any:
         small |= {"critic_projection": 16, "critic_hidden": 16}
     if "bottleneck" in kind.CONFIG.__dataclass_fields__:
         small["bottleneck"] = BottleneckConfig(invariant_dim=16, specific_dim=4, domain_hidden=(16,))
+    if "latent" in kind.CONFIG.__dataclass_fields__:
+        small["latent"] = 2
     return kind.CONFIG(**(small | changes))
 
 
@@ -65,6 +67,7 @@ def make_batch(
     rng = np.random.default_rng(seed)
     done = rng.random(rows) < 0.3
     known = {"return": done.astype(np.float32), "next_action": np.full((rows, axes), 0.25, np.float32)}
+    known["context"] = np.tile(rng.normal(size=(1, 4, 2 * (5 + 2) + axes + 1)).astype(np.float32), (rows, 1, 1))
     columns = {name: known[name] for name in sorted(AGENTS[agent].requires)} | columns
     return Batch(
         observation=observe(rows, rng),

@@ -262,7 +262,14 @@ class Learner:
     def on_features(self, **settings: Any) -> Learner:
         """The same agent behind what `encode` gives: networks without encoders, and their optimisers' moments. This is
         the paper's online phase, in which the convolutions are fixed (LOTJ section V-E). Of `settings` those that its
-        config has are changed from now on."""
+        config has are changed from now on.
+
+        Raises:
+            SettingsError: an agent that is told its task by what is observed in demonstrations.
+        """
+        if "context" in self.algorithm.requires:
+            name = agent_name(type(self.algorithm))
+            raise SettingsError(f"agent {name}: reads demonstrations as they were observed, not their features")
         sizes = {FEATURE + role: encoder.size for role, encoder in self.encoders.items()}
         arrays = {name: Array((size,), "float16", -math.inf, math.inf) for name, size in sizes.items()}
         spec = dataclasses.replace(self.spec, observation=arrays)

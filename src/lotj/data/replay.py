@@ -25,10 +25,13 @@ class Segment:
     batch: Batch
 
 
-DERIVED = frozenset({"demo", "next_action", "return"})
-"""Columns that a `Replay` makes itself where a source has none: whether a transition is a demonstration, that is, prior
-data that the policy is to imitate; the action that follows in its episode (a transition that a limit has cut off has
-none and is not drawn); and the Monte-Carlo return from it on."""
+DERIVED = frozenset({"context", "demo", "next_action", "return"})
+"""Columns that a `Replay` makes itself where a source has none: demonstrations of the same task (see `Contexts`);
+whether a transition is a demonstration, that is, prior data that the policy is to imitate; the action that follows in
+its episode (a transition that a limit has cut off has none and is not drawn); and the Monte-Carlo return from it on."""
+
+DEMONSTRATED = ("human", "demonstrator", "expert")
+"""Kinds of episodes that are demonstrations."""
 
 Relabel = Callable[[Segment, np.random.Generator], Batch]
 """Makes another batch of a segment's. It changes nothing in place."""
@@ -56,6 +59,41 @@ class Source:
     relabel: Sequence[Relabel] = ()
 
 
+@dataclass(frozen=True)
+class Contexts:
+    """Demonstrated transitions by which an agent is told its task.
+
+    Attributes:
+        pools: number of a task -> (N, D) float32: what is observed before, action, reward, what is observed after.
+        size: C, how many are drawn for a task in each batch.
+    """
+
+    pools: Mapping[int, np.ndarray]
+    size: int = 64
+
+    @classmethod
+    def of(cls, store: Store, names: Sequence[str], practised: bool = False) -> Contexts:
+        """All demonstrations of a store's tasks, observed by `names`; of the task that is `practised`, its only one."""
+        demos = store.of_frames(np.isin(np.array(store.kinds)[store.episodes["kind"]], DEMONSTRATED))
+        task, starts, pools = store.frame_task, store.starts(), {}
+        for number in range(len(store.tasks)):
+            rows = starts[demos[starts] & (task[starts] == number)]
+            if not len(rows):
+                raise DataError(
+                    f"{store.tasks[number].name}: no demonstrations ({', '.join(DEMONSTRATED)}): record some"
+                )
+            before, after = (np.concatenate([*store.observe(at, names).values()], 1) for at in (rows, rows + 1))
+            action, reward = store.column("action")[rows], store.column("reward")[rows, None]
+            pools[PRACTISED if practised else number] = np.hstack([before, action, reward, after]).astype(np.float32)
+        return cls(pools)
+
+    def draw(self, task: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, C, D) for (B,) numbers of tasks: the same for all rows of a task."""
+        numbers, place = np.unique(task, return_inverse=True)
+        pools = [self.pools[int(number)] for number in numbers]
+        return np.stack([pool[rng.integers(len(pool), size=self.size)] for pool in pools])[place]
+
+
 class Replay:
     """Draws batches from several sources, evenly and with replacement within each.
 
@@ -69,6 +107,7 @@ class Replay:
         truth: those of `columns` that may be taken from what only a simulator knows. Practice has none.
         observation: names of what is observed; default: all that the sources' stores hold, which must be the same.
         discount: of the column ``return``, the agent's, in [0, 1].
+        contexts: of the column ``context``, for each task that is drawn.
 
     Raises:
         SettingsError: shares that do not add up to 1, or the column ``return`` of transitions that are relabelled.
@@ -83,6 +122,7 @@ class Replay:
         truth: Collection[str] = (),
         observation: Collection[str] | None = None,
         discount: float = 1.0,
+        contexts: Contexts | None = None,
     ) -> None:
         shares = [source.share for source in sources]
         if size < 1 or not shares or min(shares) < 0 or not abs(sum(shares) - 1.0) <= 1e-9:
@@ -92,6 +132,8 @@ class Replay:
             rule = "what follows would have other rewards, too; switch hindsight off, or take an agent that bootstraps"
             raise SettingsError(f"column 'return' of relabelled transitions: {rule}")
         self._columns, self._truth, self._discount = tuple(columns), frozenset(truth), discount
+        self._contexts = contexts if "context" in columns else None
+        self._columns = tuple(name for name in self._columns if name != "context")
         self._observation = None if observation is None else tuple(observation)
         self._cache: dict[int, tuple[Any, ...]] = {}
         for number in range(len(sources)):
@@ -107,7 +149,10 @@ class Replay:
         edges = np.floor(np.cumsum(shares / shares.sum()) * self.size + rng.random()).astype(int)
         edges[-1] = self.size
         counts = np.diff(edges, prepend=0).tolist()
-        return join([self._draw(n, count, rng) for n, count in zip(live, counts, strict=True) if count])
+        batch = join([self._draw(n, count, rng) for n, count in zip(live, counts, strict=True) if count])
+        if self._contexts is not None:
+            batch.columns = {**batch.columns, "context": self._contexts.draw(batch.task, rng)}
+        return batch
 
     def _rows(self, number: int) -> tuple[np.ndarray, ...]:
         """(M,) frames at which a source's transitions begin, (F,) whether that of a frame ends the task, and its

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from lotj.data.replay import DERIVED, Relabel, Replay, Source
+from lotj.data.replay import DERIVED, Contexts, Relabel, Replay, Source
 from lotj.data.store import Store
 from lotj.errors import DataError
 from lotj.experience import Batch
@@ -54,7 +54,10 @@ def batches(
     """
     truth = set(needs) & set(data.schema.truth)
     columns = (set(needs) & set(data.schema.notes)) | truth | (({"imitate"} | DERIVED) & set(needs))
-    replay = Replay(sources(data, config, relabel), config.batch, sorted(columns), truth, observation, discount)
+    vectors = sorted(name for name in observation if len(data.schema.observation[name].shape) == 1)
+    contexts = Contexts.of(data, vectors) if "context" in needs else None
+    made = sources(data, config, relabel), config.batch, sorted(columns), truth, observation, discount, contexts
+    replay = Replay(*made)
     return lambda number: replay.sample(np.random.default_rng([seed, number]))
 
 
