@@ -29,6 +29,7 @@ from lotj.spaces import Spec
 class SACConfig(DemonstrationConfig):
     """Settings of SAC. Its targets hold entropy: bounds of the returns alone do not hold for them."""
 
+    own = frozenset({"target_bounds"})
     target_critics: Annotated[int, NOT_NEGATIVE] = 0
     """How many of the critics, drawn at random in each update, give the target by their lowest value; the policy then
     raises the mean of all (REDQ, Chen et al. 2021). 0: the lowest of all, for both."""

@@ -78,6 +78,8 @@ class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
 
     metadata = {"render_modes": ["rgb_array"]}
     render_mode = "rgb_array"
+    returns: tuple[float, float] = (0.0, 1.0)
+    """Range of an episode's rewards, summed; an environment that does not say so may pay anything."""
 
     def __init__(
         self,

@@ -29,9 +29,10 @@ REWARDS = ("sparse", "dense")
 class BlocksEnv(HandEnv):
     """Insert the held block between the standing ones.
 
-    Each standing block (3 x 6 x 10 cm, 50 to 150 g, friction .3 to .5) is a free body with a chamfer of 3 mm on its
-    upper inner edge; a tray with a lip holds both. The held block tilts in the grip against springs; orientation of the
-    hand is fixed. A corner of a standing block that is turned by 0.15 rad protrudes by 4.3 mm, beyond the clearance.
+    Each standing block (3 x 6 x 10 cm, 50 to 150 g, friction .3 to .5) is a free body with a chamfer of 0.5 mm on its
+    upper inner edge (one of 2 mm turns the blocks straight, whatever comes down); a tray with a lip holds both. The
+    held block tilts in the grip against springs; orientation of the hand is fixed. A corner of a standing block that is
+    turned by 0.15 rad protrudes by 4.3 mm, beyond the clearance.
     Observation: "state" (27,): hand (3) [m], where the middle of the held block's bottom is in an unbent grip; contact
     force (3) [N] and torque about the grip (3) [N m] of what hand and held block touch; pose of the held, left and
     right block (3 x 5), of the middle of its bottom [m], lean about y and yaw [rad]; goal of the hand (3) [m].
@@ -73,6 +74,7 @@ class BlocksEnv(HandEnv):
         box = ((-0.06, -0.12, 0.0), (0.06, 0.12, 0.16))
         super().__init__("blocks.xml", box, 27, camera, observation, image_size, max_steps, end_on_success)
         self._yaw, self._noise, self._bias, self._tags, self._dense = yaw, noise, bias, tags, reward == "dense"
+        self.returns = (-np.inf, 0.0) if self._dense else self.returns
         self._ids = [self.model.body(name).id for name in BLOCKS]
         self._felt = [self.model.joint(f"{what}-{axis}").dofadr[0] for what in ("hand", "tilt") for axis in "xyz"]
         self._weight = self.model.body("left").mass[0], self.model.body("left").inertia.copy()

@@ -103,6 +103,7 @@ class ForceInsertionEnv(InsertionEnv):
     ) -> None:
         find("start", start, STARTS)
         self._reward = find("reward", reward, REWARDS)
+        self.returns = (0.0, 1.0) if reward == "success" else (-np.inf, np.inf)
         number = isinstance(step_mm, (int, float)) and not isinstance(step_mm, bool)
         if not number or not 0.0 < step_mm <= 1e3 * STEP_LIMIT:
             raise SettingsError(f"step_mm = {step_mm!r}: must be above 0, up to {1e3 * STEP_LIMIT:g} mm")

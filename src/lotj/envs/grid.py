@@ -121,6 +121,7 @@ class GridEnv(gym.Env[dict[str, Any], np.ndarray]):
         end_on_success: bool = True,
     ) -> None:
         shown = check_view(observation, image_size, max_steps)
+        self.returns = (0.0, 1.0)
         self.grid, self.max_steps, self.end_on_success = Grid(), max_steps, end_on_success
         self.walls = self.grid.walls
         self._shown, self._image_size = ("goal", "achieved_goal", *shown), image_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -94,8 +95,9 @@ def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[
     ]
 
 
-def agent_settings(preset: Preset, name: str) -> AgentConfig:
-    """A preset's settings of an agent: its own for IQL, and of these what others have and do not call `own`."""
+def agent_settings(preset: Preset, name: str, returns: tuple[float, float] | None = None) -> AgentConfig:
+    """A preset's settings of an agent: its own for IQL, and of these what others have and do not call `own`; those of
+    `Preset.agent`; and, where the preset does not know them, the range of the task's `returns`."""
     if name == STATE_IQL:  # a position is no picture: nothing of it is specific to how a connector looks
         return replace(preset.iql, bottleneck=replace(preset.iql.bottleneck, variant="erm"), position_weight=0.0)
     kind = find_agent(name).CONFIG
@@ -103,6 +105,8 @@ def agent_settings(preset: Preset, name: str) -> AgentConfig:
     if odd := preset.agent.keys() - known:
         raise unknown(f"setting of {name}", min(odd), sorted(known))
     common = {name: value for name, value in vars(preset.iql).items() if name in known - kind.own}
+    if returns is not None and "target_bounds" in known - kind.own:
+        common["target_bounds"] = returns
     return kind(**{**common, **preset.agent})
 
 
@@ -168,14 +172,15 @@ def _pretrain(
 ) -> None:
     """Trains one agent."""
     seen: tuple[Store, Store | None] = (train, validation)
-    front, observation, relabel, kind = preset.front, ("image",), [], name
+    front, observation, relabel, returns, kind = preset.front, ("image",), [], None, name
     if name == STATE_IQL:
         assert validation is not None
         seen = Positions(train), Positions(validation)
         front, observation, kind = state_iql.FRONT, ("position",), "iql"
     elif validation is None:
-        front, observation, relabel = _of_task(train.tasks[0].env, kind, _rewarded(preset.practice).hindsight)
-    settings = agent_settings(preset, name)
+        share = _rewarded(preset.practice).hindsight
+        front, observation, relabel, returns = _of_task(train.tasks[0].env, kind, share)
+    settings = agent_settings(preset, name, returns)
     rest = (run, device, live, relabel, observation, name)
     learner = pretrain_agent(kind, *seen, front, settings, preset.pretrain, *rest)
     if validation is not None and name != STATE_IQL:
@@ -187,18 +192,19 @@ def _rewarded(practice: PracticeConfig) -> TaskPracticeConfig:
     return practice if isinstance(practice, TaskPracticeConfig) else TaskPracticeConfig(**vars(practice))
 
 
-def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...], list[Relabel]]:
-    """What an agent sees of a registered task, images alone where there are some, what must be recorded for it, and how
-    its transitions are relabelled: a `share` by hindsight, none for one that learns from returns, which are those of
-    whole episodes."""
+def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...], list[Relabel], tuple[float, float]]:
+    """What an agent sees of a registered task, images alone where there are some, what must be recorded for it; how its
+    transitions are relabelled, a `share` by hindsight, none for one that learns from returns, which are those of whole
+    episodes; and the range of returns."""
     with closing(make_task(name)) as env:
-        shown = spec_of(env).observation
+        shown, returns = spec_of(env).observation, getattr(env.unwrapped, "returns", (-math.inf, math.inf))
         seen = tuple(array for array in ("state", "goal") if array in shown)
         if "image" in shown:
-            return SMALL_PIXELS, ("image",), []
+            return SMALL_PIXELS, ("image",), [], returns
         if "achieved_goal" not in shown or not share or "return" in find_agent(agent).requires:
-            return Vector(seen), seen, []
-        return Vector(seen), (*seen, "achieved_goal"), [hindsight(env.get_wrapper_attr("compute_reward"), share)]
+            return Vector(seen), seen, [], returns
+        relabel = [hindsight(env.get_wrapper_attr("compute_reward"), share)]
+        return Vector(seen), (*seen, "achieved_goal"), relabel, returns
 
 
 def practice_phase(
@@ -324,13 +330,13 @@ def practise_task_phase(
     SEED.check("seed", seed)
     env = make_task(name)
     practised = _rewarded(preset.practice)
-    spec, (front, _, relabel) = spec_of(env), _of_task(name, agent, practised.hindsight)
+    spec, (front, _, relabel, returns) = spec_of(env), _of_task(name, agent, practised.hindsight)
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
     config = replace(practised, max_steps=spec.max_steps)
     prior: list[Source] = []
     if pretrained is None:
         seen = replace(spec, observation={array: spec.observation[array] for array in front.reads(spec.observation)})
-        learner = Learner(find_agent(agent), seen, front, agent_settings(preset, agent), 1, seed, device)
+        learner = Learner(find_agent(agent), seen, front, agent_settings(preset, agent, returns), 1, seed, device)
         config = replace(config, online_fraction=1.0)
     else:
         learner = load_agent(pretrained, device, agent, **preset.agent)
