@@ -11,6 +11,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from lotj.controllers import Controller
+from lotj.controllers.expert import Clumsy
 from lotj.controllers.proportional import Proportional
 from lotj.envs.base import Family, check_options
 from lotj.envs.insertion import START_SPREAD, InsertionEnv, checked_start, draw_start
@@ -163,6 +165,10 @@ class ForceInsertionEnv(InsertionEnv):
     def _after(self, reading: Reading) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, once, terminated, truncated, info = super()._after(reading)
         return observation, self._reward(self, reading, once), terminated, truncated, info
+
+    def person(self) -> Controller:
+        """Who demonstrates: a person, who sees the socket."""
+        return Clumsy(np.random.default_rng(0), self.action_scale, self.bench.contact_height)
 
     def render(self) -> np.ndarray:
         """What the camera on the bench sees, in colour, (256, 256, 3) uint8."""

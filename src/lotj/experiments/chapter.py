@@ -261,7 +261,7 @@ def collect_job(task: str, folder: str, **settings: Any) -> dict[str, Any]:
     for of in ("policy", "demonstrator"):
         if of in settings:
             kinds = ("practice", "pretrain")
-            run = next(run for kind in kinds if (run := _begun(Path(settings[of]), kind)) is not None)
+            run = next(run for kind in kinds if (run := begun(Path(settings[of]), kind)) is not None)
             settings[of] = str(run.path)
     collection = TaskCollection((task,), **settings)
     counts = {"episodes": 0, "successes": 0}
@@ -309,12 +309,12 @@ def learn_job(
             curve.append({"trials": trials, "steps": steps, **found})
 
         if data:
-            begun = _begun(root, "pretrain")
+            begun = begun(root, "pretrain")
             pretrained = pretrain_phase(preset, Path(data), root, seed, device, begun, False, agent=agent)
             try_out(load_agent(pretrained, device, agent), 0, 0)
         if not trials:
             return {"curve": curve}
-        how: dict[str, Any] = {"live": False, "snapshots": points, "resume": _begun(root, "practice")}
+        how: dict[str, Any] = {"live": False, "snapshots": points, "resume": begun(root, "practice")}
         preset = replace(preset, agent={**settings, **online})
         run, _ = practise_task_phase(preset, task, root, agent, pretrained, seed, device, **how)
         with run:
@@ -365,7 +365,8 @@ LINES: Mapping[str, Any] = {"expert": None, "random": Random, "nothing": Nothing
 """Who does not learn, in every figure."""
 
 
-def _begun(folder: Path, kind: str) -> Run | None:
+def begun(folder: Path, kind: str) -> Run | None:
+    """The run that an interrupted job has left in its folder."""
     try:
         return find_run(folder, kind)
     except SettingsError:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lotj.agents import At, Learner
-from lotj.data.replay import DERIVED, Relabel, Replay, Source
+from lotj.data.replay import DERIVED, Contexts, Relabel, Replay, Source
 from lotj.errors import CheckpointError, RobotError, SettingsError
 from lotj.experience import Episode, Observation, Task, batch_of_one
 from lotj.rewards.judge import Judge
@@ -119,6 +119,7 @@ def practice(
     resume: bool = False,
     until: int | None = None,
     snapshots: Collection[int] = (),
+    contexts: Contexts | None = None,
 ) -> PracticeResult:
     """Lets an agent practise, trial by trial.
 
@@ -134,6 +135,7 @@ def practice(
         resume: go on after the run's last finished trial; with none, from the beginning.
         until: stop after this trial, to be resumed later; None does all.
         snapshots: trials whose checkpoints stay, named by `checkpoint_after`.
+        contexts: demonstrations of what is practised, for an agent that reads them.
 
     Raises:
         RobotError: the robot refused a command, or its part was lost `MAX_LOST` times in a row.
@@ -151,7 +153,7 @@ def practice(
         raise SettingsError(f"practice boost with actions of shape {learner.spec.action}: it moves along three axes")
     if run.has(CHECKPOINT) and not resume:
         raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials: give --resume or start a new run")
-    sitting = _Sitting(practitioner, learner, prior, config, run, task, relabel, snapshots)
+    sitting = _Sitting(practitioner, learner, prior, config, run, task, relabel, snapshots, contexts)
     try:
         done = sitting.restore()
         with LiveView(str(run.path), config.trials, run.metrics(), live) as view:
@@ -174,7 +176,7 @@ class _Sitting:
 
     def __init__(
         self, practitioner: Practitioner, learner: Learner, prior: Sequence[Source], config: PracticeConfig, run: Run,
-        task: str, relabel: Sequence[Relabel], snapshots: Collection[int],
+        task: str, relabel: Sequence[Relabel], snapshots: Collection[int], contexts: Contexts | None,
     ) -> None:  # fmt: skip
         self._practitioner, self._learner, self._config, self._run = practitioner, learner, config, run
         self._snapshots = snapshots
@@ -183,7 +185,9 @@ class _Sitting:
         share = config.online_fraction if prior else 1.0
         self._online = Source(self.trials.store, share, np.zeros(0, np.int64), {}, practised=True, relabel=relabel)
         columns, sources = sorted(({"imitate"} | DERIVED) & learner.needs), [self._online, *prior]
-        self._replay = Replay(sources, config.batch_size, columns, observation=seen, discount=learner.discount)
+        self._replay = Replay(
+            sources, config.batch_size, columns, observation=seen, discount=learner.discount, contexts=contexts
+        )
         self._rows: list[dict[str, Any]] = []
         self._unsaved = 0  # the last trial, where the learner is as after it and no checkpoint holds it
         self.kept = 0  # the trial whose policy stays, see `_keep`

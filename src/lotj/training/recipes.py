@@ -54,7 +54,11 @@ class Recipe:
 
 class Human(Recipe):
     """The expert as a person would teleoperate it: trembling, with pauses, fingers that come late, and the mistakes of
-    its `err`: a wrong height to grasp at, letting go too early, a bad aim."""
+    its `err`: a wrong height to grasp at, letting go too early, a bad aim. Where an environment names a `person`, who
+    sees more than its own controller does, that is the expert."""
+
+    def __init__(self, env: Any, expert: Any, rng: np.random.Generator) -> None:
+        super().__init__(env, getattr(env.unwrapped, "person", lambda: expert)(), rng)
 
     def reset(self, seed: int) -> None:
         super().reset(seed)

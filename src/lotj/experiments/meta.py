@@ -1,0 +1,139 @@
+"""Offline meta-reinforcement learning as jobs: prior data of many parts as one data set, a policy for all of them, and
+what it makes of the demonstrations of a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lotj.agents import Learner
+from lotj.agents.oda import ODA, vector_names
+from lotj.data.replay import Contexts
+from lotj.data.store import DiskStore
+from lotj.data.writer import EpisodeWriter
+from lotj.envs.base import spec_of
+from lotj.envs.registry import make_task
+from lotj.experience import PRACTISED, Task
+from lotj.experiments.chapter import begun, tried
+from lotj.experiments.evaluation import PolicyController
+from lotj.experiments.practised import practised_agent
+from lotj.experiments.presets import find_preset
+from lotj.experiments.stages import pretrain_phase
+from lotj.runs import Run, find_run
+from lotj.training.practice import practice
+from lotj.training.practice_config import TaskPracticeConfig
+from lotj.training.pretrain import load_agent
+from lotj.training.rewarded import Rewarded
+
+IN_A_ROW = 50
+"""So many successes one after the other in practice, exploration and all, and a part counts as solved (the paper)."""
+
+
+def merge_job(demos: Sequence[str], practised: Sequence[str], folder: str) -> dict[str, Any]:
+    """One data set of the demonstrations of several parts, and of all trials of those that have been practised on:
+    folders of the jobs that made them. Each part is a task."""
+    trials: dict[str, list[DiskStore]] = {}
+    for path in demos:
+        store = DiskStore.open(Path(path) / "data")
+        trials.setdefault(store.tasks[0].env, []).append(store)
+    for path in practised:
+        run = find_run(Path(path), "practice")
+        trials[run.setting("task")].append(DiskStore.open(run.path / "trials"))
+    counts = {}
+    for env, stores in trials.items():
+        task = Task(stores[0].tasks[0].name, env)
+        with EpisodeWriter(Path(folder) / "data", task, stores[0].schema) as writer:
+            for store in stores:
+                for number in range(len(store)):
+                    episode = store.episode(number)
+                    if (episode.kind, episode.seed) not in writer.finished:
+                        writer.append(replace(episode, task=task.name))
+            counts[env] = len(writer.finished)
+    return {"episodes": counts}
+
+
+def meta_job(
+    agent: str, settings: Mapping[str, Any], data: str, updates: int, seed: int, folder: str, threads: int = 1,
+    device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Trains one policy on the data set of a `merge_job`."""
+    torch.set_num_threads(threads)
+    preset = find_preset("state")
+    preset = replace(preset, agent=settings, pretrain=replace(preset.pretrain, steps=updates))
+    run = pretrain_phase(
+        preset, Path(data) / "data", Path(folder), seed, device, begun(Path(folder), "pretrain"), False, agent=agent
+    )
+    run.close()
+    return {"run": run.path.name}
+
+
+def adapt_job(
+    task: str, agent: str, trained: str, demos: str, other: str, trials: int, points: Sequence[int], seed: int,
+    evaluation_trials: int, practice_settings: Mapping[str, Any], folder: str, threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """What a policy for all parts does on a new one: told by demonstrations which it is, and after practice that
+    begins with an empty buffer.
+
+    Args:
+        trained: folder of a `meta_job`.
+        demos, other: folders of demonstrations of this part, and of another one.
+        trials, points: of practice; none where `trials` is 0.
+
+    Returns:
+        ``curve``, as of `learn_job`; where the agent reads demonstrations, ``told``: successes when told by none (the
+        prior) and by those of the other part; ``solved``: trials until `IN_A_ROW` successes, or None.
+    """
+    torch.set_num_threads(threads)
+    learner = load_agent(find_run(Path(trained), "pretrain"), device, agent)
+    with closing(make_task(task)) as env:
+
+        def successes(policy: Learner) -> dict[str, Any]:
+            return tried(env, PolicyController(policy, 0.0), agent, seed, evaluation_trials)
+
+        contexts, told = None, {}
+        if isinstance(learner.algorithm, ODA):
+            told["nothing"] = successes(learner)  # z is 0, the mean of the prior
+            _tell(learner, Path(other), seed)
+            told["another part"] = successes(learner)
+            contexts = _tell(learner, Path(demos), seed)
+        found = {"curve": [{"trials": 0, "steps": 0, **successes(learner)}], "told": told}
+        if not trials:
+            return found
+        config = TaskPracticeConfig(trials=trials, max_steps=spec_of(env).max_steps, online_fraction=1.0, threads=threads,
+                                    **practice_settings)  # fmt: skip
+        root, resume = Path(folder), begun(Path(folder), "practice")
+        run = resume or Run.create(root, "practice", {"task": task, "agent": agent, "practice": asdict(config)}, seed)
+        with run:
+            how: dict[str, Any] = {"live": False, "resume": resume is not None, "snapshots": points}
+            practice(Rewarded(env, config.max_steps, seed), learner, [], config, run, contexts=contexts, **how)
+            rows = run.metrics()
+            taken = np.cumsum([row["steps"] for row in rows])
+            for after in (*points, trials):
+                policy = practised_agent(run, device, None if after == trials else after)
+                found["curve"].append({"trials": after, "steps": int(taken[after - 1]), **successes(policy)})
+    return found | {"solved": solved([row["predicted_success"] for row in rows])}
+
+
+def solved(won: Sequence[int]) -> int | None:
+    """Trials until `IN_A_ROW` successes; None where there are not so many in a row."""
+    row = 0
+    for number, success in enumerate(won, 1):
+        row = row + 1 if success else 0
+        if row == IN_A_ROW:
+            return number
+    return None
+
+
+def _tell(learner: Learner, demos: Path, seed: int) -> Contexts:
+    """Tells an agent by demonstrations which task it is; returns them, for practice."""
+    contexts = Contexts.of(DiskStore.open(demos / "data"), vector_names(learner.spec), practised=True)
+    drawn = contexts.draw(np.array([PRACTISED]), np.random.default_rng([seed, 3]))[0]
+    assert isinstance(learner.algorithm, ODA)
+    learner.algorithm.adapt(torch.from_numpy(drawn).to(learner.device))
+    return contexts
