@@ -309,8 +309,8 @@ def learn_job(
             curve.append({"trials": trials, "steps": steps, **found})
 
         if data:
-            begun = begun(root, "pretrain")
-            pretrained = pretrain_phase(preset, Path(data), root, seed, device, begun, False, agent=agent)
+            before = begun(root, "pretrain")
+            pretrained = pretrain_phase(preset, Path(data), root, seed, device, before, False, agent=agent)
             try_out(load_agent(pretrained, device, agent), 0, 0)
         if not trials:
             return {"curve": curve}

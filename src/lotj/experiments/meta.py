@@ -102,11 +102,16 @@ def adapt_job(
             _tell(learner, Path(other), seed)
             told["another part"] = successes(learner)
             contexts = _tell(learner, Path(demos), seed)
-        found = {"curve": [{"trials": 0, "steps": 0, **successes(learner)}], "told": told}
+        found: dict[str, Any] = {
+            "curve": [{"trials": 0, "steps": 0, **successes(learner)}],
+            "told": told,
+            "solved": None,
+        }
         if not trials:
             return found
-        config = TaskPracticeConfig(trials=trials, max_steps=spec_of(env).max_steps, online_fraction=1.0, threads=threads,
-                                    **practice_settings)  # fmt: skip
+        config = TaskPracticeConfig(
+            trials=trials, max_steps=spec_of(env).max_steps, online_fraction=1.0, threads=threads, **practice_settings
+        )
         root, resume = Path(folder), begun(Path(folder), "practice")
         run = resume or Run.create(root, "practice", {"task": task, "agent": agent, "practice": asdict(config)}, seed)
         with run:
@@ -117,7 +122,8 @@ def adapt_job(
             for after in (*points, trials):
                 policy = practised_agent(run, device, None if after == trials else after)
                 found["curve"].append({"trials": after, "steps": int(taken[after - 1]), **successes(policy)})
-    return found | {"solved": solved([row["predicted_success"] for row in rows])}
+    found["solved"] = solved([row["predicted_success"] for row in rows])
+    return found
 
 
 def solved(won: Sequence[int]) -> int | None:

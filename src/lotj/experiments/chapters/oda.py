@@ -71,36 +71,37 @@ class MetaChapter(Chapter):
         return made
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        seeds, rows, gaps = range(self.size.seeds), [], []
+        def done(who: str, part: str) -> list[Mapping[str, Any]]:
+            return [results[name] for seed in range(self.size.seeds) if (name := f"{who}-{part}-{seed}") in results]
+
+        rows, gaps = [], []
         for part in (*TEST, *HELD_OUT, *CHALLENGE):
-            of = {
-                agent: [results[name] for seed in seeds if (name := f"{agent}-{part}-{seed}") in results]
-                for agent in AGENTS
-            }
-            scratch = [results[name] for seed in seeds if (name := f"scratch-{part}-{seed}") in results]
-            told = [[100 * one["told"][by]["successes"] / one["told"][by]["n"] for one in of["oda"]] for by in ("nothing", "another part")]  # fmt: skip
-            cells = [[_rate(one, place) for one in of[agent]] for agent, place in _COLUMNS] + told
-            cells.append([_rate(one, -1) for one in scratch])
-            rows.append([part, *map(mean_words, cells), *(_solved(of[agent]) for agent in ("oda", "awac"))])
-            if part not in CHALLENGE and of["oda"] and of["awac"]:
+            cells = [[_rate(one["curve"][place]) for one in done(who, part)] for who, place in _COLUMNS.values()]
+            told = [[_rate(one["told"][by]) for one in done("oda", part)] for by in _TOLD]
+            solved = [", ".join(str(one["solved"] or "-") for one in done(who, part)) or "-" for who in ("oda", "awac")]
+            rows.append([part, *map(mean_words, [*cells, *told]), *solved])
+            if part not in CHALLENGE and cells[0] and cells[1]:
                 gaps.append(float(np.mean(cells[0]) - np.mean(cells[1])))
-        head = ["part", "ODA, told", "AWAC, shared", "DDPG, offline", "ODA practised", "AWAC practised",
-                "ODA, told nothing", "ODA, told another", "DDPG from demonstrations", "ODA solved", "AWAC solved"]  # fmt: skip
-        words = f"ODA over AWAC before practice: {mean_words(gaps)} points over {len(gaps)} parts; p {sign_flip(gaps):.2g}\n"
-        return {"table.md": page(self.title, [markdown(head, rows), words], results)}
+        head = ["part", *_COLUMNS, *(f"ODA, told {by}" for by in _TOLD), "ODA solved after", "AWAC solved after"]
+        words = f"ODA over AWAC before practice: {mean_words(gaps)} points over {len(gaps)} parts"
+        return {"table.md": page(self.title, [markdown(head, rows), f"{words}; p {sign_flip(gaps):.2g}.\n"], results)}
 
 
-_COLUMNS = (("oda", 0), ("awac", 0), ("ddpg", 0), ("oda", -1), ("awac", -1))
+_COLUMNS = {
+    "ODA, told": ("oda", 0),
+    "AWAC, shared": ("awac", 0),
+    "DDPG, offline": ("ddpg", 0),
+    "ODA, practised": ("oda", -1),
+    "AWAC, practised": ("awac", -1),
+    "DDPG from demonstrations": ("scratch", -1),
+}
+"""Title -> whose jobs, and which point of their curves."""
+
+_TOLD = ("nothing", "another part")
 
 
-def _rate(result: Mapping[str, Any], place: int) -> float:
-    at = result["curve"][place]
+def _rate(at: Mapping[str, Any]) -> float:
     return 100.0 * at["successes"] / at["n"]
-
-
-def _solved(results: list[Mapping[str, Any]]) -> str:
-    """Trials until 50 successes in a row, seed by seed."""
-    return ", ".join(str(one.get("solved") or "-") for one in results) or "-"
 
 
 def _task(part: str) -> str:
@@ -117,8 +118,9 @@ def _scratch(part: str, seed: int, share: float, trials: int, root: Path, asked:
     """DDPG from demonstrations; of the training parts its trials are the prior data."""
     folder = root / f"scratch-{part}-{seed}"
     arguments: dict[str, Any] = {"task": _task(part), "evaluated": _task(part), "seed": seed, "agent": "ddpg"}
-    arguments |= {"settings": {**CLONING, "hidden": (256, 256)}, "online": {}, "updates": 0, "share": 0.3, "data": str(root / f"demos-{part}" / "data")}  # fmt: skip
-    arguments |= {"trials": max(4, round(share * EPISODES)), "points": [], "practice": PRACTICE, "folder": str(folder)}
+    arguments |= {"settings": {**CLONING, "hidden": (256, 256)}, "online": {}, "updates": 0, "share": 0.3}
+    arguments |= {"data": str(root / f"demos-{part}" / "data"), "folder": str(folder), "practice": PRACTICE}
+    arguments |= {"trials": max(4, round(share * EPISODES)), "points": []}
     arguments["evaluation_trials"] = trials
     return Job(folder.name, learn_job, arguments, (f"demos-{part}",), asked.machine, folder)
 
