@@ -1,0 +1,79 @@
+"""The jobs of ODA's chapter, tiny: data of two parts as one set, a policy for both, a third by its demonstrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lotj.data.store import DiskStore
+from lotj.experiments.chapter import SIZES, collect_job, learn_job
+from lotj.experiments.chapters.oda import CHALLENGE, CHAPTER, HELD_OUT, TEST, TRAIN
+from lotj.experiments.meta import IN_A_ROW, adapt_job, merge_job, meta_job, solved
+from lotj.experiments.study import Asked
+from lotj.sim.connector import catalogue
+
+
+def test_solved_is_fifty_in_a_row() -> None:
+    """One failure at trial 3 begins anew: the 50th in a row is trial 53."""
+    assert IN_A_ROW == 50
+    assert solved([1, 1, 0] + [1] * 60) == 53 and solved([1] * 50) == 50
+    assert solved([1] * 49) is None and solved([1] * 49 + [0] + [1] * 49) is None and solved([]) is None
+
+
+def test_parts_are_of_the_splits_that_they_are_said_to_be_of() -> None:
+    split = {name: part.split for name, part in catalogue().items()}
+    assert {split[part] for part in TRAIN} == {"train"} and len(TRAIN) == 11
+    assert {split[part] for part in HELD_OUT} == {"test"} and {split[part] for part in CHALLENGE} == {"challenge"}
+    assert {split[part] for part in TEST} <= {"train", "validation"} and not {*TEST} & {*TRAIN}
+
+
+def test_jobs_of_the_chapter_fit_together() -> None:
+    asked = Asked("laptop", Path("data"), Path("runs"), machine={"threads": 1, "device": "cpu"})
+    jobs = CHAPTER.asked(asked).jobs(asked)
+    names = [job.name for job in jobs]
+    assert len(set(names)) == len(names) and {need for job in jobs for need in job.needs} <= set(names)
+    new, seeds = len(TEST + HELD_OUT + CHALLENGE), SIZES["laptop"].seeds
+    # demonstrations, training parts learnt from nothing, two data sets, three agents and what they do on each new part
+    assert len(jobs) == (11 + new) + 11 + 2 + 3 * seeds * (1 + new) + new * seeds
+    assert "| usb" not in CHAPTER.files({})["table.md"].decode()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Demonstrations of three parts, two of which were practised on."""
+    root = tmp_path_factory.mktemp("meta")
+    for part in ("usb-a", "rj45", "usb-c"):
+        task = f"force-insertion/{part},start=far,max_steps=12"
+        collect_job(task, str(root / f"demos-{part}"), count=2, recipe="human")
+        if part != "usb-c":
+            how: dict[str, Any] = {"agent": "ddpg", "settings": {"bc_weight": 1.0}, "updates": 0, "share": 0.5}
+            how |= {"trials": 2, "points": [], "practice": {"warmup_trials": 1, "updates_per_step": 0.1}, "online": {}}
+            how |= {"data": str(root / f"demos-{part}" / "data"), "folder": str(root / f"scratch-{part}")}
+            learn_job(task, task, 0, 1, **how)
+    demos = [str(root / f"demos-{part}") for part in ("usb-a", "rj45")]
+    practised = [str(root / f"scratch-{part}") for part in ("usb-a", "rj45")]
+    counts = merge_job(demos, practised, str(root / "data"))["episodes"]
+    assert counts == {f"force-insertion/{part},start=far,max_steps=12": 4 for part in ("usb-a", "rj45")}
+    assert merge_job(demos, practised, str(root / "data"))["episodes"] == counts  # again: nothing twice
+    return root
+
+
+def test_merged_data_hold_each_part_as_a_task(parts: Path) -> None:
+    store = DiskStore.open(parts / "data" / "data")
+    assert [task.env.split(",")[0] for task in store.tasks] == ["force-insertion/rj45", "force-insertion/usb-a"]
+    assert sorted(store.kinds) == ["human", "practice"] and len(store) == 8
+
+
+@pytest.mark.parametrize("agent", ["oda", "awac"])
+def test_a_new_part_is_told_by_its_demonstrations_and_practised_on(parts: Path, tmp_path: Path, agent: str) -> None:
+    meta_job(agent, {}, str(parts / "data"), 5, 0, str(tmp_path / "meta"))
+    task = "force-insertion/usb-c,start=far,max_steps=12"
+    own, other = (str(parts / f"demos-{part}") for part in ("usb-c", "rj45"))
+    practice = {"warmup_trials": 1, "updates_per_step": 0.1}
+    of = (task, agent, str(tmp_path / "meta"), own, other, 3, [1], 0, 2, practice, str(tmp_path / "new"))
+    found = adapt_job(*of)
+    assert [at["trials"] for at in found["curve"]] == [0, 1, 3] and found["solved"] is None
+    assert set(found["told"]) == ({"nothing", "another part"} if agent == "oda" else set())
+    assert adapt_job(*of) == found  # resumed after its end
