@@ -58,7 +58,8 @@ class Human(Recipe):
     sees more than its own controller does, that is the expert."""
 
     def __init__(self, env: Any, expert: Any, rng: np.random.Generator) -> None:
-        super().__init__(env, getattr(env.unwrapped, "person", lambda: expert)(), rng)
+        person = getattr(getattr(env, "unwrapped", None), "person", None)
+        super().__init__(env, person() if person else expert, rng)
 
     def reset(self, seed: int) -> None:
         super().reset(seed)
