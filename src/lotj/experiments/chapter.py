@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,6 +134,8 @@ class Chapter:
     problems: Sequence[Problem]
     claims: Sequence[Claim]
     size: Size = SIZES["laptop"]
+    exact: Callable[[], Mapping[str, bytes]] = dict
+    """Further files of its folder, of what can be computed and need not be learnt."""
 
     @property
     def cells(self) -> str:
@@ -169,7 +171,8 @@ class Chapter:
         claims = markdown(["claim", "here", "figures"], [[text, words[met], why] for text, met, why in told])
         parts = [f"## Claims\n\n{claims}", *(self._table(problem, curves) for problem in self.problems)]
         drawn = {f"{problem.name}.svg": draw_curves(problem, curves) for problem in self.problems}
-        return {"table.md": page(self.title, parts, results)} | {name: svg for name, svg in drawn.items() if svg}
+        files = {"table.md": page(self.title, parts, results), **self.exact()}
+        return files | {name: svg for name, svg in drawn.items() if svg}
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """The results by problem and arm."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+
+from lotj.envs.grid import Grid
 from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
 from lotj.experiments.claims import Claim, at_least, end_over, higher
+from lotj.experiments.tables import markdown
 
 DISCOUNT = {"medium": 0.99, "large": 0.995}
 
@@ -49,6 +55,35 @@ def _arms(name: str) -> tuple[Arm, ...]:
     return (*learnt, *(Arm(line, line) for line in LINES))
 
 
+SHOWN = {"start": (8, 1), "beside the goal": (1, 2), "upper corner": (2, 8), "lower corner": (5, 7), "below": (6, 4)}
+"""Cells of the toy maze whose values are told: row and column."""
+
+
+def toy_values() -> dict[str, bytes]:
+    """What expectiles make of the toy maze, solved exactly: V of uniformly random moves for each, V*, and what comes
+    without a network for V, which takes lucky transitions for skill. A table and a map of each."""
+    grid = Grid()
+    solved = {f"IQL, expectile {tau}": grid.expectile(tau) for tau in (0.5, 0.7, 0.9, 0.95, 0.99)}
+    solved |= {"V*": grid.optimal(), "without V, expectile 0.95": grid.lucky(0.95)}
+    places = {name: int(np.flatnonzero((grid.cells == cell).all(1))[0]) for name, cell in SHOWN.items()}
+    rows = [[title, *(f"{values[place]:.2f}" for place in places.values())] for title, values in solved.items()]
+    figure = Figure((2.2 * len(solved), 2.6), layout="constrained")
+    for axes, (title, values) in zip(np.atleast_1d(figure.subplots(1, len(solved))), solved.items(), strict=True):
+        drawn = np.full(grid.walls.shape, np.nan)
+        drawn[tuple(grid.cells.T)] = values
+        axes.imshow(drawn, vmin=0.0, vmax=10.0)
+        axes.set_title(title, fontsize=8)
+        axes.set_axis_off()
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    words = (
+        "# The toy maze, solved exactly\n\nValues of entering the goal (10), discount 0.9. The larger the expectile, "
+    )
+    words += "the nearer V is to V*, and never above it; without V it is.\n\n"
+    table = words + markdown(["values", *places], rows) + "\n![Maps](toy-values.png)\n"
+    return {"toy-values.md": table.encode(), "toy-values.png": file.getvalue()}
+
+
 _STITCHES = [("medium", "IQL 0.5"), ("large", "IQL 0.5"), ("medium", "BC"), ("medium", "one-step"), ("medium", "AWAC")]
 
 CHAPTER = Chapter(
@@ -64,4 +99,5 @@ CHAPTER = Chapter(
         Claim("large: practice does not dip", at_least("large", "IQL 0.9", -15)),
         Claim("large: AWAC stays behind after practice", higher("large", "IQL 0.9", "AWAC", 15)),
     ),
+    exact=toy_values,
 )
