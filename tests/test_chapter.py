@@ -106,7 +106,7 @@ def test_every_arm_can_be_built(problem: Problem, arm: Arm) -> None:
         env.close()
 
 
-@pytest.mark.parametrize("chapter", chapters().values(), ids=str)
+@pytest.mark.parametrize("chapter", chapters().values(), ids=list(chapters()))
 def test_jobs_of_a_chapter_fit_together(chapter: Chapter) -> None:
     asked = Asked("laptop", Path("data"), Path("runs"), machine={"threads": 1, "device": "cpu"})
     jobs = chapter.asked(asked).jobs(asked)

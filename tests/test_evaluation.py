@@ -239,12 +239,13 @@ def test_evaluations_are_kept_by_name(tmp_path):
     assert entry["successes"] == 10 and entry["n"] == 10
     assert entry["results"][0] == {
         "seed": 100, "success": True, "steps": int(solved.steps[0]), "seconds": solved.steps[0] / 10,
-        "peak_force_n": 10.0, "dislodged": False,
+        "peak_force_n": 10.0, "dislodged": False, "reward": solved.reward[0],
     }  # fmt: skip
     old = {**entry, "label": "After practice", "summary": {"successes": 3, "n": 10}}  # as an earlier lotj wrote it
+    old["results"] = [{name: value for name, value in row.items() if name != "reward"} for row in entry["results"]]
     path.write_text(json.dumps([old]))
     (again,) = read_evaluations(path)
-    assert again.successes == 10 and again.context == {"scenario": "far"}
+    assert again.successes == 10 and again.context == {"scenario": "far"} and again.reward is None
 
 
 @pytest.mark.parametrize(

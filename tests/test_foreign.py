@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 from lotj.cli import main
 from lotj.envs.base import spec_of
@@ -92,6 +93,30 @@ def test_locomotion_earns_and_falls() -> None:
         with pytest.raises(SettingsError, match="no scripted expert"):
             expert_of(name, env)
         env.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*(Box observation space|alternative render modes).*:UserWarning")
+@pytest.mark.parametrize("name", ["locomotion/half-cheetah", "locomotion/hopper", "gym:lotj-test/Slope-v0"])
+def test_the_contract_of_all_environments(name: str) -> None:
+    """Spaces, equal seeds, and a time limit that truncates and does not terminate."""
+    env = make_task(name, max_steps=3)
+    check_env(env, skip_render_check=True)
+    action = np.full(env.action_space.shape or (), -0.1, np.float32)
+
+    def play(seed: int) -> list[tuple[list[float], float, bool, bool]]:
+        first = env.reset(seed=seed)[0]["state"].tolist()
+        steps = [env.step(action) for _ in range(3)]
+        return [(first, 0.0, False, False), *((seen["state"].tolist(), *rest) for seen, *rest, _ in steps)]
+
+    one = play(1)
+    assert play(1) == one and [step[2:] for step in one] == [(False, False)] * 3 + [(False, True)]
+    assert name.startswith("gym") or play(2) != one
+    for bad in (np.full(env.action_space.shape or (), np.nan), np.zeros(17)):
+        with pytest.raises(SettingsError, match="finite"):
+            env.step(bad)
+    with pytest.raises(SettingsError, match="unknown reset option 'height'"):
+        env.reset(options={"height": 1.0})
+    env.close()
 
 
 def test_any_agent_is_trained_on_any_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

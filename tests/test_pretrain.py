@@ -339,7 +339,7 @@ def test_learning_rate_rises_and_falls():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"steps": 0}, "steps 0"),
+        ({"steps": -1}, "steps -1"),
         ({"batch": 0}, "batch 0"),
         ({"save_minutes": -1.0}, "save_minutes -1.0"),
         ({"lr": 0.0}, "lr 0.0"),

@@ -177,9 +177,17 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time, and force where it is measured."""
     context, measured = results[0].context, any(result.peak_force_n.any() for result in results)
     where = f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]
+    earns = "task" in context and not any(result.success.any() for result in results)
     table = Table(title=f"{escape(where)}: true success of {len(results[0])} trials", title_justify="left")
     table.add_column("controller")
-    for title in ("success", "rate", "95 % interval", "mean time, s", *(["peak force, N"] if measured else [])):
+    for title in (
+        "success",
+        "rate",
+        "95 % interval",
+        "mean time, s",
+        *(["peak force, N"] if measured else []),
+        *(["reward"] if earns else []),
+    ):
         table.add_column(title, justify="right")
     for result in results:
         low, high = result.interval
@@ -190,5 +198,6 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
             f"{low:.0%} - {high:.0%}",
             f"{result.seconds.mean():.1f}",
             *([f"{result.peak_force_n.max():.0f}"] if measured else []),
+            *(["-" if result.reward is None else f"{result.reward.mean():.4g}"] if earns else []),
         )
     return table

@@ -37,7 +37,6 @@ USUAL = (*POLICIES, "straight-down", "spiral-search")
 """Evaluated on a connector unless others are asked for, and the first rows of a table, in this order."""
 
 _COLUMNS = {"seed": int, "success": bool, "steps": int, "seconds": float, "peak_force_n": float, "dislodged": bool}
-_LATER = {"reward": float}  # what files of an earlier lotj do not have
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class EvaluationResult:
         steps, seconds: (n,) int64 environment steps; (n,) float64 time on the robot.
         peak_force_n: (n,) float64, greatest contact force [N].
         dislodged: (n,) bool.
-        reward: (n,) float64, sum of the rewards.
         context: what else belongs to it (connector, scenario, domain): plain JSON values.
+        reward: (n,) float64, sum of the rewards; None where that was not kept.
         film: (T+1, V, H, W, 3) uint8 frames of the first trial, if they were asked for; not stored in JSON.
     """
 
@@ -63,8 +62,8 @@ class EvaluationResult:
     seconds: np.ndarray
     peak_force_n: np.ndarray
     dislodged: np.ndarray
-    reward: np.ndarray
     context: dict[str, Any] = field(default_factory=dict)
+    reward: np.ndarray | None = None
     film: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -93,9 +92,8 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """As one entry of `evaluation.json`."""
-        results = [
-            {k: kind(getattr(self, k)[trial]) for k, kind in (_COLUMNS | _LATER).items()} for trial in range(len(self))
-        ]
+        columns = _COLUMNS if self.reward is None else {**_COLUMNS, "reward": float}
+        results = [{k: kind(getattr(self, k)[trial]) for k, kind in columns.items()} for trial in range(len(self))]
         head = {"name": self.name, **self.context, "n": len(self), "successes": self.successes}
         return {**head, "results": results}
 
@@ -112,7 +110,8 @@ class EvaluationResult:
                 key: np.array([kind(result[key]) for result in results], dtype=np.dtype(kind))
                 for key, kind in _COLUMNS.items()
             }
-            columns |= {key: np.array([kind(result.get(key, 0)) for result in results]) for key, kind in _LATER.items()}
+            if all("reward" in result for result in results):  # an earlier lotj did not keep it
+                columns["reward"] = np.array([float(result["reward"]) for result in results])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"an evaluation has a missing or wrong entry ({error!r}): make it again") from error
         if not results:

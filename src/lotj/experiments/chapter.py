@@ -335,6 +335,7 @@ def tried(env: Any, controller: Controller, name: str, seed: int, trials: int) -
     result = evaluate(
         env, controller, range(first, first + trials), name=name, max_steps=spec.max_steps, rate_hz=spec.rate_hz or 1.0
     )
+    assert result.reward is not None  # just counted
     return {"successes": result.successes, "n": trials, "reward": round(float(result.reward.mean()), 4)}
 
 
