@@ -165,7 +165,7 @@ def test_a_chapter_from_nothing_and_again(tmp_path: Path) -> None:
     assert len(results["toy-cloned-0"]["curve"]) == 1  # it does not practise
     files = TINY.files(results)
     page = files["table.md"].decode()
-    assert "| the expert is better than doing nothing | agrees |" in " ".join(page.split())
+    assert "| the expert is better than doing nothing | agrees (seeds: 1) |" in " ".join(page.split())
     assert b"<svg" in files["toy.svg"] and all(arm.title in page for arm in TINY.problems[0].arms)
     again = run_jobs(jobs, tmp_path / "cells", report=lambda job, state: done.append((job.name, state)))
     assert again == results and all(

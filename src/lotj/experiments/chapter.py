@@ -121,6 +121,9 @@ class Size:
     evaluation_trials: int = 100
 
 
+ENOUGH = 3
+"""Seeds from which on a verdict is said without their number."""
+
 SIZES = {"quick": Size(0.1, 1, 20), "laptop": Size(), "full": Size(4.0, 10)}
 """By name."""
 
@@ -168,7 +171,8 @@ class Chapter:
         curves = self.curves(results)
         words = {True: "agrees", False: "does not agree", None: "cannot tell"}
         told = [(claim.text, *claim.rule(curves)) for claim in self.claims]
-        claims = markdown(["claim", "here", "figures"], [[text, words[met], why] for text, met, why in told])
+        few = f" (seeds: {self.size.seeds})" if self.size.seeds < ENOUGH else ""
+        claims = markdown(["claim", "here", "figures"], [[text, words[met] + few, why] for text, met, why in told])
         parts = [f"## Claims\n\n{claims}", *(self._table(problem, curves) for problem in self.problems)]
         drawn = {f"{problem.name}.svg": draw_curves(problem, curves) for problem in self.problems}
         files = {"table.md": page(self.title, parts, results), **self.exact()}
