@@ -114,12 +114,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a chapter is done: shares of a problem's updates and trials, seeds of each arm, evaluation trials."""
+    """How much of a chapter is done: share of a problem's updates and trials and, up to 1, of large prior data; seeds of
+    each arm; evaluation trials."""
 
     share: float = 1.0
     seeds: int = 3
     evaluation_trials: int = 100
 
+
+MANY = 200
+"""Episodes of prior data from which on a smaller size records fewer."""
 
 ENOUGH = 3
 """Seeds from which on a verdict is said without their number."""
@@ -160,7 +164,10 @@ class Chapter:
                 players = {of: title for of in ("policy", "demonstrator") if (title := settings.get(of))}
                 needs = {of: job_name(problem, problem.arm(title), 0) for of, title in players.items()}
                 played = {of: str(asked.runs / self.name / need) for of, need in needs.items()}
-                arguments = {"task": problem.task, "folder": str(folder), **settings, **played}
+                count = settings["count"]
+                if count >= MANY:  # demonstrations are few, and stay as many
+                    count = round(min(1.0, self.size.share) * count)
+                arguments = {"task": problem.task, "folder": str(folder), **settings, **played, "count": count}
                 made.append(Job(folder.name, collect_job, arguments, tuple(needs.values()), {}, folder))
             for arm, seed in itertools.product(problem.arms, range(self.size.seeds)):
                 made.append(self._job(asked, problem, arm, seed))
