@@ -114,8 +114,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a chapter is done: share of a problem's updates and trials and, up to 1, of large prior data; seeds of
-    each arm; evaluation trials."""
+    """How much of a chapter is done: share of a problem's updates and trials and, up to 1, of large prior data; seeds
+    of each arm; evaluation trials."""
 
     share: float = 1.0
     seeds: int = 3
