@@ -236,6 +236,7 @@ def test_evaluations_are_kept_by_name(tmp_path):
     assert first.success.all() and first.context == {"scenario": "far"}
     assert first.interval == solved.interval == wilson(10, 10)
     entry = json.loads(path.read_text())[0]
+    assert solved.reward is not None
     assert entry["successes"] == 10 and entry["n"] == 10
     assert entry["results"][0] == {
         "seed": 100, "success": True, "steps": int(solved.steps[0]), "seconds": solved.steps[0] / 10,

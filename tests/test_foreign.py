@@ -36,7 +36,7 @@ class Slope(gym.Env[np.ndarray, np.ndarray]):
 
 @pytest.fixture(autouse=True, scope="module")
 def slope() -> None:
-    gym.register("lotj-test/Slope-v0", Slope, max_episode_steps=7)
+    gym.register("lotj-test/Slope-v0", lambda **_: Slope(), max_episode_steps=7)
     gym.register("lotj-test/Steps-v0", lambda **_: _with(gym.spaces.Discrete(3)))
     gym.register("lotj-test/Boundless-v0", lambda **_: _with(gym.spaces.Box(-np.inf, np.inf, (1,))))
 
@@ -88,7 +88,7 @@ def test_locomotion_earns_and_falls() -> None:
         steps, earned, terminated, truncated = 0, 0.0, False, False
         while not (terminated or truncated):
             _, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape or (), np.float32))
-            steps, earned = steps + 1, earned + reward
+            steps, earned = steps + 1, earned + float(reward)
         assert (terminated, truncated) == (falls, not falls) and not info["is_success"] and earned != 0
         with pytest.raises(SettingsError, match="no scripted expert"):
             expert_of(name, env)
@@ -104,9 +104,11 @@ def test_the_contract_of_all_environments(name: str) -> None:
     action = np.full(env.action_space.shape or (), -0.1, np.float32)
 
     def play(seed: int) -> list[tuple[list[float], float, bool, bool]]:
-        first = env.reset(seed=seed)[0]["state"].tolist()
-        steps = [env.step(action) for _ in range(3)]
-        return [(first, 0.0, False, False), *((seen["state"].tolist(), *rest) for seen, *rest, _ in steps)]
+        played = [(env.reset(seed=seed)[0]["state"].tolist(), 0.0, False, False)]
+        for _ in range(3):
+            seen, reward, terminated, truncated, _ = env.step(action)
+            played.append((seen["state"].tolist(), float(reward), terminated, truncated))
+        return played
 
     one = play(1)
     assert play(1) == one and [step[2:] for step in one] == [(False, False)] * 3 + [(False, True)]
