@@ -35,7 +35,7 @@ class Command(job.OnDevice):
 
     settings: Annotated[TaskPracticeConfig, tyro.conf.arg(name="")]
     task: str
-    """What is learnt, e.g. fetch/push, with options behind it: 'fetch/push?max_steps=20'; or gym:ID (`lotj tasks`)."""
+    """What is learnt, e.g. fetch/push, with options behind it: fetch/push,max_steps=20; or gym:ID (`lotj tasks`)."""
     agent: str = "td3"
     """Who learns (`lotj agents`)."""
     set: tuple[str, ...] = ()

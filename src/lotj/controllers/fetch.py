@@ -16,10 +16,8 @@ GAIN = 10.0  # action per metre of error; an action of 1 is 5 cm, so half of the
 OPEN, CLOSED = 1.0, -1.0
 ABOVE = 0.08  # height over an object at which the gripper moves across the table [m]
 BESIDE = 0.01  # the gripper is where it should be, across the table, within this [m]
-MISJUDGED, WRONG = (
-    0.2,
-    (-0.01, 0.025),
-)  # share of episodes in which a person grasps at a wrong height, and how wrong [m]
+MISJUDGED = 0.2  # share of episodes in which a person grasps at a wrong height
+WRONG = (-0.01, 0.025)  # and how wrong [m]
 EARLY, AIM = 0.02, 0.9  # from how high a person lets go, at most [m]; deviation of a person's aim [rad]
 GRIPPED = 0.055  # fingers closer together than this, with a block of 5 cm between them, hold it [m]
 

@@ -25,14 +25,13 @@ from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, folder_name, make_task
 from lotj.errors import SettingsError
 from lotj.evaluation.rollout import evaluate
-from lotj.experiments.claims import Claim, Curves
+from lotj.experiments.claims import Claim, Curves, success_rate
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
 from lotj.experiments.practised import practised_agent
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import practise_task_phase, pretrain_phase
-from lotj.experiments.study import Asked, page
+from lotj.experiments.study import Asked, begun, page
 from lotj.experiments.tables import markdown, mean_words
-from lotj.runs import Run, find_run
 from lotj.training.collect import TaskCollection, collect
 from lotj.training.pretrain import load_agent
 
@@ -109,7 +108,7 @@ class Problem:
 
     def measure(self, at: Mapping[str, Any]) -> float:
         """What a point of a curve is worth: % of success, or the mean reward of an episode."""
-        return float(at["reward"]) if self.dense else 100.0 * at["successes"] / at["n"]
+        return float(at["reward"]) if self.dense else success_rate(at)
 
 
 @dataclass(frozen=True)
@@ -378,11 +377,3 @@ class Random:
 
 LINES: Mapping[str, Any] = {"expert": None, "random": Random, "nothing": Nothing}
 """Who does not learn, in every figure."""
-
-
-def begun(folder: Path, kind: str) -> Run | None:
-    """The run that an interrupted job has left in its folder."""
-    try:
-        return find_run(folder, kind)
-    except SettingsError:
-        return None

@@ -30,13 +30,20 @@ class Claim:
     rule: Rule
 
 
+def success_rate(at: Mapping[str, Any]) -> float:
+    """Success at a point of a curve [%]."""
+    return 100.0 * at["successes"] / at["n"]
+
+
 def higher(problem: str, better: str, worse: str, least: float, at: int = -1) -> Rule:
     """One arm is better than another by `least`, on average over seeds, at a point of the curves, by default their end;
     no where it is by less than a third of that. Between them, and where the seeds do not tell the arms apart, it cannot
     be told."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends = [[_worth(one["curve"][at]) for one in curves.get((problem, title), ())] for title in (better, worse)]
+        ends = [
+            [success_rate(one["curve"][at]) for one in curves.get((problem, title), ())] for title in (better, worse)
+        ]
         if not all(ends):
             return None, "not done yet"
         gap = float(np.mean(ends[0]) - np.mean(ends[1]))
@@ -54,8 +61,8 @@ def end_over(problem: str, arm: str, least: float) -> Rule:
         done = curves.get((problem, arm), ())
         if not done:
             return None, "not done yet"
-        gains = [_worth(one["curve"][-1]) - _worth(one["curve"][0]) for one in done]
-        full = [_worth(one["curve"][0]) > 95 for one in done]
+        gains = [success_rate(one["curve"][-1]) - success_rate(one["curve"][0]) for one in done]
+        full = [success_rate(one["curve"][0]) > 95 for one in done]
         met = None if all(full) else all(gain > least for gain in gains)
         return met, f"gains {', '.join(f'{gain:+.0f}' for gain in gains)}"
 
@@ -69,7 +76,7 @@ def at_least(problem: str, arm: str, most: float) -> Rule:
         done = curves.get((problem, arm), ())
         if not done:
             return None, "not done yet"
-        worth = np.array([[_worth(at) for at in one["curve"]] for one in done]).mean(0)
+        worth = np.array([[success_rate(at) for at in one["curve"]] for one in done]).mean(0)
         dip = float((worth - worth[0]).min())
         return dip >= most, f"lowest point {dip:+.0f} from the start's {worth[0]:.0f}"
 
@@ -83,7 +90,7 @@ def sooner(problem: str, faster: str, slower: str, success: float, ratio: float)
     def rule(curves: Curves) -> tuple[bool | None, str]:
         steps = [
             [
-                next((at["steps"] for at in one["curve"] if _worth(at) >= success), np.inf)
+                next((at["steps"] for at in one["curve"] if success_rate(at) >= success), np.inf)
                 for one in curves[problem, arm]
             ]
             for arm in (faster, slower)
@@ -97,8 +104,3 @@ def sooner(problem: str, faster: str, slower: str, success: float, ratio: float)
         return (True if second >= ratio * first else False if second < 1.3 * first else None), told
 
     return rule
-
-
-def _worth(at: Mapping[str, Any]) -> float:
-    """Success in %."""
-    return 100.0 * at["successes"] / at["n"]

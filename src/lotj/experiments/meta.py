@@ -20,11 +20,12 @@ from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
 from lotj.experience import PRACTISED, Task
-from lotj.experiments.chapter import begun, tried
+from lotj.experiments.chapter import tried
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.practised import practised_agent
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import pretrain_phase
+from lotj.experiments.study import begun
 from lotj.runs import Run, find_run
 from lotj.training.practice import practice
 from lotj.training.practice_config import TaskPracticeConfig

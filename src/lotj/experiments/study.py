@@ -88,8 +88,8 @@ def pretrain_job(
     torch.set_num_threads(threads)
     settings = VARIANTS[variant](find_preset(preset))
     others = {training: find_run(Path(other), "pretrain") for training, other in done.items()}
-    begun = _begun(Path(folder), "pretrain", plain(asdict(settings.pretraining)))
-    run = pretrain_phase(settings, Path(data), Path(folder), seed, device, begun, False, also, others)
+    left = begun(Path(folder), "pretrain", plain(asdict(settings.pretraining)))
+    run = pretrain_phase(settings, Path(data), Path(folder), seed, device, left, False, also, others)
     run.close()
     return {"run": run.path.name, "seconds": _seconds(run, "baselines" if also else "pretrain")}
 
@@ -113,16 +113,16 @@ def practice_job(
     """
     config = restore_settings(PracticeConfig, {**practice, "threads": threads}, folder)
     settings = replace(find_preset(preset), practice=config)
-    begun = _begun(Path(folder), "practice", {"practice": practice})
+    left = begun(Path(folder), "practice", {"practice": practice})
     how: dict[str, Any] = {"device": device, "live": False, "snapshots": trials[:-1], **bench}
     of, done = (settings, find_run(Path(pretrained), "pretrain"), Path(folder)), 0
     while True:
         try:
-            run, _ = practice_phase(*of, resume=begun, **how)
+            run, _ = practice_phase(*of, resume=left, **how)
             break
         except RobotError:  # it was lost many times in a row; nobody has to mend a simulated gripper
-            begun, before = find_run(Path(folder), "practice"), done
-            done = finished_trials(begun)
+            left, before = find_run(Path(folder), "practice"), done
+            done = finished_trials(left)
             if done <= before:
                 raise
     evaluations = {}
@@ -204,13 +204,13 @@ def _seconds(run: Run, phase: str) -> float:
     return read_timings(run.path / "timings.json")["seconds"][phase]
 
 
-def _begun(folder: Path, kind: str, wanted: Mapping[str, Any]) -> Run | None:
-    """What an interrupted job has left."""
+def begun(folder: Path, kind: str, wanted: Mapping[str, Any] | None = None) -> Run | None:
+    """The run that an interrupted job has left in its folder; SettingsError if it is not of the settings `wanted`."""
     try:
         run = find_run(folder, kind)
     except SettingsError:
         return None
-    other = first_difference(run.config, wanted)
+    other = first_difference(run.config, wanted or {})
     if other:
         raise SettingsError(f"{run.path} was begun with {other}: remove it, and the job begins anew")
     return run

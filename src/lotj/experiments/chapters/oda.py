@@ -13,6 +13,7 @@ from lotj.distributed import Job
 from lotj.evaluation.statistics import sign_flip
 from lotj.experiments.chapter import Chapter, collect_job, learn_job
 from lotj.experiments.chapters.ddpg_demos import CLONING
+from lotj.experiments.claims import success_rate
 from lotj.experiments.meta import adapt_job, merge_job, meta_job
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import markdown, mean_words
@@ -76,8 +77,8 @@ class MetaChapter(Chapter):
 
         rows, gaps = [], []
         for part in (*TEST, *HELD_OUT, *CHALLENGE):
-            cells = [[_rate(one["curve"][place]) for one in done(who, part)] for who, place in _COLUMNS.values()]
-            told = [[_rate(one["told"][by]) for one in done("oda", part)] for by in _TOLD]
+            cells = [[success_rate(one["curve"][place]) for one in done(who, part)] for who, place in _COLUMNS.values()]
+            told = [[success_rate(one["told"][by]) for one in done("oda", part)] for by in _TOLD]
             solved = [", ".join(str(one["solved"] or "-") for one in done(who, part)) or "-" for who in ("oda", "awac")]
             rows.append([part, *map(mean_words, [*cells, *told]), *solved])
             if part not in CHALLENGE and cells[0] and cells[1]:
@@ -98,10 +99,6 @@ _COLUMNS = {
 """Title -> whose jobs, and which point of their curves."""
 
 _TOLD = ("nothing", "another part")
-
-
-def _rate(at: Mapping[str, Any]) -> float:
-    return 100.0 * at["successes"] / at["n"]
 
 
 def _task(part: str) -> str:
