@@ -163,6 +163,14 @@ def test_registered_tasks_are_recorded_with_their_experts(tmp_path: Path) -> Non
     assert read_meta(tmp_path).settings == {"noise": 0.3} and (tmp_path / META).exists()
 
 
+def test_tasks_that_look_different_do_not_share_a_data_set_and_nothing_is_lost(tmp_path: Path) -> None:
+    there = f"{tmp_path} holds actions of 2 axes and achieved_goal (2,) float32, goal (2,) float32, state (2,) float32"
+    with pytest.raises(SettingsError) as told:
+        collect(tmp_path, TaskCollection(("maze/umaze-toy", "drawer/open"), count=1), 1)
+    assert str(told.value).startswith("drawer/open has actions of 3 axes and state (4,) float32, success () bool, ")
+    assert there in str(told.value) and len(episodes(tmp_path)) == 1
+
+
 @pytest.mark.parametrize(
     "settings,word",
     [({"near_miss_share": 1.0}, "near_miss_share"), ({"image_size": 8}, "image_size 8: must be between 16 and 1024"),

@@ -91,6 +91,13 @@ class Schema:
         columns = ({name: np.dtype((values.dtype, values.shape[1:])) for name, values in group} for group in groups)
         return cls(episode.action.shape[1], *columns)
 
+    @property
+    def words(self) -> str:
+        """For a message, e.g. ``actions of 3 axes and state (9,) float32``."""
+        columns = {**self.observation, **self.notes, **self.truth}
+        shapes = [f"{name} {kind.shape} {kind.base.name}" for name, kind in columns.items()]
+        return f"actions of {self.action} axes and {', '.join(shapes)}"
+
     @cached_property
     def files(self) -> dict[str, np.dtype]:
         """Name of each file of records -> dtype of a record, with fields ``action``, ``reward`` and names of columns;

@@ -113,6 +113,10 @@ def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Pro
                 episode, discarded = record(kind, seed)
                 if writer is None:  # what a frame holds is known from the first episode on
                     writer = EpisodeWriter(root, task, Schema.of(episode), settings)
+                elif (schema := Schema.of(episode)) != writer.schema:
+                    raise SettingsError(
+                        f"{task.env} has {schema.words}, {root} holds {writer.schema.words}: collect into a new folder"
+                    )
                 if discarded:
                     writer.discard(kind, seed, discarded)
                 else:
