@@ -35,7 +35,7 @@ def main() -> None:
     run, practised = practice_phase(preset, pretrained, Path("runs"), asked.connector, asked.scenario)
     print(f"{practised.predicted_successes} of {practised.trials} trials successes by the robot's own word")
     if practised.alarm:
-        print("alarm: its own word is not to be trusted on this part")
+        print("alarm: it hardly sees any success on this part")
     for found in evaluate_phase(run, asked.evaluation):
         print(f"{found.label}: {found.success.sum()} of {len(found)} inserted")
     run.close()

@@ -107,6 +107,8 @@ def test_targets_by_hand() -> None:
         targets([*units[:-2], unit(name="2-duo-0", false=1, alarm=True), unit(after=(1, 1, 18), name="2-duo-1")])
     )
     assert told["an alarm on every unit with more"] == told["no unit worse after practice than before"]
+    nothing = verdicts(targets(units[:14]))
+    assert nothing["an alarm on every unit with more"] == ("cannot tell", "no unit has more")
     assert told["no unit worse after practice than before"] == ("yes", "exceptions: none")
     assert told["19 of 20 after 50 trials on 80 % of units"][0] == "yes"
     worst = verdicts(targets([*units, unit(after=(1, 1, 18), name="2-duo-0", false=2)]))

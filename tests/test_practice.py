@@ -322,17 +322,25 @@ def test_threshold_rises_with_the_trials_of_all_sittings(prior: DiskStore, tmp_p
 
 
 def test_the_policy_kept_is_the_last_whose_trials_succeed(prior: DiskStore, tmp_path: Path):
-    """The first six trials succeed and no other. Up to trial 21 five of the last 20 do, from trial 22 on only four."""
+    """The first six trials succeed and no other: from trial 11 on none of the last five does."""
     run = new_run(tmp_path)
     config = make_config(trials=24, max_steps=1)
-    result = practise(ToyRobot(), ListedReward(*[0.0, 1.0] * 6), prior, config, run, snapshots=(4, 5, 21))
-    assert [row["kept"] for row in run.metrics()] == [0] * 4 + [*range(5, 22)] + [21] * 3
-    assert result.kept == 21
-    state, then = run.load("practice"), run.load("practice-21")
-    assert state["kept"] == 21 and state["trial"] == 24 and then["kept_agent"] is None
+    result = practise(ToyRobot(), ListedReward(*[0.0, 1.0] * 6), prior, config, run, snapshots=(4, 5, 10))
+    assert [row["kept"] for row in run.metrics()] == [0] * 4 + [*range(5, 11)] + [10] * 14
+    assert result.kept == 10
+    state, then = run.load("practice"), run.load("practice-10")
+    assert state["kept"] == 10 and state["trial"] == 24 and then["kept_agent"] is None
     torch.testing.assert_close(state["kept_agent"]["modules"], then["agent"]["modules"], rtol=0, atol=0)
     assert state["kept_agent"]["updates"] < state["agent"]["updates"]
     assert (run.load("practice-4")["kept"], run.load("practice-5")["kept"]) == (0, 5)
+
+
+def test_a_policy_is_kept_only_with_five_successes_of_the_last_twenty(prior: DiskStore, tmp_path: Path):
+    """One trial in four succeeds: no four of 16 trials are enough, the fifth is trial 20."""
+    run = new_run(tmp_path)
+    said = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0] * 6
+    practise(ToyRobot(), ListedReward(*said), prior, make_config(trials=24, max_steps=1, updates_per_step=0), run)
+    assert [row["kept"] for row in run.metrics()] == [0] * 19 + [*range(20, 25)]
 
 
 def test_a_policy_whose_trials_succeed_less_does_not_follow_a_better_one(prior: DiskStore, tmp_path: Path):

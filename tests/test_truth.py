@@ -12,7 +12,9 @@ import pytest
 from lotj.agents import Learner
 from lotj.agents.iql import IQL, IQLConfig
 from lotj.data.store import DiskStore
+from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import InsertionEnv
+from lotj.envs.settled import Settled
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
@@ -36,16 +38,16 @@ class Arbitrary:
         return (images.reshape(len(images), -1).sum(1) % 3 == 0).astype(np.float32)
 
 
-def practised(data: DiskStore, folder: Path, verify: str) -> tuple[Any, list[dict], list[Any]]:
+def practised(data: DiskStore, folder: Path, verify: str, late: str = "") -> tuple[Any, list[dict], list[Any]]:
     """The weights after a few trials on the bench, pressing hard, what was noted of each trial, and all that was
-    recorded."""
+    recorded; on a bench that is `late`, which is waited for."""
     bottleneck = BottleneckConfig(invariant_dim=16, specific_dim=4, domain_hidden=(8,))
     front = Pixels(EncoderConfig(width=8, stages=1), feature_channels=4, half_precision=False)
     run = Run.create(folder, "practice", {}, seed=0)
     env = InsertionEnv("usb-b", image_size=SIZE, scenario="near", end_on_success=False, observation=("image", "state"))
     model = env.bench.model
     model.dof_frictionloss[model.joint("slip").dofadr[0]] = 8.0  # a weak grip: some plugs are lost
-    robot = SimulatedRobot(env, run.path / "truth.jsonl")
+    robot = SimulatedRobot(Settled(lambda: disturbed(env, late, 0), int(bool(late))), run.path / "truth.jsonl")
     spec = dataclasses.replace(robot.spec, observation={"image": robot.spec.observation["image"]})
     agent = Learner(IQL, spec, front, IQLConfig(bottleneck=bottleneck), len(data.tasks))
     agent.algorithm.get_parameter("policy.head.mean.2.bias").data[2] = -1.5  # it presses
@@ -71,11 +73,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DiskStore:
     return DiskStore.open(folder, split="train")
 
 
-@pytest.mark.parametrize("verify", ["touch", "score"])
+@pytest.mark.parametrize("verify,late", [("touch", ""), ("score", ""), ("touch", "late-frame")])
 def test_nothing_changes_whatever_the_simulator_claims(
-    data: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: str
+    data: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: str, late: str
 ) -> None:
-    honest, rows, recorded = practised(data, tmp_path / "honest", verify)
+    honest, rows, recorded = practised(data, tmp_path / "honest", verify, late)
     read, rng = Bench._read, np.random.default_rng(0)
 
     def lie(bench: Bench, peak: float) -> Reading:
@@ -91,7 +93,7 @@ def test_nothing_changes_whatever_the_simulator_claims(
         )
 
     monkeypatch.setattr(Bench, "_read", lie)
-    falsified, told, again = practised(data, tmp_path / "falsified", verify)
+    falsified, told, again = practised(data, tmp_path / "falsified", verify, late)
     assert same(honest, falsified) and rows == told
     np.testing.assert_equal(recorded, again)
     assert sum(row["updates"] for row in rows) > 0

@@ -163,7 +163,7 @@ def announce_renderer() -> None:
 
 
 def print_alarm(result: PracticeResult) -> None:
-    """Says it where practice's self-reward is not to be trusted, and where not the last policy is kept."""
+    """Says it where practice sees hardly any success, and where not the last policy is kept."""
     from lotj.training.live_view import ALARM
 
     if result.alarm:

@@ -58,9 +58,10 @@ class Settled(gym.Wrapper):
         return self._settle(inner.relax())
 
     def _settle(self, came: tuple[Any, ...]) -> Any:
-        paid = came[1]
+        paid, ends = came[1], getattr(self.unwrapped, "end_on_success", True)
         for _ in range(self.delay):
-            if not came[2]:  # terminated
+            # A bench that goes on after success says `terminated` of a true loss: how long it waits must not tell.
+            if not (came[2] and ends):
                 came = self.env.step(np.zeros(3, np.float32))
                 paid += came[1]
         return came[0], paid, *came[2:]

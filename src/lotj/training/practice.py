@@ -34,9 +34,10 @@ CHECKPOINT = "practice"
 MAX_LOST = 10
 """Trials in a row that may be lost before practice stops."""
 
-KEPT_WINDOW, KEPT_LEAST, KEPT_SLACK = 20, 5, 3
-"""The policy after a trial is worth keeping if at least 5 of the last 20 trials count as successes, and no more than 3
-fewer than of the best 20 in a row so far (chance alone makes that of 20 trials that succeed nine times in ten)."""
+KEPT_WINDOW, KEPT_LEAST, KEPT_SLACK, KEPT_RECENT = 20, 5, 3, 5
+"""The policy after a trial is worth keeping if at least 5 of the last 20 trials count as successes, one of them among
+the last 5, and no more than 3 fewer than of the best 20 in a row so far (chance alone makes that of 20 trials that
+succeed nine times in ten)."""
 
 Q_GRADIENT_SUCCESSES = 10
 """Predicted successes at which the weight of Q's gradient is full; it grows from 0 in proportion to them. A Q that has
@@ -273,7 +274,7 @@ class _Sitting:
         """
         won = [self.trials.verdict(n).success for n in range(1, number + 1)]
         last = np.convolve(won, np.ones(KEPT_WINDOW, int))[:number]  # of the window up to each trial
-        return bool(last[-1] >= max(KEPT_LEAST, last.max() - KEPT_SLACK))
+        return any(won[-KEPT_RECENT:]) and bool(last[-1] >= max(KEPT_LEAST, last.max() - KEPT_SLACK))
 
     def _exploration(self, number: int) -> Exploration:
         config = self._config
