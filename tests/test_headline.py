@@ -247,7 +247,9 @@ def test_the_headline_from_nothing_and_on_where_it_was_stopped(
     with pytest.raises(SettingsError, match="was begun with pretrain.steps 2, not 3: remove it, and the job begins"):
         pretrain_job(**arguments)  # a preset may change, its name does not
     monkeypatch.setitem(presets.PRESETS, "tiny", TINY)
-    (cells / f"{names[1]}.json").unlink()  # as if it had been stopped there; its run is whole
+    stopped = find_run(Path(json.loads((cells / f"{names[1]}.json").read_text())["arguments"]["folder"]), "practice")
+    (stopped.path / "versions.json").write_text('{"commit": "abc1234"}')
+    (cells / f"{names[1]}.json").unlink()  # as if it had been stopped there, by an older lotj; its run is whole
     before = {path.name: path.stat().st_mtime_ns for path in cells.glob("*.json")}
     capsys.readouterr()
     assert main(words) == 0
@@ -255,3 +257,6 @@ def test_the_headline_from_nothing_and_on_where_it_was_stopped(
     assert printed.count("skipped") == 5 and printed.count("done  ") == 1
     assert before.items() < {path.name: path.stat().st_mtime_ns for path in cells.glob("*.json")}.items()
     assert (cells / "table.md").read_text().split("results: ")[0] == page.split("results: ")[0]
+    made = json.loads((cells / f"{names[1]}.json").read_text())["result"]["made"]
+    assert made["commit"] == f"abc1234 (gone on with at {result['made']['commit']})"
+    assert made["begun"] == stopped.created[:19]

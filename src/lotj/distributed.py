@@ -103,9 +103,10 @@ def read_results(jobs: Sequence[Job], folder: Path) -> dict[str, Any]:
 
 
 def _work(work: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Done where the job runs: the machine is that one's, and so are the threads."""
+    """Done where the job runs: the machine is that one's, and so are the threads. Work that goes on with what was begun
+    before tells itself when and with what."""
     begun, result = datetime.now().isoformat(timespec="seconds"), work(**arguments)
-    return {**result, "made": {"begun": begun, **versions()}}
+    return {**result, "made": {"begun": begun, **versions(), **result.get("made", {})}}
 
 
 def _path(job: Job, folder: Path) -> Path:

@@ -19,9 +19,11 @@ from lotj.evaluation.truth import match_truth, motions
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
 from lotj.experiments.stages import practice_phase, pretrain_phase
+from lotj.files import read_object
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, find_run, first_difference, plain, read_timings, restore_settings
 from lotj.runs.metrics import read_lines
+from lotj.runs.versions import commit
 from lotj.training.practice import finished_trials
 from lotj.training.practice_config import PracticeConfig
 
@@ -91,7 +93,7 @@ def pretrain_job(
     left = begun(Path(folder), "pretrain", plain(asdict(settings.pretraining)))
     run = pretrain_phase(settings, Path(data), Path(folder), seed, device, left, False, also, others)
     run.close()
-    return {"run": run.path.name, "seconds": _seconds(run, "baselines" if also else "pretrain")}
+    return {"run": run.path.name, "seconds": _seconds(run, "baselines" if also else "pretrain"), "made": _made(run)}
 
 
 def practice_job(
@@ -133,8 +135,8 @@ def practice_job(
             evaluations[after(count)] = _outcome(result)
         for result in evaluate_phase(run, evaluation_trials, device, controllers=controllers) if controllers else ():
             evaluations[result.name] = _outcome(result)
-    made = {"run": run.path.name, "seconds": _seconds(run, "practice"), "practice": in_practice(run, trials)}
-    return {**made, "first_evaluation_seed": FIRST_EVALUATION_SEED, "evaluations": evaluations}
+    told = {"run": run.path.name, "seconds": _seconds(run, "practice"), "practice": in_practice(run, trials)}
+    return {**told, "made": _made(run), "first_evaluation_seed": FIRST_EVALUATION_SEED, "evaluations": evaluations}
 
 
 def after(trials: int) -> str:
@@ -197,6 +199,14 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
         "kept": last["kept"],
         "robot_minutes": {after(count): round(float(minutes[:count].sum()), 2) for count in trials},
     }
+
+
+def _made(run: Run) -> dict[str, Any]:
+    """When a run was begun, and with what; the job may have gone on with it at another commit."""
+    first, now = read_object(run.path / "versions.json"), commit()
+    own = first.get("commit") or "not recorded"
+    said = own if own == now else f"{own} (gone on with at {now})"
+    return {**first, "begun": run.created[:19], "commit": said}
 
 
 def _seconds(run: Run, phase: str) -> float:
