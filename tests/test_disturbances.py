@@ -15,6 +15,7 @@ from lotj.controllers.expert import Expert
 from lotj.envs.disturbances import DISTURBANCES, Disturbed
 from lotj.envs.fetch import FetchEnv
 from lotj.envs.insertion import InsertionEnv
+from lotj.envs.registry import make_task
 from lotj.errors import SettingsError
 from lotj.robots.simulated import SimulatedRobot
 from lotj.sim.arm import ARMS
@@ -55,6 +56,18 @@ def test_what_is_only_seen_moves_nothing(name: str, calm: tuple[np.ndarray, np.n
     np.testing.assert_array_equal(places, calm[1])
     # One picture in ten is too few to show in six; its own test is below.
     assert (images != calm[0]).any() or name == "dropped-frame"
+
+
+def test_any_task_has_one_behind_its_name() -> None:
+    """With actions a step late the first motion of a hand at rest does nothing, the second one does what the first
+    should."""
+    calm, late = make_task("fetch/reach"), make_task("fetch/reach,disturbance=action-latency,max_steps=9")
+    up = np.array([0.0, 0.0, 1.0, 0.0])
+    before, soon = ([env.reset(seed=1)[0], env.step(up)[0], env.step(0 * up)[0]] for env in (calm, late))
+    rise = [[float((now["achieved_goal"] - came[0]["achieved_goal"])[2]) for now in came] for came in (before, soon)]
+    assert rise[0][1] > 5e-3 and abs(rise[1][1]) < 1e-3 and rise[1][2] > 5e-3 and late.unwrapped.max_steps == 9
+    with pytest.raises(SettingsError, match="unknown disturbance 'latency'"):
+        make_task("fetch/reach,disturbance=latency")
 
 
 @pytest.mark.parametrize("name", sorted(DISTURBANCES))
@@ -236,6 +249,11 @@ def test_a_disturbed_environment_can_be_copied() -> None:
     np.testing.assert_array_equal(env.step(ACTIONS[0])[0]["image"], other.step(ACTIONS[0])[0]["image"])
     env.close()
     other.close()
+
+
+def test_the_page_lists_them_all() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` | {one.what} |" in page for name, one in DISTURBANCES.items())
 
 
 def test_an_unknown_disturbance_is_named_with_those_there_are() -> None:

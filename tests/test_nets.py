@@ -105,6 +105,16 @@ def test_standardised_encoder_does_not_see_the_lamp() -> None:
     assert torch.nn.functional.cosine_similarity(bright.flatten(), dim.flatten(), dim=0) > 0.995
 
 
+def test_pictures_that_cannot_be_written_are_read_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    """As Gymnasium's wrappers, a file mapped into memory or another process hand them over."""
+    images = np.full((1, 2, 4, 8, 3), 51, np.uint8)
+    images.flags.writeable = False
+    torch.set_warn_always(True)  # else only the first one of a process
+    brought = Pixels().bring({"image": images}, "cpu")["image"]
+    torch.set_warn_always(False)
+    assert brought.shape == (1, 2, 3, 4, 8) and torch.allclose(brought, torch.tensor(0.2)) and not list(recwarn)
+
+
 def test_standardise_by_hand() -> None:
     # Half the pixels 0.2, half 0.6: mean 0.4, deviation 0.2, so +-0.2 / (0.2 + 0.02).
     image = torch.full((1, 3, 2, 2), 0.2)

@@ -41,6 +41,8 @@ class Command(job.OnDevice):
     """Which of the simulated robots."""
     domain_seed: Annotated[int, SEED] = 0
     """Fixes the bench: mount, grasp, camera, light, materials, clutter."""
+    disturbance: str = ""
+    """One thing that goes wrong on the bench, in evaluation too, e.g. late-frame (docs/tasks.md lists them)."""
     seed: Annotated[int, SEED] = 0
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
@@ -77,7 +79,7 @@ class Command(job.OnDevice):
                     "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
                 )
             job.check_connector(connector)
-            bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed")}
+            bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed", "disturbance")}
             bench |= {"connector": connector}
         pretrained = job.pick_pretraining(self.pretrained) if bench or self.pretrained else None
         agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate

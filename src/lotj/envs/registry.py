@@ -1,7 +1,8 @@
 """Every task by its name, `fetch/reach` or `insertion/usb-b`: which there are, the environment and its scripted expert.
 
 A module of this package that has a `FAMILY` is registered by that; nothing else lists it. A script calls `register`.
-Wherever a task is named, options may follow: ``blocks/assembly,yaw=0.3,residual=0.3``.
+Wherever a task is named, options may follow: ``blocks/assembly,yaw=0.3,residual=0.3`` or, of any task,
+``fetch/reach,disturbance=action-latency``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import gymnasium as gym
 import lotj.envs
 from lotj.controllers import Controller, Memoryless
 from lotj.envs.base import Family
+from lotj.envs.disturbances import disturbed
 from lotj.envs.residual import ResidualAction, Uncorrected
 from lotj.errors import SettingsError, unknown
 
@@ -84,7 +86,8 @@ def make_task(name: str, **options: Any) -> gym.Env:
     Args:
         name: one of `task_names`, or a family that takes files with the path of one; options may follow.
         options: what `lotj tasks show NAME` lists; they win over those in the name. With `residual` an action corrects
-            the task's scripted expert, see `ResidualAction`: the share that it has of the environment's own range.
+            the task's scripted expert, see `ResidualAction`: the share that it has of the environment's own range. With
+            `disturbance` something goes wrong in every episode, see `lotj.envs.disturbances`.
 
     Raises:
         SettingsError: unknown task or option, or a value that the environment does not take; a residual of an expert
@@ -93,11 +96,11 @@ def make_task(name: str, **options: Any) -> gym.Env:
     """
     family, member = find_task(name)
     known, options = family.options(), {**named_options(name), **options}
-    scale = options.pop("residual", None)
+    scale, wrong = options.pop("residual", None), options.pop("disturbance", "")
     for option in options:
         if option not in known:
-            raise unknown(f"option of {name.partition(',')[0]}", option, (*known, "residual"))
-    env = family.make(member, **options)
+            raise unknown(f"option of {name.partition(',')[0]}", option, (*known, "residual", "disturbance"))
+    env = disturbed(family.make(member, **options), wrong, seed=0)
     if scale is None:
         return env
     if not isinstance(expert := _expert(name)(env), Memoryless):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +84,10 @@ class Pixels(Front):
 
     def bring(self, observation: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
         """``image`` as (B, V, 3, H, W) float32 in [0, 1], channels-last in memory."""
-        images = torch.as_tensor(_named(observation, "image"))
+        images = _named(observation, "image")
+        if isinstance(images, np.ndarray) and not images.flags.writeable:
+            images = images.copy()  # torch warns of what it could write into, though nothing here does
+        images = torch.as_tensor(images)
         if images.dtype != torch.uint8 or images.ndim != 5 or images.shape[-1] != 3:
             shown = f"{images.dtype} {tuple(images.shape)}"
             raise SettingsError(f"images of {shown}: must be uint8 (B, V, H, W, 3) of V cameras")

@@ -171,7 +171,7 @@ class TaskCollection(Checked):
         scripted = {kind for kind, _ in self.episodes()} - {*policies, "random"}
         expert, max_steps = expert_of(task.env, env) if scripted else None, spec_of(env).max_steps
         more = {"expert": (self.noise,), **{kind: (run,) for kind, run in policies.items()}}
-        truth = (lambda info: {}) if self.recipe == "expert" else getattr(env, "truth", lambda info: {})
+        truth = (lambda info: {}) if self.recipe == "expert" else getattr(env.unwrapped, "truth", lambda info: {})
 
         def record(kind: str, seed: int) -> tuple[Episode, str]:
             controller = RECIPES[kind](env, expert, np.random.default_rng([seed, 1]), *more.get(kind, ()))
