@@ -86,7 +86,7 @@ class ForeignEnv(gym.Env[dict[str, Any], np.ndarray]):
 def _made(name: str) -> Any:
     """Theirs, without the wrappers that `gymnasium.make` puts around it."""
     before = mujoco.get_mju_user_warning()
-    # What MuJoCo finds old-fashioned in a suite's model would go to a file in the folder of the user, who cannot mend it.
+    # What MuJoCo finds old-fashioned in a suite's model would go to a file in the user's folder, who cannot mend it.
     mujoco.set_mju_user_warning(lambda message: None)
     try:
         inner = gym.make(name, disable_env_checker=True).unwrapped
