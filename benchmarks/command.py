@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lotj.runs.versions import versions
+
 INTERVAL_S = 0.2
 
 
@@ -49,6 +51,7 @@ def measure(command: list[str]) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 1),
         "peak_memory_gb": {name: round(value, 2) for name, value in peak.items()},
         "cores": os.cpu_count(),
+        "made": versions(),
     }
 
 

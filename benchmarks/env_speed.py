@@ -69,7 +69,6 @@ def main() -> None:
     found = measure(options.connector, options.image_size, options.steps, options.repeats)
     ratio = np.array(found["env"]) / np.array(found["bare"])
     result = {
-        "command": f"python benchmarks/env_speed.py --connector {options.connector} --image-size {options.image_size}",
         "renderer": renderer_info(),
         "cores": os.cpu_count(),
         "steps_per_s_median": {name: round(float(np.median(values)), 1) for name, values in found.items()},

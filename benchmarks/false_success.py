@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from side_by_side import record
 
 from lotj.controllers.expert import Expert, towards
 from lotj.controllers.verification import PRESS, PUSHES, sinks, slides
@@ -286,9 +286,7 @@ def main() -> None:
     for group, signals in table.items():
         for name, figures in signals.items():
             print(f"{group:14s} {name:13s}", *(figures[column] for column in columns))
-    command = " ".join(["python", *sys.argv])
-    content = {"command": command, "signals": SIGNALS, "columns": columns, "separation": table, "benches": benches}
-    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    record({"signals": SIGNALS, "columns": columns, "separation": table, "benches": benches}, options.out)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,6 @@ def main() -> None:
             }
         )
     figures = {
-        "command": f"python benchmarks/frame_memory.py --batches {options.batches}",
         "batch": BATCH,
         "image_size": IMAGE_SIZE,
         "rows": rows,

@@ -55,7 +55,7 @@ def main() -> None:
             share[part][f"{error:g} mm"] = {way: round(n / options.episodes, 2) for way, n in count.items()}
             print(part, error, share[part][f"{error:g} mm"], flush=True)
     settings = f"--episodes {options.episodes} --step-mm {options.step_mm:g} --domain-seed {options.domain_seed}"
-    report({"command": f"python benchmarks/goal_error.py {settings}", "share of successes": share}, options.out)
+    report({"settings": settings, "share of successes": share}, options.out)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,6 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device: this benchmark is of a GPU; update_speed.py is of the processor")
     result: dict[str, Any] = {
-        "command": f"python benchmarks/gpu_updates.py --steps {options.steps} --repeats {options.repeats}",
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
     }

@@ -57,7 +57,6 @@ def main() -> None:
     false = [row for row in rows if row["alarm"] is not None and (row["lost"] is None or row["alarm"] < row["lost"])]
     late = Counter(row["alarm"] - row["lost"] for row in lost if row["alarm"] is not None)
     result = {
-        "command": f"python benchmarks/gripper.py --trials {options.trials} --out {options.out}",
         "connectors": CONNECTORS,
         "noise": {"slip_m": GRIP_NOISE[0], "tilt_rad": round(float(GRIP_NOISE[1]), 4), "steps_late": GRIP_DELAY},
         "trials": len(rows),

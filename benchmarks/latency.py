@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +92,6 @@ def main() -> None:
         found = as_command(measure, options.preset, options.steps, threads)
         rows[f"threads {threads}"] = {name: quantiles(values) for name, values in found.items()}
     result = {
-        "command": " ".join(["python", *sys.argv]),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
         "format": str(fast_dtype("cpu")),

@@ -13,7 +13,6 @@ import argparse
 import cProfile
 import functools
 import os
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -172,7 +171,6 @@ def main() -> None:
         found = as_command(measure, options, Path(folder))
     cost = found["seconds"] - found["table"]["simulation"]["seconds"]
     result = {
-        "command": " ".join(["python", *sys.argv]),
         "cores": os.cpu_count(),
         "threads": options.threads,
         "connector": options.connector,

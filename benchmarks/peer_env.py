@@ -104,7 +104,6 @@ def main() -> None:
     rows = {name: rates(rounds) for name, rounds in found.items()}
     ratio = ratios(rows)
     result = {
-        "command": " ".join(["python", *sys.argv]),
         "cores": os.cpu_count(),
         "pixels_a_step": options.image_size**2,
         "repeats": options.repeats,

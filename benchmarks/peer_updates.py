@@ -99,7 +99,6 @@ def main() -> None:
     rates = {way: [r["count"] / r["update_s"] for r in rounds] for way, rounds in found.items()}
     draws = {way: round(float(np.median([1e3 * r["draw_s"] / r["count"] for r in found[way]])), 2) for way in found}
     result = {
-        "command": " ".join(["python", *sys.argv]),
         "cores": os.cpu_count(),
         "repeats": options.repeats,
         "batch": {"offline": preset.pretrain.batch, "practice": preset.practice.batch_size},

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from false_success import Bench, true_seat
+from side_by_side import record
 
 from lotj.controllers.verification import HELD, LOOSE, PULL, PUSHES, SHIFTS
 from lotj.sim.arm import ARMS
@@ -67,8 +67,7 @@ def main() -> None:
             rows.append(about | {"rise_mm": rises, "play_mm": plays})
     found = {name: summary(values, LOOSE if name == "play" else HELD) for name, values in seats.items()}
     print(json.dumps(found, indent=1))
-    content = {"command": " ".join(["python", *sys.argv]), "summary": found, "rows": rows}
-    asked.out.write_text(json.dumps(content, indent=1) + "\n")
+    record({"summary": found, "rows": rows}, asked.out)
 
 
 if __name__ == "__main__":

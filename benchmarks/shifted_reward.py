@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +19,15 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
+from side_by_side import record
 
 from lotj.experiments import stages
 from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import of_split
 from lotj.experiments.presets import find_preset
 from lotj.experiments.study import in_practice
-from lotj.files import write_json
 from lotj.rewards.model import RewardModel
 from lotj.runs import base_run
-from lotj.runs.versions import versions
 
 SHIFTS = (0.0, -6.0, 6.0, -3.0, 3.0)
 """Added to the logits."""
@@ -87,8 +85,7 @@ def main() -> None:
                 for shift in SHIFTS
                 if (counts := [one["successes"]["practice"] for one in done if one["shift"] == shift])
             }
-            content = {"command": " ".join(["python", *sys.argv]), "made": versions(), "of": 20}
-            write_json(asked.out, content | {"trials": asked.trials, "mean_successes": means, "practices": done})
+            record({"of": 20, "trials": asked.trials, "mean_successes": means, "practices": done}, asked.out)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,14 @@ import concurrent.futures as futures
 import json
 import multiprocessing as mp
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+from lotj.files import write_json
+from lotj.runs.versions import versions
 
 T = TypeVar("T")
 
@@ -34,9 +38,14 @@ def as_command(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def report(figures: dict[str, Any], out: Path | None) -> None:
-    """Print the figures and, given a path, write them there."""
-    text = json.dumps(figures, indent=1)
-    print(text)
+    """Print the figures and, given a path, `record` them there."""
+    print(json.dumps(figures, indent=1))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n")
+        record(figures, out)
+
+
+def record(figures: dict[str, Any], out: Path) -> None:
+    """Write figures with the command, the commit, the processor and the versions that they are of."""
+    content = {"command": " ".join(["python", *sys.argv]), "made": versions()} | figures
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, content)

@@ -9,12 +9,11 @@ motion, as the robot measures it.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from side_by_side import record
 
 from lotj.controllers.expert import Expert
 from lotj.controllers.verification import PRESS, PRESS_LIMIT, PUSH_LIMIT, PUSHES
@@ -107,8 +106,7 @@ def main() -> None:
         quantiles = {f"{q:g}": round(float(np.quantile(moved, q)), 2) for q in QUANTILES}
         rows[name] = {"n": len(moved), "above_limit": int(np.sum(np.array(moved) > limit)), "quantiles": quantiles}
         print(f"{name:16s} n {len(moved):3d}, above {limit}: {rows[name]['above_limit']:3d}  {quantiles}")
-    content = {"command": " ".join(["python", *sys.argv]), "connectors": connectors, "limits": limits, "rows": rows}
-    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    record({"connectors": connectors, "limits": limits, "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,6 @@ def main() -> None:
         found = rates(ways, options.steps, options.repeats)
     medians = {name: round(float(np.median(values)), 2) for name, values in found.items()}
     result = {
-        "command": f"python benchmarks/update_speed.py --steps {options.steps} --repeats {options.repeats}",
         "cores": os.cpu_count(),
         "batch": {"reward": preset.reward.batch, "agent": batch, "practice": preset.practice.batch_size},
         "updates_per_second": medians,

@@ -110,6 +110,8 @@ def _card(run: Run, features: FeatureStore, state: dict[str, Any], sizes: dict[s
         f"reward: area, worst connector ({worst})": reward["connectors"][worst]["auc"],
         f"reward: precision at the threshold, {reward['threshold']:.3f}": made["precision"],
         "reward: recall there": made["recall"],
+        "reward: accuracy there": made["accuracy"],
+        "reward: accuracy, each connector at the threshold of the others": made["accuracy_left_out"],
         "policy: correlation of V with the true return": policy["value_correlation"],
         "policy: angle to where the socket is, sideways [degrees]": policy["angle_deg"],
         "policy: error of the sideways step [mm]": policy["lateral_error_mm"],

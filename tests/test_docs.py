@@ -7,6 +7,8 @@ import fnmatch
 import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +129,19 @@ def test_the_environment_of_the_readme_shows_what_it_says() -> None:
     exec(code, names)
     assert names["views"].shape == (2, 32, 64, 3) and names["views"].dtype == "uint8"
     names["env"].close()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
+    """All that start with lotj but the papers' comparisons, which take hours: a part of one's own, and another task."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("lotj ")]
+    assert [words[0] for words in commands] == ["practice", "evaluate", "report", "train"]
+    for words in commands:
+        done = subprocess.run([sys.executable, "-m", "lotj", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("runs/**/report.html"))) == 2
 
 
 def test_no_other_page_has_python_that_nothing_runs() -> None:
