@@ -29,7 +29,7 @@ class List:
                 table.add_row(f"{family.name}/{family.others}", "state", *4 * ["-"])
             for name in names[:1] if family.others else names:  # too many to list, and all alike
                 shown = f"{family.name}/NAME or {family.others}" if family.others else name
-                spec, expert = _look(name)
+                spec, expert = _spec_and_expert(name)
                 observation = ", ".join(f"{name} {_shape(array.shape)}" for name, array in spec.observation.items())
                 steps, rate = str(spec.max_steps), f"{spec.rate_hz:g} Hz"
                 table.add_row(shown, observation, _shape(spec.action), steps, rate, expert)
@@ -49,7 +49,7 @@ class Show:
 
     def run(self) -> None:
         family, member = find_task(self.name)
-        spec, expert = _look(self.name)
+        spec, expert = _spec_and_expert(self.name)
         console = Console(highlight=False, soft_wrap=True)
         console.print(f"[bold]{escape(self.name)}[/bold]  {escape(family.members.get(member, member))}")
         for name, array in spec.observation.items():
@@ -68,7 +68,7 @@ USUAL = List()
 """What is done where nothing more is said."""
 
 
-def _look(name: str) -> tuple[Spec, str]:
+def _spec_and_expert(name: str) -> tuple[Spec, str]:
     """What the environment of a task shows and takes, and the name of its expert."""
     env = make_task(name)
     spec = spec_of(env)

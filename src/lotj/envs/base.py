@@ -234,9 +234,9 @@ class GoalEnv(TaskEnv):
             mujoco.mj_setState(self.inner.model, self.inner.data, np.asarray(self._put["simulator"], float), _WHOLE)
             mujoco.mj_forward(self.inner.model, self.inner.data)
             self.inner.goal = np.array(self._put["goal"], float)
-            self._now = self.look()
+            self._now = self.observed()
 
-    def look(self) -> Mapping[str, np.ndarray]:
+    def observed(self) -> Mapping[str, np.ndarray]:
         """What theirs observes of the simulator as it is."""
         return self.inner._get_obs()
 

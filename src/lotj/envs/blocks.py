@@ -79,7 +79,7 @@ class BlocksEnv(HandEnv):
         self._felt = [self.model.joint(f"{what}-{axis}").dofadr[0] for what in ("hand", "tilt") for axis in "xyz"]
         self._weight = self.model.body("left").mass[0], self.model.body("left").inertia.copy()
 
-    def place(self) -> np.ndarray:
+    def draw_start(self) -> np.ndarray:
         draw = self.np_random.uniform
         self.model.geom_friction[:, 0] = draw(*FRICTION)
         middle = draw(-5e-3, 5e-3, 2)

@@ -37,7 +37,7 @@ class DrawerEnv(HandEnv):
         box = ((-0.25, -0.12, -0.03), (0.0, 0.12, 0.13))
         super().__init__("drawer.xml", box, 4, camera, observation, image_size, max_steps, end_on_success)
 
-    def place(self) -> np.ndarray:
+    def draw_start(self) -> np.ndarray:
         return self.np_random.uniform(*START)
 
     def measure(self) -> dict[str, np.ndarray]:

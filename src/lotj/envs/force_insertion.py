@@ -133,7 +133,7 @@ class ForceInsertionEnv(InsertionEnv):
             reading = self.bench.relax()
         self._taught = reading.hand
         if self._pictures:
-            self.picture = self.goal_image = self._look()
+            self.picture = self.goal_image = self._view()
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
@@ -181,14 +181,14 @@ class ForceInsertionEnv(InsertionEnv):
     def _wrench(self, reading: Reading) -> np.ndarray:
         return np.round(np.concatenate([reading.force, self.bench.torque()]), DIGITS)
 
-    def _look(self) -> np.ndarray:
+    def _view(self) -> np.ndarray:
         grey = np.round(self.bench.view(self.camera, self.bench.image_size) @ np.array(GREY)).astype(np.uint8)
         return np.repeat(grey[None, ..., None], 3, -1)
 
     def _observe(self, reading: Reading) -> dict[str, np.ndarray]:
         state = np.concatenate([reading.hand, reading.velocity, self._wrench(reading) - self._tare])
         if self._pictures:
-            self.picture = self._look()
+            self.picture = self._view()
         return {name: self.picture if name == "image" else state.astype(np.float32) for name in self._observed}
 
     def _info(self, reading: Reading) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class MazeEnv(GoalEnv):
                 raise SettingsError(f"reset option {name} = {cell!r}: {rule}")
         return {name: np.array(cell, int) for name, cell in cells.items()}
 
-    def look(self) -> Mapping[str, np.ndarray]:
+    def observed(self) -> Mapping[str, np.ndarray]:
         self.inner.update_target_site_pos()
         return self.inner._get_obs(self.inner.point_env._get_obs()[0])
 

@@ -50,11 +50,11 @@ class HandEnv(TaskEnv):
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
         mujoco.mj_resetData(self.model, self.data)
-        self.data.qpos[self._qpos] = self.data.ctrl[:] = self._command = self.place()
+        self.data.qpos[self._qpos] = self.data.ctrl[:] = self._command = self.draw_start()
         mujoco.mj_forward(self.model, self.data)
 
     @abstractmethod
-    def place(self) -> np.ndarray:
+    def draw_start(self) -> np.ndarray:
         """Draw a start from the episode's generator: (3,) of the hand [m]; the subclass places the rest."""
 
     def act(self, action: np.ndarray) -> None:

@@ -173,10 +173,10 @@ class VectorEncoder(Encoder):
         """(B, size)."""
         vector = torch.cat([seen[name].flatten(1) for name in self.names], 1)
         if self.training and torch.is_grad_enabled():
-            self._look(vector.detach().double())
+            self._count(vector.detach().double())
         return ((vector - self.middle) / self.reach).clamp(-LARGEST, LARGEST)
 
-    def _look(self, vector: Tensor) -> None:
+    def _count(self, vector: Tensor) -> None:
         """Takes a batch into the mean and deviation of what has no bounds."""
         self.rows += len(vector)
         self.sums += torch.stack([vector.sum(0), vector.square().sum(0)])
