@@ -61,7 +61,8 @@ def test_what_is_only_seen_moves_nothing(name: str, calm: tuple[np.ndarray, np.n
 def test_any_task_has_one_behind_its_name() -> None:
     """With actions a step late the first motion of a hand at rest does nothing, the second one does what the first
     should."""
-    calm, late = make_task("fetch/reach"), make_task("fetch/reach,disturbance=action-latency,max_steps=9")
+    calm: Any = make_task("fetch/reach")
+    late: Any = make_task("fetch/reach,disturbance=action-latency,max_steps=9")
     up = np.array([0.0, 0.0, 1.0, 0.0])
     before, soon = ([env.reset(seed=1)[0], env.step(up)[0], env.step(0 * up)[0]] for env in (calm, late))
     rise = [[float((now["achieved_goal"] - came[0]["achieved_goal"])[2]) for now in came] for came in (before, soon)]
