@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from lotj.envs.base import Family, check_options, check_whole, checked_action
+from lotj.envs.base import Family, check_options, check_whole, checked_action, scene_of_others
 from lotj.errors import SettingsError
 
 UNLIMITED = 1000
@@ -85,7 +85,8 @@ class ForeignEnv(gym.Env[dict[str, Any], np.ndarray]):
 def _made(name: str) -> Any:
     """Theirs, without the wrappers that `gymnasium.make` puts around it."""
     try:
-        inner = gym.make(name, disable_env_checker=True).unwrapped
+        with scene_of_others():
+            inner = gym.make(name, disable_env_checker=True).unwrapped
     except (gym.error.Error, ModuleNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(f"gym/{name}: Gymnasium makes no such environment ({reason})") from None
