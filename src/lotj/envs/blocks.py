@@ -21,7 +21,8 @@ NEAR = 5e-3  # the held block is in place within this of the goal's height [m]
 ASIDE = 10e-3  # and within this of it along x and y; a standing block stands where it stood within this [m]
 UPRIGHT, TOPPLED = np.radians(5.0), np.radians(30.0)
 OTHER = {"friction": 0.6, "mass": 1.6, "stiffness": 0.5}
-"""What another simulation has so many times; besides, its hand is a step late."""
+"""What another simulation has so many times; besides, half of each motion of the hand comes with the next one (of all
+of it proportional controllers swing about the goal)."""
 LEAN_WEIGHT = 0.2  # of the standing blocks' lean, in the dense reward [m/rad]
 TAG = np.array([1e-3, 1e-3, 1e-3, np.radians(1.0), np.radians(1.0)])  # noise of a pose that is read from a tag
 BLOCKS = ("held", "left", "right")
@@ -106,7 +107,7 @@ class BlocksEnv(HandEnv):
 
     def act(self, action: np.ndarray) -> None:
         if self._late:
-            self._waiting, action = action, self._waiting
+            self._waiting, action = action, (self._waiting + action) / 2
         super().act(action + self.np_random.normal(self._bias, self._noise, 3))
 
     def poses(self) -> np.ndarray:
