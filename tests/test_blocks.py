@@ -171,3 +171,26 @@ def test_bad_settings_are_refused(options: dict[str, Any], words: str) -> None:
 
 def test_straight_down_is_the_scripted_controller() -> None:
     assert type(expert_of("blocks/assembly", make_task("blocks/assembly"))) is StraightDown
+
+
+def test_another_simulation_is_slippery_heavy_soft_and_late() -> None:
+    """The same start: 0.6 of the friction, 1.6 of the masses, half the stiffness; half of a motion comes late."""
+    first, other = BlocksEnv(yaw=0.3), BlocksEnv(yaw=0.3, other=True)
+    starts = [env.reset(seed=4)[0]["state"] for env in (first, other)]
+    np.testing.assert_allclose(*starts, atol=1e-9)
+    model, changed = first.model, other.model
+    np.testing.assert_allclose(changed.geom_friction[:, 0], 0.6 * model.geom_friction[:, 0])
+    for name in ("left", "right"):
+        assert changed.body(name).mass[0] == pytest.approx(1.6 * model.body(name).mass[0])
+    np.testing.assert_allclose(changed.actuator_gainprm[:, 0], 1500.0)
+    np.testing.assert_allclose(changed.actuator_biasprm[:, 1:3], [[-1500.0, -55.0]] * 3)
+    moved = []
+    for env in (first, other):
+        before = env.hand
+        for _ in range(2):
+            env.step(np.array([0.0, 0.0, 1.0]))
+            moved.append(env.hand[2] - before[2])
+    assert moved[0] > 5e-3 and 0.3 < moved[2] / moved[0] < 0.7  # 5 mm of 10, then 15 of 20
+    assert moved[2] + 5e-3 < moved[3] < moved[1]
+    with pytest.raises(SettingsError, match="other = 1: must be True or False"):
+        BlocksEnv(other=1)  # type: ignore[arg-type]

@@ -15,12 +15,15 @@ from lotj.distributed import run_jobs
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
 from lotj.errors import SettingsError
+from lotj.experience import batch_of_one
 from lotj.experiments.chapter import LINES, SIZES, Arm, Chapter, Problem, Size, area_under, job_name
 from lotj.experiments.chapters import chapters
-from lotj.experiments.claims import Claim, Rule, at_least, end_over, higher, sooner
+from lotj.experiments.claims import Claim, Rule, at_least, end_over, higher, level, sooner
+from lotj.experiments.practised import Practised, practised_agent
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
 from lotj.experiments.study import Asked
+from lotj.runs import find_run
 from lotj.training.collect import TaskCollection
 
 
@@ -52,6 +55,10 @@ CURVES = {
         (higher("p", "good", "wide", 20), None, "wide 70"),  # 20 points, but one seed of the other is higher
         (higher("p", "good", "bad", 10, at=0), False, "good 50"),  # before practice they are equal
         (higher("p", "good", "waiting", 10), None, "not done yet"),
+        (level("p", ("good", "alike"), 5), True, "good 90 ± 0, alike 85"),
+        (level("p", ("good", "alike", "bad"), 10), False, "bad 60"),  # 30 points are more than twice as many
+        (level("p", ("good", "bad"), 20), None, "bad 60"),
+        (level("p", ("good", "waiting"), 20), None, "not done yet"),
         (end_over("p", "good", 0), True, "+40, +40"),
         (end_over("p", "bad", 20), False, "+10, +10"),
         (end_over("p", "full", 0), None, "+0"),  # there is nothing to gain
@@ -73,10 +80,32 @@ def test_area_under_a_curve_by_hand() -> None:
     points = [
         {"steps": steps, "successes": won, "n": 10, "reward": -won} for steps, won in ((0, 0), (100, 5), (300, 10))
     ]
-    problem = Problem("p", "maze/umaze-toy", {}, ())
-    assert area_under(problem, points) == pytest.approx((25 + 2 * 75) / 3)
-    assert area_under(replace(problem, dense=True), points) == pytest.approx(-(2.5 + 2 * 7.5) / 3)
-    assert area_under(problem, points[:1]) == 0.0
+    assert area_under(points) == pytest.approx((25 + 2 * 75) / 3)
+    assert area_under(points[:1]) == 0.0
+
+
+def test_rewards_without_success_are_scored_between_random_actions_and_the_full_arm() -> None:
+    """Random -50, the full arm 150 at its end: a reward of 50 is half of the way, -150 is 50 % below."""
+    arms = (Arm("long", "sac", data=""), Arm("short", "sac", data=""), Arm("random", "random"))
+    chapter = Chapter("c", "C", (Problem("p", "maze/umaze-toy", {}, arms, full="long"),), (), Size(1.0, 1, 1))
+
+    def rewards(*values: float) -> dict[str, Any]:
+        return {"curve": [{"steps": k, "successes": 0, "n": 1, "reward": value} for k, value in enumerate(values)]}
+
+    results = {"p-short-0": rewards(-150.0, 50.0), "p-random-0": rewards(-50.0)}
+    assert chapter.curves(results)["p", "short"] == []  # 100 % is not known yet
+    curves = chapter.curves({**results, "p-long-0": rewards(0.0, 150.0)})
+    assert [at["score"] for at in curves["p", "short"][0]["curve"]] == pytest.approx([-50.0, 50.0])
+    assert higher("p", "long", "short", 40)(curves)[0] is True and end_over("p", "short", 99)(curves)[0] is True
+
+
+def test_who_plays_alone_is_trained_once() -> None:
+    arms = (Arm("teacher", "bc", trials=0.0), Arm("learner", "sac", trials=2.0))
+    data = {"data": {"count": 3, "recipe": "policy", "policy": "teacher"}}
+    chapter = Chapter("c", "C", (Problem("p", "maze/umaze-toy", data, arms, trials=10),), (), Size(1.0, 3, 1))
+    jobs = {job.name: job for job in chapter.jobs(Asked("laptop", Path("data"), Path("runs")))}
+    assert sorted(jobs) == ["p-data", *(f"p-learner-{seed}" for seed in range(3)), "p-teacher-0"]
+    assert [jobs[name].arguments["trials"] for name in ("p-learner-0", "p-teacher-0")] == [20, 0]
 
 
 ARMS = [
@@ -139,7 +168,7 @@ TINY = Chapter(
             "maze/umaze-toy",
             {"demos": {"count": 6, "noise": 0.0}, "rollouts": {"count": 3, "recipe": "policy", "policy": "cloned"}},
             (
-                Arm("cloned", "bc", data="demos", practises=False),
+                Arm("cloned", "bc", data="demos", trials=0.0),
                 Arm("IQL", "iql", {"expectile": 0.9}, {"expectile": 0.7}, data="rollouts"),
                 Arm("nothing", "nothing"),
                 Arm("expert", "expert"),
@@ -173,3 +202,27 @@ def test_a_chapter_from_nothing_and_again(tmp_path: Path) -> None:
     assert again == results and all(
         state == "skipped" for _, state in itertools.islice(done, len(done) - len(jobs), None)
     )
+
+
+def test_a_residual_may_correct_a_practised_policy(tmp_path: Path) -> None:
+    """What is corrected is the sum that the first arm carried out: its controller's action and half its policy's."""
+    fresh: dict[str, Any] = {"data": "", "share": 0.0}
+    arms = (
+        Arm("first", "td3", options="residual=0.5", **fresh),
+        Arm("on it", "td3", options="other=True,residual=0.25", corrects="first", **fresh),
+    )
+    practice = {"warmup_trials": 1, "updates_per_step": 0.5}
+    problem = Problem("p", "blocks/assembly,yaw=0.3,max_steps=4", {}, arms, 0, 3, (), practice)
+    chapter = Chapter("c", "C", (problem,), (), Size(1.0, 1, 2))
+    asked = Asked("laptop", tmp_path / "data", tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
+    jobs = chapter.jobs(asked)
+    assert [job.needs for job in jobs] == [(), ("p-first-0",)]
+    results = run_jobs(jobs, tmp_path / "cells")
+    assert [at["trials"] for at in results["p-on.it-0"]["curve"]] == [0, 3]  # it is tried before it has learnt
+    run = find_run(tmp_path / "runs" / "c" / "p-first-0", "practice")
+    env: Any = make_task("blocks/assembly,yaw=0.3,residual=0.5")
+    seen, _ = env.reset(seed=3)
+    own = practised_agent(run).act(batch_of_one(seen))[0]
+    assert np.abs(own).max() > 1e-4
+    np.testing.assert_allclose(Practised(run)(seen, {}), np.clip(env.controller(seen, {}) + 0.5 * own, -1, 1))
+    env.close()

@@ -274,10 +274,14 @@ def test_film_strips_come_back_as_they_went(tmp_path):
                            "after": FilmStrip(frames[:2], np.zeros(2), heat[:2], heat[:2], False, 7)})  # fmt: skip
     strips = load_filmstrips(path)
     before, after = strips["before"], strips["after"]
-    assert (before.frames == frames).all() and before.scores.tolist() == [0, 0.25, 1]
+    assert before.scores is not None and (before.frames == frames).all() and before.scores.tolist() == [0, 0.25, 1]
     assert (before.reward_heat == 0.5).all() and before.policy_heat is None
     assert before.success is True and before.seed == 1003 and after.success is False and len(after.frames) == 2
     assert after.policy_heat is not None and (after.policy_heat == 0.5).all()
+    assert before.step(-1) == 2
+    save_filmstrips(path, {"after": FilmStrip(frames, None, None, None, True, 3, np.array([0, 4, 9]))})
+    strip = load_filmstrips(path)["after"]
+    assert strip.scores is None and strip.reward_heat is None and [strip.step(k) for k in (1, -1)] == [4, 9]
 
 
 def test_bad_film_strips(tmp_path):
@@ -290,6 +294,8 @@ def test_bad_film_strips(tmp_path):
         FilmStrip(frames, scores, np.zeros((3, 1, 2, 2)), heat, True, 0)
     with pytest.raises(DataError, match="policy_heat"):
         FilmStrip(frames, scores, heat, heat[:2], True, 0)
+    with pytest.raises(DataError, match="steps"):
+        FilmStrip(frames, None, None, None, True, 0, np.arange(2))
     path = tmp_path / "filmstrips.npz"
     path.write_bytes(b"not an archive")
     with pytest.raises(DataError, match="not a film strip file"):

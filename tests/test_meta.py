@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lotj.agents.oda import ODA
 from lotj.data.store import DiskStore
 from lotj.experiments.chapter import SIZES, collect_job, learn_job
-from lotj.experiments.chapters.oda import CHALLENGE, CHAPTER, HELD_OUT, TEST, TRAIN
-from lotj.experiments.meta import IN_A_ROW, adapt_job, merge_job, meta_job, solved
+from lotj.experiments.chapters.oda import CHALLENGE, CHAPTER, FEWER, HELD_OUT, TEST, TRAIN
+from lotj.experiments.meta import IN_A_ROW, _tell, adapt_job, merge_job, meta_job, solved
 from lotj.experiments.study import Asked
+from lotj.runs import find_run
 from lotj.sim.connector import catalogue
+from lotj.training.pretrain import load_agent
 
 
 def test_solved_is_fifty_in_a_row() -> None:
@@ -35,9 +39,36 @@ def test_jobs_of_the_chapter_fit_together() -> None:
     names = [job.name for job in jobs]
     assert len(set(names)) == len(names) and {need for job in jobs for need in job.needs} <= set(names)
     new, seeds = len(TEST + HELD_OUT + CHALLENGE), SIZES["laptop"].seeds
-    # demonstrations, training parts learnt from nothing, two data sets, three agents and what they do on each new part
-    assert len(jobs) == (11 + new) + 11 + 2 + 3 * seeds * (1 + new) + new * seeds
-    assert "| usb" not in CHAPTER.files({})["table.md"].decode()
+    # demonstrations, training parts learnt from nothing, two data sets, three agents and what they do on each new part,
+    # two of them on two training parts; of 1, 2, 4 and 8 training parts their data, a policy, and what it does on 7
+    made = (11 + new) + 11 + 2 + 3 * seeds * (1 + new) + new * seeds + 2 * 2 * seeds + 4 * seeds * (1 + 1 + len(TEST))
+    assert len(jobs) == made
+    merged = {job.name: job.arguments["practised"] for job in jobs if job.name.startswith("data-")}
+    assert [len(merged[f"data-{few}-{seed}"]) for few in FEWER for seed in (0, 1)] == [1, 1, 2, 2, 4, 4, 8, 8]
+    assert merged["data-8-0"] != merged["data-8-1"]
+    assert "| usb-a" not in CHAPTER.files({})["table.md"].decode()
+
+
+def test_the_page_means_over_parts_and_seeds() -> None:
+    """100 and 50 % on each of the seven parts, of seeds 0 and 1, are 75; two parts are not the seven."""
+    results = {f"oda4-{part}-{seed}": {"curve": [{"successes": 10 - 5 * seed, "n": 10}]}
+               for part in TEST for seed in (0, 1)}  # fmt: skip
+    results |= {f"oda2-{part}-0": results[f"oda4-{part}-0"] for part in TEST[:2]}
+    page = " ".join(CHAPTER.files(results)["table.md"].decode().split())
+    assert "| 4 | 75" in page and "| 2 | - |" in page
+
+
+def test_shuffled_demonstrations_have_the_same_actions_at_other_places(parts: Path, tmp_path: Path) -> None:
+    meta_job("oda", {}, str(parts / "data"), 5, 0, str(tmp_path / "meta"))
+    learner, told = load_agent(find_run(tmp_path / "meta", "pretrain"), "cpu", "oda"), []
+    assert isinstance(learner.algorithm, ODA)
+    learner.algorithm.adapt = lambda context: told.append(context.numpy())  # type: ignore[method-assign]
+    for shuffled in (False, True):
+        _tell(learner, parts / "demos-usb-c", 0, shuffled)
+    as_shown, other = told  # 12 numbers observed, 3 of the action
+    np.testing.assert_array_equal(np.delete(as_shown, [12, 13, 14], 1), np.delete(other, [12, 13, 14], 1))
+    assert not np.array_equal(as_shown, other)
+    np.testing.assert_array_equal(np.sort(as_shown[:, 12:15], 0), np.sort(other[:, 12:15], 0))
 
 
 @pytest.fixture(scope="module")
@@ -75,5 +106,6 @@ def test_a_new_part_is_told_by_its_demonstrations_and_practised_on(parts: Path, 
     of = (task, agent, str(tmp_path / "meta"), own, other, 3, [1], 0, 2, practice, str(tmp_path / "new"))
     found = adapt_job(*of)
     assert [at["trials"] for at in found["curve"]] == [0, 1, 3] and found["solved"] is None
-    assert set(found["told"]) == ({"nothing", "another part"} if agent == "oda" else set())
+    assert set(found["told"]) == ({"nothing", "another part", "shuffled"} if agent == "oda" else set())
     assert adapt_job(*of) == found  # resumed after its end
+    assert adapt_job(*of[:4], "", *of[5:])["told"] == {}

@@ -24,15 +24,18 @@ from lotj.agents import Learner
 from lotj.data.layout import INDEX, ROWS, task_folder
 from lotj.data.replay import Replay, Source, hindsight
 from lotj.data.store import DiskStore
+from lotj.envs.grid import GridEnv
 from lotj.envs.registry import make_task
 from lotj.errors import CheckpointError, DataError, LotjError, NumericsError, RobotError, SettingsError, StorageError
+from lotj.evaluation.filmstrip import load_filmstrips
 from lotj.evaluation.rollout import evaluate
 from lotj.experience import Task
-from lotj.experiments.evaluation import PolicyController
+from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, evaluate_phase
 from lotj.experiments.practised import practised_agent
 from lotj.experiments.presets import PRESETS
 from lotj.experiments.stages import practise_task_phase
 from lotj.nets.bottleneck import BottleneckConfig
+from lotj.report import build_report
 from lotj.rewards.calibration import RISE, Threshold
 from lotj.runs import Run
 from lotj.spaces import Array
@@ -765,3 +768,30 @@ def test_a_model_that_scores_a_part_higher_or_lower_counts_the_same_frames(shift
         np.testing.assert_array_equal(other >= shifted.value, counts)
         counted += counts.sum()
     assert 20 < counted < 200
+
+
+def test_a_report_has_a_film_of_any_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 12 steps eight pictures, from the start pose to the last; none, and no error, where nothing can be drawn."""
+    preset = PRESETS["state"]
+    practised = dataclasses.replace(preset.practice, trials=2, warmup_trials=5)
+    small = dataclasses.replace(preset, practice=practised)
+    run, _ = practise_task_phase(small, "maze/umaze-toy,max_steps=12", tmp_path, "td3", live=False)
+
+    def nothing_drawn(env: Any) -> None:
+        raise RuntimeError("no renderer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GridEnv, "render", nothing_drawn)
+        evaluate_phase(run, 1, controllers=["practice"])
+    assert not (run.path / "filmstrips.npz").exists()
+    evaluate_phase(run, 1, controllers=["practice"])
+    strip = load_filmstrips(run.path / "filmstrips.npz")["after"]
+    assert strip.frames.shape == (8, 1, 256, 256, 3) and [strip.step(k) for k in (0, 1, -1)] == [0, 2, 12]
+    env = make_task("maze/umaze-toy")
+    env.reset(seed=strip.seed)
+    np.testing.assert_array_equal(strip.frames[0, 0], env.render())
+    assert strip.seed == FIRST_EVALUATION_SEED and not strip.success
+    page = build_report(run.path).read_text()
+    assert "not accomplished, 12 steps" in page and page.count("After practice, step ") == 8
+    assert "heat map of the reward" not in page
+    run.close()

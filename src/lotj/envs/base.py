@@ -13,7 +13,7 @@ import importlib
 import inspect
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -286,6 +286,17 @@ def robotics_module(name: str) -> Any:
         import gymnasium_robotics
 
         return importlib.import_module(f"{gymnasium_robotics.__name__}.{name}")
+
+
+@contextlib.contextmanager
+def scene_of_others() -> Iterator[None]:
+    """While a scene of others is read: MuJoCo 4 warns of their ``settotalmass``, on stderr and into a file."""
+    told = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda text: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(told)
 
 
 def check_view(observation: str | Sequence[str], image_size: int, max_steps: int) -> tuple[str, ...]:

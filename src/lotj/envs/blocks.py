@@ -20,6 +20,9 @@ MASS, FRICTION = (0.05, 0.15), (0.3, 0.5)  # of a standing block [kg]; of all th
 NEAR = 5e-3  # the held block is in place within this of the goal's height [m]
 ASIDE = 10e-3  # and within this of it along x and y; a standing block stands where it stood within this [m]
 UPRIGHT, TOPPLED = np.radians(5.0), np.radians(30.0)
+OTHER = {"friction": 0.6, "mass": 1.6, "stiffness": 0.5}
+"""What another simulation has so many times; besides, half of each motion of the hand comes with the next one (of all
+of it proportional controllers swing about the goal)."""
 LEAN_WEIGHT = 0.2  # of the standing blocks' lean, in the dense reward [m/rad]
 TAG = np.array([1e-3, 1e-3, 1e-3, np.radians(1.0), np.radians(1.0)])  # noise of a pose that is read from a tag
 BLOCKS = ("held", "left", "right")
@@ -43,6 +46,7 @@ class BlocksEnv(HandEnv):
         task: ``assembly``.
         yaw: each standing block is turned evenly within this, both ways [rad].
         noise, bias: standard deviation and mean of what is added to the executed action, along each axis.
+        other: the same task as another simulation has it, or reality after one: see `OTHER`.
         tags: poses of blocks are read from tags, with errors of 1 mm and 1 degree.
         reward: ``sparse``, 1 for a success, once; ``dense``, in every step minus the distance of the held block from
             its goal [m] and minus 0.2 times the lean of both standing ones [rad]; who topples one pays at once what the
@@ -56,6 +60,7 @@ class BlocksEnv(HandEnv):
         yaw: float = 0.0,
         noise: float = 0.0,
         bias: float = 0.0,
+        other: bool = False,
         tags: bool = False,
         reward: str = "sparse",
         observation: str | Sequence[str] = "state",
@@ -66,14 +71,19 @@ class BlocksEnv(HandEnv):
         for name, value, low, high in (("yaw", yaw, 0.0, 0.5), ("noise", noise, 0.0, 1.0), ("bias", bias, -1.0, 1.0)):
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise SettingsError(f"{name} = {value!r}: must be a number from {low:g} to {high:g}")
-        if not isinstance(tags, bool):
-            raise SettingsError(f"tags = {tags!r}: must be True or False")
+        for name, value in (("other", other), ("tags", tags)):
+            if not isinstance(value, bool):
+                raise SettingsError(f"{name} = {value!r}: must be True or False")
         if reward not in REWARDS:
             raise SettingsError(f"reward = {reward!r}: must be one of {', '.join(REWARDS)}")
         camera = free_camera((0.0, 0.0, 0.09), 0.55, azimuth=70.0, elevation=-20.0)
         box = ((-0.06, -0.12, 0.0), (0.06, 0.12, 0.16))
         super().__init__("blocks.xml", box, 27, camera, observation, image_size, max_steps, end_on_success)
         self._yaw, self._noise, self._bias, self._tags, self._dense = yaw, noise, bias, tags, reward == "dense"
+        self._other = dict.fromkeys(OTHER, 1.0) | (OTHER if other else {})
+        self._late = other
+        self.model.actuator_gainprm[:, 0] *= self._other["stiffness"]
+        self.model.actuator_biasprm[:, 1:3] *= self._other["stiffness"]
         self.returns = (-np.inf, 0.0) if self._dense else self.returns
         self._ids = [self.model.body(name).id for name in BLOCKS]
         self._felt = [self.model.joint(f"{what}-{axis}").dofadr[0] for what in ("hand", "tilt") for axis in "xyz"]
@@ -81,11 +91,12 @@ class BlocksEnv(HandEnv):
 
     def draw_start(self) -> np.ndarray:
         draw = self.np_random.uniform
-        self.model.geom_friction[:, 0] = draw(*FRICTION)
+        self.model.geom_friction[:, 0] = self._other["friction"] * draw(*FRICTION)
+        self._waiting = np.zeros(3)
         middle = draw(-5e-3, 5e-3, 2)
         self._goal = np.array([*middle, FLOOR])
         for name, side in (("left", -1.0), ("right", 1.0)):
-            ratio = draw(*MASS) / self._weight[0]
+            ratio = self._other["mass"] * draw(*MASS) / self._weight[0]
             body = self.model.body(name)
             body.mass[:], body.inertia[:] = ratio * self._weight[0], ratio * self._weight[1]
             angle = draw(-self._yaw, self._yaw) / 2
@@ -95,6 +106,8 @@ class BlocksEnv(HandEnv):
         return self._goal + [*draw(-15e-3, 15e-3, 2), draw(0.11, 0.13)]
 
     def act(self, action: np.ndarray) -> None:
+        if self._late:
+            self._waiting, action = action, (self._waiting + action) / 2
         super().act(action + self.np_random.normal(self._bias, self._noise, 3))
 
     def poses(self) -> np.ndarray:

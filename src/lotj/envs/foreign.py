@@ -9,7 +9,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 
-from lotj.envs.base import Family, check_options, check_whole, checked_action
+from lotj.envs.base import Family, check_options, check_whole, checked_action, scene_of_others
 from lotj.errors import SettingsError
 
 UNLIMITED = 1000
@@ -89,7 +89,8 @@ def _made(name: str) -> Any:
     # What MuJoCo finds old-fashioned in a suite's model would go to a file in the user's folder, who cannot mend it.
     mujoco.set_mju_user_warning(lambda message: None)
     try:
-        inner = gym.make(name, disable_env_checker=True).unwrapped
+        with scene_of_others():
+            inner = gym.make(name, disable_env_checker=True).unwrapped
     except (gym.error.Error, ModuleNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(f"gym/{name}: Gymnasium makes no such environment ({reason})") from None

@@ -1,4 +1,4 @@
-"""Film strips: the frames of one trial with what reward and policy looked at, as `filmstrips.npz` in a run folder."""
+"""Film strips: frames of one trial, on connectors with what reward and policy looked at; `filmstrips.npz` in a run."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ import numpy as np
 from lotj.errors import DataError
 from lotj.files import atomic_file
 
+_OPTIONAL = ("scores", "reward_heat", "policy_heat")
+
 
 @dataclass(frozen=True)
 class FilmStrip:
     """One trial to look at.
 
     Attributes:
-        frames: (T+1, V, H, W, 3) uint8 of V cameras.
-        scores: (T+1,) reward probability of each frame.
-        reward_heat: (T+1, V, H, W) Grad-CAM of the reward in [0, 1].
+        frames: (F, V, H, W, 3) uint8 of V cameras.
+        scores: (F,) reward probability of each frame; None where the environment rewards.
+        reward_heat: (F, V, H, W) Grad-CAM of the reward in [0, 1]; None as above.
         policy_heat: the same of one action component of the policy; None if it sees no picture.
         success: the trial truly succeeded.
         seed: of the start pose.
+        steps: (F,) after which step each frame was; None: they are all, from the start pose on.
     """
 
     frames: np.ndarray
-    scores: np.ndarray
-    reward_heat: np.ndarray
+    scores: np.ndarray | None
+    reward_heat: np.ndarray | None
     policy_heat: np.ndarray | None
     success: bool
     seed: int
+    steps: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 5 or self.frames.shape[-1] != 3 or not len(self.frames):
@@ -40,11 +44,15 @@ class FilmStrip:
                 f"film frames must be uint8 (T, V, H, W, 3), not {self.frames.dtype} {self.frames.shape}: "
                 "run `lotj evaluate` again"
             )
-        for name, wanted in (("scores", 1), ("reward_heat", 4), ("policy_heat", 4)):
+        for name, wanted in (("scores", 1), ("reward_heat", 4), ("policy_heat", 4), ("steps", 1)):
             part = getattr(self, name)
             if part is not None and part.shape != self.frames.shape[:wanted]:
                 shapes = f"{part.shape} must match frames {self.frames.shape}"
                 raise DataError(f"film {name} of shape {shapes}: run `lotj evaluate` again")
+
+    def step(self, frame: int) -> int:
+        """After which step a frame was, also counted from the end."""
+        return int(np.arange(len(self.frames))[frame] if self.steps is None else self.steps[frame])
 
 
 def save_filmstrips(path: Path, strips: Mapping[str, FilmStrip]) -> None:
@@ -70,7 +78,7 @@ def load_filmstrips(path: Path) -> dict[str, FilmStrip]:
         with np.load(path, allow_pickle=False) as file:
             for key, array in file.items():
                 name, part = key.split("_", 1)
-                strips.setdefault(name, {"policy_heat": None})[part] = array if array.ndim else array.item()
+                strips.setdefault(name, dict.fromkeys(_OPTIONAL))[part] = array if array.ndim else array.item()
         return {name: FilmStrip(**parts) for name, parts in strips.items()}
     except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a film strip file ({error}): run `lotj evaluate` again") from error

@@ -7,7 +7,6 @@ arm, seed) is one job, whose result is a learning curve. Claims are judged on th
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -20,20 +19,26 @@ import torch
 from matplotlib.figure import Figure
 
 from lotj.controllers import Controller, Memoryless
+from lotj.controllers.blocks import SideEntry
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
-from lotj.envs.registry import expert_of, folder_name, make_task
+from lotj.envs.registry import expert_of, folder_name, make_task, named_options
+from lotj.envs.residual import ResidualAction
 from lotj.errors import SettingsError
 from lotj.evaluation.rollout import evaluate
 from lotj.experiments.claims import Claim, Curves, success_rate
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
-from lotj.experiments.practised import practised_agent
+from lotj.experiments.practised import Practised, practised_agent
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import practise_task_phase, pretrain_phase
 from lotj.experiments.study import Asked, begun, page
 from lotj.experiments.tables import markdown, mean_words
+from lotj.runs import find_run
 from lotj.training.collect import TaskCollection, collect
 from lotj.training.pretrain import load_agent
+
+PLAYERS = ("policy", "demonstrator")
+"""Settings of `TaskCollection` that name whose policy plays."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,16 @@ class Arm:
 
     Attributes:
         title: for people; unique in its problem.
-        agent: who learns; or ``expert``, ``random`` or ``nothing``, who do not.
+        agent: who learns; or one of `LINES` or `FURTHER`, who do not.
         settings: of the agent, where they are not the preset's.
         options: of the task, after those of the problem: ``residual=0.3``.
+        corrects: title of an arm of the problem: the residual corrects the policy of its first seed, not the expert.
         online: settings of the agent that change when practice begins.
         practice: settings of practice, where they are not the problem's.
         data: name of the problem's prior data; "" has none.
         updates: share of the problem's updates on these before practice.
         share: of prior data in a batch, in practice.
-        practises: False where nothing is learnt online.
+        trials: share of the problem's trials of practice; 0 learns nothing online.
     """
 
     title: str
@@ -59,15 +65,16 @@ class Arm:
     online: Mapping[str, Any] = field(default_factory=dict)
     practice: Mapping[str, Any] = field(default_factory=dict)
     options: str = ""
+    corrects: str = ""
     data: str = "data"
     updates: float = 1.0
     share: float = 0.5
-    practises: bool = True
+    trials: float = 1.0
 
     @property
     def learns(self) -> bool:
         """Whether it is no line beside the others."""
-        return self.agent not in LINES
+        return self.agent not in {**LINES, **FURTHER}
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Problem:
         points: shares of the trials after which the policy is tried, besides before and at the end.
         practice: settings of practice, where they are not the preset's.
         evaluated: the task as the policy is tried on it, where that is another.
-        dense: curves are of rewards, for there is no success.
+        full: title of the arm whose reward is 100 % where there is no success, random actions being 0 (D4RL's score).
     """
 
     name: str
@@ -96,7 +103,7 @@ class Problem:
     points: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     practice: Mapping[str, Any] = field(default_factory=dict)
     evaluated: str = ""
-    dense: bool = False
+    full: str = ""
 
     def with_options(self, options: str) -> str:
         """The task's name with further options."""
@@ -106,9 +113,11 @@ class Problem:
         """The arm of a title."""
         return next(arm for arm in self.arms if arm.title == title)
 
-    def measure(self, at: Mapping[str, Any]) -> float:
-        """What a point of a curve is worth: % of success, or the mean reward of an episode."""
-        return float(at["reward"]) if self.dense else success_rate(at)
+    def seeds(self, arm: Arm, size: Size) -> range:
+        """Of an arm: the first alone where it only plays what others learn from."""
+        players = {settings.get(of) for settings in self.data.values() for of in PLAYERS}
+        players |= {arm.corrects for arm in self.arms}
+        return range(1 if arm.title in players else size.seeds)
 
 
 @dataclass(frozen=True)
@@ -160,7 +169,7 @@ class Chapter:
         for problem in self.problems:
             for name, settings in problem.data.items():
                 folder = asked.runs / self.name / f"{problem.name}-{name}"
-                players = {of: title for of in ("policy", "demonstrator") if (title := settings.get(of))}
+                players = {of: title for of in PLAYERS if (title := settings.get(of))}
                 needs = {of: job_name(problem, problem.arm(title), 0) for of, title in players.items()}
                 played = {of: str(asked.runs / self.name / need) for of, need in needs.items()}
                 count = settings["count"]
@@ -168,8 +177,8 @@ class Chapter:
                     count = round(min(1.0, self.size.share) * count)
                 arguments = {"task": problem.task, "folder": str(folder), **settings, **played, "count": count}
                 made.append(Job(folder.name, collect_job, arguments, tuple(needs.values()), {}, folder))
-            for arm, seed in itertools.product(problem.arms, range(self.size.seeds)):
-                made.append(self._job(asked, problem, arm, seed))
+            for arm in problem.arms:
+                made += [self._job(asked, problem, arm, seed) for seed in problem.seeds(arm, self.size)]
         return made
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
@@ -185,12 +194,18 @@ class Chapter:
         return files | {name: svg for name, svg in drawn.items() if svg}
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
-        """The results by problem and arm."""
-        return {
-            (problem.name, arm.title): [results[name] for seed in range(self.size.seeds)
-                                        if (name := job_name(problem, arm, seed)) in results]
-            for problem in self.problems for arm in problem.arms
-        }  # fmt: skip
+        """The results by problem and arm; of a problem with a `full` arm scored, and none before that can be."""
+        found: dict[tuple[str, str], Sequence[Mapping[str, Any]]] = {}
+        for problem in self.problems:
+            of = {arm.title: [results[name] for seed in problem.seeds(arm, self.size)
+                              if (name := job_name(problem, arm, seed)) in results]
+                  for arm in problem.arms}  # fmt: skip
+            if problem.full:
+                none, most = (float(np.mean([one["curve"][-1]["reward"] for one in of[title]] or [np.nan]))
+                              for title in ("random", problem.full))  # fmt: skip
+                of = {title: scored(done, none, most) for title, done in of.items()}
+            found |= {(problem.name, title): done for title, done in of.items()}
+        return found
 
     def _job(self, asked: Asked, problem: Problem, arm: Arm, seed: int) -> Job:
         name, size = job_name(problem, arm, seed), self.size
@@ -199,7 +214,7 @@ class Chapter:
         tried |= {"evaluation_trials": size.evaluation_trials}
         if not arm.learns:
             return Job(name, line_job, tried | {"controller": arm.agent}, (), {})
-        trials = round(size.share * problem.trials) * arm.practises
+        trials = round(size.share * arm.trials * problem.trials)
         points = sorted({round(share * trials) for share in problem.points} - {0, trials}) if trials else []
         folder, needs = asked.runs / self.name / name, ()
         arguments: dict[str, Any] = tried | {
@@ -210,6 +225,9 @@ class Chapter:
         if arm.data:
             needs = (f"{problem.name}-{arm.data}",)
             arguments["data"] = str(asked.runs / self.name / needs[0] / "data")
+        if arm.corrects:
+            needs = (*needs, base := job_name(problem, problem.arm(arm.corrects), 0))
+            arguments["corrects"] = str(asked.runs / self.name / base)
         return Job(name, learn_job, arguments, needs, asked.machine, folder)
 
     def _table(self, problem: Problem, curves: Curves) -> str:
@@ -218,11 +236,11 @@ class Chapter:
         for arm in problem.arms:
             if done := curves[problem.name, arm.title]:
                 first, last = ([one["curve"][place] for one in done] for place in (0, -1))
-                rates = [[problem.measure(at) for at in points] for points in (first, last)]
-                area = [area_under(problem, one["curve"]) for one in done]
+                rates = [[success_rate(at) for at in points] for points in (first, last)]
+                area = [area_under(one["curve"]) for one in done]
                 steps = str(round(np.mean([at["steps"] for at in last])))
                 rows.append([arm.title, str(len(done)), *map(mean_words, [*rates, area]), steps])
-        what = "reward" if problem.dense else "% success"
+        what = "score" if problem.full else "% success"
         head = ["arm", "seeds", f"{what} before practice", "at the end", "on average over practice", "steps"]
         return f"## {problem.name}: `{problem.task}`\n\n" + markdown(head, rows)
 
@@ -232,9 +250,19 @@ def job_name(problem: Problem, arm: Arm, seed: int) -> str:
     return f"{problem.name}-{folder_name(arm.title.lower())}-{seed}"
 
 
-def area_under(problem: Problem, curve: Sequence[Mapping[str, Any]]) -> float:
+def scored(done: Sequence[Mapping[str, Any]], none: float, full: float) -> list[dict[str, Any]]:
+    """Results whose points have a ``score``: 0 for the reward `none`, 100 for `full`; no results where one is NaN."""
+    if not np.isfinite(full - none):
+        return []
+    return [
+        {**one, "curve": [{**at, "score": 100.0 * (at["reward"] - none) / (full - none)} for at in one["curve"]]}
+        for one in done
+    ]
+
+
+def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
     """Mean over the steps of a learning curve."""
-    rates = np.array([problem.measure(at) for at in curve])
+    rates = np.array([success_rate(at) for at in curve])
     steps = np.array([at["steps"] for at in curve], float)
     if steps[-1] == steps[0]:
         return float(rates[-1])
@@ -251,14 +279,14 @@ def draw_curves(problem: Problem, curves: Curves) -> bytes:
         figure = Figure((7.0, 4.0), layout="constrained")
         axes = figure.subplots()
         for arm, of in done:
-            rates = np.array([[problem.measure(at) for at in one["curve"]] for one in of])
+            rates = np.array([[success_rate(at) for at in one["curve"]] for one in of])
             if not arm.learns or len(rates[0]) == 1:
                 axes.axhline(rates.mean(), color="0.6", linestyle=":", label=arm.title)
                 continue
             steps = np.mean([[at["steps"] for at in one["curve"]] for one in of], axis=0)
             (line,) = axes.plot(steps, rates.mean(0), label=arm.title)
             axes.fill_between(steps, rates.min(0), rates.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
-        what = {"ylabel": "reward of an episode"} if problem.dense else {"ylabel": "% success", "ylim": (-2, 102)}
+        what = {"ylabel": "score"} if problem.full else {"ylabel": "% success", "ylim": (-2, 102)}
         axes.set(xlabel="steps of the environment in practice", title=problem.task, **what)
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         file = io.BytesIO()
@@ -271,7 +299,7 @@ def draw_curves(problem: Problem, curves: Curves) -> bytes:
 
 def collect_job(task: str, folder: str, **settings: Any) -> dict[str, Any]:
     """Records prior data; what is there already is not recorded again. Whoever plays is the folder of an arm's job."""
-    for of in ("policy", "demonstrator"):
+    for of in PLAYERS:
         if of in settings:
             kinds = ("practice", "pretrain")
             run = next(run for kind in kinds if (run := begun(Path(settings[of]), kind)) is not None)
@@ -290,16 +318,20 @@ def collect_job(task: str, folder: str, **settings: Any) -> dict[str, Any]:
 def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, controller: str) -> dict[str, Any]:
     """What the scripted expert, random actions or none reach."""
     with closing(make_task(evaluated)) as env:
-        acts = expert_of(evaluated, env) if controller == "expert" else LINES[controller](env.action_space.shape)
+        shape = env.action_space.shape
+        acts = expert_of(evaluated, env) if controller == "expert" else {**LINES, **FURTHER}[controller](shape)
         return {"curve": [{"trials": 0, "steps": 0, **tried(env, acts, controller, seed, evaluation_trials)}]}
 
 
 def learn_job(
     task: str, evaluated: str, seed: int, evaluation_trials: int, agent: str, settings: Mapping[str, Any], updates: int,
     share: float, trials: int, points: Sequence[int], practice: Mapping[str, Any], data: str, folder: str,
-    online: Mapping[str, Any], threads: int = 1, device: str = "cpu",
+    online: Mapping[str, Any], corrects: str = "", threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Learns from prior data, practises, and tries the policy before, after `points` of the trials, and at the end.
+
+    Args:
+        corrects: folder of another such job, whose policy the residual corrects; then what that does is tried before.
 
     Returns:
         ``curve``: trials, steps of the environment, ``successes`` of ``n`` and mean ``reward`` of an episode.
@@ -315,7 +347,14 @@ def learn_job(
         ),
     )
     root, curve, pretrained = Path(folder), [], None
-    with closing(make_task(evaluated)) as env:
+
+    def make(name: str) -> Any:
+        if not corrects:
+            return make_task(name)
+        base = Practised(find_run(Path(corrects), "practice"), device)
+        return ResidualAction(make_task(name, residual=None), base, named_options(name)["residual"])
+
+    with closing(make(evaluated)) as env:
 
         def try_out(learner: Any, trials: int, steps: int) -> None:
             found = tried(env, PolicyController(learner, 0.0), agent, seed, evaluation_trials)
@@ -325,11 +364,14 @@ def learn_job(
             before = begun(root, "pretrain")
             pretrained = pretrain_phase(preset, Path(data), root, seed, device, before, False, agent=agent)
             try_out(load_agent(pretrained, device, agent), 0, 0)
+        if corrects:
+            still = tried(env, Nothing(env.action_space.shape), agent, seed, evaluation_trials)
+            curve.append({"trials": 0, "steps": 0, **still})
         if not trials:
             return {"curve": curve}
         how: dict[str, Any] = {"live": False, "snapshots": points, "resume": begun(root, "practice")}
         preset = replace(preset, agent={**settings, **online})
-        run, _ = practise_task_phase(preset, task, root, agent, pretrained, seed, device, **how)
+        run, _ = practise_task_phase(preset, task, root, agent, pretrained, seed, device, make=make, **how)
         with run:
             taken = np.cumsum([row["steps"] for row in run.metrics()])
             for after in (*points, trials):
@@ -377,3 +419,5 @@ class Random:
 
 LINES: Mapping[str, Any] = {"expert": None, "random": Random, "nothing": Nothing}
 """Who does not learn, in every figure."""
+FURTHER: Mapping[str, Any] = {"side-entry": lambda shape: SideEntry()}
+"""Further lines, of some tasks alone."""

@@ -31,8 +31,8 @@ class Claim:
 
 
 def success_rate(at: Mapping[str, Any]) -> float:
-    """Success at a point of a curve [%]."""
-    return 100.0 * at["successes"] / at["n"]
+    """Success at a point of a curve, or the score of one that has been `scored` [%]."""
+    return at["score"] if "score" in at else 100.0 * at["successes"] / at["n"]
 
 
 def higher(problem: str, better: str, worse: str, least: float, at: int = -1) -> Rule:
@@ -50,6 +50,22 @@ def higher(problem: str, better: str, worse: str, least: float, at: int = -1) ->
         apart = min(ends[0]) > max(ends[1])
         told = f"{better} {mean_words(ends[0])}, {worse} {mean_words(ends[1])}"
         return (True if gap >= least and apart else False if gap < least / 3 else None), told
+
+    return rule
+
+
+def level(problem: str, arms: Sequence[str], most: float, at: int = -1) -> Rule:
+    """Some arms lie within `most` points of each other, on average over seeds, at a point of the curves; no where they
+    span twice as much."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        ends = [[success_rate(one["curve"][at]) for one in curves.get((problem, title), ())] for title in arms]
+        if not all(ends):
+            return None, "not done yet"
+        means = [float(np.mean(rates)) for rates in ends]
+        span = max(means) - min(means)
+        told = ", ".join(f"{title} {mean_words(rates)}" for title, rates in zip(arms, ends, strict=True))
+        return (True if span <= most else False if span > 2 * most else None), told
 
     return rule
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from lotj.agents.localizer import Localizer
 from lotj.controllers import Controller
 from lotj.controllers.localize import Localize, LocalizeFirst
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
+from lotj.data.pictures import FRAMES, spread
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import NEAR_BOX, InsertionEnv
@@ -23,7 +26,7 @@ from lotj.errors import SettingsError, unknown
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
 from lotj.evaluation.results import EXPERT, LABELS, USUAL, EvaluationResult, add_evaluation
 from lotj.evaluation.rollout import evaluate
-from lotj.experience import Observation, batch_of_one
+from lotj.experience import Observation, batch_of_one, rollout
 from lotj.experiments.practised import bench_of, practised_agent, pretraining_of
 from lotj.experiments.stages import INSERTION, timed
 from lotj.experiments.state_iql import STATE_IQL, Located
@@ -112,6 +115,8 @@ def evaluate_phase(
             add_evaluation(run.path / "evaluation.json", results[-1])
             if reward and isinstance(controller, PolicyController):
                 films[_WHEN[name]] = _film(results[-1], controller.agent, reward)
+            elif name in _WHEN and (film := _played_again(env, controller, results[-1])):
+                films[_WHEN[name]] = film
         if films:
             path = run.path / "filmstrips.npz"
             save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
@@ -179,6 +184,24 @@ def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> Film
         success=bool(result.success[0]),
         seed=int(result.seed[0]),
     )
+
+
+def _played_again(env: Any, controller: Controller, result: EvaluationResult) -> FilmStrip | None:
+    """The first trial once more, for as many pictures as a report shows; None where nothing can be drawn. Equal seeds
+    are equal episodes, and who learns from states needs no renderer."""
+    seed, steps = int(result.seed[0]), int(result.steps[0])
+    shown, frames, number = spread(steps + 1, FRAMES), [], itertools.count()
+
+    def look(info: Mapping[str, Any]) -> None:
+        if next(number) in shown:
+            frames.append(env.render())
+
+    try:
+        rollout(env, controller, seed, task=result.name, kind="film", max_steps=steps, on_step=look)
+        return FilmStrip(np.stack(frames)[:, None], None, None, None, bool(result.success[0]), seed, shown)
+    except Exception as error:  # drawing by others raises whatever it likes where there is no renderer
+        logging.getLogger(__name__).info("no film of %s: %s", result.name, error)
+        return None
 
 
 def reward_heat(model: RewardModel, frames: np.ndarray) -> np.ndarray:

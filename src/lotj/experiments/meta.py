@@ -83,12 +83,14 @@ def adapt_job(
 
     Args:
         trained: folder of a `meta_job`.
-        demos, other: folders of demonstrations of this part, and of another one.
+        demos, other: folders of demonstrations of this part, and of another one; without that what wrong ones do is
+            not asked.
         trials, points: of practice; none where `trials` is 0.
 
     Returns:
         ``curve``, as of `learn_job`; where the agent reads demonstrations, ``told``: successes when told by none (the
-        prior) and by those of the other part; ``solved``: trials until `IN_A_ROW` successes, or None.
+        prior), by those of the other part, and by its own with their actions ``shuffled``; ``solved``: trials until
+        `IN_A_ROW` successes, or None.
     """
     torch.set_num_threads(threads)
     learner = load_agent(find_run(Path(trained), "pretrain"), device, agent)
@@ -99,9 +101,12 @@ def adapt_job(
 
         contexts, told = None, {}
         if isinstance(learner.algorithm, ODA):
-            told["nothing"] = successes(learner)  # z is 0, the mean of the prior
-            _tell(learner, Path(other), seed)
-            told["another part"] = successes(learner)
+            if other:
+                told["nothing"] = successes(learner)  # z is 0, the mean of the prior
+                _tell(learner, Path(other), seed)
+                told["another part"] = successes(learner)
+                _tell(learner, Path(demos), seed, shuffled=True)
+                told["shuffled"] = successes(learner)
             contexts = _tell(learner, Path(demos), seed)
         found: dict[str, Any] = {
             "curve": [{"trials": 0, "steps": 0, **successes(learner)}],
@@ -137,10 +142,17 @@ def solved(won: Sequence[int]) -> int | None:
     return None
 
 
-def _tell(learner: Learner, demos: Path, seed: int) -> Contexts:
-    """Tells an agent by demonstrations which task it is; returns them, for practice."""
+def _tell(learner: Learner, demos: Path, seed: int, shuffled: bool = False) -> Contexts:
+    """Tells an agent by demonstrations which task it is, maybe with each action at the place of another; returns them,
+    for practice."""
     contexts = Contexts.of(DiskStore.open(demos / "data"), vector_names(learner.spec), practised=True)
-    drawn = contexts.draw(np.array([PRACTISED]), np.random.default_rng([seed, 3]))[0]
+    rng = np.random.default_rng([seed, 3])
+    drawn = contexts.draw(np.array([PRACTISED]), rng)[0]
+    if shuffled:
+        axes = learner.algorithm.axes
+        first = (drawn.shape[1] - axes - 1) // 2  # behind what is observed before
+        actions = drawn[:, first : first + axes]
+        actions[:] = rng.permutation(actions)
     assert isinstance(learner.algorithm, ODA)
     learner.algorithm.adapt(torch.from_numpy(drawn).to(learner.device))
     return contexts

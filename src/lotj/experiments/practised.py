@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
 from lotj.agents import Learner
+from lotj.controllers import Memoryless
+from lotj.envs.registry import make_task
 from lotj.errors import CheckpointError, SettingsError
+from lotj.experience import Observation, batch_of_one
 from lotj.runs import BASE, Run
 from lotj.training.practice import CHECKPOINT, checkpoint_after
 from lotj.training.pretrain import load_agent
@@ -47,6 +56,26 @@ def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> 
     if practised:
         whole.take_heads(learner)
     return whole
+
+
+class Practised(Memoryless):
+    """What a practised policy does as a controller: its mean action, or the sum carried out where it is a residual.
+
+    Args:
+        run: of the practice, maybe on another task that shows and takes the same.
+        device: of its networks.
+    """
+
+    def __init__(self, run: Run, device: str = "cpu") -> None:
+        self._policy, self._corrects, self._scale = practised_agent(run, device), None, 1.0
+        with closing(make_task(run.setting("task"))) as env:
+            if env.has_wrapper_attr("controller"):
+                self._corrects, self._scale = (env.get_wrapper_attr(name) for name in ("controller", "scale"))
+
+    def __call__(self, observation: Observation, info: Mapping[str, Any]) -> np.ndarray:
+        """(A,) action in [-1, 1]."""
+        action = self._scale * self._policy.act(batch_of_one(observation))[0]
+        return np.clip(action if self._corrects is None else action + self._corrects(observation, {}), -1.0, 1.0)
 
 
 def part_of(run: Run) -> str:

@@ -324,11 +324,12 @@ def practise_task_phase(
     resume: Run | None = None,
     live: bool = True,
     snapshots: Sequence[int] = (),
+    make: Callable[[str], gym.Env] = make_task,
 ) -> tuple[Run, PracticeResult]:
-    """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data; for the rest
-    see `practice_phase`."""
+    """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data; `make` makes
+    it of its name. For the rest see `practice_phase`."""
     SEED.check("seed", seed)
-    env = make_task(name)
+    env = make(name)
     practised = _rewarded(preset.practice)
     spec, (front, _, relabel, returns) = spec_of(env), _of_task(name, agent, practised.hindsight)
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}

@@ -125,16 +125,16 @@ def stills(strip: FilmStrip) -> list[dict[str, Any]]:
 
     Returns:
         Of each ``step`` (0 at the start pose), ``score``, and as data URIs ``camera`` and, with the heat map over it,
-        ``reward`` and ``policy`` (None if it sees no picture).
+        ``reward`` and ``policy``; None of what there is not.
     """
-    steps = spread(len(strip.frames), FRAMES)
-    pictures: dict[str, np.ndarray | None] = {"camera": strip.frames[steps]}
+    frames = spread(len(strip.frames), FRAMES)
+    pictures: dict[str, np.ndarray | None] = {"camera": strip.frames[frames]}
     for name, heat in (("reward", strip.reward_heat), ("policy", strip.policy_heat)):
-        pictures[name] = None if heat is None else overlay(strip.frames[steps], heat[steps])
+        pictures[name] = None if heat is None else overlay(strip.frames[frames], heat[frames])
     return [
-        {"step": step, "score": float(strip.scores[step])}
+        {"step": strip.step(frame), "score": None if strip.scores is None else float(strip.scores[frame])}
         | {name: None if shown is None else _data_uri(mosaic(shown[k])) for name, shown in pictures.items()}
-        for k, step in enumerate(steps)
+        for k, frame in enumerate(frames)
     ]
 
 

@@ -20,7 +20,7 @@ ARMS = {
     for arm in (
         Arm("ours", "ddpg", CLONING, **_ONLINE),
         Arm("HER", "ddpg", DDPG, data="", share=0.0),
-        Arm("BC", "bc", practises=False),
+        Arm("BC", "bc", trials=0.0),
         Arm("BC, then HER", "ddpg", {**DDPG, "bc_weight": 100.0}, {"bc_weight": 0.0}, share=0.0),
         Arm("no BC loss", "ddpg", DDPG, **_ONLINE),
         Arm("no Q-filter", "ddpg", {**CLONING, "q_filter": False}, **_ONLINE),
@@ -42,7 +42,8 @@ CHAPTER = Chapter(
     problems=(
         _problem("push", "fetch/push", {"recipe": "human"}, "ours", "HER", "BC"),
         _problem("pick", "fetch/pick-and-place-air", {"recipe": "human"}),
-        _problem("bad-teacher", "fetch/push", {"noise": 0.7}, "ours", "no Q-filter", "BC"),
+        _problem("stack", "fetch/stack-2", {"recipe": "human"}, "ours", "ours, resets", "BC"),
+        _problem("bad-teacher", "fetch/push", {"noise": 0.2}, "ours", "no Q-filter", "BC"),
     ),
     claims=(
         Claim("push: demonstrations make learning twice as fast", sooner("push", "ours", "HER", 50, 2.0)),
@@ -51,6 +52,8 @@ CHAPTER = Chapter(
         Claim("pick: cloning, then HER, ends below ours", higher("pick", "ours", "BC, then HER", 10)),
         Claim("pick: the loss matters besides the data", higher("pick", "ours", "no BC loss", 10)),
         Claim("pick: without HER nothing is learnt", higher("pick", "ours", "no HER", 50)),
+        Claim("stack: the policy becomes better than its demonstrations cloned", higher("stack", "ours", "BC", 10)),
+        Claim("stack: starts from demonstrations help", higher("stack", "ours, resets", "ours", 10)),
         Claim(
             "bad teacher: the Q-filter lets the policy become better", higher("bad-teacher", "ours", "no Q-filter", 10)
         ),

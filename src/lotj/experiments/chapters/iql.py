@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lotj.envs.grid import Grid
 from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
-from lotj.experiments.claims import Claim, at_least, end_over, higher
+from lotj.experiments.claims import Claim, at_least, end_over, higher, level
 from lotj.experiments.tables import markdown
 
 DISCOUNT = {"medium": 0.99, "large": 0.995}
@@ -49,7 +50,7 @@ def _arms(name: str) -> tuple[Arm, ...]:
     }
     practised = ("IQL 0.9", "AWAC")
     learnt = (
-        Arm(title, agent, values, data="stitched", practises=title in practised)
+        Arm(title, agent, values, data="stitched", trials=float(title in practised))
         for title, (agent, values) in settings.items()
     )
     return (*learnt, *(Arm(line, line) for line in LINES))
@@ -84,12 +85,25 @@ def toy_values() -> dict[str, bytes]:
     return {"toy-values.md": table.encode(), "toy-values.png": file.getvalue()}
 
 
+_TAUS = ("IQL 0.5", "IQL 0.7", "IQL 0.9")
+
+
+def _whole(of: Problem) -> Problem:
+    """The same maze, of which the prior data are near the optimum: the scripted expert goes the whole route. Offline
+    alone."""
+    kept = ("BC", "one-step", *_TAUS, *LINES)
+    arms = tuple(replace(arm, data="whole", trials=0.0) for arm in of.arms if arm.title in kept)
+    data = {"whole": {"count": 200, "noise": 0.2}}
+    return replace(of, name=f"{of.name}-whole", data=data, arms=arms, updates=20_000, trials=0)
+
+
+_MEDIUM = _maze("medium", _arms("medium"), 40_000, 80)
 _STITCHES = [("medium", "IQL 0.5"), ("large", "IQL 0.5"), ("medium", "BC"), ("medium", "one-step"), ("medium", "AWAC")]
 
 CHAPTER = Chapter(
     name="iql",
     title="Implicit Q-learning: stitching",
-    problems=(_maze("medium", _arms("medium"), 40_000, 80), _maze("large", _arms("large"), 40_000, 40)),
+    problems=(_MEDIUM, _whole(_MEDIUM), _maze("large", _arms("large"), 40_000, 40)),
     claims=(
         *(
             Claim(f"{maze}: offline, IQL 0.9 stitches better than {other}", higher(maze, "IQL 0.9", other, 15, at=0))
@@ -97,6 +111,8 @@ CHAPTER = Chapter(
         ),
         Claim("large: practice ends higher than it begins", end_over("large", "IQL 0.9", 0)),
         Claim("large: practice does not dip", at_least("large", "IQL 0.9", -15)),
+        Claim("whole routes in the data: the expectile hardly matters", level("medium-whole", _TAUS, 15)),
+        Claim("whole routes in the data: cloning does as well", level("medium-whole", ("BC", "IQL 0.9"), 15)),
         Claim("large: AWAC stays behind after practice", higher("large", "IQL 0.9", "AWAC", 15)),
     ),
     exact=toy_values,

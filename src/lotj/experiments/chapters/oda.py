@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,11 @@ TRAIN = (
     "xt60",
     "mini-fit-jr-6",
 )
-"""In this order for fewer of them. None is of the mains, a peg or a DT."""
+"""None is of the mains, a peg or a DT."""
+OWN_WAY = ("lego-2x4", "usb-c")
+"""Of these the ones that need a way of their own, for E-Model-10p: a hard press without play, and a tight shroud."""
+FEWER = (1, 2, 4, 8)
+"""Numbers of training parts, each drawn anew for every seed."""
 
 TEST = ("nema-14-30", "peg-rect-16x10", "peg-round-12", "bs-1363", "deutsch-dt-4", "peg-square-12", "deutsch-dt-3")
 HELD_OUT = ("nema-5-15", "europlug")
@@ -60,16 +64,32 @@ class MetaChapter(Chapter):
         made.append(_merged("data-and-demos", TRAIN, root, new))
         for agent, seed in itertools.product(AGENTS, range(size.seeds)):
             data = "data-and-demos" if agent == "awac" else "data"
-            folder = root / f"meta-{agent}-{seed}"
-            arguments = {"agent": agent, "settings": dict(AGENTS[agent]), "data": str(root / data), "seed": seed}
-            arguments |= {"updates": round(size.share * UPDATES), "folder": str(folder)}
-            made.append(Job(folder.name, meta_job, arguments, (data,), asked.machine, folder))
-            for place, part in enumerate(new):
-                trials = round(size.share * TRIALS) if agent != "ddpg" else 0
-                made.append(_adapt(agent, part, new[place - 1], seed, trials, size.evaluation_trials, root, asked))
+            made.append(self._meta(agent, seed, data, f"meta-{agent}-{seed}", asked))
+            own_way = OWN_WAY if agent != "ddpg" else ()
+            for place, part in enumerate((*new, *own_way)):
+                trials = round(size.share * TRIALS) if agent != "ddpg" and part in new else 0
+                made.append(
+                    _adapt(agent, part, new[place % len(new) - 1], seed, trials, size.evaluation_trials, root, asked)
+                )
+        for few, seed in itertools.product(FEWER, range(size.seeds)):
+            made += self._fewer(few, seed, asked)
         for part, seed in itertools.product(new, range(size.seeds)):
             made.append(_scratch(part, seed, size.share, size.evaluation_trials, root, asked))
         return made
+
+    def _meta(self, agent: str, seed: int, data: str, name: str, asked: Asked) -> Job:
+        root = asked.runs / self.name
+        arguments = {"agent": agent, "settings": dict(AGENTS[agent]), "data": str(root / data), "seed": seed}
+        arguments |= {"updates": round(self.size.share * UPDATES), "folder": str(root / name)}
+        return Job(name, meta_job, arguments, (data,), asked.machine, root / name)
+
+    def _fewer(self, few: int, seed: int, asked: Asked) -> list[Job]:
+        """ODA trained on so many parts, tried on the test parts."""
+        root, data, name = asked.runs / self.name, f"data-{few}-{seed}", f"meta-oda{few}-{seed}"
+        parts = [TRAIN[k] for k in np.random.default_rng([seed, few]).permutation(len(TRAIN))[:few]]
+        made = [_merged(data, parts, root), self._meta("oda", seed, data, name, asked)]
+        tested = (seed, 0, self.size.evaluation_trials, root, asked)
+        return made + [_adapt("oda", part, "", *tested, f"oda{few}") for part in TEST]
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         def done(who: str, part: str) -> list[Mapping[str, Any]]:
@@ -84,8 +104,27 @@ class MetaChapter(Chapter):
             if part not in CHALLENGE and cells[0] and cells[1]:
                 gaps.append(float(np.mean(cells[0]) - np.mean(cells[1])))
         head = ["part", *_COLUMNS, *(f"ODA, told {by}" for by in _TOLD), "ODA solved after", "AWAC solved after"]
-        words = f"ODA over AWAC before practice: {mean_words(gaps)} points over {len(gaps)} parts"
-        return {"table.md": page(self.title, [markdown(head, rows), f"{words}; p {sign_flip(gaps):.2g}.\n"], results)}
+        gap = f"ODA over AWAC before practice: {mean_words(gaps)} points over {len(gaps)} parts"
+        parts = [markdown(head, rows), f"{gap}; p {sign_flip(gaps):.2g}.\n", *self._trained_on(results)]
+        return {"table.md": page(self.title, parts, results)}
+
+    def _trained_on(self, results: Mapping[str, Any]) -> list[str]:
+        """What is reached, told, on parts of the training, and on new ones by the number of parts of the training: the
+        mean over parts, of each seed."""
+
+        def told(who: str, parts: Sequence[str]) -> str:
+            seeds = [[f"{who}-{part}-{seed}" for part in parts] for seed in range(self.size.seeds)]
+            done = [[results[name] for name in names] for names in seeds if set(names) <= results.keys()]
+            return mean_words([float(np.mean([success_rate(one["curve"][0]) for one in of])) for of in done])
+
+        own_way = [[part, told("oda", [part]), told("awac", [part])] for part in OWN_WAY]
+        fewer = [[str(few), told(f"oda{few}", TEST)] for few in FEWER] + [[str(len(TRAIN)), told("oda", TEST)]]
+        return [
+            "## Parts of the training that need a way of their own, told\n",
+            markdown(["part", "ODA", "AWAC, shared"], own_way),
+            "\n## ODA on new parts, told, by the number of its training parts\n",
+            markdown(["training parts", "% success"], fewer),
+        ]
 
 
 _COLUMNS = {
@@ -98,7 +137,7 @@ _COLUMNS = {
 }
 """Title -> whose jobs, and which point of their curves."""
 
-_TOLD = ("nothing", "another part")
+_TOLD = ("nothing", "another part", "shuffled")
 
 
 def _task(part: str) -> str:
@@ -122,18 +161,23 @@ def _scratch(part: str, seed: int, share: float, trials: int, root: Path, asked:
     return Job(folder.name, learn_job, arguments, (f"demos-{part}",), asked.machine, folder)
 
 
-def _merged(name: str, parts: tuple[str, ...], root: Path, more: tuple[str, ...] = ()) -> Job:
+def _merged(name: str, parts: Sequence[str], root: Path, more: tuple[str, ...] = ()) -> Job:
     demos, practised = [f"demos-{part}" for part in (*parts, *more)], [f"scratch-{part}-0" for part in parts]
     arguments = {"demos": [str(root / one) for one in demos], "practised": [str(root / one) for one in practised]}
     return Job(name, merge_job, arguments | {"folder": str(root / name)}, (*demos, *practised), {}, root / name)
 
 
-def _adapt(agent: str, part: str, other: str, seed: int, trials: int, tested: int, root: Path, asked: Asked) -> Job:
-    folder, needs = root / f"{agent}-{part}-{seed}", (f"meta-{agent}-{seed}", f"demos-{part}", f"demos-{other}")
-    trained, demos, others = (str(root / need) for need in needs)
-    arguments = {"task": _task(part), "agent": agent, "trained": trained, "demos": demos, "other": others, "seed": seed}
+def _adapt(
+    agent: str, part: str, other: str, seed: int, trials: int, tested: int, root: Path, asked: Asked, trained: str = ""
+) -> Job:
+    """What the policy of a meta-training, by default that of the agent, does on a part."""
+    trained = trained or agent
+    folder, needs = root / f"{trained}-{part}-{seed}", [f"meta-{trained}-{seed}", f"demos-{part}"]
+    needs += [f"demos-{other}"] if other else []
+    arguments = {"task": _task(part), "agent": agent, "seed": seed, "other": str(root / needs[2]) if other else ""}
+    arguments |= {"trained": str(root / needs[0]), "demos": str(root / needs[1])}
     arguments |= {"trials": trials, "points": [], "evaluation_trials": tested, "practice_settings": PRACTICE}
-    return Job(folder.name, adapt_job, arguments | {"folder": str(folder)}, needs, asked.machine, folder)
+    return Job(folder.name, adapt_job, arguments | {"folder": str(folder)}, tuple(needs), asked.machine, folder)
 
 
 CHAPTER = MetaChapter("oda", "Offline meta-reinforcement learning with demonstrations", (), ())
