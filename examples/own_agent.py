@@ -68,7 +68,7 @@ def main() -> None:
     spec, config = spec_of(env), CriticConfig(hidden=(256, 256), critic_projection=0, discount=0.95, ema=0.05)
     learner = Learner(DDPG, spec, front, config, tasks=1)
     run, relabel = Run.create(Path("runs"), "practice", {}, seed=0), hindsight(env.get_wrapper_attr("compute_reward"))
-    settings = PracticeConfig(trials=asked.trials, updates_per_step=1, warmup_trials=10, boost=False, threads=1)
+    settings = PracticeConfig(trials=asked.trials, updates_per_step=1, warmup_trials=10, threads=1)
     practice(Rewarded(env, spec.max_steps, seed=0), learner, [], settings, run, relabel=[relabel])
     found = evaluate(env, PolicyController(learner, 0.0), range(20), name="own", max_steps=spec.max_steps)
     print(f"{run.path}: {found.success.sum()} of 20 goals reached")

@@ -29,7 +29,7 @@ from lotj.sim.connector import connector_text
 from lotj.training.collect import collect
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 from lotj.training.features import FeatureConfig
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain import load_features
 from lotj.training.pretrain_config import PretrainConfig
 
@@ -47,7 +47,7 @@ TINY = Preset(
     iql=IQLConfig(),
     pretrain=PretrainConfig(steps=2, batch=8, log_every=2),
     features=FeatureConfig(transitions=16),
-    practice=PracticeConfig(trials=2, max_steps=3, warmup_trials=1, batch_size=8, threads=1),
+    practice=SelfJudgedConfig(trials=2, max_steps=3, warmup_trials=1, batch_size=8, threads=1),
 )
 FEW = ["--trials", "2", "--max-steps", "3", "--warmup-trials", "1", "--batch-size", "8", "--threads", "1"]
 

@@ -38,7 +38,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
 from lotj.runs.metrics import plain
 from lotj.sim.connector import catalogue
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -186,7 +186,7 @@ def begun(tmp_path: Path) -> Run:
         "preset": "demo",
         "agent": "iql",
         "pretrain_run": str(Run.create(tmp_path / "of", "pretrain", {}, 0).path),
-        "practice": dataclasses.asdict(PracticeConfig(trials=7, online_fraction=0.5)),
+        "practice": dataclasses.asdict(SelfJudgedConfig(trials=7, online_fraction=0.5)),
     }
     return Run.create(tmp_path, "practice", config, seed=3)
 
@@ -220,7 +220,7 @@ def test_a_run_of_another_kind_or_version_is_refused(begun: Run, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    "config", [PracticeConfig(), IQLConfig.paper(), RewardConfig()], ids=lambda config: type(config).__name__
+    "config", [SelfJudgedConfig(), IQLConfig.paper(), RewardConfig()], ids=lambda config: type(config).__name__
 )
 def test_settings_survive_json(config: Any) -> None:
     values = json.loads(json.dumps(plain(dataclasses.asdict(config))))

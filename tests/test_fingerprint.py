@@ -29,7 +29,7 @@ from lotj.training.collect import collect
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 from lotj.training.features import FeatureConfig, imitated, prepare_features
 from lotj.training.practice import practice
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain import pretrain_agent, pretrain_reward
 from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.self_judged import SelfJudged
@@ -66,7 +66,7 @@ def fingerprint(folder: Path) -> dict[str, float]:
     found |= {f"agent {name}": value for name, value in run.metrics("iql")[-1].items()}
     run = Run.create(folder / "runs", "practice", {}, seed=0)
     env = InsertionEnv("usb-b", image_size=32, observation=("image", "state"), end_on_success=False, estimate_seed=0)
-    practising = PracticeConfig(trials=4, max_steps=6, batch_size=16, warmup_trials=1, threads=1)
+    practising = SelfJudgedConfig(trials=4, max_steps=6, batch_size=16, warmup_trials=1, threads=1)
     prior = prepare_features(train, agent, FeatureConfig(transitions=64), live=False)
     learner = agent.on_features(advantage_scale=100.0, q_gradient_weight=100.0)
     robot = SimulatedRobot(env)

@@ -31,7 +31,7 @@ from lotj.runs import find_run
 from lotj.training.collect import collect
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 from lotj.training.features import FeatureConfig
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain_config import PretrainConfig
 
 TRIALS = (25, 50, 100)
@@ -186,7 +186,7 @@ TINY = Preset(
     reward=RewardConfig(encoder=TINY_NET, steps=2, batch=8),
     front=Pixels(TINY_NET),
     pretrain=PretrainConfig(steps=2, batch=8, log_every=2),
-    practice=PracticeConfig(
+    practice=SelfJudgedConfig(
         max_steps=3,
         warmup_trials=1,
         batch_size=8,

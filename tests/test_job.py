@@ -27,7 +27,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run
 from lotj.training.collect_insertion import CollectConfig
 from lotj.training.features import FeatureConfig
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain_config import PretrainConfig
 from small_agents import PIXELS, learner_of
 
@@ -43,7 +43,7 @@ TINY = Preset(
     pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
     localizer=LocalizerConfig(front=Pixels(ENCODER, 0), steps=20, batch=32),
     features=FeatureConfig(transitions=60),
-    practice=PracticeConfig(
+    practice=SelfJudgedConfig(
         trials=4,
         warmup_trials=1,
         batch_size=32,

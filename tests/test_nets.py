@@ -23,7 +23,7 @@ from lotj.nets.precision import autocast, check_finite, fast_dtype
 from lotj.nets.schedule import warmup_cosine
 from lotj.ranges import COUNT, INSIDE, POSITIVE, SHARE
 from lotj.spaces import Array, Spec
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 
 PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
 
@@ -369,7 +369,7 @@ def test_an_interval_says_what_it_holds() -> None:
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_a_setting_with_a_range_is_a_finite_number(value: float) -> None:
     with pytest.raises(SettingsError, match=r"practice q_gradient_weight (inf|-inf|nan): must be a finite number"):
-        PracticeConfig(q_gradient_weight=value)
+        SelfJudgedConfig(q_gradient_weight=value)
 
 
 # --- augmentation

@@ -42,7 +42,7 @@ from lotj.spaces import Array
 from lotj.training.features import FeatureConfig, FeatureStore, imitated, prepare_features
 from lotj.training.live_view import LiveView
 from lotj.training.practice import checkpoint_after, finished_trials, practice, trial_seed
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 from lotj.training.rewarded import Rewarded
 from lotj.training.trials import PRACTICE
 from small_agents import OFF, same, weights
@@ -113,7 +113,7 @@ def test_a_right_reward_helps_and_a_wrong_one_does_harm(prior: DiskStore, tmp_pa
 
 
 def point_practice(run: Run, agent: Learner, **settings: Any) -> Learner:
-    config: dict[str, Any] = {"trials": 60, "max_steps": 15, "batch_size": 64, "warmup_trials": 3, "boost": False}
+    config: dict[str, Any] = {"trials": 60, "max_steps": 15, "batch_size": 64, "warmup_trials": 3}
     config |= {"exploration_noise": 0.2, "imitate": "all", "save_every": 4, "threads": 1}
     more = {name: settings.pop(name) for name in ("until", "resume") if name in settings}
     relabel = settings.pop("relabel", [hindsight(reached)])
@@ -588,7 +588,7 @@ def test_another_robot_is_refused_before_anything_moves(
 
 def test_the_boost_is_for_three_axes(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"practice boost with actions of shape \(2,\)"):
-        point_practice(new_run(tmp_path), make_td3(), boost=True)
+        practice(Rewarded(PointEnv(), 15, 0), make_td3(), [], SelfJudgedConfig(), new_run(tmp_path), live=False)
 
 
 @pytest.mark.parametrize(
@@ -607,7 +607,12 @@ def test_the_boost_is_for_three_axes(tmp_path: Path):
 )
 def test_settings_out_of_range(settings: dict[str, Any], words: str):
     with pytest.raises(SettingsError, match=words):
-        PracticeConfig(**settings)
+        SelfJudgedConfig(**settings)
+
+
+def test_settings_stay_few():
+    """Each one more is one more that somebody has to choose: at most 16 for whoever practises."""
+    assert len(dataclasses.fields(SelfJudgedConfig)) == 16 and len(dataclasses.fields(TaskPracticeConfig)) == 14
 
 
 # Prior data as features

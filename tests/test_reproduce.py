@@ -36,7 +36,7 @@ from lotj.runs import first_difference
 from lotj.sim.connector import find_connector
 from lotj.training.collect_insertion import CollectConfig
 from lotj.training.features import FeatureConfig
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain_config import PretrainConfig
 
 NEAR, FAR = COMPARISONS["table1"], COMPARISONS["table2"]
@@ -435,7 +435,7 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
         pretrain=PretrainConfig(steps=20, batch=32, log_every=10),
         localizer=LocalizerConfig(front=Pixels(encoder, 0), steps=20, batch=32),
         features=FeatureConfig(transitions=60),
-        practice=PracticeConfig(warmup_trials=1, batch_size=32),
+        practice=SelfJudgedConfig(warmup_trials=1, batch_size=32),
         evaluation_trials=2,
     )
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny)

@@ -46,7 +46,7 @@ from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 from lotj.training.features import FeatureConfig
 from lotj.training.localize import load_localizer
 from lotj.training.practice import CHECKPOINT
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain import load_agent
 from lotj.training.pretrain_config import PretrainConfig
 
@@ -58,7 +58,7 @@ TINY = Preset(
     iql=IQLConfig(),
     pretrain=PretrainConfig(steps=2, batch=8, log_every=2),
     features=FeatureConfig(transitions=16),
-    practice=PracticeConfig(trials=1, max_steps=3, warmup_trials=5, threads=1),
+    practice=SelfJudgedConfig(trials=1, max_steps=3, warmup_trials=5, threads=1),
 )
 
 
@@ -158,8 +158,7 @@ def test_a_pretraining_of_another_task_or_with_other_shapes_is_refused_before_th
         (["--task", "fetch/reach", *given], "pretrained on maze/umaze, .*, not on fetch/reach as it is; name another"),
         (["--task", "maze/medium", *given], "pretrained on maze/umaze, .*, not on maze/medium as it is; name another"),
         (["--connector", "europlug", *given], "reward.pt: "),
-        (["--task", "maze/umaze", "--boost", *given], r"--boost on maze/umaze, with actions of shape \(2,\)"),
-        (["--task", "maze/umaze", "--boost", "--trials", "1"], "--boost on maze/umaze"),
+        (["--connector", "europlug", "--preset", "state"], "preset state: is for tasks that reward; for a connector"),
     ):
         assert main(["practice", *words]) == 2, words
         (error,) = capsys.readouterr().err.splitlines()

@@ -29,7 +29,7 @@ from lotj.runs import Run
 from lotj.spaces import Array, Spec
 from lotj.training.features import FeatureConfig, imitated, prepare_features
 from lotj.training.practice import PracticeResult, practice
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.self_judged import SelfJudged
 
 SIZE = 16
@@ -187,20 +187,20 @@ def walk(task: str, target: tuple[float, float], seed: int, steps: int = 10) -> 
     return recorder.finish(done, not done, task, "expert" if seed % 3 else "press", seed)
 
 
-def make_config(**settings: Any) -> PracticeConfig:
+def make_config(**settings: Any) -> SelfJudgedConfig:
     """Small practice settings."""
     small = {"trials": 5, "max_steps": 6, "batch_size": 32, "updates_per_step": 1, "warmup_trials": 1, "threads": 1}
     # Nothing holds the dot where it is home, and home is everywhere within reach.
     small |= {"verify": "score", "imitate": "all", "withdrawals": 0, "boost": False}
     small |= {"q_gradient_weight": 0.0, "advantage_scale": 50.0}  # these agents are not pretrained: Q knows nothing yet
-    return PracticeConfig(**(small | settings))  # type: ignore[arg-type]
+    return SelfJudgedConfig(**(small | settings))  # type: ignore[arg-type]
 
 
 def practise(
     robot: Any,
     reward: Any,
     prior: DiskStore,
-    config: PracticeConfig,
+    config: SelfJudgedConfig,
     run: Run,
     agent: Learner | None = None,
     **more: Any,
@@ -245,7 +245,7 @@ def true_success(agent: Learner, trials: int = 30, max_steps: int = 8) -> float:
     return wins / trials
 
 
-def practise_in_a_child(data: Path, path: Path, config: PracticeConfig, killed_after: float | None) -> None:
+def practise_in_a_child(data: Path, path: Path, config: SelfJudgedConfig, killed_after: float | None) -> None:
     """Goes on with the run at `path`, in a process that is killed after so many seconds of processor time.
 
     The seed of each trial is written to the file ``starts`` before the trial begins.

@@ -16,7 +16,7 @@ from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import SEED
 from lotj.runs import Run, restore_settings
-from lotj.training.practice_config import PracticeConfig, TaskPracticeConfig
+from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Resume(job.Resume):
 
     def run(self) -> None:
         run = job.pick_run(self.folder, self.runs, "practice", begun=True)
-        kind = PracticeConfig if job.is_insertion(run) else TaskPracticeConfig
+        kind = SelfJudgedConfig if job.is_insertion(run) else TaskPracticeConfig
         practice = restore_settings(kind, run.setting("practice", dict), str(run.path / "config.json"))
         from lotj.experiments.practised import pretraining_of
 

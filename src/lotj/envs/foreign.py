@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 
 from lotj.envs.base import Family, check_options, check_whole, checked_action, scene_of_others
@@ -85,17 +84,12 @@ class ForeignEnv(gym.Env[dict[str, Any], np.ndarray]):
 
 def _made(name: str) -> Any:
     """Theirs, without the wrappers that `gymnasium.make` puts around it."""
-    before = mujoco.get_mju_user_warning()
-    # What MuJoCo finds old-fashioned in a suite's model would go to a file in the user's folder, who cannot mend it.
-    mujoco.set_mju_user_warning(lambda message: None)
     try:
         with scene_of_others():
             inner = gym.make(name, disable_env_checker=True).unwrapped
     except (gym.error.Error, ModuleNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(f"gym/{name}: Gymnasium makes no such environment ({reason})") from None
-    finally:
-        mujoco.set_mju_user_warning(before)
     action = inner.action_space
     if not isinstance(action, gym.spaces.Box) or not action.is_bounded():
         raise SettingsError(f"gym/{name}: actions {action}: must be a Box with bounds, for agents act in [-1, 1]")

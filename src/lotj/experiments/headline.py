@@ -171,8 +171,8 @@ def targets(practices: Sequence[Practised]) -> str:
         told.append((what, met, _reliable_words(units, place)))
     found = f"{len(units) - len(false)} of {len(units)} units"
     told.append(("false successes at most 0.5 % of predicted on 95 % of units", len(false) <= 0.05 * len(units), found))
-    alarmed = (not silent, _names(silent)) if doubtful else (None, "no unit has more")
-    told.append(("an alarm on every unit with more", *alarmed))
+    alarmed = not silent if doubtful else None
+    told.append(("an alarm on every unit with more", alarmed, _names(silent) if doubtful else "no unit has more"))
     told.append(("no unit worse after practice than before", not worse, _names(worse)))
     return _verdicts("Targets", told)
 

@@ -16,7 +16,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.training.collect import TaskCollection
 from lotj.training.collect_insertion import CollectConfig
 from lotj.training.features import FeatureConfig
-from lotj.training.practice_config import PracticeConfig, TaskPracticeConfig
+from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 from lotj.training.pretrain_config import PretrainConfig
 
 
@@ -60,7 +60,7 @@ class Preset(PretrainSettings):
         robots_per_connector=2, domains_per_connector=2, expert_episodes=12, recover_episodes=4
     )
     training_connectors: int | None = None
-    practice: PracticeConfig = PracticeConfig()
+    practice: PracticeConfig = SelfJudgedConfig()
     evaluation_trials: int = 20
     tasks: TaskCollection | None = None
     agent: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +91,7 @@ _DEMO = Preset(
     reward=RewardConfig(steps=800),
     pretrain=PretrainConfig(steps=900),
     localizer=LocalizerConfig(steps=800),
-    practice=PracticeConfig(trials=100),
+    practice=SelfJudgedConfig(trials=100),
 )
 """The whole job within a quarter of an hour on two cores."""
 
@@ -108,7 +108,7 @@ _PAPER = as_in_paper(
         iql=IQLConfig.paper(),
         pretrain=PretrainConfig(steps=100_000, batch=256),
         localizer=LocalizerConfig(front=Pixels(_RESNET18, 0), steps=20_000, batch=256, lr=3e-4),
-        practice=PracticeConfig(**PAPER_PRACTICE),
+        practice=SelfJudgedConfig(**PAPER_PRACTICE),
     )
 )
 """The paper's protocol where it is stated: 50 connectors on 2 robots, 70,000 episodes, no near misses, ResNet-18 at
@@ -132,7 +132,6 @@ _STATE = Preset(
         updates_per_step=1,
         warmup_trials=10,
         exploration_noise=0.2,
-        boost=False,
         imitate="all",
         online_fraction=0.5,
         save_every=20,

@@ -50,7 +50,7 @@ from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import Encoder, imitated
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
 from lotj.training.practice import PracticeResult, finished_trials, practice
-from lotj.training.practice_config import PracticeConfig, TaskPracticeConfig
+from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 from lotj.training.pretrain import (
     keep_features,
     load_agent,
@@ -189,7 +189,9 @@ def _pretrain(
 
 def _rewarded(practice: PracticeConfig) -> TaskPracticeConfig:
     """Settings of practice where the environment rewards, of a preset that may be for connectors."""
-    return practice if isinstance(practice, TaskPracticeConfig) else TaskPracticeConfig(**vars(practice))
+    if isinstance(practice, TaskPracticeConfig):
+        return practice
+    return TaskPracticeConfig(**{of.name: getattr(practice, of.name) for of in fields(PracticeConfig)})
 
 
 def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...], list[Relabel], tuple[float, float]]:
@@ -243,6 +245,8 @@ def practice_phase(
     part, task = find_connector(source), insertion_task(source, robot, domain_seed)
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
     reward, config = load_reward(pretrained, device), preset.practice
+    if not isinstance(config, SelfJudgedConfig):
+        raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
     before, learner, prior = _practising(pretrained, agent, config, device)
     _refuse_seen(part, prior[0].store.tasks)
     settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot}
@@ -331,6 +335,7 @@ def practise_task_phase(
     SEED.check("seed", seed)
     env = make(name)
     practised = _rewarded(preset.practice)
+    preset = replace(preset, practice=practised)
     spec, (front, _, relabel, returns) = spec_of(env), _of_task(name, agent, practised.hindsight)
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
     config = replace(practised, max_steps=spec.max_steps)
@@ -352,8 +357,6 @@ def practise_task_phase(
         if not prior:
             raise SettingsError("starts from demonstrations: need prior data; name a --pretrained")
         env = DemonstratedStarts(env, prior[0].store, config.demonstration_starts)
-    if config.boost and spec.action != (3,):  # before there is a run
-        raise SettingsError(f"--boost on {name}, with actions of shape {spec.action}: it moves along three axes")
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), folder_name(name)

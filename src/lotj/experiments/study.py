@@ -25,7 +25,7 @@ from lotj.runs import Run, find_run, first_difference, plain, read_timings, rest
 from lotj.runs.metrics import read_lines
 from lotj.runs.versions import commit
 from lotj.training.practice import finished_trials
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 
 RESET_S = 5.0
 """Seconds that a reset is reckoned at, in practice and evaluation: out of the socket, back to a start, the part grasped
@@ -113,7 +113,7 @@ def practice_job(
     Returns:
         ``evaluations``: `after` or controller -> `_outcome`; ``practice``, from `in_practice`; ``run``, ``seconds``.
     """
-    config = restore_settings(PracticeConfig, {**practice, "threads": threads}, folder)
+    config = restore_settings(SelfJudgedConfig, {**practice, "threads": threads}, folder)
     settings = replace(find_preset(preset), practice=config)
     left = begun(Path(folder), "practice", {"practice": practice})
     how: dict[str, Any] = {"device": device, "live": False, "snapshots": trials[:-1], **bench}

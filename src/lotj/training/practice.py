@@ -25,7 +25,7 @@ from lotj.runs import Run
 from lotj.training.exploration import Exploration, boost
 from lotj.training.live_view import LiveView
 from lotj.training.loop import means
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig
 from lotj.training.trials import Trials
 
 CHECKPOINT = "practice"
@@ -150,7 +150,7 @@ def practice(
     updates.
     """
     torch.set_num_threads(config.threads)
-    if config.boost and learner.spec.action != (3,):
+    if isinstance(config, SelfJudgedConfig) and config.boost and learner.spec.action != (3,):
         raise SettingsError(f"practice boost with actions of shape {learner.spec.action}: it moves along three axes")
     if run.has(CHECKPOINT) and not resume:
         raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials: give --resume or start a new run")
@@ -280,7 +280,8 @@ class _Sitting:
         config = self._config
         passed = (number - 1) / max(config.trials - 1, 1)
         failures = _last_in_a_row(self._rows, lambda row: row["predicted_success"])
-        boosted = boost(self.trials.successes, failures) if config.boost else 0.0
+        boosts = isinstance(config, SelfJudgedConfig) and config.boost
+        boosted = boost(self.trials.successes, failures) if boosts else 0.0
         rng = generator(self._run.seed, number, "exploration")
         return Exploration(self._act, config.exploration_noise * (1 - passed), boosted, rng)
 

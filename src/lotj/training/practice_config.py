@@ -10,24 +10,12 @@ from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 
 @dataclass(frozen=True)
 class PracticeConfig(Checked):
-    """Settings of practice. The defaults are the laptop's, measured on unseen connectors; `paper` values are named."""
+    """Settings of all practice. The defaults are the laptop's, measured on unseen connectors; the paper's are named."""
 
     trials: Annotated[int, COUNT] = 200
     """Number of trials (the paper's budget is 200, about 50 minutes on its robot)."""
     max_steps: Annotated[int, COUNT] = 20
     """Steps after which a trial is truncated."""
-    verify: Literal["score", "touch"] = "touch"
-    """What a success must pass. `score`: the reward model's own threshold (paper). `touch`: a threshold that adapts to
-    the scores this part shows; then a press and pushes sideways, under which the hand must not follow (where it
-    does, the trial goes on); then a pull, see `retention`, and pushes again; and the hand must be where most and
-    tightest successes end, earlier ones too, so the socket must not be moved between trials."""
-    retention: bool = True
-    """Whether its seat holds the part back when it is pulled, as every connector with spring contacts does; then what
-    comes out freely was no success. False for pegs, screws and spanners; where the part's file has a seating force of
-    0, it is false anyway. Only where `touch` verifies."""
-    withdrawals: Annotated[int, NOT_NEGATIVE] = 10
-    """Reversed extractions: after so many first successes the plug is pulled out, and the motion, played backwards, is
-    learnt from as an insertion (paper: 0)."""
     online_fraction: Annotated[float, SHARE] = 0.75
     """Share of online transitions in a batch (paper: 0.25)."""
     batch_size: Annotated[int, COUNT] = 256
@@ -50,9 +38,6 @@ class PracticeConfig(Checked):
     exploration_noise: Annotated[float, NOT_NEGATIVE] = 0.1
     """Standard deviation of the Gaussian noise on actions in the first trial, beside the policy's own spread [share of
     the largest action]; it falls linearly to 0 in the last one."""
-    boost: bool = True
-    """Exploration boost: after three failures in a row motions sideways are up to three times as large, with more
-    pressure and noise; it fades to none by the tenth success (paper: no)."""
     save_every: Annotated[int, COUNT] = 1
     """Trials between checkpoints; a killed run loses at most these."""
     threads: Annotated[int, COUNT] = 2
@@ -60,9 +45,29 @@ class PracticeConfig(Checked):
 
 
 @dataclass(frozen=True)
+class SelfJudgedConfig(PracticeConfig):
+    """Settings of a robot that judges itself: those of all practice, and four more."""
+
+    verify: Literal["score", "touch"] = "touch"
+    """What a success must pass. `score`: the reward model's own threshold (paper). `touch`: a threshold that adapts to
+    the scores this part shows; then a press and pushes sideways, under which the hand must not follow (where it
+    does, the trial goes on); then a pull, see `retention`, and pushes again; and the hand must be where most and
+    tightest successes end, earlier ones too, so the socket must not be moved between trials."""
+    retention: bool = True
+    """Whether its seat holds the part back when it is pulled, as every connector with spring contacts does; then what
+    comes out freely was no success. False for pegs, screws and spanners; where the part's file has a seating force of
+    0, it is false anyway. Only where `touch` verifies."""
+    withdrawals: Annotated[int, NOT_NEGATIVE] = 10
+    """Reversed extractions: after so many first successes the plug is pulled out, and the motion, played backwards, is
+    learnt from as an insertion (paper: 0)."""
+    boost: bool = True
+    """Exploration boost: after three failures in a row motions sideways are up to three times as large, with more
+    pressure and noise; it fades to none by the tenth success (paper: no)."""
+
+
+@dataclass(frozen=True)
 class TaskPracticeConfig(PracticeConfig):
-    """Settings of practice where the environment rewards: those of all practice, of which what verifies a success and
-    what follows one mean nothing here, and two more."""
+    """Settings of practice where the environment rewards: those of all practice, and two more."""
 
     hindsight: Annotated[float, SHARE] = 0.8
     """Share of transitions that get a goal which was reached later in their episode, where a task has goals."""

@@ -52,7 +52,7 @@ from lotj.spaces import Spec
 from lotj.training.exploration import Exploration
 from lotj.training.features import Encoder
 from lotj.training.practice import Attempted, generator, trial_seed
-from lotj.training.practice_config import PracticeConfig
+from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.starts import choose_start
 from lotj.training.trials import PRACTICE, REVERSED, Trials
 
@@ -87,7 +87,7 @@ class SelfJudged:
         encoders: Encoder,
         learner: Learner,
         reward_model: RewardModel,
-        config: PracticeConfig,
+        config: SelfJudgedConfig,
         seed: int,
         judges: Sequence[Judge] = (),
     ) -> None:
