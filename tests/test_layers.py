@@ -21,7 +21,7 @@ LAYERS = (
     {"errors"},
     {"files", "spaces", "ranges", "experience", "geometry", "processes"},
     {"data", "runs"},
-    {"sim", "controllers", "nets"},
+    {"sim", "controllers", "nets", "interop"},
     {"agents"},
     {"rewards"},
     {"envs"},
@@ -35,7 +35,10 @@ LAYERS = (
 NUMPY_ALONE = ("errors", "files", "spaces", "ranges", "experience", "geometry", "processes", "data", "controllers")
 
 SIDES = {
-    "NumPy alone": ((*NUMPY_ALONE, "runs", "evaluation", "distributed", "report"), {"torch", "mujoco", "gymnasium"}),
+    "NumPy alone": (
+        (*NUMPY_ALONE, "runs", "evaluation", "distributed", "report", "interop"),
+        {"torch", "mujoco", "gymnasium"},
+    ),
     "MuJoCo": (("sim", "envs", "robots", "controllers"), {"torch"}),
     "torch": (("nets", "agents", "rewards", "saliency", "data"), {"mujoco", "gymnasium"}),
 }
