@@ -117,11 +117,14 @@ class Export(Checked):
     rate: Annotated[float | None, POSITIVE] = None
     """Frames a second [Hz]; by default 10, or those of the data set that it was imported from."""
 
+    video: bool = False
+    """Of lerobot: pictures as MP4 (AV1), smaller and not exact."""
+
     def run(self) -> None:
         from lotj.interop.exchange import export
 
         with progress_bars() as show:
-            export(self.data, self.to, self.out, self.truth, self.rate, partial(show, "exporting"))
+            export(self.data, self.to, self.out, self.truth, self.rate, self.video, partial(show, "exporting"))
         print(self.out)
 
 

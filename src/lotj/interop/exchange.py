@@ -13,10 +13,10 @@ import numpy as np
 from lotj.data import layout
 from lotj.data.layout import Schema
 from lotj.data.writer import EpisodeWriter
-from lotj.errors import DataError, NumericsError
+from lotj.errors import DataError, NumericsError, SettingsError
 from lotj.experience import Episode, Task
 from lotj.files import first_difference, reading
-from lotj.interop.contract import About, Header, Part, Source, find_format, growing
+from lotj.interop.contract import About, Header, Part, Source, find_format, growing, library
 from lotj.interop.mapping import Map, foreign_episode, own_episode, read_map
 
 PART_BYTES = 64 * 2**20
@@ -35,7 +35,13 @@ def _quiet(done: int, total: int) -> None:
 
 
 def export(
-    root: Path, to: str, out: Path, truth: bool = False, rate: float | None = None, progress: Progress = _quiet
+    root: Path,
+    to: str,
+    out: Path,
+    truth: bool = False,
+    rate: float | None = None,
+    video: bool = False,
+    progress: Progress = _quiet,
 ) -> None:
     """Writes the data set at `root` to `out` in another format. Killed, it goes on when it is called again.
 
@@ -43,6 +49,7 @@ def export(
         to: a name of `contract.FORMATS`.
         truth: write what only a simulator knows, too.
         rate: frames a second [Hz]; by default what an import has noted, else `RATE`.
+        video: pictures as MP4, smaller and not exact; of LeRobot alone.
         progress: told (episodes done, episodes in all).
 
     Raises:
@@ -56,9 +63,13 @@ def export(
     hertz = rate or house.settings.get("rate")
     about = replace(house.about, rate=float(hertz if isinstance(hertz, int | float) else RATE))
     wanted = {"export": str(root.resolve()), "to": to, "truth": truth, "rate": about.rate}
-    wanted |= {"episodes": len(house), "crc": house.crc, "part_bytes": PART_BYTES}
+    if video and to != "lerobot":
+        raise SettingsError(f"video: {to} keeps pictures as arrays; leave it out, or export to lerobot")
+    if video:
+        library("av")
+    wanted |= {"video": video, "episodes": len(house), "crc": house.crc, "part_bytes": PART_BYTES}
     with growing(out, wanted) as work:
-        writer, parts = form.Writer(work, about, out.name), house.parts()
+        writer, parts = form.Writer(work, about, out.name, *([video] if video else [])), house.parts()
         for part in parts:
             if not writer.has(part):
                 writer.write(part, house.episodes(part, progress))

@@ -1,4 +1,4 @@
-"""LeRobotDataset v3.0: Parquet tables of frames and of episodes, pictures as PNG within them.
+"""LeRobotDataset v3.0: Parquet tables of frames and of episodes, pictures as PNG within them or as video beside.
 
 A frame is a row: what is observed, and the step that starts there. The last frame of an episode, which no step starts
 from, has no row in this format; our exports keep it beside, in ``lotj/final/``, where LeRobot does not look.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from lotj.errors import DataError
+from lotj.errors import DataError, SettingsError
 from lotj.experience import Episode
 from lotj.files import atomic_file, read_object, write_json
 from lotj.interop.contract import (
@@ -29,6 +30,7 @@ from lotj.interop.contract import (
     split_views,
     success_of,
 )
+from lotj.interop.video import PIXELS, Encoder, decode
 
 VERSION = "v3.0"
 KEYS = Keys(
@@ -44,6 +46,7 @@ KEYS = Keys(
 )
 IMAGES = "observation.images."
 ABOUT = "lotj/about.json"
+VIDEOS = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 _CHUNK = 1000  # files in a folder
 _COUNTERS = ("frame_index", "episode_index", "index", "task_index")
@@ -59,8 +62,10 @@ def keys_of(about: About, group: str, name: str) -> list[str]:
 class Writer:
     """See `lotj.interop.contract.Writer`: a part is a file of frames, one of last frames and one of episodes."""
 
-    def __init__(self, work: Path, about: About, name: str) -> None:
-        self._root, self._about = work / "data", about
+    def __init__(self, work: Path, about: About, name: str, video: bool = False) -> None:
+        self._root, self._about, self._video = work / "data", about, video
+        if not about.rate.is_integer():
+            raise SettingsError(f"rate {about.rate:g}: LeRobot counts whole frames a second; give another --rate")
         self._pa, self._parquet = library("pyarrow"), library("pyarrow.parquet")
 
     def has(self, part: Part) -> bool:  # noqa: D102
@@ -71,22 +76,32 @@ class Writer:
         paths = [self._path(folder, part.number) for folder in ("data", "lotj/final", "meta/episodes")]
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(paths[0]) as data, atomic_file(paths[1]) as final:
+        with atomic_file(paths[0]) as data, atomic_file(paths[1]) as final, ExitStack() as films:
             tables: list[Any] = [None, None]
+            encoders: dict[str, Encoder] = {}
             for number, episode in enumerate(episodes, part.first_episode):
                 columns = self._columns(episode, number, frame)
-                tables[0] = self._append(tables[0], data, {k: v[: len(episode)] for k, v in columns.items()})
+                row = self._episode_row(episode, number, frame, part.number, columns)
+                for key in [key for key in columns if self._video and key.startswith(IMAGES)]:
+                    if key not in encoders:
+                        encoders[key] = self._encoder(key, columns[key], part, films)
+                    row |= self._film_row(key, encoders[key].count, len(episode), part.number)
+                    encoders[key].add(columns[key][:-1])
+                steps = {k: v[: len(episode)] for k, v in columns.items() if k not in encoders}
+                tables[0] = self._append(tables[0], data, steps)
                 last = {k: v[-1:] for k, v in columns.items() if len(v) > len(episode)}
                 tables[1] = self._append(tables[1], final, {"episode_index": np.array([number]), **last})
-                rows.append(self._episode_row(episode, number, frame, part.number, columns))
+                rows.append(row)
                 frame += len(episode)
-            for table in tables:
-                table.close()
+            for open_file in (*tables, *encoders.values()):
+                open_file.close()
         with atomic_file(paths[2]) as file:  # last: now the part is there
             self._parquet.write_table(self._pa.Table.from_pylist(rows), file, compression="snappy")
 
     def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
-        stats, frames, episodes, features = _Stats(), 0, 0, {}
+        stats, frames, episodes = _Stats(), 0, 0
+        for torn in self._root.rglob(".*.tmp"):  # of what was killed
+            torn.unlink()
         for part in parts:
             table = self._parquet.ParquetFile(self._path("meta/episodes", part.number))
             for batch in table.iter_batches(batch_size=256):
@@ -124,16 +139,26 @@ class Writer:
                 "chunks_size": _CHUNK,
                 "data_files_size_in_mb": 100,
                 "video_files_size_in_mb": 200,
-                "fps": int(self._about.rate) if self._about.rate.is_integer() else self._about.rate,
+                "fps": int(self._about.rate),
                 "splits": {"train": f"0:{episodes}"},
                 "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-                "video_path": None,
+                "video_path": VIDEOS if self._video else None,
                 "features": features,
             },
         )
 
-    def _path(self, folder: str, number: int) -> Path:
-        return self._root / folder / f"chunk-{number // _CHUNK:03d}/file-{number % _CHUNK:03d}.parquet"
+    def _path(self, folder: str, number: int, kind: str = "parquet") -> Path:
+        return self._root / folder / f"chunk-{number // _CHUNK:03d}/file-{number % _CHUNK:03d}.{kind}"
+
+    def _encoder(self, key: str, pictures: np.ndarray, part: Part, films: ExitStack) -> Encoder:
+        path = self._path(f"videos/{key}", part.number, "mp4")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Encoder(films.enter_context(atomic_file(path)), self._about.rate, *pictures.shape[1:3])
+
+    def _film_row(self, key: str, first: int, steps: int, part: int) -> dict[str, Any]:
+        times = {"from_timestamp": first / self._about.rate, "to_timestamp": (first + steps) / self._about.rate}
+        file = {"chunk_index": part // _CHUNK, "file_index": part % _CHUNK}
+        return {f"videos/{key}/{name}": value for name, value in (file | times).items()}
 
     def _columns(self, episode: Episode, number: int, frame: int) -> dict[str, np.ndarray]:
         """Key -> T rows, or T + 1 of what each frame has."""
@@ -205,6 +230,11 @@ class Writer:
                     if key.startswith(IMAGES):
                         shape, names = list(kind.shape[-3:]), ["height", "width", "channels"]
                         features[key] = {"dtype": "image", "shape": shape, "names": names}
+                        if self._video:
+                            film = {"fps": int(self._about.rate), "height": shape[0], "width": shape[1], "channels": 3}
+                            film |= {"codec": "av1", "pix_fmt": PIXELS, "is_depth_map": False}
+                            about = {f"video.{name}": value for name, value in film.items()}
+                            features[key] |= {"dtype": "video", "info": about | {"has_audio": False}}
                     else:
                         features[key] = {"dtype": kind.base.name, "shape": list(kind.shape) or [1], "names": None}
         flags = {KEYS.done: "bool", KEYS.truncated: "bool", KEYS.success[0]: "bool", KEYS.reward: "float32"}
@@ -214,7 +244,7 @@ class Writer:
 
 
 class Source:
-    """See `lotj.interop.contract.Source`; pictures within the tables, not as video."""
+    """See `lotj.interop.contract.Source`."""
 
     bounds = None
 
@@ -224,14 +254,12 @@ class Source:
         with foreign_file(path / "meta/info.json", f"a LeRobotDataset {VERSION}"):
             self.rate, self.total = float(info["fps"]), int(info["total_episodes"])
             self._features = {key: feature for key, feature in info["features"].items() if key not in _COUNTERS}
-            video = [key for key, feature in self._features.items() if feature["dtype"] == "video"]
-        if video:
-            raise DataError(
-                f"{path}: {video[0]} is a video, which lotj does not decode: turn it into pictures first (dtype image)"
-            )
+            self._videos = [key for key, feature in self._features.items() if feature["dtype"] == "video"]
+            self._video_path = info.get("video_path") or VIDEOS
         about = path / ABOUT
         self.about = About.from_json(read_object(about), about) if about.exists() else None
-        wanted = ("episode_index", "tasks", "length", "lotj/kind", "lotj/seed")
+        wanted = ["episode_index", "tasks", "length", "lotj/kind", "lotj/seed"]
+        wanted += [f"videos/{key}/{n}" for key in self._videos for n in ("chunk_index", "file_index", "from_timestamp")]
         self._episodes: dict[int, dict[str, Any]] = {}
         for file in sorted(path.glob("meta/episodes/*/*.parquet")):
             with foreign_file(file, "a table of episodes"):
@@ -258,7 +286,9 @@ class Source:
                 task = (about["tasks"] or ["task"])[0]
                 header = Header(number, task, about.get("lotj/kind"), about.get("lotj/seed"))
                 if wanted(header):
-                    yield Trajectory(header, self._columns(rows, last.get(number), f"{file}: episode {number}"))
+                    where = f"{file}: episode {number}"
+                    films = {key: self._film(key, about, where) for key in self._videos}
+                    yield Trajectory(header, self._columns(rows, films, last.get(number), where))
         if seen != self.total:
             raise DataError(f"{self._root}: frames of {seen} episodes, not of {self.total}; copy it again")
 
@@ -286,7 +316,16 @@ class Source:
             table = self._parquet.read_table(file)
             return {number: table.slice(row, 1) for row, number in enumerate(table["episode_index"].to_pylist())}
 
-    def _columns(self, rows: Any, last: Any, where: str) -> dict[str, np.ndarray]:
+    def _film(self, key: str, about: dict[str, Any], where: str) -> np.ndarray:
+        """(T, H, W, 3) of a video."""
+        try:
+            chunk, file, start = (about[f"videos/{key}/{n}"] for n in ("chunk_index", "file_index", "from_timestamp"))
+        except KeyError as error:
+            raise DataError(f"{where}, key {key}: no {error.args[0]} in meta/episodes; copy it again") from error
+        path = self._root / self._video_path.format(video_key=key, chunk_index=chunk, file_index=file)
+        return decode(path, start, about["length"], self.rate, f"{where}, key {key}")
+
+    def _columns(self, rows: Any, films: dict[str, np.ndarray], last: Any, where: str) -> dict[str, np.ndarray]:
         """Key -> T rows, or T + 1 of what the last frame has too."""
         time = rows["timestamp"].to_numpy() if "timestamp" in rows.column_names else np.zeros(0)
         off = np.abs(time - np.arange(len(time)) / self.rate)
@@ -295,9 +334,9 @@ class Source:
             raise DataError(f"{where}, key timestamp: {rule}; record at one rate, or divide the data set by rate")
         columns = {}
         for key, feature in self._features.items():
-            if key in rows.column_names and feature["dtype"] != "string":
+            if (key in rows.column_names or key in films) and feature["dtype"] != "string":
                 try:
-                    columns[key] = _values(rows[key], feature)
+                    columns[key] = films[key] if key in films else _values(rows[key], feature)
                     if last is not None and key in last.column_names:
                         columns[key] = np.concatenate([columns[key], _values(last[key], feature)])
                 except (ValueError, OSError, TypeError) as error:
@@ -321,7 +360,7 @@ def read_info(path: Path) -> dict[str, Any]:
 def _values(column: Any, feature: dict[str, Any]) -> np.ndarray:
     """Rows of a column -> (T, ...)."""
     shape = tuple(feature["shape"])
-    if feature["dtype"] == "image":
+    if feature["dtype"] in ("image", "video"):
         pictures = [np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")) for cell in column.to_pylist()]
         return np.stack(pictures)
     array = column.combine_chunks()

@@ -119,7 +119,7 @@ class Map:
         """The task of an episode."""
         env = self.task or self.tasks.get(header.task)
         name = re.sub(r"[^A-Za-z0-9._+-]+", ".", env or header.task).strip(".-+_")[:200] or "task"
-        return Task(name, env or f"foreign/{name}", self.split, {"foreign": header.task} if header.task else {})
+        return Task(name, env or f"foreign/{name}", self.split, {} if env else {"foreign": header.task})
 
     def every(self, rate: float | None) -> int:
         """How many frames of the source one of ours is; DataError where they do not divide."""
@@ -230,11 +230,6 @@ def foreign_episode(trajectory: Trajectory, how: Map, keys: Keys, every: int, wh
     steps = len(action)
     if not steps:
         raise DataError(f"{where}, key {how.action.keys[0]}: has no steps; take the episode out")
-    if not (np.abs(action) <= 1 + 1e-5).all():
-        axis = int(np.argmax(np.abs(action).max(0)))
-        reached = f"reaches {np.abs(action).max(0)[axis]:g} on axis {axis}"
-        rule = f"{reached}, must be in [-1, 1]; give `action.scale` in the map"
-        raise DataError(f"{where}, key {how.action.keys[0]}: {rule}")
     seen = {
         name: _frames(made.take(columns, where), steps, made.keys[0], where) for name, made in how.observation.items()
     }
@@ -256,9 +251,14 @@ def foreign_episode(trajectory: Trajectory, how: Map, keys: Keys, every: int, wh
         action = _JOINS[how.action.join or ""](action, starts)
         reward = np.add.reduceat(reward, starts)
         won = None if won is None else np.append(won[0], np.logical_or.reduceat(won[1:], starts))
+    if not (np.abs(action) <= 1 + 1e-5).all():
+        axis = int(np.argmax(np.abs(action).max(0)))
+        reached = f"reaches {np.abs(action).max(0)[axis]:g} on axis {axis}"
+        rule = f"{reached}, must be in [-1, 1]; give `action.scale` in the map"
+        raise DataError(f"{where}, key {how.action.keys[0]}: {rule}")
     return Episode(
         observation={name: values[frames] for name, values in seen.items()},
-        action=np.clip(action, -1, 1) if how.action.join != "sum" else action,
+        action=np.clip(action, -1, 1),
         reward=reward.astype(np.float32),
         terminated=terminated,
         truncated=truncated,
