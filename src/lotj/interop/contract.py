@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import importlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -217,30 +215,13 @@ def growing(out: Path, wanted: Mapping[str, Any]) -> Iterator[Path]:
             write_json(begun, wanted)
         elif other := first_difference(read_object(begun), wanted, strictly=True):
             raise DataError(f"{work} was begun with {other}: delete it, or name another than {out}")
-        with foreign_errors(work):
+        with storage_errors(work):
             yield work
             os.rename(work / "data", out)
             sync_folder(out.parent)
             shutil.rmtree(work)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def foreign_errors(path: Path) -> Iterator[None]:
-    """As `storage_errors`, for libraries that keep the number of an error in its text, as HDF5 does."""
-    with storage_errors(path):
-        try:
-            yield
-        except OSError as error:
-            found = re.search(r"errno = (\d+)|\[Errno (\d+)\]", str(error))
-            if error.errno is None and found:
-                raise OSError(int(found[1] or found[2]), os.strerror(int(found[1] or found[2]))) from error
-            raise
-        except RuntimeError as error:  # HDF5, when it closes a file on a full disk
-            if os.statvfs(path).f_bavail == 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-            raise
 
 
 @contextmanager

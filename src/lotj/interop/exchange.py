@@ -19,7 +19,7 @@ from lotj.files import first_difference, reading
 from lotj.interop.contract import About, Header, Part, Source, find_format, growing, library
 from lotj.interop.mapping import Map, foreign_episode, own_episode, read_map
 
-PART_BYTES = 64 * 2**20
+PART_BYTES = 32 * 2**20
 """Frames [B] of a part: what an export that is killed does again, at most."""
 
 RATE = 10.0

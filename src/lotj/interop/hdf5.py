@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lotj.errors import DataError
-from lotj.files import sync_folder
-from lotj.interop.contract import Part, library
+from lotj.experience import Episode
+from lotj.files import atomic_write
+from lotj.interop.contract import About, Part, library
 
 
-def part_path(work: Path, part: Part) -> Path:
-    """Where a finished part lies; of robomimic a file, of Minari a folder."""
-    return work / f"part-{part.number:05d}"
+class Parts:
+    """What writers of HDF5 share (see `lotj.interop.contract.Writer`): a part is a file of some episodes' groups.
 
+    It is made in memory, for HDF5 takes the process with it where a disk is full.
+    """
 
-@contextmanager
-def new_file(path: Path) -> Iterator[Any]:
-    """An HDF5 file that appears under `path`, whole, when the block ends without an error."""
-    temporary = path.with_name(path.name + ".tmp")
-    with library("h5py").File(temporary, "w") as file:
-        yield file
-    with open(temporary, "rb") as written:
-        os.fsync(written.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    prefix: str
+    """Beginning of the groups' names, before the number of the episode."""
 
+    def __init__(self, work: Path, about: About, name: str) -> None:
+        self._work, self._about, self._name = work, about, name
+        self._h5py = library("h5py")
 
-def join(parts: Sequence[Path], into: Any) -> None:
-    """Copies all groups of the parts' files into an open group."""
-    for path in parts:
-        with library("h5py").File(path, "r") as part:
-            for name in part:
-                part.copy(name, into)
+    def has(self, part: Part) -> bool:  # noqa: D102
+        return self._path(part).exists()
+
+    def write(self, part: Part, episodes: Iterable[Episode]) -> None:  # noqa: D102
+        with self._h5py.File("part", "w", driver="core", backing_store=False, block_size=2**20) as file:
+            for number, episode in enumerate(episodes, part.first_episode):
+                group = file.create_group(f"{self.prefix}{number}")
+                for key, values in self.columns(episode).items():
+                    group.create_dataset(key, data=values, compression="gzip" if values.ndim >= 4 else None)
+                named = {"task": episode.task, "kind": episode.kind, "seed": episode.seed}
+                group.attrs.update(named | self.attributes(number, episode))
+            file.flush()
+            atomic_write(self._path(part), file.id.get_file_image())
+
+    def columns(self, episode: Episode) -> dict[str, np.ndarray]:
+        """Path within the group of an episode -> array."""
+        raise NotImplementedError
+
+    def attributes(self, number: int, episode: Episode) -> dict[str, Any]:
+        """What the format wants to be said of the group of an episode."""
+        raise NotImplementedError
+
+    def join(self, parts: Sequence[Part], into: Any) -> None:
+        """Copies the groups of all parts into an open group; the OSError of a full disk where they have no room."""
+        need = sum(self._path(part).stat().st_size for part in parts) + 2**16
+        disk = os.statvfs(self._work)
+        if disk.f_bavail * disk.f_frsize < need:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for part in parts:
+            with self._h5py.File(self._path(part), "r") as file:
+                for name in file:
+                    file.copy(name, into)
+
+    def _path(self, part: Part) -> Path:
+        return self._work / f"part-{part.number:05d}"
 
 
 def leaves(group: Any, prefix: str = "") -> dict[str, Any]:

@@ -328,8 +328,8 @@ class Source:
     def _columns(self, rows: Any, films: dict[str, np.ndarray], last: Any, where: str) -> dict[str, np.ndarray]:
         """Key -> T rows, or T + 1 of what the last frame has too."""
         time = rows["timestamp"].to_numpy() if "timestamp" in rows.column_names else np.zeros(0)
-        off = np.abs(time - np.arange(len(time)) / self.rate)
-        if len(time) and not off.max() < 0.1 / self.rate:
+        off = ~(np.abs(time - np.arange(len(time)) / self.rate) < 0.1 / self.rate)
+        if off.any():
             rule = f"frame {off.argmax()} is at {time[off.argmax()]:g} s, not at its number / {self.rate:g} Hz"
             raise DataError(f"{where}, key timestamp: {rule}; record at one rate, or divide the data set by rate")
         columns = {}

@@ -1,11 +1,11 @@
-"""Minari's data sets, written and read by Minari: HDF5, pictures exact (Minari's default, JPEG, is not)."""
+"""Data sets of Minari: its HDF5, with pictures as they are (Minari's default, JPEG, is not exact)."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode
-from lotj.files import read_object, sync_folder, write_json
+from lotj.files import read_object, write_json
 from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, library, place
-from lotj.interop.hdf5 import join, part_path
+from lotj.interop.hdf5 import Parts
 
 KEYS = Keys(
     observation="observations/",
@@ -29,7 +29,6 @@ KEYS = Keys(
     truth="infos/truth/",
 )
 ABOUT = "lotj.json"
-_MAIN = "main_data.hdf5"
 
 
 def keys_of(about: About, group: str, name: str) -> list[str]:
@@ -37,72 +36,43 @@ def keys_of(about: About, group: str, name: str) -> list[str]:
     return [KEYS.of(group, name)]
 
 
-class Writer:
-    """See `lotj.interop.contract.Writer`: each part is a storage of Minari's, as is the whole."""
+class Writer(Parts):
+    """See `lotj.interop.contract.Writer`. What Minari has no place for, the metadata of an episode have."""
+
+    prefix = "episode_"
 
     def __init__(self, work: Path, about: About, name: str) -> None:
-        self._work, self._about = work, about
-        self._id = name if name.rpartition("-v")[2].isdecimal() else f"{name}-v0"
+        super().__init__(work, about, name)
         library("minari")
 
-    def has(self, part: Part) -> bool:  # noqa: D102
-        return part_path(self._work, part).exists()
+    def columns(self, episode: Episode) -> dict[str, np.ndarray]:  # noqa: D102
+        ends = np.arange(len(episode)) == len(episode) - 1
+        columns = {KEYS.action: episode.action, KEYS.reward: episode.reward}
+        columns |= {KEYS.terminated: ends & episode.terminated, KEYS.truncated: ends & episode.truncated}
+        for group in ("observation", "notes", "truth"):
+            columns |= {KEYS.of(group, name): values for name, values in getattr(episode, group).items()}
+        return columns
 
-    def write(self, part: Part, episodes: Iterable[Episode]) -> None:  # noqa: D102
-        path = part_path(self._work, part)
-        half = path.with_name(path.name + ".tmp")
-        shutil.rmtree(half, ignore_errors=True)
-        storage, named = self._storage(half), []
-        storage.update_episodes(self._buffers(episodes, named))
-        with library("h5py").File(half / _MAIN, "a") as file:  # each group by the number that it gets at the end
-            for number in reversed(range(len(named))):
-                file.move(f"episode_{number}", f"episode_{part.first_episode + number}")
-                file[f"episode_{part.first_episode + number}"].attrs.update(
-                    {"id": part.first_episode + number, **named[number]}
-                )
-        half.rename(path)
-        sync_folder(self._work)
+    def attributes(self, number: int, episode: Episode) -> dict[str, Any]:  # noqa: D102
+        return {"id": number, "total_steps": len(episode)}
 
     def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
-        shutil.rmtree(self._work / "data", ignore_errors=True)
-        folder = self._work / "data/data"
+        folder, schema, spaces = self._work / "data/data", self._about.schema, library("gymnasium").spaces
+        shutil.rmtree(folder.parent, ignore_errors=True)
         folder.parent.mkdir()
-        storage = self._storage(folder)
-        with library("h5py").File(folder / _MAIN, "a", track_order=True) as file:
-            join([part_path(self._work, part) / _MAIN for part in parts], file)
+        seen = {place(name): _space(spaces, kind) for name, kind in schema.observation.items()}
+        moved = spaces.Box(-1.0, 1.0, (schema.action,), np.float32)
+        storage = library("minari.dataset.minari_storage").MinariStorage.new(
+            folder, spaces.Dict(seen), moved, data_format="hdf5", jpeg_encoding=False
+        )
+        with self._h5py.File(folder / "main_data.hdf5", "a") as file:
+            self.join(parts, file)
             steps = sum(int(group.attrs["total_steps"]) for group in file.values())
-        minari = library("minari")
-        about = {"dataset_id": f"lotj/{self._id}", "minari_version": minari.__version__, "algorithm_name": "lotj"}
+        name = self._name if self._name.rpartition("-v")[2].isdecimal() else f"{self._name}-v0"
+        about = {"dataset_id": f"lotj/{name}", "minari_version": library("minari").__version__}
         counts = {"total_episodes": sum(part.n_episodes for part in parts), "total_steps": steps}
         storage.update_metadata({**about, **counts, "dataset_size": storage.get_size()})
         write_json(folder / ABOUT, self._about.to_json())
-
-    def _storage(self, folder: Path) -> Any:
-        spaces = library("gymnasium").spaces
-        seen = {place(name): _space(spaces, kind) for name, kind in self._about.schema.observation.items()}
-        moved = spaces.Box(-1.0, 1.0, (self._about.schema.action,), np.float32)
-        return library("minari.dataset.minari_storage").MinariStorage.new(
-            folder, spaces.Dict(seen), moved, data_format="hdf5", jpeg_encoding=False
-        )
-
-    def _buffers(self, episodes: Iterable[Episode], named: list[dict[str, Any]]) -> Iterator[Any]:
-        """Minari's form of each episode; what it has no place for, its metadata have, which go into `named`."""
-        buffer = library("minari.data_collector").EpisodeBuffer
-        for episode in episodes:
-            ends = np.arange(len(episode)) == len(episode) - 1
-            infos: dict[str, Any] = {place(name): values for name, values in episode.notes.items()}
-            if episode.truth:
-                infos["truth"] = {place(name): values for name, values in episode.truth.items()}
-            named.append({"task": episode.task, "kind": episode.kind})
-            yield buffer(
-                seed=episode.seed,
-                observations={place(name): values for name, values in episode.observation.items()},
-                actions=episode.action,  # type: ignore[arg-type]
-                rewards=episode.reward,  # type: ignore[arg-type]
-                terminations=ends & episode.terminated,
-                truncations=ends & episode.truncated,
-                infos=infos,
-            )
 
 
 class Source:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from lotj.errors import DataError
 from lotj.experience import Episode
 from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, library, split_views, success_of
-from lotj.interop.hdf5 import join, leaves, new_file, numbered, part_path
+from lotj.interop.hdf5 import Parts, leaves, numbered
 
 KEYS = Keys(
     observation="obs/",
@@ -36,61 +37,47 @@ def keys_of(about: About, group: str, name: str) -> list[str]:
     return [f"{KEYS.observation}{camera}_image" for camera in cameras] or [KEYS.of(group, name)]
 
 
-class Writer:
+class Writer(Parts):
     """See `lotj.interop.contract.Writer`."""
 
-    def __init__(self, work: Path, about: About, name: str) -> None:
-        self._work, self._about = work, about
-        library("h5py")
+    prefix = "demo_"
 
-    def has(self, part: Part) -> bool:  # noqa: D102
-        return part_path(self._work, part).exists()
+    def columns(self, episode: Episode) -> dict[str, np.ndarray]:  # noqa: D102
+        schema = self._about.schema
+        columns: dict[str, np.ndarray] = {}
+        for name, kind in schema.observation.items():
+            for view, key in enumerate(keys_of(self._about, "observation", name)):
+                seen = episode.observation[name]
+                seen = seen[:, view] if len(kind.shape) == 4 and split_views(name, kind) else seen
+                columns |= {key: seen[:-1], "next_" + key: seen[1:]}
+        columns |= {KEYS.of("notes", name): values for name, values in episode.notes.items()}
+        columns |= {KEYS.of("truth", name): values for name, values in episode.truth.items()}
+        ends = np.arange(len(episode)) == len(episode) - 1
+        columns |= {KEYS.action: episode.action, KEYS.reward: episode.reward}
+        columns[KEYS.done] = (ends & (episode.terminated or episode.truncated)).astype(np.int64)
+        columns[KEYS.truncated] = ends & episode.truncated
+        won = success_of(episode)
+        return columns if won is None else columns | {KEYS.success[0]: won}
 
-    def write(self, part: Part, episodes: Iterable[Episode]) -> None:  # noqa: D102
-        with new_file(part_path(self._work, part)) as file:
-            for number, episode in enumerate(episodes, part.first_episode):
-                self._write(file.create_group(f"demo_{number}"), episode)
+    def attributes(self, number: int, episode: Episode) -> dict[str, Any]:  # noqa: D102
+        return {"num_samples": len(episode)}
 
     def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
         split = {task.name: _MASKS.get(task.split, task.split) for task in self._about.tasks}
         masks: dict[str, list[str]] = {}
-        total = 0
-        with new_file(self._work / "data") as file:
+        with self._h5py.File(self._work / "data.tmp", "w") as file:
             data = file.create_group("data")
-            join([part_path(self._work, part) for part in parts], data)
-            for name in numbered(list(data), "demo_", self._work):
-                total += int(data[name].attrs["num_samples"])
+            self.join(parts, data)
+            demos = numbered(list(data), self.prefix, self._work)
+            for name in demos:
                 masks.setdefault(split[data[name].attrs["task"]], []).append(name)
-            data.attrs["total"] = total
-            name = self._about.tasks[0].env
-            data.attrs["env_args"] = json.dumps({"env_name": name, "type": _GYM, "env_kwargs": {}})
-            for name, demos in masks.items():
-                file[f"mask/{name}"] = np.array(demos, "S")
+            data.attrs["total"] = sum(int(data[name].attrs["num_samples"]) for name in demos)
+            about = {"env_name": self._about.tasks[0].env, "type": _GYM, "env_kwargs": {}}
+            data.attrs["env_args"] = json.dumps(about)
+            for name, chosen in masks.items():
+                file[f"mask/{name}"] = np.array(chosen, "S")
             file[ABOUT] = json.dumps(self._about.to_json())  # an attribute holds 64 KB at most
-
-    def _write(self, demo: Any, episode: Episode) -> None:
-        """Fills the group of an episode."""
-        columns: dict[str, np.ndarray] = {}
-        for name, kind in self._about.schema.observation.items():
-            keys, values = keys_of(self._about, "observation", name), episode.observation[name]
-            split = bool(split_views(name, kind)) and len(kind.shape) == 4
-            for view, key in enumerate(keys):
-                seen = values[:, view] if split else values
-                columns |= {key: seen[:-1], "next_" + key: seen[1:]}
-        for group in ("notes", "truth"):
-            columns |= {
-                KEYS.of(group, name): getattr(episode, group)[name] for name in getattr(self._about.schema, group)
-            }
-        ends = np.arange(len(episode)) == len(episode) - 1
-        columns |= {KEYS.action: episode.action, KEYS.reward: episode.reward}
-        columns |= {KEYS.done: (ends & (episode.terminated or episode.truncated)).astype(np.int64)}
-        columns |= {KEYS.truncated: ends & episode.truncated}
-        won = success_of(episode)
-        columns |= {} if won is None else {KEYS.success[0]: won}
-        for key, values in columns.items():
-            demo.create_dataset(key, data=values, compression="gzip" if values.ndim == 4 else None)
-        named = {"task": episode.task, "kind": episode.kind, "seed": episode.seed}
-        demo.attrs.update({"num_samples": len(episode), **named})
+        os.replace(self._work / "data.tmp", self._work / "data")
 
 
 class Source:
