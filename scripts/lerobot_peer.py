@@ -11,7 +11,7 @@ import sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np  # noqa: E402
-from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
+from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402  # type: ignore[import-not-found]
 
 
 def read(folder: str, into: str) -> None:

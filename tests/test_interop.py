@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,8 @@ from test_data import episode, task
 
 NEEDS = {"lerobot": "pyarrow", "robomimic": "h5py", "minari": "minari"}
 FORMATS = [
-    pytest.param(name, marks=pytest.mark.skipif(not _has, reason=f"{package} is not installed"))
+    pytest.param(name, marks=pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed"))
     for name, package in NEEDS.items()
-    for _has in [__import__("importlib.util").util.find_spec(package) is not None]
 ]
 OUT = {"lerobot": "set", "robomimic": "set.hdf5", "minari": "set-v0"}
 
@@ -105,10 +105,8 @@ def test_truth_leaves_only_where_it_is_asked_for(tmp_path: Path, form: str) -> N
         assert contents(tmp_path / "back")[f"tasks/peg.0/{file}"] == contents(root)[f"tasks/peg.0/{file}"]
 
 
-@pytest.mark.skipif("not __import__('importlib.util').util.find_spec('pyarrow')")
 def test_what_lies_in_a_lerobot_data_set(tmp_path: Path, small_parts: None) -> None:
-    import pyarrow.parquet as pq
-
+    pq = pytest.importorskip("pyarrow.parquet")
     out = tmp_path / "set"
     export(record(tmp_path / "data"), "lerobot", out, rate=5.0)
     info = json.loads((out / "meta/info.json").read_text())
@@ -159,7 +157,7 @@ def test_a_video_shows_the_frames_in_their_order(tmp_path: Path) -> None:
 
 # Foreign data and their maps
 
-KEYS = Keys("obs/", "actions", "rewards", "dones", "", "truncated", ("success",), "notes/", "truth/")
+KEYS = Keys("obs/", "notes/", "truth/", "obs/{}_image", "actions", "rewards", "dones", "", "truncated", ("success",))
 
 
 def foreign(**columns: Any) -> Trajectory:
@@ -224,6 +222,13 @@ def test_a_map_says_what_becomes_of_what(tmp_path: Path) -> None:
         "fetch.reach",
     )
     assert how.task_of(Header(0, "push it")).env == "fetch/reach"
+
+
+def test_the_map_of_the_page_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "interoperability.md").read_text("utf-8")
+    how = mapped(tmp_path, page.partition("```toml\n")[2].partition("```")[0])
+    assert how.action == Column(("action",), (1, 0, 2), (-20, 20, 20), join="sum") and how.rate == 10
+    assert how.observation["image"].size == (32, 64) and how.tasks == {"push the block": "fetch/push"}
 
 
 @pytest.mark.parametrize(
@@ -356,11 +361,9 @@ def test_a_damaged_lerobot_data_set_names_episode_and_key(
     assert not (tmp_path / "back").exists()
 
 
-@pytest.mark.skipif("not __import__('importlib.util').util.find_spec('h5py')")
 def test_episodes_of_robomimic_must_be_alike(tmp_path: Path) -> None:
     """Written by hand, as robomimic's users do; the second has a wider state, the third is no episode."""
-    import h5py
-
+    h5py = pytest.importorskip("h5py")
     path = tmp_path / "demo.hdf5"
     for width, words in ((3, "demo_x"), (5, "key observation.eef.shape [3], not [5] as in this one")):
         with h5py.File(path, "w") as file:

@@ -56,7 +56,7 @@ def test_minari_reads_what_is_exported(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_robomimic_reads_what_is_exported(tmp_path: Path) -> None:
     dataset = pytest.importorskip("robomimic.utils.dataset")
-    from robomimic.utils import obs_utils
+    obs_utils = pytest.importorskip("robomimic.utils.obs_utils")
 
     root = record(tmp_path / "data", 3)
     export(root, "robomimic", tmp_path / "demo.hdf5")
@@ -181,14 +181,13 @@ def test_from_recordings_in_minari_to_practice(
 ) -> None:
     minari = pytest.importorskip("minari")
     import gymnasium as gym
-    from minari.data_collector import EpisodeBuffer
 
     recorded, buffers = reaches(4), []
     for number, one in enumerate(recorded):
         steps = len(one["action"])
         seen = {name: one[name] for name in ("observation", "achieved_goal", "desired_goal")}
         buffers.append(
-            EpisodeBuffer(
+            minari.data_collector.EpisodeBuffer(
                 id=number,
                 observations=seen,
                 actions=one["action"],
@@ -200,7 +199,11 @@ def test_from_recordings_in_minari_to_practice(
         )
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     box = gym.spaces.Box(-np.inf, np.inf, (3,))
-    spaces = {"observation": gym.spaces.Box(-np.inf, np.inf, (10,)), "achieved_goal": box, "desired_goal": box}
+    spaces: dict[str, gym.Space] = {
+        "observation": gym.spaces.Box(-np.inf, np.inf, (10,)),
+        "achieved_goal": box,
+        "desired_goal": box,
+    }
     minari.create_dataset_from_buffers(
         "arm/reach-v0", buffers, observation_space=gym.spaces.Dict(spaces), action_space=gym.spaces.Box(-1, 1, (4,))
     )
@@ -217,7 +220,7 @@ def test_from_recordings_of_lerobot_to_practice(tmp_path: Path, capsys: pytest.C
     """The same arm, written by LeRobot's own writer, with a picture to each frame."""
     recorded = reaches(4)
     names = {"observation": "state", "desired_goal": "goal", "achieved_goal": "achieved"}
-    arrays = {
+    arrays: dict[str, Any] = {
         f"observation.{new}": [one[old][:-1].astype(np.float32) for one in recorded] for old, new in names.items()
     }
     arrays["action"] = [one["action"] for one in recorded]
@@ -226,7 +229,8 @@ def test_from_recordings_of_lerobot_to_practice(tmp_path: Path, capsys: pytest.C
         np.full((len(one["action"]), 16, 16, 3), 30 * number, np.uint8) for number, one in enumerate(recorded)
     ]
     stacked = {key: np.concatenate(values) for key, values in arrays.items()}
-    np.savez(tmp_path / "recorded.npz", length=[len(one["action"]) for one in recorded], **stacked)
+    stacked["length"] = np.array([len(one["action"]) for one in recorded])
+    np.savez(tmp_path / "recorded.npz", **stacked)  # type: ignore[arg-type]
     lerobot("write", tmp_path / "set", tmp_path / "recorded.npz")
     keys = {"state": "state", "goal": "goal", "achieved": "achieved", "success": "success"}
     store = practises(tmp_path, capsys, "lerobot", tmp_path / "set", prefix="observation.", **keys)

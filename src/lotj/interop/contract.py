@@ -20,8 +20,9 @@ from lotj.errors import DataError, SettingsError, find
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.files import first_difference, read_object, storage_errors, sync_folder, write_json
 
-FORMATS = {name: f"lotj.interop.{name}" for name in ("lerobot", "robomimic", "minari")}
-"""Name of each format -> its module. A further one is a line here and a file."""
+FORMATS = {"lerobot": ("pyarrow",), "robomimic": ("h5py",), "minari": ("minari", "h5py")}
+"""Name of each format, which is that of its module -> the packages that it needs. A further one is a line here and a
+file."""
 
 EXTRA = "pip install 'lotj[export]'"
 
@@ -30,26 +31,48 @@ class Keys(NamedTuple):
     """Where a format keeps what all episodes have: the keys of a `Trajectory`.
 
     Attributes:
-        observation: prefix of what is observed.
+        observation, notes, truth: beginnings of the keys of the columns of that group in an export of ours.
+        image: key of a camera, with its name for ``{}``; empty where pictures are observations like others.
         action, reward: of each step.
         done: the episode ended with this step, in whatever way. terminated, truncated: it ended so.
         success: names under which a success may be found, of each step or of each frame.
-        notes, truth: prefixes of the columns of that group in an export of ours.
     """
 
     observation: str
+    notes: str
+    truth: str
+    image: str
     action: str
     reward: str
     done: str
     terminated: str
     truncated: str
     success: tuple[str, ...]
-    notes: str
-    truth: str
 
-    def of(self, group: str, name: str) -> str:
-        """The key of a column of a group of `Schema`, ``observation``, ``notes`` or ``truth``."""
-        return getattr(self, group) + place(name)
+    def of(self, schema: Schema, group: str, name: str) -> list[str]:
+        """Keys of a column of a group of our schema; of cameras one each, as of ``image`` with two ``image_0`` and
+        ``image_1``."""
+        shape = getattr(schema, group)[name].shape
+        if group != "observation" or not self.image or not is_picture(schema.observation[name]):
+            return [getattr(self, group) + place(name)]
+        cameras = [place(name)] if len(shape) == 3 else [f"{place(name)}_{view}" for view in range(shape[0])]
+        return [self.image.format(camera) for camera in cameras]
+
+    def columns(self, episode: Episode) -> dict[str, np.ndarray]:
+        """An episode by key: T rows of what each step has, T + 1 of what each frame has."""
+        schema, found = Schema.of(episode), {self.action: episode.action, self.reward: episode.reward}
+        for group in ("observation", "notes", "truth"):
+            for name, values in getattr(episode, group).items():
+                keys = self.of(schema, group, name)
+                split = group == "observation" and self.image and values.ndim == 5 and is_picture(values[0])
+                found |= {key: values[:, view] if split else values for view, key in enumerate(keys)}
+        last = np.arange(len(episode)) == len(episode) - 1
+        ended = {self.done: episode.terminated or episode.truncated}
+        ended |= {self.terminated: episode.terminated, self.truncated: episode.truncated}
+        found |= {key: last & end for key, end in ended.items() if key}
+        if SUCCESS in episode.notes and self.success[0] not in found:
+            found[self.success[0]] = episode.notes[SUCCESS][1:].astype(bool)
+        return found
 
 
 @dataclass(frozen=True)
@@ -154,8 +177,10 @@ class Source(Protocol):
 
 
 def find_format(name: str) -> Any:
-    """The module of a format; SettingsError if there is none of that name."""
-    return importlib.import_module(find("format", name, FORMATS))
+    """The module of a format; SettingsError if there is none of that name, or a package that it needs is missing."""
+    for package in find("format", name, FORMATS):
+        library(package)
+    return importlib.import_module(f"lotj.interop.{name}")
 
 
 def library(name: str) -> Any:
@@ -171,25 +196,10 @@ def place(name: str) -> str:
     return name.replace("/", "-")
 
 
-def views(kind: np.dtype) -> int | None:
-    """How many pictures a frame of a column is: V of (V, H, W, 3) uint8, 1 of (H, W, 3); None if it is no picture."""
-    if kind.base != np.uint8 or kind.shape[-1:] != (3,) or len(kind.shape) not in (3, 4) or min(kind.shape) < 1:
-        return None
-    return kind.shape[0] if len(kind.shape) == 4 else 1
-
-
-def split_views(name: str, kind: np.dtype) -> list[str]:
-    """Names of a picture column's cameras: ``image_0``, ``image_1`` of two, ``image`` of one without an axis of views;
-    no name for what is no picture."""
-    count = views(kind)
-    if count is None:
-        return []
-    return [f"{place(name)}_{view}" for view in range(count)] if len(kind.shape) == 4 else [place(name)]
-
-
-def success_of(episode: Episode) -> np.ndarray | None:
-    """(T,) bool, whether each step led to a success; None where frames have no labels."""
-    return episode.notes[SUCCESS][1:].astype(bool) if SUCCESS in episode.notes else None
+def is_picture(kind: Any) -> bool:
+    """Whether frames of this dtype, or an array of one frame, are (H, W, 3) or (V, H, W, 3) uint8."""
+    base = kind.base if isinstance(kind, np.dtype) else kind.dtype
+    return base == np.uint8 and len(kind.shape) in (3, 4) and kind.shape[-1] == 3
 
 
 @contextmanager
@@ -211,7 +221,7 @@ def growing(out: Path, wanted: Mapping[str, Any]) -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(f"{out} is being written by another process: wait for it, or name another") from error
-        if not begun.exists():
+        if not [path for path in work.iterdir() if path != begun]:
             write_json(begun, wanted)
         elif other := first_difference(read_object(begun), wanted, strictly=True):
             raise DataError(f"{work} was begun with {other}: delete it, or name another than {out}")

@@ -113,7 +113,7 @@ def import_(source: Path, of: str, out: Path, mapped: Path | None = None, progre
         for trajectory in foreign.read(unfinished):
             where = f"{source}: episode {trajectory.header.number}"
             if own:
-                episode = own_episode(trajectory, own, form.KEYS, form.keys_of, where)
+                episode = own_episode(trajectory, own, form.KEYS, where)
             else:
                 plan = plan or how.completed(trajectory.columns, form.KEYS, foreign.bounds)
                 episode = foreign_episode(trajectory, plan, form.KEYS, every, where)

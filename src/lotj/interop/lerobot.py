@@ -26,37 +26,24 @@ from lotj.interop.contract import (
     Part,
     Trajectory,
     foreign_file,
+    is_picture,
     library,
-    split_views,
-    success_of,
 )
 from lotj.interop.video import PIXELS, Encoder, decode
 
 VERSION = "v3.0"
 KEYS = Keys(
-    observation="observation.",
-    action="action",
-    reward="next.reward",
-    done="next.done",
-    terminated="",
-    truncated="next.truncated",
-    success=("next.success",),
-    notes="complementary_info.",
-    truth="complementary_info.truth.",
+    *("observation.", "complementary_info.", "complementary_info.truth.", "observation.images.{}", "action"),
+    *("next.reward", "next.done", "", "next.truncated", ("next.success",)),
 )
 IMAGES = "observation.images."
 ABOUT = "lotj/about.json"
-VIDEOS = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+_FILES = "{}/chunk-{{chunk_index:03d}}/file-{{file_index:03d}}.{}"
+VIDEOS = _FILES.format("videos/{video_key}", "mp4")
 
 _CHUNK = 1000  # files in a folder
 _COUNTERS = ("frame_index", "episode_index", "index", "task_index")
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-
-
-def keys_of(about: About, group: str, name: str) -> list[str]:
-    """Keys of a column of our schema, several for several cameras."""
-    cameras = split_views(name, getattr(about.schema, group)[name]) if group == "observation" else []
-    return [IMAGES + camera for camera in cameras] or [KEYS.of(group, name)]
 
 
 class Writer:
@@ -74,24 +61,17 @@ class Writer:
     def write(self, part: Part, episodes: Iterable[Episode]) -> None:  # noqa: D102
         frame, rows = part.first_frame, []
         paths = [self._path(folder, part.number) for folder in ("data", "lotj/final", "meta/episodes")]
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(paths[0]) as data, atomic_file(paths[1]) as final, ExitStack() as films:
             tables: list[Any] = [None, None]
             encoders: dict[str, Encoder] = {}
             for number, episode in enumerate(episodes, part.first_episode):
                 columns = self._columns(episode, number, frame)
-                row = self._episode_row(episode, number, frame, part.number, columns)
-                for key in [key for key in columns if self._video and key.startswith(IMAGES)]:
-                    if key not in encoders:
-                        encoders[key] = self._encoder(key, columns[key], part, films)
-                    row |= self._film_row(key, encoders[key].count, len(episode), part.number)
-                    encoders[key].add(columns[key][:-1])
+                rows.append(self._episode_row(episode, number, frame, part.number, columns))
+                self._film(rows[-1], columns, encoders, part, films)
                 steps = {k: v[: len(episode)] for k, v in columns.items() if k not in encoders}
-                tables[0] = self._append(tables[0], data, steps)
                 last = {k: v[-1:] for k, v in columns.items() if len(v) > len(episode)}
+                tables[0] = self._append(tables[0], data, steps)
                 tables[1] = self._append(tables[1], final, {"episode_index": np.array([number]), **last})
-                rows.append(row)
                 frame += len(episode)
             for open_file in (*tables, *encoders.values()):
                 open_file.close()
@@ -108,81 +88,49 @@ class Writer:
                 for row in batch.to_pylist():
                     stats.add({key: value for key, value in row.items() if key.startswith("stats/")})
                     frames, episodes = frames + row["length"], episodes + 1
-        features = self._features(stats.shapes)
         tasks = {"task_index": range(len(self._about.tasks)), "task": [task.name for task in self._about.tasks]}
-        kinds = {"task_index": "int64", "task": "unicode"}
-        columns = [
-            {
-                "name": n,
-                "field_name": n,
-                "pandas_type": k,
-                "numpy_type": "object" if n == "task" else k,
-                "metadata": None,
-            }
-            for n, k in kinds.items()
+        kinds = {"task_index": ("int64", "int64"), "task": ("unicode", "object")}  # as pandas says which is the index
+        named = [
+            {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
+            for name, (kind, numpy) in kinds.items()
         ]
-        pandas = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "pandas_version": "2.0.0"}
+        pandas = {"index_columns": ["task"], "column_indexes": [], "columns": named, "pandas_version": "2.0.0"}
         table = self._pa.table(tasks).replace_schema_metadata({"pandas": json.dumps(pandas)})
         with atomic_file(self._root / "meta/tasks.parquet") as file:
             self._parquet.write_table(table, file)
         write_json(self._root / "meta/stats.json", stats.total())
         (self._root / ABOUT).parent.mkdir(exist_ok=True)
         write_json(self._root / ABOUT, self._about.to_json())
-        write_json(
-            self._root / "meta/info.json",
-            {
-                "codebase_version": VERSION,
-                "robot_type": None,
-                "total_episodes": episodes,
-                "total_frames": frames,
-                "total_tasks": len(self._about.tasks),
-                "chunks_size": _CHUNK,
-                "data_files_size_in_mb": 100,
-                "video_files_size_in_mb": 200,
-                "fps": int(self._about.rate),
-                "splits": {"train": f"0:{episodes}"},
-                "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-                "video_path": VIDEOS if self._video else None,
-                "features": features,
-            },
-        )
+        info = {"codebase_version": VERSION, "robot_type": None, "fps": int(self._about.rate), "chunks_size": _CHUNK}
+        info |= {"total_episodes": episodes, "total_frames": frames, "total_tasks": len(self._about.tasks)}
+        info |= {"data_files_size_in_mb": 100, "video_files_size_in_mb": 200, "splits": {"train": f"0:{episodes}"}}
+        info |= {"data_path": _FILES.format("data", "parquet"), "video_path": VIDEOS if self._video else None}
+        write_json(self._root / "meta/info.json", info | {"features": self._features(stats.held)})
 
     def _path(self, folder: str, number: int, kind: str = "parquet") -> Path:
-        return self._root / folder / f"chunk-{number // _CHUNK:03d}/file-{number % _CHUNK:03d}.{kind}"
-
-    def _encoder(self, key: str, pictures: np.ndarray, part: Part, films: ExitStack) -> Encoder:
-        path = self._path(f"videos/{key}", part.number, "mp4")
+        path = self._root / _FILES.format(folder, kind).format(**_place(number))
         path.parent.mkdir(parents=True, exist_ok=True)
-        return Encoder(films.enter_context(atomic_file(path)), self._about.rate, *pictures.shape[1:3])
+        return path
 
-    def _film_row(self, key: str, first: int, steps: int, part: int) -> dict[str, Any]:
-        times = {"from_timestamp": first / self._about.rate, "to_timestamp": (first + steps) / self._about.rate}
-        file = {"chunk_index": part // _CHUNK, "file_index": part % _CHUNK}
-        return {f"videos/{key}/{name}": value for name, value in (file | times).items()}
+    def _film(self, row: dict[str, Any], columns: dict[str, np.ndarray], encoders: dict[str, Encoder], part: Part,
+              films: ExitStack) -> None:  # fmt: skip
+        """Takes the pictures of an episode out of its columns into videos, and says in its row where they are."""
+        for key in [key for key in columns if self._video and key.startswith(IMAGES)]:
+            pictures, rate = columns[key][:-1], self._about.rate
+            if key not in encoders:
+                file = films.enter_context(atomic_file(self._path(f"videos/{key}", part.number, "mp4")))
+                encoders[key] = Encoder(file, rate, *pictures.shape[1:3])
+            first = encoders[key].count
+            times = {"from_timestamp": first / rate, "to_timestamp": (first + len(pictures)) / rate}
+            row |= {f"videos/{key}/{name}": value for name, value in (_place(part.number) | times).items()}
+            encoders[key].add(pictures)
 
     def _columns(self, episode: Episode, number: int, frame: int) -> dict[str, np.ndarray]:
         """Key -> T rows, or T + 1 of what each frame has."""
-        steps, about = len(episode), self._about
-        columns: dict[str, np.ndarray] = {}
-        for group in ("observation", "notes", "truth"):
-            for name, kind in getattr(about.schema, group).items():
-                keys, values = keys_of(about, group, name), getattr(episode, group)[name]
-                split = len(keys) > 1 or (keys[0].startswith(IMAGES) and len(kind.shape) == 4)
-                columns |= {key: values[:, view] if split else values for view, key in enumerate(keys)}
-        ends = np.zeros(steps, bool)
-        ends[-1] = True
-        columns |= {KEYS.action: episode.action, KEYS.reward: episode.reward}
-        columns |= {
-            KEYS.done: ends & (episode.terminated or episode.truncated),
-            KEYS.truncated: ends & episode.truncated,
-        }
-        won = success_of(episode)
-        columns |= {} if won is None else {KEYS.success[0]: won}
-        index = np.arange(steps)
-        columns["timestamp"] = (index / about.rate).astype(np.float32)
-        task = np.full(steps, about.task_number[episode.task])
-        counters = (index, np.full(steps, number), frame + index, task)
-        return columns | dict(zip(_COUNTERS, counters, strict=True))
+        index, task = np.arange(len(episode)), self._about.task_number[episode.task]
+        counters = index, np.full_like(index, number), frame + index, np.full_like(index, task)
+        columns = KEYS.columns(episode) | dict(zip(_COUNTERS, counters, strict=True))
+        return columns | {"timestamp": (index / self._about.rate).astype(np.float32)}
 
     def _append(self, table: Any, file: Any, columns: dict[str, np.ndarray]) -> Any:
         """Writes a row group; the table is made with the first."""
@@ -211,9 +159,8 @@ class Writer:
     ) -> dict[str, Any]:
         """The episode's row of ``meta/episodes``."""
         steps = len(episode)
-        file = {"chunk_index": part // _CHUNK, "file_index": part % _CHUNK}
         row: dict[str, Any] = {"episode_index": number, "tasks": [episode.task], "length": steps}
-        row |= {f"{folder}/{name}": value for folder in ("data", "meta/episodes") for name, value in file.items()}
+        row |= {f"{folder}/{name}": at for folder in ("data", "meta/episodes") for name, at in _place(part).items()}
         row |= {"dataset_from_index": frame, "dataset_to_index": frame + steps}
         row |= {"lotj/kind": episode.kind, "lotj/seed": episode.seed}
         for key, values in columns.items():
@@ -222,26 +169,26 @@ class Writer:
         return row
 
     def _features(self, known: Iterable[str]) -> dict[str, Any]:
-        schema = self._about.schema
-        action = [f"axis_{axis}" for axis in range(schema.action)]
-        features: dict[str, Any] = {KEYS.action: {"dtype": "float32", "shape": [schema.action], "names": action}}
-        for group in ("observation", "notes", "truth"):
-            for name, kind in getattr(schema, group).items():
-                for key in keys_of(self._about, group, name):
-                    if key.startswith(IMAGES):
-                        shape, names = list(kind.shape[-3:]), ["height", "width", "channels"]
-                        features[key] = {"dtype": "image", "shape": shape, "names": names}
-                        if self._video:
-                            film = {"fps": int(self._about.rate), "height": shape[0], "width": shape[1], "channels": 3}
-                            film |= {"codec": "av1", "pix_fmt": PIXELS, "is_depth_map": False}
-                            about = {f"video.{name}": value for name, value in film.items()}
-                            features[key] |= {"dtype": "video", "info": about | {"has_audio": False}}
-                    else:
-                        features[key] = {"dtype": kind.base.name, "shape": list(kind.shape) or [1], "names": None}
+        """What ``info.json`` says of each key that is `known`."""
         flags = {KEYS.done: "bool", KEYS.truncated: "bool", KEYS.success[0]: "bool", KEYS.reward: "float32"}
         flags |= {"timestamp": "float32", **dict.fromkeys(_COUNTERS, "int64")}
-        alone = {key: {"dtype": kind, "shape": [1], "names": None} for key, kind in flags.items() if key in known}
-        return features | alone
+        features = {key: {"dtype": kind, "shape": [1], "names": None} for key, kind in flags.items() if key in known}
+        schema = self._about.schema
+        axes = [f"axis_{axis}" for axis in range(schema.action)]
+        features[KEYS.action] = {"dtype": "float32", "shape": [schema.action], "names": axes}
+        for group in ("observation", "notes", "truth"):
+            for name, kind in getattr(schema, group).items():
+                one = {"dtype": kind.base.name, "shape": list(kind.shape) or [1], "names": None}
+                if group == "observation" and is_picture(kind):
+                    one = {"dtype": "image", "shape": list(kind.shape[-3:]), "names": ["height", "width", "channels"]}
+                    one |= {"dtype": "video", "info": self._video_info(*kind.shape[-3:])} if self._video else {}
+                features |= dict.fromkeys(KEYS.of(schema, group, name), one)
+        return features
+
+    def _video_info(self, height: int, width: int, channels: int) -> dict[str, Any]:
+        film = {"fps": int(self._about.rate), "height": height, "width": width, "channels": channels}
+        film |= {"codec": "av1", "pix_fmt": PIXELS, "is_depth_map": False}
+        return {f"video.{name}": value for name, value in film.items()} | {"has_audio": False}
 
 
 class Source:
@@ -372,6 +319,11 @@ def _values(column: Any, feature: dict[str, Any]) -> np.ndarray:
     return values.reshape(length, *shape) if shape != (1,) else values.reshape(length)
 
 
+def _place(part: int) -> dict[str, int]:
+    """Which file a part is."""
+    return {"chunk_index": part // _CHUNK, "file_index": part % _CHUNK}
+
+
 def _png(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG", compress_level=1)
@@ -406,7 +358,7 @@ class _Stats:
     """Figures of all episodes, from those of each: as LeRobot adds them up, quantiles as means of quantiles."""
 
     def __init__(self) -> None:
-        self.shapes: dict[str, dict[str, np.ndarray]] = {}
+        self.held: dict[str, dict[str, np.ndarray]] = {}
 
     def add(self, row: dict[str, Any]) -> None:
         """Takes in an episode: ``stats/<key>/<figure>`` -> nested lists."""
@@ -415,7 +367,7 @@ class _Stats:
             key, _, stat = name.removeprefix("stats/").rpartition("/")
             found.setdefault(key, {})[stat] = np.array(value, np.float64)
         for key, one in found.items():
-            held = self.shapes.setdefault(key, {**one, "count": np.zeros(1), "square": np.zeros_like(one["std"])})
+            held = self.held.setdefault(key, {**one, "count": np.zeros(1), "square": np.zeros_like(one["std"])})
             count, before = one["count"][0], held["count"][0]
             share, apart = count / (before + count), one["mean"] - held["mean"]
             held["square"] = held["square"] + one["std"] ** 2 * count + apart**2 * before * share
@@ -427,7 +379,7 @@ class _Stats:
     def total(self) -> dict[str, dict[str, Any]]:
         """Key -> figure -> nested lists."""
         total = {}
-        for key, held in self.shapes.items():
+        for key, held in self.held.items():
             std = np.sqrt(held["square"] / held["count"][0])
             figures = {stat: held[stat].tolist() for stat in ("min", "max", "mean", *_QUANTILES)}
             total[key] = figures | {"std": std.tolist(), "count": [int(held["count"][0])]}

@@ -174,18 +174,11 @@ def read_map(path: Path) -> Map:
     known = {entry.name for entry in fields(Map)}
     if odd := content.keys() - known:
         raise unknown(f"entry of {path}", min(odd), sorted(known))
-    for name, kind in {
-        "task": str,
-        "kind": str,
-        "split": str,
-        "rate": (int, float),
-        "source_rate": (int, float),
-    }.items():
-        if name in content and (not isinstance(content[name], kind) or content[name] in (0, "")):
+    texts, numbers, tables = ("task", "kind", "split"), ("rate", "source_rate"), ("observation", "tasks")
+    for name in content.keys() & {*texts, *numbers, *tables}:
+        right = str if name in texts else dict if name in tables else (int, float)
+        if not isinstance(content[name], right) or content[name] in (0, ""):
             raise SettingsError(f"{path}: {name} is {content[name]!r}, not what docs/interoperability.md says")
-    for name in ("observation", "tasks"):
-        if not isinstance(content.get(name, {}), dict):
-            raise SettingsError(f"{path}: {name} must be a table")
     for name in {"action", "reward", "success"} & content.keys():
         content[name] = _column(content[name], f"{path}: {name}")
     seen = content.get("observation", {}).items()
@@ -269,7 +262,7 @@ def foreign_episode(trajectory: Trajectory, how: Map, keys: Keys, every: int, wh
     )
 
 
-def own_episode(trajectory: Trajectory, about: About, keys: Keys, keys_of: Any, where: str) -> Episode:
+def own_episode(trajectory: Trajectory, about: About, keys: Keys, where: str) -> Episode:
     """An episode of an export of ours, bit for bit; DataError for what is missing."""
     header, columns = trajectory
     groups: dict[str, dict[str, np.ndarray]] = {}
@@ -278,7 +271,7 @@ def own_episode(trajectory: Trajectory, about: About, keys: Keys, keys_of: Any, 
         for group in ("observation", "notes", "truth"):
             groups[group] = {}
             for name, kind in getattr(about.schema, group).items():
-                theirs = [columns[key] for key in keys_of(about, group, name)]
+                theirs = [columns[key] for key in keys.of(about.schema, group, name)]
                 values = np.stack(theirs, axis=1) if len(theirs) > 1 else theirs[0]
                 groups[group][name] = values.astype(kind.base, copy=False).reshape(len(action) + 1, *kind.shape)
         terminated, truncated = _ends(columns, keys, None)
@@ -296,7 +289,11 @@ def own_episode(trajectory: Trajectory, about: About, keys: Keys, keys_of: Any, 
 def _ends(columns: Mapping[str, np.ndarray], keys: Keys, won: np.ndarray | None) -> tuple[bool, bool]:
     """Whether the last step terminated, and whether it truncated, the episode. An end of which a source does not say
     how is by success where it labels successes; an episode that just stops is cut off."""
-    last = {key: bool(columns[key].reshape(-1)[-1]) for key in keys[3:6] if key in columns and len(columns[key])}
+    last = {
+        key: bool(columns[key].reshape(-1)[-1])
+        for key in (keys.done, keys.terminated, keys.truncated)
+        if key in columns and len(columns[key])
+    }
     truncated = last.get(keys.truncated, False)
     if keys.terminated in last:
         return last[keys.terminated], truncated and not last[keys.terminated]

@@ -18,22 +18,10 @@ from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign
 from lotj.interop.hdf5 import Parts
 
 KEYS = Keys(
-    observation="observations/",
-    action="actions",
-    reward="rewards",
-    done="",
-    terminated="terminations",
-    truncated="truncations",
-    success=("infos/success", "infos/is_success"),
-    notes="infos/",
-    truth="infos/truth/",
+    *("observations/", "infos/", "infos/truth/", "", "actions", "rewards"),
+    *("", "terminations", "truncations", ("infos/success", "infos/is_success")),
 )
 ABOUT = "lotj.json"
-
-
-def keys_of(about: About, group: str, name: str) -> list[str]:
-    """The key of a column of our schema."""
-    return [KEYS.of(group, name)]
 
 
 class Writer(Parts):
@@ -41,17 +29,8 @@ class Writer(Parts):
 
     prefix = "episode_"
 
-    def __init__(self, work: Path, about: About, name: str) -> None:
-        super().__init__(work, about, name)
-        library("minari")
-
     def columns(self, episode: Episode) -> dict[str, np.ndarray]:  # noqa: D102
-        ends = np.arange(len(episode)) == len(episode) - 1
-        columns = {KEYS.action: episode.action, KEYS.reward: episode.reward}
-        columns |= {KEYS.terminated: ends & episode.terminated, KEYS.truncated: ends & episode.truncated}
-        for group in ("observation", "notes", "truth"):
-            columns |= {KEYS.of(group, name): values for name, values in getattr(episode, group).items()}
-        return columns
+        return KEYS.columns(episode)
 
     def attributes(self, number: int, episode: Episode) -> dict[str, Any]:  # noqa: D102
         return {"id": number, "total_steps": len(episode)}

@@ -12,29 +12,15 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode
-from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, library, split_views, success_of
+from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, library
 from lotj.interop.hdf5 import Parts, leaves, numbered
 
 KEYS = Keys(
-    observation="obs/",
-    action="actions",
-    reward="rewards",
-    done="dones",
-    terminated="",
-    truncated="truncated",
-    success=("success",),
-    notes="notes/",
-    truth="truth/",
+    *("obs/", "notes/", "truth/", "obs/{}_image", "actions", "rewards"), *("dones", "", "truncated", ("success",))
 )
 ABOUT = "lotj"
 _MASKS = {"train": "train", "validation": "valid", "test": "test"}
 _GYM = 2  # robomimic's number of environments of Gym
-
-
-def keys_of(about: About, group: str, name: str) -> list[str]:
-    """Keys of a column of our schema, several for several cameras."""
-    cameras = split_views(name, getattr(about.schema, group)[name]) if group == "observation" else []
-    return [f"{KEYS.observation}{camera}_image" for camera in cameras] or [KEYS.of(group, name)]
 
 
 class Writer(Parts):
@@ -43,21 +29,11 @@ class Writer(Parts):
     prefix = "demo_"
 
     def columns(self, episode: Episode) -> dict[str, np.ndarray]:  # noqa: D102
-        schema = self._about.schema
-        columns: dict[str, np.ndarray] = {}
-        for name, kind in schema.observation.items():
-            for view, key in enumerate(keys_of(self._about, "observation", name)):
-                seen = episode.observation[name]
-                seen = seen[:, view] if len(kind.shape) == 4 and split_views(name, kind) else seen
-                columns |= {key: seen[:-1], "next_" + key: seen[1:]}
-        columns |= {KEYS.of("notes", name): values for name, values in episode.notes.items()}
-        columns |= {KEYS.of("truth", name): values for name, values in episode.truth.items()}
-        ends = np.arange(len(episode)) == len(episode) - 1
-        columns |= {KEYS.action: episode.action, KEYS.reward: episode.reward}
-        columns[KEYS.done] = (ends & (episode.terminated or episode.truncated)).astype(np.int64)
-        columns[KEYS.truncated] = ends & episode.truncated
-        won = success_of(episode)
-        return columns if won is None else columns | {KEYS.success[0]: won}
+        columns = KEYS.columns(episode)
+        columns[KEYS.done] = columns[KEYS.done].astype(np.int64)
+        for key in [key for key in columns if key.startswith(KEYS.observation)]:
+            columns |= {key: columns[key][:-1], "next_" + key: columns[key][1:]}
+        return columns
 
     def attributes(self, number: int, episode: Episode) -> dict[str, Any]:  # noqa: D102
         return {"num_samples": len(episode)}
