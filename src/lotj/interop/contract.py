@@ -221,7 +221,7 @@ def growing(out: Path, wanted: Mapping[str, Any]) -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(f"{out} is being written by another process: wait for it, or name another") from error
-        if not [path for path in work.iterdir() if path != begun]:
+        if not begun.exists() or not [path for path in work.iterdir() if path != begun and path.suffix != ".tmp"]:
             write_json(begun, wanted)
         elif other := first_difference(read_object(begun), wanted, strictly=True):
             raise DataError(f"{work} was begun with {other}: delete it, or name another than {out}")
