@@ -35,7 +35,8 @@ def lerobot(*words: object) -> None:
 def test_minari_reads_what_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     minari = pytest.importorskip("minari")
     root = record(tmp_path / "data", 3)
-    export(root, "minari", tmp_path / "peg-v0")
+    monkeypatch.chdir(tmp_path)  # their size of a data set wants a whole path
+    export(root, "minari", Path("peg-v0"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     data, store = minari.load_dataset("peg-v0"), DiskStore.open(root)
     assert (data.total_episodes, data.total_steps) == (6, 2 * (3 + 4 + 5))

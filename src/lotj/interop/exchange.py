@@ -16,8 +16,9 @@ from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError, NumericsError, SettingsError
 from lotj.experience import Episode, Task
 from lotj.files import first_difference, reading
-from lotj.interop.contract import About, Header, Part, Source, find_format, growing, library
+from lotj.interop.contract import About, Header, Part, Source, find_format, growing
 from lotj.interop.mapping import Map, foreign_episode, own_episode, read_map
+from lotj.interop.video import check_encoder
 
 PART_BYTES = 32 * 2**20
 """Frames [B] of a part: what an export that is killed does again, at most."""
@@ -66,7 +67,7 @@ def export(
     if video and to != "lerobot":
         raise SettingsError(f"video: {to} keeps pictures as arrays; leave it out, or export to lerobot")
     if video:
-        library("av")
+        check_encoder()
     wanted |= {"video": video, "episodes": len(house), "crc": house.crc, "part_bytes": PART_BYTES}
     with growing(out, wanted) as work:
         writer, parts = form.Writer(work, about, out.name, *([video] if video else [])), house.parts()

@@ -36,7 +36,7 @@ class Writer(Parts):
         return {"id": number, "total_steps": len(episode)}
 
     def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
-        folder, schema, spaces = self._work / "data/data", self._about.schema, library("gymnasium").spaces
+        folder, schema, spaces = self._work.resolve() / "data/data", self._about.schema, library("gymnasium").spaces
         shutil.rmtree(folder.parent, ignore_errors=True)
         folder.parent.mkdir()
         seen = {place(name): _space(spaces, kind) for name, kind in schema.observation.items()}

@@ -8,11 +8,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lotj.errors import DataError
-from lotj.interop.contract import foreign_file, library
+from lotj.errors import DataError, SettingsError
+from lotj.interop.contract import EXTRA, foreign_file, library
 
 CODEC, PIXELS = "libsvtav1", "yuv420p"
 _OPTIONS = {"g": "2", "crf": "30", "preset": "12", "svtav1-params": "lp=1"}
+
+
+def check_encoder() -> None:
+    """Raises SettingsError where no package here makes such videos."""
+    if CODEC not in library("av").codecs_available:
+        raise SettingsError(f"video: the package av here has no {CODEC}; `{EXTRA}` brings a newer one, or leave it out")
 
 
 class Encoder:
