@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich import get_console
 
 from lotj.cli.job import progress_bars
 from lotj.errors import DataError
-from lotj.ranges import COUNT, SEED, Checked
+from lotj.ranges import COUNT, POSITIVE, SEED, Checked
 
 DATA = Path("data/laptop")
 """Where `lotj collect` puts its episodes unless told otherwise."""
@@ -102,4 +102,51 @@ class Upgrade:
         print(self.new)
 
 
-Command = Info | View | Check | Upgrade
+@dataclass(frozen=True)
+class Export(Checked):
+    """Write a data set in a format of other software. Stopped, it goes on when given again."""
+
+    out: tyro.conf.Positional[Path]
+    """What to make: of lerobot and minari a folder, of robomimic a file."""
+    to: Literal["lerobot", "robomimic", "minari"]
+    """LeRobotDataset v3.0, HDF5 as robomimic reads it, or a data set of Minari."""
+    data: Path = DATA
+    """Folder of the data set."""
+    truth: bool = False
+    """Write what only a simulator knows, too."""
+    rate: Annotated[float | None, POSITIVE] = None
+    """Frames a second [Hz]; by default 10, or those of the data set that it was imported from."""
+
+    video: bool = False
+    """Of lerobot: pictures as MP4 (AV1), smaller and not exact."""
+
+    def run(self) -> None:
+        from lotj.interop.exchange import export
+
+        with progress_bars() as show:
+            export(self.data, self.to, self.out, self.truth, self.rate, self.video, partial(show, "exporting"))
+        print(self.out)
+
+
+@dataclass(frozen=True)
+class Import(Checked):
+    """Make a data set of one that other software recorded. Stopped, it goes on when given again."""
+
+    source: tyro.conf.Positional[Path]
+    """Of lerobot and minari a folder, of robomimic a file."""
+    out: tyro.conf.Positional[Path]
+    """Folder to make."""
+    of: Annotated[Literal["lerobot", "robomimic", "minari"], tyro.conf.arg(name="from")]
+    """LeRobotDataset v3.0, HDF5 of robomimic, or a data set of Minari."""
+    map: Path | None = None
+    """TOML file: which of their names, cameras, axes and rates become ours (docs/interoperability.md)."""
+
+    def run(self) -> None:
+        from lotj.interop.exchange import import_
+
+        with progress_bars() as show:
+            import_(self.source, self.of, self.out, self.map, partial(show, "importing"))
+        print(self.out)
+
+
+Command = Info | View | Check | Upgrade | Export | Import

@@ -125,6 +125,20 @@ class Schema:
                     records[column] = columns[column]
         return packed
 
+    def unpack(self, records: Mapping[str, np.ndarray], **about: Any) -> Episode:
+        """The episode that `pack` was given, with the rest `about` it."""
+        rows = records[ROWS]
+        seen = {name: rows[name] for name in self.observation if name in (rows.dtype.names or ())}
+        large = {name: records[name.replace("/", "-") + ".raw"][name] for name in self.observation.keys() - seen.keys()}
+        return Episode(
+            observation={name: {**seen, **large}[name] for name in self.observation},
+            action=rows["action"][:-1],
+            reward=rows["reward"][:-1],
+            notes={name: rows[f"notes/{name}"] for name in self.notes},
+            truth={name: records[TRUTH][name] for name in self.truth},
+            **about,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         written: dict[str, Any] = {"action": self.action}
