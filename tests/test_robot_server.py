@@ -458,6 +458,14 @@ def test_a_picture_comes_over_as_it_is_or_is_refused() -> None:
     assert np.abs(near["image"].astype(int) - (seen["image"] // 64 + 100)).max() < 40
     packed = wire.pack_observation(seen)
     small = wire.pack_observation({**seen, "image": seen["image"][:1]})
-    for bad in ({}, None, packed | {"state": b"1"}, packed | {"image": b"GIF89a"}, small, packed | {"more": b""}):
+    for bad in (
+        {},
+        None,
+        packed | {"state": b"1"},
+        packed | {"image": b"JGIF89a"},
+        packed | {"image": packed["image"][:-9]},
+        small,
+        packed | {"more": b""},
+    ):
         with pytest.raises(FaultError):
             wire.unpack_observation(bad, spec)

@@ -47,7 +47,7 @@ class Serve(Checked):
     key: Path | None = None
     """Its key in PEM."""
     jpeg: Annotated[int | None, Interval(1, 95)] = None
-    """Send pictures as JPEG of this quality: smaller, but not the same. PNG, the same bit for bit, by default."""
+    """Send pictures as JPEG of this quality: smaller, but not the same; by default they are, bit for bit."""
 
     def run(self) -> None:
         from lotj.errors import find

@@ -23,9 +23,6 @@ _log = logging.getLogger(__name__)
 TOLERANCE = 1e-6
 """By which an element of an action may be beyond 1: a float's rounding."""
 
-LEAN = 0.5
-"""Above this share of the force limit no motion is carried out that presses harder."""
-
 
 @dataclass(frozen=True)
 class Limits(Checked):
@@ -35,12 +32,14 @@ class Limits(Checked):
     """Lower corner of the box that the hand stays in, from where the part would sit if its estimate held [m]."""
     high: tuple[float, float, float] = (0.055, 0.055, 0.25)
     """Its upper corner [m]."""
-    margin_m: Annotated[float, POSITIVE] = 5e-3
-    """A motion ends so far before the border [m]: what the arm overshoots by."""
+    margin_m: Annotated[float, POSITIVE] = 8e-3
+    """A motion ends so far before the border, or before the force limit [m]: what the arm overshoots by."""
     speed_m_s: Annotated[float, POSITIVE] = 0.15
     """Greatest speed of the hand that is asked for [m/s]."""
     force_n: Annotated[float, POSITIVE] = 120.0
-    """Greatest contact force [N]; beyond half of it nothing presses harder, beyond it the robot lets go."""
+    """Greatest contact force [N]; a motion ends where it would be reached, and beyond it the robot lets go."""
+    stiffness_n_m: Annotated[float, POSITIVE] = 3000.0
+    """Of the robot's controller [N/m]: by how much a blocked motion presses harder."""
     torque_nm: Annotated[float, POSITIVE] = 8.0
     """Greatest torque about the grip [N m], where it is measured; beyond it the robot lets go."""
     slip_m: Annotated[float, POSITIVE] = 5e-3
@@ -135,7 +134,11 @@ class Safe:
             raise self._refused(f"action {action.tolist()}: must be within -1 and 1")
         allowed = self._allowed(np.clip(action, -1.0, 1.0)).astype(np.float32)
         self._since = None  # a motion takes what it takes
-        seen = self._robot.move(allowed)
+        try:
+            seen = self._robot.move(allowed)
+        except LostError as error:
+            self._over = f"{error}; reset first"
+            raise
         self._since = self._clock()
         return self._looked_at(seen)
 
@@ -206,9 +209,12 @@ class Safe:
         room = [np.clip((border - self._hand) / scale, -1.0, 1.0)[:axes] for border in (self._low, self._high)]
         allowed = np.clip(allowed, *room)
         force = self._force[:axes]
-        if (size := float(np.linalg.norm(force))) > LEAN * limits.force_n:
-            against = min(0.0, float(allowed @ force) / size)  # a contact pushes back along `force`
-            allowed = allowed - against * force / size
+        size = float(np.linalg.norm(force))
+        relief = max(0.0, float(allowed @ force)) * force / size**2 if size else 0.0 * force  # a contact pushes back
+        pressing = allowed - relief
+        room = (limits.force_n - size) / limits.stiffness_n_m - limits.margin_m
+        reach = float(np.linalg.norm(pressing)) * scale
+        allowed = relief + pressing * max(0.0, min(1.0, room / reach)) if reach else relief
         if not np.array_equal(allowed, wanted):
             self.limited += 1
             _log.info("limited: %s to %s", wanted.tolist(), allowed.tolist())

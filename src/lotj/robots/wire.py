@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import ssl
+import zlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from PIL import Image
 
 from lotj.errors import FaultError, LostError, RobotError, SettingsError
 from lotj.experience import Observation
-from lotj.spaces import Array, Spec
+from lotj.spaces import Spec
 
 VERSION = 1
 LARGEST_REQUEST = 128 * 1024
@@ -107,18 +108,12 @@ def checked_request(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pack_observation(seen: Observation, jpeg: int | None = None) -> dict[str, bytes]:
-    """Name -> bytes. Pictures of several views (V, H, W, 3) uint8 stand one below the other in a PNG, or in a JPEG of
-    this quality, which is smaller and not the same; other arrays as they are."""
+    """Name -> bytes. Pictures (..., H, W, 3) uint8 are compressed without loss, as differences of neighbours, or are a
+    JPEG of this quality, its views one below the other, which is smaller and not the same; other arrays are as is."""
     packed = {}
     for name, array in seen.items():
         array = np.ascontiguousarray(array)
-        if array.dtype == np.uint8 and array.ndim >= 3 and array.shape[-1] == 3 and array.size:
-            file = io.BytesIO()
-            picture = Image.fromarray(array.reshape(-1, *array.shape[-2:]))
-            picture.save(file, "JPEG", quality=jpeg) if jpeg else picture.save(file, "PNG", compress_level=1)
-            packed[name] = file.getvalue()
-        else:
-            packed[name] = array.tobytes()
+        packed[name] = _packed(array, jpeg) if _is_picture(array.dtype.name, array.shape) else array.tobytes()
     return packed
 
 
@@ -126,24 +121,42 @@ def unpack_observation(packed: Any, spec: Spec) -> Observation:
     """What `pack_observation` has packed; FaultError if it is not what `spec` says."""
     if not isinstance(packed, dict) or packed.keys() != spec.observation.keys():
         raise FaultError(f"the robot must show {', '.join(spec.observation)}; it does not")
-    return {name: _array(name, packed[name], of) for name, of in spec.observation.items()}
+    seen = {}
+    for name, of in spec.observation.items():
+        picture, data = _is_picture(of.dtype, of.shape), packed[name]
+        try:
+            raw = _unpacked(data, of.shape) if picture else np.frombuffer(data, of.dtype)
+            seen[name] = raw.reshape(of.shape).copy()
+        except (OSError, SyntaxError, TypeError, ValueError, zlib.error, Image.DecompressionBombError) as error:
+            raise FaultError(f"{name} from the robot: is no {of.shape} {of.dtype} ({error})") from None
+    return seen
 
 
-def _array(name: str, data: Any, of: Array) -> np.ndarray:
-    if not isinstance(data, bytes):
-        raise FaultError(f"{name} from the robot: must be bytes")
-    if of.dtype != "uint8" or len(of.shape) < 3 or of.shape[-1] != 3:
-        if len(data) != math.prod(of.shape) * np.dtype(of.dtype).itemsize:
-            raise FaultError(f"{name} from the robot: {len(data)} bytes are not {of.shape} {of.dtype}")
-        return np.frombuffer(data, of.dtype).reshape(of.shape).copy()
-    try:
-        picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        if picture.mode == "RGB" and picture.size == (of.shape[-2], math.prod(of.shape[:-2])):  # before it is unpacked
-            return np.array(picture).reshape(of.shape)
-        what = f"{picture.mode} of {picture.size[0]} x {picture.size[1]}"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        what = f"no picture ({type(error).__name__})"
-    raise FaultError(f"{name} from the robot: must be {of.shape}, it is {what}")
+def _is_picture(dtype: str, shape: tuple[int, ...]) -> bool:
+    return dtype == "uint8" and len(shape) >= 3 and shape[-1] == 3 and math.prod(shape) > 0
+
+
+def _packed(array: np.ndarray, jpeg: int | None) -> bytes:
+    if jpeg:
+        file = io.BytesIO()
+        Image.fromarray(array.reshape(-1, *array.shape[-2:])).save(file, "JPEG", quality=jpeg)
+        return b"J" + file.getvalue()
+    steps = array.copy()
+    steps[..., 1:, :] -= array[..., :-1, :]
+    # A third of a PNG's time at its fastest, and smaller: 320 x 240 in 2 ms.
+    squeeze = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    return b"Z" + squeeze.compress(steps.tobytes()) + squeeze.flush()
+
+
+def _unpacked(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """Never more than the array of that shape, whatever is in the bytes; ValueError and the like for other pictures."""
+    if data[:1] == b"J":
+        picture = Image.open(io.BytesIO(data[1:]), formats=("JPEG",))
+        if picture.mode != "RGB" or picture.size != (shape[-2], math.prod(shape[:-2])):
+            raise ValueError(f"a picture of {picture.size[0]} x {picture.size[1]}")
+        return np.array(picture)
+    steps = zlib.decompressobj().decompress(data[1:], math.prod(shape) + 1)
+    return np.frombuffer(steps, np.uint8).reshape(shape).cumsum(-2, dtype=np.uint8)
 
 
 def check_token(token: str) -> str:
