@@ -171,7 +171,7 @@ def run_into(fault: str, rng: np.random.Generator) -> dict[str, Any]:
                 told, why = time.perf_counter(), str(error)
             except LostError:
                 learner.reset(int(rng.integers(2**31)))
-        time.sleep(0.5)
+        time.sleep(0.5 + (2 * MOVE_S if fault == "robot slow" else 0.0))  # its motion is still to come
         stop = next((at for at in robot.stops if at >= began), None)
         after = [place for at, place in robot.path if at >= began]
         before = [place for at, place in robot.path if at < began][-1:]

@@ -38,7 +38,7 @@ def nonsense(rng: np.random.Generator) -> Any:
 
 def test_a_learner_that_sends_nonsense_10000_times_stays_in_the_box_and_under_the_force_limit() -> None:
     """Smaller limits than the bench has itself: it would go 40 mm far and press with up to 42 N."""
-    env = InsertionEnv("europlug", "duo", 0, "near", 16, "state", 20, end_on_success=False, estimate_seed=0)
+    env = InsertionEnv("usb-b", "duo", 0, "near", 16, "state", 20, end_on_success=False, estimate_seed=0)
     robot, rng, said = SimulatedRobot(env), np.random.default_rng(0), Counter[str]()
     limits = Limits(low=(-0.02, -0.02, -0.012), high=(0.02, 0.02, 0.045), force_n=35.0, watchdog_s=60.0)
     safe = Safe(robot, limits)
