@@ -37,7 +37,7 @@ from lotj.sim.connector import connector_text
 TOKEN = "only for this benchmark"
 STEP_S = 0.1
 MOVE_S = 1.0
-"""So long the learner waits for a motion here."""
+"""So long the learner waits for a motion while faults are injected; in clean running as long as it always does."""
 
 PICTURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "camera frozen": lambda now, then: then,
@@ -212,7 +212,7 @@ def clean(minutes: float) -> dict[str, Any]:
     """False trips of a learner that does nothing wrong, in so many minutes of robot time."""
     world, rng, trips, steps = World(pace=0.0), np.random.default_rng(0), list[str](), 0
     setup = Setup(PRACTICE, connector_text("usb-b").decode())
-    learner = RemoteRobot(world.server.address, setup, TOKEN, move_s=MOVE_S)
+    learner = RemoteRobot(world.server.address, setup, TOKEN)
     while steps < minutes * 60 / STEP_S:
         try:
             learner.reset(steps)

@@ -70,6 +70,12 @@ def serve(shape: tuple[int, ...], said: Any) -> None:
     server.close()
 
 
+def _processor_time(server: Any) -> float:
+    """Of this process and the server's [s]."""
+    server.send(True)
+    return time.process_time() + server.recv()
+
+
 def measure(shape: tuple[int, ...], steps: int) -> dict[str, float]:
     """Percentiles of a step's time, and the processor time of both sides [ms]."""
     ours, theirs = mp.Pipe()
@@ -79,16 +85,16 @@ def measure(shape: tuple[int, ...], steps: int) -> dict[str, float]:
     used: list[float] = []
     robot.reset(0)
     for step in range(steps + 50):
-        if step in (50, steps + 49):
-            ours.send(True)
-            used.append(time.process_time() + ours.recv())
+        if step == 50:
+            used.append(_processor_time(ours))
         started = time.perf_counter()
         robot.move(action)
         if step >= 50:
             took.append(1e3 * (time.perf_counter() - started))
+    used.append(_processor_time(ours))
     robot.close()
     process.join()
-    cpu = 1e3 * (used[1] - used[0]) / (steps - 1)
+    cpu = 1e3 * (used[1] - used[0]) / steps
     figures = {f"p{q}": float(np.percentile(took, q)) for q in (50, 90, 99)} | {"max": max(took), "processor": cpu}
     return {name: round(value, 2) for name, value in figures.items()}
 

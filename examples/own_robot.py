@@ -1,4 +1,4 @@
-"""A driver for an arm of your own, its maker's calls in place of `Arm`, which pretends. `lotj robot serve own_robot:MyRobot`
+"""A driver for an arm of your own: its maker's calls go where `Arm` pretends. `lotj robot serve own_robot:MyRobot`
 serves it, in this folder (`pip install 'lotj[robot]'`), to `lotj practice --connector usb-b --robot localhost:8750`.
 
     python examples/own_robot.py

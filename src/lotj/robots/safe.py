@@ -202,19 +202,18 @@ class Safe:
         """What of an action is carried out: as fast as may be, not out of the box, not harder against a contact. Axes
         beyond the first three are turned likewise, by the driver."""
         limits, scale = self._limits, self.action_scale
-        wanted = action[:3]
-        speed = float(np.linalg.norm(wanted)) * scale * self.spec.rate_hz
-        allowed = wanted * min(1.0, limits.speed_m_s / speed) if speed else wanted
-        axes = len(allowed)
+        wanted = allowed = action[:3]  # and so to the last bit where nothing is too much
+        axes, speed = len(wanted), float(np.linalg.norm(wanted)) * scale * self.spec.rate_hz
+        if speed > limits.speed_m_s:
+            allowed = wanted * limits.speed_m_s / speed
         room = [np.clip((border - self._hand) / scale, -1.0, 1.0)[:axes] for border in (self._low, self._high)]
         allowed = np.clip(allowed, *room)
         force = self._force[:axes]
         size = float(np.linalg.norm(force))
         relief = max(0.0, float(allowed @ force)) * force / size**2 if size else 0.0 * force  # a contact pushes back
-        pressing = allowed - relief
-        room = (limits.force_n - size) / limits.stiffness_n_m - limits.margin_m
-        reach = float(np.linalg.norm(pressing)) * scale
-        allowed = relief + pressing * max(0.0, min(1.0, room / reach)) if reach else relief
+        left = max(0.0, (limits.force_n - size) / limits.stiffness_n_m - limits.margin_m) / scale
+        if (reach := float(np.linalg.norm(allowed - relief))) > left:
+            allowed = relief + (allowed - relief) * left / reach
         if not np.array_equal(allowed, wanted):
             self.limited += 1
             _log.info("limited: %s to %s", wanted.tolist(), allowed.tolist())
