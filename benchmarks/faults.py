@@ -218,7 +218,7 @@ def clean(minutes: float) -> dict[str, Any]:
             learner.reset(steps)
             for _ in range(20):
                 steps += 1
-                learner.move(motion(rng) * np.float32([1, 1, 0.5]))
+                learner.move(motion(rng) * np.array([1, 1, 0.5], np.float32))
             learner.park()
         except LostError:
             pass

@@ -40,7 +40,7 @@ class Still:
         self.spec = Spec(arrays, (3,), 10.0, 20)
         rng, (y, x) = np.random.default_rng(0), np.mgrid[: shape[1], : shape[2]]
         smooth = 128 + 60 * np.sin(x / 9)[..., None] * np.cos(y / 7)[..., None]
-        self._shown = [np.uint8(smooth + rng.normal(0, 2, shape)) for _ in range(16)]
+        self._shown = [(smooth + rng.normal(0, 2, shape)).astype(np.uint8) for _ in range(16)]
         self._number = 0
 
     def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:

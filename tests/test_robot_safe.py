@@ -182,7 +182,8 @@ def test_speed_box_and_force_shorten_a_motion(
     """20 mm an action at 10 Hz: 0.1 m/s are half of one. A border 10 mm ahead, of which the last 8 are kept, leaves a
     tenth. So does a contact with 30 of 60 N: 30 / 3000 m less 8 mm; away from it all is free."""
     says = {"position": np.zeros(3), "force": np.array([0.0, 0.0, force])}
-    safe, robot, _ = begun(Limits(**({"speed_m_s": 9.0} | limits)), **says)
+    kept: dict[str, Any] = {"speed_m_s": 9.0, **limits}
+    safe, robot, _ = begun(Limits(**kept), **says)
     safe.move(np.array(action, float))
     np.testing.assert_allclose(robot.done[-1], done, atol=1e-6)
     assert robot.done[-1].dtype == np.float32 and safe.limited == (action != done)
@@ -241,7 +242,7 @@ def held(number: int) -> Any:
         (held(0), "camera 0 of image is frozen", 5),
         (held(1), "camera 1 of image is frozen", 5),
         (lambda image: image * 0, "camera 0 of image is black", 1),
-        (lambda image: image * np.uint8([1, 0])[:, None, None, None], "camera 1 of image is black", 1),
+        (lambda image: image * np.array([1, 0], np.uint8)[:, None, None, None], "camera 1 of image is black", 1),
         (lambda image: image[:1], r"image is \(1, 16, 16, 3\) uint8, it must be \(2, 16, 16, 3\) uint8", 1),
         (lambda image: image[:, ::2], "it must be", 1),
         (lambda image: image.astype(np.float32), "it must be", 1),
@@ -381,3 +382,15 @@ def test_what_executes_is_found() -> None:
         assert len(executing(line)) == 1, line
     fine = "torch.load(p, weights_only=True); np.load(p, allow_pickle=False); model.eval(); pickle.UnpicklingError"
     assert executing(fine) == []
+
+
+def test_a_motion_within_all_limits_is_carried_out_to_the_last_bit() -> None:
+    """20 mm an action, in a box and with forces that leave room for them: a contact's share is not split off."""
+    rng = np.random.default_rng(0)
+    says = {"position": np.zeros(3), "force": np.array([3.0, -2.0, 7.0])}
+    safe, robot, _ = begun(Limits(force_n=500.0, speed_m_s=9.0), **says)
+    for _ in range(200):
+        action = rng.uniform(-1, 1, 3).astype(np.float32)
+        safe.move(action)
+        np.testing.assert_array_equal(robot.done[-1], action)
+    assert safe.limited == 0
