@@ -103,7 +103,7 @@ def test_collection_comes_out_as_in_process(tmp_path: Path, monkeypatch: pytest.
         for name, robot in (("here", ""), ("there", server.address)):
             collect(tmp_path / name, InsertionCollection(("usb-a",), config, robot), workers=1)
         other = InsertionCollection(("usb-a",), replace(config, robots=("trio",)), server.address)
-        with pytest.raises(SettingsError, match="serves a duo, not the trio asked for: --robots duo"):
+        with pytest.raises(SettingsError, match="serves a duo, not the trio that --robots names first"):
             collect(tmp_path / "other", other, workers=1)
     stores = [DiskStore.open(tmp_path / name) for name in ("here", "there")]
     assert len(stores[0]) == len(stores[1]) > 4

@@ -80,7 +80,7 @@ class InsertionCollection:
 
     connectors: tuple[str, ...]  # catalogue names or TOML paths
     config: CollectConfig  # how many of what
-    robot: str = ""  # address of a served robot that inserts; the simulated ones by default
+    robot: str = ""  # address of a served robot that inserts, the first of `config.robots`; by default all, simulated
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -88,10 +88,11 @@ class InsertionCollection:
 
     def tasks(self) -> Sequence[Task]:
         config = self.config
+        robots, of_each = (config.robots[:1], 1) if self.robot else (config.robots, config.robots_per_connector)
         return [
-            insertion_task(connector, config.robots[(i + k) % len(config.robots)], config.seed * 1000 + domain)
+            insertion_task(connector, robots[(i + k) % len(robots)], config.seed * 1000 + domain)
             for i, connector in enumerate(self.connectors)
-            for k in range(config.robots_per_connector)
+            for k in range(of_each)
             for domain in range(config.domains_per_connector)
         ]
 
@@ -130,7 +131,7 @@ class ServedEnv(WitnessedEnv):
         robot = RemoteRobot(address, self.setup)
         if robot.name in ARMS and robot.name != arm:
             robot.close()
-            raise SettingsError(f"{address} serves a {robot.name}, not the {arm} asked for: --robots {robot.name}")
+            raise SettingsError(f"{address} serves a {robot.name}, not the {arm} that --robots names first")
         super().__init__(robot, find_connector(connector), end_on_success=False)
 
     @property
