@@ -87,6 +87,13 @@ def test_a_task_of_ones_own_is_practised(example: Example) -> None:
     assert re.search(r"After practice: \d+ of 20 reached\nScripted expert: 20 of 20 reached", said)
 
 
+def test_a_robot_of_ones_own_is_served(example: Example) -> None:
+    """Down from 15 mm by 6 each time: 9, 3, and 3 mm into the table, 9 N; then by 6 from its surface, 18 N."""
+    pytest.importorskip("msgpack", reason="pip install 'lotj[robot]'")
+    said = example("own_robot.py")
+    assert said.startswith("pressed with 18 N at height 0 mm\nrefused: action of shape (3,)") and "not moved" in said
+
+
 def test_stable_baselines_learns_on_it(example: Example) -> None:
     pytest.importorskip("stable_baselines3", reason="pip install stable-baselines3")
     for more in ((), ("--image",)):

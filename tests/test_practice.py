@@ -216,7 +216,7 @@ class SealedRobot:
         self.__robot = robot
 
     def __getattr__(self, name: str) -> Any:
-        assert name in {"spec", "action_scale", "estimate_error", "reset", "move", "relax", "close"}, name
+        assert name in {"spec", "action_scale", "estimate_error", "reset", "move", "relax", "park", "close"}, name
         return getattr(self.__robot, name)
 
 

@@ -102,6 +102,9 @@ class ToyRobot:
     def relax(self) -> dict[str, np.ndarray]:
         return self.observe()
 
+    def park(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -59,6 +59,10 @@ class LostError(RobotError):
     """The robot has noticed that its part is lost, e.g. slipped in the fingers; the next reset grasps it anew."""
 
 
+class FaultError(RobotError):
+    """The robot, a camera or the connection has failed: the running trial is void. Once it is back a reset goes on."""
+
+
 def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> SettingsError:
     """The error for a name that does not exist, with the nearest that does; `more` replaces the list of those known."""
     near = difflib.get_close_matches(name, list(known), n=1)

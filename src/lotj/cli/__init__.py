@@ -29,6 +29,7 @@ COMMANDS = {
     "practice": "practise on one unseen connector; the robot's own verdict is the only reward",
     "train": "any agent on any task whose environment rewards: demonstrations, practice, evaluation, report",
     "evaluate": "count true successes before and after practice, and of the hand-made baselines",
+    "robot": "serve a robot, simulated or a driver of your own, to practice, evaluation and collection elsewhere",
     "report": "make a run's report.html",
     "reproduce": "the paper's tables, from one command each",
     "doctor": "what this machine offers: renderer, threads, memory, disk",

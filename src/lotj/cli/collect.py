@@ -54,6 +54,8 @@ class Command(Checked):
     """Size of the job: demo, laptop, paper or state, which is for --tasks. It sets the defaults of all other flags."""
     workers: Annotated[int | None, COUNT] = None
     """Processes; one a core by default."""
+    robot: str = ""
+    """Address of a served robot to record on, host:port, see `lotj robot`; by default the simulated ones, here."""
 
     @classmethod
     def default_for(cls, flags: list[str]) -> Self:
@@ -80,7 +82,9 @@ class Command(Checked):
             raise SettingsError(f"recipe {self.recipe}: is for --tasks; name some, or leave it out")
         made = self.tasks, self.episodes, noise, seed, self.recipe, self.policy
         tasks = TaskCollection(*made) if self.tasks else None
-        if tasks is None:
+        if tasks is not None and self.robot:
+            raise SettingsError(f"robot {self.robot}: inserts connectors; leave --tasks or --robot out")
+        if tasks is None and not self.robot:
             announce_renderer()
         preset = dataclasses.replace(
             find_preset(self.preset),
@@ -89,11 +93,13 @@ class Command(Checked):
             training_connectors=self.training_connectors,
             tasks=tasks,
         )
-        collect_with_bar(preset, self.data, self.workers, left_out)
+        collect_with_bar(preset, self.data, self.workers, left_out, self.robot)
         say(f"{self.data}: look at it with `lotj data info {shlex.quote(str(self.data))}`")
 
 
-def collect_with_bar(preset: Preset, data: Path, workers: int | None, left_out: Sequence[Connector] = ()) -> None:
+def collect_with_bar(
+    preset: Preset, data: Path, workers: int | None, left_out: Sequence[Connector] = (), robot: str = ""
+) -> None:
     """Record a preset's episodes behind a progress bar; where there is no terminal, one line at the end."""
     from lotj.experiments.stages import collect_phase, collections
 
@@ -106,7 +112,7 @@ def collect_with_bar(preset: Preset, data: Path, workers: int | None, left_out: 
             counts["lost" if done.discarded else "success" if done.success else "other"] += 1
             show("collect", before + counts.total(), planned)
 
-        collect_phase(preset, data, workers, report, left_out)
+        collect_phase(preset, data, workers, report, left_out, robot)
     say(
         f"collected {counts.total()} episodes: {counts['success']} with success, {counts['other']} without, "
         f"{counts['lost']} discarded"

@@ -25,15 +25,21 @@ class Command(job.OnDevice, job.OfRun):
     spread: Annotated[float, Interval(0, 2)] = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
 
+    robot: str = ""
+    """Address of a served robot to evaluate on, host:port, see `lotj robot`; by default the one practised on."""
+    policy: str = ""
+    """A policy server that speaks openpi's protocol, ws://host:port: one more to evaluate."""
+
     def run(self) -> None:
         run = job.pick_run(self.folder, self.runs, "practice")
         job.say(f"practice: {run.path}")
-        if job.is_insertion(run):
+        if job.is_insertion(run) and not self.robot:
             job.announce_renderer()
         device = job.find_device(self.device)
         from lotj.experiments.evaluation import evaluate_phase
 
         with job.progress_bars() as show:
-            results = evaluate_phase(run, self.trials, device, show, self.spread, self.controllers)
+            settings = (self.trials, device, show, self.spread, self.controllers)
+            results = evaluate_phase(run, *settings, robot=self.robot, policy=self.policy)
         get_console().print(job.results_table(results))
         job.say(f"{run.path}: make its page with `lotj report {shlex.quote(str(run.path))}`")

@@ -38,7 +38,8 @@ class Command(job.OnDevice):
     """Where evaluation starts: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside). In practice the
     estimate of the socket's position is that far off."""
     robot: str = "duo"
-    """Which of the simulated robots."""
+    """Which of the simulated robots, duo or trio; or the address of a robot that is served elsewhere, host:port, see
+    `lotj robot`."""
     domain_seed: Annotated[int, SEED] = 0
     """Fixes the bench: mount, grasp, camera, light, materials, clutter."""
     disturbance: str = ""
@@ -113,7 +114,7 @@ def _practise(preset: Preset, task: str, pretrained: Run | None, runs: Path, dev
     """Practise and say what came of it. `how` is what `practice_phase` wants besides, where it names a connector, or
     `practise_task_phase`."""
     job.say_pretraining(pretrained)
-    if "connector" in how:
+    if "connector" in how and ":" not in how["robot"]:  # a served one draws for itself
         job.announce_renderer()
     from lotj.experiments.stages import practice_phase, practise_task_phase
 

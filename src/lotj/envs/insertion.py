@@ -140,7 +140,7 @@ class InsertionEnv(gym.Env):
             raise SettingsError(f"image_size = {image_size}: must be even, for two views share it")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise SettingsError(f"render_mode = {render_mode!r}: must be rgb_array or None; there is no window")
-        part = find_connector(connector)
+        self.part = part = find_connector(connector)
         self.task = insertion_task(connector, robot, domain_seed)
         self.scenario, self.max_steps, self.end_on_success = scenario, max_steps, end_on_success
         self.estimate_seed, self.render_mode = estimate_seed, render_mode
@@ -254,6 +254,6 @@ FAMILY = Family(
     title="a robot plugs a connector in, seen by two wrist cameras; `lotj connectors list` has their dimensions",
     members={part.name: part.title for part in catalogue().values()},
     make=InsertionEnv,
-    expert=lambda env: Expert(np.random.default_rng(0), env.action_scale, env.bench.contact_height, noise=0.0),
+    expert=lambda env: Expert(np.random.default_rng(0), env.action_scale, env.part.contact_height, noise=0.0),
     others="FILE.toml",
 )

@@ -20,6 +20,7 @@ LABELS = {
     "random-search": "Random search",
     "spiral-search": "Spiral search",
     "expert": "Scripted expert",
+    "policy-server": "Policy server",
     "localize": "Localize",
     "localize-straight-down": "Localize, then straight down",
     "localize-random-search": "Localize, then random search",
@@ -32,6 +33,9 @@ POLICIES = ("offline", "practice")
 
 EXPERT = "expert"
 """The scripted expert: no baseline, for it knows what others have to find out, but a measure of speed."""
+
+REMOTE = "policy-server"
+"""A policy that is served elsewhere, see `lotj.robots.policy_server`."""
 
 USUAL = (*POLICIES, "straight-down", "spiral-search")
 """Evaluated on a connector unless others are asked for, and the first rows of a table, in this order."""

@@ -24,7 +24,7 @@ from lotj.envs.registry import expert_of, find_task, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
-from lotj.evaluation.results import EXPERT, LABELS, USUAL, EvaluationResult, add_evaluation
+from lotj.evaluation.results import EXPERT, LABELS, REMOTE, USUAL, EvaluationResult, add_evaluation
 from lotj.evaluation.rollout import evaluate
 from lotj.experience import Observation, batch_of_one, rollout
 from lotj.experiments.practised import bench_of, practised_agent, pretraining_of
@@ -32,8 +32,12 @@ from lotj.experiments.stages import INSERTION, timed
 from lotj.experiments.state_iql import STATE_IQL, Located
 from lotj.nets.front import PixelEncoder
 from lotj.rewards.model import RewardModel
+from lotj.robots.client import RemoteRobot, is_address
+from lotj.robots.policy_server import RemotePolicy
+from lotj.robots.robot import EVALUATION, Setup, WitnessedEnv
 from lotj.runs import Run
 from lotj.saliency.gradcam import gradcam
+from lotj.sim.connector import connector_text, find_connector
 from lotj.training.localize import load_localizer
 from lotj.training.pretrain import load_agent, load_reward
 
@@ -78,6 +82,8 @@ def evaluate_phase(
     spread: float = 1.0,
     controllers: Sequence[str] = (),
     after: int | None = None,
+    robot: str = "",
+    policy: str = "",
 ) -> list[EvaluationResult]:
     """True success of learned policies and of what else there is to compare with, all from the same starts, under the
     disturbance that the run practised under, if any.
@@ -88,6 +94,8 @@ def evaluate_phase(
         spread: of the learned policies, see `PolicyController`.
         controllers: which of `LABELS`; none: those that are usual for the run's task.
         after: the trial after which the practised policy is evaluated, one of the run's snapshots; None: the last.
+        robot: address of a served robot to evaluate on; by default where the run has practised.
+        policy: URL of a policy server, evaluated besides, see `lotj.robots.policy_server`.
 
     Raises:
         SettingsError: an unknown controller, or one that is not for this task.
@@ -96,9 +104,8 @@ def evaluate_phase(
     task, insertion = run.setting("task"), run.setting("task").startswith(INSERTION)
     pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
     reward = load_reward(pretrained, device) if insertion and pretrained else None
-    bare: Any = InsertionEnv(*bench_of(run), image_size=reward.shape[2]) if reward else make_task(task)
     delay = run.config.get("delay", 0)
-    env = Settled(lambda: disturbed(bare, run.config.get("disturbance", ""), run.seed), delay)
+    env = _where(run, reward.shape[2] if reward else 0, robot, ("image", "state") if policy else "image", delay)
     spec, context = spec_of(env), {"task": task, "spread": spread}
     if insertion:
         context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}
@@ -107,12 +114,18 @@ def evaluate_phase(
     results, films = [], {}
     with closing(env), timed(run, "evaluate"):
         known = _entrants(run, pretrained, env, device, spread, after)
+        if policy:
+            prompt = f"insert the {run.config.get('connector_title', 'part')}" if insertion else task
+            known[REMOTE] = lambda: RemotePolicy(policy, spec.action, prompt)
+            controllers = (*choose_entrants([*controllers], known), REMOTE)
         # All are made before the first trial, so that a model that is missing is told of at once.
         for name, controller in {name: known[name]() for name in choose_entrants(controllers, known)}.items():
             how["film"] = bool(reward) and name in _WHEN
             how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
             results.append(evaluate(env, controller, seeds, name=name, **how))
             add_evaluation(run.path / "evaluation.json", results[-1])
+            if isinstance(controller, RemotePolicy):
+                controller.close()
             if reward and isinstance(controller, PolicyController):
                 films[_WHEN[name]] = _film(results[-1], controller.agent, reward)
             elif name in _WHEN and (film := _played_again(env, controller, results[-1])):
@@ -121,6 +134,20 @@ def evaluate_phase(
             path = run.path / "filmstrips.npz"
             save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
     return results
+
+
+def _where(run: Run, image_size: int, robot: str, seen: str | tuple[str, ...], delay: int) -> Any:
+    """The environment of an evaluation: the run's task here, or the robot at an address."""
+    robot = robot or (run.config.get("robot", "") if is_address(run.config.get("robot", "")) else "")
+    if not robot:
+        bench = InsertionEnv(*bench_of(run), image_size=image_size, observation=seen) if image_size else None
+        bare: Any = bench or make_task(run.setting("task"))
+        return Settled(lambda: disturbed(bare, run.config.get("disturbance", ""), run.seed), delay)
+    if not image_size:
+        raise SettingsError(f"robot {robot}: is for connectors, this run practised on {run.setting('task')}")
+    source, _, domain_seed, scenario = bench_of(run)
+    setup = Setup(EVALUATION, connector_text(source).decode(), domain_seed, scenario, image_size)
+    return WitnessedEnv(RemoteRobot(robot, setup), find_connector(source))
 
 
 def choose_entrants(names: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
@@ -159,14 +186,14 @@ def _entrants(
     if find_task(task)[0].expert:
         made[EXPERT] = lambda: expert_of(task, env)
     if task.startswith(INSERTION):
-        bench, scale = env.unwrapped.bench, env.unwrapped.action_scale
-        capture = min(f.clearance + f.chamfer + f.lead_in for f in bench.connector.features if not f.visual)
+        part, scale = env.unwrapped.part, env.unwrapped.action_scale
+        capture = part.capture_range
         searches: dict[str, Callable[[], Controller]] = {
             "straight-down": StraightDown,
             "random-search": lambda: RandomSearch(NEAR_BOX, scale),
             "spiral-search": lambda: SpiralSearch(2 * capture, scale),
         }
-        made |= {"localize": lambda: Localize(localizer().locate, scale, bench.contact_height), **searches}
+        made |= {"localize": lambda: Localize(localizer().locate, scale, part.contact_height), **searches}
         for name, search in searches.items():
             made[f"localize-{name}"] = lambda search=search: LocalizeFirst(localizer().locate, search(), scale)
     return made

@@ -24,10 +24,10 @@ from lotj.data.store import DiskStore, Store
 from lotj.envs.base import spec_of
 from lotj.envs.demonstrated import DemonstratedStarts
 from lotj.envs.disturbances import disturbed
-from lotj.envs.insertion import InsertionEnv, insertion_task
+from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import folder_name, make_task
 from lotj.envs.settled import Settled
-from lotj.errors import SettingsError, unknown
+from lotj.errors import SettingsError, find, unknown
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
@@ -41,9 +41,11 @@ from lotj.nets.front import Front, Pixels, Vector
 from lotj.ranges import SEED
 from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
+from lotj.robots.client import RemoteRobot, is_address
+from lotj.robots.robot import PRACTICE, Setup
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import BASE, Run, atomic_write, read_timings, restore_settings, typed_command
-from lotj.sim.bench import RATE_HZ
+from lotj.sim.arm import ARMS
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
@@ -79,19 +81,23 @@ def collect_phase(
     workers: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     left_out: Sequence[Connector] = (),
+    robot: str = "",
 ) -> None:
-    """Record a preset's prior data into `data`; goes on where it was stopped."""
-    for collection in collections(preset, left_out):
-        collect(data, collection, workers or os.cpu_count() or 1, report)
+    """Record a preset's prior data into `data`; goes on where it was stopped. On the served `robot` at an address there
+    is one worker."""
+    for collection in collections(preset, left_out, robot):
+        collect(data, collection, 1 if robot else workers or os.cpu_count() or 1, report)
 
 
-def collections(preset: Preset, left_out: Sequence[Connector] = ()) -> Sequence[InsertionCollection | TaskCollection]:
+def collections(
+    preset: Preset, left_out: Sequence[Connector] = (), robot: str = ""
+) -> Sequence[InsertionCollection | TaskCollection]:
     """What a preset collects: its own tasks, or the training and the validation connectors."""
     if preset.tasks is not None:
         return [preset.tasks]
     return [
-        InsertionCollection(choose_training(preset.training_connectors, left_out), preset.collect),
-        InsertionCollection(of_split("validation"), preset.collect_validation),
+        InsertionCollection(choose_training(preset.training_connectors, left_out), preset.collect, robot),
+        InsertionCollection(of_split("validation"), preset.collect_validation, robot),
     ]
 
 
@@ -232,17 +238,15 @@ def practice_phase(
         pretrained: reward model, agent, and features of prior data.
         runs, seed: where a new run's folder is made, and its seed, which also draws how wrong the socket's position is
             estimated.
-        connector, scenario, robot, domain_seed: the bench.
+        connector, scenario, robot, domain_seed: the bench; `robot` may be the address of a robot that is served.
         resume: the run to go on with.
-        live: show progress.
-        snapshots: trials after which a copy of the policy stays, for `practised_agent`.
+        live, snapshots: show progress; trials after which a copy of the policy stays, for `practised_agent`.
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
         disturbance: what goes wrong, in evaluation too, see `lotj.envs.disturbances`; a run resumed keeps its own.
     """
-    SEED.check("seed", seed)
-    SEED.check("domain_seed", domain_seed)
-    source = part_of(resume) if resume else connector
-    part, task = find_connector(source), insertion_task(source, robot, domain_seed)
+    for name, value in (("seed", seed), ("domain_seed", domain_seed)):
+        SEED.check(name, value)
+    part = find_connector(source := part_of(resume) if resume else connector)
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
     reward, config = load_reward(pretrained, device), preset.practice
     if not isinstance(config, SelfJudgedConfig):
@@ -250,30 +254,46 @@ def practice_phase(
     before, learner, prior = _practising(pretrained, agent, config, device)
     _refuse_seen(part, prior[0].store.tasks)
     settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot}
-    settings |= {"task": task.env, "domain": task.name, "domain_seed": domain_seed}
+    settings |= {"task": f"insertion/{part.name}", "domain": "", "domain_seed": domain_seed}
     settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
     settings |= _practice_settings(preset, agent, pretrained)
-    seen = (reward.shape[2], ("image", "state"), config.max_steps, False, seed)
-    done = finished_trials(resume) if resume and disturbance else 0
-
-    def bench() -> gym.Env:
-        env = InsertionEnv(source, robot, domain_seed, scenario, *seen)
-        return disturbed(env, disturbance, seed, config.trials, done)
-
-    env = Settled(bench, resume.config.get("delay", 0) if resume else None)
-    settings |= {"delay": env.delay, "rate_hz": RATE_HZ / (1 + env.delay)}
+    drawn, text = (domain_seed, scenario, reward.shape[2], config.max_steps, seed), connector_text(source).decode()
+    setup = Setup(PRACTICE, text, *drawn)
+    if is_address(robot):
+        machine, delay = RemoteRobot(robot, setup), 0
+    else:
+        machine, delay = _simulated(setup, source, robot, disturbance, config.trials, resume)
+    name = f"{part.name}.{machine.name}.{domain_seed}"
+    settings |= {"domain": name, "delay": delay, "rate_hz": machine.spec.rate_hz / (1 + delay)}
     run = resume or Run.create(runs, "practice", settings, seed)
     if not resume:
         atomic_write(run.path / PART, connector_text(connector))
     atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
-    machine = SimulatedRobot(env, run.path / "truth.jsonl")
+    if isinstance(machine, SimulatedRobot):
+        machine.truth_file = run.path / "truth.jsonl"
     if not part.seating_force:  # known of a peg or a screw as its kind is, by whoever has it in hand
         config = replace(config, retention=False)
     with closing(machine), timed(run, "practice"):
         judged = SelfJudged(machine, before, learner, reward, config, run.seed, judges)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
-        return run, practice(judged, learner, prior, config, run, task.name, **how)
+        return run, practice(judged, learner, prior, config, run, name, **how)
+
+
+def _simulated(
+    setup: Setup, source: str, robot: str, disturbance: str, trials: int, resume: Run | None
+) -> tuple[SimulatedRobot, int]:
+    """The simulated robot of a practice, and by how many steps it is late."""
+    done = finished_trials(resume) if resume and disturbance else 0
+    find("robot", robot, ARMS)
+
+    def bench() -> gym.Env:
+        seen = (setup.image_size, ("image", "state"), setup.max_steps, False, setup.seed)
+        env = InsertionEnv(source, robot, setup.domain_seed, setup.scenario, *seen)
+        return disturbed(env, disturbance, setup.seed, trials, done)
+
+    env = Settled(bench, resume.config.get("delay", 0) if resume else None)
+    return SimulatedRobot(env), env.delay
 
 
 def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> dict[str, Any]:

@@ -33,9 +33,11 @@ class SimulatedRobot:
             (`end_on_success=False`), or their length would tell.
         truth_file: one JSON line after every move: is the plug in, how deep, how far beside. The last line of a seed is
             that of its trial, even where a kill ended it. None: not recorded.
+        witnessed: for evaluation and collection, which ask for the `outcome`: the gripper is not asked, and the part
+            never grasped otherwise.
     """
 
-    def __init__(self, env: gym.Env, truth_file: Path | None = None) -> None:
+    def __init__(self, env: gym.Env, truth_file: Path | None = None, witnessed: bool = False) -> None:
         bare = env.unwrapped
         assert isinstance(bare, InsertionEnv)
         if bare.end_on_success:
@@ -43,7 +45,8 @@ class SimulatedRobot:
                 "this environment ends on true success, which would tell the learner: use end_on_success=False"
             )
         self._env: Any = env
-        self._truth_file = truth_file
+        self._witnessed, self._info = witnessed, dict[str, Any]()
+        self.truth_file, self.name = truth_file, bare.task.attributes["robot"]
         self._trial: dict[str, Any] = {}  # none before the first reset
         self._grips: list[np.ndarray] = []
         self._rng = np.random.default_rng(0)
@@ -54,7 +57,7 @@ class SimulatedRobot:
         """See `Robot.reset`."""
         # Between trials the reading has the time to settle.
         lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1]))
-        options = {"regrasp": lost} | ({} if start is None else {"start": start})
+        options = {"regrasp": lost and not self._witnessed} | ({} if start is None else {"start": start})
         observation, info = self._env.reset(seed=seed, options=options)
         self._rng, self._grips, self._alarm = np.random.default_rng([seed, 1]), [info["grip"]], False
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "ever_success": False, "peak_force_n": 0.0}
@@ -73,20 +76,35 @@ class SimulatedRobot:
         observation, *_, info = came
         self._grips.append(info["grip"])
         late = self._rng.integers(GRIP_DELAY[0], GRIP_DELAY[1], endpoint=True)
-        self._alarm = self._reads_a_loss(self._grips[max(0, len(self._grips) - 1 - late)])
+        self._alarm = not self._witnessed and self._reads_a_loss(self._grips[max(0, len(self._grips) - 1 - late)])
         self._trial["steps"] += 1
         self._witness(info)
-        if self._truth_file is not None:
-            with self._truth_file.open("a", encoding="utf-8") as file:
+        if self.truth_file is not None:
+            with self.truth_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._trial) + "\n")
         if self._alarm:
             raise LostError("the gripper feels that the plug was dislodged: it must be grasped anew")
         return observation
 
+    def park(self) -> None:
+        """See `Robot.park`: between motions the simulated hand stands still anyway."""
+
+    def outcome(self) -> dict[str, Any]:
+        """See `lotj.robots.robot.Witness`; RobotError in practice, which is told no truth."""
+        if not self._witnessed:
+            raise RobotError("the truth is for evaluation and collection, not for practice")
+        return self._info
+
+    def sensors(self) -> dict[str, Any]:
+        """What the robot's own controller measures, see `lotj.robots.safe`."""
+        env: Any = self._env.unwrapped
+        return {**env.bench.sensors(), "peak_force": self._info["peak_force"]}
+
     def _reads_a_loss(self, grip: np.ndarray) -> bool:
         return bool((grip + self._rng.normal(0.0, GRIP_NOISE) > (SLIP_LIMIT, TILT_LIMIT)).any())
 
     def _witness(self, info: dict[str, Any]) -> None:
+        self._info = info
         self._trial |= {
             "true_success": bool(info["is_success"]),
             "ever_success": bool(self._trial["ever_success"] or info["is_success"]),

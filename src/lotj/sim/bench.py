@@ -91,10 +91,7 @@ class Bench:
         """Remaining travel that still counts as seated [m]."""
         self.lateral_within = max(f.clearance for f in connector.features if not f.visual) + 1.0e-3
         """Lateral error up to which a seated plug counts as inserted [m]; a guard, the geometry decides."""
-        on_plug = [f.length - f.base for f in connector.features if f.on == "plug"]
-        on_socket = [f.base + f.length for f in connector.features if f.on == "socket"]
-        self.contact_height = max([0.0, *on_plug]) + max([0.0, *on_socket])
-        """z of the plug origin at which the first surfaces of plug and socket are level [m]."""
+        self.contact_height = connector.contact_height
 
     def reset(
         self,
@@ -184,6 +181,13 @@ class Bench:
         contacts plus the friction of the seat.
         """
         return self.data.qfrc_constraint[self._hand_dof].copy()
+
+    def sensors(self) -> dict[str, np.ndarray]:
+        """What the arm measures now: ``position`` [m] from where it stands with the plug seated if the estimate holds,
+        ``velocity`` [m/s], ``force`` [N] and ``torque`` [N m], each (3,)."""
+        velocity = self.data.qvel[self._hand_dof].copy()
+        position = self.data.qpos[self._hand] - self._estimate
+        return {"position": position, "velocity": velocity, "force": self._force(), "torque": self.torque()}
 
     def torque(self) -> np.ndarray:
         """Torque of contacts about the grip point [N m] (3,), along the axes of the hand, as a sensor between fingers

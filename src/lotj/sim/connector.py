@@ -143,6 +143,13 @@ class Connector:
         return min(f.clearance for f in self.features if not f.visual)
 
     @property
+    def contact_height(self) -> float:
+        """z of the plug origin at which the first surfaces of plug and socket are level [m]."""
+        on_plug = [f.length - f.base for f in self.features if f.on == "plug"]
+        on_socket = [f.base + f.length for f in self.features if f.on == "socket"]
+        return max([0.0, *on_plug]) + max([0.0, *on_socket])
+
+    @property
     def capture_range(self) -> float:
         """Lateral error up to which the slopes of every colliding feature lead it in: the least clearance + chamfer +
         lead-in [m]."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 
 from lotj.controllers.expert import Expert, Partial, Press
 from lotj.envs.insertion import SCENARIOS, InsertionEnv, insertion_task
-from lotj.errors import find
+from lotj.errors import SettingsError, find
 from lotj.experience import SUCCESS, Episode, Observation, Recorder, Task
 from lotj.ranges import COUNT, NOT_NEGATIVE, SEED, SHARE, Checked, Interval
+from lotj.robots.client import RemoteRobot
+from lotj.robots.robot import COLLECTION, Setup, WitnessedEnv
 from lotj.sim.arm import ARMS
+from lotj.sim.connector import connector_text, find_connector
 from lotj.training.collect import Record
 
 KINDS = ("expert", "press", "withdraw", "half", "recover")
@@ -77,6 +80,7 @@ class InsertionCollection:
 
     connectors: tuple[str, ...]  # catalogue names or TOML paths
     config: CollectConfig  # how many of what
+    robot: str = ""  # address of a served robot that inserts, the first of `config.robots`; by default all, simulated
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -84,10 +88,11 @@ class InsertionCollection:
 
     def tasks(self) -> Sequence[Task]:
         config = self.config
+        robots, of_each = (config.robots[:1], 1) if self.robot else (config.robots, config.robots_per_connector)
         return [
-            insertion_task(connector, config.robots[(i + k) % len(config.robots)], config.seed * 1000 + domain)
+            insertion_task(connector, robots[(i + k) % len(robots)], config.seed * 1000 + domain)
             for i, connector in enumerate(self.connectors)
-            for k in range(config.robots_per_connector)
+            for k in range(of_each)
             for domain in range(config.domains_per_connector)
         ]
 
@@ -98,6 +103,13 @@ class InsertionCollection:
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
         about, config = task.attributes, self.config
+        if self.robot:
+            env = ServedEnv(self.robot, task, config)
+            try:
+                yield lambda kind, seed: record_insertion(env, task, kind, seed, config)
+            finally:
+                env.close()
+            return
         bench, shown = (about["connector"], about["robot"], about["seed"]), ("image", "state")
         env = InsertionEnv(
             *bench, image_size=config.image_size, observation=shown, max_steps=config.max_steps, end_on_success=False
@@ -108,7 +120,35 @@ class InsertionCollection:
             env.close()
 
 
-def record_insertion(env: InsertionEnv, task: Task, kind: str, seed: int, config: CollectConfig) -> tuple[Episode, str]:
+class ServedEnv(WitnessedEnv):
+    """A served robot, as `record_insertion` needs it: its scenario may be set. SettingsError where a simulated one is
+    served and the data are to be of another."""
+
+    def __init__(self, address: str, task: Task, config: CollectConfig) -> None:
+        connector, arm, seed = (task.attributes[name] for name in ("connector", "robot", "seed"))
+        text = connector_text(connector).decode()
+        self.setup = Setup(COLLECTION, text, seed, "far", config.image_size, config.max_steps)
+        robot = RemoteRobot(address, self.setup)
+        if robot.name in ARMS and robot.name != arm:
+            robot.close()
+            raise SettingsError(f"{address} serves a {robot.name}, not the {arm} that --robots names first")
+        super().__init__(robot, find_connector(connector), end_on_success=False)
+
+    @property
+    def scenario(self) -> str:
+        """Where episodes start, ``near`` or ``far``."""
+        return self.setup.scenario
+
+    @scenario.setter
+    def scenario(self, name: str) -> None:
+        robot: Any = self.robot
+        self.setup = replace(self.setup, scenario=name)
+        robot.prepare(self.setup)
+
+
+def record_insertion(
+    env: InsertionEnv | ServedEnv, task: Task, kind: str, seed: int, config: CollectConfig
+) -> tuple[Episode, str]:
     """Roll out one scripted episode. Start, mistakes and noise are drawn from task, kind and seed: were it the seed
     alone, all tasks would hold the same few. Scenarios take turns.
 
@@ -138,7 +178,7 @@ def record_insertion(env: InsertionEnv, task: Task, kind: str, seed: int, config
     return recorder.finish(terminated, not terminated, task.name, kind, seed), "lost" if lost else ""
 
 
-def _labels(env: InsertionEnv, info: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _labels(env: InsertionEnv | ServedEnv, info: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Notes of a frame, and its truth: plug origin in the socket frame [m] (z = 0 when seated, positive outside) and
     contact force [N]."""
     truth = {name: np.asarray(info[name], np.float32) for name in ("position", "force")}
@@ -146,11 +186,11 @@ def _labels(env: InsertionEnv, info: Mapping[str, Any]) -> tuple[dict[str, Any],
 
 
 def _press_beside(
-    env: InsertionEnv, observation: Observation, info: Mapping[str, Any], seed: int
+    env: InsertionEnv | ServedEnv, observation: Observation, info: Mapping[str, Any], seed: int
 ) -> tuple[Observation, Mapping[str, Any]]:
     """What is seen after some steps of a wrong calibration, which are not recorded."""
     rng = np.random.default_rng([seed, 1])
-    wrong = Press(rng, env.action_scale, env.bench.contact_height, RECOVERED_MISTAKE)
+    wrong = Press(rng, env.action_scale, env.part.contact_height, RECOVERED_MISTAKE)
     wrong.reset(int(rng.integers(2**32)))
     for _ in range(rng.integers(3, 11)):
         if info["is_success"] or info["dislodged"]:
@@ -159,11 +199,11 @@ def _press_beside(
     return observation, info
 
 
-def _controller(env: InsertionEnv, kind: str, config: CollectConfig) -> Expert | Press | Partial:
+def _controller(env: InsertionEnv | ServedEnv, kind: str, config: CollectConfig) -> Expert | Press | Partial:
     rng = np.random.default_rng(0)  # replaced by reset(seed)
-    common = (rng, env.action_scale, env.bench.contact_height)
+    common = (rng, env.action_scale, env.part.contact_height)
     if kind in ("expert", "recover"):
         return Expert(*common, noise=config.noise)
     if kind == "press":
         return Press(*common)
-    return Partial(*common, insertion_depth=env.bench.connector.insertion_depth, full=kind == "withdraw")
+    return Partial(*common, insertion_depth=env.part.insertion_depth, full=kind == "withdraw")

@@ -18,7 +18,7 @@ import torch
 
 from lotj.agents import At, Learner
 from lotj.data.replay import DERIVED, Contexts, Relabel, Replay, Source
-from lotj.errors import CheckpointError, RobotError, SettingsError
+from lotj.errors import CheckpointError, FaultError, RobotError, SettingsError
 from lotj.experience import Episode, Observation, Task, batch_of_one
 from lotj.rewards.judge import Judge
 from lotj.runs import Run
@@ -46,6 +46,9 @@ not seen this part succeed overestimates unknown states, and can lead the policy
 ALARM_TRIALS = 25
 """A trial from this one on gives an alarm while no policy of practice is worth keeping: the self-reward sees hardly any
 success."""
+
+RETRY_S, PATIENCE_S = 1.0, 1800.0
+"""A robot that has failed is tried again so often [s], and so long, before practice stops."""
 
 PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3, "start": 4}
 """What random numbers of a trial are for, each a stream of its own."""
@@ -125,8 +128,7 @@ def practice(
     """Lets an agent practise, trial by trial.
 
     Args:
-        practitioner: makes the trials.
-        learner: acts and learns; it is changed in place.
+        practitioner, learner: makes the trials; acts and learns, changed in place.
         prior: what it learns from besides; their shares add up to 1 - `config.online_fraction`.
         config: settings.
         run: where metrics (one line a trial), trials and the checkpoint go; its seed is the seed of practice.
@@ -135,19 +137,18 @@ def practice(
         live: show what goes on.
         resume: go on after the run's last finished trial; with none, from the beginning.
         until: stop after this trial, to be resumed later; None does all.
-        snapshots: trials whose checkpoints stay, named by `checkpoint_after`.
-        contexts: demonstrations of what is practised, for an agent that reads them.
+        snapshots, contexts: trials whose checkpoints stay, by `checkpoint_after`; demonstrations, see `Replay`.
 
     Raises:
-        RobotError: the robot refused a command, or its part was lost `MAX_LOST` times in a row.
+        RobotError: it refused a command, lost its part `MAX_LOST` times in a row, or was gone for `PATIENCE_S`. A fault
+            that passes costs the running trial, which is made again.
         NumericsError: a score or a loss is not finite.
         SettingsError: the exploration boost for other actions than motions along three axes.
         CheckpointError: the run holds practice already and `resume` is False, or its files are damaged.
         StorageError: the disk is full.
         KeyboardInterrupt: Ctrl-C.
 
-    Whatever ends it, the trials finished are saved; of those since the last checkpoint only if it did not come in the
-    updates.
+    Whatever ends it, finished trials are saved; of those since the last checkpoint only if it came not in the updates.
     """
     torch.set_num_threads(config.threads)
     if isinstance(config, SelfJudgedConfig) and config.boost and learner.spec.action != (3,):
@@ -159,7 +160,7 @@ def practice(
         done = sitting.restore()
         with LiveView(str(run.path), config.trials, run.metrics(), live) as view:
             for number in range(done + 1, min(config.trials, until or config.trials) + 1):
-                sitting.trial(number, view)
+                _whatever_fails(sitting, number, view)
     finally:
         sitting.close()
     rows = run.metrics()
@@ -170,6 +171,25 @@ def practice(
         kept=sitting.kept,
         alarm=bool(rows and rows[-1].get("alarm")),
     )
+
+
+def _whatever_fails(sitting: _Sitting, number: int, view: LiveView) -> None:
+    """A trial, begun anew as often as the robot fails in it, once the robot is back: nothing of it is kept before it is
+    over, and its random numbers are its own, so that it comes out as if nothing had been."""
+    failed, since = 0, time.monotonic()
+    while True:
+        try:
+            sitting.trial(number, view)
+            break
+        except FaultError as error:
+            if not failed:
+                view.note(f"trial {number}: paused, its trial is discarded: {error}; goes on when the robot is back")
+            failed += 1
+            if time.monotonic() - since > PATIENCE_S:
+                raise RobotError(f"{error}; for {PATIENCE_S / 60:.0f} minutes: mend it, then --resume") from None
+            time.sleep(RETRY_S)
+    if failed:
+        view.note(f"trial {number}: the robot is back after {time.monotonic() - since:.0f} s, at attempt {failed + 1}")
 
 
 class _Sitting:

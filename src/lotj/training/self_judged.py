@@ -118,6 +118,7 @@ class SelfJudged:
         after: list[Episode] = []
         if claimed and not elsewhere and trials.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
+        self._env.park()  # while the agent learns
         row = {
             "moves": end_of(trial) + len(PUSHES) if claimed and self._touches else len(trial),
             "play": float(trial.notes[PLAY][end_of(trial)]),

@@ -1,0 +1,471 @@
+"""A robot behind a socket: practice, evaluation and collection come out as in process, bit for bit, and whoever is not
+its learner, or says what no learner says, moves nothing."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("msgpack", reason="pip install 'lotj[robot]'")
+
+import msgpack
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from lotj.data.store import DiskStore
+from lotj.errors import FaultError, LostError, RobotError, SettingsError
+from lotj.experiments.evaluation import evaluate_phase
+from lotj.experiments.stages import practice_phase, pretrain_phase
+from lotj.robots import wire
+from lotj.robots.client import RemoteRobot
+from lotj.robots.robot import EVALUATION, PRACTICE, Setup
+from lotj.robots.safe import Limits
+from lotj.robots.server import Benches, Conversation, Make, RobotServer
+from lotj.runs import Run
+from lotj.sim.connector import connector_text
+from lotj.spaces import Array, Spec
+from lotj.training.collect import collect
+from lotj.training.collect_insertion import CollectConfig, InsertionCollection
+from test_examples import EXAMPLES
+from test_practice import assert_same
+from test_stages import TINY
+from toy_world import ToyRobot
+
+TOKEN = "a token that is long enough"
+PATIENT = Limits(watchdog_s=60.0)
+"""Of tests that share their processor: no step is too late."""
+
+
+@contextmanager
+def served(make: Make, limits: Limits = PATIENT, **more: Any) -> Iterator[RobotServer]:
+    server = RobotServer(make, TOKEN, limits, **more)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The smallest pretraining there can be."""
+    root = tmp_path_factory.mktemp("served")
+    settings = CollectConfig(image_size=32, expert_episodes=2, near_miss_share=0.0)
+    collect(root / "data", InsertionCollection(("usb-a", "duplo-2x2"), settings), workers=1)
+    return pretrain_phase(TINY, root / "data", root / "runs", seed=0, live=False)
+
+
+def practised(pretrained: Run, folder: Path, robot: str) -> Run:
+    config = replace(TINY.practice, trials=3, warmup_trials=1, max_steps=4, updates_per_step=1, batch_size=8)
+    part = str(EXAMPLES / "my_plug.toml")
+    run, _ = practice_phase(replace(TINY, practice=config), pretrained, folder, part, "near", robot, live=False)
+    run.close()
+    return run
+
+
+def test_practice_and_evaluation_come_out_as_in_process(
+    pretrained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, lines, all that was recorded, and the truth, which stays where the robot is; then what is evaluated."""
+    monkeypatch.setenv(wire.TOKEN, TOKEN)
+    here = practised(pretrained, tmp_path / "here", "duo")
+    with served(Benches(truth_file=tmp_path / "truth.jsonl")) as server:
+        there = practised(pretrained, tmp_path / "there", server.address)
+        assert_same(here, there)
+        assert (tmp_path / "truth.jsonl").read_bytes() == (here.path / "truth.jsonl").read_bytes()
+        assert not (there.path / "truth.jsonl").exists()
+        names = ["practice", "expert", "spiral-search"]
+        pair = [evaluate_phase(run, 2, controllers=names) for run in (here, there)]
+    assert [result.successes for result in pair[0]][1] == 2  # the expert's
+    for mine, theirs in zip(*pair, strict=True):
+        np.testing.assert_equal(asdict(mine) | {"context": 0}, asdict(theirs) | {"context": 0})
+    assert here.config["domain"] == there.config["domain"] and there.config["robot"] == server.address
+
+
+def test_collection_comes_out_as_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(wire.TOKEN, TOKEN)
+    config = CollectConfig(image_size=16, expert_episodes=2, near_miss_share=0.6, recover_episodes=1, robots=("duo",))
+    with served(Benches()) as server:
+        for name, robot in (("here", ""), ("there", server.address)):
+            collect(tmp_path / name, InsertionCollection(("usb-a",), config, robot), workers=1)
+        other = InsertionCollection(("usb-a",), replace(config, robots=("trio",)), server.address)
+        with pytest.raises(SettingsError, match="serves a duo, not the trio that --robots names first"):
+            collect(tmp_path / "other", other, workers=1)
+    stores = [DiskStore.open(tmp_path / name) for name in ("here", "there")]
+    assert len(stores[0]) == len(stores[1]) > 4
+    for number in range(len(stores[0])):
+        mine, theirs = (asdict(store.episode(number)) for store in stores)
+        np.testing.assert_equal(mine, theirs)
+
+
+def test_practice_is_told_no_truth() -> None:
+    setup = Setup(PRACTICE, connector_text("usb-b").decode(), image_size=16)
+    robot = Benches()(setup)
+    robot.reset(0)
+    with pytest.raises(RobotError, match="the truth is for evaluation and collection"):
+        robot.outcome()
+    robot.close()
+    for purpose, told in ((PRACTICE, False), (EVALUATION, True)):
+        talk = Talk(Benches(), replace(setup, purpose=purpose))
+        assert ("outcome" in talk.say("reset", seed=1, start=None)) is told
+        talk.talk.robot.close()  # type: ignore[union-attr]
+
+
+# Who is listened to
+
+
+class Counting(ToyRobot):
+    """Counts its motions."""
+
+    moves = 0
+
+    def move(self, action: np.ndarray) -> Any:
+        self.moves += 1
+        return super().move(action)
+
+
+SETUP = Setup(PRACTICE, "")
+
+
+class Talk:
+    """A learner that says what it likes, without a socket, in a time that stands still."""
+
+    def __init__(self, make: Make, setup: Setup = SETUP, limits: Limits = PATIENT) -> None:
+        self.now, self.number = 100.0, 0
+        self.talk = Conversation(make, limits, clock=lambda: self.now)
+        self.session = wire.unpack(self.talk.greeting())["session"]
+        self.prepared = self.say("prepare", setup=asdict(setup))
+
+    def message(self, do: str, **more: Any) -> dict[str, Any]:
+        self.number += 1
+        return {"session": self.session, "n": self.number, "by": self.now + 0.5, "do": do, **more}
+
+    def say(self, do: str, **more: Any) -> dict[str, Any]:
+        return self.send(wire.pack(self.message(do, **more)))
+
+    def send(self, data: Any) -> dict[str, Any]:
+        return wire.unpack(self.talk.answer(data))
+
+
+def started(limits: Limits = PATIENT) -> tuple[Talk, Counting]:
+    robot = Counting()
+    talk = Talk(lambda setup: robot, limits=limits)
+    assert "error" not in talk.prepared
+    talk.say("reset", seed=0, start=None)
+    return talk, robot
+
+
+GO = [0.5, -0.5, 0.0]
+
+
+def test_what_is_late_early_replayed_or_of_another_session_moves_nothing() -> None:
+    talk, robot = started()
+    good = wire.pack(talk.message("move", action=GO))
+    assert "seen" in talk.send(good) and robot.moves == 1
+    assert "message 3 after message 3: must be a later one" in talk.send(good)["why"]
+    late = talk.message("move", action=GO)
+    talk.now += 0.6
+    assert talk.send(wire.pack(late))["why"] == "message 4 is 100 ms late; nothing has moved"
+    assert "from the future" in talk.send(wire.pack(talk.message("move", action=GO) | {"by": talk.now + 2.0}))["why"]
+    for by in (math.nan, math.inf, -math.inf):
+        assert "nothing has moved" in talk.send(wire.pack(talk.message("move", action=GO) | {"by": by}))["why"]
+    other = talk.message("move", action=GO) | {"session": "0" * 32}
+    assert "another session" in talk.send(wire.pack(other))["why"]
+    assert robot.moves == 1 and "seen" in talk.say("move", action=GO) and robot.moves == 2
+
+
+def test_nothing_moves_before_a_robot_is_prepared_and_a_trial_begun() -> None:
+    robot = Counting()
+    talk = Talk(lambda setup: robot)
+    assert "no trial: reset first" in talk.say("move", action=GO)["why"]
+    assert talk.say("relax")["error"] == "fault"
+    fresh = Conversation(lambda setup: robot, PATIENT, clock=lambda: 0.0)
+    session = wire.unpack(fresh.greeting())["session"]
+    ask = wire.pack({"session": session, "n": 1, "by": 0.1, "do": "move", "action": GO})
+    assert "move before prepare" in wire.unpack(fresh.answer(ask))["why"]
+    assert robot.moves == robot.resets == 0
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [{}, {"purpose": "practice"}, *(asdict(SETUP) | odd for odd in ({"more": 1}, {"seed": "1"}, {"purpose": "x"}))],
+)
+def test_a_setup_of_another_form_is_refused(setup: dict[str, Any]) -> None:
+    talk, _ = started()
+    assert talk.say("prepare", setup=setup)["error"] == "refused"
+
+
+@pytest.mark.parametrize("part", ["", "name = 3", "\x00", "[[", "x" * 10_000, 'name = "../../etc"\n'])
+def test_a_part_that_is_none_is_refused_in_one_line(part: str) -> None:
+    answer = Talk(Benches(), Setup(PRACTICE, part)).prepared
+    assert answer["error"] == "refused" and "\n" not in answer["why"].strip()
+
+
+VALUES = st.recursive(
+    st.one_of(
+        *(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats()),
+        *(st.text(max_size=8), st.binary(max_size=8)),
+    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.binary(max_size=64) | VALUES.map(lambda value: msgpack.packb(value)) | st.text(max_size=9))
+def test_no_bytes_that_are_no_message_move_anything(data: Any) -> None:
+    talk, robot = started()
+    assert talk.send(data)["error"] == "refused"
+    assert robot.moves == 0 and robot.resets == 1 and "seen" in talk.say("move", action=GO)
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.sampled_from(["session", "n", "by", "do", "action", "more"]), value=VALUES, drop=st.booleans())
+def test_no_message_with_one_entry_that_is_not_as_it_should_be_moves_anything(
+    name: str, value: Any, drop: bool
+) -> None:
+    talk, robot = started()
+    message = talk.message("move", action=GO)
+    if drop:
+        message.pop(name, None)
+    assume(drop or not (name == "do" and value in ("relax", "park", "stop")))
+    message = message if drop else message | {name: value}
+    counts = name == "action" and not drop and isinstance(value, list) and len(value) == 3
+    counts = counts and all(type(number) in (int, float) and abs(float(number)) <= 1 for number in value)
+    counts = counts or (name == "more" and drop) or (name == "n" and not drop and value == talk.number)
+    counts = counts or (name == "n" and not drop and type(value) is int and talk.number < value < 2**53)
+    counts = counts or (name == "by" and not drop and type(value) is float and 100.0 <= value <= 101.0)
+    answer = talk.send(wire.pack(message))
+    assert robot.moves == int(counts) and ("error" not in answer) == counts
+
+
+def nonsense(rng: random.Random, talk: Talk) -> bytes:
+    """A message that is not quite one: bytes changed, cut off, put in or repeated; or an entry of another kind."""
+    message = talk.message("move", action=[rng.uniform(-1, 1) for _ in range(3)])
+    odd = [
+        None,
+        True,
+        -1,
+        0,
+        2**62,
+        math.nan,
+        math.inf,
+        -0.5,
+        "",
+        "move",
+        "x" * 99,
+        b"",
+        b"\xff" * 9,
+        [],
+        [1],
+        {},
+        {"a": 1},
+    ]
+    kind = rng.randrange(6)
+    if kind == 0:  # of an old number, or a bygone time
+        message |= rng.choice([{"n": rng.randrange(-5, talk.number)}, {"by": talk.now - rng.random()}])
+    elif kind == 1:
+        message["action"] = [rng.choice([*odd, 2.0, -7]) for _ in range(rng.randrange(1, 6))]
+    elif kind == 2:
+        message[rng.choice(list(message))] = rng.choice(odd)
+    elif kind == 3:
+        message.pop(rng.choice(list(message)))
+    elif kind == 4:
+        message |= {rng.choice(["x", "seed", "truth", "__reduce__"]): rng.choice(odd)}
+    data = bytearray(wire.pack(message))
+    if kind == 5:
+        at = rng.randrange(len(data))
+        data = rng.choice([data[:at], data[:at] + bytes([rng.randrange(256)]) + data[at:], data + data, bytearray(at)])
+    return bytes(data)
+
+
+def fuzz(messages: int) -> None:
+    """Next to all of that is refused; what is not is a motion that a learner may ask for."""
+    rng, (talk, robot) = random.Random(0), started()
+    refused = 0
+    for _ in range(messages):
+        before, answer = robot.moves, talk.send(nonsense(rng, talk))
+        if "error" in answer:
+            refused += 1
+            assert robot.moves == before, answer
+        talk.talk._last = min(talk.talk._last, talk.number)  # a number that was put far ahead is no more than that
+    assert refused > 0.9 * messages
+    assert "seen" in talk.say("reset", seed=1, start=None) and "seen" in talk.say("move", action=GO)
+
+
+def test_thousands_of_odd_messages_move_nothing() -> None:
+    fuzz(3000)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_odd_messages_move_nothing() -> None:
+    fuzz(100_000)
+
+
+def dial(address: str, token: str | None = TOKEN, **more: Any) -> Any:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return wire.dial(address, additional_headers=headers, **more)
+
+
+def test_who_does_not_know_the_token_is_not_listened_to() -> None:
+    robot = Counting()
+    with served(lambda setup: robot) as server:
+        for token in (None, "", "a token that is long enougH", TOKEN + "!", "é" * 20):
+            with pytest.raises((InvalidStatus, UnicodeEncodeError)) as refused:
+                dial(server.address, token)
+            assert "401" in str(refused.value) or token == "é" * 20
+        with pytest.raises(InvalidStatus, match="403"):
+            dial(server.address, origin="https://a.page")  # a browser's
+        with pytest.raises(RobotError, match="the token is wrong: set LOTJ_ROBOT_TOKEN"):
+            RemoteRobot(server.address, SETUP, "another token of length")
+        with closing(RemoteRobot(server.address, SETUP, TOKEN)) as one:
+            one.reset(0)
+    assert robot.resets == 1 and robot.moves == 0
+    for token in ("", "short", "é" * 20):
+        with pytest.raises(SettingsError, match="must be at least 16 ASCII letters"):
+            RemoteRobot(server.address, SETUP, token)
+
+
+def test_what_is_too_large_or_no_message_ends_or_refuses_and_moves_nothing() -> None:
+    robot = Counting()
+    with served(lambda setup: robot) as server:
+        for data, code in ((b"x" * (wire.LARGEST_REQUEST + 1), 1009), ("a text", None), (b"\xc1", None)):
+            with closing(dial(server.address)) as connection:
+                connection.recv()
+                connection.send(data)
+                if code is None:
+                    assert wire.unpack(connection.recv())["error"] == "refused"
+                else:
+                    with pytest.raises(ConnectionClosed) as closed:
+                        connection.recv()
+                    assert code in [close.code for close in (closed.value.sent, closed.value.rcvd) if close]
+        with closing(RemoteRobot(server.address, SETUP, TOKEN)) as one:
+            one.reset(0)
+    assert robot.resets == 1 and robot.moves == 0
+
+
+def test_a_second_learner_is_refused_and_the_first_goes_on() -> None:
+    robot = Counting()
+    with served(lambda setup: robot) as server, closing(RemoteRobot(server.address, SETUP, TOKEN)) as first:
+        first.reset(0)
+        with pytest.raises(RobotError, match=r"another learner has had the robot since \d\d:\d\d:\d\d; wait, or stop"):
+            RemoteRobot(server.address, SETUP, TOKEN)
+        first.move(np.array(GO, np.float32))
+        first.close()
+        second = RemoteRobot(server.address, SETUP, TOKEN)
+        with closing(second), pytest.raises(FaultError, match="no trial: reset first"):
+            second.move(np.array(GO, np.float32))
+    assert robot.moves == 1
+
+
+def test_a_learner_whose_connection_was_cut_takes_its_own_place() -> None:
+    robot = Counting()
+    with served(lambda setup: robot) as server, closing(RemoteRobot(server.address, SETUP, TOKEN)) as learner:
+        learner.reset(0)
+        learner._connection = None  # gone, but for the server, which has not heard
+        with pytest.raises(FaultError, match="the connection is gone"):
+            learner.move(np.array(GO, np.float32))
+        learner.reset(1)
+        learner.move(np.array(GO, np.float32))
+    assert robot.moves == 1
+
+
+def test_errors_of_the_robot_arrive_as_what_they_are() -> None:
+    class Failing(Counting):
+        def move(self, action: np.ndarray) -> Any:
+            self.moves += 1
+            raise (LostError("slipped"), FaultError("a joint"), RobotError("no"), ZeroDivisionError("x"))[
+                self.moves - 1
+            ]
+
+    robot = Failing()
+    with served(lambda setup: robot) as server, closing(RemoteRobot(server.address, SETUP, TOKEN)) as learner:
+        for kind, text in (
+            (LostError, "slipped"),
+            (FaultError, "a joint"),
+            (RobotError, "no"),
+            (FaultError, "ZeroDiv"),
+        ):
+            learner.reset(0)
+            with pytest.raises(kind, match=text) as raised:
+                learner.move(np.array(GO, np.float32))
+            assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("localhost", "must be host:port"),
+        ("http://localhost:80", "must be host:port"),
+        ("localhost:port", "must be host:port"),
+        ("ws://10.0.0.7:8750", "is another machine, which is spoken to encrypted alone; use wss://10.0.0.7:8750"),
+        ("localhost:1", "no robot server answers"),
+    ],
+)
+def test_an_address_that_will_not_do_gets_one_line(address: str, text: str) -> None:
+    with pytest.raises((SettingsError, RobotError), match=text):
+        RemoteRobot(address, SETUP, TOKEN)
+
+
+def test_other_machines_are_served_encrypted_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = Counting()
+    with pytest.raises(SettingsError, match="other machines are served encrypted alone; give --cert and --key"):
+        RobotServer(lambda setup: robot, TOKEN, host="0.0.0.0")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    key.write_text("no key")
+    certificate.write_text("no certificate")
+    with pytest.raises(SettingsError, match="no certificate with its key"):
+        RobotServer(lambda setup: robot, TOKEN, certificate=certificate, key=key)
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)]
+    subprocess.run([*words, "-out", str(certificate)], check=True, capture_output=True)
+    with served(lambda setup: robot, certificate=certificate, key=key) as server:
+        assert server.address.startswith("wss://")
+        with pytest.raises(RobotError, match="certificate"):
+            RemoteRobot(server.address, SETUP, TOKEN)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with closing(RemoteRobot(server.address, SETUP, TOKEN)) as learner:
+            learner.reset(0)
+            learner.move(np.array(GO, np.float32))
+    assert robot.moves == 1
+
+
+def test_a_picture_comes_over_as_it_is_or_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    spec = Spec(
+        {"image": Array((2, 6, 10, 3), "uint8", 0, 255), "state": Array((9,), "float32", -9, 9)}, (3,), 10.0, 20
+    )
+    seen = {"image": rng.integers(0, 256, (2, 6, 10, 3), np.uint8), "state": rng.normal(size=9).astype(np.float32)}
+    again = wire.unpack_observation(wire.pack_observation(seen), spec)
+    np.testing.assert_equal(again, seen)
+    near = wire.unpack_observation(wire.pack_observation({**seen, "image": seen["image"] // 64 + 100}, jpeg=95), spec)
+    assert np.abs(near["image"].astype(int) - (seen["image"] // 64 + 100)).max() < 40
+    packed = wire.pack_observation(seen)
+    small = wire.pack_observation({**seen, "image": seen["image"][:1]})
+    for bad in (
+        {},
+        None,
+        packed | {"state": b"1"},
+        packed | {"image": b"JGIF89a"},
+        packed | {"image": packed["image"][:-9]},
+        small,
+        packed | {"more": b""},
+    ):
+        with pytest.raises(FaultError):
+            wire.unpack_observation(bad, spec)
