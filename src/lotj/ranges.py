@@ -59,7 +59,7 @@ class Checked:
 
     def _called(self, name: str) -> str:
         """A setting in messages: after what it is a setting of; a command's is a flag, and its own name says enough."""
-        what = type(self).__name__.removesuffix("Config").removesuffix("Command").lower()
+        what = getattr(self, "CALLED", type(self).__name__.removesuffix("Config").removesuffix("Command").lower())
         return f"{what} {name}".lstrip()
 
 

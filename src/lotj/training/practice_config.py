@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 
@@ -12,6 +12,8 @@ from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 class PracticeConfig(Checked):
     """Settings of all practice. The defaults are the laptop's, measured on unseen connectors; the paper's are named."""
 
+    CALLED: ClassVar[str] = "practice"
+    """In messages, whoever practises."""
     trials: Annotated[int, COUNT] = 200
     """Number of trials (the paper's budget is 200, about 50 minutes on its robot)."""
     max_steps: Annotated[int, COUNT] = 20
