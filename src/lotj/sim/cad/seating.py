@@ -1,0 +1,256 @@
+"""Where a plug sits in its socket, found from their meshes: about which axis, turned by what, how deep.
+
+A part goes in along a straight line, so of the plug only its lowest points count, of the socket its highest. Coarse:
+over all turns, shifts and depths at once (by Fourier transforms), the volume in which each stands within the other's
+convex outline, less what both would fill. Fine: the gaps are made equal, then the plug is let down until it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from scipy import fft, optimize
+from scipy.spatial.transform import Rotation
+
+from lotj.errors import MeshError
+from lotj.sim.cad.solid import Solid
+
+AXES: dict[str, np.ndarray] = {
+    "z": np.eye(3),
+    "-z": np.diag([1.0, -1.0, -1.0]),
+    "x": np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]]),
+    "-x": np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
+    "y": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
+    "-y": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+}
+"""Rotations that bring an axis of a file up. Up leads out of the socket, and from the plug's tip to its body."""
+
+_CELLS, _LEVELS = 56, 28  # across the wider part, and along the taller one
+_PENALTY = 3.0  # of a volume that both fill, in volumes that interlock
+_LEAST = 1.0  # depth of what counts as mating [mm]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Plug and socket in one frame, z up: the plug touches at the end of a straight way down."""
+
+    plug: Solid
+    socket: Solid
+    plug_axis: str
+    socket_axis: str
+    turn: float  # of the plug about z, against the socket [degrees]
+    score: float  # interlocked volume [mm3]
+
+
+@dataclass(frozen=True, eq=False)
+class _Guess:
+    score: float
+    rank: int
+    turn: float  # [rad]
+    shift: np.ndarray  # (3,) of the turned plug [mm]
+    coarse: float  # uncertainty along z [mm]
+
+
+def find_seat(plug: Solid, socket: Solid, plug_axis: str = "auto", socket_axis: str = "auto") -> Seat:
+    """The seated pose; an axis is a key of `AXES`, or ``auto``: z first, the others where nothing mates.
+
+    Raises:
+        MeshError: they do not mate so, but perhaps another way up; one line.
+    """
+    asked = {"plug": plug_axis, "socket": socket_axis}
+    first = {side: "z" if axis == "auto" else axis for side, axis in asked.items()}
+    found = _seat(plug, socket, first["plug"], first["socket"])
+    if found:
+        return found
+    others = [(p, s) for p in AXES for s in AXES if (p, s) != (first["plug"], first["socket"])]
+    likely = sorted(((_best(plug, socket, p, s), p, s) for p, s in others), reverse=True)
+    for score, p, s in likely[:4]:
+        found = _seat(plug, socket, p, s) if score > 0 else None
+        if found and all(axis in ("auto", way) for axis, way in zip(asked.values(), (p, s), strict=True)):
+            return found
+        if found:
+            raise MeshError(
+                f"{plug.name} does not go into {socket.name} with --plug-axis {first['plug']} --socket-axis "
+                f"{first['socket']}; one of them is upside down or on its side: it does with --plug-axis {p} "
+                f"--socket-axis {s}"
+            )
+    raise MeshError(
+        f"{plug.name} and {socket.name} do not mate: no way found to put the one at least {_LEAST:g} mm into the other "
+        "along a straight line without overlap; are both of one size and unit, and does no latch, thread or undercut "
+        "stand in the way? (--assembled, if both files show them seated in one frame)"
+    )
+
+
+def assembled_seat(plug: Solid, socket: Solid, axis: str = "z") -> Seat:
+    """As `find_seat`, of two files in one frame that show the plug seated; `axis` leads out of the socket.
+
+    Raises:
+        MeshError: the plug could not come there along a straight line.
+    """
+    turn = AXES["z" if axis == "auto" else axis]
+    plug, socket = plug.moved(turn, np.zeros(3)), socket.moved(turn, np.zeros(3))
+    hit, place = _contact(plug, socket)
+    if hit > 0.05:
+        x, y, z = turn.T @ place
+        raise MeshError(
+            f"{plug.name} cannot be pulled out of {socket.name} along {axis}: something stands over it or they overlap "
+            f"({hit:.2f} mm, near x {x:.2f}, y {y:.2f}, z {z:.2f} mm): an undercut, a latch, a thread, or not the axis "
+            "(--socket-axis)"
+        )
+    return Seat(plug.moved(np.eye(3), np.array([0, 0, min(hit, 0.0)])), socket, axis, axis, 0.0, np.inf)
+
+
+def _about_z(angle: float) -> np.ndarray:
+    return Rotation.from_euler("z", angle).as_matrix()
+
+
+def _centred(solid: Solid) -> np.ndarray:
+    return -np.append(solid.bounds.mean(axis=0)[:2], 0.0)
+
+
+def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat | None:
+    socket = socket.moved(AXES[socket_axis], np.zeros(3))
+    plug = plug.moved(AXES[plug_axis], np.zeros(3))
+    guesses = sorted(_guesses(plug, socket, list(_turns(plug, socket))), key=lambda g: -g.score)
+    good = [g for g in guesses if g.score > 0.9 * guesses[0].score]
+    first = sorted(good, key=lambda g: g.rank)[:4] + guesses[:4]
+    for guess in dict.fromkeys(first) if guesses[0].score > 0 else ():
+        placed = _refined(plug, socket, guess)
+        if placed is not None:
+            solid, turn = placed
+            return Seat(solid, socket, plug_axis, socket_axis, np.degrees(turn), guess.score)
+    return None
+
+
+def _best(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> float:
+    turned = [s.moved(AXES[a], np.zeros(3)) for s, a in ((plug, plug_axis), (socket, socket_axis))]
+    return max(g.score for g in _guesses(*turned, [0.0, np.pi / 2, np.pi, -np.pi / 2]))
+
+
+def _turns(plug: Solid, socket: Solid) -> Iterator[float]:
+    """Turns worth trying, best first: outlines along each other, then what is level with level, then all around."""
+    seen: list[float] = []
+    for cut in ((0.5, 0.9, 0.5), (0.1, 0.9, 0.9)):
+        mine, theirs = (_direction(solid, f) for solid, f in ((plug, cut[1 if cut[0] > 0.3 else 0]), (socket, cut[2])))
+        ways = [theirs - mine + k * np.pi / 2 for k in range(4)]
+        seen += sorted(((way + np.pi) % (2 * np.pi) - np.pi for way in ways), key=lambda way: (abs(way) > 1e-6, abs(way)))
+    seen += np.radians(np.arange(-165, 181, 15)).tolist()
+    for number, way in enumerate(seen):
+        if all(abs((way - other + np.pi) % (2 * np.pi) - np.pi) > np.radians(1.0) for other in seen[:number]):
+            yield way
+
+
+def _direction(solid: Solid, part: float) -> float:
+    """Of a side of the smallest rectangle around the section at a part of the height [rad]."""
+    (_, _, low), (_, _, high) = solid.bounds
+    corners = shapely.get_coordinates(solid.section(low + part * (high - low)).minimum_rotated_rectangle)
+    if len(corners) < 4:
+        return 0.0
+    x, y = corners[1] - corners[0]
+    return float(np.arctan2(y, x))
+
+
+def _stack(heights: np.ndarray, planes: np.ndarray, x: np.ndarray, below: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(levels, n, n) what is filled at or beyond each plane, and its convex outline."""
+    filled = heights < planes[:, None, None] if below else heights > planes[:, None, None]
+    outline = np.zeros_like(filled)
+    grid = np.meshgrid(x, x)
+    for k, level in enumerate(filled):
+        if k and (level == filled[k - 1]).all():
+            outline[k] = outline[k - 1]
+        elif level.any():
+            points = np.column_stack([grid[0][level], grid[1][level]])
+            outline[k] = shapely.contains_xy(shapely.MultiPoint(points).convex_hull.buffer(1e-6), *grid)
+    return filled, outline
+
+
+def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[_Guess]:
+    """The best shift and depth for each turn."""
+    wide = max(np.hypot(*np.ptp(s.bounds, axis=0)[:2]) for s in (plug, socket))
+    tall = min(max(np.ptp(s.bounds, axis=0)[2] for s in (plug, socket)), 60.0)
+    cell, step = wide / _CELLS, tall / _LEVELS
+    x = (np.arange(_CELLS + 2) - (_CELLS + 1) / 2) * cell
+    shape = (2 * _LEVELS, *[fft.next_fast_len(2 * len(x), real=True)] * 2)
+    top, away = socket.bounds[1, 2], _centred(socket)
+    planes = top - (np.arange(_LEVELS) + 0.5) * step
+    solid, outline = _stack(socket.moved(np.eye(3), away).heights(x, x, lowest=False), planes, x, below=False)
+    free, full = (fft.rfftn(a.astype(np.float32), shape) for a in (outline - _PENALTY * solid, solid))
+    found = []
+    for rank, turn in enumerate(turns):
+        turned = plug.moved(_about_z(turn), np.zeros(3))
+        centre = _centred(turned)
+        low = turned.bounds[0, 2]
+        planes = low + (np.arange(_LEVELS) + 0.5) * step
+        stack = _stack(turned.moved(np.eye(3), centre).heights(x, x, lowest=True), planes, x, below=True)
+        mine, hull = (fft.rfftn(a[:, ::-1, ::-1].astype(np.float32), shape) for a in stack)
+        score = fft.irfftn(mine * free + hull * full, shape)
+        depth, j, i = np.unravel_index(np.argmax(score[:_LEVELS]), (_LEVELS, *shape[1:]))
+        shift = [cell * (i - len(x) + 1), cell * (j - len(x) + 1), top - (depth + 1) * step - low]
+        place = centre - away + np.array(shift)
+        volume = float(score[depth, j, i]) * cell**2 * step
+        found.append(_Guess(round(volume, 3), rank, turn, place, step))
+    return found
+
+
+def _contact(plug: Solid, socket: Solid) -> tuple[float, np.ndarray]:
+    """How far the plug must be raised until it touches on its way down [mm], and where it then touches (3,)."""
+    low = np.maximum(plug.bounds[0], socket.bounds[0])[:2]
+    high = np.minimum(plug.bounds[1], socket.bounds[1])[:2]
+    pitch = max(0.04, float((high - low).max()) / 900)
+    x, y = (np.arange(a + 0.37 * pitch, b, pitch) for a, b in zip(low, high, strict=True))
+    if not (len(x) and len(y)):
+        return -np.inf, np.zeros(3)
+    top, bottom = socket.heights(x, y, lowest=False), plug.heights(x, y, lowest=True)
+    over = np.where(np.isfinite(top) & np.isfinite(bottom), top - bottom, -np.inf)
+    j, i = np.unravel_index(np.argmax(over), over.shape)
+    return float(over[j, i]), np.array([x[i], y[j], top[j, i]])
+
+
+def _refined(plug: Solid, socket: Solid, guess: _Guess) -> tuple[Solid, float] | None:
+    """The plug with even gaps, let down until it touches, and its turn; None if it does not get about as deep."""
+    placed = plug.moved(_about_z(guess.turn), guess.shift)
+    deep = socket.bounds[1, 2] - placed.bounds[0, 2]
+    levels = placed.bounds[0, 2] + np.linspace(0.15, 0.85, 6) * deep
+    pairs = []
+    for z in levels:
+        mine, theirs = placed.section(z - min(guess.coarse, 0.1 * deep)), socket.section(z)
+        if mine.is_empty or theirs.is_empty:
+            continue
+        points = shapely.get_coordinates(shapely.segmentize(mine.boundary, 0.4))
+        shapely.prepare(theirs)
+        near = shapely.distance(shapely.points(points), theirs.boundary) < 2 * guess.coarse + 1.0
+        pairs.append((points[near], theirs, theirs.boundary))
+    if not sum(len(points) for points, _, _ in pairs):
+        return None
+    pivot = placed.bounds.mean(axis=0)[:2]
+
+    def gaps(pose: np.ndarray) -> np.ndarray:
+        turn = _about_z(pose[2])[:2, :2].T
+        values = []
+        for points, theirs, edge in pairs:
+            moved = shapely.points((points - pivot) @ turn + pivot + pose[:2])
+            away = shapely.distance(moved, edge)
+            values.append(np.where(shapely.contains(theirs, moved), -away, away))
+        return np.concatenate(values)
+
+    def crowding(pose: np.ndarray, scale: float) -> float:
+        near = -gaps(pose) / scale
+        worst = near.max()
+        # A turn that nothing decides stays what it was: 0.002 mm for a degree.
+        return scale * (worst + np.log(np.exp(near - worst).mean())) + 0.002 * np.degrees(pose[2]) ** 2
+
+    pose = np.zeros(3)
+    for scale, step in ((0.3, 0.5), (0.1, 0.1), (0.03, 0.03)):
+        simplex = pose + np.vstack([np.zeros(3), np.diag([step, step, step / 20])])
+        options = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-5, "maxiter": 150}
+        pose = optimize.minimize(crowding, pose, (scale,), "Nelder-Mead", options=options).x
+    middle = np.append(pivot, 0.0)
+    turn = _about_z(pose[2])
+    placed = placed.moved(turn, middle - turn @ middle + np.append(pose[:2], 0.0))
+    hit, _ = _contact(placed, socket)
+    if abs(hit) > 2.5 * guess.coarse or deep - hit < _LEAST:
+        return None
+    return placed.moved(np.eye(3), np.array([0, 0, hit])), float(guess.turn + pose[2])
