@@ -7,7 +7,7 @@ convex outline, less what both would fill. Fine: the gaps are made equal, then t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import fft, optimize
 from scipy.spatial.transform import Rotation
 
 from lotj.errors import MeshError
+from lotj.sim.cad.elements import cross_section
 from lotj.sim.cad.solid import Solid
 
 AXES: dict[str, np.ndarray] = {
@@ -29,7 +30,10 @@ AXES: dict[str, np.ndarray] = {
 """Rotations that bring an axis of a file up. Up leads out of the socket, and from the plug's tip to its body."""
 
 _CELLS, _LEVELS = 56, 28  # across the wider part, and along the taller one
-_PENALTY = 3.0  # of a volume that both fill, in volumes that interlock
+_PENALTIES = (3.0, 8.0)
+"""Of a volume that both fill, in volumes that interlock. Cells are coarse: the second mistakes tight fits for overlap,
+the first lets walls cross. So both propose, and what really goes in, and most of it, is taken."""
+_CUTS, _POINTS = 5, 120  # levels at which gaps are looked at, and points on each
 _LEAST = 1.0  # depth of what counts as mating [mm]
 
 
@@ -47,7 +51,8 @@ class Seat:
 
 @dataclass(frozen=True, eq=False)
 class _Guess:
-    score: float
+    score: float  # [mm3]
+    proposed: float  # score with the penalty that proposed it
     rank: int
     turn: float  # [rad]
     shift: np.ndarray  # (3,) of the turned plug [mm]
@@ -114,20 +119,22 @@ def _centred(solid: Solid) -> np.ndarray:
 def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat | None:
     socket = socket.moved(AXES[socket_axis], np.zeros(3))
     plug = plug.moved(AXES[plug_axis], np.zeros(3))
-    guesses = sorted(_guesses(plug, socket, list(_turns(plug, socket))), key=lambda g: -g.score)
-    good = [g for g in guesses if g.score > 0.9 * guesses[0].score]
-    first = sorted(good, key=lambda g: g.rank)[:4] + guesses[:4]
-    for guess in dict.fromkeys(first) if guesses[0].score > 0 else ():
-        placed = _refined(plug, socket, guess)
-        if placed is not None:
-            solid, turn = placed
-            return Seat(solid, socket, plug_axis, socket_axis, np.degrees(turn), guess.score)
-    return None
+    found = []
+    for guesses in _guesses(plug, socket, list(_turns(plug, socket))):
+        best = max(guesses, key=lambda g: g.proposed)
+        good = [g for g in guesses if g.proposed > max(0.9 * best.proposed, 0.0)]
+        for guess in dict.fromkeys([*sorted(good, key=lambda g: g.rank)[:3], *([best] if good else [])]):
+            placed = _refined(plug, socket, guess)
+            if placed is not None:
+                seat = Seat(placed[0], socket, plug_axis, socket_axis, np.degrees(placed[1]), guess.score)
+                found.append(seat)
+                break
+    return max(found, key=lambda seat: seat.score, default=None)
 
 
 def _best(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> float:
     turned = [s.moved(AXES[a], np.zeros(3)) for s, a in ((plug, plug_axis), (socket, socket_axis))]
-    return max(g.score for g in _guesses(*turned, [0.0, np.pi / 2, np.pi, -np.pi / 2]))
+    return max(g.proposed for g in _guesses(*turned, [0.0, np.pi / 2, np.pi, -np.pi / 2])[0])
 
 
 def _turns(plug: Solid, socket: Solid) -> Iterator[float]:
@@ -146,8 +153,9 @@ def _turns(plug: Solid, socket: Solid) -> Iterator[float]:
 def _direction(solid: Solid, part: float) -> float:
     """Of a side of the smallest rectangle around the section at a part of the height [rad]."""
     (_, _, low), (_, _, high) = solid.bounds
-    corners = shapely.get_coordinates(solid.section(low + part * (high - low)).minimum_rotated_rectangle)
-    if len(corners) < 4:
+    hull = solid.section(low + part * (high - low)).convex_hull
+    corners = shapely.get_coordinates(hull.minimum_rotated_rectangle)
+    if len(corners) < 4 or cross_section(hull)[0]["shape"] == "round":
         return 0.0
     x, y = corners[1] - corners[0]
     return float(np.arctan2(y, x))
@@ -167,8 +175,8 @@ def _stack(heights: np.ndarray, planes: np.ndarray, x: np.ndarray, below: bool) 
     return filled, outline
 
 
-def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[_Guess]:
-    """The best shift and depth for each turn."""
+def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[list[_Guess]]:
+    """The best shift and depth for each turn, by each penalty."""
     wide = max(np.hypot(*np.ptp(s.bounds, axis=0)[:2]) for s in (plug, socket))
     tall = min(max(np.ptp(s.bounds, axis=0)[2] for s in (plug, socket)), 60.0)
     cell, step = wide / _CELLS, tall / _LEVELS
@@ -177,8 +185,8 @@ def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[_Guess]:
     top, away = socket.bounds[1, 2], _centred(socket)
     planes = top - (np.arange(_LEVELS) + 0.5) * step
     solid, outline = _stack(socket.moved(np.eye(3), away).heights(x, x, lowest=False), planes, x, below=False)
-    free, full = (fft.rfftn(a.astype(np.float32), shape) for a in (outline - _PENALTY * solid, solid))
-    found = []
+    full, free = (fft.rfftn(a.astype(np.float32), shape) for a in (solid, outline))
+    found: list[list[_Guess]] = [[] for _ in _PENALTIES]
     for rank, turn in enumerate(turns):
         turned = plug.moved(_about_z(turn), np.zeros(3))
         centre = _centred(turned)
@@ -186,12 +194,12 @@ def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[_Guess]:
         planes = low + (np.arange(_LEVELS) + 0.5) * step
         stack = _stack(turned.moved(np.eye(3), centre).heights(x, x, lowest=True), planes, x, below=True)
         mine, hull = (fft.rfftn(a[:, ::-1, ::-1].astype(np.float32), shape) for a in stack)
-        score = fft.irfftn(mine * free + hull * full, shape)
-        depth, j, i = np.unravel_index(np.argmax(score[:_LEVELS]), (_LEVELS, *shape[1:]))
-        shift = [cell * (i - len(x) + 1), cell * (j - len(x) + 1), top - (depth + 1) * step - low]
-        place = centre - away + np.array(shift)
-        volume = float(score[depth, j, i]) * cell**2 * step
-        found.append(_Guess(round(volume, 3), rank, turn, place, step))
+        scores = [fft.irfftn(mine * (free - p * full) + hull * full, shape)[:_LEVELS] for p in _PENALTIES]
+        for guesses, score in zip(found, scores, strict=True):
+            place = np.unravel_index(np.argmax(score), score.shape)
+            shift = [cell * (place[2] - len(x) + 1), cell * (place[1] - len(x) + 1), top - (place[0] + 1) * step - low]
+            volumes = [round(float(s[place]) * cell**2 * step, 3) for s in (scores[0], score)]
+            guesses.append(_Guess(*volumes, rank, turn, centre - away + np.array(shift), step))
     return found
 
 
@@ -199,30 +207,36 @@ def _contact(plug: Solid, socket: Solid) -> tuple[float, np.ndarray]:
     """How far the plug must be raised until it touches on its way down [mm], and where it then touches (3,)."""
     low = np.maximum(plug.bounds[0], socket.bounds[0])[:2]
     high = np.minimum(plug.bounds[1], socket.bounds[1])[:2]
-    pitch = max(0.04, float((high - low).max()) / 900)
-    x, y = (np.arange(a + 0.37 * pitch, b, pitch) for a, b in zip(low, high, strict=True))
-    if not (len(x) and len(y)):
-        return -np.inf, np.zeros(3)
-    top, bottom = socket.heights(x, y, lowest=False), plug.heights(x, y, lowest=True)
-    over = np.where(np.isfinite(top) & np.isfinite(bottom), top - bottom, -np.inf)
-    j, i = np.unravel_index(np.argmax(over), over.shape)
-    return float(over[j, i]), np.array([x[i], y[j], top[j, i]])
+    found, place = -np.inf, np.zeros(3)
+    for points in (250, 60):  # all over, then finer where they touch, as a slope might
+        pitch = float((high - low).max()) / points
+        x, y = (np.arange(a + 0.37 * pitch, b, pitch) for a, b in zip(low, high, strict=True))
+        if not (len(x) and len(y)):
+            break
+        top, bottom = socket.heights(x, y, lowest=False), plug.heights(x, y, lowest=True)
+        over = np.where(np.isfinite(top) & np.isfinite(bottom), top - bottom, -np.inf)
+        j, i = np.unravel_index(np.argmax(over), over.shape)
+        if over[j, i] > found:
+            found, place = float(over[j, i]), np.array([x[i], y[j], top[j, i]])
+        low, high = place[:2] - 2 * pitch, place[:2] + 2 * pitch
+    return found, place
 
 
 def _refined(plug: Solid, socket: Solid, guess: _Guess) -> tuple[Solid, float] | None:
     """The plug with even gaps, let down until it touches, and its turn; None if it does not get about as deep."""
     placed = plug.moved(_about_z(guess.turn), guess.shift)
     deep = socket.bounds[1, 2] - placed.bounds[0, 2]
-    levels = placed.bounds[0, 2] + np.linspace(0.15, 0.85, 6) * deep
+    levels = placed.bounds[0, 2] + np.linspace(0.15, 0.85, _CUTS) * deep
     pairs = []
     for z in levels:
         mine, theirs = placed.section(z - min(guess.coarse, 0.1 * deep)), socket.section(z)
         if mine.is_empty or theirs.is_empty:
             continue
-        points = shapely.get_coordinates(shapely.segmentize(mine.boundary, 0.4))
+        points = shapely.get_coordinates(shapely.segmentize(mine.boundary, 0.25))
         shapely.prepare(theirs)
         near = shapely.distance(shapely.points(points), theirs.boundary) < 2 * guess.coarse + 1.0
-        pairs.append((points[near], theirs, theirs.boundary))
+        points = points[near][:: max(1, near.sum() // _POINTS)]
+        pairs.append((points, theirs, theirs.boundary))
     if not sum(len(points) for points, _, _ in pairs):
         return None
     pivot = placed.bounds.mean(axis=0)[:2]
@@ -239,14 +253,12 @@ def _refined(plug: Solid, socket: Solid, guess: _Guess) -> tuple[Solid, float] |
     def crowding(pose: np.ndarray, scale: float) -> float:
         near = -gaps(pose) / scale
         worst = near.max()
-        # A turn that nothing decides stays what it was: 0.002 mm for a degree.
-        return scale * (worst + np.log(np.exp(near - worst).mean())) + 0.002 * np.degrees(pose[2]) ** 2
+        beyond = max(float(np.hypot(*pose[:2])) - 2.0 * guess.coarse, 0.0)  # out of the socket there is room, too
+        return float(scale * (worst + np.log(np.exp(near - worst).mean()))) + beyond
 
-    pose = np.zeros(3)
-    for scale, step in ((0.3, 0.5), (0.1, 0.1), (0.03, 0.03)):
-        simplex = pose + np.vstack([np.zeros(3), np.diag([step, step, step / 20])])
-        options = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-5, "maxiter": 150}
-        pose = optimize.minimize(crowding, pose, (scale,), "Nelder-Mead", options=options).x
+    straight, turned = (_even(crowding, moves) for moves in (2, 3))
+    # What no gap is for stays as the outlines are: round parts are not turned by their facets.
+    pose = straight if gaps(straight).min() > gaps(turned).min() - 0.03 else turned
     middle = np.append(pivot, 0.0)
     turn = _about_z(pose[2])
     placed = placed.moved(turn, middle - turn @ middle + np.append(pose[:2], 0.0))
@@ -254,3 +266,15 @@ def _refined(plug: Solid, socket: Solid, guess: _Guess) -> tuple[Solid, float] |
     if abs(hit) > 2.5 * guess.coarse or deep - hit < _LEAST:
         return None
     return placed.moved(np.eye(3), np.array([0, 0, hit])), float(guess.turn + pose[2])
+
+
+def _even(crowding: Callable[[np.ndarray, float], float], moves: int) -> np.ndarray:
+    """The shift [mm], and the turn [rad] where `moves` is 3, at which the gaps are most even."""
+    pose = np.zeros(3)
+    for scale, step in ((0.3, 0.5), (0.1, 0.1), (0.03, 0.03)):
+        simplex = pose[:moves] + np.vstack([np.zeros(moves), np.diag([step, step, step / 20][:moves])])
+        options = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-5, "maxiter": 150}
+        start, rest = pose[:moves], pose[moves:]
+        found = optimize.minimize(lambda p, s=scale, r=rest: crowding(np.append(p, r), s), start, method="Nelder-Mead", options=options)
+        pose = np.append(found.x, rest)
+    return pose
