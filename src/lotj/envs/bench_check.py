@@ -59,8 +59,8 @@ def faults(connector: Connector, robot: str = "duo", episodes: int = EPISODES) -
     found, successes = [], sum(success for _, success, _ in inserted)
     if successes < INSERTED * episodes / EPISODES:
         found.append(
-            f"the scripted expert, which knows where the socket is, inserts it in {successes} of {episodes} episodes: "
-            "does something stand in the way, or is nothing there that stops it (body wider than the cavity)?"
+            f"the scripted expert, which knows where the socket is, inserts it in {successes} of {episodes} episodes; "
+            f"gaps, chamfers and lead-ins take it in from {1e3 * connector.capture_range:.2f} mm beside (0.5 are usual)"
         )
     if any(success for success, _ in beside):
         found.append("straight down 3 mm beside the socket it goes in: chamfers and lead-ins are wide, or the gap")

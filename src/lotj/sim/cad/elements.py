@@ -78,6 +78,7 @@ def parts(section: shapely.Geometry) -> list[shapely.Polygon]:
 
 
 def alike(one: shapely.Polygon, other: shapely.Polygon) -> bool:
+    """Whether two sections are of one element."""
     return one.symmetric_difference(other).area < ALIKE * max(one.length, other.length)
 
 
@@ -134,7 +135,9 @@ def cross_section(outline: shapely.Polygon) -> tuple[dict, shapely.Polygon, str]
     """A convex outline as entries of a feature's file, the outline that these mean, and a remark (or "")."""
     hull = shapely.simplify(outline.convex_hull, 0.004)
     corners = shapely.get_coordinates(hull)[:-1]
-    fit = np.linalg.lstsq(np.column_stack([2 * corners, np.ones(len(corners))]), (corners**2).sum(axis=1), rcond=None)[0]
+    fit = np.linalg.lstsq(np.column_stack([2 * corners, np.ones(len(corners))]), (corners**2).sum(axis=1), rcond=None)[
+        0
+    ]
     centre, radius = fit[:2], float(np.sqrt(max(fit[2] + fit[:2] @ fit[:2], 0.0)))
     off = np.abs(np.linalg.norm(corners - centre, axis=1) - radius).max()
     flat = hull.exterior.distance(shapely.Point(centre)) / radius if radius > 0 else 0.0
@@ -155,6 +158,25 @@ def cross_section(outline: shapely.Polygon) -> tuple[dict, shapely.Polygon, str]
             entries["angle_deg"] = angle
         remark = "rounded corners are drawn sharp" if shapely.hausdorff_distance(box, hull) > 0.02 else ""
         return entries, box, remark
-    points = np.round(shapely.get_coordinates(shapely.orient_polygons(shapely.simplify(hull, 0.01)))[:-1], 3)
-    points = shapely.get_coordinates(shapely.orient_polygons(shapely.MultiPoint(points).convex_hull))[:-1]
-    return {"shape": "polygon", "points_mm": points}, shapely.Polygon(points), ""
+    for coarse in (0.01, 0.02, 0.04, 0.06):  # a rounding of 0.6 mm has two edges at last
+        points = np.round(shapely.get_coordinates(shapely.simplify(hull, coarse)), 3)
+        outer = shapely.orient_polygons(shapely.MultiPoint(points).convex_hull)
+        if len(outer.exterior.coords) <= 17:
+            break
+    points = shapely.get_coordinates(outer)[:-1]
+    remark = f"a rounded outline, drawn with {len(points)} corners" if coarse > 0.01 else ""
+    return {"shape": "polygon", "points_mm": points}, shapely.Polygon(points), remark
+
+
+def fused(elements: list[Element]) -> list[Element]:
+    """Elements that go on with the same outline, one with bores and one without, as one."""
+    for one in elements:
+        for two in elements:
+            if (
+                one is not two
+                and abs(one.tip - two.root) < 0.05
+                and alike(filled(one.cuts[-1][1]), filled(two.cuts[0][1]))
+            ):
+                both = Element(one.root, two.tip, one.cuts + two.cuts)
+                return fused([*(e for e in elements if e is not one and e is not two), both])
+    return elements

@@ -10,7 +10,17 @@ import numpy as np
 import shapely
 
 from lotj.errors import MeshError
-from lotj.sim.cad.elements import Element, convex_parts, cross_section, filled, find_elements, parts
+from lotj.sim.cad.elements import (
+    Element,
+    alike,
+    convex_parts,
+    cross_section,
+    filled,
+    find_elements,
+    fused,
+    narrowing,
+    parts,
+)
 from lotj.sim.cad.seating import Seat
 from lotj.sim.cad.solid import Solid
 
@@ -75,7 +85,9 @@ def measure(seat: Seat, name: str, face: float | None = None) -> Measured:
     ours = _plug_features(plug, socket, gap)
     theirs = _socket_features(plug, socket, ours)
     if not any("visual" not in f.entries for f in ours):
-        raise MeshError(f"{plug.name}: nothing of it goes into {socket.name} or over it: is its face where it should be?")
+        raise MeshError(
+            f"{plug.name}: nothing of it goes into {socket.name} or over it: is its face where it should be?"
+        )
     remarks: dict[str, list[str]] = {}
     features = []
     for side, found in (("plug", ours), ("socket", theirs)):
@@ -156,7 +168,7 @@ def _block(socket: Solid, z: float) -> shapely.Polygon:
 
 def _plug_features(plug: Solid, socket: Solid, gap: float) -> list[_Found]:
     low = float(plug.bounds[0, 2])
-    elements = [e for e in find_elements(plug, gap, low, lambda z, areas: []) if e.length >= _SHORTEST]
+    elements = [e for e in fused(find_elements(plug, gap, low, lambda z, areas: [])) if e.length >= _SHORTEST]
     found: list[_Found] = []
     for element in elements:
         found += _plug_element(element, socket)
@@ -164,11 +176,14 @@ def _plug_features(plug: Solid, socket: Solid, gap: float) -> list[_Found]:
     for f in bearing:  # what a larger one holds, or ends in, needs no cavity
         above = [o for o in bearing if o is not f and o.outline.buffer(0.02).contains(f.outline)]
         above = [o for o in above if o.outline.area > f.outline.area]
-        if any(abs(o.element.tip - f.element.root) < 0.05 for o in above):
-            longer = max(above, key=lambda o: o.element.length)
-            shown = f if longer.element.length >= 0.5 * f.element.length else longer
-            shown.entries["visual"] = True
-            shown.remarks.append("a stepped element: the other step guides, this one is only seen")
+        steps = [o for o in above if abs(o.element.tip - f.element.root) < 0.05]
+        if steps and steps[0].element.length >= 0.5 * f.element.length:
+            f.entries["visual"] = True
+            f.remarks.append("a smaller step: the larger one guides, this one is only seen")
+        elif steps:  # the other way round: it is as if the smaller one went all the way
+            steps[0].entries["visual"] = True
+            steps[0].remarks.append("a larger but shorter step: only seen, the smaller one guides")
+            f.entries |= {"base_mm": steps[0].element.root, "length_mm": steps[0].element.root - f.element.tip}
         elif above:
             del f.entries["lead_in_mm"]
             f.entries["cavity"] = False
@@ -184,7 +199,9 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
     block = _block(socket, z)
     hull = area.convex_hull
     cavity = sunk and filled(block).convex_hull.buffer(0.01).contains(hull)
-    inside = [socket.section(level).intersection(hull.buffer(-0.02)) for level in (z, element.tip + 0.25 * element.length)]
+    inside = [
+        socket.section(level).intersection(hull.buffer(-0.02)) for level in (z, element.tip + 0.25 * element.length)
+    ]
     standing = shapely.unary_union(inside)
     entries, outline, remark = cross_section(hull)
     remarks = [remark] if remark else []
@@ -192,7 +209,8 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
     wall, rest = 0.0, []
     holes = [shapely.Polygon(r) for r in area.interiors]
     entered = [h for h in holes if h.intersection(standing).area > 0.02]
-    notched = (hull - filled(area)).intersection(standing).area > 0.02
+    notches = hull - filled(area)
+    notched = notches.intersection(standing - block if cavity else standing).area > 0.02
     around = entered or holes
     if len(around) == 1 and not notched:
         wall = float(hull.exterior.distance(around[0].exterior))
@@ -208,16 +226,16 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
     elif notched:
         x, y = standing.centroid.coords[0]
         raise MeshError(
-            f"the plug's element at x {hull.centroid.x:.1f}, y {hull.centroid.y:.1f} mm has a notch in which the socket "
-            f"stands (x {x:.1f}, y {y:.1f} mm): no feature has that form; write the part by hand (docs/connectors.md)"
+            f"the plug's element at x {hull.centroid.x:.1f}, y {hull.centroid.y:.1f} mm has a notch in which the "
+            f"socket stands (x {x:.1f}, y {y:.1f} mm): no feature has that form; write the part by hand (docs/connectors.md)"
         )
     elif entered:
         remarks.append(f"{len(entered)} bores for contacts of the socket are filled: the outside guides")
     elif not wall and hull.area - area.area > 0.05 * hull.area:
-        remarks.append(f"convex outline; the section fills {100 * area.area / hull.area:.0f} % of it")
+        remarks.append(f"its convex outline; the section fills {100 * area.area / hull.area:.0f} % of that")
     entries |= common
     if cavity:
-        gap, lead, note = _gap(outline, entries, block, _block(socket, -0.012))
+        gap, lead, note = _gap(area, outline, entries, block, _block(socket, -0.012))
         entries |= {"clearance_mm": gap, "lead_in_mm": lead}
         remarks += note
     else:
@@ -239,13 +257,8 @@ def _at(element: Element) -> shapely.Polygon:
     """The section in the middle of what is straight: between the sections around it."""
     pairs = zip(element.cuts[:-1], element.cuts[1:], strict=True)
     (z0, before), (z1, after) = min(pairs, key=lambda pair: sum(abs(z - element.middle) for z, _ in pair))
-    inwards = narrowing_between(before, after) * min(abs(element.middle - z0) / abs(z1 - z0), 1.0)
+    inwards = narrowing(before, after) * min(abs(element.middle - z0) / abs(z1 - z0), 1.0)
     return before if abs(inwards) < 1e-3 else before.buffer(-inwards, join_style="mitre")
-
-
-def narrowing_between(before: shapely.Polygon, after: shapely.Polygon) -> float:
-    """Inwards motion of all rims from one section to another [mm]."""
-    return 2 * (before.area - after.area) / (before.length + after.length)
 
 
 def _piece(element: Element, piece: shapely.Polygon, common: Mapping[str, Any], socket: Solid) -> _Found:
@@ -262,7 +275,11 @@ def _beside(area: shapely.Geometry, other: Solid, element: Element) -> float:
 
 
 def _gap(
-    outline: shapely.Polygon, entries: Mapping[str, Any], block: shapely.Polygon, mouth: shapely.Polygon
+    area: shapely.Polygon,
+    outline: shapely.Polygon,
+    entries: Mapping[str, Any],
+    block: shapely.Polygon,
+    mouth: shapely.Polygon,
 ) -> tuple[float, float, list[str]]:
     """(gap per side, lead-in, remarks) of an element in its cavity [mm]: the smallest over the sides."""
     if entries["shape"] == "round":
@@ -270,13 +287,14 @@ def _gap(
         gap = centre.distance(block) - radius
         lead = centre.distance(mouth) - radius - gap
     else:
-        gap = outline.distance(block)
-        lead = outline.buffer(gap, join_style="mitre").distance(mouth)
+        shape = outline if alike(outline, filled(area)) else filled(area)  # a notch is filled in both
+        gap = shape.distance(block)
+        lead = shape.buffer(gap, join_style="mitre").distance(mouth)
     if gap < 0.02:
         x, y = outline.centroid.coords[0]
         raise MeshError(
-            f"the plug's element at x {x:.1f}, y {y:.1f} mm has a gap of {gap:.3f} mm to its hole: at least 0.02 mm are "
-            "needed; export round parts finer (chord error 0.01 mm), or give the part its play in CAD"
+            f"the plug's element at x {x:.1f}, y {y:.1f} mm has a gap of {gap:.3f} mm to its hole: at least 0.02 mm "
+            "are needed; export round parts finer (chord error 0.01 mm), or give the part its play in CAD"
         )
     around = shapely.unary_union([shapely.Polygon(r) for r in block.interiors if shapely.Polygon(r).contains(outline)])
     sides = np.abs(np.array(around.bounds) - np.array(outline.bounds)) if not around.is_empty else np.full(4, gap)

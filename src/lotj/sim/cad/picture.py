@@ -25,7 +25,10 @@ def draw_measured(path: Path, measured: Measured, connector: Connector) -> None:
     largest = max((f for f in connector.features if f.on == "plug"), key=lambda f: f.size[0] * f.size[1])
     x, y = 1e3 * np.array(largest.centre)
     z = 1e3 * (largest.base - largest.length / 2)
-    features = {"plug": solid_of("plug", plug_pieces(connector)), "socket": solid_of("socket", socket_pieces(connector))}
+    features = {
+        "plug": solid_of("plug", plug_pieces(connector)),
+        "socket": solid_of("socket", socket_pieces(connector)),
+    }
     meshes = {"plug": measured.plug, "socket": measured.socket}
     figure = matplotlib.figure.Figure(figsize=(15, 6), layout="constrained")
     for axes, across, at in zip(figure.subplots(1, 3), "yxz", (y, x, z), strict=True):

@@ -34,6 +34,7 @@ _PENALTIES = (3.0, 8.0)
 """Of a volume that both fill, in volumes that interlock. Cells are coarse: the second mistakes tight fits for overlap,
 the first lets walls cross. So both propose, and what really goes in, and most of it, is taken."""
 _CUTS, _POINTS = 5, 120  # levels at which gaps are looked at, and points on each
+_SEEN = 8.0  # how far from the overlap a part may touch [mm]
 _LEAST = 1.0  # depth of what counts as mating [mm]
 
 
@@ -47,6 +48,16 @@ class Seat:
     socket_axis: str
     turn: float  # of the plug about z, against the socket [degrees]
     score: float  # interlocked volume [mm3]
+
+
+@dataclass(frozen=True, eq=False)
+class _Stuck:
+    """The likeliest pose, which cannot be reached."""
+
+    score: float  # [mm3]
+    depth: float  # to which it goes [mm]; 0 if nothing is likely
+    short: float  # of where it should [mm]
+    place: np.ndarray  # (3,) where it touches, in the socket's file [mm]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,27 +76,32 @@ def find_seat(plug: Solid, socket: Solid, plug_axis: str = "auto", socket_axis: 
     Raises:
         MeshError: they do not mate so, but perhaps another way up; one line.
     """
-    asked = {"plug": plug_axis, "socket": socket_axis}
-    first = {side: "z" if axis == "auto" else axis for side, axis in asked.items()}
-    found = _seat(plug, socket, first["plug"], first["socket"])
-    if found:
+    asked = (plug_axis, socket_axis)
+    first = tuple("z" if axis == "auto" else axis for axis in asked)
+    found = _seat(plug, socket, *first)
+    if isinstance(found, Seat):
         return found
-    others = [(p, s) for p in AXES for s in AXES if (p, s) != (first["plug"], first["socket"])]
+    others = [(p, s) for p in AXES for s in AXES if (p, s) != first]
     likely = sorted(((_best(plug, socket, p, s), p, s) for p, s in others), reverse=True)
-    for score, p, s in likely[:4]:
-        found = _seat(plug, socket, p, s) if score > 0 else None
-        if found and all(axis in ("auto", way) for axis, way in zip(asked.values(), (p, s), strict=True)):
-            return found
-        if found:
+    for _, p, s in [way for way in likely if way[0] > max(found.score, 0.0)][:3]:
+        seat = _seat(plug, socket, p, s)
+        if isinstance(seat, Seat) and all(axis in ("auto", way) for axis, way in zip(asked, (p, s), strict=True)):
+            return seat
+        if isinstance(seat, Seat):
             raise MeshError(
-                f"{plug.name} does not go into {socket.name} with --plug-axis {first['plug']} --socket-axis "
-                f"{first['socket']}; one of them is upside down or on its side: it does with --plug-axis {p} "
-                f"--socket-axis {s}"
+                f"{plug.name} does not go into {socket.name} with --plug-axis {first[0]} --socket-axis {first[1]}; one "
+                f"is upside down or on its side: it does with --plug-axis {p} --socket-axis {s}"
             )
+    if found.depth > 0:
+        x, y, z = found.place
+        raise MeshError(
+            f"{plug.name} goes {max(found.depth, 0.0):.2f} mm into {socket.name} at most, {found.short:.2f} mm short "
+            f"of where its outline fits: it meets it near x {x:.2f}, y {y:.2f}, z {z:.2f} mm of the socket's file; an "
+            "undercut, a latch, a thread or an overlap is in the way: leave it out of the meshes (docs/connectors.md)"
+        )
     raise MeshError(
-        f"{plug.name} and {socket.name} do not mate: no way found to put the one at least {_LEAST:g} mm into the other "
-        "along a straight line without overlap; are both of one size and unit, and does no latch, thread or undercut "
-        "stand in the way? (--assembled, if both files show them seated in one frame)"
+        f"{plug.name} and {socket.name} do not mate: nothing of the one goes {_LEAST:g} mm into the other along a "
+        "straight line; are both of one size and unit? (--assembled, if both files show them seated in one frame)"
     )
 
 
@@ -116,20 +132,23 @@ def _centred(solid: Solid) -> np.ndarray:
     return -np.append(solid.bounds.mean(axis=0)[:2], 0.0)
 
 
-def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat | None:
+def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat | _Stuck:
     socket = socket.moved(AXES[socket_axis], np.zeros(3))
     plug = plug.moved(AXES[plug_axis], np.zeros(3))
-    found = []
+    found, stuck = [], [_Stuck(0.0, 0.0, 0.0, np.zeros(3))]
     for guesses in _guesses(plug, socket, list(_turns(plug, socket))):
         best = max(guesses, key=lambda g: g.proposed)
         good = [g for g in guesses if g.proposed > max(0.9 * best.proposed, 0.0)]
         for guess in dict.fromkeys([*sorted(good, key=lambda g: g.rank)[:3], *([best] if good else [])]):
-            placed = _refined(plug, socket, guess)
-            if placed is not None:
-                seat = Seat(placed[0], socket, plug_axis, socket_axis, np.degrees(placed[1]), guess.score)
-                found.append(seat)
+            placed, turn = _evened(plug, socket, guess)
+            deep = socket.bounds[1, 2] - placed.bounds[0, 2]
+            hit, place = _contact(placed, socket)
+            if abs(hit) <= 2.5 * guess.coarse and deep - hit >= _LEAST:
+                placed = placed.moved(np.eye(3), np.array([0, 0, hit]))
+                found.append(Seat(placed, socket, plug_axis, socket_axis, np.degrees(turn), guess.score))
                 break
-    return max(found, key=lambda seat: seat.score, default=None)
+            stuck.append(_Stuck(guess.proposed, deep - hit, hit, AXES[socket_axis].T @ place))
+    return max(found or stuck, key=lambda seat: seat.score)
 
 
 def _best(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> float:
@@ -143,7 +162,9 @@ def _turns(plug: Solid, socket: Solid) -> Iterator[float]:
     for cut in ((0.5, 0.9, 0.5), (0.1, 0.9, 0.9)):
         mine, theirs = (_direction(solid, f) for solid, f in ((plug, cut[1 if cut[0] > 0.3 else 0]), (socket, cut[2])))
         ways = [theirs - mine + k * np.pi / 2 for k in range(4)]
-        seen += sorted(((way + np.pi) % (2 * np.pi) - np.pi for way in ways), key=lambda way: (abs(way) > 1e-6, abs(way)))
+        seen += sorted(
+            ((way + np.pi) % (2 * np.pi) - np.pi for way in ways), key=lambda way: (abs(way) > 1e-6, abs(way))
+        )
     seen += np.radians(np.arange(-165, 181, 15)).tolist()
     for number, way in enumerate(seen):
         if all(abs((way - other + np.pi) % (2 * np.pi) - np.pi) > np.radians(1.0) for other in seen[:number]):
@@ -207,6 +228,7 @@ def _contact(plug: Solid, socket: Solid) -> tuple[float, np.ndarray]:
     """How far the plug must be raised until it touches on its way down [mm], and where it then touches (3,)."""
     low = np.maximum(plug.bounds[0], socket.bounds[0])[:2]
     high = np.minimum(plug.bounds[1], socket.bounds[1])[:2]
+    plug, socket = plug.between(-np.inf, socket.bounds[1, 2] + _SEEN), socket.between(plug.bounds[0, 2] - _SEEN, np.inf)
     found, place = -np.inf, np.zeros(3)
     for points in (250, 60):  # all over, then finer where they touch, as a slope might
         pitch = float((high - low).max()) / points
@@ -222,8 +244,8 @@ def _contact(plug: Solid, socket: Solid) -> tuple[float, np.ndarray]:
     return found, place
 
 
-def _refined(plug: Solid, socket: Solid, guess: _Guess) -> tuple[Solid, float] | None:
-    """The plug with even gaps, let down until it touches, and its turn; None if it does not get about as deep."""
+def _evened(plug: Solid, socket: Solid, guess: _Guess) -> tuple[Solid, float]:
+    """The plug where the gaps are even, at about the guessed depth, and its turn [rad]."""
     placed = plug.moved(_about_z(guess.turn), guess.shift)
     deep = socket.bounds[1, 2] - placed.bounds[0, 2]
     levels = placed.bounds[0, 2] + np.linspace(0.15, 0.85, _CUTS) * deep
@@ -232,13 +254,13 @@ def _refined(plug: Solid, socket: Solid, guess: _Guess) -> tuple[Solid, float] |
         mine, theirs = placed.section(z - min(guess.coarse, 0.1 * deep)), socket.section(z)
         if mine.is_empty or theirs.is_empty:
             continue
-        points = shapely.get_coordinates(shapely.segmentize(mine.boundary, 0.25))
+        points = shapely.get_coordinates(shapely.segmentize(shapely.boundary(mine), 0.25))
         shapely.prepare(theirs)
-        near = shapely.distance(shapely.points(points), theirs.boundary) < 2 * guess.coarse + 1.0
+        near = shapely.distance(shapely.points(points), shapely.boundary(theirs)) < 2 * guess.coarse + 1.0
         points = points[near][:: max(1, near.sum() // _POINTS)]
-        pairs.append((points, theirs, theirs.boundary))
+        pairs.append((points, theirs, shapely.boundary(theirs)))
     if not sum(len(points) for points, _, _ in pairs):
-        return None
+        return placed, guess.turn
     pivot = placed.bounds.mean(axis=0)[:2]
 
     def gaps(pose: np.ndarray) -> np.ndarray:
@@ -262,10 +284,7 @@ def _refined(plug: Solid, socket: Solid, guess: _Guess) -> tuple[Solid, float] |
     middle = np.append(pivot, 0.0)
     turn = _about_z(pose[2])
     placed = placed.moved(turn, middle - turn @ middle + np.append(pose[:2], 0.0))
-    hit, _ = _contact(placed, socket)
-    if abs(hit) > 2.5 * guess.coarse or deep - hit < _LEAST:
-        return None
-    return placed.moved(np.eye(3), np.array([0, 0, hit])), float(guess.turn + pose[2])
+    return placed, float(guess.turn + pose[2])
 
 
 def _even(crowding: Callable[[np.ndarray, float], float], moves: int) -> np.ndarray:
@@ -275,6 +294,8 @@ def _even(crowding: Callable[[np.ndarray, float], float], moves: int) -> np.ndar
         simplex = pose[:moves] + np.vstack([np.zeros(moves), np.diag([step, step, step / 20][:moves])])
         options = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-5, "maxiter": 150}
         start, rest = pose[:moves], pose[moves:]
-        found = optimize.minimize(lambda p, s=scale, r=rest: crowding(np.append(p, r), s), start, method="Nelder-Mead", options=options)
+        found = optimize.minimize(
+            lambda p, s=scale, r=rest: crowding(np.append(p, r), s), start, method="Nelder-Mead", options=options
+        )
         pose = np.append(found.x, rest)
     return pose

@@ -20,7 +20,7 @@ UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
 ENDINGS = (".stl", ".obj", ".ply", ".step", ".stp")
 LIMITS = (4.0, 250.0)
 """Largest extent that a plug or a socket may have [mm]."""
-_GRID = 1e-5  # points of a section closer than this are one [mm]; STL has seven digits
+_DIGITS = 5  # of the points of a section [mm]; STL has seven in all
 _CRACK = 1e-3  # between abutting shells [mm]
 
 
@@ -41,6 +41,11 @@ class Solid:
         """Turned by a matrix (3, 3), then shifted by (3,) [mm]."""
         return replace(self, triangles=self.triangles @ np.asarray(rotation).T + shift)
 
+    def between(self, low: float, high: float) -> Solid:
+        """The facets that reach into a range of heights [mm]: no longer closed."""
+        z = self.triangles[..., 2]
+        return replace(self, triangles=self.triangles[(z.max(axis=1) >= low) & (z.min(axis=1) <= high)])
+
     def levels(self, apart: float = 0.02) -> np.ndarray:
         """Heights at which corners lie, ascending, at least `apart` from each other [mm]."""
         found: list[float] = []
@@ -60,10 +65,10 @@ class Solid:
         rows = np.arange(len(cut))
         up, down = np.argmax(~above & after, axis=1), np.argmax(above & ~after, axis=1)
         # Always from the lower corner, so that both triangles of an edge find the same point to the last bit.
-        start = _crossing(cut[rows, up], cut[rows, (up + 1) % 3], z)
-        end = _crossing(cut[rows, (down + 1) % 3], cut[rows, down], z)
+        start = np.round(_crossing(cut[rows, up], cut[rows, (up + 1) % 3], z), _DIGITS)
+        end = np.round(_crossing(cut[rows, (down + 1) % 3], cut[rows, down], z), _DIGITS)
         lines = shapely.linestrings(np.stack([start, end], axis=1)[np.any(start != end, axis=1)])
-        cells = shapely.get_parts(shapely.polygonize([shapely.unary_union(lines, grid_size=_GRID)]))
+        cells = shapely.get_parts(shapely.polygonize([shapely.unary_union(lines)]))
         if not len(cells):
             return shapely.MultiPolygon()
         inside = shapely.get_coordinates(shapely.point_on_surface(cells))
@@ -134,12 +139,16 @@ def load_solid(path: Path, unit: str = "mm") -> Solid:
             import cascadio  # noqa: F401  # with which trimesh reads STEP
     except ImportError as error:
         way = " (or export the part as STL)" if step else ""
-        raise MeshError(f"{path.name} needs {error.name}, which is not installed: pip install 'lotj[cad]'{way}") from None
+        raise MeshError(
+            f"{path.name} needs {error.name}, which is not installed: pip install 'lotj[cad]'{way}"
+        ) from None
     try:
         mesh = trimesh.load_mesh(path)
     except Exception as error:  # its readers raise whatever they meet
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise MeshError(f"{path}: cannot be read as {path.suffix[1:].upper()}: {reason[:120]}; export it again") from None
+        raise MeshError(
+            f"{path}: cannot be read as {path.suffix[1:].upper()}: {reason[:120]}; export it again"
+        ) from None
     if not len(mesh.faces):
         raise MeshError(f"{path}: holds no triangles; export the solid body, not a sketch or a drawing")
     scale = UNITS["m" if step else unit]
@@ -177,7 +186,9 @@ def _check_closed(path: Path, solid: Solid) -> None:
             "body (not surfaces), or repair it in CAD or a mesh tool"
         )
     if balance.any():
-        raise MeshError(f"{path}: {int((balance != 0).sum())} edges have facets that face opposite ways; export it again")
+        raise MeshError(
+            f"{path}: {int((balance != 0).sum())} edges have facets that face opposite ways; export it again"
+        )
 
 
 def solid_of(name: str, pieces: Iterable[Piece]) -> Solid:
