@@ -227,7 +227,7 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
         x, y = standing.centroid.coords[0]
         raise MeshError(
             f"the plug's element at x {hull.centroid.x:.1f}, y {hull.centroid.y:.1f} mm has a notch in which the "
-            f"socket stands (x {x:.1f}, y {y:.1f} mm): no feature has that form; write the part by hand (docs/connectors.md)"
+            f"socket stands (x {x:.1f}, y {y:.1f} mm): no feature has that form; write the part by hand"
         )
     elif entered:
         remarks.append(f"{len(entered)} bores for contacts of the socket are filled: the outside guides")
@@ -369,6 +369,9 @@ def _outside(
     size = 2 * np.abs(np.array(hull.bounds)).reshape(2, 2).max(axis=0)
     if np.abs(size - np.ptp(np.array(hull.bounds).reshape(2, 2), axis=0)).max() > 0.05:
         remarks["housing_mm"] = ["wider than measured: its middle is not below the body's"]
+    shape = {"housing_shape": "round"} if _is_round(hull) else {}
+    if shape:
+        size = np.full(2, 2 * hull.exterior.distance(shapely.Point(0, 0)))
     for f in (f for f in features if f.get("cavity", True) and not f.get("visual")):
         _, outline, _ = cross_section(shapely.Polygon(f["points_mm"])) if "points_mm" in f else (0, _box(f), 0)
         need = 2 * np.abs(np.array(outline.bounds)).reshape(2, 2).max(axis=0)
@@ -387,7 +390,6 @@ def _outside(
         if not least <= value <= most:
             remarks[key] = [f"measured {value:.2f}: cut to what a file may say"]
     found = {key: float(np.clip(*limit)) for key, limit in limits.items()}
-    shape = {"housing_shape": "round"} if _is_round(hull) else {}
     return {"housing_mm": size, **found, **shape, "body_mm": body, "body_gap_mm": gap}
 
 

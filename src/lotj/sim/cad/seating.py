@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from scipy import fft, optimize
+from scipy import fft, ndimage, optimize
 from scipy.spatial.transform import Rotation
 
 from lotj.errors import MeshError
@@ -31,8 +31,9 @@ AXES: dict[str, np.ndarray] = {
 
 _CELLS, _LEVELS = 56, 28  # across the wider part, and along the taller one
 _PENALTIES = (3.0, 8.0)
-"""Of a volume that both fill, in volumes that interlock. Cells are coarse: the second mistakes tight fits for overlap,
-the first lets walls cross. So both propose, and what really goes in, and most of it, is taken."""
+"""Of a volume that both fill, in volumes that interlock. Cells are coarse: the first lets walls cross and does not see
+thin ones, the second, for which bores count as full, mistakes tight fits for overlap. So both propose, and of what
+really goes in the most interlocked is taken."""
 _CUTS, _POINTS = 5, 120  # levels at which gaps are looked at, and points on each
 _SEEN = 8.0  # how far from the overlap a part may touch [mm]
 _LEAST = 1.0  # depth of what counts as mating [mm]
@@ -182,8 +183,8 @@ def _direction(solid: Solid, part: float) -> float:
     return float(np.arctan2(y, x))
 
 
-def _stack(heights: np.ndarray, planes: np.ndarray, x: np.ndarray, below: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(levels, n, n) what is filled at or beyond each plane, and its convex outline."""
+def _stack(heights: np.ndarray, planes: np.ndarray, x: np.ndarray, below: bool) -> tuple[np.ndarray, ...]:
+    """Three times (levels, n, n): what is filled at or beyond each plane, this without bores, its convex outline."""
     filled = heights < planes[:, None, None] if below else heights > planes[:, None, None]
     outline = np.zeros_like(filled)
     grid = np.meshgrid(x, x)
@@ -193,7 +194,7 @@ def _stack(heights: np.ndarray, planes: np.ndarray, x: np.ndarray, below: bool) 
         elif level.any():
             points = np.column_stack([grid[0][level], grid[1][level]])
             outline[k] = shapely.contains_xy(shapely.MultiPoint(points).convex_hull.buffer(1e-6), *grid)
-    return filled, outline
+    return filled, np.stack([ndimage.binary_fill_holes(level) for level in filled]), outline
 
 
 def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[list[_Guess]]:
@@ -205,8 +206,8 @@ def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[list[_Guess
     shape = (2 * _LEVELS, *[fft.next_fast_len(2 * len(x), real=True)] * 2)
     top, away = socket.bounds[1, 2], _centred(socket)
     planes = top - (np.arange(_LEVELS) + 0.5) * step
-    solid, outline = _stack(socket.moved(np.eye(3), away).heights(x, x, lowest=False), planes, x, below=False)
-    full, free = (fft.rfftn(a.astype(np.float32), shape) for a in (solid, outline))
+    stack = _stack(socket.moved(np.eye(3), away).heights(x, x, lowest=False), planes, x, below=False)
+    theirs = [fft.rfftn(a.astype(np.float32), shape) for a in stack]
     found: list[list[_Guess]] = [[] for _ in _PENALTIES]
     for rank, turn in enumerate(turns):
         turned = plug.moved(_about_z(turn), np.zeros(3))
@@ -214,8 +215,11 @@ def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[list[_Guess
         low = turned.bounds[0, 2]
         planes = low + (np.arange(_LEVELS) + 0.5) * step
         stack = _stack(turned.moved(np.eye(3), centre).heights(x, x, lowest=True), planes, x, below=True)
-        mine, hull = (fft.rfftn(a[:, ::-1, ::-1].astype(np.float32), shape) for a in stack)
-        scores = [fft.irfftn(mine * (free - p * full) + hull * full, shape)[:_LEVELS] for p in _PENALTIES]
+        mine = [fft.rfftn(a[:, ::-1, ::-1].astype(np.float32), shape) for a in stack]
+        scores = [
+            fft.irfftn(mine[k] * theirs[2] + mine[2] * theirs[k] - penalty * mine[0] * theirs[0], shape)[:_LEVELS]
+            for k, penalty in enumerate(_PENALTIES)
+        ]
         for guesses, score in zip(found, scores, strict=True):
             place = np.unravel_index(np.argmax(score), score.shape)
             shift = [cell * (place[2] - len(x) + 1), cell * (place[1] - len(x) + 1), top - (place[0] + 1) * step - low]
