@@ -84,7 +84,7 @@ def find_seat(plug: Solid, socket: Solid, plug_axis: str = "auto", socket_axis: 
         return found
     others = [(p, s) for p in AXES for s in AXES if (p, s) != first]
     likely = sorted(((_best(plug, socket, p, s), p, s) for p, s in others), reverse=True)
-    for _, p, s in [way for way in likely if way[0] > max(found.score, 0.0)][:3]:
+    for _, p, s in [way for way in likely if way[0] > 0][:4]:
         seat = _seat(plug, socket, p, s)
         if isinstance(seat, Seat) and all(axis in ("auto", way) for axis, way in zip(asked, (p, s), strict=True)):
             return seat
@@ -96,7 +96,7 @@ def find_seat(plug: Solid, socket: Solid, plug_axis: str = "auto", socket_axis: 
     if found.depth > 0:
         x, y, z = found.place
         raise MeshError(
-            f"{plug.name} goes {max(found.depth, 0.0):.2f} mm into {socket.name} at most, {found.short:.2f} mm short "
+            f"{plug.name} goes {found.depth:.2f} mm into {socket.name} at most, {found.short:.2f} mm short "
             f"of where its outline fits: it meets it near x {x:.2f}, y {y:.2f}, z {z:.2f} mm of the socket's file; an "
             "undercut, a latch, a thread or an overlap is in the way: leave it out of the meshes (docs/connectors.md)"
         )
