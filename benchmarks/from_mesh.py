@@ -28,7 +28,7 @@ from lotj import geometry
 from lotj.sim.cad.measure import measure
 from lotj.sim.cad.seating import assembled_seat, find_seat
 from lotj.sim.cad.solid import Solid, load_solid, solid_of, write_stl
-from lotj.sim.connector import Connector, Feature, find_connector, parse_connector
+from lotj.sim.connector import CATALOGUE, Connector, Feature, load_connector_file, parse_connector
 from lotj.sim.solids import outline, plug_pieces, socket_pieces
 
 PARTS = (
@@ -108,7 +108,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows, rng = [], np.random.default_rng(asked.seed)
     for name in asked.parts:
-        part, start = find_connector(name), time.perf_counter()
+        part, start = load_connector_file(CATALOGUE / f"{name}.toml"), time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             found = recovered(part, Path(folder), rng)
         off = differences(part, found)

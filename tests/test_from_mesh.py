@@ -14,7 +14,7 @@ from lotj.errors import MeshError
 from lotj.sim.cad.measure import measure
 from lotj.sim.cad.seating import AXES, assembled_seat, find_seat
 from lotj.sim.cad.solid import Solid, load_solid, solid_of, write_stl
-from lotj.sim.connector import find_connector, load_connector_file, parse_connector
+from lotj.sim.connector import CATALOGUE, load_connector_file, parse_connector
 from lotj.sim.solids import Piece, plug_pieces, socket_pieces
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "from_mesh.py"
@@ -57,7 +57,7 @@ def test_sections_count_what_shells_enclose_together() -> None:
 
 @pytest.mark.parametrize("name", ["usb-b", "cap-round-16"])
 def test_a_connector_comes_back_from_its_meshes(name: str) -> None:
-    part = find_connector(name)
+    part = load_connector_file(CATALOGUE / f"{name}.toml")
     seat = assembled_seat(*(solid_of(s, p(part)) for s, p in (("plug", plug_pieces), ("socket", socket_pieces))))
     text = measure(seat, name).text()
     off = from_mesh.differences(part, parse_connector(tomllib.loads(text), name))
@@ -67,7 +67,7 @@ def test_a_connector_comes_back_from_its_meshes(name: str) -> None:
 
 def test_a_connector_comes_back_from_meshes_that_lie_anywhere(tmp_path: Path) -> None:
     pytest.importorskip("trimesh")
-    part = find_connector("key-car")
+    part = load_connector_file(CATALOGUE / "key-car.toml")
     off = from_mesh.differences(part, from_mesh.recovered(part, tmp_path, np.random.default_rng(1)))
     assert max(off.values()) <= 0.05
 

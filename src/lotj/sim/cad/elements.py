@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import shapely
@@ -71,7 +72,7 @@ def narrowing(outer: shapely.Polygon, inner: shapely.Polygon) -> float:
     return 2 * (filled(outer).area - filled(inner).area) / rims
 
 
-def parts(section: shapely.Geometry) -> list[shapely.Polygon]:
+def parts(section: Any) -> list[shapely.Polygon]:
     """Separate areas, largest outline first."""
     found = [p for p in shapely.get_parts(section) if p.geom_type == "Polygon" and p.area > _CRUMB]
     return sorted(found, key=lambda p: -filled(p).area)
@@ -113,7 +114,7 @@ def find_elements(
     return [e for e in finished + active if e.length > 1e-6]
 
 
-def convex_parts(area: shapely.Geometry) -> list[shapely.Polygon]:
+def convex_parts(area: Any) -> list[shapely.Polygon]:
     """Convex polygons that make up an area: triangles, joined where they stay convex (Hertel and Mehlhorn 1983)."""
     pieces = [t for t in shapely.get_parts(shapely.constrained_delaunay_triangles(area)) if t.area > 1e-6]
     joined = True
@@ -131,7 +132,7 @@ def convex_parts(area: shapely.Geometry) -> list[shapely.Polygon]:
     return [p for p in pieces if p.area > _CRUMB]
 
 
-def cross_section(outline: shapely.Polygon) -> tuple[dict, shapely.Polygon, str]:
+def cross_section(outline: Any) -> tuple[dict, shapely.Polygon, str]:
     """A convex outline as entries of a feature's file, the outline that these mean, and a remark (or "")."""
     hull = shapely.simplify(outline.convex_hull, 0.004)
     corners = shapely.get_coordinates(hull)[:-1]

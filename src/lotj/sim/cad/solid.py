@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -54,7 +55,7 @@ class Solid:
                 found.append(float(z))
         return np.array(found)
 
-    def section(self, z: float) -> shapely.Geometry:
+    def section(self, z: float) -> Any:
         """What a level plane cuts: the points that the surface goes around, whatever the number of shells."""
         above = self.triangles[..., 2] >= z
         cut = self.triangles[above.any(axis=1) & ~above.all(axis=1)]
@@ -83,8 +84,8 @@ class Solid:
         area = _cross(b - a, c - a)
         corners = corners[np.abs(area) > 1e-9]
         low, high = corners[..., :2].min(axis=1), corners[..., :2].max(axis=1)
-        i0, i1 = (np.searchsorted(x, v, side) for v, side in ((low[:, 0], "left"), (high[:, 0], "right")))
-        j0, j1 = (np.searchsorted(y, v, side) for v, side in ((low[:, 1], "left"), (high[:, 1], "right")))
+        i0, j0 = np.searchsorted(x, low[:, 0], "left"), np.searchsorted(y, low[:, 1], "left")
+        i1, j1 = np.searchsorted(x, high[:, 0], "right"), np.searchsorted(y, high[:, 1], "right")
         count = (i1 - i0) * (j1 - j0)
         of = np.repeat(np.arange(len(corners)), count)
         rank = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
@@ -208,7 +209,8 @@ def solid_of(name: str, pieces: Iterable[Piece]) -> Solid:
 def write_stl(path: Path, solid: Solid) -> None:
     """Binary STL in millimetres. StorageError if it cannot be written."""
     records = np.zeros(len(solid.triangles), [("numbers", "<f4", (4, 3)), ("attribute", "<u2")])
-    normal = np.cross(*(solid.triangles[:, i] - solid.triangles[:, 0] for i in (1, 2)))
+    start = solid.triangles[:, 0]
+    normal = np.cross(solid.triangles[:, 1] - start, solid.triangles[:, 2] - start)
     length = np.linalg.norm(normal, axis=1, keepdims=True)
     records["numbers"][:, 0] = np.divide(normal, length, out=np.zeros_like(normal), where=length > 0)
     records["numbers"][:, 1:] = solid.triangles
