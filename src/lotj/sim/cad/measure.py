@@ -137,7 +137,7 @@ def _body_bottom(plug: Solid, top: float) -> float:
     return float(levels[areas >= 0.5 * areas.max()].min())
 
 
-def _is_round(area: shapely.Polygon) -> bool:
+def _is_round(area: Any) -> bool:
     return cross_section(area)[0]["shape"] == "round"
 
 
@@ -197,7 +197,7 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
     sunk = element.tip < -0.2
     z = (min(0.0, element.root) + element.tip + high) / 2 if sunk else z
     block = _block(socket, z)
-    hull = area.convex_hull
+    hull: Any = area.convex_hull
     cavity = sunk and filled(block).convex_hull.buffer(0.01).contains(hull)
     inside = [
         socket.section(level).intersection(hull.buffer(-0.02)) for level in (z, element.tip + 0.25 * element.length)
@@ -267,7 +267,7 @@ def _piece(element: Element, piece: shapely.Polygon, common: Mapping[str, Any], 
     return _Found("plug", element, entries, outline, ["a convex piece of a section that is not convex"])
 
 
-def _beside(area: shapely.Geometry, other: Solid, element: Element) -> float:
+def _beside(area: Any, other: Solid, element: Element) -> float:
     """Least distance to the other part at the heights of an element, within what a file may say [mm]."""
     heights = element.tip + (element.root - element.tip) * np.array([0.1, 0.3, 0.5, 0.7, 0.9])
     gaps = [area.distance(cut) for cut in (other.section(z) for z in heights) if not cut.is_empty]
@@ -344,7 +344,8 @@ def _socket_features(plug: Solid, socket: Solid, ours: list[_Found]) -> list[_Fo
         within = [f for f in ours if f.outline.contains(area.representative_point())]
         filled_up = [f for f in within if not f.entries.get("wall_mm") and f.element.tip < element.tip]
         holes = [shapely.Polygon(r) for r in area.interiors]
-        hull, wall = area.convex_hull, 0.0
+        hull: Any = area.convex_hull
+        wall = 0.0
         if holes and any(h.intersection(f.outline).area > 0.02 for h in holes for f in ours):
             wall = float(min(hull.exterior.distance(h.exterior) for h in holes))
         convex = wall or hull.area - filled(area).area < 0.05 * hull.area
@@ -365,7 +366,7 @@ def _outside(
     plug: Solid, socket: Solid, gap: float, features: list[dict[str, Any]], remarks: dict[str, list[str]]
 ) -> dict[str, Any]:
     """Housing and body: what is seen and held."""
-    hull = shapely.unary_union([_block(socket, z) for z in (-0.02, -1.0)]).convex_hull
+    hull: Any = shapely.unary_union([_block(socket, z) for z in (-0.02, -1.0)]).convex_hull
     size = 2 * np.abs(np.array(hull.bounds)).reshape(2, 2).max(axis=0)
     if np.abs(size - np.ptp(np.array(hull.bounds).reshape(2, 2), axis=0)).max() > 0.05:
         remarks["housing_mm"] = ["wider than measured: its middle is not below the body's"]

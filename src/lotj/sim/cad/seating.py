@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -136,7 +137,8 @@ def _centred(solid: Solid) -> np.ndarray:
 def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat | _Stuck:
     socket = socket.moved(AXES[socket_axis], np.zeros(3))
     plug = plug.moved(AXES[plug_axis], np.zeros(3))
-    found, stuck = [], [_Stuck(0.0, 0.0, 0.0, np.zeros(3))]
+    found: list[Seat] = []
+    stuck = [_Stuck(0.0, 0.0, 0.0, np.zeros(3))]
     for guesses in _guesses(plug, socket, list(_turns(plug, socket))):
         best = max(guesses, key=lambda g: g.proposed)
         good = [g for g in guesses if g.proposed > max(0.9 * best.proposed, 0.0)]
@@ -149,7 +151,7 @@ def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat 
                 found.append(Seat(placed, socket, plug_axis, socket_axis, np.degrees(turn), guess.score))
                 break
             stuck.append(_Stuck(guess.proposed, deep - hit, hit, AXES[socket_axis].T @ place))
-    return max(found or stuck, key=lambda seat: seat.score)
+    return max(found, key=lambda s: s.score) if found else max(stuck, key=lambda s: s.score)
 
 
 def _best(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> float:
@@ -207,7 +209,7 @@ def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[list[_Guess
     top, away = socket.bounds[1, 2], _centred(socket)
     planes = top - (np.arange(_LEVELS) + 0.5) * step
     stack = _stack(socket.moved(np.eye(3), away).heights(x, x, lowest=False), planes, x, below=False)
-    theirs = [fft.rfftn(a.astype(np.float32), shape) for a in stack]
+    theirs: list[Any] = [fft.rfftn(a.astype(np.float32), shape) for a in stack]
     found: list[list[_Guess]] = [[] for _ in _PENALTIES]
     for rank, turn in enumerate(turns):
         turned = plug.moved(_about_z(turn), np.zeros(3))
@@ -215,8 +217,8 @@ def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[list[_Guess
         low = turned.bounds[0, 2]
         planes = low + (np.arange(_LEVELS) + 0.5) * step
         stack = _stack(turned.moved(np.eye(3), centre).heights(x, x, lowest=True), planes, x, below=True)
-        mine = [fft.rfftn(a[:, ::-1, ::-1].astype(np.float32), shape) for a in stack]
-        scores = [
+        mine: list[Any] = [fft.rfftn(a[:, ::-1, ::-1].astype(np.float32), shape) for a in stack]
+        scores: list[Any] = [
             fft.irfftn(mine[k] * theirs[2] + mine[2] * theirs[k] - penalty * mine[0] * theirs[0], shape)[:_LEVELS]
             for k, penalty in enumerate(_PENALTIES)
         ]
@@ -224,7 +226,7 @@ def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[list[_Guess
             place = np.unravel_index(np.argmax(score), score.shape)
             shift = [cell * (place[2] - len(x) + 1), cell * (place[1] - len(x) + 1), top - (place[0] + 1) * step - low]
             volumes = [round(float(s[place]) * cell**2 * step, 3) for s in (scores[0], score)]
-            guesses.append(_Guess(*volumes, rank, turn, centre - away + np.array(shift), step))
+            guesses.append(_Guess(volumes[0], volumes[1], rank, turn, centre - away + np.array(shift), step))
     return found
 
 

@@ -134,10 +134,10 @@ def load_solid(path: Path, unit: str = "mm") -> Solid:
         raise MeshError(f"{path}: no such file")
     step = path.suffix.lower() in (".step", ".stp")
     try:
-        import trimesh  # an extra
+        import trimesh  # pyright: ignore[reportMissingImports]  # an extra
 
         if step:
-            import cascadio  # noqa: F401  # with which trimesh reads STEP
+            import cascadio  # noqa: F401  # pyright: ignore[reportMissingImports]  # with which trimesh reads STEP
     except ImportError as error:
         way = " (or export the part as STL)" if step else ""
         raise MeshError(
