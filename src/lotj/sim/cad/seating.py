@@ -142,7 +142,8 @@ def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat 
     for guesses in _guesses(plug, socket, list(_turns(plug, socket))):
         best = max(guesses, key=lambda g: g.proposed)
         good = [g for g in guesses if g.proposed > max(0.9 * best.proposed, 0.0)]
-        for guess in dict.fromkeys([*sorted(good, key=lambda g: g.rank)[:3], *([best] if good else [])]):
+        first: list[_Guess] = [*sorted(good, key=lambda g: g.rank)[:3], *([best] if good else [])]
+        for guess in list(dict.fromkeys(first)):
             placed, turn = _evened(plug, socket, guess)
             deep = socket.bounds[1, 2] - placed.bounds[0, 2]
             hit, place = _contact(placed, socket)
