@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lotj.controllers.expert import Expert
-from lotj.envs.insertion import draw_start
+from lotj.envs.bench_check import insert, press_beside
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import STEP_LIMIT, Bench
 from lotj.sim.connector import catalogue
@@ -38,43 +37,17 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     return Bench(part, arm, draw_randomization(part, seed=3), image_size=64)
 
 
-def penetration(bench: Bench) -> float:
-    """Deepest overlap of any contact [m]."""
-    return float(max((-c.dist for c in bench.data.contact[: bench.data.ncon]), default=0.0))
-
-
-def drive(bench: Bench, controller: Expert, seed: int, steps: int = 20) -> tuple[bool, float]:
-    """One episode from `far`: (success, deepest penetration [m])."""
-    rng = np.random.default_rng(seed)
-    controller.reset(seed)
-    offset, height, error = draw_start(rng, "far")
-    reading = bench.reset(offset, height, error=error)
-    assert bench.data.ncon == 0  # never starts inside
-    deepest = 0.0
-    for _ in range(steps):
-        action = controller(None, {"position": reading.position})
-        reading = bench.move(action * STEP_LIMIT)
-        deepest = max(deepest, penetration(bench))
-        if reading.success or reading.dislodged:
-            break
-    return reading.success, deepest
-
-
 def test_expert_inserts_from_far_without_penetration(bench: Bench) -> None:
-    expert = Expert(np.random.default_rng(0), STEP_LIMIT, bench.contact_height, noise=0.0)
-    outcomes = [drive(bench, expert, seed) for seed in range(20)]
-    assert sum(success for success, _ in outcomes) >= 19
-    assert max(depth for _, depth in outcomes) < 0.2e-3
+    outcomes = [insert(bench, seed) for seed in range(20)]
+    assert all(free for free, *_ in outcomes)  # never starts inside
+    assert sum(success for _, success, _ in outcomes) >= 19
+    assert max(depth for *_, depth in outcomes) < 0.2e-3
 
 
 def test_straight_down_three_millimetres_beside_never_enters(bench: Bench) -> None:
     for angle in np.arange(8) * np.pi / 4:
-        reading = bench.reset(3e-3 * np.array([np.cos(angle), np.sin(angle)]), 5e-3)
-        deepest = 0.0
-        for _ in range(12):  # the last steps press with the full force of the controller
-            reading = bench.move(np.array([0.0, 0.0, -STEP_LIMIT]))
-            deepest = max(deepest, penetration(bench))
-            assert not reading.success
+        success, deepest = press_beside(bench, angle)
+        assert not success
         assert deepest < 0.2e-3
 
 

@@ -23,6 +23,10 @@ class CatalogueError(LotjError):
     """A connector file with a missing, unknown or impossible entry."""
 
 
+class MeshError(LotjError):
+    """A mesh that is no connector's: open, of another unit, or a plug and a socket that do not mate."""
+
+
 class DataError(LotjError):
     """A data set of another version, a foreign file, or one with missing frames."""
 

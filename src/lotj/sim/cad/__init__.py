@@ -1,0 +1,1 @@
+"""Connectors from CAD: two meshes become the features of a connector file."""
