@@ -58,7 +58,7 @@ def test_sections_count_what_shells_enclose_together() -> None:
 @pytest.mark.parametrize("name", ["usb-b", "cap-round-16"])
 def test_a_connector_comes_back_from_its_meshes(name: str) -> None:
     part = load_connector_file(CATALOGUE / f"{name}.toml")
-    seat = assembled_seat(*(solid_of(s, p(part)) for s, p in (("plug", plug_pieces), ("socket", socket_pieces))))
+    seat = assembled_seat(solid_of("plug", plug_pieces(part)), solid_of("socket", socket_pieces(part)))
     text = measure(seat, name).text()
     off = from_mesh.differences(part, parse_connector(tomllib.loads(text), name))
     assert max(off.values()) <= 0.05

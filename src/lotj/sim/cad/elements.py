@@ -162,7 +162,7 @@ def cross_section(outline: Any) -> tuple[dict, shapely.Polygon, str]:
     for coarse in (0.01, 0.02, 0.04, 0.06):  # a rounding of 0.6 mm has two edges at last
         points = np.round(shapely.get_coordinates(shapely.simplify(hull, coarse)), 3)
         outer = shapely.orient_polygons(shapely.MultiPoint(points).convex_hull)
-        if len(outer.exterior.coords) <= 17:
+        if len(shapely.get_coordinates(outer)) <= 17:
             break
     points = shapely.get_coordinates(outer)[:-1]
     remark = f"a rounded outline, drawn with {len(points)} corners" if coarse > 0.01 else ""

@@ -157,7 +157,7 @@ def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat 
 
 def _best(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> float:
     turned = [s.moved(AXES[a], np.zeros(3)) for s, a in ((plug, plug_axis), (socket, socket_axis))]
-    return max(g.proposed for g in _guesses(*turned, [0.0, np.pi / 2, np.pi, -np.pi / 2])[0])
+    return max(g.proposed for g in _guesses(turned[0], turned[1], [0.0, np.pi / 2, np.pi, -np.pi / 2])[0])
 
 
 def _turns(plug: Solid, socket: Solid) -> Iterator[float]:
@@ -196,8 +196,8 @@ def _stack(heights: np.ndarray, planes: np.ndarray, x: np.ndarray, below: bool) 
             outline[k] = outline[k - 1]
         elif level.any():
             points = np.column_stack([grid[0][level], grid[1][level]])
-            outline[k] = shapely.contains_xy(shapely.MultiPoint(points).convex_hull.buffer(1e-6), *grid)
-    return filled, np.stack([ndimage.binary_fill_holes(level) for level in filled]), outline
+            outline[k] = shapely.contains_xy(shapely.MultiPoint(points).convex_hull.buffer(1e-6), grid[0], grid[1])
+    return filled, np.stack([np.asarray(ndimage.binary_fill_holes(level)) for level in filled]), outline
 
 
 def _guesses(plug: Solid, socket: Solid, turns: list[float]) -> list[list[_Guess]]:
