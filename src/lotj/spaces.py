@@ -12,6 +12,11 @@ import numpy as np
 from lotj.errors import DataError, SettingsError
 
 
+def is_picture(dtype: str, shape: tuple[int, ...]) -> bool:
+    """Whether arrays of this dtype (NumPy's name) and shape are pictures, (..., H, W, 3) uint8, and not empty."""
+    return dtype == "uint8" and len(shape) >= 3 and shape[-1] == 3 and math.prod(shape) > 0
+
+
 @dataclass(frozen=True)
 class Array:
     """One named array of an observation: its shape, NumPy's name of its dtype, and the bounds of its elements, infinite

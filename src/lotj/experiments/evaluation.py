@@ -219,12 +219,12 @@ def _played_again(env: Any, controller: Controller, result: EvaluationResult) ->
     seed, steps = int(result.seed[0]), int(result.steps[0])
     shown, frames, number = spread(steps + 1, FRAMES), [], itertools.count()
 
-    def look(info: Mapping[str, Any]) -> None:
+    def keep(info: Mapping[str, Any]) -> None:
         if next(number) in shown:
             frames.append(env.render())
 
     try:
-        rollout(env, controller, seed, task=result.name, kind="film", max_steps=steps, on_step=look)
+        rollout(env, controller, seed, task=result.name, kind="film", max_steps=steps, on_step=keep)
         return FilmStrip(np.stack(frames)[:, None], None, None, None, bool(result.success[0]), seed, shown)
     except Exception as error:  # drawing by others raises whatever it likes where there is no renderer
         logging.getLogger(__name__).info("no film of %s: %s", result.name, error)

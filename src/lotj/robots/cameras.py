@@ -6,7 +6,7 @@ import numpy as np
 
 from lotj.errors import FaultError
 from lotj.experience import Observation
-from lotj.spaces import Spec
+from lotj.spaces import Spec, is_picture
 
 BLACK = 8
 """A view is black where none of its values is above this, of 255."""
@@ -40,10 +40,10 @@ class Cameras:
                 raise FaultError(f"{name} is {array.shape} {array.dtype}, it must be {of.shape} {of.dtype}")
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise FaultError(f"{name} is not finite")
-            if of.dtype == "uint8" and len(of.shape) >= 3 and of.shape[-1] == 3:
-                self._look(name, array.reshape(-1, *of.shape[-3:]), moved)
+            if is_picture(of.dtype, of.shape):
+                self._check_views(name, array.reshape(-1, *of.shape[-3:]), moved)
 
-    def _look(self, name: str, views: np.ndarray, moved: float) -> None:
+    def _check_views(self, name: str, views: np.ndarray, moved: float) -> None:
         before, still = self._seen.get(name), self._still.get(name, np.zeros(len(views)))
         if before is not None:
             same = np.array([np.array_equal(*pair) for pair in zip(before, views, strict=True)])

@@ -120,7 +120,7 @@ class Safe:
         seen = self._robot.reset(seed, start)
         self._started, self._over = True, ""
         try:
-            return self._looked_at(seen)
+            return self._checked(seen)
         except LostError as error:
             raise FaultError(f"at the start of a trial: {error}") from None
 
@@ -140,14 +140,14 @@ class Safe:
             self._over = f"{error}; reset first"
             raise
         self._since = self._clock()
-        return self._looked_at(seen)
+        return self._checked(seen)
 
     def relax(self) -> Observation:
         """See `Robot.relax`; it is never refused once there was a trial."""
         if not self._started:
             raise FaultError(self._over)
         self._since = None
-        return self._looked_at(self._robot.relax())
+        return self._checked(self._robot.relax())
 
     def park(self) -> None:
         """See `Robot.park`. The watchdog sleeps until the first motion of the next trial."""
@@ -219,7 +219,7 @@ class Safe:
             _log.info("limited: %s to %s", wanted.tolist(), allowed.tolist())
         return np.concatenate([allowed, action[3:]])
 
-    def _looked_at(self, seen: Observation) -> Observation:
+    def _checked(self, seen: Observation) -> Observation:
         """What was observed, once it and the sensors are as they must be."""
         before = self._hand
         sensed = self._sensors(seen)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from lotj.errors import FaultError, LostError, RobotError, SettingsError
 from lotj.experience import Observation
-from lotj.spaces import Spec
+from lotj.spaces import Spec, is_picture
 
 VERSION = 1
 LARGEST_REQUEST = 128 * 1024
@@ -113,7 +113,7 @@ def pack_observation(seen: Observation, jpeg: int | None = None) -> dict[str, by
     packed = {}
     for name, array in seen.items():
         array = np.ascontiguousarray(array)
-        packed[name] = _packed(array, jpeg) if _is_picture(array.dtype.name, array.shape) else array.tobytes()
+        packed[name] = _packed(array, jpeg) if is_picture(array.dtype.name, array.shape) else array.tobytes()
     return packed
 
 
@@ -123,17 +123,13 @@ def unpack_observation(packed: Any, spec: Spec) -> Observation:
         raise FaultError(f"the robot must show {', '.join(spec.observation)}; it does not")
     seen = {}
     for name, of in spec.observation.items():
-        picture, data = _is_picture(of.dtype, of.shape), packed[name]
+        picture, data = is_picture(of.dtype, of.shape), packed[name]
         try:
             raw = _unpacked(data, of.shape) if picture else np.frombuffer(data, of.dtype)
             seen[name] = raw.reshape(of.shape).copy()
         except (OSError, SyntaxError, TypeError, ValueError, zlib.error, Image.DecompressionBombError) as error:
             raise FaultError(f"{name} from the robot: is no {of.shape} {of.dtype} ({error})") from None
     return seen
-
-
-def _is_picture(dtype: str, shape: tuple[int, ...]) -> bool:
-    return dtype == "uint8" and len(shape) >= 3 and shape[-1] == 3 and math.prod(shape) > 0
 
 
 def _packed(array: np.ndarray, jpeg: int | None) -> bytes:
