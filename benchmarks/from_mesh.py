@@ -12,8 +12,6 @@ a convention (at most the length of the longest element), so it is shown beside 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 import time
 import tomllib
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 import shapely
 from scipy.spatial.transform import Rotation
+from side_by_side import record
 
 from lotj import geometry
 from lotj.sim.cad.measure import measure
@@ -119,8 +118,7 @@ def main() -> None:
     within = sum(row["largest_mm"] <= LIMIT for row in rows)
     summary = {"parts": len(rows), "within": within, "limit_mm": LIMIT, "worst": max(r["largest_mm"] for r in rows)}
     print(summary)
-    content = {"command": " ".join(["python", *sys.argv]), "seed": asked.seed, "summary": summary, "rows": rows}
-    asked.out.write_text(json.dumps(content, indent=1) + "\n")
+    record({"seed": asked.seed, "summary": summary, "rows": rows}, asked.out)
 
 
 if __name__ == "__main__":
