@@ -180,7 +180,7 @@ TINY = Chapter(
         ),
     ),
     (Claim("the expert is better than doing nothing", higher("toy", "expert", "nothing", 50)),),
-    Size(1.0, 1, 4),
+    Size(1.0, 1, 4, 2),
 )
 
 
@@ -190,7 +190,7 @@ def test_a_chapter_from_nothing_and_again(tmp_path: Path) -> None:
     results = run_jobs(jobs, tmp_path / "cells", report=lambda job, state: done.append((job.name, state)))
     assert {name for name, state in done if state == "done"} == {job.name for job in jobs}
     points = results[job_name(TINY.problems[0], TINY.problems[0].arms[1], 0)]["curve"]
-    assert [at["trials"] for at in points] == [0, 2, 4] and all(at["n"] == 4 for at in points)
+    assert [at["trials"] for at in points] == [0, 2, 4] and [at["n"] for at in points] == [4, 2, 4]
     steps = [at["steps"] for at in points]
     assert steps[0] == 0 and all(np.diff(steps) > 0) and steps[-1] <= 4 * 100
     assert len(results["toy-cloned-0"]["curve"]) == 1  # it does not practise

@@ -123,11 +123,12 @@ class Problem:
 @dataclass(frozen=True)
 class Size:
     """How much of a chapter is done: share of a problem's updates and trials and, up to 1, of large prior data; seeds
-    of each arm; evaluation trials."""
+    of each arm; evaluation trials before practice and at its end, and at the points between, which are many."""
 
     share: float = 1.0
     seeds: int = 3
     evaluation_trials: int = 100
+    point_trials: int = 25
 
 
 MANY = 200
@@ -136,7 +137,7 @@ MANY = 200
 ENOUGH = 3
 """Seeds from which on a verdict is said without their number."""
 
-SIZES = {"quick": Size(0.1, 1, 20), "laptop": Size(), "full": Size(4.0, 10)}
+SIZES = {"quick": Size(0.1, 1, 20, 20), "laptop": Size(), "full": Size(4.0, 10, 100, 100)}
 """By name."""
 
 
@@ -221,6 +222,7 @@ class Chapter:
             "agent": arm.agent, "settings": dict(arm.settings), "share": arm.share, "trials": trials, "points": points,
             "updates": round(size.share * arm.updates * problem.updates), "online": dict(arm.online),
             "practice": {**problem.practice, **arm.practice}, "data": "", "folder": str(folder),
+            "point_trials": size.point_trials,
         }  # fmt: skip
         if arm.data:
             needs = (f"{problem.name}-{arm.data}",)
@@ -326,12 +328,13 @@ def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, contr
 def learn_job(
     task: str, evaluated: str, seed: int, evaluation_trials: int, agent: str, settings: Mapping[str, Any], updates: int,
     share: float, trials: int, points: Sequence[int], practice: Mapping[str, Any], data: str, folder: str,
-    online: Mapping[str, Any], corrects: str = "", threads: int = 1, device: str = "cpu",
+    online: Mapping[str, Any], corrects: str = "", point_trials: int = 0, threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Learns from prior data, practises, and tries the policy before, after `points` of the trials, and at the end.
 
     Args:
         corrects: folder of another such job, whose policy the residual corrects; then what that does is tried before.
+        point_trials: evaluation trials at the `points`; 0: as many as before and at the end.
 
     Returns:
         ``curve``: trials, steps of the environment, ``successes`` of ``n`` and mean ``reward`` of an episode.
@@ -357,7 +360,8 @@ def learn_job(
     with closing(make(evaluated)) as env:
 
         def try_out(learner: Any, trials: int, steps: int) -> None:
-            found = tried(env, PolicyController(learner, 0.0), agent, seed, evaluation_trials)
+            tries = point_trials if point_trials and trials in points else evaluation_trials
+            found = tried(env, PolicyController(learner, 0.0), agent, seed, tries)
             curve.append({"trials": trials, "steps": steps, **found})
 
         if data:
