@@ -24,7 +24,9 @@ class Command(job.OnDevice, job.OfRun):
     says the socket is. By default the policies and, on connectors, straight-down and spiral-search, else expert."""
     spread: Annotated[float, Interval(0, 2)] = 1.0
     """Share of the learned policy's standard deviation that its actions vary by; 0 takes its mean action."""
-
+    recover: bool = True
+    """On connectors, help a learned policy that is stuck: where the hand has not moved for two steps it is lifted a
+    little and shifted at random."""
     robot: str = ""
     """Address of a served robot to evaluate on, host:port, see `lotj robot`; by default the one practised on."""
     policy: str = ""
@@ -40,6 +42,7 @@ class Command(job.OnDevice, job.OfRun):
 
         with job.progress_bars() as show:
             settings = (self.trials, device, show, self.spread, self.controllers)
-            results = evaluate_phase(run, *settings, robot=self.robot, policy=self.policy)
+            how = {"robot": self.robot, "policy": self.policy, "recover": self.recover}
+            results = evaluate_phase(run, *settings, **how)
         get_console().print(job.results_table(results))
         job.say(f"{run.path}: make its page with `lotj report {shlex.quote(str(run.path))}`")

@@ -15,6 +15,7 @@ from lotj.agents import Learner
 from lotj.agents.localizer import Localizer
 from lotj.controllers import Controller
 from lotj.controllers.localize import Localize, LocalizeFirst
+from lotj.controllers.recovery import Recovery
 from lotj.controllers.search import RandomSearch, SpiralSearch, StraightDown
 from lotj.data.pictures import FRAMES, spread
 from lotj.envs.base import spec_of
@@ -84,6 +85,7 @@ def evaluate_phase(
     after: int | None = None,
     robot: str = "",
     policy: str = "",
+    recover: bool = True,
 ) -> list[EvaluationResult]:
     """True success of learned policies and of what else there is to compare with, all from the same starts, under the
     disturbance that the run practised under, if any.
@@ -96,6 +98,7 @@ def evaluate_phase(
         after: the trial after which the practised policy is evaluated, one of the run's snapshots; None: the last.
         robot: address of a served robot to evaluate on; by default where the run has practised.
         policy: URL of a policy server, evaluated besides, see `lotj.robots.policy_server`.
+        recover: on connectors the learned policies are helped where they are stuck, see `Recovery`.
 
     Raises:
         SettingsError: an unknown controller, or one that is not for this task.
@@ -105,15 +108,17 @@ def evaluate_phase(
     pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
     reward = load_reward(pretrained, device) if insertion and pretrained else None
     delay = run.config.get("delay", 0)
-    env = _where(run, reward.shape[2] if reward else 0, robot, ("image", "state") if policy else "image", delay)
+    env = _where(run, reward.shape[2] if reward else 0, robot, delay)
     spec, context = spec_of(env), {"task": task, "spread": spread}
+    recover = recover and insertion and "state" in spec.observation
     if insertion:
         context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}
+        context["recover"] = recover
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
     how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + delay)}
     results, films = [], {}
     with closing(env), timed(run, "evaluate"):
-        known = _entrants(run, pretrained, env, device, spread, after)
+        known = _entrants(run, pretrained, env, device, spread, after, recover)
         if policy:
             prompt = f"insert the {run.config.get('connector_title', 'part')}" if insertion else task
             known[REMOTE] = lambda: RemotePolicy(policy, spec.action, prompt)
@@ -126,8 +131,8 @@ def evaluate_phase(
             add_evaluation(run.path / "evaluation.json", results[-1])
             if isinstance(controller, RemotePolicy):
                 controller.close()
-            if reward and isinstance(controller, PolicyController):
-                films[_WHEN[name]] = _film(results[-1], controller.agent, reward)
+            if reward and name in _WHEN:
+                films[_WHEN[name]] = _film(results[-1], _agent(controller), reward)
             elif name in _WHEN and (film := _played_again(env, controller, results[-1])):
                 films[_WHEN[name]] = film
         if films:
@@ -136,11 +141,17 @@ def evaluate_phase(
     return results
 
 
-def _where(run: Run, image_size: int, robot: str, seen: str | tuple[str, ...], delay: int) -> Any:
+def _agent(controller: Any) -> Learner:
+    """Who acts in one of the learned entrants."""
+    return (controller.controller if isinstance(controller, Recovery) else controller).agent
+
+
+def _where(run: Run, image_size: int, robot: str, delay: int) -> Any:
     """The environment of an evaluation: the run's task here, or the robot at an address."""
     robot = robot or (run.config.get("robot", "") if is_address(run.config.get("robot", "")) else "")
     if not robot:
-        bench = InsertionEnv(*bench_of(run), image_size=image_size, observation=seen) if image_size else None
+        seen = {"image_size": image_size, "observation": ("image", "state")}
+        bench = InsertionEnv(*bench_of(run), **seen) if image_size else None
         bare: Any = bench or make_task(run.setting("task"))
         return Settled(lambda: disturbed(bare, run.config.get("disturbance", ""), run.seed), delay)
     if not image_size:
@@ -165,7 +176,7 @@ def choose_entrants(names: Sequence[str], known: Collection[str]) -> tuple[str, 
 
 
 def _entrants(
-    run: Run, pretrained: Run | None, env: Any, device: str, spread: float, after: int | None
+    run: Run, pretrained: Run | None, env: Any, device: str, spread: float, after: int | None, recover: bool
 ) -> dict[str, Callable[[], Controller]]:
     """What can be evaluated in a run: name -> what makes it. The expert is told the truth, to compare with; hand-made
     baselines know the part's dimensions, as an engineer does, and the size of an action."""
@@ -177,7 +188,8 @@ def _entrants(
 
     def policy(learner: Learner) -> Controller:
         before = Located(localizer()).encode if pretrained and agent == STATE_IQL else None
-        return PolicyController(learner, spread, before)
+        acts = PolicyController(learner, spread, before)
+        return Recovery(acts, env.get_wrapper_attr("action_scale")) if recover else acts
 
     made: dict[str, Callable[[], Controller]] = {}
     if pretrained:
