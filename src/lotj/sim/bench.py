@@ -152,10 +152,9 @@ class Bench:
         goal = np.clip(start + delta, low, high)
         peak, substeps = 0.0, round(1.0 / RATE_HZ / TIMESTEP / _BLOCKS)
         for block in range(_BLOCKS):
-            self._hand.lead(start + (goal - start) * min(1.0, (block + 1) / (_BLOCKS - 1)), substeps * TIMESTEP)
             inside = any(self._within(place, self.connector.insertion_depth * 0.9) for place in self._positions())
             self.model.tendon_frictionloss[self._retention] = self.connector.seating_force if inside else 0.0
-            mujoco.mj_step(self.model, self.data, substeps)
+            self._hand.drive(start + (goal - start) * min(1.0, (block + 1) / (_BLOCKS - 1)), substeps)
             peak = max(peak, float(np.linalg.norm(self._hand.force())))
         self._command = goal
         return self._read(peak)

@@ -18,8 +18,8 @@ class Carrier(Protocol):
         """Stand with the hand at (3,) in the world [m], at rest, held there; `mujoco.mj_forward` is the caller's."""
         ...
 
-    def lead(self, point: np.ndarray, seconds: float) -> None:
-        """Pull the hand to a point (3,) in the world [m], to be reached after so long."""
+    def drive(self, point: np.ndarray, substeps: int) -> None:
+        """Pull the hand to a point (3,) in the world [m] for so many steps of the physics."""
         ...
 
     def place(self) -> np.ndarray:
@@ -39,7 +39,7 @@ class Sliding:
     """A hand on three sliding axes, each with a position drive."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        self._data = data
+        self._model, self._data = model, data
         self._at: Sequence[int] = [model.joint(f"hand-{axis}").qposadr[0] for axis in AXES]
         self._dof: Sequence[int] = [model.joint(f"hand-{axis}").dofadr[0] for axis in AXES]
 
@@ -47,9 +47,10 @@ class Sliding:
         """See `Carrier.put`."""
         self._data.qpos[self._at] = self._data.ctrl[:] = place
 
-    def lead(self, point: np.ndarray, seconds: float) -> None:
-        """See `Carrier.lead`: the drives are pulled there at once."""
+    def drive(self, point: np.ndarray, substeps: int) -> None:
+        """See `Carrier.drive`."""
         self._data.ctrl[:] = point
+        mujoco.mj_step(self._model, self._data, substeps)
 
     def place(self) -> np.ndarray:
         """See `Carrier.place`."""

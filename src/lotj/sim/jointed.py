@@ -1,9 +1,10 @@
 """A hand at the flange of an arm with joints, which are driven by torques.
 
-Differential inverse kinematics turns the commanded point into joint positions within the joints' ranges and speeds. Where
-these have the hand, a spring pulls it, by joint torques J^T F, and another holds its orientation; force and torque of both
-are limited (impedance control, Hogan 1985, as Franka's controllers do it). Weak springs keep what is left free, the elbow,
-at those joint positions. What each joint's motor is able to do limits all.
+Differential inverse kinematics turns the commanded point into joint positions within the joints' ranges and speeds.
+Where these have the hand, a spring pulls it, by joint torques J^T F, and another holds its orientation; force and
+torque of both are limited (impedance control, Hogan 1985, as Franka's controllers do it), and what the arm's own motion
+takes is added before (Khatib 1987). Weak springs keep what is left free, the elbow, as at those joint positions. What
+each joint's motor is able to do limits all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from lotj.sim.hand import AXES
 from lotj.sim.kinematics import Kinematics
 
 _DOWN = np.diag([1.0, -1.0, -1.0])  # the flange's axes when it points down, in the world
-_JOINT = (100.0, 10.0, 1.0)  # springs of the joints: [N m/rad], [N m s/rad], limit [N m]
+_JOINT = (30.0, 3.0, 1.0)  # springs of the joints: [N m/rad], [N m s/rad], limit [N m]
+_SMOOTH = 55.0
+"""The point that the hand is pulled to follows the commanded one as a critically damped mass of this frequency does
+[rad/s]: as the hands without arms do."""
+
 _FAR = 0.5  # the friction of the seat acts towards a point so far below the socket [m]: along its axis
 
 
@@ -102,22 +107,36 @@ class Jointed:
         self._holds = [model.actuator(f"hold-{name}").id for name in names]
         self._kinematics = Kinematics(alone, "flange", _DOWN, np.array(arm.posture), np.array(arm.joint_speeds))
         self._flange = _DOWN @ model.body("hand").pos  # of the hand from the flange, along the axes of the world
-        self._jacobian = np.zeros((6, model.nv))
+        self._jacobian, self._inertia = np.zeros((6, model.nv)), np.zeros((model.nv, model.nv))
+        self._reference, self._speed = np.zeros(3), np.zeros(3)
 
     def put(self, place: np.ndarray) -> None:
         """See `Carrier.put`; RobotError where the arm does not reach."""
         joints = self._kinematics.reach(place - self._flange)
         self._data.qpos[self._at] = self._data.ctrl[self._holds] = joints
         self._data.ctrl[self._turns] = 0.0
-        self._data.ctrl[self._drives] = self._kinematics.tool() + self._flange
+        self._reference, self._speed = self._kinematics.tool() + self._flange, np.zeros(3)
+        self._data.ctrl[self._drives] = self._reference
 
-    def lead(self, point: np.ndarray, seconds: float) -> None:
-        """See `Carrier.lead`. Joints and their speeds may allow less of the way; the drives' dampers are led, too."""
-        tool = self._kinematics.tool()
-        self._data.ctrl[self._holds] = self._kinematics.follow(point - self._flange, seconds)
-        now = self._kinematics.tool()
-        gain, bias = self._model.actuator_gainprm[self._drives, 0], self._model.actuator_biasprm[self._drives, 2]
-        self._data.ctrl[self._drives] = now + self._flange - bias / gain * (now - tool) / seconds
+    def drive(self, point: np.ndarray, substeps: int) -> None:
+        """See `Carrier.drive`."""
+        model, data, timestep = self._model, self._data, self._model.opt.timestep
+        measured, (jacobian, inertia) = data.qpos[self._at], self._dynamics()
+        usual = self._kinematics.follow(point - self._flange, substeps * timestep) - measured
+        moving = np.linalg.pinv(jacobian)  # (J, 6) joint velocities of a motion and turn of the hand
+        held = measured + usual - moving @ (jacobian @ usual)  # what does not move the hand goes on
+        goal, drives = self._kinematics.tool() + self._flange, [*self._drives, *self._turns]
+        stiffness, damping = model.actuator_gainprm[:, 0], -model.actuator_biasprm[:, 2]
+        brakes = (damping[self._holds] + model.dof_damping[self._dof]) / stiffness[self._holds]
+        for _ in range(substeps):
+            push = _SMOOTH**2 * (goal - self._reference) - 2.0 * _SMOOTH * self._speed
+            self._speed = self._speed + timestep * push
+            self._reference = self._reference + timestep * self._speed
+            ahead = inertia[:, :3] @ push + damping[drives] * [*self._speed, 0, 0, 0]
+            data.ctrl[drives] = [*self._reference, 0, 0, 0] + ahead / stiffness[drives]
+            data.ctrl[self._holds] = held = held + timestep * (step := moving[:, :3] @ self._speed)
+            data.ctrl[self._holds] += brakes * step
+            mujoco.mj_step(model, data)
 
     def place(self) -> np.ndarray:
         """See `Carrier.place`: from the joints."""
@@ -140,3 +159,10 @@ class Jointed:
         mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._hand)
         return self._jacobian[:, self._dof]
+
+    def _dynamics(self) -> tuple[np.ndarray, np.ndarray]:
+        """The Jacobian, and what the arm weighs at the hand, (6, 6) of force and torque by acceleration."""
+        jacobian = self._measured_jacobian()
+        mujoco.mj_fullM(self._model, self._data, self._inertia)
+        mass = self._inertia[np.ix_(self._dof, self._dof)]
+        return jacobian, np.linalg.inv(jacobian @ np.linalg.solve(mass, jacobian.T))

@@ -6,6 +6,7 @@ the limits of all joints and of their speeds are those of a quadratic program.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import mujoco
@@ -23,10 +24,9 @@ _TRIES = 100  # steps of the solver from the usual posture to a pose
 def mink() -> Any:
     """The package; RobotError where it is missing."""
     try:
-        import mink as package
+        return importlib.import_module("mink")
     except ImportError:
         raise RobotError("a jointed arm needs mink: pip install 'lotj[robot]'") from None
-    return package
 
 
 class Kinematics:
@@ -46,7 +46,7 @@ class Kinematics:
     def __init__(
         self, model: mujoco.MjModel, tool: str, turn: np.ndarray, posture: np.ndarray, speeds: np.ndarray
     ) -> None:
-        self._mink = package = mink()
+        package = mink()  # no attribute: modules cannot be copied
         self._tool, self._posture = tool, np.array(posture, float)
         self._turn = package.SO3.from_matrix(np.asarray(turn, float))
         self._at = package.Configuration(model)
@@ -91,15 +91,16 @@ class Kinematics:
         return self._at.get_transform_frame_to_world(self._tool, "site").translation()
 
     def _aim(self, place: np.ndarray) -> None:
-        self._goal.set_target(self._mink.SE3.from_rotation_and_translation(self._turn, np.array(place, float)))
+        self._goal.set_target(mink().SE3.from_rotation_and_translation(self._turn, np.array(place, float)))
 
     def _reached(self) -> bool:
         error = np.abs(self._goal.compute_error(self._at))
         return bool(error[:3].max() < REACHED and error[3:].max() < 10 * REACHED)
 
     def _step(self, seconds: float, limits: list[Any]) -> None:
+        package = mink()
         try:
-            velocity = self._mink.solve_ik(self._at, [self._goal, self._usual], seconds, solver="daqp", limits=limits)
-        except self._mink.NoSolutionFound as error:
+            velocity = package.solve_ik(self._at, [self._goal, self._usual], seconds, solver="daqp", limits=limits)
+        except package.NoSolutionFound as error:
             raise RobotError(f"inverse kinematics: {error}") from None
         self._at.integrate_inplace(velocity, seconds)
