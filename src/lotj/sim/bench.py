@@ -218,8 +218,8 @@ class Bench:
         size = size or self.image_size
         return self._drawing(self.data, CAMERAS, size, size // 2)
 
-    def view(self, camera: mujoco.MjvCamera, size: int) -> np.ndarray:
-        """What a camera that is not the robot's sees, (size, size, 3) uint8."""
+    def view(self, camera: str | mujoco.MjvCamera, size: int) -> np.ndarray:
+        """What a camera sees that no policy learns from, (size, size, 3) uint8; a jointed arm has one called beside."""
         return self._drawing(self.data, [camera], size, size)[0]
 
     def parts_mask(self) -> np.ndarray:
