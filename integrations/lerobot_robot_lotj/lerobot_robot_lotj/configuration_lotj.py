@@ -1,0 +1,44 @@
+"""Settings of lotj's policy in LeRobot: ``--policy.type=lotj --policy.run=runs/practice-...``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lerobot.configs.policies import PreTrainedConfig
+
+
+@PreTrainedConfig.register_subclass("lotj")
+@dataclass
+class LotjConfig(PreTrainedConfig):
+    """The policy of a run of practice."""
+
+    run: str = ""
+    """Folder of the run; none: the base that comes with lotj, as it is before any practice."""
+    spread: float = 1.0
+    """Share of the policy's standard deviation that its actions have, see `lotj.experiments.evaluation`."""
+    seed: int = 0
+    """Of its actions."""
+    push_to_hub: bool = False
+
+    @property
+    def observation_delta_indices(self) -> None:
+        """One observation."""
+
+    @property
+    def action_delta_indices(self) -> None:
+        """One action."""
+
+    @property
+    def reward_delta_indices(self) -> None:
+        """No reward."""
+
+    def get_optimizer_preset(self) -> None:
+        """None: it learns by `lotj practice`, not by `lerobot-train`."""
+
+    def get_scheduler_preset(self) -> None:
+        """None."""
+
+    def validate_features(self) -> None:
+        """ValueError unless there are pictures."""
+        if not self.image_features:
+            raise ValueError("policy lotj: wants pictures of the cameras, observation.images.wrist_0 and so on")
