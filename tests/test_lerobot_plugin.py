@@ -1,5 +1,5 @@
 """lotj seen by LeRobot, and LeRobot's arms seen by lotj (integrations/lerobot_robot_lotj), where LeRobot is installed:
-``LOTJ_LEROBOT``'s Python of `scripts/setup_lerobot.sh`, which runs this file."""
+an environment of `scripts/setup_lerobot.sh` with lotj in it."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_lerobots_own_rollout_plays_an_episode(tmp_path: Path) -> None:
 
 
 class Pretended(lerobot.Robot):
-    """A LeRobot arm: a Panda whose servos reach what they are told at once; joints in degrees, one camera that jitters."""
+    """A LeRobot arm: a Panda whose servos go where they are told at once; degrees, and a camera that jitters."""
 
     config_class, name = lerobot.RobotConfig, "pretended"
 

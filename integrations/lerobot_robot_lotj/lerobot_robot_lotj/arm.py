@@ -79,22 +79,18 @@ class LeRobotArm:
         return self._seen()
 
     def move(self, action: np.ndarray) -> Observation:
-        """See `Robot.move`."""
         measured = self._seat + self._now()
         start = np.clip(self._command, measured - LEASH, measured + LEASH)
         self._send(start + self.action_scale * np.clip(np.asarray(action, float), -1.0, 1.0))
         return self._seen()
 
     def relax(self) -> Observation:
-        """See `Robot.relax`."""
         self._send(self._seat + self._now())
         return self._seen()
 
-    def park(self) -> None:
-        """See `Robot.park`: it holds the last position."""
+    def park(self) -> None: ...  # it holds the last position
 
     def close(self) -> None:
-        """See `Robot.close`."""
         self._arm.disconnect()
 
     def _go(self, goal: np.ndarray) -> None:
@@ -135,4 +131,4 @@ class LeRobotArm:
             np.asarray(Image.fromarray(np.asarray(seen[name])).resize((width, height))) for name in self._cameras
         ]
         state = np.concatenate([place - self._seat, velocity, self._measured_force()]).astype(np.float32)
-        return {"image": np.stack(pictures), "state": state}
+        return {"image": np.stack([np.asarray(picture) for picture in pictures]), "state": state}

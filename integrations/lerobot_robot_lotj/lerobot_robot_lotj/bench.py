@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from lerobot.robots import Robot, RobotConfig
 
-from lerobot_robot_lotj.naming import ACTIONS, camera_names, flat, state_names, vector
+from lotj.envs.insertion import STATE
 from lotj.errors import FaultError, LostError
+from lotj.experience import Observation
 from lotj.robots.client import RemoteRobot
 from lotj.robots.robot import PRACTICE, Setup
 from lotj.robots.safe import Limits, Safe
@@ -24,6 +26,38 @@ except ImportError:  # where it lies differs between versions
     DeviceNotConnectedError = ConnectionError
 
 _log = logging.getLogger(__name__)
+
+ACTIONS = ("dx", "dy", "dz")
+"""Motion of the hand along x, y, z of the bench, each from -1 to 1 (6 mm of the simulated robots)."""
+
+
+def state_names(spec: Spec) -> list[str]:
+    """Of the numbers of ``state``; none where the robot shows none."""
+    if "state" not in spec.observation:
+        return []
+    (count,) = spec.observation["state"].shape
+    return list(STATE) if count == len(STATE) else [f"state_{number}" for number in range(count)]
+
+
+def camera_names(spec: Spec) -> list[str]:
+    """Of the views, in their order in ``image``: wrist_0, wrist_1."""
+    return [f"wrist_{number}" for number in range(spec.observation["image"].shape[0])]
+
+
+def flat(seen: Observation, spec: Spec) -> dict[str, float | np.ndarray]:
+    """An observation as LeRobot's robots give it: a float for each number, (H, W, 3) uint8 for each camera."""
+    numbers = zip(state_names(spec), seen.get("state", ()), strict=True)
+    pictures = zip(camera_names(spec), seen["image"], strict=True)
+    return {name: float(value) for name, value in numbers} | {name: np.array(view) for name, view in pictures}
+
+
+def vector(action: Mapping[str, float]) -> np.ndarray:
+    """(3,) float32 within [-1, 1]; what lies outside is clipped. ValueError where one is missing or not finite."""
+    missing = [name for name in ACTIONS if name not in action]
+    values = np.array([float(action[name]) for name in ACTIONS if name in action], np.float32)
+    if missing or not np.isfinite(values).all():
+        raise ValueError(f"action {dict(action)}: must have finite {', '.join(ACTIONS)}")
+    return np.clip(values, -1.0, 1.0)
 
 
 @RobotConfig.register_subclass("lotj_bench")
@@ -44,8 +78,8 @@ class LotjBenchConfig(RobotConfig):
 class LotjBench(Robot):
     """The robot. It tells no truth: it observes what a robot of lotj's does, and is held to `lotj.robots.safe.Limits`.
 
-    A trial ends after `max_steps` actions, or when the robot has noticed that its part is lost; then it goes to its next
-    start by itself, with the part in the gripper.
+    A trial ends after `max_steps` actions, or when the robot has noticed that its part is lost; then it goes to its
+    next start by itself, with the part in the gripper.
     """
 
     config_class = LotjBenchConfig
@@ -75,24 +109,19 @@ class LotjBench(Robot):
 
     @property
     def action_features(self) -> dict[str, type]:
-        """See `ACTIONS`."""
         return dict.fromkeys(ACTIONS, float)
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a bench."""
         return self._robot is not None
 
     @property
     def is_calibrated(self) -> bool:
-        """There is nothing to calibrate."""
         return True
 
-    def calibrate(self) -> None:
-        """Nothing."""
+    def calibrate(self) -> None: ...
 
-    def configure(self) -> None:
-        """Nothing."""
+    def configure(self) -> None: ...
 
     def connect(self, calibrate: bool = True) -> None:
         """Makes the bench, or connects to the served one, and goes to the first start."""
@@ -119,7 +148,6 @@ class LotjBench(Robot):
         self._trial += 1
 
     def get_observation(self) -> dict[str, Any]:
-        """What is seen after the last motion."""
         return flat(self._seen, self._connected().spec)
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +166,6 @@ class LotjBench(Robot):
         return {name: float(value) for name, value in zip(ACTIONS, self._sent, strict=True)}
 
     def disconnect(self) -> None:
-        """Lets the bench go."""
         self._connected().close()
         self._robot = None
 

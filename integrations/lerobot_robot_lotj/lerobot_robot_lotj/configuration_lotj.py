@@ -20,23 +20,12 @@ class LotjConfig(PreTrainedConfig):
     """Of its actions."""
     push_to_hub: bool = False
 
-    @property
-    def observation_delta_indices(self) -> None:
-        """One observation."""
-
-    @property
-    def action_delta_indices(self) -> None:
-        """One action."""
-
-    @property
-    def reward_delta_indices(self) -> None:
-        """No reward."""
+    observation_delta_indices = action_delta_indices = reward_delta_indices = None  # one observation, one action
 
     def get_optimizer_preset(self) -> None:
         """None: it learns by `lotj practice`, not by `lerobot-train`."""
 
-    def get_scheduler_preset(self) -> None:
-        """None."""
+    def get_scheduler_preset(self) -> None: ...
 
     def validate_features(self) -> None:
         """ValueError unless there are pictures."""

@@ -16,44 +16,23 @@ ID = "lotj/LeRobot-v0"
 VIEWS = ("wrist_0", "wrist_1")
 
 
-class LotjEnv(gym.Env):
+class LotjEnv(gym.ObservationWrapper):
     """`lotj.envs.insertion.InsertionEnv`, with observations named as LeRobot's environments have them."""
 
-    metadata = InsertionEnv.metadata
-
     def __init__(self, connector: str = "usb-b", render_mode: str | None = "rgb_array", **options: Any) -> None:
-        self._env = InsertionEnv(connector, observation=("image", "state"), render_mode=render_mode, **options)
-        self.render_mode, self._max_episode_steps = render_mode, self._env.max_steps
-        self.task, self.task_description = connector, f"insert the {self._env.part.title}"
-        image = self._env.observation_space["image"]
+        env = InsertionEnv(connector, observation=("image", "state"), render_mode=render_mode, **options)
+        super().__init__(env)
+        self._max_episode_steps = env.max_steps
+        self.task, self.task_description = connector, f"insert the {env.part.title}"
+        image, state = (env.observation_space[name] for name in ("image", "state"))
         view = gym.spaces.Box(0, 255, image.shape[1:], np.uint8)
-        state = self._env.observation_space["state"]
-        self.observation_space = gym.spaces.Dict(
-            {"pixels": gym.spaces.Dict(dict.fromkeys(VIEWS, view)), "agent_pos": state}
-        )
-        self.action_space = self._env.action_space
+        pixels = gym.spaces.Dict(dict.fromkeys(VIEWS, view))
+        self.observation_space = gym.spaces.Dict({"pixels": pixels, "agent_pos": state})
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """See `InsertionEnv.reset`."""
-        super().reset(seed=seed)
-        seen, info = self._env.reset(seed=seed, options=options)
-        return self._named(seen), info
-
-    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """See `InsertionEnv.step`."""
-        seen, *came = self._env.step(action)
-        return self._named(seen), *came
-
-    def render(self) -> np.ndarray:
-        """(256, 256, 3) uint8."""
-        return self._env.render()
-
-    def close(self) -> None:
-        """Free the renderer."""
-        self._env.close()
-
-    def _named(self, seen: dict[str, np.ndarray]) -> dict[str, Any]:
-        return {"pixels": dict(zip(VIEWS, seen["image"], strict=True)), "agent_pos": seen["state"]}
+    def observation(self, observation: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Pictures by camera."""
+        pixels = dict(zip(VIEWS, observation["image"], strict=True))
+        return {"pixels": pixels, "agent_pos": observation["state"]}
 
 
 gym.register(ID, LotjEnv)
@@ -86,11 +65,9 @@ class LotjEnvConfig(EnvConfig):
 
     @property
     def gym_id(self) -> str:
-        """What LeRobot makes."""
         return ID
 
     @property
     def gym_kwargs(self) -> dict[str, Any]:
-        """Of `LotjEnv`."""
         of = {name: getattr(self, name) for name in ("domain_seed", "scenario", "image_size", "max_steps")}
         return {"connector": self.task, "robot": self.arm, **of}

@@ -47,11 +47,9 @@ class LotjPolicy(PreTrainedPolicy):
         self._rng = np.random.default_rng(self.config.seed)
 
     def get_optim_params(self) -> dict[str, Any]:
-        """None."""
         return {}
 
     def forward(self, batch: dict[str, Tensor], **kwargs: Any) -> tuple[Tensor, dict[str, Any] | None]:
-        """Refused: NotImplementedError."""
         raise NotImplementedError("policy lotj learns by `lotj practice`; lerobot-train does not train it")
 
     @torch.no_grad()
@@ -63,5 +61,4 @@ class LotjPolicy(PreTrainedPolicy):
         return torch.from_numpy(np.asarray(action, np.float32))
 
     def predict_action_chunk(self, batch: dict[str, Tensor], **kwargs: Any) -> Tensor:
-        """(B, 1, 3)."""
         return self.select_action(batch)[:, None]
