@@ -1,6 +1,8 @@
 """lotj seen by LeRobot, and LeRobot's arms seen by lotj (integrations/lerobot_robot_lotj), where LeRobot is installed:
 an environment of `scripts/setup_lerobot.sh` with lotj in it."""
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import os
