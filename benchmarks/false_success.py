@@ -23,9 +23,9 @@ from side_by_side import record
 from lotj.controllers.expert import Expert, towards
 from lotj.controllers.verification import PRESS, PUSHES, sinks, slides
 from lotj.envs.insertion import InsertionEnv
+from lotj.experiments.comparisons import ROBOTS
 from lotj.experiments.parts import of_split
 from lotj.geometry import mosaic
-from lotj.sim.arm import ARMS
 
 FALSE = {
     "vacuum-dock": (0.0, 11.9e-3),
@@ -277,7 +277,7 @@ def main() -> None:
     kept = json.loads(options.out.read_text())["benches"] if options.out.exists() else []
     benches = [bench for bench in kept if bench["part"] not in options.parts]
     for part in options.parts:
-        for robot in ARMS:
+        for robot in ROBOTS:
             benches.append(measure(part, robot, options.trials, options.places))
             print(part, robot, "stood", benches[-1]["stood"], "of", benches[-1]["tried"], flush=True)
     benches.sort(key=lambda bench: (bench["part"], bench["robot"]))

@@ -20,7 +20,7 @@ from false_success import Bench, true_seat
 from side_by_side import record
 
 from lotj.controllers.verification import HELD, LOOSE, PULL, PUSHES, SHIFTS
-from lotj.sim.arm import ARMS
+from lotj.experiments.comparisons import ROBOTS
 from lotj.sim.connector import training_connectors
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     rows, seats = [], {"play": [], "rise, held": [], "rise, without seating force": []}
     for part in training_connectors():
         force = part.seating_force
-        for robot in sorted(ARMS):
+        for robot in ROBOTS:
             bench = Bench(part.name, robot, 0)
             found = [pulled(bench) for seed in range(asked.trials) if true_seat(bench, seed)]
             bench.env.close()

@@ -13,7 +13,7 @@ from lotj.geometry import mosaic
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import Bench
 from lotj.sim.connector import catalogue, find_connector
-from lotj.sim.drawing import Drawing
+from lotj.sim.drawing import Drawing, free_camera
 from lotj.sim.gallery import contact_sheet
 from lotj.sim.randomization import draw_randomization
 
@@ -47,8 +47,17 @@ def wrist(connector: str, robot: str, seed: int, pixels: int) -> np.ndarray:
     return np.asarray(Image.fromarray(mosaic(observation["image"])).resize((pixels, pixels), Image.Resampling.NEAREST))
 
 
+def arm_picture(connector: str, seed: int, side: int) -> np.ndarray:
+    """The jointed arm from outside, by the camera beside the bench, and what its policy sees, (side, 3 side, 3)."""
+    part = find_connector(connector)
+    bench = Bench(part, ARMS["panda"], draw_randomization(part, seed), image_size=64)
+    bench.reset(np.array([0.012, -0.008]), 0.008)
+    outside = bench.view(free_camera((-0.2, 0.0, 0.2), 1.5, azimuth=130.0, elevation=-15.0), side)
+    return np.concatenate([outside, bench.view("beside", side), wrist(connector, "panda", seed, side)], axis=1)
+
+
 def main() -> None:
-    """Write bench.png and connectors.png."""
+    """Write bench.png, panda.png and connectors.png."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
     folder.mkdir(parents=True, exist_ok=True)
     side = 384
@@ -64,6 +73,7 @@ def main() -> None:
         sheet.paste(Image.fromarray(picture), (number * (side + 8), 0))
         draw.text((number * (side + 8) + 4, side + 4), caption, fill=(40, 40, 40), font=font)
     sheet.save(folder / "bench.png", optimize=True)
+    Image.fromarray(arm_picture(*BENCH, 288)).save(folder / "panda.png", optimize=True)
     contact_sheet(catalogue().values(), cell=120, columns=12).save(folder / "connectors.png", optimize=True)
 
 

@@ -171,6 +171,17 @@ def test_validation_has_the_traps_and_takes_a_change_of_practice() -> None:
     assert cells[0].arguments["controllers"] == ["expert", "offline"]
 
 
+def test_an_arm_that_no_training_has_seen_practises_from_the_base() -> None:
+    """Nothing is pretrained for it, so no data are needed; a second bench is another unit of the same pretraining."""
+    jobs = jobs_of(COMPARISONS["panda"], benches=(0, 1), connectors=("as-3112", "bs-4573"))
+    assert len(jobs) == 4 and not any(job.needs for job in jobs.values())
+    one = jobs["far-as-3112-iql-base-ours-0-panda-1"].arguments
+    assert (one["robot"], one["pretrained"], one["seed"], one["domain_seed"]) == ("panda", "base", 100, 1)
+    assert one["trials"] == [25, 50, 100] and one["controllers"] == ["expert", "offline"]
+    every = jobs_of(COMPARISONS["panda"])
+    assert {job.arguments["connector"] for job in every.values()} == set(of_split("validation")) and len(every) == 12
+
+
 def outcome(**successes: list[int]) -> dict[str, Any]:
     counts = {name.replace("_", "-"): {"successes": sum(won), "n": len(won)} for name, won in successes.items()}
     return {"evaluations": counts}

@@ -38,8 +38,8 @@ class Command(job.OnDevice):
     """Where evaluation starts: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside). In practice the
     estimate of the socket's position is that far off."""
     robot: str = "duo"
-    """Which of the simulated robots, duo or trio; or the address of a robot that is served elsewhere, host:port, see
-    `lotj robot`."""
+    """Which of the simulated robots, duo, trio or panda; or the address of a robot that is served elsewhere,
+    host:port, see `lotj robot`."""
     domain_seed: Annotated[int, SEED] = 0
     """Fixes the bench: mount, grasp, camera, light, materials, clutter."""
     disturbance: str = ""

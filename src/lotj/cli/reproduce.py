@@ -27,7 +27,8 @@ class Command(Checked):
 
     what: tyro.conf.Positional[str]
     """headline: practice on the test connectors, with the leaderboard; validation: on the validation connectors;
-    blind: the one final run on those that nobody has practised on; table1, table2: all methods, near and far; table3:
+    panda: on the same with an arm of seven joints that no training has seen, from the base that comes with lotj; blind:
+    the one final run on those that nobody has practised on; table1, table2: all methods, near and far; table3:
     without the bottleneck in policy, or in policy and reward; table4: the reward with each bottleneck on connectors it
     has not seen; parts: what each part of our practice adds; disturbances: practice under each of what goes wrong on
     real benches; fig3, fig4: where the reward looks with and without the bottleneck, and the policy before and after
@@ -44,7 +45,7 @@ class Command(Checked):
     default 0 to 4 for the headline, else 0; not for table4."""
     trials: tuple[int, ...] = ()
     """Trials after which the practised policy is evaluated; the last is where practice ends. By default 25 50 100 for
-    headline, validation and blind, 100 200 for the tables, 100 for parts and disturbances; not for table4."""
+    headline, validation, panda and blind, 100 200 for the tables, 100 for parts and disturbances; not for table4."""
     practice: str = ""
     """validation: a named change of practice's settings (PRACTICES in lotj/experiments/comparisons.py)."""
     changed: str = ""

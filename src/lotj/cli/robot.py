@@ -35,7 +35,7 @@ class Serve(Checked):
     """bench, the simulated one, or module:Class of a driver of your own (docs/real-robot.md)."""
     limits: Limits = dataclasses.field(default_factory=Limits)
     arm: str = "duo"
-    """Of the simulated bench: duo or trio."""
+    """Of the simulated bench: duo, trio or panda."""
     truth: Path | None = None
     """Of the simulated bench: file that the true successes of practice go to, which no learner sees."""
     host: str = "127.0.0.1"

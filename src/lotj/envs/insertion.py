@@ -95,7 +95,7 @@ class InsertionEnv(gym.Env):
 
     Args:
         connector: catalogue name or path of a TOML file.
-        robot: ``duo`` or ``trio``.
+        robot: ``duo`` or ``trio``, or ``panda``, an arm of seven joints, for which RobotError is raised without mink.
         domain_seed: fixes clamp and grasp pose, camera, lights, materials, background and clutter.
         scenario: ``near`` or ``far``.
         image_size: S [pixels], even.

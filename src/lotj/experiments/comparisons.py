@@ -14,7 +14,16 @@ from lotj.experiments.headline import Practised
 from lotj.experiments.parts import of_split
 from lotj.experiments.presets import PAPER_PRACTICE, find_preset
 from lotj.experiments.state_iql import STATE_IQL
-from lotj.experiments.study import VARIANTS, Asked, page, practice_job, practice_settings, pretrain_job, with_needs
+from lotj.experiments.study import (
+    BASE,
+    VARIANTS,
+    Asked,
+    page,
+    practice_job,
+    practice_settings,
+    pretrain_job,
+    with_needs,
+)
 from lotj.experiments.tables import NOTE, Cell, SuccessTable
 from lotj.training.localize import LOCALIZER
 
@@ -54,12 +63,12 @@ class Unit:
         return f"{self.pretraining}-{self.robot}-{self.bench}"
 
 
-def units(benches: Iterable[int], robots: Iterable[str] = ROBOTS) -> tuple[Unit, ...]:
+def units(benches: Iterable[int], robots: Iterable[str] = ROBOTS, pretrainings: int = PRETRAININGS) -> tuple[Unit, ...]:
     """Each bench with each robot. The pretrainings are spread like the colours of a chessboard: each is half of all
     units, half of each robot's and half of each bench's (as near as may be), so that neither robot nor bench nor
     pretraining is taken for another, at no more units than there are benches."""
     pairs = itertools.product(benches, enumerate(robots))
-    return tuple(Unit((bench + place) % PRETRAININGS, robot, bench) for bench, (place, robot) in pairs)
+    return tuple(Unit((bench + place) % pretrainings, robot, bench) for bench, (place, robot) in pairs)
 
 
 SHARED = {"full": {"reward": "ours"}, "daib-reward": {"reward": "ours", "iql": "no-daib"}}
@@ -119,7 +128,14 @@ def _ours(title: str, controller: str = "practice", stage: int = -1, variant: st
     return Method(title, "iql", controller, None, variant, OURS, stage)
 
 
-CURVE = (_ours("before", "offline"), *(_ours("after {}", stage=stage) for stage in (-3, -2, -1)))
+def _curve(variant: str = OURS) -> tuple[Method, ...]:
+    return (
+        _ours("before", "offline", variant=variant),
+        *(_ours("after {}", stage=stage, variant=variant) for stage in (-3, -2, -1)),
+    )
+
+
+CURVE = _curve()
 """Our practice as it goes on."""
 
 _LAST = (
@@ -169,7 +185,7 @@ class Comparison:
         name, title: as a command names it; for people.
         scenarios: where trials start.
         methods: the columns.
-        connectors: the rows; none: those of the split of its name.
+        connectors: the rows; none: those of its `split`, or where that is empty of the split of its name.
         benches, trials: see `lotj reproduce --help`.
         robots: of each bench.
         cells: folder of its jobs' results; studies that share jobs have one.
@@ -185,6 +201,7 @@ class Comparison:
     benches: tuple[int, ...] = (0,)
     trials: tuple[int, ...] = (100, 200)
     robots: tuple[str, ...] = ROBOTS
+    split: str = ""
     cells: str = PAPER
     sections: tuple[Callable[[Sequence[Practised]], str], ...] = ()
     beside: Callable[[Mapping[str, Sequence[Practised]]], str] | None = None
@@ -202,14 +219,16 @@ class Comparison:
             for method in self.methods
             if -method.stage <= len(trials)
         )
-        connectors = asked.connectors or self.connectors or of_split(self.name, opened=self.name == "blind")
+        connectors = (
+            asked.connectors or self.connectors or of_split(self.split or self.name, opened=self.name == "blind")
+        )
         chosen = {"methods": methods, "connectors": connectors, "benches": asked.benches or self.benches}
         return replace(self, **chosen, trials=trials)
 
     def jobs(self, asked: Asked) -> list[Job]:
         """All that must be done for it."""
         learners = dict.fromkeys(method.learner for method in self.methods)
-        of = itertools.product(learners, units(self.benches, self.robots), self._starts.values())
+        of = itertools.product(learners, self._units, self._starts.values())
         made = [self._job(asked, unit, *start, learner) for learner, unit, start in of]
         return with_needs(made, [job for seed in range(PRETRAININGS) for job in trainings(seed, asked)])
 
@@ -241,9 +260,15 @@ class Comparison:
         """All practices of a learner that are done; by default of the last method's."""
         return [
             Practised(name, str(unit), self.trials, results[job])
-            for (name, start), unit in itertools.product(self._starts.items(), units(self.benches, self.robots))
+            for (name, start), unit in itertools.product(self._starts.items(), self._units)
             if (job := job_name(*start, learner or self.methods[-1].learner, unit)) in results
         ]
+
+    @property
+    def _units(self) -> tuple[Unit, ...]:
+        """Where all begin from the one pretraining that comes with lotj, units differ by bench and robot alone."""
+        known = 1 if all(method.variant == BASE for method in self.methods) else PRETRAININGS
+        return units(self.benches, self.robots, known)
 
     @property
     def _starts(self) -> dict[str, tuple[str, str]]:
@@ -264,7 +289,7 @@ class Comparison:
         folder = asked.runs / self.cells / name
         arguments: dict[str, Any] = {
             "preset": asked.preset,
-            "pretrained": str(asked.runs / pretrain_name(variant, unit.pretraining)),
+            "pretrained": BASE if variant == BASE else str(asked.runs / pretrain_name(variant, unit.pretraining)),
             "folder": str(folder),
             "connector": connector,
             "scenario": scenario,
@@ -279,7 +304,7 @@ class Comparison:
         }
         learned = agent != "iql" or any("localize" in controller for controller in others)
         need = baselines_name(unit.pretraining) if learned else pretrain_name(variant, unit.pretraining)
-        return Job(name, practice_job, arguments, (need,), asked.machine, folder)
+        return Job(name, practice_job, arguments, () if variant == BASE else (need,), asked.machine, folder)
 
 
 def pretrain_name(variant: str, seed: int) -> str:
@@ -329,6 +354,11 @@ COMPARISONS = {
         Comparison(
             "blind", "Practice on the blind connectors", ("far",), CURVE, (),
             trials=(25, 50, 100), cells="blind", sections=(headline.predictions, *_SECTIONS[1:]),
+        ),
+        Comparison(
+            "panda", "Practice with an arm that no training has seen, from the base, on the validation connectors",
+            ("far",), _curve(BASE), (), trials=(25, 50, 100), robots=("panda",), split="validation", cells="panda",
+            sections=_SECTIONS[1:],
         ),
         Comparison("table1", "Table I: starts within 10 mm of the socket's axis", ("near",), NEAR),
         Comparison("table2", "Table II: starts 10 to 20 mm beside the socket", ("far",), FAR),

@@ -21,11 +21,14 @@ from lotj.experiments.presets import Preset, as_in_paper, find_preset
 from lotj.experiments.stages import practice_phase, pretrain_phase
 from lotj.files import read_object
 from lotj.nets.bottleneck import Variant
-from lotj.runs import Run, find_run, first_difference, plain, read_timings, restore_settings
+from lotj.runs import Run, base_run, find_run, first_difference, plain, read_timings, restore_settings
 from lotj.runs.metrics import read_lines
 from lotj.runs.versions import commit
 from lotj.training.practice import finished_trials
 from lotj.training.practice_config import SelfJudgedConfig
+
+BASE = "base"
+"""Stands for the pretraining that comes with lotj, among the names of `VARIANTS` and for the folder of one."""
 
 RESET_S = 5.0
 """Seconds that a reset is reckoned at, in practice and evaluation: out of the socket, back to a start, the part grasped
@@ -103,7 +106,7 @@ def practice_job(
     """Practise on one connector, then count true successes.
 
     Args:
-        pretrained: folder of the pretraining's job.
+        pretrained: folder of the pretraining's job, or `BASE`.
         folder: of this job alone; the run's folder is made in it. SettingsError if it holds one of other settings.
         practice: from `practice_settings`, of as many trials as the last of `trials`.
         trials: after which the policy is evaluated, from snapshots, when practice is over.
@@ -117,15 +120,16 @@ def practice_job(
     settings = replace(find_preset(preset), practice=config)
     left = begun(Path(folder), "practice", {"practice": practice})
     how: dict[str, Any] = {"device": device, "live": False, "snapshots": trials[:-1], **bench}
-    of, done = (settings, find_run(Path(pretrained), "pretrain"), Path(folder)), 0
+    before = base_run() if pretrained == BASE else find_run(Path(pretrained), "pretrain")
+    of, done = (settings, before, Path(folder)), 0
     while True:
         try:
             run, _ = practice_phase(*of, resume=left, **how)
             break
         except RobotError:  # it was lost many times in a row; nobody has to mend a simulated gripper
-            left, before = find_run(Path(folder), "practice"), done
+            left, earlier = find_run(Path(folder), "practice"), done
             done = finished_trials(left)
-            if done <= before:
+            if done <= earlier:
                 raise
     evaluations = {}
     with run:

@@ -38,7 +38,7 @@ class Benches:
     """Makes the simulated bench that a learner asks for.
 
     Args:
-        arm: ``duo`` or ``trio``.
+        arm: ``duo``, ``trio`` or ``panda``.
         truth_file: see `SimulatedRobot`.
     """
 

@@ -1,4 +1,4 @@
-"""The two robots of the bench: gripper, compliance, limits and wrist cameras.
+"""The robots of the bench: gripper, compliance, limits and wrist cameras.
 
 Values are of the order of a collaborative arm under Cartesian impedance control at low speed; no single product is
 meant; they stand in arms.toml. `hand frame`: origin where a calibrated grasp puts the plug's mating plane, z up, x and
@@ -29,6 +29,14 @@ class Arm:
     camera_positions: Sequence[Sequence[float]]
     field_of_view: float  # horizontal [degrees]
     camera_target: Sequence[float] = (0.0, 0.0, -0.013)  # point they look at, in the hand frame [m]
+    # What follows is of a jointed arm alone; without `links` the hand slides on three axes.
+    links: str = ""  # file of its model, see `lotj.sim.jointed`
+    posture: Sequence[float] = ()  # its usual joint positions, the hand pointing down [rad]
+    joint_speeds: Sequence[float] = ()  # largest of its joints [rad/s]
+    felt_mass: float = 0.0  # what the hand and the arm behind it weigh against a push [kg]
+    turn_stiffness: float = 0.0  # rotational, of the controller [N m/rad]
+    turn_damping: float = 0.0  # likewise [N m s/rad]
+    torque_limit: float = 0.0  # of the controller about each axis [N m]
 
 
 with resources.files("lotj.sim").joinpath("arms.toml").open("rb") as _file:

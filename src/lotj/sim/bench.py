@@ -11,6 +11,8 @@ import numpy as np
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
 from lotj.sim.drawing import Drawing
+from lotj.sim.hand import Carrier, Sliding
+from lotj.sim.jointed import Jointed
 from lotj.sim.randomization import Randomization
 from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene, quaternion
 
@@ -70,8 +72,7 @@ class Bench:
         self.connector, self.arm, self.drawn, self.image_size = connector, arm, drawn, image_size
         self.model = model = build_scene(connector, arm, drawn)
         self.data = mujoco.MjData(model)
-        self._hand = [model.joint(f"hand-{a}").qposadr[0] for a in "xyz"]
-        self._hand_dof = [model.joint(f"hand-{a}").dofadr[0] for a in "xyz"]
+        self._hand: Carrier = Jointed(model, self.data, arm) if arm.links else Sliding(model, self.data)
         self._slip = model.joint("slip").qposadr[0]
         self._tilt = [model.joint(f"tilt-{a}").qposadr[0] for a in "xyz"]
         self._tilt_dof = [model.joint(f"tilt-{a}").dofadr[0] for a in "xyz"]
@@ -115,7 +116,8 @@ class Bench:
         grasp = np.asarray(self.drawn.grasp_shift)
         start = self._origin + np.array([offset[0], offset[1], self.contact_height + height]) - grasp
         self._estimate = self._origin - grasp + np.asarray(error, float)
-        self.data.qpos[self._hand] = self.data.ctrl[:] = self._command = start
+        self._command = start
+        self._hand.put(start)
         mujoco.mj_forward(self.model, self.data)
         return self._read(0.0)
 
@@ -143,24 +145,23 @@ class Bench:
         The robot's own limits hold whatever is asked: step length, leash, workspace and force.
         """
         delta = np.clip(np.asarray(delta, float), -STEP_LIMIT, STEP_LIMIT)
-        hand = self.data.qpos[self._hand]
+        hand = self._hand.place()
         start = np.clip(self._command, hand - LEASH, hand + LEASH)
         low, high = self._estimate - np.array([*WORKSPACE[:2], FLOOR]), self._estimate + np.array(WORKSPACE)
         high[2] += self.contact_height
         goal = np.clip(start + delta, low, high)
         peak, substeps = 0.0, round(1.0 / RATE_HZ / TIMESTEP / _BLOCKS)
         for block in range(_BLOCKS):
-            self.data.ctrl[:] = start + (goal - start) * min(1.0, (block + 1) / (_BLOCKS - 1))
             inside = any(self._within(place, self.connector.insertion_depth * 0.9) for place in self._positions())
             self.model.tendon_frictionloss[self._retention] = self.connector.seating_force if inside else 0.0
-            mujoco.mj_step(self.model, self.data, substeps)
-            peak = max(peak, float(np.linalg.norm(self._force())))
+            self._hand.drive(start + (goal - start) * min(1.0, (block + 1) / (_BLOCKS - 1)), substeps)
+            peak = max(peak, float(np.linalg.norm(self._hand.force())))
         self._command = goal
         return self._read(peak)
 
     def relax(self) -> Reading:
         """Take the commanded point to where the hand is, and let the physics follow for a policy step."""
-        self._command = self.data.qpos[self._hand].copy()
+        self._command = self._hand.place()
         return self.move(np.zeros(3))
 
     def _positions(self) -> list[np.ndarray]:
@@ -174,20 +175,12 @@ class Bench:
         """Whether the plug is in a socket, less than this above its seat [m]."""
         return bool(position[2] < height and np.linalg.norm(position[:2]) < self.lateral_within)
 
-    def _force(self) -> np.ndarray:
-        """Force of socket, clamp and bench on plug and fingers [N] (3,).
-
-        The hand's three sliding joints carry all that touches it, so their constraint forces are the sum of all
-        contacts plus the friction of the seat.
-        """
-        return self.data.qfrc_constraint[self._hand_dof].copy()
-
     def sensors(self) -> dict[str, np.ndarray]:
         """What the arm measures now: ``position`` [m] from where it stands with the plug seated if the estimate holds,
         ``velocity`` [m/s], ``force`` [N] and ``torque`` [N m], each (3,)."""
-        velocity = self.data.qvel[self._hand_dof].copy()
-        position = self.data.qpos[self._hand] - self._estimate
-        return {"position": position, "velocity": velocity, "force": self._force(), "torque": self.torque()}
+        hand = self._hand
+        moved = {"position": hand.place() - self._estimate, "velocity": hand.velocity()}
+        return {**moved, "force": hand.force(), "torque": self.torque()}
 
     def torque(self) -> np.ndarray:
         """Torque of contacts about the grip point [N m] (3,), along the axes of the hand, as a sensor between fingers
@@ -195,14 +188,14 @@ class Bench:
         return -(self.data.qfrc_spring + self.data.qfrc_damper)[self._tilt_dof]
 
     def _read(self, peak: float) -> Reading:
-        positions, force = self._positions(), self._force()
+        positions, force = self._positions(), self._hand.force()
         slip = float(abs(self.data.qpos[self._slip]))
         tilt = float(np.max(np.abs(self.data.qpos[self._tilt])))
         dislodged = bool(slip > SLIP_LIMIT or tilt > TILT_LIMIT)
         seated, *elsewhere = [self._within(position, self.seated_within) for position in positions]
         return Reading(
-            hand=self.data.qpos[self._hand] - self._estimate,
-            velocity=self.data.qvel[self._hand_dof].copy(),
+            hand=self._hand.place() - self._estimate,
+            velocity=self._hand.velocity(),
             force=force,
             slip=slip,
             tilt=tilt,
@@ -225,8 +218,8 @@ class Bench:
         size = size or self.image_size
         return self._drawing(self.data, CAMERAS, size, size // 2)
 
-    def view(self, camera: mujoco.MjvCamera, size: int) -> np.ndarray:
-        """What a camera that is not the robot's sees, (size, size, 3) uint8."""
+    def view(self, camera: str | mujoco.MjvCamera, size: int) -> np.ndarray:
+        """What a camera sees that no policy learns from, (size, size, 3) uint8; a jointed arm has one called beside."""
         return self._drawing(self.data, [camera], size, size)[0]
 
     def parts_mask(self) -> np.ndarray:

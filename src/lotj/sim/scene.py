@@ -1,7 +1,8 @@
 """The work bench as a MuJoCo model: socket in a clamp, plug in a compliant gripper, wrist cameras, bench, clutter.
 
 World frame: origin at the socket's mating face if the clamp stood at its nominal pose, z up. Hand and plug slide on
-three position-controlled axes; in the fingers the plug can tilt against a spring and slip against friction.
+three position-controlled axes, or hang at a jointed arm; in the fingers the plug can tilt against a spring and slip
+against friction.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from lotj.sim.arm import Arm
 from lotj.sim.connector import Connector
+from lotj.sim.jointed import jointed_xml
 from lotj.sim.randomization import CameraMount, Randomization
 from lotj.sim.solids import Piece, plug_pieces, socket_pieces
 
@@ -39,7 +41,8 @@ _BOX_NORMALS = np.concatenate([np.tile(sign * np.eye(3)[axis], (6, 1)) for axis,
 
 def build_scene(connector: Connector, arm: Arm, drawn: Randomization) -> mujoco.MjModel:
     """Compile the bench for one domain. Every geom, joint, camera, light and actuator is named."""
-    spec = mujoco.MjSpec.from_string(resources.files("lotj.sim").joinpath("bench.xml").read_text(encoding="utf-8"))
+    bench = resources.files("lotj.sim").joinpath("bench.xml").read_text(encoding="utf-8")
+    spec = mujoco.MjSpec.from_string(jointed_xml(bench, arm) if arm.links else bench)
     spec.option.timestep = TIMESTEP
     _colour(spec, drawn)
     _add_clutter(spec, connector, drawn)
@@ -47,8 +50,8 @@ def build_scene(connector: Connector, arm: Arm, drawn: Randomization) -> mujoco.
     _add_fingers(spec.body("hand"), connector, arm)
     _add_plug(spec, connector, arm, drawn)
     for axis in "xyz":
-        drive = spec.actuator(f"drive-{axis}")
-        drive.set_to_position(kp=arm.stiffness, kv=2.0 * np.sqrt(arm.stiffness * spec.body("hand").mass))
+        drive, mass = spec.actuator(f"drive-{axis}"), arm.felt_mass or spec.body("hand").mass
+        drive.set_to_position(kp=arm.stiffness, kv=2.0 * np.sqrt(arm.stiffness * mass))
         drive.forcerange = [-arm.force_limit, arm.force_limit]
     for name, position, mount in zip(CAMERAS, arm.camera_positions, drawn.cameras, strict=True):
         _aim(spec.camera(name), arm, np.asarray(position), mount)
@@ -204,6 +207,8 @@ def _add_fingers(hand: mujoco.MjsBody, connector: Connector, arm: Arm) -> None:
     x, y, z = arm.palm_size
     place = [0, 0, max(low + height, connector.body_gap + connector.body_height) + z / 2]
     _add_box(hand, "palm", "hand", [x / 2, y / 2, z / 2], place, _PLUG_SIDE)
+    if arm.links:
+        hand.pos = [0.0, 0.0, place[2] + z / 2]  # from the flange, which the palm is screwed to
 
 
 def _aim(camera: mujoco.MjsCamera, arm: Arm, position: np.ndarray, mount: CameraMount) -> None:
