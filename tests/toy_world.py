@@ -330,4 +330,4 @@ def practise_at_once(
     learner = agent.on_features(advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight)
     offline = Source(features, 1 - config.online_fraction, columns={"imitate": imitated(features)})
     fleet = [Elsewhere(start, learner, Memory.empty(ColourReward.threshold, config)) for start in starts]
-    return practice(fleet, learner, [offline], config, run, "abcdef"[: len(fleet)], **{"live": False, **more})
+    return practice(fleet, learner, [offline], config, run, [*"abcdef"][: len(fleet)], **{"live": False, **more})
