@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lotj import patience
 from lotj.data.store import DiskStore
 from lotj.distributed import actors
 from lotj.errors import FaultError, NumericsError, RobotError, SettingsError
-from lotj.training import practice as practice_module
 from lotj.training.fleet import Asked, Hand
 from lotj.training.practice import finished_trials, trial_seed
 from test_practice import assert_same, lines, new_run
@@ -67,11 +67,17 @@ class Desk:
         return future
 
 
-def test_one_robot_in_another_process_learns_what_it_learns_here(prior: DiskStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("on", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_one_robot_in_another_process_learns_what_it_learns_here(
+    prior: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on: str
+) -> None:
+    if on == "ray":
+        pytest.importorskip("ray", reason="pip install 'lotj[cluster]'")
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the workers find these modules
     config = make_config(trials=4, boost=True, imitate="successes")
     here, there = new_run(tmp_path / "here"), new_run(tmp_path / "there")
     practise(ToyRobot(), ColourReward(), prior, config, here, task="a")
-    with actors([partial(toy_hand, config)]) as starts:
+    with actors([partial(toy_hand, config)], on) as starts:
         practise_at_once(starts, prior, config, there)
     assert_same(here, there)
 
@@ -151,7 +157,7 @@ class FailingAtFirst(Hand):
 def test_the_rest_goes_on_while_one_has_failed_and_it_comes_back(
     prior: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(practice_module, "RETRY_S", 0.05)
+    monkeypatch.setattr(patience, "RETRY_S", 0.05)
     config, run = make_config(trials=12, updates_per_step=2), new_run(tmp_path)
     good, bad = toy_hand(config), toy_hand(config)
     bad.__class__ = FailingAtFirst

@@ -179,12 +179,15 @@ def _do(work: Callable[..., Any], *arguments: Any) -> Future:
 
 
 @contextmanager
-def actors(makes: Sequence[Callable[[], Callable[..., Any]]], on: str = "processes") -> Iterator[list[Start]]:
+def actors(
+    makes: Sequence[Callable[[], Callable[..., Any]]], on: str = "processes", all_of_them: bool = True
+) -> Iterator[list[Start]]:
     """Objects in processes of their own, here or on a Ray cluster as of `run_jobs`, each made there at its first call.
 
     Args:
         makes: functions without arguments that other processes can import, each of which makes an object.
         on: ``processes`` or ``ray``.
+        all_of_them: else as many as a cluster has room for, one for each CPU.
 
     Yields:
         For each object what calls it: the result, or the error of the object, comes as a future; a RobotError where its
@@ -203,9 +206,9 @@ def actors(makes: Sequence[Callable[[], Callable[..., Any]]], on: str = "process
         size, _ = stack.enter_context(_ray(len(makes)))
         import ray  # pyright: ignore[reportMissingImports]
 
-        if size < len(makes):
+        if size < len(makes) and all_of_them:
             raise SettingsError(f"on ray: {len(makes)} robots need a CPU each, the cluster has {size}: take fewer")
-        made = [ray.remote(num_cpus=1)(_Actor).remote(make) for make in makes]
+        made = [ray.remote(num_cpus=1)(_Actor).remote(make) for make in makes[:size]]
         died = ray.exceptions.RayActorError
         yield [_calling(lambda *given, actor=actor: actor.call.remote(*given).future(), died=died) for actor in made]
 

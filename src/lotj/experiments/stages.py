@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import BASE, Run, atomic_write, read_timings, restore_settings, typed_command
 from lotj.sim.arm import ARMS
 from lotj.sim.connector import Connector, connector_text, find_connector
-from lotj.training.collect import Progress, TaskCollection, collect
+from lotj.training.collect import Progress, Recording, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import Encoder, imitated
 from lotj.training.fleet import Elsewhere, Hand
@@ -74,6 +75,9 @@ _PLAIN = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "grey", "
 SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**_PLAIN))
 """Perception of tasks whose environments reward and show images."""
 
+MOST_RECORDERS = 1000
+"""On a cluster."""
+
 INSERTION = "insertion/"
 """Beginning of the names of tasks in which a robot judges itself."""
 
@@ -85,11 +89,18 @@ def collect_phase(
     report: Callable[[Progress], None] = lambda progress: None,
     left_out: Sequence[Connector] = (),
     robot: str = "",
+    on: str = "processes",
 ) -> None:
     """Record a preset's prior data into `data`; goes on where it was stopped. On the served `robot` at an address there
-    is one worker."""
+    is one worker; `on` Ray as many as are asked for, or as the cluster has room for, and data are written here."""
     for collection in collections(preset, left_out, robot):
-        collect(data, collection, 1 if robot else workers or os.cpu_count() or 1, report)
+        if on == "ray":
+            room = MOST_RECORDERS if os.environ.get("RAY_ADDRESS") else os.cpu_count() or 1
+            count = min(len(collection.tasks()), workers or room)
+            with actors([partial(Recording, collection)] * count, on, all_of_them=False) as elsewhere:
+                collect(data, collection, report=report, elsewhere=elsewhere)
+        else:
+            collect(data, collection, 1 if robot else workers or os.cpu_count() or 1, report)
 
 
 def collections(

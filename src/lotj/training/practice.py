@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from lotj import patience
 from lotj.agents import At, Learner
 from lotj.data.replay import DERIVED, Contexts, Relabel, Replay, Source
 from lotj.errors import CheckpointError, FaultError, RobotError, SettingsError
@@ -50,9 +51,6 @@ not seen this part succeed overestimates unknown states, and can lead the policy
 ALARM_TRIALS = 25
 """A trial from this one on gives an alarm while no policy of practice is worth keeping: the self-reward sees hardly any
 success."""
-
-RETRY_S, PATIENCE_S = 1.0, 1800.0
-"""A robot that has failed is tried again so often [s], and so long, before practice stops."""
 
 PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3, "start": 4}
 """What random numbers of a trial are for, each a stream of its own."""
@@ -150,7 +148,7 @@ def practice(
         snapshots, contexts: trials whose checkpoints stay, by `checkpoint_after`; demonstrations, see `Replay`.
 
     Raises:
-        RobotError: it refused a command, lost its part `MAX_LOST` times in a row, or was gone for `PATIENCE_S`. A fault
+        RobotError: it refused a command, lost its part `MAX_LOST` times in a row, or was gone for half an hour. A fault
             that passes costs the running trial, which is made again. Of several robots those that have failed cost
             theirs, and practice goes on with the rest.
         NumericsError: a score or a loss is not finite.
@@ -220,12 +218,12 @@ class _Robots:
 
     def next(self, wanted: int) -> tuple[str, int, Attempted]:
         """Bench, the number that it was begun with, and what came of it, of the trial that is finished next; so many
-        are `wanted` with it. RobotError if no robot is left, or all have failed for `PATIENCE_S`."""
+        are `wanted` with it. RobotError if no robot is left, or all have failed for `patience.PATIENCE_S`."""
         while True:
             self._begin(wanted)
-            ended = wait(self._running, RETRY_S if self._paused() else None, FIRST_COMPLETED).done
+            ended = wait(self._running, patience.RETRY_S if self._paused() else None, FIRST_COMPLETED).done
             if not self._running:
-                time.sleep(RETRY_S)
+                time.sleep(patience.RETRY_S)
             first = next((future for future in self._running if future in ended), None)  # in the order of beginning
             if first is None:
                 continue
@@ -254,10 +252,10 @@ class _Robots:
         except FaultError as error:
             if not robot.failed:
                 robot.since = now
-                self._view.note(f"{where}: paused, its trial is discarded: {error}; goes on when the robot is back")
-            robot.failed, robot.again = robot.failed + 1, now + RETRY_S
-            if min(other.paused(now) for other in self._left) > PATIENCE_S:
-                raise RobotError(f"{error}; for {PATIENCE_S / 60:.0f} minutes: mend it, then --resume") from None
+                self._view.note(patience.paused(where, error))
+            robot.failed, robot.again = robot.failed + 1, now + patience.RETRY_S
+            if min(other.paused(now) for other in self._left) > patience.PATIENCE_S:
+                raise patience.gone(error, "--resume") from None
             return None
         except RobotError as error:
             if len(self._left) == 1:
@@ -266,8 +264,7 @@ class _Robots:
             self._view.note(f"{where}: discarded: {error}; {len(self._left)} go on without it, until --resume")
             return None
         if robot.failed:
-            back = f"the robot is back after {robot.paused(now):.0f} s, at attempt {robot.failed + 1}"
-            self._view.note(f"{where}: {back}")
+            self._view.note(patience.back(where, robot.paused(now), robot.failed + 1))
         return attempted
 
 
