@@ -318,7 +318,8 @@ def toy_hand(config: SelfJudgedConfig, robot: type[ToyRobot] = ToyRobot) -> Hand
     """One of a fleet, as `Bench.make` puts it together."""
     agent = make_agent()
     learner = agent.on_features(advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight)
-    return Hand(SelfJudged(robot(), agent, learner, ColourReward(), config, 0), learner)
+    made = robot()
+    return Hand(SelfJudged(made, agent, learner, ColourReward(), config, 0), learner, made.close)
 
 
 def practise_at_once(

@@ -180,7 +180,7 @@ def _do(work: Callable[..., Any], *arguments: Any) -> Future:
 
 @contextmanager
 def actors(
-    makes: Sequence[Callable[[], Callable[..., Any]]], on: str = "processes", all_of_them: bool = True
+    makes: Sequence[Callable[[], Any]], on: str = "processes", all_of_them: bool = True
 ) -> Iterator[list[Start]]:
     """Objects in processes of their own, here or on a Ray cluster as of `run_jobs`, each made there at its first call.
 
@@ -191,7 +191,7 @@ def actors(
 
     Yields:
         For each object what calls it: the result, or the error of the object, comes as a future; a RobotError where its
-        process has died. Leaving the context ends the processes.
+        process has died. Leaving the context ends the processes, and without an error calls each object's `close`.
 
     Raises:
         SettingsError: another `on`; Ray is not installed, or has no room for all.
@@ -201,7 +201,9 @@ def actors(
     with ExitStack() as stack:
         if on == "processes":
             pools = [stack.enter_context(worker_pool(1, shared=make)) for make in makes]
-            yield [_calling(pool.submit, _call_made) for pool in pools]
+            starts = [_calling(pool.submit, _call_made) for pool in pools]
+            yield starts
+            wait([start(_CLOSE) for start in starts])
             return
         size, _ = stack.enter_context(_ray(len(makes)))
         import ray  # pyright: ignore[reportMissingImports]
@@ -210,7 +212,9 @@ def actors(
             raise SettingsError(f"on ray: {len(makes)} robots need a CPU each, the cluster has {size}: take fewer")
         made = [ray.remote(num_cpus=1)(_Actor).remote(make) for make in makes[:size]]
         died = ray.exceptions.RayActorError
-        yield [_calling(lambda *given, actor=actor: actor.call.remote(*given).future(), died=died) for actor in made]
+        starts = [_calling(lambda *given, actor=actor: actor.call.remote(*given).future(), died=died) for actor in made]
+        yield starts
+        wait([start(_CLOSE) for start in starts])
 
 
 def _calling(submit: Callable[..., Future], *before: Any, died: type[Exception] = BrokenExecutor) -> Start:
@@ -240,13 +244,19 @@ def _own(error: BaseException) -> BaseException:
     return getattr(error, "cause", None) or error
 
 
+_CLOSE = "close"
+"""As the only argument of a call: nothing comes after it."""
+
+
 class _Actor:
     """A process' one object."""
 
-    def __init__(self, make: Callable[[], Callable[..., Any]]) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self._make, self._made = make, None
 
     def call(self, *arguments: Any) -> Any:
+        if arguments == (_CLOSE,):
+            return self._made.close() if self._made is not None else None
         self._made = self._made or self._make()
         return self._made(*arguments)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import math
 import os
@@ -272,14 +271,13 @@ class Bench:
         return SimulatedRobot(env, self.truth), env.delay
 
     def make(self) -> Hand:
-        """The robot with all that it needs, in a process of its own, which ends with it."""
+        """The robot with all that it needs, in a process of its own."""
         torch.set_num_threads(1)  # its nets look at one picture at a time
         pretrained = Run.open(self.pretrained)
         before, learner = _acting(pretrained, self.agent, self.config, self.device)
         reward = load_reward(pretrained, self.device)
         robot, _ = self.open()
-        atexit.register(robot.close)
-        return Hand(SelfJudged(robot, before, learner, reward, self.config, self.setup.seed), learner)
+        return Hand(SelfJudged(robot, before, learner, reward, self.config, self.setup.seed), learner, robot.close)
 
 
 def practice_phase(

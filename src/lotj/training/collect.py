@@ -166,6 +166,10 @@ class Recording:
             self._task, self._record = task.name, self._open.enter_context(self._collection.open(task))
         return patiently(lambda: self._record(kind, seed), f"{task.name}, {kind} {seed}")
 
+    def close(self) -> None:
+        """Closes what it records in."""
+        self._open.close()
+
 
 def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Progress]:
     """Collect one task's missing episodes, yielding after each."""

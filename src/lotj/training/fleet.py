@@ -37,10 +37,11 @@ class Hand:
 
     Args:
         robot, learner: who makes them, and whose weights are those asked for.
+        close: releases the machine.
     """
 
-    def __init__(self, robot: SelfJudged, learner: Learner) -> None:
-        self._robot, self._learner = robot, learner
+    def __init__(self, robot: SelfJudged, learner: Learner, close: Callable[[], None]) -> None:
+        self._robot, self._learner, self.close = robot, learner, close
 
     def __call__(self, asked: Asked) -> Attempted:
         state = {name: torch.from_numpy(values) for name, values in asked.weights.items()}
