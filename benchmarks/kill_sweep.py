@@ -3,9 +3,9 @@
     python benchmarks/kill_sweep.py --kills 200 --out results/benchmarks/kill_sweep.json
 
 Each job (collect, upgrade, pretrain, practise, export, import, serve) is done once without a kill; then again and
-again, killed at moments drawn by chance, its workers with it or left to end by themselves. After every kill the data
-set or run must open and be whole; begun again, the job must go on behind what it had said was done, and in the end leave
-what the uninterrupted one has left, bit for bit (of runs: checkpoints, recorded trials, lines of metrics but for times).
+again, killed at moments drawn by chance, its workers with it or left to end by themselves. After every kill the
+data set or run must open and be whole; begun again, the job must go on behind what it had said was done, and in the
+end leave what the uninterrupted one has left, bit for bit (of runs: checkpoints, recorded trials, lines of metrics).
 For serve the server of a robot is killed while a learner practises on it; the learner waits for the next one, and
 nothing of its practice may be another. The same command goes on with a sweep that was stopped.
 """
@@ -225,7 +225,8 @@ def _values_of_hdf5(path: Path) -> list[bytes]:
     def visit(name: str, node: Any) -> None:
         values.append(name.encode() + json.dumps(sorted((k, str(v)) for k, v in node.attrs.items())).encode())
         if isinstance(node, h5py.Dataset):
-            values.append(node[()].tobytes())
+            value = np.asarray(node[()])
+            values.append(value.tobytes() if value.dtype != object else repr(value.tolist()).encode())
 
     with h5py.File(path) as file:
         file.visititems(visit)

@@ -27,6 +27,8 @@ class Command(job.OnDevice, job.OfRun):
 
     robot: str = ""
     """Address of a served robot to evaluate on, host:port, see `lotj robot`; by default the one practised on."""
+    bench: Annotated[int, COUNT] = 1
+    """Of a run of several robots: the bench of this one, with its part."""
     policy: str = ""
     """A policy server that speaks openpi's protocol, ws://host:port: one more to evaluate."""
 
@@ -40,6 +42,6 @@ class Command(job.OnDevice, job.OfRun):
 
         with job.progress_bars() as show:
             settings = (self.trials, device, show, self.spread, self.controllers)
-            results = evaluate_phase(run, *settings, robot=self.robot, policy=self.policy)
+            results = evaluate_phase(run, *settings, robot=self.robot, policy=self.policy, bench=self.bench)
         get_console().print(job.results_table(results))
         job.say(f"{run.path}: make its page with `lotj report {shlex.quote(str(run.path))}`")

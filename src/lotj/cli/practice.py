@@ -30,8 +30,9 @@ class Command(job.OnDevice):
     interrupted: ClassVar[str] = "stopped; all finished trials are kept: `lotj practice --resume` goes on"
 
     settings: Annotated[PracticeConfig, tyro.conf.arg(name="")]
-    connector: str | None = None
-    """Catalogue name, or the path of a .toml file of your own."""
+    connector: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Catalogue name, or the path of a .toml file of your own. Given several times, these are practised on at once, by
+    one robot each; one policy learns from all."""
     task: str | None = None
     """Another task instead, e.g. fetch/reach (`lotj tasks`); from a pretraining only if --pretrained names it."""
     scenario: str = "far"
@@ -78,12 +79,13 @@ class Command(job.OnDevice):
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
         bench: dict[str, Any] = {}
         if not task or task.startswith("insertion/"):
-            connector = self.connector or task.removeprefix("insertion/")
+            connector = self.connector or ((task.removeprefix("insertion/"),) if task else ())
             if not connector:
                 raise SettingsError(
                     "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
                 )
-            job.check_connector(connector)
+            for name in connector:
+                job.check_connector(name)
             bench = {name: getattr(self, name) for name in ("scenario", "domain_seed", "disturbance", "on")}
             bench |= {"connector": connector, "robot": self._fleet()}
         elif self._fleet() != ("duo",):
@@ -115,11 +117,8 @@ class Resume(job.Resume):
         pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
         how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
         if job.is_insertion(run):
-            how |= {name: run.setting(name) for name in ("connector", "scenario")}
-            how |= {
-                "robot": run.config.get("robots") or [run.setting("robot")],
-                "on": run.config.get("on", "processes"),
-            }
+            how |= {"scenario": run.setting("scenario"), "on": run.config.get("on", "processes")}
+            how |= {name: run.config.get(f"{name}s") or [run.setting(name)] for name in ("connector", "robot")}
             how["domain_seed"] = run.setting("domain_seed", int)
         name = run.setting("preset")
         preset = dataclasses.replace(Preset(name=name) if pretrained else find_preset(name), practice=practice)

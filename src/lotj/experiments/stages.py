@@ -33,7 +33,7 @@ from lotj.errors import SettingsError, find, unknown
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
-from lotj.experiments.practised import PART, part_of
+from lotj.experiments.practised import copy_of, part_of
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.files import write_json
@@ -284,7 +284,7 @@ def practice_phase(
     preset: Preset,
     pretrained: Run,
     runs: Path,
-    connector: str,
+    connector: str | Sequence[str],
     scenario: str,
     robot: str | Sequence[str] = "duo",
     domain_seed: int = 0,
@@ -298,15 +298,15 @@ def practice_phase(
     disturbance: str = "",
     on: str = "processes",
 ) -> tuple[Run, PracticeResult]:
-    """Practise on one connector, with the robot's own verdict as the only reward.
+    """Practise on a connector, or on several at once, with the robot's own verdict as the only reward.
 
     Args:
         pretrained: reward model, agent, and features of prior data.
         runs, seed: where a new run's folder is made, and its seed, which also draws how wrong the socket's position is
             estimated.
         connector, scenario, domain_seed: the bench.
-        robot: ``duo`` or ``trio``, or the address of a robot that is served; or several, which practise at once, the
-            simulated ones on the benches of `domain_seed` and those that follow it.
+        robot: ``duo`` or ``trio``, or the address of a robot that is served. Where several connectors or robots are
+            given, or as many of both, they are practised on at once, with `domain_seed` and the seeds that follow it.
         resume: the run to go on with.
         live, snapshots: show progress; trials after which a copy of the policy stays, for `practised_agent`.
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`; of one robot alone.
@@ -315,26 +315,31 @@ def practice_phase(
     """
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
-    robots = [robot] if isinstance(robot, str) else [*robot]
-    part = find_connector(source := part_of(resume) if resume else connector)
+    connectors, robots = _pairs(connector, robot)
+    sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
+    parts = [find_connector(source) for source in sources]
+    part, several = parts[0], len(robots) > 1
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
     reward, config = load_reward(pretrained, device), preset.practice
     if not isinstance(config, SelfJudgedConfig):
         raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
     before, learner, prior = _practising(pretrained, agent, config, device)
-    _refuse_seen(part, prior[0].store.tasks)
-    settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robots[0]}
+    for each in parts:
+        _refuse_seen(each, prior[0].store.tasks)
+    settings: dict[str, Any] = {"connector": connectors[0], "scenario": scenario, "robot": robots[0]}
     settings |= {"task": f"insertion/{part.name}", "domain": "", "domain_seed": domain_seed}
     settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
-    settings |= {"robots": robots, "on": on} if len(robots) > 1 else {}
+    settings |= {"connectors": connectors, "robots": robots, "on": on} if several else {}
     settings |= _practice_settings(preset, agent, pretrained)
-    if not part.seating_force:  # known of a peg or a screw as its kind is, by whoever has it in hand
-        config = replace(config, retention=False)
     done = finished_trials(resume) if resume and disturbance else 0
-    drawn, text = (scenario, reward.shape[2], config.max_steps, seed), connector_text(source).decode()
-    made_with = (source, pretrained.path, agent, config, device, disturbance, done)
-    benches = [Bench(name, Setup(PRACTICE, text, domain_seed + k, *drawn), *made_with) for k, name in enumerate(robots)]
+    drawn, made_with = (scenario, reward.shape[2], config.max_steps, seed), (pretrained.path, agent)
+    benches = []
+    for k, (name, source) in enumerate(zip(robots, sources, strict=True)):
+        setup = Setup(PRACTICE, connector_text(source).decode(), domain_seed + k, *drawn)
+        # Known of a peg or a screw as its kind is, by whoever has it in hand.
+        own = config if parts[k].seating_force else replace(config, retention=False)
+        benches.append(Bench(name, setup, source, *made_with, own, device, disturbance, done))
     first = replace(benches[0], delay=resume.config.get("delay", 0) if resume else None)
     machine, delay = first.open()
     with ExitStack() as stack:
@@ -342,24 +347,34 @@ def practice_phase(
         names = [f"{part.name}.{machine.name}.{domain_seed}"]
         settings |= {"domain": names[0], "delay": delay, "rate_hz": machine.spec.rate_hz / (1 + delay)}
         run = resume or Run.create(runs, "practice", settings, seed)
-        if not resume:
-            atomic_write(run.path / PART, connector_text(connector))
+        for k, source in enumerate([] if resume else sources, 1):
+            atomic_write(copy_of(run, k), connector_text(source))
         atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
         stack.enter_context(timed(run, "practice"))
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
         truth = run.path / "truth.jsonl"
-        if len(robots) == 1:
+        if not several:
             if isinstance(machine, SimulatedRobot):
                 machine.truth_file = truth
-            judged = SelfJudged(machine, before, learner, reward, config, run.seed, judges)
+            judged = SelfJudged(machine, before, learner, reward, first.config, run.seed, judges)
             return run, practice(judged, learner, prior, config, run, names[0], **how)
         machine.close()
         benches = [replace(first, truth=truth, delay=delay), *(replace(bench, truth=truth) for bench in benches[1:])]
         starts = stack.enter_context(actors([bench.make for bench in benches], on))
         fleet = [Elsewhere(start, learner, Memory.empty(reward.threshold, config)) for start in starts]
         kinds = [f"robot-{k}" if is_address(name) else name for k, name in enumerate(robots, 1)]
-        names += [f"{part.name}.{kind}.{domain_seed + k}" for k, kind in enumerate(kinds) if k]
+        names += [f"{parts[k].name}.{kind}.{domain_seed + k}" for k, kind in enumerate(kinds) if k]
         return run, practice(fleet, learner, prior, config, run, names, **how)
+
+
+def _pairs(connector: str | Sequence[str], robot: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """Connector and robot of each bench."""
+    connectors, robots = ([given] if isinstance(given, str) else [*given] for given in (connector, robot))
+    if 1 not in (len(connectors), len(robots)) and len(connectors) != len(robots):
+        rule = "name one of the one kind, or as many of both"
+        raise SettingsError(f"{len(connectors)} connectors and {len(robots)} robots: {rule}")
+    count = max(len(connectors), len(robots))
+    return connectors * (count // len(connectors)), robots * (count // len(robots))
 
 
 def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> dict[str, Any]:
