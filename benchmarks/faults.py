@@ -5,9 +5,10 @@
 A learner moves the simulated bench through `lotj.robots.server`, ten times a second as a robot would. Each repetition
 injects one fault in mid-trial, at a time drawn by chance. `latency_ms` is the time until the learner is told, which
 voids its trial; `stop_ms` until the robot's side has let go. `motion_mm` is how far the hand goes from then until 0.5 s
-after the fault is noticed. `landed` counts the repetitions in which the injected fault is proved: a picture that is not
-the true one, a motion that took its time, a socket that is closed. Clean running (without pauses, so that an hour of
-robot time takes some minutes) gives the false trips an hour.
+after the fault is noticed. `landed` counts the repetitions in which the injected fault is proved by what came of it: a
+picture that is not the true one, a motion that took its time, a port that nobody listens at any more (or another server
+does), bytes that the cut cable has swallowed, a stream that the learner has ended. Clean running (without pauses, so
+that an hour of robot time takes some minutes) gives the false trips an hour.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Injected:
 
     def __init__(self, robot: SimulatedRobot, pace: float) -> None:
         self._robot, self._pace = robot, pace
-        self.fault, self.fault_at, self.landed = "", 0.0, False
+        self.fault, self.landed, self.closed = "", False, False
         self.stops: list[float] = []
         self.path: list[tuple[float, np.ndarray]] = []
         self._then: np.ndarray | None = None
@@ -73,15 +74,19 @@ class Injected:
     def move(self, action: np.ndarray) -> Observation:
         started = time.perf_counter()
         if self.fault == "robot slow":
-            self.landed = True
             time.sleep(2 * MOVE_S)
         seen = self._shown(self._robot.move(action))
+        self.landed = self.landed or (self.fault == "robot slow" and time.perf_counter() - started > MOVE_S)
         time.sleep(max(0.0, self._pace - (time.perf_counter() - started)))
         return seen
 
     def relax(self) -> Observation:
         self.stops.append(time.perf_counter())
         return self._shown(self._robot.relax())
+
+    def close(self) -> None:
+        self._robot.close()
+        self.closed = True
 
     def _shown(self, seen: Observation) -> Observation:
         self.path.append((time.perf_counter(), self._robot.sensors()["position"]))
@@ -99,7 +104,7 @@ class Cable:
     """Carries bytes between a learner and a server until it is cut; then nothing comes through, and nobody is told."""
 
     def __init__(self, port: int) -> None:
-        self.whole = True
+        self.whole, self.swallowed, self.ended = True, 0, False  # bytes; whether the learner has hung up
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"ws://127.0.0.1:{self._listener.getsockname()[1]}"
         self._port = port
@@ -109,14 +114,17 @@ class Cable:
         while True:
             learner, _ = self._listener.accept()
             server = socket.create_connection(("127.0.0.1", self._port))
-            for pair in ((learner, server), (server, learner)):
+            for pair in ((learner, server, True), (server, learner, False)):
                 threading.Thread(target=self._carry, args=pair, daemon=True).start()
 
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+    def _carry(self, source: socket.socket, target: socket.socket, of_learner: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
                 if self.whole:
                     target.sendall(data)
+                else:
+                    self.swallowed += len(data)
+            self.ended = self.ended or of_learner
             target.shutdown(socket.SHUT_WR)
 
 
@@ -156,7 +164,7 @@ def run_into(fault: str, rng: np.random.Generator) -> dict[str, Any]:
         for _ in range(int(rng.integers(2, 6))):
             learner.move(motion(rng))
         began = time.perf_counter()
-        robot.fault, landed = fault, fault in ("robot gone", "robot restarted", "network cut", "learner gone")
+        robot.fault = fault
         if fault in ("robot gone", "robot restarted"):
             world.close()
             again = World(port=world.port) if fault == "robot restarted" else None
@@ -181,7 +189,7 @@ def run_into(fault: str, rng: np.random.Generator) -> dict[str, Any]:
             "told_ms": None if told is None else 1e3 * (told - began),
             "stop_ms": None if stop is None else 1e3 * (stop - began),
             "motion_mm": 1e3 * float(np.linalg.norm(np.diff(places, axis=0), axis=1).sum()),
-            "landed": landed or robot.landed,
+            "landed": robot.landed or _landed(fault, cable, world, again),
             "goes_on": goes_on,
             "why": why,
         }
@@ -191,6 +199,23 @@ def run_into(fault: str, rng: np.random.Generator) -> dict[str, Any]:
             world.close()
         if again is not None:
             again.close()
+
+
+def _landed(fault: str, cable: Cable, world: World, again: World | None) -> bool:
+    """Proof of a fault that is not the robot's own."""
+    if fault == "network cut":
+        return cable.swallowed > 0
+    if fault == "learner gone":
+        return cable.ended
+    if fault == "robot restarted":
+        return world.made[0].closed and again is not None and _listens(again.port)
+    return fault == "robot gone" and world.made[0].closed and not _listens(world.port)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def _goes_on(fault: str, learner: RemoteRobot, robot: Injected, cable: Cable) -> bool:

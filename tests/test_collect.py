@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import pytest
 
 from lotj.data.layout import META, read_meta
 from lotj.data.store import DiskStore
+from lotj.distributed import actors
 from lotj.envs.registry import make_task
-from lotj.errors import DataError, SettingsError
+from lotj.errors import DataError, RobotError, SettingsError
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.experiments.parts import choose_training, of_split
 from lotj.sim.connector import catalogue, training_connectors
-from lotj.training.collect import Progress, TaskCollection, collect
+from lotj.training.collect import Progress, Recording, TaskCollection, collect
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 
 SMALL = CollectConfig(image_size=32, expert_episodes=6, near_miss_share=0.4)
@@ -215,6 +218,48 @@ def alive(session: int) -> list[int]:
         if int(of) == session and state != "Z":
             found.append(int(path.parent.name))
     return found
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_recorded_elsewhere_it_is_the_same_data_set_whoever_records_and_dies(tmp_path: Path) -> None:
+    """Two recorders, of which one dies in its third episode; the other goes on with that one's task."""
+    config = CollectConfig(image_size=32, expert_episodes=3, near_miss_share=0.4)
+    collection = InsertionCollection(("nema-5-15", "usb-a", "rj45"), config)
+    record(tmp_path / "here", config, collection.connectors)
+    recorders, calls = [Recording(collection), Recording(collection)], [0, 0]
+
+    def start(number: int, *what: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        calls[number] += 1
+        if number == 0 and calls[0] >= 3:
+            future.set_exception(RobotError("its process has died"))
+        else:
+            future.set_result(recorders[number](*what))
+        return future
+
+    seen: list[Progress] = []
+    collect(tmp_path / "there", collection, 1, seen.append, [partial(start, 0), partial(start, 1)])
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+    assert len(seen) == 15 and calls == [3, 13]
+    collect(tmp_path / "there", collection, 1, seen.append, [partial(start, 0), partial(start, 1)])
+    assert len(seen) == 15  # nothing was missing
+    with pytest.raises(RobotError, match="its process has died"):
+        collect(tmp_path / "alone", collection, 1, seen.append, [partial(start, 0)])
+
+
+@pytest.mark.slow
+def test_recorded_on_ray_it_is_the_same_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="pip install 'lotj[cluster]'")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    config = CollectConfig(image_size=32, expert_episodes=3, near_miss_share=0.4)
+    collection = InsertionCollection(("nema-5-15", "usb-a", "rj45"), config)
+    record(tmp_path / "here", config, collection.connectors)
+    with actors([partial(Recording, collection)] * 3, "ray", all_of_them=False) as elsewhere:
+        collect(tmp_path / "there", collection, elsewhere=elsewhere)
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])

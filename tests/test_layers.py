@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "lotj"
 
 LAYERS = (
     {"errors"},
-    {"files", "spaces", "ranges", "experience", "geometry", "processes"},
+    {"files", "spaces", "ranges", "experience", "geometry", "patience", "processes"},
     {"data", "runs"},
     {"sim", "controllers", "nets", "interop"},
     {"agents"},
@@ -32,7 +32,8 @@ LAYERS = (
 )
 """Read from the bottom up. A part imports lower layers only, and no other part of its own layer."""
 
-NUMPY_ALONE = ("errors", "files", "spaces", "ranges", "experience", "geometry", "processes", "data", "controllers")
+NUMPY_ALONE = ("errors", "files", "spaces", "ranges", "experience", "geometry", "patience", "processes")
+NUMPY_ALONE += ("data", "controllers")
 
 SIDES = {
     "NumPy alone": (

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lotj import patience
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import FaultError, LostError, RobotError, SettingsError
 from lotj.robots.cameras import FROZEN
@@ -290,7 +291,7 @@ def test_practice_pauses_discards_the_trial_and_comes_out_as_if_nothing_had_been
                 raise FaultError("it has none yet")
             return seen
 
-    monkeypatch.setattr(practising, "RETRY_S", 0.01)
+    monkeypatch.setattr(patience, "RETRY_S", 0.01)
     prior, config = collect(tmp_path / "data", episodes=6), make_config(trials=4)
     runs = [Run.create(tmp_path / name, "practice", {}, 0) for name in ("whole", "failing")]
     notes: list[str] = []
@@ -315,8 +316,8 @@ def test_a_robot_that_does_not_come_back_ends_practice_and_nothing_is_lost(
                 raise FaultError("the arm has lost its power")
             return super().reset(seed, start)
 
-    monkeypatch.setattr(practising, "RETRY_S", 0.01)
-    monkeypatch.setattr(practising, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(patience, "RETRY_S", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.05)
     prior, config = collect(tmp_path / "data", episodes=6), make_config(trials=4)
     run, whole, robot = *(Run.create(tmp_path / name, "practice", {}, 0) for name in ("a", "b")), Gone()
     with pytest.raises(RobotError, match="lost its power; for 0 minutes: mend it, then --resume"):

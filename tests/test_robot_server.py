@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ pytest.importorskip("msgpack", reason="pip install 'lotj[robot]'")
 import msgpack
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from lotj import patience
 from lotj.data.store import DiskStore
 from lotj.errors import FaultError, LostError, RobotError, SettingsError
 from lotj.experiments.evaluation import evaluate_phase
@@ -33,6 +34,7 @@ from lotj.robots.client import RemoteRobot
 from lotj.robots.robot import EVALUATION, PRACTICE, Setup
 from lotj.robots.safe import Limits
 from lotj.robots.server import Benches, Conversation, Make, RobotServer
+from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.sim.connector import connector_text
 from lotj.spaces import Array, Spec
@@ -105,11 +107,79 @@ def test_collection_comes_out_as_in_process(tmp_path: Path, monkeypatch: pytest.
         other = InsertionCollection(("usb-a",), replace(config, robots=("trio",)), server.address)
         with pytest.raises(SettingsError, match="serves a duo, not the trio that --robots names first"):
             collect(tmp_path / "other", other, workers=1)
-    stores = [DiskStore.open(tmp_path / name) for name in ("here", "there")]
+    assert_equal_data(tmp_path / "here", tmp_path / "there")
+
+
+def assert_equal_data(one: Path, other: Path) -> None:
+    stores = [DiskStore.open(root) for root in (one, other)]
     assert len(stores[0]) == len(stores[1]) > 4
     for number in range(len(stores[0])):
         mine, theirs = (asdict(store.episode(number)) for store in stores)
         np.testing.assert_equal(mine, theirs)
+
+
+class Failing(Benches):
+    """Its robots fail in their moves of these numbers, counted over all."""
+
+    def __init__(self, *moves: int) -> None:
+        super().__init__()
+        self.moves, self.fails = 0, moves
+
+    def __call__(self, setup: Setup) -> SimulatedRobot:
+        robot = super().__call__(setup)
+        move = type(robot).move
+
+        def failing(action: np.ndarray) -> Any:
+            self.moves += 1
+            if self.moves in self.fails:
+                raise FaultError("the arm has lost its power")
+            return move(robot, action)
+
+        robot.move = failing
+        return robot
+
+
+def test_collection_waits_for_a_robot_that_fails_or_is_restarted_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(wire.TOKEN, TOKEN)
+    monkeypatch.setattr(patience, "RETRY_S", 0.05)
+    config = CollectConfig(image_size=16, expert_episodes=3, near_miss_share=0.5, robots=("duo",))
+    collect(tmp_path / "here", InsertionCollection(("usb-a",), config), workers=1)
+    recorded: list[Any] = []
+    with ExitStack() as first, ExitStack() as second:
+        server = first.enter_context(served(Failing(7, 8)))
+        port = int(server.address.rpartition(":")[2])
+
+        def report(progress: Any) -> None:
+            recorded.append(progress)
+            if len(recorded) == 3:
+                first.close()
+                second.enter_context(served(Benches(), port=port))
+
+        there = InsertionCollection(("usb-a",), config, server.address)
+        collect(tmp_path / "there", there, workers=1, report=report)
+    assert_equal_data(tmp_path / "here", tmp_path / "there")
+    said = [record.getMessage() for record in caplog.records if record.name == "lotj.patience"]
+    assert len(said) == 4 and "expert 0: paused, its trial is discarded: the arm has lost its power" in said[0]
+    assert "the robot is back after 0 s, at attempt 3" in said[1] and "the connection is gone" in said[2]
+
+
+def test_evaluation_waits_for_a_robot_that_fails(
+    pretrained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(wire.TOKEN, TOKEN)
+    monkeypatch.setattr(patience, "RETRY_S", 0.05)
+    run, found = practised(pretrained, tmp_path, "duo"), []
+    for benches in (Benches(), Failing(3, 6)):
+        with served(benches) as server:
+            found += evaluate_phase(run, 3, controllers=["expert"], robot=server.address)
+    mine, theirs = (asdict(result) | {"context": 0} for result in found)
+    np.testing.assert_equal(mine, theirs)
+    assert [r.getMessage().partition(",")[0] for r in caplog.records if "paused" in r.getMessage()] == ["expert"]
+    with served(Failing(*range(2, 1000))) as server, pytest.raises(RobotError, match="then run the same command again"):
+        monkeypatch.setattr(patience, "PATIENCE_S", 0.1)
+        evaluate_phase(run, 3, controllers=["expert"], robot=server.address)
 
 
 def test_practice_is_told_no_truth() -> None:

@@ -4,6 +4,7 @@ onto a green field, and the truth stays in the robot. In the second an environme
 from __future__ import annotations
 
 import math
+import os
 import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,9 +29,10 @@ from lotj.nets.front import Pixels, Vector
 from lotj.runs import Run
 from lotj.spaces import Array, Spec
 from lotj.training.features import FeatureConfig, imitated, prepare_features
+from lotj.training.fleet import Elsewhere, Hand
 from lotj.training.practice import PracticeResult, practice
 from lotj.training.practice_config import SelfJudgedConfig
-from lotj.training.self_judged import SelfJudged
+from lotj.training.self_judged import Memory, SelfJudged
 
 SIZE = 16
 """Side of the image [pixels]."""
@@ -301,3 +303,32 @@ def make_td3(seed: int = 0, **settings: Any) -> Learner:
     small |= {"target_bounds": (0.0, 1.0), "lr": 3e-3}
     spec, front = Spec(arrays, (2,), 10.0, 15), Vector(("state", "goal"))
     return Learner(TD3, spec, front, TD3Config(**(small | settings)), 1, seed)
+
+
+class DyingRobot(ToyRobot):
+    """Its process dies in the course of its second trial."""
+
+    def move(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        if self.resets == 2:
+            os._exit(1)
+        return super().move(action)
+
+
+def toy_hand(config: SelfJudgedConfig, robot: type[ToyRobot] = ToyRobot) -> Hand:
+    """One of a fleet, as `Bench.make` puts it together."""
+    agent = make_agent()
+    learner = agent.on_features(advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight)
+    made = robot()
+    return Hand(SelfJudged(made, agent, learner, ColourReward(), config, 0), learner, made.close)
+
+
+def practise_at_once(
+    starts: list[Any], prior: DiskStore, config: SelfJudgedConfig, run: Run, **more: Any
+) -> PracticeResult:
+    """As `practise`, on benches called a, b, ... of which each has a start, see `Elsewhere`."""
+    agent = make_agent()
+    features = prepare_features(prior, agent, FeatureConfig(transitions=400), live=False)
+    learner = agent.on_features(advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight)
+    offline = Source(features, 1 - config.online_fraction, columns={"imitate": imitated(features)})
+    fleet = [Elsewhere(start, learner, Memory.empty(ColourReward.threshold, config)) for start in starts]
+    return practice(fleet, learner, [offline], config, run, [*"abcdef"][: len(fleet)], **{"live": False, **more})

@@ -1,25 +1,29 @@
 """Jobs that each leave a result file: what is there is not done again, so an interrupted list goes on where it was.
-They are done in this process, in several, or on a Ray cluster."""
+They are done in this process, in several, or on a Ray cluster. And `actors`: objects that each live in a process of
+their own."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from lotj.errors import DataError, LotjError, SettingsError
+from lotj.errors import DataError, LotjError, RobotError, SettingsError
 from lotj.files import first_difference, storage_errors, write_json
-from lotj.processes import worker_pool
+from lotj.processes import shared_object, worker_pool
 from lotj.runs.versions import versions
 
 PLACES = ("here", "processes", "ray")
+
+Start = Callable[..., Future]
+"""Begins a call with these arguments."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def _write(job: Job, ended: Future, folder: Path) -> None:
     try:
         result = ended.result()
     except LotjError as error:
-        own = getattr(error, "cause", error)  # Ray raises one of a class that it makes, which holds the job's
+        own = _own(error)
         raise type(own)(f"job {job.name}: {own}") from error
     content = {"job": job.name, "arguments": dict(job.arguments), "machine": dict(job.machine), "result": result}
     write_json(_path(job, folder), content)
@@ -172,6 +176,98 @@ def _do(work: Callable[..., Any], *arguments: Any) -> Future:
     except Exception as error:
         done.set_exception(error)
     return done
+
+
+@contextmanager
+def actors(
+    makes: Sequence[Callable[[], Any]], on: str = "processes", all_of_them: bool = True
+) -> Iterator[list[Start]]:
+    """Objects in processes of their own, here or on a Ray cluster as of `run_jobs`, each made there at its first call.
+
+    Args:
+        makes: functions without arguments that other processes can import, each of which makes an object.
+        on: ``processes`` or ``ray``.
+        all_of_them: else as many as a cluster has room for, one for each CPU.
+
+    Yields:
+        For each object what calls it: the result, or the error of the object, comes as a future; a RobotError where its
+        process has died. Leaving the context ends the processes, and without an error calls each object's `close`.
+
+    Raises:
+        SettingsError: another `on`; Ray is not installed, or has no room for all.
+    """
+    if on not in PLACES[1:]:
+        raise SettingsError(f"on {on!r}: must be one of {', '.join(PLACES[1:])}")
+    with ExitStack() as stack:
+        if on == "processes":
+            pools = [stack.enter_context(worker_pool(1, shared=make)) for make in makes]
+            starts = [_calling(pool.submit, _call_made) for pool in pools]
+            yield starts
+            wait([start(_CLOSE) for start in starts])
+            return
+        size, _ = stack.enter_context(_ray(len(makes)))
+        import ray  # pyright: ignore[reportMissingImports]
+
+        if size < len(makes) and all_of_them:
+            raise SettingsError(f"on ray: {len(makes)} robots need a CPU each, the cluster has {size}: take fewer")
+        made = [ray.remote(num_cpus=1)(_Actor).remote(make) for make in makes[:size]]
+        died = ray.exceptions.RayActorError
+        starts = [_calling(lambda *given, actor=actor: actor.call.remote(*given).future(), died=died) for actor in made]
+        yield starts
+        wait([start(_CLOSE) for start in starts])
+
+
+def _calling(submit: Callable[..., Future], *before: Any, died: type[Exception] = BrokenExecutor) -> Start:
+    """Submits, and has the error that is the object's own come out, or a RobotError where its process has `died`."""
+
+    def start(*arguments: Any) -> Future:
+        told: Future = Future()
+
+        def tell(ended: Future) -> None:
+            error = ended.exception()
+            if error is None:
+                told.set_result(ended.result())
+            else:
+                told.set_exception(RobotError("its process has died") if isinstance(error, died) else _own(error))
+
+        try:
+            submit(*before, *arguments).add_done_callback(tell)
+        except died:
+            told.set_exception(RobotError("its process has died"))
+        return told
+
+    return start
+
+
+def _own(error: BaseException) -> BaseException:
+    """Ray raises errors of classes that it makes, which hold the job's."""
+    return getattr(error, "cause", None) or error
+
+
+_CLOSE = "close"
+"""As the only argument of a call: nothing comes after it."""
+
+
+class _Actor:
+    """A process' one object."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._made = make, None
+
+    def call(self, *arguments: Any) -> Any:
+        if arguments == (_CLOSE,):
+            return self._made.close() if self._made is not None else None
+        self._made = self._made or self._make()
+        return self._made(*arguments)
+
+
+_actor: _Actor | None = None
+
+
+def _call_made(*arguments: Any) -> Any:
+    global _actor
+    _actor = _actor or _Actor(shared_object())
+    return _actor.call(*arguments)
 
 
 @contextmanager

@@ -52,8 +52,11 @@ class Command(Checked):
     """Run folder of the policy that plays."""
     preset: str = "laptop"
     """Size of the job: demo, laptop, paper or state, which is for --tasks. It sets the defaults of all other flags."""
+    on: Literal["processes", "ray"] = "processes"
+    """Where episodes are recorded: in processes here, or on the Ray cluster of RAY_ADDRESS (extra `cluster`), whose
+    machines send them here; the data set is the same, byte for byte."""
     workers: Annotated[int | None, COUNT] = None
-    """Processes; one a core by default."""
+    """Processes; by default one a core, or a CPU of the cluster."""
     robot: str = ""
     """Address of a served robot to record on, host:port, see `lotj robot`; by default the simulated ones, here."""
 
@@ -84,6 +87,8 @@ class Command(Checked):
         tasks = TaskCollection(*made) if self.tasks else None
         if tasks is not None and self.robot:
             raise SettingsError(f"robot {self.robot}: inserts connectors; leave --tasks or --robot out")
+        if self.on == "ray" and self.robot:
+            raise SettingsError(f"robot {self.robot}: one robot records here alone; leave --on ray or --robot out")
         if tasks is None and not self.robot:
             announce_renderer()
         preset = dataclasses.replace(
@@ -93,12 +98,17 @@ class Command(Checked):
             training_connectors=self.training_connectors,
             tasks=tasks,
         )
-        collect_with_bar(preset, self.data, self.workers, left_out, self.robot)
+        collect_with_bar(preset, self.data, self.workers, left_out, self.robot, self.on)
         say(f"{self.data}: look at it with `lotj data info {shlex.quote(str(self.data))}`")
 
 
 def collect_with_bar(
-    preset: Preset, data: Path, workers: int | None, left_out: Sequence[Connector] = (), robot: str = ""
+    preset: Preset,
+    data: Path,
+    workers: int | None,
+    left_out: Sequence[Connector] = (),
+    robot: str = "",
+    on: str = "processes",
 ) -> None:
     """Record a preset's episodes behind a progress bar; where there is no terminal, one line at the end."""
     from lotj.experiments.stages import collect_phase, collections
@@ -112,7 +122,7 @@ def collect_with_bar(
             counts["lost" if done.discarded else "success" if done.success else "other"] += 1
             show("collect", before + counts.total(), planned)
 
-        collect_phase(preset, data, workers, report, left_out, robot)
+        collect_phase(preset, data, workers, report, left_out, robot, on)
     say(
         f"collected {counts.total()} episodes: {counts['success']} with success, {counts['other']} without, "
         f"{counts['lost']} discarded"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from rich import get_console
 
@@ -29,6 +29,8 @@ class Command(job.OnDevice, job.OfRun):
     little and shifted at random."""
     robot: str = ""
     """Address of a served robot to evaluate on, host:port, see `lotj robot`; by default the one practised on."""
+    bench: Annotated[int, COUNT] = 1
+    """Of a run of several robots: the bench of this one, with its part."""
     policy: str = ""
     """A policy server that speaks openpi's protocol, ws://host:port: one more to evaluate."""
 
@@ -42,7 +44,7 @@ class Command(job.OnDevice, job.OfRun):
 
         with job.progress_bars() as show:
             settings = (self.trials, device, show, self.spread, self.controllers)
-            how = {"robot": self.robot, "policy": self.policy, "recover": self.recover}
-            results = evaluate_phase(run, *settings, **how)
+            how: dict[str, Any] = {"robot": self.robot, "policy": self.policy}
+            results = evaluate_phase(run, *settings, **how, recover=self.recover, bench=self.bench)
         get_console().print(job.results_table(results))
         job.say(f"{run.path}: make its page with `lotj report {shlex.quote(str(run.path))}`")

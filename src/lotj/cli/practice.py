@@ -7,14 +7,14 @@ import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tyro
 
 from lotj.cli import job
 from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
-from lotj.ranges import SEED
+from lotj.ranges import COUNT, SEED
 from lotj.runs import Run, restore_settings
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 
@@ -30,16 +30,21 @@ class Command(job.OnDevice):
     interrupted: ClassVar[str] = "stopped; all finished trials are kept: `lotj practice --resume` goes on"
 
     settings: Annotated[PracticeConfig, tyro.conf.arg(name="")]
-    connector: str | None = None
-    """Catalogue name, or the path of a .toml file of your own."""
+    connector: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Catalogue name, or the path of a .toml file of your own. Given several times, these are practised on at once, by
+    one robot each; one policy learns from all."""
     task: str | None = None
     """Another task instead, e.g. fetch/reach (`lotj tasks`); from a pretraining only if --pretrained names it."""
     scenario: str = "far"
     """Where evaluation starts: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside). In practice the
     estimate of the socket's position is that far off."""
-    robot: str = "duo"
-    """Which of the simulated robots, duo, trio or panda; or the address of a robot that is served elsewhere,
-    host:port, see `lotj robot`."""
+    robot: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Which of the simulated robots, duo (the default), trio or panda; or the address of a robot that is served
+    elsewhere, host:port, see `lotj robot`. Given several times, these practise at once."""
+    robots: Annotated[int, COUNT] = 1
+    """So many at once of the one --robot, each on a bench of its own: of --domain-seed and the seeds that follow."""
+    on: Literal["processes", "ray"] = "processes"
+    """Where several robots practise: in processes here, or on the Ray cluster of RAY_ADDRESS (extra `cluster`)."""
     domain_seed: Annotated[int, SEED] = 0
     """Fixes the bench: mount, grasp, camera, light, materials, clutter."""
     disturbance: str = ""
@@ -74,18 +79,27 @@ class Command(job.OnDevice):
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
         bench: dict[str, Any] = {}
         if not task or task.startswith("insertion/"):
-            connector = self.connector or task.removeprefix("insertion/")
+            connector = self.connector or ((task.removeprefix("insertion/"),) if task else ())
             if not connector:
                 raise SettingsError(
                     "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
                 )
-            job.check_connector(connector)
-            bench = {name: getattr(self, name) for name in ("scenario", "robot", "domain_seed", "disturbance")}
-            bench |= {"connector": connector}
+            for name in connector:
+                job.check_connector(name)
+            bench = {name: getattr(self, name) for name in ("scenario", "domain_seed", "disturbance", "on")}
+            bench |= {"connector": connector, "robot": self._fleet()}
+        elif self._fleet() != ("duo",):
+            raise SettingsError(f"robot: practises on connectors; {task} is an environment, leave --robot(s) out")
         pretrained = job.pick_pretraining(self.pretrained) if bench or self.pretrained else None
         agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
         how = {"agent": agent, "seed": self.seed, **bench}
         _practise(preset, task, pretrained, self.runs, self.device, **how)
+
+    def _fleet(self) -> tuple[str, ...]:
+        """Each of the robots."""
+        if self.robots > 1 and len(self.robot) > 1:
+            raise SettingsError(f"robots {self.robots}: is for one --robot, {len(self.robot)} are named; leave one out")
+        return (self.robot or ("duo",)) * self.robots
 
 
 @dataclass(frozen=True)
@@ -103,7 +117,8 @@ class Resume(job.Resume):
         pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
         how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
         if job.is_insertion(run):
-            how |= {name: run.setting(name) for name in ("connector", "scenario", "robot")}
+            how |= {"scenario": run.setting("scenario"), "on": run.config.get("on", "processes")}
+            how |= {name: run.config.get(f"{name}s") or [run.setting(name)] for name in ("connector", "robot")}
             how["domain_seed"] = run.setting("domain_seed", int)
         name = run.setting("preset")
         preset = dataclasses.replace(Preset(name=name) if pretrained else find_preset(name), practice=practice)
@@ -114,7 +129,7 @@ def _practise(preset: Preset, task: str, pretrained: Run | None, runs: Path, dev
     """Practise and say what came of it. `how` is what `practice_phase` wants besides, where it names a connector, or
     `practise_task_phase`."""
     job.say_pretraining(pretrained)
-    if "connector" in how and ":" not in how["robot"]:  # a served one draws for itself
+    if "connector" in how and not all(":" in robot for robot in how["robot"]):  # a served one draws for itself
         job.announce_renderer()
     from lotj.experiments.stages import practice_phase, practise_task_phase
 

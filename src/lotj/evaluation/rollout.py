@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lotj.errors import SettingsError
 from lotj.evaluation.results import EvaluationResult
-from lotj.experience import Controller, rollout
+from lotj.experience import Controller, Episode, rollout
+from lotj.patience import patiently
 
 if TYPE_CHECKING:
     import gymnasium  # the report counts without it
@@ -44,15 +46,21 @@ def evaluate(
     Raises:
         SettingsError: no seeds or repeated ones.
         NumericsError: the controller gave an action that is not finite.
+        RobotError: the robot refuses, or was gone for half an hour; a fault that passes costs the running trial, which
+            is made again.
     """
     if len(seeds) == 0 or len(set(seeds)) != len(seeds):
         raise SettingsError(f"{len(seeds)} evaluation seeds, {len(set(seeds))} different: need at least 1, none twice")
     rows: list[tuple[bool, int, float, bool, float]] = []
     images: np.ndarray | None = None
-    for trial, seed in enumerate(seeds):
+
+    def play(seed: int) -> tuple[Episode, list[Mapping[str, Any]]]:
         infos: list[Mapping[str, Any]] = []
         how: dict[str, Any] = {"task": name, "kind": "evaluation", "max_steps": max_steps}
-        episode = rollout(env, controller, int(seed), **how, on_step=infos.append)
+        return rollout(env, controller, seed, **how, on_step=infos.append), infos
+
+    for trial, seed in enumerate(seeds):
+        episode, infos = patiently(partial(play, int(seed)), f"{name}, trial {trial + 1}")
         success, lost = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "lost"))
         force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])
         rows.append((success, len(episode), force, lost, float(episode.reward.sum())))

@@ -86,6 +86,7 @@ def evaluate_phase(
     robot: str = "",
     policy: str = "",
     recover: bool = True,
+    bench: int = 1,
 ) -> list[EvaluationResult]:
     """True success of learned policies and of what else there is to compare with, all from the same starts, under the
     disturbance that the run practised under, if any.
@@ -99,6 +100,8 @@ def evaluate_phase(
         robot: address of a served robot to evaluate on; by default where the run has practised.
         policy: URL of a policy server, evaluated besides, see `lotj.robots.policy_server`.
         recover: on connectors the learned policies are helped where they are stuck, see `Recovery`.
+        bench: of a run of several robots, the one whose part and domain are evaluated on, from 1; those of another than
+            the first leave ``evaluation-<bench>.json`` and no films.
 
     Raises:
         SettingsError: an unknown controller, or one that is not for this task.
@@ -108,12 +111,16 @@ def evaluate_phase(
     pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
     reward = load_reward(pretrained, device) if insertion and pretrained else None
     delay = run.config.get("delay", 0)
-    env = _where(run, reward.shape[2] if reward else 0, robot, delay)
+    env = _where(run, reward.shape[2] if reward else 0, robot, delay, bench)
     spec, context = spec_of(env), {"task": task, "spread": spread}
     recover = recover and insertion and "state" in spec.observation
     if insertion:
         context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}
         context["recover"] = recover
+        if bench > 1:
+            part, arm, seed, _ = bench_of(run, bench)
+            name = find_connector(part).name
+            context |= {"task": f"insertion/{name}", "connector": name, "robot": arm, "domain": f"{name}.{arm}.{seed}"}
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
     how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + delay)}
     results, films = [], {}
@@ -128,14 +135,14 @@ def evaluate_phase(
             how["film"] = bool(reward) and name in _WHEN
             how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
             results.append(evaluate(env, controller, seeds, name=name, **how))
-            add_evaluation(run.path / "evaluation.json", results[-1])
+            add_evaluation(run.path / ("evaluation.json" if bench == 1 else f"evaluation-{bench}.json"), results[-1])
             if isinstance(controller, RemotePolicy):
                 controller.close()
             if reward and name in _WHEN:
                 films[_WHEN[name]] = _film(results[-1], _agent(controller), reward)
             elif name in _WHEN and (film := _played_again(env, controller, results[-1])):
                 films[_WHEN[name]] = film
-        if films:
+        if films and bench == 1:
             path = run.path / "filmstrips.npz"
             save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
     return results
@@ -146,17 +153,17 @@ def _agent(controller: Any) -> Learner:
     return (controller.controller if isinstance(controller, Recovery) else controller).agent
 
 
-def _where(run: Run, image_size: int, robot: str, delay: int) -> Any:
+def _where(run: Run, image_size: int, robot: str, delay: int, bench: int) -> Any:
     """The environment of an evaluation: the run's task here, or the robot at an address."""
-    robot = robot or (run.config.get("robot", "") if is_address(run.config.get("robot", "")) else "")
+    on = bench_of(run, bench) if image_size else None
+    robot = robot or (on[1] if on and is_address(on[1]) else "")
     if not robot:
-        seen = {"image_size": image_size, "observation": ("image", "state")}
-        bench = InsertionEnv(*bench_of(run), **seen) if image_size else None
-        bare: Any = bench or make_task(run.setting("task"))
+        insertion = InsertionEnv(*on, image_size=image_size, observation=("image", "state")) if on else None
+        bare: Any = insertion or make_task(run.setting("task"))
         return Settled(lambda: disturbed(bare, run.config.get("disturbance", ""), run.seed), delay)
-    if not image_size:
+    if on is None:
         raise SettingsError(f"robot {robot}: is for connectors, this run practised on {run.setting('task')}")
-    source, _, domain_seed, scenario = bench_of(run)
+    source, _, domain_seed, scenario = on
     setup = Setup(EVALUATION, connector_text(source).decode(), domain_seed, scenario, image_size)
     return WitnessedEnv(RemoteRobot(robot, setup), find_connector(source))
 

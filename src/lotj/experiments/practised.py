@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,12 +79,23 @@ class Practised(Memoryless):
         return np.clip(action if self._corrects is None else action + self._corrects(observation, {}), -1.0, 1.0)
 
 
-def part_of(run: Run) -> str:
-    """The connector of a practice run, for `find_connector`: the run's copy, whatever has become of the file since."""
-    copy = run.path / PART
+def copy_of(run: Run, bench: int = 1) -> Path:
+    """Where a run keeps the part of a bench."""
+    return run.path / (PART if bench == 1 else f"connector-{bench}.toml")
+
+
+def part_of(run: Run, bench: int = 1) -> str:
+    """The connector of a practice run, or of one of its benches, for `find_connector`: the run's copy, whatever has
+    become of the file since."""
+    copy = copy_of(run, bench)
     return str(copy) if copy.exists() else run.setting("connector")
 
 
-def bench_of(run: Run) -> tuple[str, str, int, str]:
-    """Connector, robot, seed of the domain and scenario of a practice run, as `InsertionEnv` takes them."""
-    return part_of(run), run.setting("robot"), run.setting("domain_seed", int), run.setting("scenario")
+def bench_of(run: Run, bench: int = 1) -> tuple[str, str, int, str]:
+    """Connector, robot, seed of the domain and scenario of a practice run, or of one of its benches, as `InsertionEnv`
+    takes them; SettingsError if it has no such bench."""
+    robots = run.config.get("robots") or [run.setting("robot")]
+    if not 1 <= bench <= len(robots):
+        raise SettingsError(f"bench {bench}: {run.path} practised on {len(robots)}; name one of these")
+    seed = run.setting("domain_seed", int) + bench - 1
+    return part_of(run, bench), robots[bench - 1], seed, run.setting("scenario")

@@ -8,8 +8,9 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, fields, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lotj.agents.base import AgentConfig
 from lotj.data import layout
 from lotj.data.replay import Relabel, Source, hindsight
 from lotj.data.store import DiskStore, Store
+from lotj.distributed import actors
 from lotj.envs.base import spec_of
 from lotj.envs.demonstrated import DemonstratedStarts
 from lotj.envs.disturbances import disturbed
@@ -31,7 +33,7 @@ from lotj.errors import SettingsError, find, unknown
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
-from lotj.experiments.practised import PART, part_of
+from lotj.experiments.practised import copy_of, part_of
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.files import write_json
@@ -47,9 +49,10 @@ from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import BASE, Run, atomic_write, read_timings, restore_settings, typed_command
 from lotj.sim.arm import ARMS
 from lotj.sim.connector import Connector, connector_text, find_connector
-from lotj.training.collect import Progress, TaskCollection, collect
+from lotj.training.collect import Progress, Recording, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import Encoder, imitated
+from lotj.training.fleet import Elsewhere, Hand
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
 from lotj.training.practice import PracticeResult, finished_trials, practice
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
@@ -65,11 +68,14 @@ from lotj.training.pretrain import (
 from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import sources
 from lotj.training.rewarded import Rewarded
-from lotj.training.self_judged import SelfJudged
+from lotj.training.self_judged import Memory, SelfJudged
 
 _PLAIN = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise"), 0.0)
 SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**_PLAIN))
 """Perception of tasks whose environments reward and show images."""
+
+MOST_RECORDERS = 1000
+"""On a cluster."""
 
 INSERTION = "insertion/"
 """Beginning of the names of tasks in which a robot judges itself."""
@@ -82,11 +88,18 @@ def collect_phase(
     report: Callable[[Progress], None] = lambda progress: None,
     left_out: Sequence[Connector] = (),
     robot: str = "",
+    on: str = "processes",
 ) -> None:
     """Record a preset's prior data into `data`; goes on where it was stopped. On the served `robot` at an address there
-    is one worker."""
+    is one worker; `on` Ray as many as are asked for, or as the cluster has room for, and data are written here."""
     for collection in collections(preset, left_out, robot):
-        collect(data, collection, 1 if robot else workers or os.cpu_count() or 1, report)
+        if on == "ray":
+            room = MOST_RECORDERS if os.environ.get("RAY_ADDRESS") else os.cpu_count() or 1
+            count = min(len(collection.tasks()), workers or room)
+            with actors([partial(Recording, collection)] * count, on, all_of_them=False) as elsewhere:
+                collect(data, collection, report=report, elsewhere=elsewhere)
+        else:
+            collect(data, collection, 1 if robot else workers or os.cpu_count() or 1, report)
 
 
 def collections(
@@ -215,13 +228,65 @@ def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...
         return Vector(seen), (*seen, "achieved_goal"), relabel, returns
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Where one robot practises, and what it needs for that; can be sent to another process.
+
+    Attributes:
+        robot: ``duo`` or ``trio``, or the address of a robot that is served.
+        setup: part, domain and the rest.
+        source: the part, for `find_connector`.
+        pretrained, agent: folder of the pretraining, and who practises from it.
+        config, device: of practice.
+        disturbance, done: what goes wrong, and the trials of the run that it has gone wrong in already.
+        delay: by how many steps the simulated robot is late, if that is known.
+        truth: file of the simulated robot, see `SimulatedRobot`.
+    """
+
+    robot: str
+    setup: Setup
+    source: str
+    pretrained: Path
+    agent: str
+    config: SelfJudgedConfig
+    device: str
+    disturbance: str = ""
+    done: int = 0
+    delay: int | None = None
+    truth: Path | None = None
+
+    def open(self) -> tuple[RemoteRobot | SimulatedRobot, int]:
+        """The robot, to be closed, and by how many steps it is late."""
+        setup = self.setup
+        if is_address(self.robot):
+            return RemoteRobot(self.robot, setup), 0
+        find("robot", self.robot, ARMS)
+
+        def bench() -> gym.Env:
+            seen = (setup.image_size, ("image", "state"), setup.max_steps, False, setup.seed)
+            env = InsertionEnv(self.source, self.robot, setup.domain_seed, setup.scenario, *seen)
+            return disturbed(env, self.disturbance, setup.seed, self.config.trials, self.done)
+
+        env = Settled(bench, self.delay)
+        return SimulatedRobot(env, self.truth), env.delay
+
+    def make(self) -> Hand:
+        """The robot with all that it needs, in a process of its own."""
+        torch.set_num_threads(1)  # its nets look at one picture at a time
+        pretrained = Run.open(self.pretrained)
+        before, learner = _acting(pretrained, self.agent, self.config, self.device)
+        reward = load_reward(pretrained, self.device)
+        robot, _ = self.open()
+        return Hand(SelfJudged(robot, before, learner, reward, self.config, self.setup.seed), learner, robot.close)
+
+
 def practice_phase(
     preset: Preset,
     pretrained: Run,
     runs: Path,
-    connector: str,
+    connector: str | Sequence[str],
     scenario: str,
-    robot: str = "duo",
+    robot: str | Sequence[str] = "duo",
     domain_seed: int = 0,
     seed: int = 0,
     device: str = "cpu",
@@ -231,69 +296,85 @@ def practice_phase(
     snapshots: Sequence[int] = (),
     judges: Sequence[Judge] = (),
     disturbance: str = "",
+    on: str = "processes",
 ) -> tuple[Run, PracticeResult]:
-    """Practise on one connector, with the robot's own verdict as the only reward.
+    """Practise on a connector, or on several at once, with the robot's own verdict as the only reward.
 
     Args:
         pretrained: reward model, agent, and features of prior data.
         runs, seed: where a new run's folder is made, and its seed, which also draws how wrong the socket's position is
             estimated.
-        connector, scenario, robot, domain_seed: the bench; `robot` may be the address of a robot that is served.
+        connector, scenario, domain_seed: the bench.
+        robot: ``duo`` or ``trio``, or the address of a robot that is served. Where several connectors or robots are
+            given, or as many of both, they are practised on at once, with `domain_seed` and the seeds that follow it.
         resume: the run to go on with.
         live, snapshots: show progress; trials after which a copy of the policy stays, for `practised_agent`.
-        judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
+        judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`; of one robot alone.
         disturbance: what goes wrong, in evaluation too, see `lotj.envs.disturbances`; a run resumed keeps its own.
+        on: where several robots practise, see `lotj.distributed.actors`.
     """
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
-    part = find_connector(source := part_of(resume) if resume else connector)
+    connectors, robots = _pairs(connector, robot)
+    sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
+    parts = [find_connector(source) for source in sources]
+    part, several = parts[0], len(robots) > 1
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
     reward, config = load_reward(pretrained, device), preset.practice
     if not isinstance(config, SelfJudgedConfig):
         raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
     before, learner, prior = _practising(pretrained, agent, config, device)
-    _refuse_seen(part, prior[0].store.tasks)
-    settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot}
+    for each in parts:
+        _refuse_seen(each, prior[0].store.tasks)
+    settings: dict[str, Any] = {"connector": connectors[0], "scenario": scenario, "robot": robots[0]}
     settings |= {"task": f"insertion/{part.name}", "domain": "", "domain_seed": domain_seed}
     settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
+    settings |= {"connectors": connectors, "robots": robots, "on": on} if several else {}
     settings |= _practice_settings(preset, agent, pretrained)
-    drawn, text = (domain_seed, scenario, reward.shape[2], config.max_steps, seed), connector_text(source).decode()
-    setup = Setup(PRACTICE, text, *drawn)
-    if is_address(robot):
-        machine, delay = RemoteRobot(robot, setup), 0
-    else:
-        machine, delay = _simulated(setup, source, robot, disturbance, config.trials, resume)
-    name = f"{part.name}.{machine.name}.{domain_seed}"
-    settings |= {"domain": name, "delay": delay, "rate_hz": machine.spec.rate_hz / (1 + delay)}
-    run = resume or Run.create(runs, "practice", settings, seed)
-    if not resume:
-        atomic_write(run.path / PART, connector_text(connector))
-    atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
-    if isinstance(machine, SimulatedRobot):
-        machine.truth_file = run.path / "truth.jsonl"
-    if not part.seating_force:  # known of a peg or a screw as its kind is, by whoever has it in hand
-        config = replace(config, retention=False)
-    with closing(machine), timed(run, "practice"):
-        judged = SelfJudged(machine, before, learner, reward, config, run.seed, judges)
-        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
-        return run, practice(judged, learner, prior, config, run, name, **how)
-
-
-def _simulated(
-    setup: Setup, source: str, robot: str, disturbance: str, trials: int, resume: Run | None
-) -> tuple[SimulatedRobot, int]:
-    """The simulated robot of a practice, and by how many steps it is late."""
     done = finished_trials(resume) if resume and disturbance else 0
-    find("robot", robot, ARMS)
+    drawn, made_with = (scenario, reward.shape[2], config.max_steps, seed), (pretrained.path, agent)
+    benches = []
+    for k, (name, source) in enumerate(zip(robots, sources, strict=True)):
+        setup = Setup(PRACTICE, connector_text(source).decode(), domain_seed + k, *drawn)
+        # Known of a peg or a screw as its kind is, by whoever has it in hand.
+        own = config if parts[k].seating_force else replace(config, retention=False)
+        benches.append(Bench(name, setup, source, *made_with, own, device, disturbance, done))
+    first = replace(benches[0], delay=resume.config.get("delay", 0) if resume else None)
+    machine, delay = first.open()
+    with ExitStack() as stack:
+        stack.enter_context(closing(machine))
+        names = [f"{part.name}.{machine.name}.{domain_seed}"]
+        settings |= {"domain": names[0], "delay": delay, "rate_hz": machine.spec.rate_hz / (1 + delay)}
+        run = resume or Run.create(runs, "practice", settings, seed)
+        for k, source in enumerate([] if resume else sources, 1):
+            atomic_write(copy_of(run, k), connector_text(source))
+        atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
+        stack.enter_context(timed(run, "practice"))
+        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
+        truth = run.path / "truth.jsonl"
+        if not several:
+            if isinstance(machine, SimulatedRobot):
+                machine.truth_file = truth
+            judged = SelfJudged(machine, before, learner, reward, first.config, run.seed, judges)
+            return run, practice(judged, learner, prior, config, run, names[0], **how)
+        machine.close()
+        benches = [replace(first, truth=truth, delay=delay), *(replace(bench, truth=truth) for bench in benches[1:])]
+        starts = stack.enter_context(actors([bench.make for bench in benches], on))
+        fleet = [Elsewhere(start, learner, Memory.empty(reward.threshold, config)) for start in starts]
+        kinds = [f"robot-{k}" if is_address(name) else name for k, name in enumerate(robots, 1)]
+        names += [f"{parts[k].name}.{kind}.{domain_seed + k}" for k, kind in enumerate(kinds) if k]
+        return run, practice(fleet, learner, prior, config, run, names, **how)
 
-    def bench() -> gym.Env:
-        seen = (setup.image_size, ("image", "state"), setup.max_steps, False, setup.seed)
-        env = InsertionEnv(source, robot, setup.domain_seed, setup.scenario, *seen)
-        return disturbed(env, disturbance, setup.seed, trials, done)
 
-    env = Settled(bench, resume.config.get("delay", 0) if resume else None)
-    return SimulatedRobot(env), env.delay
+def _pairs(connector: str | Sequence[str], robot: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """Connector and robot of each bench."""
+    connectors, robots = ([given] if isinstance(given, str) else [*given] for given in (connector, robot))
+    if 1 not in (len(connectors), len(robots)) and len(connectors) != len(robots):
+        rule = "name one of the one kind, or as many of both"
+        raise SettingsError(f"{len(connectors)} connectors and {len(robots)} robots: {rule}")
+    count = max(len(connectors), len(robots))
+    return connectors * (count // len(connectors)), robots * (count // len(robots))
 
 
 def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> dict[str, Any]:
@@ -315,13 +396,20 @@ def _practising(
     pretrained: Run, agent: str, config: PracticeConfig, device: str
 ) -> tuple[Encoder, Learner, list[Source]]:
     """What stands before the practising learner, the learner, and its prior data."""
+    before, learner = _acting(pretrained, agent, config, device)
+    if agent == STATE_IQL:
+        return before, learner, _prior(pretrained, config, Positions)
+    known = load_features(pretrained, agent)
+    return before, learner, [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
+
+
+def _acting(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> tuple[Encoder, Learner]:
+    """What stands before the practising learner, and the learner."""
     tuned = {"advantage_scale": config.advantage_scale, "q_gradient_weight": config.q_gradient_weight}
     if agent == STATE_IQL:
-        learner, prior = load_agent(pretrained, device, agent, **tuned), _prior(pretrained, config, Positions)
-        return Located(load_localizer(pretrained, device)), learner, prior
-    encoders, known = load_agent(pretrained, device, agent), load_features(pretrained, agent)
-    prior = [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
-    return encoders, encoders.on_features(**tuned), prior
+        return Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
+    encoders = load_agent(pretrained, device, agent)
+    return encoders, encoders.on_features(**tuned)
 
 
 def _prior(

@@ -85,9 +85,9 @@ class RemoteRobot:
         self._ask("stop", self._move_s, why=why)
 
     def prepare(self, setup: Setup) -> None:
-        """Be ready for something else, of the same shape."""
-        if setup != self._setup:
-            self._setup = setup
+        """Be ready for something else, of the same shape; where the connection is gone, from the next `reset` on."""
+        changed, self._setup = setup != self._setup, setup
+        if changed and self._connection is not None:
             self._ask("prepare", RESET_S, setup=asdict(setup))
 
     def close(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -16,11 +18,14 @@ from lotj.data.layout import META, Schema, read_meta
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, folder_name, make_task
-from lotj.errors import SettingsError
+from lotj.errors import RobotError, SettingsError
 from lotj.experience import SUCCESS, Episode, Recorder, Task
+from lotj.patience import patiently
 from lotj.processes import CONTEXT, shared_object, worker_pool
 from lotj.ranges import COUNT, NOT_NEGATIVE, SEED, SHARE, Checked
 from lotj.training.recipes import RECIPES
+
+_log = logging.getLogger(__name__)
 
 Record = Callable[[str, int], tuple[Episode, str]]
 """Kind and seed -> the episode, and why it is to be thrown away; empty where it is not."""
@@ -53,11 +58,16 @@ class Progress:
     discarded: str = ""
 
 
+Start = Callable[[Task, str, int], "futures.Future[tuple[Episode, str]]"]
+"""Begins to record an episode of a task, kind and seed elsewhere, see `Recording`."""
+
+
 def collect(
     root: Path,
     collection: Collection,
     workers: int = 2,
     report: Callable[[Progress], None] = lambda progress: None,
+    elsewhere: Sequence[Start] = (),
 ) -> None:
     """Collect in parallel processes, one task at a time each. Resumes: finished episodes are not done again.
 
@@ -66,32 +76,37 @@ def collect(
         collection: what to collect.
         workers: processes.
         report: called in this process after each episode.
+        elsewhere: who records instead, one task at a time each, on machines that need not see `root`. What is recorded
+            is the same, byte for byte.
 
     Raises:
         DataError, StorageError: the folder holds something else, or the disk is full.
+        RobotError: a served robot refuses, or was gone for half an hour; nobody is left elsewhere.
         KeyboardInterrupt: after the workers stopped; finished episodes are kept.
     """
     tasks = collection.tasks()
-    if workers <= 1:
+    if elsewhere:
+        _collect_elsewhere(root, collection, elsewhere, report)
+    elif workers <= 1:
         for task in tasks:
             for progress in collect_task(root, task, collection):
                 report(progress)
-        return _judge(root, collection)
+    else:
+        _collect_here(root, collection, workers, report)
+    if isinstance(collection, TaskCollection):
+        write_quality(root)
+
+
+def _collect_here(root: Path, collection: Collection, workers: int, report: Callable[[Progress], None]) -> None:
     queue = CONTEXT.SimpleQueue()
     with worker_pool(workers, nice=5, shared=queue) as pool:
-        jobs = {pool.submit(_collect_shared, root, task, collection) for task in tasks}
+        jobs = {pool.submit(_collect_shared, root, task, collection) for task in collection.tasks()}
         while jobs:
             done, jobs = futures.wait(jobs, timeout=0.2, return_when=futures.FIRST_COMPLETED)
             while not queue.empty():
                 report(queue.get())
             for job in done:
                 job.result()
-    _judge(root, collection)
-
-
-def _judge(root: Path, collection: Collection) -> None:
-    if isinstance(collection, TaskCollection):
-        write_quality(root)
 
 
 def _collect_shared(root: Path, task: Task, collection: Collection) -> None:
@@ -99,33 +114,104 @@ def _collect_shared(root: Path, task: Task, collection: Collection) -> None:
         shared_object().put(progress)
 
 
+def _collect_elsewhere(
+    root: Path, collection: Collection, elsewhere: Sequence[Start], report: Callable[[Progress], None]
+) -> None:
+    """Each records a task's episodes one after the other and they are written here; who dies is done without, and the
+    next one goes on with its task."""
+    left, idle = [partial(_Part, root, task, collection) for task in collection.tasks()], list(elsewhere)
+    running: dict[futures.Future[tuple[Episode, str]], tuple[Start, _Part]] = {}
+    try:
+        while left or running:
+            while left and idle:
+                part = left.pop(0)()
+                if part.missing:
+                    start = idle.pop(0)
+                    running[start(part.task, *part.missing[0])] = start, part
+                else:
+                    part.close()
+            if not running:
+                break
+            future = next(iter(futures.wait(running, return_when=futures.FIRST_COMPLETED).done))
+            start, part = running.pop(future)
+            try:
+                episode, discarded = future.result()
+            except RobotError as error:
+                part.close()
+                left.insert(0, partial(_Part, root, part.task, collection))
+                if not running and not idle:
+                    raise
+                _log.warning("a recorder: %s; %d go on without it", error, len(running) + len(idle))
+                continue
+            report(part.take(episode, discarded))
+            if part.missing:
+                running[start(part.task, *part.missing[0])] = start, part
+            else:
+                part.close()
+                idle.append(start)
+    finally:
+        for _, part in running.values():
+            part.close()
+
+
+class Recording:
+    """Records a collection's episodes where it is called, one task after the other."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection, self._open, self._task = collection, ExitStack(), ""
+
+    def __call__(self, task: Task, kind: str, seed: int) -> tuple[Episode, str]:
+        if task.name != self._task:
+            self._open.close()
+            self._task, self._record = task.name, self._open.enter_context(self._collection.open(task))
+        return patiently(lambda: self._record(kind, seed), f"{task.name}, {kind} {seed}")
+
+    def close(self) -> None:
+        """Closes what it records in."""
+        self._open.close()
+
+
 def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Progress]:
     """Collect one task's missing episodes, yielding after each."""
-    settings, writer = dict(collection.settings), None
-    if (root / META).exists():
-        writer = EpisodeWriter(root, task, read_meta(root).schema, settings)
-    try:
-        missing = [name for name in collection.episodes() if writer is None or name not in writer.finished]
-        if not missing:
+    with closing(_Part(root, task, collection)) as part:
+        if not part.missing:
             return
         with collection.open(task) as record:
-            for kind, seed in missing:
-                episode, discarded = record(kind, seed)
-                if writer is None:  # what a frame holds is known from the first episode on
-                    writer = EpisodeWriter(root, task, Schema.of(episode), settings)
-                elif (schema := Schema.of(episode)) != writer.schema:
-                    raise SettingsError(
-                        f"{task.env} has {schema.words}, {root} holds {writer.schema.words}: collect into a new folder"
-                    )
-                if discarded:
-                    writer.discard(kind, seed, discarded)
-                else:
-                    writer.append(episode)
-                success = bool(episode.notes[SUCCESS].any())
-                yield Progress(task.name, success and not discarded, discarded)
-    finally:
-        if writer is not None:
-            writer.close()
+            while part.missing:
+                kind, seed = part.missing[0]
+                yield part.take(*patiently(partial(record, kind, seed), f"{task.name}, {kind} {seed}"))
+
+
+class _Part:
+    """A task of a data set, as it is recorded."""
+
+    def __init__(self, root: Path, task: Task, collection: Collection) -> None:
+        self.task, self._root, self._settings, self._writer = task, root, dict(collection.settings), None
+        if (root / META).exists():
+            self._writer = EpisodeWriter(root, task, read_meta(root).schema, self._settings)
+        done = self._writer.finished if self._writer else set()
+        self.missing = [name for name in collection.episodes() if name not in done]
+
+    def take(self, episode: Episode, discarded: str) -> Progress:
+        """Stores the first of the missing."""
+        schema = Schema.of(episode)
+        if self._writer is None:  # what a frame holds is known from the first episode on
+            self._writer = EpisodeWriter(self._root, self.task, schema, self._settings)
+        elif schema != self._writer.schema:
+            raise SettingsError(
+                f"{self.task.env} has {schema.words}, {self._root} holds {self._writer.schema.words}: collect into a "
+                "new folder"
+            )
+        if discarded:
+            self._writer.discard(*self.missing[0], discarded)
+        else:
+            self._writer.append(episode)
+        del self.missing[0]
+        return Progress(self.task.name, bool(episode.notes[SUCCESS].any()) and not discarded, discarded)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 @dataclass(frozen=True)

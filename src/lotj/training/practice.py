@@ -4,18 +4,23 @@ What differs is passed in: who makes a trial and judges it (`SelfJudged` a robot
 that rewards), the agent, the prior data. Every trial draws its random numbers from (seed of the run, number of the
 trial), and is stored with its checkpoint before the next one starts. So a killed run loses the running trial at most
 and, resumed, ends in the same weights as one that was never stopped.
+
+Several may make trials at once, each on a bench of its own. They are learnt from in the order in which they come in,
+and who has brought one begins the next with the policy as it is then: that order decides what is learnt, nothing else.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from lotj import patience
 from lotj.agents import At, Learner
 from lotj.data.replay import DERIVED, Contexts, Relabel, Replay, Source
 from lotj.errors import CheckpointError, FaultError, RobotError, SettingsError
@@ -26,7 +31,7 @@ from lotj.training.exploration import Exploration, boost
 from lotj.training.live_view import LiveView
 from lotj.training.loop import means
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig
-from lotj.training.trials import Trials
+from lotj.training.trials import Past, Trials
 
 CHECKPOINT = "practice"
 """Name of the checkpoint in the run folder: the agent after the last finished trial."""
@@ -46,9 +51,6 @@ not seen this part succeed overestimates unknown states, and can lead the policy
 ALARM_TRIALS = 25
 """A trial from this one on gives an alarm while no policy of practice is worth keeping: the self-reward sees hardly any
 success."""
-
-RETRY_S, PATIENCE_S = 1.0, 1800.0
-"""A robot that has failed is tried again so often [s], and so long, before practice stops."""
 
 PURPOSES = {"exploration": 1, "updates": 2, "withdrawal": 3, "start": 4}
 """What random numbers of a trial are for, each a stream of its own."""
@@ -71,8 +73,8 @@ class Practitioner(Protocol):
         """Says afterwards what trials are worth; None where the environment rewards."""
         ...
 
-    def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
-        """Trial `number`, from 1; `trials` holds those before it."""
+    def attempt(self, number: int, act: Exploration, past: Past) -> Attempted | Future[Attempted]:
+        """Trial `number`, from 1, or the promise of it where it is made elsewhere; `past` holds those before it."""
         ...
 
     def see(self, episode: Episode) -> None:
@@ -111,13 +113,18 @@ def checkpoint_after(trial: int) -> str:
     return f"{CHECKPOINT}-{trial}"
 
 
+def acting(learner: Learner) -> Callable[[Observation, float, np.random.Generator], np.ndarray]:
+    """How a learner acts on what is observed at a time, for an `Exploration`."""
+    return lambda observation, spread, rng: learner.act(batch_of_one(observation), spread, rng)[0]
+
+
 def practice(
-    practitioner: Practitioner,
+    practitioner: Practitioner | Sequence[Practitioner],
     learner: Learner,
     prior: Sequence[Source],
     config: PracticeConfig,
     run: Run,
-    task: str = "practised",
+    task: str | Sequence[str] = "practised",
     relabel: Sequence[Relabel] = (),
     live: bool = True,
     resume: bool = False,
@@ -128,11 +135,12 @@ def practice(
     """Lets an agent practise, trial by trial.
 
     Args:
-        practitioner, learner: makes the trials; acts and learns, changed in place.
+        practitioner: makes the trials, or several that do.
+        learner: acts and learns, changed in place.
         prior: what it learns from besides; their shares add up to 1 - `config.online_fraction`.
         config: settings.
         run: where metrics (one line a trial), trials and the checkpoint go; its seed is the seed of practice.
-        task: name of what is practised.
+        task: name of what is practised; one for each practitioner, no two alike.
         relabel: what is done to the practised transitions that are drawn, e.g. hindsight.
         live: show what goes on.
         resume: go on after the run's last finished trial; with none, from the beginning.
@@ -140,8 +148,9 @@ def practice(
         snapshots, contexts: trials whose checkpoints stay, by `checkpoint_after`; demonstrations, see `Replay`.
 
     Raises:
-        RobotError: it refused a command, lost its part `MAX_LOST` times in a row, or was gone for `PATIENCE_S`. A fault
-            that passes costs the running trial, which is made again.
+        RobotError: it refused a command, lost its part `MAX_LOST` times in a row, or was gone for half an hour. A fault
+            that passes costs the running trial, which is made again. Of several robots those that have failed cost
+            theirs, and practice goes on with the rest.
         NumericsError: a score or a loss is not finite.
         SettingsError: the exploration boost for other actions than motions along three axes.
         CheckpointError: the run holds practice already and `resume` is False, or its files are damaged.
@@ -155,12 +164,16 @@ def practice(
         raise SettingsError(f"practice boost with actions of shape {learner.spec.action}: it moves along three axes")
     if run.has(CHECKPOINT) and not resume:
         raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials: give --resume or start a new run")
-    sitting = _Sitting(practitioner, learner, prior, config, run, task, relabel, snapshots, contexts)
+    several = isinstance(practitioner, Sequence)
+    tasks = [task] if isinstance(task, str) else task
+    benches = dict(zip(tasks, practitioner if several else [practitioner], strict=True))
+    sitting = _Sitting(benches, learner, prior, config, run, relabel, snapshots, contexts)
     try:
-        done = sitting.restore()
+        done, last = sitting.restore(), min(config.trials, until or config.trials)
         with LiveView(str(run.path), config.trials, run.metrics(), live) as view:
-            for number in range(done + 1, min(config.trials, until or config.trials) + 1):
-                _whatever_fails(sitting, number, view)
+            robots = _Robots(sitting, view)
+            for number in range(done + 1, last + 1):
+                sitting.learn(number, *robots.next(last + 1 - number), view)
     finally:
         sitting.close()
     rows = run.metrics()
@@ -173,36 +186,102 @@ def practice(
     )
 
 
-def _whatever_fails(sitting: _Sitting, number: int, view: LiveView) -> None:
-    """A trial, begun anew as often as the robot fails in it, once the robot is back: nothing of it is kept before it is
-    over, and its random numbers are its own, so that it comes out as if nothing had been."""
-    failed, since = 0, time.monotonic()
-    while True:
+@dataclass
+class _Robot:
+    """One of those that make trials."""
+
+    bench: str
+    name: str  # in what is said
+    begun: int = 0  # the number of the trial that it makes
+    failed: int = 0  # how often it has in that one
+    since: float = 0.0  # when it failed first
+    again: float = 0.0  # when it is tried next
+
+    def paused(self, now: float) -> float:
+        """For how long it has failed [s]."""
+        return now - self.since if self.failed else 0.0
+
+
+class _Robots:
+    """Makes all robots try, and gives trials out as they come in.
+
+    A robot that fails begins its trial anew, once it is back: nothing of it was kept, and its random numbers are its
+    own, so that it comes out as if nothing had been. One of several that refuses, or whose process has died, is left
+    out until practice is resumed.
+    """
+
+    def __init__(self, sitting: _Sitting, view: LiveView) -> None:
+        self._sitting, self._view = sitting, view
+        alone = len(sitting.benches) == 1
+        self._left = [_Robot(name, "" if alone else f"robot {k}, ") for k, name in enumerate(sitting.benches, 1)]
+        self._running: dict[Future[Attempted], _Robot] = {}
+
+    def next(self, wanted: int) -> tuple[str, int, Attempted]:
+        """Bench, the number that it was begun with, and what came of it, of the trial that is finished next; so many
+        are `wanted` with it. RobotError if no robot is left, or all have failed for `patience.PATIENCE_S`."""
+        while True:
+            self._begin(wanted)
+            ended = wait(self._running, patience.RETRY_S if self._paused() else None, FIRST_COMPLETED).done
+            if not self._running:
+                time.sleep(patience.RETRY_S)
+            first = next((future for future in self._running if future in ended), None)  # in the order of beginning
+            if first is None:
+                continue
+            robot = self._running.pop(first)
+            if attempted := self._taken(robot, first):
+                number, robot.begun, robot.failed = robot.begun, 0, 0
+                return robot.bench, number, attempted
+
+    def _begin(self, wanted: int) -> None:
+        """Lets all robots that stand still begin, or try again, as far as trials are still wanted."""
+        now, busy = time.monotonic(), list(self._running.values())
+        for robot in self._left:
+            if robot in busy or robot.again > now or len(self._running) >= wanted:
+                continue
+            robot.begun = robot.begun or self._sitting.take_number()
+            self._running[self._sitting.begin(robot.bench, robot.begun)] = robot
+
+    def _paused(self) -> bool:
+        return any(robot.failed for robot in self._left)
+
+    def _taken(self, robot: _Robot, ended: Future[Attempted]) -> Attempted | None:
+        """What a robot has brought; None where it has failed."""
+        where, now = f"{robot.name}trial {robot.begun}", time.monotonic()
         try:
-            sitting.trial(number, view)
-            break
+            attempted = ended.result()
         except FaultError as error:
-            if not failed:
-                view.note(f"trial {number}: paused, its trial is discarded: {error}; goes on when the robot is back")
-            failed += 1
-            if time.monotonic() - since > PATIENCE_S:
-                raise RobotError(f"{error}; for {PATIENCE_S / 60:.0f} minutes: mend it, then --resume") from None
-            time.sleep(RETRY_S)
-    if failed:
-        view.note(f"trial {number}: the robot is back after {time.monotonic() - since:.0f} s, at attempt {failed + 1}")
+            if not robot.failed:
+                robot.since = now
+                self._view.note(patience.paused(where, error))
+            robot.failed, robot.again = robot.failed + 1, now + patience.RETRY_S
+            if min(other.paused(now) for other in self._left) > patience.PATIENCE_S:
+                raise patience.gone(error, "--resume") from None
+            return None
+        except RobotError as error:
+            if len(self._left) == 1:
+                raise
+            self._left.remove(robot)
+            self._view.note(f"{where}: discarded: {error}; {len(self._left)} go on without it, until --resume")
+            return None
+        if robot.failed:
+            self._view.note(patience.back(where, robot.paused(now), robot.failed + 1))
+        return attempted
 
 
 class _Sitting:
     """What one sitting of practice carries from trial to trial; its parts decide, this only passes on."""
 
     def __init__(
-        self, practitioner: Practitioner, learner: Learner, prior: Sequence[Source], config: PracticeConfig, run: Run,
-        task: str, relabel: Sequence[Relabel], snapshots: Collection[int], contexts: Contexts | None,
+        self, benches: Mapping[str, Practitioner], learner: Learner, prior: Sequence[Source], config: PracticeConfig,
+        run: Run, relabel: Sequence[Relabel], snapshots: Collection[int], contexts: Contexts | None,
     ) -> None:  # fmt: skip
-        self._practitioner, self._learner, self._config, self._run = practitioner, learner, config, run
+        self.benches, self._learner, self._config, self._run = benches, learner, config, run
+        self._judges = {name: who.judge for name, who in benches.items() if who.judge is not None}
         self._snapshots = snapshots
         seen = sorted(learner.reads | ({"achieved_goal"} if relabel else set()))
-        self.trials = Trials(run.path / "trials", Task(task, task), seen, config.imitate == "successes")
+        self.trials = Trials(
+            run.path / "trials", [Task(name, name) for name in benches], seen, config.imitate == "successes"
+        )
         share = config.online_fraction if prior else 1.0
         self._online = Source(self.trials.store, share, np.zeros(0, np.int64), {}, practised=True, relabel=relabel)
         columns, sources = sorted(({"imitate"} | DERIVED) & learner.needs), [self._online, *prior]
@@ -211,6 +290,9 @@ class _Sitting:
         )
         self._rows: list[dict[str, Any]] = []
         self._unsaved = 0  # the last trial, where the learner is as after it and no checkpoint holds it
+        self._begun = 0  # the last number that a trial was begun with
+        self._skipped = 0  # of these numbers those that are not to be begun with again, though their trials may be lost
+        self._last = 0.0  # when the last trial was over, with its updates
         self.kept = 0  # the trial whose policy stays, see `_keep`
         self._kept_agent: dict[str, Any] | None = None  # its state, where it is neither the first nor the last
 
@@ -220,30 +302,54 @@ class _Sitting:
         if self._run.has(CHECKPOINT):
             state = self._run.load(CHECKPOINT)
             done = state["trial"]
+            self._begun = done + state.get("skipped", 0)
             self._learner.restore(state["agent"])
             self.kept, self._kept_agent = state.get("kept", done), state.get("kept_agent")
         self._run.rewind(done)
         self._rows = self._run.metrics()
         for episode in self.trials.restore(done):
-            self._practitioner.see(episode)
-        self.trials.judge(self._practitioner.judge, self._online)
+            self.benches[episode.task].see(episode)
+        self.trials.judge(self._judges, self._online)
+        self._last = time.perf_counter()
         return done
 
-    def trial(self, number: int, view: LiveView) -> None:
-        """One trial with its updates; when it returns, the trial is on disk and in the checkpoint."""
-        started = time.perf_counter()
-        config, seed = self._config, trial_seed(self._run.seed, number)
-        attempted = self._practitioner.attempt(number, self._exploration(number), self.trials)
-        self.trials.append(attempted.episodes)
-        for episode in attempted.episodes:
-            self._practitioner.see(episode)
-        self.trials.judge(self._practitioner.judge, self._online)
+    def take_number(self) -> int:
+        """The number of a trial that is to be begun: its random numbers are drawn from it."""
+        self._begun += 1
+        return self._begun
+
+    def begin(self, bench: str, number: int) -> Future[Attempted]:
+        """Begins a trial; where it is made here it is over then."""
+        made: Future[Attempted] = Future()
+        try:
+            came = self.benches[bench].attempt(number, self._exploration(bench, number), self.trials.past(bench))
+            if isinstance(came, Future):
+                return came
+            made.set_result(came)
+        except Exception as error:
+            made.set_exception(error)
+        return made
+
+    def learn(self, number: int, bench: str, begun: int, attempted: Attempted, view: LiveView) -> None:
+        """The updates after the `number`-th trial to come in; when it returns, the trial is on disk and in the
+        checkpoint.
+
+        Args:
+            bench, begun: where it was made, and the number that it was begun with.
+        """
+        config, seed = self._config, trial_seed(self._run.seed, begun)
+        episodes = [replace(episode, seed=number) for episode in attempted.episodes]
+        self.trials.append(episodes)
+        for episode in episodes:
+            self.benches[bench].see(episode)
+        self.trials.judge(self._judges, self._online)
         verdict = self.trials.verdict(number)
         row: dict[str, Any] = {"trial": number, "seed": seed, "steps": verdict.steps, "lost": int(attempted.lost)}
+        row |= {"robot": [*self.benches].index(bench) + 1} if len(self.benches) > 1 else {}
         row |= {"predicted_success": int(verdict.success), "rejected_pose": int(verdict.rejected == "another pose")}
         row |= attempted.row
         self._unsaved = 0
-        judged = self._practitioner.judge is not None
+        judged = bool(self._judges)
         before = self._learner.state() if self.kept == number - 1 and self.kept else self._kept_agent
         row |= self._learn(verdict.steps, number)
         if not judged or self._succeeds(number):
@@ -252,16 +358,17 @@ class _Sitting:
             self._kept_agent = before
         if judged:
             row |= {"kept": self.kept, "alarm": int(number >= ALARM_TRIALS and not self.kept)}
-        row["seconds"] = time.perf_counter() - started
+        now = time.perf_counter()
+        row["seconds"], self._last = now - self._last, now
         self._run.log(number, row)
         self._rows.append(row)
-        self._unsaved = number
+        self._unsaved, self._skipped = number, self._begun - number
         if number % config.save_every == 0 or number in self._snapshots:
             self.save()
         view.trial(row)
         if attempted.lost:
             view.note(f"trial {number}: the part was lost; it is grasped anew")
-            lost = _last_in_a_row(self._rows, lambda row: not row["lost"])
+            lost = _last_in_a_row(self._rows_of(bench), lambda row: not row["lost"])
             # Not `>=`: whoever has mended the gripper and resumes shall get as many trials again.
             if lost % MAX_LOST == 0:
                 raise RobotError(
@@ -273,6 +380,7 @@ class _Sitting:
         number, self._unsaved = self._unsaved, 0
         if number:
             state = {"trial": number, "agent": self._learner.state(), "kept": self.kept, "kept_agent": self._kept_agent}
+            state |= {"skipped": self._skipped} if self._skipped else {}
             if number in self._snapshots:  # first: once the other is there, practice resumed goes on behind it
                 self._run.save(checkpoint_after(number), state)
             self._run.save(CHECKPOINT, state)
@@ -296,14 +404,18 @@ class _Sitting:
         last = np.convolve(won, np.ones(KEPT_WINDOW, int))[:number]  # of the window up to each trial
         return any(won[-KEPT_RECENT:]) and bool(last[-1] >= max(KEPT_LEAST, last.max() - KEPT_SLACK))
 
-    def _exploration(self, number: int) -> Exploration:
+    def _rows_of(self, bench: str) -> list[dict[str, Any]]:
+        mine = [*self.benches].index(bench) + 1
+        return [row for row in self._rows if row.get("robot", 1) == mine]
+
+    def _exploration(self, bench: str, number: int) -> Exploration:
         config = self._config
         passed = (number - 1) / max(config.trials - 1, 1)
-        failures = _last_in_a_row(self._rows, lambda row: row["predicted_success"])
         boosts = isinstance(config, SelfJudgedConfig) and config.boost
-        boosted = boost(self.trials.successes, failures) if boosts else 0.0
+        failures = _last_in_a_row(self._rows_of(bench), lambda row: row["predicted_success"]) if boosts else 0
+        boosted = boost(self.trials.past(bench).successes, failures) if boosts else 0.0
         rng = generator(self._run.seed, number, "exploration")
-        return Exploration(self._act, config.exploration_noise * (1 - passed), boosted, rng)
+        return Exploration(acting(self._learner), config.exploration_noise * max(0.0, 1 - passed), boosted, rng)
 
     def _learn(self, steps: int, number: int) -> dict[str, float]:
         """The updates due for `steps` steps; means of what they say."""
@@ -317,9 +429,6 @@ class _Sitting:
         told = [learner.update(self._replay.sample(rng), At(learner.updates, weights=weights)) for _ in range(updates)]
         named = {("loss/" + k[5:] if k.startswith("loss_") else "agent/" + k): v for k, v in means(told).items()}
         return named | {"updates": updates, "updates_per_second": updates / (time.perf_counter() - started)}
-
-    def _act(self, observation: Observation, spread: float, rng: np.random.Generator) -> np.ndarray:
-        return self._learner.act(batch_of_one(observation), spread, rng)[0]
 
 
 def _last_in_a_row(rows: Sequence[Mapping[str, float]], ended: Callable[[Mapping[str, float]], Any]) -> int:

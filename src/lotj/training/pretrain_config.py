@@ -37,8 +37,8 @@ class PretrainConfig(Checked):
     """Let the learning rate fall to 0 along a cosine; otherwise it stays."""
     log_every: Annotated[int, COUNT] = 50
     """Updates whose mean makes one line of metrics."""
-    save_minutes: Annotated[float, NOT_NEGATIVE] = 3.0
-    """Time between checkpoints [min]."""
+    save_minutes: Annotated[float, NOT_NEGATIVE] = 0.5
+    """Time between checkpoints [min], each at the next line of metrics; a kill loses what came after the last one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ import numpy as np
 from lotj.experience import SUCCESS, Episode, rollout
 from lotj.training.exploration import Exploration
 from lotj.training.practice import Attempted, trial_seed
-from lotj.training.trials import PRACTICE, Trials
+from lotj.training.trials import PRACTICE, Past
 
 
 class Rewarded:
@@ -29,8 +29,8 @@ class Rewarded:
     def __init__(self, env: Any, max_steps: int, seed: int) -> None:
         self._env, self._max_steps, self._seed = env, max_steps, seed
 
-    def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
-        seed, task = trial_seed(self._seed, number), trials.task.name
+    def attempt(self, number: int, act: Exploration, past: Past) -> Attempted:
+        seed, task = trial_seed(self._seed, number), past.task.name
         infos: list[Mapping[str, Any]] = []
         how: dict[str, Any] = {"task": task, "kind": PRACTICE, "max_steps": self._max_steps}
         episode = rollout(self._env, act, seed, **how, on_step=infos.append)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
@@ -54,7 +55,7 @@ from lotj.training.features import Encoder
 from lotj.training.practice import Attempted, generator, trial_seed
 from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.starts import choose_start
-from lotj.training.trials import PRACTICE, REVERSED, Trials
+from lotj.training.trials import PRACTICE, REVERSED, Past
 
 QUANTILE, MARGIN = 0.95, 2.5
 """A calibrated threshold lies this far [logits] below this quantile of the trials' best scores: wide, for the touch
@@ -62,6 +63,34 @@ finds out most of what it lets through."""
 
 REFUTED = 2e-3
 """So near [m] to where a push or the pull has moved the plug no success is looked for again in the same trial."""
+
+
+@dataclass
+class Memory:
+    """What a robot that judges itself keeps of its trials."""
+
+    score: Score
+    pose: OnePose | None  # where the touch verifies
+    seats: dict[int, np.ndarray] = field(default_factory=dict)
+    """Where the hand was at the end of a claimed success, by trial, (2,) [m]."""
+
+    @classmethod
+    def empty(cls, threshold: float, config: SelfJudgedConfig) -> Self:
+        """Before the first trial; the reward model's `threshold` is where it begins."""
+        touches = config.verify == "touch"
+        return cls(Score(Threshold(threshold, QUANTILE, MARGIN if touches else None)), OnePose() if touches else None)
+
+    def judge(self, *more: Judge) -> Judge:
+        """Says what the trials are worth, with this memory and other judges."""
+        return All(self.score, *([self.pose] if self.pose else []), *more)
+
+    def see(self, episode: Episode, judge: Judge) -> None:
+        """Takes in what a trial has brought, and tells the judge."""
+        if episode.kind != PRACTICE:
+            return
+        if episode.notes[CLAIM].any() and "state" in episode.observation:
+            self.seats[episode.seed] = episode.observation["state"][end_of(episode), :2]
+        judge.see(episode.seed, episode)
 
 
 class SelfJudged:
@@ -98,25 +127,22 @@ class SelfJudged:
             )
         self._env, self._encoders, self._learner, self._model = RobotEnv(robot), encoders, learner, reward_model
         self._config, self._seed, self._touches = config, seed, config.verify == "touch"
-        self._seats: dict[int, np.ndarray] = {}  # where the hand was at the end of a claimed success, by trial [m]
-        threshold = Threshold(reward_model.threshold, QUANTILE, MARGIN if self._touches else None)
-        self._score = Score(threshold)
-        self._pose = OnePose()
-        self.judge = All(self._score, *([self._pose] if self._touches else []), *judges)
+        self.memory = Memory.empty(reward_model.threshold, config)
+        self.judge = self.memory.judge(*judges)
 
-    def attempt(self, number: int, act: Exploration, trials: Trials) -> Attempted:
-        threshold = self._score.threshold.value
-        seats = [seat for trial, seat in self._seats.items() if trials.verdict(trial).success]
+    def attempt(self, number: int, act: Exploration, past: Past) -> Attempted:
+        threshold, pose = self.memory.score.threshold.value, self.memory.pose
+        seats = [seat for trial, seat in self.memory.seats.items() if past.verdicts[trial].success]
         rng = generator(self._seed, number, "start")
-        start = choose_start(rng, seats, len(trials), self._env.robot.estimate_error)
+        start = choose_start(rng, seats, len(past), self._env.robot.estimate_error)
         recorder = self._trial(trial_seed(self._seed, number), start, act)
         value = float(self._learner.value(batch_of_one(recorder.first))[0])
         lost, claimed = bool(recorder.noted(LOST)[-1]), bool(recorder.noted(CLAIM).any())
-        trial = recorder.finish(lost or claimed, not (lost or claimed), trials.task.name, PRACTICE, number)
+        trial = recorder.finish(lost or claimed, not (lost or claimed), past.task.name, PRACTICE, number)
         last = {name: values[end_of(trial)] for name, values in trial.observation.items()}
-        elsewhere = claimed and self._touches and self._pose.elsewhere(last)
+        elsewhere = claimed and pose is not None and pose.elsewhere(last)
         after: list[Episode] = []
-        if claimed and not elsewhere and trials.successes < self._config.withdrawals:
+        if claimed and not elsewhere and past.successes < self._config.withdrawals:
             after = self._withdrawn(trial)
         self._env.park()  # while the agent learns
         row = {
@@ -131,11 +157,7 @@ class SelfJudged:
         return Attempted([trial, *after], row, lost)
 
     def see(self, episode: Episode) -> None:
-        if episode.kind != PRACTICE:
-            return
-        if episode.notes[CLAIM].any() and "state" in episode.observation:
-            self._seats[episode.seed] = episode.observation["state"][end_of(episode), :2]
-        self.judge.see(episode.seed, episode)
+        self.memory.see(episode, self.judge)
 
     def _trial(self, seed: int, start: np.ndarray | None, act: Callable[[Observation], np.ndarray]) -> Recorder:
         """One trial from `start`, or the pose of `seed`; `act` gives the (A,) action for what is recorded of an
@@ -152,7 +174,7 @@ class SelfJudged:
                 return trial
             scores = valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})
             # At its end a trial is verified whatever its score: the model may be blind to this part, the touch is not.
-            if not (self._score.likely(scores) or (self._touches and len(trial) >= self._config.max_steps)):
+            if not (self.memory.score.likely(scores) or (self._touches and len(trial) >= self._config.max_steps)):
                 continue
             if not self._touches:  # the score's word stands
                 trial.note(CLAIM, True, slice(-1, None))

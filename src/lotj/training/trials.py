@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from lotj.data.layout import META, Schema, read_meta
+from lotj.data.layout import META, Schema, read_meta, task_names
 from lotj.data.replay import Source
 from lotj.data.store import DiskStore, MemoryStore
 from lotj.data.writer import EpisodeWriter
@@ -24,12 +24,28 @@ REVERSED = "reversed"
 a trial is ``reversed-<k>``."""
 
 
+@dataclass(frozen=True)
+class Past:
+    """What a trial may know of those before it on its bench. A copy: it can be sent to another process."""
+
+    task: Task  # the bench
+    verdicts: Mapping[int, Verdict]  # the last one on each, by number
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    @property
+    def successes(self) -> int:
+        """Those that count as successes."""
+        return sum(verdict.success for verdict in self.verdicts.values())
+
+
 class Trials:
     """The episodes of a practice run, in ``<run>/trials``. Each is known by the number of its trial, from 1.
 
     Args:
         folder: of the data set.
-        task: what is practised.
+        tasks: what is practised, one task for each bench.
         learned: names of the observations that learners read; others stay on the disk.
         imitate_successes: the policy imitates only trials that ended in success.
 
@@ -39,12 +55,12 @@ class Trials:
         store: what learners draw from; `source` says which of it.
     """
 
-    def __init__(self, folder: Path, task: Task, learned: Sequence[str], imitate_successes: bool) -> None:
-        self.folder, self.task = folder, task
+    def __init__(self, folder: Path, tasks: Sequence[Task], learned: Sequence[str], imitate_successes: bool) -> None:
+        self.folder, self._tasks = folder, {task.name: task for task in tasks}
         self.episodes: list[Episode] = []
-        self.store = MemoryStore([task])
+        self.store = MemoryStore(tasks)
         self._learned, self._imitate_successes = tuple(learned), imitate_successes
-        self._writer: EpisodeWriter | None = None
+        self._writers: dict[str, EpisodeWriter] = {}
         self._verdicts: dict[int, Verdict] = {}
 
     def restore(self, last: int) -> Iterator[Episode]:
@@ -58,12 +74,13 @@ class Trials:
             CheckpointError: trials are missing.
         """
         if (self.folder / META).exists():
-            self._writer = EpisodeWriter(self.folder, self.task, read_meta(self.folder).schema, sync_every=1)
-            self._writer.rewind(last)
-            if self._writer.finished:
+            for name in task_names(self.folder):
+                if name in self._tasks:
+                    self._writer(name, read_meta(self.folder).schema).rewind(last)
+            if any(writer.finished for writer in self._writers.values()):
                 store = DiskStore.open(self.folder)
-                for number in range(len(store)):
-                    episode = store.episode(number)
+                for number in np.argsort(store.episodes["seed"], kind="stable"):
+                    episode = store.episode(int(number))
                     self._take_in(episode)
                     yield episode
         if len(self) < last:
@@ -74,15 +91,13 @@ class Trials:
     def append(self, episodes: Sequence[Episode]) -> None:
         """Adds a finished trial and what followed from it, first to the disk; StorageError if that is full."""
         for episode in episodes:
-            if self._writer is None:
-                self._writer = EpisodeWriter(self.folder, self.task, Schema.of(episode), sync_every=1)
-            self._writer.append(episode)
+            self._writer(episode.task, Schema.of(episode)).append(episode)
             self._take_in(episode)
 
     def close(self) -> None:
         """Let go of the files."""
-        if self._writer is not None:
-            self._writer.close()
+        while self._writers:
+            self._writers.popitem()[1].close()
 
     def __len__(self) -> int:
         """Number of trials."""
@@ -97,10 +112,15 @@ class Trials:
         """The last verdict on a trial."""
         return self._verdicts[number]
 
-    def judge(self, judge: Judge | None, source: Source) -> None:
-        """Judges all trials anew and tells the source, whose rows and columns are set, what may be drawn of `store`,
-        with which reward and end. Without a judge the environment's own rewards stand."""
-        if judge is None:
+    def past(self, task: str) -> Past:
+        """What there has been on a bench."""
+        numbers = [e.seed for e in self.episodes if e.kind == PRACTICE and e.task == task]
+        return Past(self._tasks[task], {number: self._verdicts[number] for number in numbers})
+
+    def judge(self, judges: Mapping[str, Judge], source: Source) -> None:
+        """Judges all trials anew, each by the judge of its bench, and tells the source, whose rows and columns are set,
+        what may be drawn of `store`, with which reward and end. Without judges the environments' own rewards stand."""
+        if not judges:
             self._believe(source)
             return
         frames = self.store.n_frames
@@ -113,7 +133,7 @@ class Trials:
                 success = self._verdicts[episode.seed].success
                 steps *= success
             else:
-                verdict = _unless_lost(episode, judge.verdict(episode.seed, episode))
+                verdict = _unless_lost(episode, judges[episode.task].verdict(episode.seed, episode))
                 self._verdicts[episode.seed] = verdict
                 steps, success = verdict.steps, verdict.success
                 # What the robot took for a success and no longer does was cut off there: more might have followed.
@@ -142,6 +162,11 @@ class Trials:
         imitate = self.store.of_frames(won) if self._imitate_successes else np.ones(self.store.n_frames, bool)
         said = {"reward": self.store.column("reward"), "terminated": self.store.terminated()} if len(won) else {}
         source.columns = {**source.columns, **said, "imitate": imitate}
+
+    def _writer(self, task: str, schema: Schema) -> EpisodeWriter:
+        if task not in self._writers:
+            self._writers[task] = EpisodeWriter(self.folder, self._tasks[task], schema, sync_every=1)
+        return self._writers[task]
 
     def _take_in(self, episode: Episode) -> None:
         learned = replace(episode, observation={name: episode.observation[name] for name in self._learned}, truth={})
