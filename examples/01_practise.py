@@ -1,6 +1,6 @@
 """Practise from Python: a pretrained robot learns to insert a connector that it has never seen.
 
-    python examples/practise.py --connector examples/my_plug.toml
+    python examples/01_practise.py --connector examples/my_plug.toml
 
 The same as `lotj practice`, `lotj evaluate` and `lotj report`, as three calls, so that settings can be varied in a
 script. It begins from the base that comes with lotj, or from the pretraining in the folder `--pretrained`.
