@@ -51,6 +51,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_there_are_few_and_they_are_short() -> None:
     files = [path for path in EXAMPLES.iterdir() if path.is_file()]
     assert len(SCRIPTS) >= 6 and len(files) <= 8
+    assert [int(path.name[:2]) for path in SCRIPTS] == list(range(1, len(SCRIPTS) + 1))  # in the order to read them in
     assert {path.name: n for path in files if (n := len(path.read_text().splitlines())) > 80} == {}
 
 
@@ -111,7 +112,9 @@ def test_without_stable_baselines_the_example_says_what_to_install(
 
 def test_practice_from_python(example: Example, pretrained: str, tmp_path: Path) -> None:
     part = str(EXAMPLES / "my_plug.toml")
-    said = example("01_practise.py", "--pretrained", pretrained, "--connector", part, "--trials", "2", "--evaluation", "1")
+    said = example(
+        "01_practise.py", "--pretrained", pretrained, "--connector", part, "--trials", "2", "--evaluation", "1"
+    )
     assert "of 2 trials successes by the robot's own word" in said
     assert re.search(r"Before practice: \d of 1 inserted\nAfter practice: \d of 1 inserted\n", said)
     assert "Two-pin plug of the X200 charger" in (tmp_path / said.splitlines()[-1]).read_text()
