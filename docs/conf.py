@@ -14,6 +14,7 @@ import os
 import pkgutil
 import re
 import sys
+import textwrap
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,12 @@ project_copyright = author
 extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 external_toc_path = "docs/_toc.yml"
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-include_patterns = ["*.md", "docs/**", "results/**/*.md", "benchmarks/peers/README.md"]
+include_patterns = ["*.md", "docs/**", "results/*.md", "results/**/*.md", "benchmarks/peers/README.md"]
 exclude_patterns = ["**/.*", ".*", "build", "data", "dist", "runs", "src", "tests", "typings", "docs/images"]
-suppress_warnings = ["toc.not_included"]  # tables of results/ are reached by links, pages of docs/ by docs/_toc.yml
+suppress_warnings = [
+    "toc.not_included",  # tables of results/ are reached by links; that pages of docs/ stand there is tested
+    "ref.python",  # in a signature: one name in two modules
+]
 
 myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 4
@@ -57,6 +61,7 @@ html_title = "lotj"
 html_static_path: list[str] = []
 html_show_sphinx = False
 html_copy_source = False
+html_show_search_summary = False  # needs a server: a page in a folder may not read another
 html_show_sourcelink = False
 pygments_style = "friendly"
 
@@ -83,7 +88,8 @@ def titled(title: str, line: str = "=") -> str:
 
 def literal(text: str) -> str:
     """A block of text as it is."""
-    return ".. code-block:: text\n\n" + "".join(f"   {line}\n" for line in text.strip("\n").splitlines())
+    lines = [short for line in text.strip("\n").splitlines() for short in textwrap.wrap(line, 100) or [""]]
+    return ".. code-block:: text\n\n" + "".join(f"   {line}".rstrip() + "\n" for line in lines)
 
 
 def command_pages() -> str:
@@ -100,8 +106,8 @@ def command_pages() -> str:
 def module_page(part: str, names: list[str]) -> str:
     """The docstrings of a part of the package."""
     body = [f".. automodule:: {name}\n   :members:\n   :show-inheritance:\n" for name in names]
-    sections = [f"{titled(name, '-')}\n{text}" for name, text in zip(names, body, strict=True)]
-    return "\n".join([titled(f"lotj.{part}"), *sections])
+    sections = [f"{titled(name, '-')}\n{text}" for name, text in zip(names[1:], body[1:], strict=True)]
+    return "\n".join([titled(f"lotj.{part}"), body[0], *sections])  # the package itself comes first
 
 
 def example_page() -> str:
@@ -145,11 +151,10 @@ def visit_block(self: Any, node: nodes.math_block) -> None:
 def as_restructured(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Docstrings of the package are plain text with names in backticks: what else reStructuredText would read as a
     mark is escaped."""
-    for number, line in enumerate(lines):
-        parts = re.split(r"(`+[^`]+`+)", line)
-        plain = [re.sub(r"[*|\\]|(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
-        names = [f"``{part.strip('`')}``" for part in parts[1::2]]
-        lines[number] = "".join(part for pair in zip_longest(plain, names, fillvalue="") for part in pair)
+    parts = re.split(r"(`+[^`]+`+)", "\n".join(lines))
+    plain = [re.sub(r"[*|\\]|(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
+    names = [f"``{part.strip('`')}``" for part in parts[1::2]]
+    lines[:] = "".join(part for pair in zip_longest(plain, names, fillvalue="") for part in pair).split("\n")
 
 
 def write_start(app: Any, error: Exception | None) -> None:

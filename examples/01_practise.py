@@ -33,7 +33,7 @@ def main() -> None:
     preset = find_preset(pretrained.setting("preset"))
     preset = replace(preset, practice=replace(preset.practice, trials=asked.trials))  # any setting of practice
     run, practised = practice_phase(preset, pretrained, Path("runs"), asked.connector, asked.scenario)
-    print(f"{practised.predicted_successes} of {practised.trials} trials successes by the robot's own word")
+    print(f"{practised.predicted_successes} of {practised.trials} trials successes by the robot's own verdict")
     if practised.alarm:
         print("alarm: it hardly sees any success on this part")
     for found in evaluate_phase(run, asked.evaluation):

@@ -1,4 +1,4 @@
-"""A task of your own: the environment, its scripted expert, and an agent of the house that practises on it.
+"""A task of your own: the environment, its scripted expert, and an agent of lotj's that practises on it.
 
     python examples/03_own_task.py --trials 100
 

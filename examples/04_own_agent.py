@@ -1,4 +1,4 @@
-"""An agent of your own: its networks and its losses; the rest is the house's.
+"""An agent of your own: its networks and its losses; the rest is lotj's.
 
     python examples/04_own_agent.py --trials 100
 

@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from lotj.cli import parse
+from lotj.cli import COMMANDS, parse
+from lotj.experiments.chapters import chapters
 from lotj.experiments.comparisons import COMPARISONS
 from lotj.experiments.figures import FIGURES
 from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
@@ -136,8 +137,11 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
         assert all(f'"{flag}"' in script for flag in named if flag.startswith("--"))
         return
     asked: Any = parse(words[1:])
-    studies = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
+    studies: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
     named = list(studies) if asked.what == "all" else [asked.what]
+    if asked.what in chapters():
+        assert files == f"{asked.what}/*"
+        return
     folders = {*named, *(studies[name].cells for name in named)}
     assert files.split("/")[0] in folders or files == "leaderboard.md"
 
@@ -292,3 +296,40 @@ def test_pictures_of_the_pages_are_small() -> None:
     """But for the sheet of 119 connectors."""
     large = {path.name for path in (ROOT / "docs" / "images").iterdir() if path.stat().st_size > 150_000}
     assert large <= {"connectors.png"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `make docs` builds it, where a warning is an error."""
+    pytest.importorskip("sphinx", reason="pip install 'lotj[docs]'")
+    (recipe,) = [line for line in (ROOT / "Makefile").read_text("utf-8").splitlines() if " -m sphinx " in line]
+    folder = tmp_path_factory.mktemp("site")
+    words = recipe.split(" -m ")[1].replace("build/docs", str(folder)).split()
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_needs_nothing_from_elsewhere(site: Path) -> None:
+    """No picture, script, style or font but its own; links of the text may lead elsewhere."""
+    pages = [*site.rglob("*.html"), *site.rglob("*.css")]
+    loads = (
+        r"<(?:img|script|iframe|source)[^>]*\bsrc=\"(?:https?:)?//|<link[^>]*href=\"(?:https?:)?//|url\([\"']?https?:"
+    )
+    assert len(pages) > 60
+    assert [page.name for page in pages if re.search(loads, page.read_text("utf-8"))] == []
+
+
+@pytest.mark.slow
+def test_the_site_has_equations_help_docstrings_and_a_search(site: Path) -> None:
+    methods = {page.stem: page.read_text("utf-8") for page in (site / "docs" / "methods").glob("*.html")}
+    assert len(methods) == 8
+    assert all("<math" in text for text in methods.values())
+    assert "$$" not in "".join(methods.values())
+    helped = (site / "docs" / "reference" / "command-help.html").read_text("utf-8")
+    assert all(f"usage: lotj {name}" in helped for name in COMMANDS)
+    documented = (site / "docs" / "reference" / "api-agents.html").read_text("utf-8")
+    assert 'id="lotj.agents.iql.IQLConfig.expectile"' in documented
+    found = (site / "searchindex.js").read_text("utf-8")
+    assert '"retent"' in found and "docs/glossary" in found  # words by their stems

@@ -115,7 +115,7 @@ def test_practice_from_python(example: Example, pretrained: str, tmp_path: Path)
     said = example(
         "01_practise.py", "--pretrained", pretrained, "--connector", part, "--trials", "2", "--evaluation", "1"
     )
-    assert "of 2 trials successes by the robot's own word" in said
+    assert "of 2 trials successes by the robot's own verdict" in said
     assert re.search(r"Before practice: \d of 1 inserted\nAfter practice: \d of 1 inserted\n", said)
     assert "Two-pin plug of the X200 charger" in (tmp_path / said.splitlines()[-1]).read_text()
 
