@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import matplotlib
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.ext.napoleon import Config, GoogleDocstring
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
@@ -34,7 +36,7 @@ author = "the lotj authors"
 release = version = lotj.__version__
 project_copyright = author
 
-extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc"]
 external_toc_path = "docs/_toc.yml"
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 include_patterns = ["*.md", "docs/**", "results/*.md", "results/**/*.md", "benchmarks/peers/README.md"]
@@ -51,14 +53,13 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 autodoc_mock_imports = ["ray", "stable_baselines3"]
-napoleon_numpy_docstring = False
-napoleon_use_ivar = True
 python_maximum_signature_line_length = 100
 maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = "lotj"
-html_static_path: list[str] = []
+html_static_path = ["site.css", f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_search_summary = False  # needs a server: a page in a folder may not read another
@@ -149,12 +150,15 @@ def visit_block(self: Any, node: nodes.math_block) -> None:
 
 
 def as_restructured(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings of the package are plain text with names in backticks: what else reStructuredText would read as a
-    mark is escaped."""
+    """Docstrings of the package are plain text with names in backticks and, but for attributes, sections as Google
+    writes them. What else reStructuredText would read as a mark is escaped."""
     parts = re.split(r"(`+[^`]+`+)", "\n".join(lines))
     plain = [re.sub(r"[*|\\]|(?<=\w)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
     names = [f"``{part.strip('`')}``" for part in parts[1::2]]
-    lines[:] = "".join(part for pair in zip_longest(plain, names, fillvalue="") for part in pair).split("\n")
+    text = "".join(part for pair in zip_longest(plain, names, fillvalue="") for part in pair)
+    if what not in ("attribute", "data", "property"):
+        text = str(GoogleDocstring(text, Config(napoleon_use_ivar=True), app, what, name, obj, options))
+    lines[:] = text.split("\n")
 
 
 def write_start(app: Any, error: Exception | None) -> None:
@@ -167,7 +171,7 @@ def write_start(app: Any, error: Exception | None) -> None:
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_block, None))
-    app.connect("autodoc-process-docstring", as_restructured, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", as_restructured)
     app.connect("build-finished", write_start)
     write_reference()
 
