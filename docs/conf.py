@@ -39,7 +39,14 @@ project_copyright = author
 extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc"]
 external_toc_path = "docs/_toc.yml"
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-include_patterns = ["*.md", "docs/**", "results/*.md", "results/**/*.md", "benchmarks/peers/README.md"]
+include_patterns = [
+    "*.md",
+    "docs/**",
+    "results/*.md",
+    "results/**/*.md",
+    "benchmarks/**/README.md",
+    "integrations/**/README.md",
+]
 exclude_patterns = ["**/.*", ".*", "build", "data", "dist", "runs", "src", "tests", "typings", "docs/images"]
 suppress_warnings = [
     "toc.not_included",  # tables of results/ are reached by links; that pages of docs/ stand there is tested
