@@ -75,9 +75,9 @@ pygments_style = "friendly"
 
 
 def help_of(*words: str) -> str:
-    """What `lotj WORDS --help` prints, 100 columns wide."""
+    """What `lotj WORDS --help` prints, 88 columns wide."""
     text = io.StringIO()
-    narrow = mock.patch.dict(os.environ, COLUMNS="100", NO_COLOR="1")
+    narrow = mock.patch.dict(os.environ, COLUMNS="88", NO_COLOR="1")
     with narrow, contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         parse([*words, "--help"])
     return text.getvalue()
@@ -96,7 +96,7 @@ def titled(title: str, line: str = "=") -> str:
 
 def literal(text: str) -> str:
     """A block of text as it is."""
-    lines = [short for line in text.strip("\n").splitlines() for short in textwrap.wrap(line, 100) or [""]]
+    lines = [short for line in text.strip("\n").splitlines() for short in textwrap.wrap(line, 90) or [""]]
     return ".. code-block:: text\n\n" + "".join(f"   {line}".rstrip() + "\n" for line in lines)
 
 

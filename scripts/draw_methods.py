@@ -88,7 +88,7 @@ def ddpg_demos() -> Figure:
     ):
         filtered.plot(action, q(action), "o", color=colour, label=name)
     filtered.set(title="filter by Q", xlabel="action", yticks=[])
-    filtered.legend(frameon=False, fontsize=8, loc="lower center")
+    filtered.legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
 
@@ -182,7 +182,7 @@ def bottleneck() -> Figure:
             (x0 + size[0] + 0.07, y0 + size[1] / 2),
             arrowprops={"arrowstyle": "-|>", "color": RED if back else GREY, "lw": 1.5},
         )
-    panel.text(5.92, 2.3, "gradient reversed", color=RED, ha="center", fontsize=8)
+    panel.text(5.92, 2.25, "gradient\nreversed", color=RED, ha="center", fontsize=8)
     panel.text(4.72, -0.08, "KL to N(0, 1) is paid for", color=GREY, ha="center", fontsize=8)
     panel.set(xlim=(-0.2, 8.0), ylim=(-0.2, 2.8))
     panel.axis("off")
