@@ -51,7 +51,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_there_are_few_and_they_are_short() -> None:
     files = [path for path in EXAMPLES.iterdir() if path.is_file()]
     assert len(SCRIPTS) >= 6 and len(files) <= 8
-    assert [int(path.name[:2]) for path in SCRIPTS] == list(range(1, len(SCRIPTS) + 1))  # in the order to read them in
+    assert [path.name[:3] for path in SCRIPTS] == [f"{n:02}_" for n in range(1, len(SCRIPTS) + 1)]  # in reading order
     assert {path.name: n for path in files if (n := len(path.read_text().splitlines())) > 80} == {}
 
 
