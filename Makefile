@@ -12,10 +12,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DRAWS := $(VENV)/.draws
 CLUSTER := $(VENV)/.cluster
+SITE := $(VENV)/.docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PARALLEL := --numprocesses auto --dist worksteal
 
-.PHONY: help demo demo-all setup renderer test check slow gpu oldest upgrade clean
+.PHONY: help demo demo-all setup renderer test check slow gpu docs dist oldest upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,11 +43,20 @@ check: setup ## ruff, pyright and the fast tests
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest $(PARALLEL)
 
-slow: setup $(CLUSTER) ## the small end-to-end tests
+slow: setup $(CLUSTER) $(SITE) ## the small end-to-end tests
 	$(BIN)/python -m pytest -m slow
 
 gpu: setup ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
+
+docs: setup $(SITE) ## the documentation as a site that works offline: build/docs/index.html
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html -c docs . build/docs
+	@echo "build/docs/index.html"
+
+dist: $(INSTALLED) ## the wheel of a release: dist/
+	rm -rf build/lib build/bdist.* dist
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls -lh dist
 
 oldest: ## the fast tests with the oldest versions that pyproject.toml allows, in .venv-oldest
 	@sh scripts/setup_venv.sh $(PYTHON) .venv-oldest
@@ -60,7 +70,7 @@ upgrade: $(INSTALLED) ## newest versions of everything: writes constraints.txt a
 	@echo "constraints.txt is new; 'make clean test' tries it"
 
 clean: ## remove the virtual environment and caches; data and runs stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist docs/reference src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -77,4 +87,8 @@ $(DRAWS): $(INSTALLED)
 
 $(CLUSTER): $(INSTALLED)
 	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cluster]'
+	@touch $@
+
+$(SITE): $(INSTALLED)
+	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[docs]'
 	@touch $@

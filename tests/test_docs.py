@@ -5,23 +5,32 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
+import json
+import math
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from lotj.cli import parse
+from lotj.cli import COMMANDS, parse
+from lotj.experiments.chapters import chapters
 from lotj.experiments.comparisons import COMPARISONS
 from lotj.experiments.figures import FIGURES
 from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
 from lotj.experiments.reward_ablation import TABLE4
 from lotj.experiments.robustness import ROBUSTNESS
+from lotj.sim.connector import find_connector
+from lotj.sim.randomization import draw_randomization
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("fill_tables", ROOT / "scripts" / "fill_tables.py")
@@ -57,6 +66,50 @@ def test_a_page_is_filled_and_says_what_is_not_there(tmp_path: Path) -> None:
         fill_tables.fill(page)
 
 
+def result(name: str) -> str:
+    """A file of results/, its spaces made single."""
+    return " ".join((ROOT / "results" / name).read_text("utf-8").replace("**", "").split())
+
+
+def figure(pattern: str, name: str) -> list[int]:
+    """The whole numbers that the groups of a pattern find in a result."""
+    found = re.search(pattern, result(name))
+    assert found is not None, pattern
+    return [int(float(number) + 0.5) for number in found.groups()]
+
+
+def test_the_sentences_below_the_table_of_the_readme_are_those_of_the_results() -> None:
+    table = "headline/table.md"
+    minutes = figure(r"\| all \| [\d.]+ ± [\d.]+ \| ([\d.]+) ±", table)
+    fifty = figure(r"after 50 trials on 80 % of units: \w+ \((\d+) of (\d+) units", table)
+    hundred, units = figure(r"after 100 trials on 95 % of units: \w+ \((\d+) of (\d+) units", table)
+    predicted, false = figure(r"(\d+) predicted successes, (\d+) of them false", table)
+    before, of = figure(r"\| all \| (\d+)/(\d+)", "blind/table.md")
+    after = figure(r"or more of 480 after practice: \w+ \((\d+)\)", "blind/table.md")
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"After 50 trials ({minutes[0]} minutes of robot time) {fifty[0]} of {fifty[1]} units are at 19" in text
+    assert f"after 100 trials {hundred}, where the target was {math.ceil(0.95 * units)}" in text
+    assert f"{false} of {predicted} predicted successes were false" in text
+    assert f"{before} of {of} before and {after[0]} after" in text
+
+
+def test_how_long_the_demo_takes_is_measured() -> None:
+    seconds = json.loads((ROOT / "results" / "benchmarks" / "phases.json").read_text("utf-8"))["demo"]["seconds"]
+    assert 120 <= seconds <= 180 and "two to three minutes after set-up" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_angles_of_the_bench_are_those_that_are_drawn() -> None:
+    """Of the plug in the hand against the socket, both turned by rotation vectors, over 500 benches."""
+    part, angles = find_connector("nema-5-15"), []
+    for seed in range(500):
+        drawn = draw_randomization(part, seed)
+        socket = Rotation.from_rotvec(drawn.clamp_tilt) * Rotation.from_euler("z", drawn.clamp_yaw)
+        angles.append((socket.inv() * Rotation.from_rotvec(drawn.grasp_tilt)).magnitude())
+    median, most = np.degrees([np.median(angles), np.max(angles)])
+    said = f"{median:.1f} degrees in the median, {most:.1f} at most of 500 benches"
+    assert said in " ".join((ROOT / "docs" / "bench.md").read_text("utf-8").split())
+
+
 def made_by() -> dict[str, str]:
     """Files below results/, as patterns, and the command that makes them, as results/README.md says."""
     text = (ROOT / "results" / "README.md").read_text("utf-8")
@@ -84,8 +137,11 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
         assert all(f'"{flag}"' in script for flag in named if flag.startswith("--"))
         return
     asked: Any = parse(words[1:])
-    studies = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
+    studies: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
     named = list(studies) if asked.what == "all" else [asked.what]
+    if asked.what in chapters():
+        assert files == f"{asked.what}/*"
+        return
     folders = {*named, *(studies[name].cells for name in named)}
     assert files.split("/")[0] in folders or files == "leaderboard.md"
 
@@ -115,6 +171,7 @@ def test_the_papers_own_way_by_hand_is_that_of_the_comparisons() -> None:
     assert asked.settings == replace(ours.practice, **PAPER_PRACTICE)
 
 
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -123,34 +180,68 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def test_the_environment_of_the_readme_shows_what_it_says() -> None:
-    (code,) = blocks(ROOT / "README.md", "python")
+def test_the_environment_of_the_tutorial_shows_what_it_says() -> None:
+    (code,) = blocks(TUTORIAL, "python")
     names: dict[str, Any] = {}
     exec(code, names)
     assert names["views"].shape == (2, 32, 64, 3) and names["views"].dtype == "uint8"
     names["env"].close()
 
 
+def run_lines(page: Path, folder: Path, left_out: Sequence[str]) -> tuple[list[list[str]], str]:
+    """Runs the page's commands one after the other in an empty folder beside which examples/ lies; returns their words
+    and what they print. What sets the environment up is left out, named by how it begins."""
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "lotj").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lotj "$@"\n')
+    (folder / "python").symlink_to(sys.executable)
+    (folder / "lotj").chmod(0o755)
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if not line.startswith(tuple(left_out))]
+    search = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": search, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "120"}
+    said = ""
+    for words in commands:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        said += done.stdout
+    return commands, said
+
+
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
-    """All that start with lotj but the papers' comparisons, which take hours: a part of one's own, and another task."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
-    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("lotj ")]
-    assert [words[0] for words in commands] == ["practice", "evaluate", "report", "train"]
-    for words in commands:
-        done = subprocess.run([sys.executable, "-m", "lotj", *words], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("runs/**/report.html"))) == 2
+    """But those that set up: a part of one's own from nothing to a report."""
+    commands, _ = run_lines(ROOT / "README.md", tmp_path, ("git ", "make ", ". "))
+    assert [words[:2] for words in commands] == [["lotj", "practice"], ["lotj", "evaluate"], ["lotj", "report"]]
+    assert len(list(tmp_path.glob("runs/**/report.html"))) == 1
+
+
+@pytest.mark.slow
+def test_every_block_of_the_tutorial_runs_and_prints_what_it_shows(tmp_path: Path) -> None:
+    commands, said = run_lines(TUTORIAL, tmp_path, ("make setup", ". .venv"))
+    assert [" ".join(words[:2]) for words in commands] == [
+        "lotj doctor",
+        "cp examples/my_plug.toml",
+        "lotj connectors",
+        "python examples/02_own_part.py",
+        "lotj practice",
+        "lotj evaluate",
+        "lotj report",
+    ]
+    checked, counted = blocks(TUTORIAL, "text")
+    assert checked in said
+    rows = re.findall(r"^  ([A-Z][a-z ]+?)  +\d", counted, re.MULTILINE)
+    assert rows == ["Before practice", "After practice", "Straight down", "Spiral search"]
+    assert all(re.search(rf"{row}\W+\d+/20", said) for row in rows)
+    assert (tmp_path / "my_plug.png").exists() and len(list(tmp_path.glob("runs/*/report.html"))) == 1
 
 
 def test_no_other_page_has_python_that_nothing_runs() -> None:
     """Those of data-format.md run in tests/test_data.py."""
-    assert {page.name for page in PAGES if blocks(page, "python")} == {"README.md", "data-format.md"}
+    assert {page.name for page in PAGES if blocks(page, "python")} == {"tutorial.md", "data-format.md"}
 
 
 def test_the_part_on_the_page_is_the_example() -> None:
-    (page,) = blocks(ROOT / "docs" / "connectors.md", "toml")
+    (page,) = blocks(ROOT / "docs" / "own-part.md", "toml")
     example = (ROOT / "examples" / "my_plug.toml").read_text("utf-8")
     assert tomllib.loads(page) == tomllib.loads(example)
 
@@ -176,6 +267,25 @@ def test_a_heading_becomes_an_anchor(tmp_path: Path) -> None:
     assert anchors(page) == {"could-it-trust-its-own-eyes", "qs-gradient-far"}
 
 
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)|<img src=\"([^\"]+)\"")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_not_to_folders(page: Path) -> None:
+    """A folder has no page on the site."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = {one or other for one, other in LINK.findall(text)}
+    assert {target for target in targets if not (page.parent / target).is_file()} == set()
+
+
+def test_every_page_stands_once_in_the_contents_of_the_site() -> None:
+    """A new page needs a line in docs/_toc.yml."""
+    named = re.findall(r"(?:root|- file): (\S+)", (ROOT / "docs" / "_toc.yml").read_text("utf-8"))
+    pages = [path.relative_to(ROOT).with_suffix("").as_posix() for path in (*PAGES, ROOT / "CHANGELOG.md")]
+    generated = ["docs/reference/command-help", "docs/reference/examples"]
+    assert sorted(named) == sorted([*pages, *generated])
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_headings_that_exist(page: Path) -> None:
     for target, heading in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", page.read_text("utf-8")):
@@ -186,3 +296,40 @@ def test_pictures_of_the_pages_are_small() -> None:
     """But for the sheet of 119 connectors."""
     large = {path.name for path in (ROOT / "docs" / "images").iterdir() if path.stat().st_size > 150_000}
     assert large <= {"connectors.png"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `make docs` builds it, where a warning is an error."""
+    pytest.importorskip("sphinx", reason="pip install 'lotj[docs]'")
+    (recipe,) = [line for line in (ROOT / "Makefile").read_text("utf-8").splitlines() if " -m sphinx " in line]
+    folder = tmp_path_factory.mktemp("site")
+    words = recipe.split(" -m ")[1].replace("build/docs", str(folder)).split()
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_needs_nothing_from_elsewhere(site: Path) -> None:
+    """No picture, script, style or font but its own; links of the text may lead elsewhere."""
+    pages = [*site.rglob("*.html"), *site.rglob("*.css")]
+    loads = (
+        r"<(?:img|script|iframe|source)[^>]*\bsrc=\"(?:https?:)?//|<link[^>]*href=\"(?:https?:)?//|url\([\"']?https?:"
+    )
+    assert len(pages) > 60
+    assert [page.name for page in pages if re.search(loads, page.read_text("utf-8"))] == []
+
+
+@pytest.mark.slow
+def test_the_site_has_equations_help_docstrings_and_a_search(site: Path) -> None:
+    methods = {page.stem: page.read_text("utf-8") for page in (site / "docs" / "methods").glob("*.html")}
+    assert len(methods) == 8
+    assert all("<math" in text for text in methods.values())
+    assert "$$" not in "".join(methods.values())
+    helped = (site / "docs" / "reference" / "command-help.html").read_text("utf-8")
+    assert all(f"usage: lotj {name}" in helped for name in COMMANDS)
+    documented = (site / "docs" / "reference" / "api-agents.html").read_text("utf-8")
+    assert 'id="lotj.agents.iql.IQLConfig.expectile"' in documented
+    found = (site / "searchindex.js").read_text("utf-8")
+    assert '"retent"' in found and "docs/glossary" in found  # words by their stems

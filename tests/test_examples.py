@@ -51,6 +51,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_there_are_few_and_they_are_short() -> None:
     files = [path for path in EXAMPLES.iterdir() if path.is_file()]
     assert len(SCRIPTS) >= 6 and len(files) <= 8
+    assert [path.name[:3] for path in SCRIPTS] == [f"{n:02}_" for n in range(1, len(SCRIPTS) + 1)]  # in reading order
     assert {path.name: n for path in files if (n := len(path.read_text().splitlines())) > 80} == {}
 
 
@@ -64,7 +65,7 @@ def test_an_example_says_how_it_is_run_how_long_it_takes_and_what_comes_of_it(pa
 
 
 def test_a_part_of_ones_own_is_checked_and_drawn(example: Example, tmp_path: Path) -> None:
-    said = example("own_part.py", "--trials", "2")
+    said = example("02_own_part.py", "--trials", "2")
     assert "inserts 2 of 2" in said and "from 3 mm beside: no" in said
     assert float(re.findall(r"overlap of two bodies (\S+) mm", said)[0]) < 0.2
     assert (tmp_path / "my_plug.png").stat().st_size > 1000
@@ -74,30 +75,30 @@ def test_a_part_with_too_wide_a_hole_is_found_out(example: Example, tmp_path: Pa
     """3.5 mm of clearance on each side: 3 mm beside is still inside."""
     loose = (EXAMPLES / "my_plug.toml").read_text().replace("clearance_mm = 0.15", "clearance_mm = 3.5")
     (tmp_path / "loose.toml").write_text(loose)
-    assert "yes, so it is no task" in example("own_part.py", "loose.toml", "--trials", "1")
+    assert "yes, so it is no task" in example("02_own_part.py", "loose.toml", "--trials", "1")
 
 
 def test_an_agent_of_ones_own_practises(example: Example) -> None:
-    said = example("own_agent.py", "--trials", "12")
+    said = example("04_own_agent.py", "--trials", "12")
     assert "losses q" in said and re.search(r"\d+ of 20 goals reached", said)
 
 
 def test_a_task_of_ones_own_is_practised(example: Example) -> None:
-    said = example("own_task.py", "--trials", "12")
+    said = example("03_own_task.py", "--trials", "12")
     assert re.search(r"After practice: \d+ of 20 reached\nScripted expert: 20 of 20 reached", said)
 
 
 def test_a_robot_of_ones_own_is_served(example: Example) -> None:
     """Down from 15 mm by 6 each time: 9, 3, and 3 mm into the table, 9 N; then by 6 from its surface, 18 N."""
     pytest.importorskip("msgpack", reason="pip install 'lotj[robot]'")
-    said = example("own_robot.py")
+    said = example("06_own_robot.py")
     assert said.startswith("pressed with 18 N at height 0 mm\nrefused: action of shape (3,)") and "not moved" in said
 
 
 def test_stable_baselines_learns_on_it(example: Example) -> None:
     pytest.importorskip("stable_baselines3", reason="pip install stable-baselines3")
     for more in ((), ("--image",)):
-        said = example("stable_baselines.py", "--steps", "40", "--trials", "1", *more)
+        said = example("07_stable_baselines.py", "--steps", "40", "--trials", "1", *more)
         assert re.search(r"before \d, after \d of 1 inserted\n", said)
 
 
@@ -106,25 +107,27 @@ def test_without_stable_baselines_the_example_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)  # as Python marks what cannot be imported
     with pytest.raises(SystemExit, match="pip install stable-baselines3"):
-        example("stable_baselines.py")
+        example("07_stable_baselines.py")
 
 
 def test_practice_from_python(example: Example, pretrained: str, tmp_path: Path) -> None:
     part = str(EXAMPLES / "my_plug.toml")
-    said = example("practise.py", "--pretrained", pretrained, "--connector", part, "--trials", "2", "--evaluation", "1")
-    assert "of 2 trials successes by the robot's own word" in said
+    said = example(
+        "01_practise.py", "--pretrained", pretrained, "--connector", part, "--trials", "2", "--evaluation", "1"
+    )
+    assert "of 2 trials successes by the robot's own verdict" in said
     assert re.search(r"Before practice: \d of 1 inserted\nAfter practice: \d of 1 inserted\n", said)
     assert "Two-pin plug of the X200 charger" in (tmp_path / said.splitlines()[-1]).read_text()
 
 
 def test_a_judge_of_ones_own_practises(example: Example, pretrained: str) -> None:
-    said = example("own_judge.py", "--pretrained", pretrained, "--trials", "2")
+    said = example("05_own_judge.py", "--pretrained", pretrained, "--trials", "2")
     assert re.search(r"\d trials taken for a success, 0 rejected: {}", said)
 
 
 def test_the_judge_rejects_what_ends_at_another_depth() -> None:
     """Heights 10, 10.5 and 18 mm: the median is 10.5, and 18 is 7.5 mm from it; trial 4 claimed nothing."""
-    judge = runpy.run_path(str(EXAMPLES / "own_judge.py"))["SameDepth"]()
+    judge = runpy.run_path(str(EXAMPLES / "05_own_judge.py"))["SameDepth"]()
     trials = {number: trial(1e-3 * height) for number, height in ((1, 10.0), (2, 10.5), (3, 18.0))}
     trials[4] = trial(50e-3, claimed=False)
     for number, episode in trials.items():

@@ -1,6 +1,6 @@
-"""A task of your own: the environment, its scripted expert, and an agent of the house that practises on it.
+"""A task of your own: the environment, its scripted expert, and an agent of lotj's that practises on it.
 
-    python examples/own_task.py --trials 100
+    python examples/03_own_task.py --trials 100
 
 A hand, a point in a plane, is to be moved to a goal. A script registers its `FAMILY`; a module in src/lotj/envs/ is
 found by all commands. There tests/test_tasks.py asks for pictures and an option `end_on_success` as well.

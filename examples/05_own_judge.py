@@ -1,6 +1,6 @@
 """A judge of your own: one more reason for the robot to doubt that a trial was a success.
 
-    python examples/own_judge.py --connector volume-knob
+    python examples/05_own_judge.py --connector volume-knob
 
 The robot takes a trial for a success if its reward model scores the pictures highly, the plug stands a press and
 pushes, and its end is in the usual pose. Each of these is a judge with two methods: `see` takes in a finished trial,

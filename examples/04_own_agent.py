@@ -1,6 +1,6 @@
-"""An agent of your own: its networks and its losses; the rest is the house's.
+"""An agent of your own: its networks and its losses; the rest is lotj's.
 
-    python examples/own_agent.py --trials 100
+    python examples/04_own_agent.py --trials 100
 
 The algorithm is DDPG (Lillicrap et al. 2016): a critic learns Q, and the policy climbs it. `Learner` does what all
 algorithms share: acting, the optimiser, slow copies, clipping, seeds, checkpoints.

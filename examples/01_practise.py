@@ -1,6 +1,6 @@
 """Practise from Python: a pretrained robot learns to insert a connector that it has never seen.
 
-    python examples/practise.py --connector examples/my_plug.toml
+    python examples/01_practise.py --connector examples/my_plug.toml
 
 The same as `lotj practice`, `lotj evaluate` and `lotj report`, as three calls, so that settings can be varied in a
 script. It begins from the base that comes with lotj, or from the pretraining in the folder `--pretrained`.
@@ -33,7 +33,7 @@ def main() -> None:
     preset = find_preset(pretrained.setting("preset"))
     preset = replace(preset, practice=replace(preset.practice, trials=asked.trials))  # any setting of practice
     run, practised = practice_phase(preset, pretrained, Path("runs"), asked.connector, asked.scenario)
-    print(f"{practised.predicted_successes} of {practised.trials} trials successes by the robot's own word")
+    print(f"{practised.predicted_successes} of {practised.trials} trials successes by the robot's own verdict")
     if practised.alarm:
         print("alarm: it hardly sees any success on this part")
     for found in evaluate_phase(run, asked.evaluation):

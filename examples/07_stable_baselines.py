@@ -1,7 +1,7 @@
 """Stable-Baselines3 on the insertion environment.
 
     pip install stable-baselines3
-    python examples/stable_baselines.py --steps 20000
+    python examples/07_stable_baselines.py --steps 20000
 
 The environment follows Gymnasium's interface, so any library learns on it. Here SAC sees the robot's own state
 (position, velocity and force of the hand) and practises on one USB socket, whose position is estimated wrongly, but the

@@ -1,6 +1,6 @@
 """A part of your own: read its file, check it on the simulated bench, draw it.
 
-    python examples/own_part.py my_plug.toml
+    python examples/02_own_part.py my_plug.toml
 
 A connector is one TOML file (docs/connectors.md). Before a robot practises on it, it has to behave on the bench:
 a scripted expert that is told where the socket is inserts it, a plug 3 mm beside its socket never slides in by

@@ -1,7 +1,7 @@
-"""A driver for an arm of your own: its maker's calls go where `Arm` pretends. `lotj robot serve own_robot:MyRobot`
+"""A driver for an arm of your own: its maker's calls go where `Arm` pretends. `lotj robot serve 06_own_robot:MyRobot`
 serves it, in this folder (`pip install 'lotj[robot]'`), to `lotj practice --connector usb-b --robot localhost:8750`.
 
-    python examples/own_robot.py
+    python examples/06_own_robot.py
 
 takes two seconds and moves it through its own server. Prints what is felt, and what is refused."""
 
