@@ -13,7 +13,9 @@ import numpy as np
 
 STEP, TURN = 0.05, np.radians(5.0)  # motion of an action of 1 [m, rad]
 OPEN, CLOSED = 1.0, -1.0
+SPREAD = 0.1  # fingers 4.4 cm apart
 HIGH = 0.2  # height at which the hand crosses the table [m]
+LOW = 0.032  # height at which it pushes the large object [m]
 NEAR = 0.009  # it is there within this [m]
 MISS = 0.035  # how far beside a deliberate miss grasps [m]
 
@@ -119,20 +121,20 @@ class Skills:
         yield from self._rise(ready)
 
     def _push_in(self, front: str, state: str) -> Iterator[np.ndarray]:
-        """Before a drawer's front, down, and forwards with closed fingers."""
+        """Before a drawer's front, down, and forwards with two spread fingers, which pass a narrow handle."""
         aims = self.table.aims()
         at, out = aims[front], aims[f"{front}-out"]
         before = at[:3] + 0.035 * out + 0.5 * self._beside
-        yield from self._over(before, at[3], CLOSED)
-        yield from self._go(before, at[3], CLOSED)
+        yield from self._over(before, at[3], SPREAD)
+        yield from self._go(before, at[3], SPREAD)
         start = self.table.look()[state]
         for _ in range(12):
             at, now = self.table.aims()[front], self.table.look()[state]
             if now < 0.003 or (self._share < 1 and now < start * (1 - self._share)):
                 break
-            yield self._towards(at[:3] - 0.03 * out + 0.5 * self._beside, at[3], CLOSED)
-        yield from self._go(self._hand[:3] + 0.03 * out, at[3], CLOSED, most=3)
-        yield from self._rise(CLOSED)
+            yield self._towards(at[:3] - 0.08 * out + 0.5 * self._beside, at[3], SPREAD)
+        yield from self._go(self._hand[:3] + 0.03 * out, at[3], SPREAD, most=3)
+        yield from self._rise(SPREAD)
 
     def _close(self) -> Iterator[np.ndarray]:
         yield from self._push_in("front", "opening")
@@ -170,23 +172,25 @@ class Skills:
         yield from self._rise(ready)
 
     def _slide(self, to: Any) -> Iterator[np.ndarray]:
-        """Behind the large object, down, and forwards with closed fingers, aside against drift."""
-        to, yaw = np.asarray(to, float), 0.0
-        at, radius = self.table.look()["large"][:2], self.table.aims()["radius"]
-        ahead = (to - at) / np.linalg.norm(to - at)
-        behind = np.array([*(at - (radius + 0.03) * ahead), 0.045])
-        yield from self._over(behind, yaw, CLOSED)
-        yield from self._go(behind, yaw, CLOSED)
-        for _ in range(24):
-            at, hand = self.table.look()["large"][:2], self._hand
-            left = to - at
-            distance = np.linalg.norm(left) - (1 - self._share) * 0.2
-            if distance < 0.012 or left @ ahead < 0:
+        """Behind the large object, down, and forwards with two spread fingers side by side: one would roll off it."""
+        to = np.asarray(to, float)
+        for _ in range(3):  # again where it has come out of the way
+            at, radius = self.table.look()["large"][:2], self.table.aims()["radius"]
+            ahead = (to - at) / np.linalg.norm(to - at)
+            square = np.arctan2(ahead[1], ahead[0]) - np.pi / 2
+            yaw = square - np.pi * np.round(square / np.pi)
+            behind = np.array([*(at - (radius + 0.025) * ahead + 0.3 * self._beside[:2]), LOW])
+            yield from self._over(behind, yaw, SPREAD)
+            yield from self._go(behind, yaw, SPREAD)
+            for _ in range(24):
+                at, hand = self.table.look()["large"][:2], self._hand
+                left = (to - at) @ ahead - (1 - self._share) * 0.2
+                if left < 0.008:
+                    break
+                aside = (to - at) - ((to - at) @ ahead) * ahead  # it sticks to the fingers, and is drawn along
+                forth = min(0.03, 0.008 + 0.4 * left) * ahead
+                yield self._towards(np.array([*(hand[:2] + forth + 0.4 * aside), LOW]), yaw, SPREAD)
+            yield from self._go(self._hand[:3] - [*(0.03 * ahead), 0.0], yaw, OPEN, most=3)
+            yield from self._rise(OPEN)
+            if np.linalg.norm(to - self.table.look()["large"][:2]) < 0.022 or self._share < 1:
                 break
-            way = left / np.linalg.norm(left)
-            offset = at - hand[:2]
-            aside = offset - (offset @ way) * way
-            speed = min(0.03, 0.008 + 0.3 * distance)
-            yield self._towards(np.array([*(hand[:2] + speed * way + 0.8 * aside), 0.045]), yaw, CLOSED)
-        yield from self._go(self._hand[:3] - [*(0.03 * ahead), 0.0], yaw, CLOSED, most=3)
-        yield from self._rise(CLOSED)

@@ -17,7 +17,7 @@ import numpy as np
 
 from lotj.controllers.table_skills import Skill, Skills
 from lotj.sim.table import Scene, Table
-from lotj.sim.table_scenes import CLEAR, Need, draw_scene, free_spot, occupied
+from lotj.sim.table_scenes import CLEAR, Need, draw_scene, free_spot, inside, occupied
 
 THINGS = ("drawer", "button drawer", "small object", "large object")
 CHANGES = {"open": 0, "close": 0, "press": 1, "shut": 1, "put": 2, "slide": 3}  # skill -> which of `THINGS`
@@ -132,8 +132,11 @@ def resolve(scene: Scene, goal: np.ndarray, skills: Sequence[str], rng: np.rando
             plan.append(("slide", [float(at) for at in goal]))
         elif name == "put":
             if not where:
+                here = [place for place in ("tray", "top", "drawer") if _is_in(scene, place)]
                 there = {"tray": scene.tray, "top": scene.cabinet, "drawer": scene.cabinet and scene.opening > 0.05}
-                where = str(rng.choice([*(place for place, has in there.items() if has), "table"]))
+                where = str(
+                    rng.choice([*(place for place, has in there.items() if has and place not in here), "table"])
+                )
             spot = free_spot(rng, [*occupied(scene, goal if scene.large else None), (*scene.small_at[:2], 0.1)], CLEAR)
             if where == "table" and spot is None:
                 return None
@@ -141,6 +144,12 @@ def resolve(scene: Scene, goal: np.ndarray, skills: Sequence[str], rng: np.rando
         else:
             plan.append((name,))
     return plan
+
+
+def _is_in(scene: Scene, place: str) -> bool:
+    """Whether the small object starts in or on something."""
+    at = inside(scene, place)
+    return at is not None and bool(np.linalg.norm(at - scene.small_at[:3]) < 0.03)
 
 
 def playful(scene: Scene, goal: np.ndarray, rng: np.random.Generator) -> list[Skill] | None:
@@ -152,8 +161,11 @@ def playful(scene: Scene, goal: np.ndarray, rng: np.random.Generator) -> list[Sk
         skills.append("shut" if scene.popped else "press")
     skills += ["put"] * bool(scene.small) + ["slide"] * bool(scene.large)
     order = [str(skill) for skill in rng.permutation(skills)]
-    closed = "close" in order and "put" in order and order.index("close") < order.index("put")
-    return resolve(scene, goal, [s if s != "put" or not closed else "put table" for s in order], rng) if order else None
+    if scene.cabinet and scene.large and np.linalg.norm(goal - scene.cabinet[:2]) < 0.2:  # it would block the drawer
+        order.sort(key="slide".__eq__)
+    if "close" in order[: order.index("put")] if "put" in order else False:
+        order[order.index("put")] = "put table"
+    return resolve(scene, goal, order, rng) if order else None
 
 
 def start_of(job: str, split: str, rng: np.random.Generator, table: Table) -> Pair | None:
@@ -172,6 +184,8 @@ def start_of(job: str, split: str, rng: np.random.Generator, table: Table) -> Pa
     if job == "primitives":
         plan = [plan[int(rng.integers(len(plan)))]]
     table.load(scene)
+    if plan == [("open",)] and table.blocked and rng.random() < 0.8:  # most of what is tried is possible
+        return None
     state, now = table.state(), things(table)
     return Pair(scene, plan, state, state, now, now)
 
@@ -230,6 +244,8 @@ def _fault(start: Pair, goal: np.ndarray, table: Table) -> str:
             wanted[name] = np.linalg.norm(goal[6:8] - arguments[0]) < 0.03
         if not wanted[name]:
             return f"not done: {name}"
+    if goal[8] > 0.02:
+        return "toppled"
     if same[start.changes].any():
         return "start is goal"
     return "" if np.delete(same, start.changes).all() else "moved something else"

@@ -34,7 +34,7 @@ AWAY = 2.0  # what is absent lies this far below the table [m]
 TEXTURES = ("plain", "chequered", "speckled", "shaded", "gridded")
 _FULL = sum(int(getattr(mujoco.mjtState, f"mjSTATE_{kind}")) for kind in ("FULLPHYSICS", "CTRL", "WARMSTART"))
 SLOTS = ("small", "large", "other-0", "other-1", "other-2")
-_SUBSTEPS = 25
+_SUBSTEPS = 20
 _TYPES = {name.removeprefix("mjGEOM_").lower(): int(kind) for name, kind in mujoco.mjtGeom.__members__.items()}
 
 
@@ -141,7 +141,7 @@ class Table:
             data.joint(finger).qpos[0] = OPEN
         data.ctrl[4:6] = OPEN
         self._limit()
-        mujoco.mj_step(model, data, 75)
+        mujoco.mj_step(model, data, 60)
 
     def _fill(self, slot: str, shape: Shape | None, mass: float) -> None:
         """Write a shape into a slot; without one the slot is empty."""
@@ -230,7 +230,7 @@ class Table:
         if not (self.scene.cabinet and self.scene.large):
             return False
         side, out, _ = inverse(self.scene.cabinet, self.data.joint("large").qpos[:3])
-        radius = 1e-3 * LARGE[self.scene.large].bounds()[1, :2].max()
+        radius = LARGE[self.scene.large].radius()
         return bool(abs(side) < HALF + 0.6 * radius and 0 < -out < TRAVEL + self._reach() + radius)
 
     def _reach(self) -> float:
@@ -280,7 +280,7 @@ class Table:
             shape = OBJECTS[scene.small]
             aims["grasp"], aims["width"] = 1e-3 * shape.grasp, 1e-3 * float(np.ptp(shape.bounds()[:, 0]))
         if scene.large:
-            aims["radius"] = 1e-3 * float(LARGE[scene.large].bounds()[1, :2].max())
+            aims["radius"] = LARGE[scene.large].radius()
         return aims
 
     def place(self, at: Sequence[float], opening: float) -> str:
@@ -313,7 +313,8 @@ class Table:
         mujoco.mj_forward(self.model, self.data)
 
     def set_state(self, state: np.ndarray) -> None:
-        """Back to what `state` said, of the same scene."""
+        """Back to what `state` said, of the same scene; all awake, whatever rested before."""
+        mujoco.mj_resetData(self.model, self.data)
         mujoco.mj_setState(self.model, self.data, np.asarray(state, float), _FULL)
         self._command = self.data.ctrl[:4].copy()
         self._limit()

@@ -138,7 +138,7 @@ def _large(
 ) -> tuple[Scene, np.ndarray, set] | None:
     """The scene with a large object, where it could slide to, and the cells that it needs."""
     name = str(rng.choice(list(LARGE)))
-    radius = 1e-3 * LARGE[name].bounds()[1, :2].max()
+    radius = LARGE[name].radius()
     before, beside, behind = (side, "front"), (-side, "front"), (-side, "back")
     if wanted == "blocking":
         assert scene.cabinet

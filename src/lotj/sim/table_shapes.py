@@ -71,6 +71,10 @@ class Shape:
         highs = np.array([part.at + part.reach() for part in self.parts])
         return np.array([lows.min(0), highs.max(0)])
 
+    def radius(self) -> float:
+        """Of a cylinder about the vertical through the origin that holds it, about [m]."""
+        return 1e-3 * float(np.hypot(*np.abs(self.bounds()[:, :2]).max(0))) if self.parts[0].kind == "box" else 1e-3 * float(np.abs(self.bounds()[:, :2]).max())
+
 
 def _standing(parts: list[Part], grasp: float | None = None) -> Shape:
     """On z = 0, its centre of mass above the origin; taken at 0.55 of its height, at most 30 mm, unless told."""
@@ -168,7 +172,7 @@ LARGE: Mapping[str, Shape] = {
     "box": _standing([_box(44, 44, 50), _box(36, 36, 8, (0, 0, 56))]),
     "jar": _standing([_rod(46, 35), _rod(34, 22, (0, 0, 52)), _rod(40, 7, (0, 0, 78))]),
     "tower": _standing([_box(46, 46, 14), _rod(34, 46, (0, 0, 50)), _box(30, 30, 8, (0, 0, 100))]),
-    "barrel": _standing([_rod(40, 55), _rod(47, 26), _rod(16, 8, (0, 0, 60))]),
+    "barrel": _standing([_rod(40, 55), _rod(47, 38, (0, 0, -17)), _rod(16, 8, (0, 0, 60))]),
     "kettle": _standing([_rod(47, 42), _ball(44, 44, 22, at=(0, 0, 42)), _rod(9, 12, (0, 0, 66))]),
 }
 
