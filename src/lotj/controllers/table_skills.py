@@ -64,8 +64,6 @@ class Skills:
         while True:
             yield self._towards(self._hand[:3], self._hand[3], OPEN)
 
-    # ---- motions ----------------------------------------------------------------------------------------------------
-
     @property
     def _hand(self) -> np.ndarray:
         return self.table.look()["hand"]
@@ -101,12 +99,10 @@ class Skills:
         for _ in range(steps):
             yield np.array([0.0, 0.0, 0.0, 0.0, fingers])
 
-    # ---- skills -----------------------------------------------------------------------------------------------------
-
     def _open(self) -> Iterator[np.ndarray]:
         """Take the handle, and pull."""
         aims = self.table.aims()
-        aim, ready, out = aims["handle"], aims["ready"], aims["front-out"]
+        aim, ready, out = aims["handle"], aims["ready"], _out(aims["square"])
         yaw, far = aim[3], aims["travel"] * self._share
         yield from self._over(aim[:3] + self._beside, yaw, ready)
         yield from self._go(aim[:3] + self._beside, yaw, ready)
@@ -122,8 +118,8 @@ class Skills:
 
     def _push_in(self, front: str, state: str) -> Iterator[np.ndarray]:
         """Before a drawer's front, down, and forwards with two spread fingers, which pass a narrow handle."""
-        aims = self.table.aims()
-        at, out = aims[front], aims[f"{front}-out"]
+        at = self.table.aims()[front]
+        out = _out(at[3])
         before = at[:3] + 0.035 * out + 0.5 * self._beside
         yield from self._over(before, at[3], SPREAD)
         yield from self._go(before, at[3], SPREAD)
@@ -194,3 +190,8 @@ class Skills:
             yield from self._rise(OPEN)
             if np.linalg.norm(to - self.table.look()["large"][:2]) < 0.022 or self._share < 1:
                 break
+
+
+def _out(yaw: float) -> np.ndarray:
+    """(3,) the direction in which a drawer opens whose cabinet is turned so far."""
+    return np.array([np.sin(yaw), -np.cos(yaw), 0.0])

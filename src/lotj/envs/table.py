@@ -89,8 +89,7 @@ class TableEnv(TaskEnv):
         if self._sees and self.layout not in self._picture:
             self.table.set_state(self.pair.goal)
             self._picture[self.layout] = self._drawing(self.table.data, [self._camera], *2 * (self._image_size or 0,))
-        self.table.set_state(self.pair.start)
-        self.table.move_hand(rng.uniform(-1.0, 1.0, 4) * JITTER)
+        self.table.set_state(self.pair.start, rng.uniform(-1.0, 1.0, 4) * JITTER)
 
     def act(self, action: np.ndarray) -> None:
         self.table.act(action)

@@ -8,113 +8,91 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 from zlib import crc32
 
 import numpy as np
 
 from lotj.controllers.table_skills import Skill, Skills
-from lotj.sim.table import Scene, Table
-from lotj.sim.table_scenes import CLEAR, Need, draw_scene, free_spot, inside, occupied
+from lotj.errors import NumericsError
+from lotj.sim.table import Scene, Table, inside
+from lotj.sim.table_scenes import CLEAR, draw_scene, free_spot, occupied
 
 THINGS = ("drawer", "button drawer", "small object", "large object")
 CHANGES = {"open": 0, "close": 0, "press": 1, "shut": 1, "put": 2, "slide": 3}  # skill -> which of `THINGS`
 PLACES = ("table", "tray", "top", "drawer", "air")
 WITHIN = (0.03, 0.03, 0.05, 0.08)  # a thing is at its goal within this [m]
 ABSENT = -1.0  # height of what is not there, as it is observed [m]
-MOST = 150  # steps that a skill may take, and the pair is dropped
+MOST = 150  # steps that a skill may take
 
 
 @dataclass(frozen=True)
 class Job:
-    """One task: its title, the scene that it needs, its skills, steps, and of which split its shapes are."""
+    """One task: its title, skills, and what its scene needs, see `draw_scene`; usual steps, and split of the shapes."""
 
     title: str
-    need: Need
-    skills: tuple[str, ...] = ()
+    skills: Sequence[str]
+    need: Mapping[str, str]
     steps: int = 75
     split: str = "test"
 
 
+def _long(title: str, skills: Sequence[str], cabinet: str, small: str, large: str) -> Job:
+    need = {"cabinet": cabinet, "unit": "absent", "small": small, "large": large}
+    return Job(title, skills, need, 75 * len(skills), "train")
+
+
 JOBS: Mapping[str, Job] = {
-    "open-drawer": Job("take the handle and pull the drawer open", Need(cabinet="closed", large="absent"), ("open",)),
-    "close-drawer": Job("push the drawer with the handle shut", Need(cabinet="open"), ("close",)),
-    "button": Job("press the button, which opens the other drawer", Need(unit="closed"), ("press",)),
-    "close-button-drawer": Job("push the button's drawer shut", Need(unit="open"), ("shut",)),
-    "pick-place": Job("put an object into the tray or drawer, on top or elsewhere", Need(small="any"), ("put",)),
-    "slide": Job("slide the large object to the next quarter of the table", Need(large="free"), ("slide",)),
-    "play": Job("change all things that are there, in any order", Need(), (), 200, "train"),
-    "primitives": Job("change one thing", Need(unit="absent"), (), 150, "train"),
-    "slide-then-open": Job(
-        "slide the large object out of the drawer's way, and open it",
-        Need("closed", "absent", None, "any", "blocking"), ("slide", "open"), 150, "train",
-    ),
-    "close-then-slide": Job(
-        "close the drawer, and slide the large object in front of it",
-        Need("open", "absent", None, "any", "beside"), ("close", "slide"), 150, "train",
-    ),
-    "out-then-close": Job(
-        "take the object out of the drawer onto its top, and close it",
-        Need("open", "absent", None, "drawer", "free"), ("put top", "close"), 150, "train",
-    ),
-    "open-then-in": Job(
-        "open the drawer, and put the object into it",
-        Need("closed", "absent", None, "table", "free"), ("open", "put drawer"), 150, "train",
-    ),
-    "slide-open-in": Job(
-        "slide the large object out of the way, open the drawer, and put the small one into it",
-        Need("closed", "absent", None, "table", "blocking"), ("slide", "open", "put drawer"), 225, "train",
-    ),
-    "out-close-slide": Job(
-        "take the object out, close the drawer, and slide the large one in front of it",
-        Need("open", "absent", None, "drawer", "beside"), ("put top", "close", "slide"), 225, "train",
-    ),
-}  # fmt: skip
+    "open-drawer": Job("pull a drawer open by its handle", ["open"], {"cabinet": "closed", "large": "absent"}),
+    "close-drawer": Job("push the drawer with the handle shut", ["close"], {"cabinet": "open"}),
+    "button": Job("press the button, which opens the other drawer", ["press"], {"unit": "closed"}),
+    "close-button-drawer": Job("push the button's drawer shut", ["shut"], {"unit": "open"}),
+    "pick-place": Job("put an object into the tray or drawer, on top or elsewhere", ["put"], {"small": "any"}),
+    "slide": Job("slide the large object to the next quarter of the table", ["slide"], {"large": "free"}),
+    "play": Job("change all that is there, in any order", [], {}, 200, "train"),
+    "primitives": Job("change one thing", [], {"unit": "absent"}, 150, "train"),
+    "slide-then-open": _long("clear the drawer's way, open it", ["slide", "open"], "closed", "any", "blocking"),
+    "close-then-slide": _long("close, slide the large one before it", ["close", "slide"], "open", "any", "beside"),
+    "out-then-close": _long("object from drawer to top, close", ["put top", "close"], "open", "drawer", "free"),
+    "open-then-in": _long("open, put the object in", ["open", "put drawer"], "closed", "table", "free"),
+    "slide-open-in": _long("clear, open, put in", ["slide", "open", "put drawer"], "closed", "table", "blocking"),
+    "out-close-slide": _long("take out, close, block", ["put top", "close", "slide"], "open", "drawer", "beside"),
+}
 """Task -> what it is. Those of one skill have shapes that no training scene has; those of several have the training
-shapes, and no prior trajectory of `primitives` goes from start to goal."""
+shapes, and no trajectory of `primitives` goes from their start to their goal."""
 
 
 def things(table: Table) -> np.ndarray:
     """(9,) what a task is judged by: openings of the drawers [m], the small object's place as a number of `PLACES`, its
     position (3) and that of the large object (3) [m]; `ABSENT` in height where there is none."""
-    now, scene = table.look(), table.scene
-    small = now["small"][:3] if scene.small else np.array([0.0, 0.0, ABSENT])
-    large = now["large"] if scene.large else np.array([0.0, 0.0, ABSENT])
-    place = PLACES.index(table.place(small, now["opening"])) if scene.small else 0
+    now, nothing = table.look(), (0.0, 0.0, ABSENT)
+    small, large = (now[name][:3] if getattr(table.scene, name) else nothing for name in ("small", "large"))
+    place = PLACES.index(table.place()) if table.scene.small else 0
     return np.array([now["opening"], now["popped"], place, *small, *large])
 
 
 def reached(achieved: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """(..., 4) bool, each of `THINGS`: of (..., 9) `achieved` and `goal`, see `things`. The small object must be in or on
-    the same thing, the large one in the same quarter of the table."""
+    the same thing, the large one upright and in the same quarter of the table."""
     apart = np.abs(achieved - goal)
-    across = [np.linalg.norm(apart[..., first : first + 2], axis=-1) for first in (3, 6)]
-    same = apart[..., 2] < 0.5
+    across = np.linalg.norm(apart[..., [[3, 4], [6, 7]]], axis=-1)
     quarter = ((achieved[..., 6:8] > [0.0, -0.02]) == (goal[..., 6:8] > [0.0, -0.02])).all(-1)
-    upright = apart[..., 8] < WITHIN[0]
-    return np.stack(
-        [
-            apart[..., 0] < WITHIN[0],
-            apart[..., 1] < WITHIN[1],
-            same & (across[0] < WITHIN[2]),
-            quarter & upright & (across[1] < WITHIN[3]),
-        ],
-        axis=-1,
-    )
+    near = np.concatenate([apart[..., :2], across], -1) < WITHIN
+    near[..., 2] &= apart[..., 2] < 0.5
+    near[..., 3] &= quarter & (apart[..., 8] < 0.02)
+    return near
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A start and a goal of a task: the simulator's states, and `things` of each. Of a task without a goal `goal` is the
-    start, and something else than that is wanted."""
+    """A start and a goal of a task: the simulator's states, and `things` of each. Without a goal that is the start, and
+    success is that what the plan changes is otherwise."""
 
     scene: Scene
     plan: Sequence[Skill]
     start: np.ndarray
     goal: np.ndarray
-    start_things: np.ndarray
     goal_things: np.ndarray
 
     @property
@@ -124,61 +102,47 @@ class Pair:
 
 
 def resolve(scene: Scene, goal: np.ndarray, skills: Sequence[str], rng: np.random.Generator) -> list[Skill] | None:
-    """Skills with what they need to know of a scene; "put" goes to one of the places at hand. None if there is none."""
+    """Skills with what they need to know of a scene; "put" goes to another of the places at hand. None if there is no
+    room for it."""
     plan: list[Skill] = []
     for skill in skills:
         name, _, where = skill.partition(" ")
-        if name == "slide":
-            plan.append(("slide", [float(at) for at in goal]))
-        elif name == "put":
-            if not where:
-                here = [place for place in ("tray", "top", "drawer") if _is_in(scene, place)]
-                there = {"tray": scene.tray, "top": scene.cabinet, "drawer": scene.cabinet and scene.opening > 0.05}
-                where = str(
-                    rng.choice([*(place for place, has in there.items() if has and place not in here), "table"])
-                )
-            spot = free_spot(rng, [*occupied(scene, goal if scene.large else None), (*scene.small_at[:2], 0.1)], CLEAR)
-            if where == "table" and spot is None:
+        if name == "put" and not where:
+            spots = {place: inside(scene, place, scene.opening) for place in ("tray", "top", "drawer")}
+            if scene.opening < 0.05 or "close" in skills[: skills.index(skill)]:
+                del spots["drawer"]
+            far = [p for p, at in spots.items() if at is not None and np.linalg.norm(at - scene.small_at[:3]) > 0.03]
+            where = str(rng.choice([*far, "table"]))
+        if where == "table":
+            spot = free_spot(rng, [*occupied(scene, goal), (*scene.small_at[:2], 0.1)], CLEAR)
+            if spot is None:
                 return None
-            plan.append(("put", spot.tolist() if where == "table" and spot is not None else where))
+            plan.append((name, spot.tolist()))
         else:
-            plan.append((name,))
+            plan.append((name, goal.tolist()) if name == "slide" else (name, where) if where else (name,))
     return plan
 
 
-def _is_in(scene: Scene, place: str) -> bool:
-    """Whether the small object starts in or on something."""
-    at = inside(scene, place)
-    return at is not None and bool(np.linalg.norm(at - scene.small_at[:3]) < 0.03)
-
-
-def playful(scene: Scene, goal: np.ndarray, rng: np.random.Generator) -> list[Skill] | None:
-    """A plan that changes everything that is there, in random order."""
-    skills = []
-    if scene.cabinet:
-        skills.append("close" if scene.opening else "open")
-    if scene.unit:
-        skills.append("shut" if scene.popped else "press")
-    skills += ["put"] * bool(scene.small) + ["slide"] * bool(scene.large)
+def _playful(scene: Scene, goal: np.ndarray, rng: np.random.Generator) -> list[Skill] | None:
+    """A plan that changes everything that is there, in random order; None if there is nothing."""
+    skills = ["close" if scene.opening else "open"] * bool(scene.cabinet) + ["put"] * bool(scene.small)
+    skills += ["shut" if scene.popped else "press"] * bool(scene.unit) + ["slide"] * bool(scene.large)
     order = [str(skill) for skill in rng.permutation(skills)]
     if scene.cabinet and scene.large and np.linalg.norm(goal - scene.cabinet[:2]) < 0.2:  # it would block the drawer
         order.sort(key="slide".__eq__)
-    if "close" in order[: order.index("put")] if "put" in order else False:
-        order[order.index("put")] = "put table"
     return resolve(scene, goal, order, rng) if order else None
 
 
 def start_of(job: str, split: str, rng: np.random.Generator, table: Table) -> Pair | None:
     """A start of a task, on the table, with its plan and itself for a goal; None if this draw does not make one."""
-    wanted = JOBS[job]
-    need, skills = wanted.need, wanted.skills
+    need, skills = {**JOBS[job].need}, JOBS[job].skills
     if job == "primitives":
-        need = Need(
-            str(rng.choice(["open", "closed"])), "absent", None, None, str(rng.choice(["blocking", "beside", "free"]))
+        need["cabinet"], need["large"] = (
+            str(rng.choice(["open", "closed"])),
+            str(rng.choice(["blocking", "beside", "free"])),
         )
-    target = "drawer" if "put drawer" in skills else ""
-    scene, goal = draw_scene(rng, split, need, target)
-    plan = resolve(scene, goal, skills, rng) if skills else playful(scene, goal, rng)
+    scene, goal = draw_scene(rng, split, need)
+    plan = resolve(scene, goal, skills, rng) if skills else _playful(scene, goal, rng)
     if not plan:
         return None
     if job == "primitives":
@@ -186,66 +150,52 @@ def start_of(job: str, split: str, rng: np.random.Generator, table: Table) -> Pa
     table.load(scene)
     if plan == [("open",)] and table.blocked and rng.random() < 0.8:  # most of what is tried is possible
         return None
-    state, now = table.state(), things(table)
-    return Pair(scene, plan, state, state, now, now)
+    return Pair(scene, plan, table.state(), table.state(), things(table))
+
+
+def attempt(job: str, split: str, rng: np.random.Generator, table: Table) -> tuple[Pair | None, str]:
+    """A draw of a pair, and why it is to be dropped, empty where it is not: the scripted hand does not get there, it
+    moves something else, or start and goal are the same to `reached`. None if the draw does not even make a start."""
+    start = start_of(job, split, rng, table)
+    if start is None:
+        return None, ""
+    hand = Skills(table, start.plan)
+    hand.reset(0)
+    for _ in range(MOST * len(start.plan)):
+        if hand.finished:
+            break
+        table.act(np.asarray(hand(None, {}), float))
+    goal, why = things(table), ""
+    same, around = (
+        reached(goal, start.goal_things),
+        np.linalg.norm(goal[6:8] - start.plan[-1][-1]) if start.plan[-1][0] == "slide" else 0,
+    )
+    wanted = {"open": goal[0] > 0.09, "close": goal[0] < 0.01, "press": goal[1] > 0.07, "shut": goal[1] < 0.01}
+    for name, *where in start.plan:
+        place = where[0] if where and isinstance(where[0], str) else "table"
+        wanted |= {"put": PLACES[int(goal[2])] == place, "slide": around < 0.03 and abs(goal[8]) < 0.02 or not where}
+        why = why or f"not done: {name}" * (not wanted[name])
+    why = why or "start is goal" * bool(same[start.changes].any())
+    why = why or "moved something else" * (not np.delete(same, start.changes).all())
+    return replace(start, goal=table.state(), goal_things=goal), why
 
 
 _DROPPED: Counter[tuple[str, str]] = Counter()
+_workshop = cache(Table)
 
 
 def dropped(job: str) -> dict[str, int]:
-    """Why draws of a task's pairs were thrown away so far, and how many."""
+    """Why draws of a task's pairs were thrown away in this process so far, and how many."""
     return {why: count for (name, why), count in _DROPPED.items() if name == job}
 
 
 @cache
-def _workshop() -> Table:
-    return Table()
-
-
-@cache
 def pair(job: str, split: str, number: int) -> Pair:
-    """The start and goal of that number. Draws are dropped, and counted, where the scripted hand does not get there,
-    where it moves something else, and where start and goal are the same to `reached`."""
-    table = _workshop()
-    for attempt in range(1000):
-        rng = np.random.default_rng([crc32(job.encode()), split == "test", number, attempt])
-        start = start_of(job, split, rng, table)
-        if start is None:
-            continue
-        hand = Skills(table, start.plan)
-        hand.reset(attempt)
-        for _ in range(MOST * len(start.plan)):
-            if hand.finished:
-                break
-            table.act(np.asarray(hand(None, {}), float))
-        goal = things(table)
-        why = _fault(start, goal, table)
-        if not why:
-            return Pair(start.scene, start.plan, start.start, table.state(), start.start_things, goal)
-        _DROPPED[job, why] += 1
-    raise RuntimeError(f"table/{job}: no pair in 1000 draws")
-
-
-def _fault(start: Pair, goal: np.ndarray, table: Table) -> str:
-    """Why a draw does not make a pair; empty if it does."""
-    same = reached(goal, start.start_things)
-    wanted: dict[str, Any] = {
-        "open": goal[0] > 0.09,
-        "close": goal[0] < 0.01,
-        "press": goal[1] > 0.07,
-        "shut": goal[1] < 0.01,
-    }
-    for name, *arguments in start.plan:
-        if name == "put":
-            place = arguments[0] if isinstance(arguments[0], str) else "table"
-            wanted[name] = PLACES[int(goal[2])] == place
-        elif name == "slide":
-            wanted[name] = np.linalg.norm(goal[6:8] - arguments[0]) < 0.03
-        if not wanted[name]:
-            return f"not done: {name}"
-    if goal[8] > 0.02:
-        return "toppled"
-    if same[start.changes].any():
-        return "start is goal"
-    return "" if np.delete(same, start.changes).all() else "moved something else"
+    """The start and goal of that number, the first draw that is not to be dropped; those dropped are counted."""
+    for draw in range(1000):
+        rng = np.random.default_rng([crc32(job.encode()), split == "test", number, draw])
+        found, why = attempt(job, split, rng, _workshop())
+        if found and not why:
+            return found
+        _DROPPED[job, why] += bool(why)
+    raise NumericsError(f"table/{job}: none of 1000 draws makes a pair of start and goal; this should not happen")
