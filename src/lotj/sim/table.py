@@ -18,9 +18,9 @@ from lotj.sim.table_shapes import SHAPES, Shape
 
 RATE_HZ = 10.0
 STEP, TURN = 0.05, np.radians(5.0)  # motion of an action of 1 along an axis [m], and about the vertical [rad]
-BOX = np.array([(-0.26, -0.25, 0.016, -2.1), (0.26, 0.24, 0.27, 2.1)])  # where the hand may be: x, y, z [m], yaw [rad]
+BOX = np.array([(-0.26, -0.25, 0.016, -2.1), (0.26, 0.24, 0.27, 2.1)])  # of the hand: x, y, z [m], yaw [rad]
 LEASH = np.array([0.02, 0.02, 0.02, TURN])
-"""The command never leads the measured hand by more than this before a step is added: a blocked hand does not wind up."""
+"""The command never leads the measured hand by more before a step is added: a blocked hand does not wind up."""
 OPEN = 0.04  # a finger's way from closed to open [m]
 TRAVEL, POPPED = 0.11, 0.08  # of the drawers with the handle and with the button [m]
 TOP, HALF, DEPTH = 0.082, 0.075, 0.13  # of the cabinet with the handle: height, half its width, depth [m]
@@ -126,6 +126,7 @@ class Table:
         data.joint("pop").qpos[0] = data.ctrl[6] = POPPED * scene.popped
         data.joint("left").qpos[0] = data.joint("right").qpos[0] = data.ctrl[4:6] = OPEN
         self.data.qpos[self._hand] = data.ctrl[:4] = self._command = np.array(scene.hand)
+        model.joint("drawer").range[1] = TRAVEL
         self._limit()
         mujoco.mj_step(model, data, 60)
 
@@ -188,8 +189,9 @@ class Table:
     def _limit(self) -> None:
         """With the large object in its way the drawer opens no further, however hard it is pulled: as in PTP's own
         simulation, where it is given an infinite mass then."""
-        most = self.data.joint("drawer").qpos[0] if self.blocked else TRAVEL
-        self.model.joint("drawer").range[1] = np.clip(most, 1e-3, TRAVEL)
+        limit = self.model.joint("drawer").range
+        least = min(limit[1], self.data.joint("drawer").qpos[0])  # a hard pull does not creep
+        limit[1] = max(least, 1e-3) if self.blocked else TRAVEL
 
     @property
     def blocked(self) -> bool:
@@ -269,6 +271,7 @@ class Table:
         mujoco.mj_setState(self.model, self.data, state, _STATE)
         self._command = np.clip(self.data.qpos[self._hand] + shift, *BOX)
         self.data.qpos[self._hand] = self.data.ctrl[:4] = self._command
+        self.model.joint("drawer").range[1] = TRAVEL
         self._limit()
         mujoco.mj_forward(self.model, self.data)
 
