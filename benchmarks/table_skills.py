@@ -65,8 +65,9 @@ def tasks(n: int) -> dict[str, Any]:
     """The scripted hand and random actions from the same starts, by task."""
     found = {}
     for task in JOBS:
-        env = make_task(f"table/{task}", observation="state")
-        expert, rng = expert_of(f"table/{task}", env), np.random.default_rng(0)
+        env: Any = make_task(f"table/{task}", observation="state")
+        expert: Any = expert_of(f"table/{task}", env)
+        rng = np.random.default_rng(0)
         counts, steps = {"expert": 0, "random": 0}, []
         for seed in range(n):
             for player in counts:
@@ -119,7 +120,7 @@ def film(path: Path, size: int = 96, frames: int = 10) -> None:
     for number, task in enumerate(SHOWN):
         seen = 48 if number < 2 else size
         env: Any = make_task(f"table/{task}", layout=number, image_size=seen)
-        expert = expert_of(f"table/{task}", env)
+        expert: Any = expert_of(f"table/{task}", env)
         observation, info = env.reset(seed=0)
         expert.reset(0)
         pictures = [observation["image"][0]]

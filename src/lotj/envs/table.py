@@ -4,7 +4,7 @@ pictures (VAL, Khazatsky et al. 2021, arXiv:2106.00671; PTP, Fang et al. 2022, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import mujoco
@@ -72,8 +72,8 @@ class TableEnv(TaskEnv):
         view = camera, observation, image_size, steps, end_on_success
         super().__init__(self.table.model, arrays, (5,), RATE_HZ, *view)
         if self._sees and task not in WITHOUT_GOAL:
-            image = self.observation_space.spaces["image"]
-            self.observation_space = gym.spaces.Dict({**self.observation_space.spaces, "goal": image})
+            boxes = dict(cast(gym.spaces.Dict, self.observation_space))
+            self.observation_space = gym.spaces.Dict({**boxes, "goal": boxes["image"]})
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
         rng = self.np_random
@@ -113,7 +113,7 @@ class TableEnv(TaskEnv):
 
     def compute_reward(self, achieved_goal: np.ndarray, goal: np.ndarray, info: Any = None) -> np.ndarray:
         """(...) float32: 1 where (..., 9) `achieved_goal` has reached (..., 9) `goal`, else 0; for hindsight."""
-        return reached(achieved_goal, goal).all(-1).astype(np.float32)
+        return np.asarray(reached(achieved_goal, goal).all(-1), np.float32)
 
     def truth(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """What only a simulator knows, to be recorded: `things` (9,), which of them are at the goal (4,), and the

@@ -58,13 +58,13 @@ class Scene:
 PAINTED = ("table", "cabinet", "drawer", "handle", "unit", "pop", "button", "tray", *MASS)
 
 
-def turned(pose: Pose, point: Sequence[float]) -> np.ndarray:
+def turned(pose: Pose, point: Sequence[float] | np.ndarray) -> np.ndarray:
     """(3,) in the world: a point in the frame of a pose."""
     c, s = np.cos(pose[2]), np.sin(pose[2])
     return np.array([pose[0] + c * point[0] - s * point[1], pose[1] + s * point[0] + c * point[1], point[2]])
 
 
-def within(pose: Pose, point: Sequence[float]) -> np.ndarray:
+def within(pose: Pose, point: Sequence[float] | np.ndarray) -> np.ndarray:
     """(3,) in the frame of a pose: a point of the world."""
     return turned((0.0, 0.0, -pose[2]), (point[0] - pose[0], point[1] - pose[1], point[2]))
 
@@ -265,7 +265,7 @@ class Table:
         mujoco.mj_getState(self.model, self.data, state, _STATE)
         return state
 
-    def set_state(self, state: np.ndarray, shift: Sequence[float] = (0.0, 0.0, 0.0, 0.0)) -> None:
+    def set_state(self, state: np.ndarray, shift: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0, 0.0)) -> None:
         """Back to what `state` said, of the same scene, with the hand shifted by x, y, z [m] and yaw [rad]."""
         mujoco.mj_resetData(self.model, self.data)  # all awake, whatever was at rest before
         mujoco.mj_setState(self.model, self.data, state, _STATE)

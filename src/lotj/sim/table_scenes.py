@@ -22,7 +22,7 @@ COLUMN = 0.12  # x of them, either way [m]
 CLEAR = 0.05  # the hand needs this much room around the small object [m]
 CHANCES = {"cabinet": 0.8, "unit": 0.5, "large": 0.5, "tray": 0.5, "small": 0.9}  # that it is there, unless needed
 
-Discs = list[tuple[float, float, float]]  # x, y, radius [m]
+Discs = list[tuple[float, ...]]  # x, y, radius [m]
 
 
 def draw_scene(rng: np.random.Generator, split: str, need: Mapping[str, str]) -> tuple[Scene, np.ndarray]:
