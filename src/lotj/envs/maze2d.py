@@ -51,6 +51,8 @@ class Maze2dEnv(TaskEnv, GoalPicture):
         task: a name in `MEMBERS`. For the others see `TaskEnv`.
     """
 
+    unit = 2.0
+
     def __init__(
         self,
         task: str = "seen",

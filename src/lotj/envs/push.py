@@ -33,6 +33,9 @@ class GoalPicture:
     """What environments have whose goal is a picture: `picture_of_goal`, and the distances, which only a simulator
     knows, in `info`."""
 
+    unit: float
+    """A length that differences of states are of the order of [m]."""
+
     def picture_of_goal(self) -> np.ndarray:
         """(H, W, 3) uint8: the goal of the running episode, hand included, as the episode's own scene would look."""
         raise NotImplementedError
@@ -58,6 +61,8 @@ class PushEnv(TaskEnv, GoalPicture):
         present: pucks that are there, the first ones; others lie out of sight. None: all.
         For the others see `TaskEnv`.
     """
+
+    unit = 0.1
 
     def __init__(
         self,
