@@ -143,7 +143,7 @@ class ImaginedChapter(Chapter):
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """As of `Chapter`; gates are results of the arm ``encoder NAME``."""
-        found: dict[tuple[str, str], Sequence[Mapping[str, Any]]] = {}
+        found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for problem in self.problems:
             assert isinstance(problem, ImaginedProblem)
             for arm in problem.arms:
@@ -257,7 +257,7 @@ def encoder_job(
     encoder = made.latent()
     here, there = scenes_of(task, min(GATED, 10 * steps))
     gates = reconstruction(encoder, there) | ranks(encoder, here, there) | probes(encoder, there)
-    gates |= samples(encoder, Regressor(there), there)
+    gates |= samples(encoder, Regressor(there, min(600, 3 * len(there.first))), there)
     few = [array[:10] for array in (there.first, there.images)]
     context = encoder.context(few[0])
     drawn = np.random.default_rng(0).standard_normal((10, encoder.size), np.float32)
@@ -290,7 +290,7 @@ def line_job(task: str, also: Mapping[str, str], tried: int, line: str, seed: in
 
 
 def distances(env: Any, acts: Any, tried: int, run: int, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Means at the end of episodes, whose seeds all arms of a seed share: ``object_distance``, ``hand_distance`` [m]."""
+    """Means at the end of episodes, whose seeds all arms of a seed share [m]."""
     ends = []
     first = FIRST_TRIED * (run + 1)
     for seed in range(first, first + tried):
@@ -320,7 +320,8 @@ class _Acting:
 
 def practise_job(
     task: str, also: Mapping[str, str], tried: int, trials: int, points: Sequence[int], seed: int, folder: str,
-    encoder: str, goals: str, reward: str, shares: Mapping[str, float], off_policy: float, data: str, threads: int = 1, device: str = "cpu",
+    encoder: str, goals: str, reward: str, shares: Mapping[str, float], off_policy: float, data: str,
+    threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Practises and tries the policy after some `points` of it and at its end, on goal pictures that it has not seen.
 

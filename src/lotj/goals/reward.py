@@ -21,7 +21,8 @@ class GoalReward(Protocol):
             and ``image`` (B, V, H, W, 3).
     """
 
-    reads: tuple[str, ...]
+    @property
+    def reads(self) -> tuple[str, ...]: ...
 
     def __call__(self, seen: Mapping[str, np.ndarray], goal: np.ndarray) -> np.ndarray:
         """(B,) float32, of what is observed in the frames that steps lead to, name -> (B, ...), and goals (B, D)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lotj.experiments.claims import Claim, higher
-from lotj.experiments.imagined import EVERY_LINE, ORACLE, ImaginedArm, ImaginedChapter, ImaginedProblem, alike, gate, lower_by
+from lotj.experiments.imagined import (
     EVERY_LINE,
     ORACLE,
     ImaginedArm,
@@ -25,9 +25,7 @@ def _models(size: int, context: int) -> dict[str, tuple[str, dict[str, int]]]:
 
 def _problem(name: str, task: str, size: int, context: int, held_out: str, *arms: ImaginedArm) -> ImaginedProblem:
     side_by_side = (CC, RIG, *arms, ORACLE, *EVERY_LINE)
-    return ImaginedProblem(
-        name, task, arms=side_by_side, encoders=_models(size, context), also={"held out": held_out}
-    )
+    return ImaginedProblem(name, task, arms=side_by_side, encoders=_models(size, context), also={"held out": held_out})
 
 
 CHAPTER = ImaginedChapter(
