@@ -93,7 +93,6 @@ def test_a_free_puck_is_pushed_by_the_hand_alone() -> None:
 
 def test_what_is_held_out_is_another() -> None:
     rng = np.random.default_rng(0)
-    import colorsys
 
     hues = {
         split: [colorsys.rgb_to_hsv(*colour_of(rng, split))[0] for _ in range(200)] for split in ("train", "held-out")
