@@ -22,7 +22,7 @@ LAYERS = (
     {"files", "spaces", "ranges", "experience", "geometry", "patience", "processes"},
     {"data", "runs"},
     {"sim", "controllers", "nets", "interop"},
-    {"agents"},
+    {"agents", "goals"},
     {"rewards"},
     {"envs"},
     {"robots"},
@@ -41,7 +41,7 @@ SIDES = {
         {"torch", "mujoco", "gymnasium"},
     ),
     "MuJoCo": (("sim", "envs", "robots", "controllers"), {"torch"}),
-    "torch": (("nets", "agents", "rewards", "saliency", "data"), {"mujoco", "gymnasium"}),
+    "torch": (("nets", "agents", "goals", "rewards", "saliency", "data"), {"mujoco", "gymnasium"}),
 }
 """Parts, and what must not be loaded when all their modules are imported. A run loads torch when it keeps a
 checkpoint, not before."""

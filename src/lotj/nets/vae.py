@@ -1,0 +1,148 @@
+"""Autoencoders of pictures, 48 x 48: the beta-VAE of RIG (Nair et al. 2018), a plain one, and one of spatial features.
+
+Losses are sums over pixels, channels and latent entries, and means over the batch: a beta of here is one of theirs with
+the same reduction (the paper's 5; mean losses elsewhere need others).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lotj.errors import SettingsError
+from lotj.ranges import COUNT, NOT_NEGATIVE, Checked
+
+SIZE = 48
+"""Side of the pictures [pixels]."""
+
+LEAST_LOG_VARIANCE = -6.9
+"""Floor of q's log variances: a variance of 1e-3."""
+
+
+@dataclass(frozen=True)
+class VAEConfig(Checked):
+    """Settings of an autoencoder."""
+
+    kind: Literal["vae", "ae", "spatial"] = "vae"
+    """`vae`; `ae`, deterministic and without a prior; `spatial`, deterministic, whose codes are the places of its
+    features (Finn et al. 2016)."""
+    size: Annotated[int, COUNT] = 4
+    """Entries of a code; an even number of `spatial`, two for each place."""
+    beta: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Weight of the divergence from the prior; larger ones lose the hand, which is few pixels."""
+
+
+class PictureModel(nn.Module):
+    """What all models of pictures (B, 3, 48, 48) in [0, 1] have.
+
+    Attributes:
+        size, context_size: entries of a code, and of that of an episode's first picture; 0 without one.
+    """
+
+    size: int
+    context_size: int = 0
+
+    def code(self, images: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q, (B, D) each; `first` are the first pictures of their episodes."""
+        raise NotImplementedError
+
+    def context(self, first: Tensor) -> Tensor:
+        """(B, C) of first pictures."""
+        return first.new_zeros(len(first), self.context_size)
+
+    def picture(self, code: Tensor, context: Tensor) -> Tensor:
+        """(B, 3, 48, 48) in [0, 1] of codes (B, D) and (B, C)."""
+        raise NotImplementedError
+
+    def losses(self, images: Tensor, first: Tensor, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Terms whose sum is the loss, () each."""
+        raise NotImplementedError
+
+
+class VAE(PictureModel):
+    """Kernels 5, 3, 3 with strides 3, 2, 2 and channels 16, 32, 64, batch normalisation, no hidden layer (the released
+    48-pixel model's sizes)."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        if config.kind == "spatial" and config.size % 2:
+            raise SettingsError(f"size {config.size} of spatial codes: must be even, two numbers for each place")
+        self.config, self.size = config, config.size
+        spatial = config.kind == "spatial"
+        self.trunk = places_of(config.size // 2) if spatial else convolutions(3)
+        self.head = nn.Identity() if spatial else nn.Linear(64 * 3 * 3, 2 * config.size)
+        self.decoder = deconvolutions(config.size)
+
+    def code(self, images: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.head(self.trunk(images))
+        if self.config.kind == "spatial":
+            return found, torch.full_like(found, LEAST_LOG_VARIANCE)
+        mean, log_variance = found.chunk(2, 1)
+        return mean, LEAST_LOG_VARIANCE + F.softplus(log_variance - LEAST_LOG_VARIANCE)
+
+    def picture(self, code: Tensor, context: Tensor) -> Tensor:
+        return torch.sigmoid(self.decoder(code))
+
+    def losses(self, images: Tensor, first: Tensor, generator: torch.Generator) -> Mapping[str, Tensor]:
+        mean, log_variance = self.code(images, first)
+        sampled = self.config.kind == "vae"
+        code = draw(mean, log_variance, generator) if sampled else mean
+        terms = {"reconstruction": bernoulli(self.decoder(code), images)}
+        return terms | ({"divergence": self.config.beta * divergence(mean, log_variance)} if sampled else {})
+
+
+def convolutions(channels: int) -> nn.Sequential:
+    """(B, channels, 48, 48) -> (B, 576)."""
+    sizes = [(channels, 16, 5, 3), (16, 32, 3, 2), (32, 64, 3, 2)]  # 48 -> 15 -> 7 -> 3
+    layers: list[nn.Module] = []
+    for inputs, outputs, kernel, stride in sizes:
+        layers += [nn.Conv2d(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def deconvolutions(inputs: int) -> nn.Sequential:
+    """(B, inputs) -> (B, 3, 48, 48) logits."""
+    return nn.Sequential(
+        nn.Linear(inputs, 64 * 3 * 3), nn.Unflatten(1, (64, 3, 3)), nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(64, 32, 3, 2), nn.BatchNorm2d(32), nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(32, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(16, 3, 6, 3),
+    )  # fmt: skip
+
+
+def places_of(features: int) -> nn.Sequential:
+    """(B, 3, 48, 48) -> (B, 2 features), the places of features in their maps, in [-1, 1]."""
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 5, 2), nn.BatchNorm2d(32), nn.ReLU(inplace=True),
+        nn.Conv2d(32, 32, 5), nn.BatchNorm2d(32), nn.ReLU(inplace=True), nn.Conv2d(32, features, 3), SpatialSoftmax(),
+    )  # fmt: skip
+
+
+class SpatialSoftmax(nn.Module):
+    """The mean place of each channel under its softmax: (B, C, H, W) -> (B, 2 C), x and y from -1 to 1."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, 2 C), x of all channels, then y."""
+        share = maps.flatten(2).softmax(-1).view_as(maps)
+        x, y = (torch.linspace(-1, 1, n, device=maps.device) for n in (maps.shape[3], maps.shape[2]))
+        return torch.cat([(share.sum(2) * x).sum(-1), (share.sum(3) * y).sum(-1)], 1)
+
+
+def draw(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+    """z ~ q, reparametrised."""
+    return mean + (0.5 * log_variance).exp() * torch.empty_like(mean).normal_(generator=generator)
+
+
+def bernoulli(logits: Tensor, images: Tensor) -> Tensor:
+    """-log p(s|z), summed over pixels and channels, mean over the batch [nats]."""
+    return F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, I)), summed over the entries, mean over the batch [nats]."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(1).mean()
