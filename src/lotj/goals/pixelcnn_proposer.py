@@ -10,49 +10,55 @@ import torch
 from lotj.goals.codes import CodeEncoder
 from lotj.nets.pixelcnn import PixelCNN
 
-SCENES = 512
-"""Scenes whose draws are kept, the latest."""
+ROWS = 128
+"""Draws made at once."""
 
 
 class PixelCNNProposer:
     """Proposes codes of what may come of a first frame, see `lotj.goals.proposer.GoalProposer`.
 
-    To draw takes as long for one as for many, so each scene's draws are made ahead, `bank` at a time, and handed out
-    once each; kept as numbers of codes they take 36 kB a scene.
+    A draw takes thousands of small steps, many at once hardly more. So each scene has a bank of draws, made when it is
+    first asked for, from which goals are taken evenly; as numbers of codes one takes 288 bytes.
 
     Args:
         model: trained on the codes of `encoder`.
         encoder: whose dictionary the codes are of.
-        bank: draws made at a time, at least 1.
+        bank: draws of each scene, at least 1.
+        scenes: whose banks are kept, the latest.
         temperature: of the draws, above 0.
     """
 
     needs_context = True
 
-    def __init__(self, model: PixelCNN, encoder: CodeEncoder, bank: int = 128, temperature: float = 1.0) -> None:
+    def __init__(
+        self, model: PixelCNN, encoder: CodeEncoder, bank: int = 128, scenes: int = 4096, temperature: float = 1.0
+    ) -> None:
         self._model = model.to(encoder.device).eval().requires_grad_(False)
-        self._encoder, self._bank, self._temperature = encoder, bank, temperature
-        self._ahead: OrderedDict[bytes, list[np.ndarray]] = OrderedDict()
+        self._encoder, self._bank, self._scenes, self._temperature = encoder, bank, scenes, temperature
+        self._banks: OrderedDict[bytes, np.ndarray] = OrderedDict()
 
     def propose(self, context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
         """(n, D) goals of the scene whose first frame has the code `context` (D,)."""
-        assert context is not None
-        context = np.ascontiguousarray(context, np.float32)
-        left = self._ahead.setdefault(context.tobytes(), [])
-        self._ahead.move_to_end(context.tobytes())
-        while len(left) < n:
-            left.extend(self._draw(context, self._bank, rng))
-        if len(self._ahead) > SCENES:
-            self._ahead.popitem(last=False)
-        given = np.stack([left.pop() for _ in range(n)])
-        return self._encoder.look_up(given)
+        if context is None:
+            raise ValueError("PixelCNNProposer: goals are those of a scene; give the code of its first frame")
+        self.prepare(context[None], rng)
+        bank = self._banks[_key(context)]
+        return self._encoder.look_up(bank[rng.integers(len(bank), size=n)])
 
-    def log_prob(self, context: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """(n,) nats of (n, D) goals."""
-        maps = self._encoder.maps(np.broadcast_to(context, goals.shape))
-        return self._model.log_prob(self._encoder.model.nearest(self._encoder.maps(goals)), maps).cpu().numpy()
+    def prepare(self, contexts: np.ndarray, rng: np.random.Generator) -> None:
+        """Makes the banks of scenes with contexts (M, D) that have none, together."""
+        new = {_key(context): context for context in contexts if _key(context) not in self._banks}
+        generator = torch.Generator(self._encoder.device).manual_seed(int(rng.integers(2**63)))
+        if new:
+            maps = self._encoder.maps(np.stack([*new.values()])).repeat_interleave(self._bank, 0)
+            parts = [self._model.sample(part, generator, self._temperature).cpu() for part in maps.split(ROWS)]
+            drawn = torch.cat(parts).numpy().astype(np.uint16)
+            self._banks.update(zip(new, drawn.reshape(len(new), self._bank, *drawn.shape[1:]), strict=True))
+        for context in contexts:
+            self._banks.move_to_end(_key(context))
+        while len(self._banks) > max(self._scenes, len(contexts)):
+            self._banks.popitem(last=False)
 
-    def _draw(self, context: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        maps = self._encoder.maps(context).expand(count, -1, -1, -1)
-        generator = torch.Generator(maps.device).manual_seed(int(rng.integers(2**63)))
-        return self._model.sample(maps, generator, self._temperature).cpu().numpy().astype(np.uint16)
+
+def _key(context: np.ndarray) -> bytes:
+    return np.ascontiguousarray(context, np.float32).tobytes()

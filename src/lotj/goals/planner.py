@@ -1,6 +1,6 @@
-"""Plans of subgoals (PTP, Fang et al. 2022): sequences of latents are decoded to states, judged by where they end and by
-what the value function says of each step, and refined by model predictive path integral control (MPPI, Gandhi et al.
-2021), one level of time after the other."""
+"""Plans of subgoals (PTP, Fang et al. 2022): sequences of latents are decoded to states, judged by where they end and
+what the value function says of each step, and refined by model predictive path integral control (MPPI), one level of
+time after the other."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class SubgoalPlanner:
         """See `Planner`."""
         goal = torch.as_tensor(h_goal, dtype=torch.float32)
         begins, ends = torch.as_tensor(h, dtype=torch.float32)[None], goal[None]
-        for number, level in enumerate(self.levels):
+        for number in range(len(self.levels)):
             z, states, cost = self._search(number, begins, ends, value)
             self.memory[number].extend(z.numpy())
             self.cost[number] = float(cost.sum())

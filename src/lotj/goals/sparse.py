@@ -24,7 +24,7 @@ class SparseReward:
         POSITIVE.check("reward eps", self.eps)
 
     def __call__(self, seen: Mapping[str, np.ndarray], goal: np.ndarray) -> np.ndarray:
-        """(B,) float32 of the codes (B, D) that steps lead to and goals (B, D): 0 where the goal is reached, else -1."""
+        """(B,) float32 of codes (B, D) that steps lead to and goals (B, D): 0 where the goal is reached, else -1."""
         return np.where(distance(seen["code"], goal) > self.eps, -1.0, 0.0).astype(np.float32)
 
 

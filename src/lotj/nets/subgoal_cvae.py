@@ -4,6 +4,7 @@ Pertsch et al. 2020)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -29,6 +30,8 @@ class SubgoalConfig(Checked):
     lr: Annotated[float, POSITIVE] = 1e-3
     """Of Adam. PTP has 3e-4, for many more updates."""
 
+
+Terms = dict[str, Tensor]
 
 LOG_STD = (-5.0, 2.0)
 """Limits of log sigma of q."""
@@ -73,14 +76,19 @@ class SubgoalCVAE(nn.Module):
         made = self.last(torch.cat([F.relu(self.up(middle)), fine], 1))
         return context[:, -self.embedding :] + made if self.contexts == 1 else made
 
-    def losses(self, context: Tensor, after: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """``reconstruction`` and ``kl`` with their weights, () each; z is drawn from q."""
-        mean, log_std = self.infer(context, after)
-        noise = torch.empty_like(mean).normal_(generator=generator)
-        made = self(context, mean + log_std.exp() * noise)
+    def losses(self, context: Tensor, *after: Tensor, quantise: Callable[[Tensor], Tensor] | None = None) -> Terms:
+        """``reconstruction`` and ``kl`` with their weights, () each, means over a chain of maps that come `after` each
+        other. z is drawn from q; each further context is the reconstruction before it, quantised, without gradient."""
+        errors, divergences = [], []
+        for wanted in after:
+            mean, log_std = self.infer(context, wanted)
+            made = self(context, mean + log_std.exp() * torch.randn_like(mean))
+            errors.append(F.smooth_l1_loss(made, wanted))
+            divergences.append(kl_to_standard(mean, log_std).mean())
+            context = made.detach() if quantise is None else quantise(made.detach())
         return {
-            "reconstruction": self.config.reconstruction_weight * F.smooth_l1_loss(made, after),
-            "kl": self.config.kl_weight * kl_to_standard(mean, log_std).mean(),
+            "reconstruction": self.config.reconstruction_weight * torch.stack(errors).mean(),
+            "kl": self.config.kl_weight * torch.stack(divergences).mean(),
         }
 
 

@@ -126,10 +126,10 @@ class VQVAE(nn.Module):
         return 0.5 + 0.5 * self.decoder(maps)
 
     def losses(self, images: Tensor, first: Any = None, generator: Any = None) -> dict[str, Tensor]:
-        """``reconstruction`` mean (s - s')^2 / variance, ``codebook`` mean (sg[z_e] - e)^2, ``commitment`` weight * mean
-        (z_e - sg[e])^2, () each; the gradient of the first passes the quantisation straight through. The variance is
-        the batch's around its mean picture: 1 is as good as that. Without it (as in VAL's code) pictures of which
-        little changes teach the dictionary less than it teaches itself."""
+        """``reconstruction`` mean (s - s')^2 / variance, ``codebook`` mean (sg[z_e] - e)^2 and ``commitment``, weight
+        times mean (z_e - sg[e])^2; the gradient of the first passes the quantisation straight through. The variance is
+        the batch's around its mean picture, which would score 1. Without it (as in VAL's code) the others outweigh the
+        first where little of a picture changes, and small pictures taught half as much in as many updates."""
         maps = self.encode(images)
         numbers = self.nearest(maps)
         if self.training:

@@ -201,7 +201,7 @@ class _Sitting:
     ) -> None:  # fmt: skip
         self._practitioner, self._learner, self._config, self._run = practitioner, learner, config, run
         self._snapshots = snapshots
-        seen = sorted(learner.reads | ({"achieved_goal"} if relabel else set()))
+        seen = sorted(learner.reads.union(*(getattr(of, "reads", ("achieved_goal",)) for of in relabel)))
         self.trials = Trials(run.path / "trials", Task(task, task), seen, config.imitate == "successes")
         share = config.online_fraction if prior else 1.0
         self._online = Source(self.trials.store, share, np.zeros(0, np.int64), {}, practised=True, relabel=relabel)
