@@ -135,7 +135,9 @@ def test_a_scene_keeps_its_draws(encoder: CodeEncoder) -> None:
     torch.manual_seed(1)
     model = PixelCNN(PixelCNNConfig(channels=4, layers=2, head=8), 8, 2, 4)
     made = PixelCNNProposer(model, encoder, bank=6, scenes=2)
-    rng, contexts = np.random.default_rng(0), encoder.encode(pictures(3, np.random.default_rng(5))[0])
+    rng, contexts = np.random.default_rng(0), encoder.encode(
+        np.random.default_rng(5).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    )
     many = made.propose(contexts[0], 200, rng)
     assert many.shape == (200, 32)
     assert 2 <= len(np.unique(many, axis=0)) <= 6
