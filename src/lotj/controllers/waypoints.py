@@ -21,10 +21,11 @@ class Waypoints(Memoryless):
     Args:
         walls: (R, C) bool, true where a cell of 1 m is wall; the border is. Row 0 is at the top (largest y), and the
             middle of the maze is the origin.
+        stiffness, damping: action per metre of error, and against a metre a second.
     """
 
-    def __init__(self, walls: np.ndarray) -> None:
-        self.walls = walls
+    def __init__(self, walls: np.ndarray, stiffness: float = STIFFNESS, damping: float = DAMPING) -> None:
+        self.walls, self._stiffness, self._damping = walls, stiffness, damping
         self._towards: tuple[int, int] | None = None
         self._next: dict[tuple[int, int], tuple[int, int]] = {}
 
@@ -37,7 +38,7 @@ class Waypoints(Memoryless):
             self._towards, self._next = last, self._ways(last)
         cell = self._next.get(self.cell(position), last)
         target = goal if cell == last else self.middle(cell)
-        return np.clip(STIFFNESS * (target - position) - DAMPING * velocity, -1.0, 1.0)
+        return np.clip(self._stiffness * (target - position) - self._damping * velocity, -1.0, 1.0)
 
     def way(self, start: tuple[int, int], goal: tuple[int, int]) -> list[tuple[int, int]]:
         """The cells of a shortest way, both ends included."""

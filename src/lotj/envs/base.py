@@ -159,7 +159,7 @@ class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
     def picture_of(self) -> mujoco.MjData:
         """What a picture shows."""
 
-    def facts(self, success: bool) -> dict[str, bool]:
+    def facts(self, success: bool) -> dict[str, Any]:
         """What else is true now and goes into `info` by name."""
         return {}
 

@@ -1,0 +1,152 @@
+"""A dot among walls that stand elsewhere in each episode, to where a picture shows it (CC-RIG, Nair et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from lotj.controllers.waypoints import Waypoints
+from lotj.envs.base import Family, TaskEnv
+from lotj.envs.push import RATE_HZ, GoalPicture
+from lotj.sim.drawing import free_camera
+from lotj.sim.push_scene import colour_of
+
+MEMBERS = {"seen": "15 layouts of walls", "unseen": "three further layouts, and dots of colours that are held out"}
+LAYOUTS = {"seen": range(15), "unseen": range(15, 18)}
+CELLS, BLOCKS, RADIUS = 7, 5, 0.38  # a side, border included; walls within; of the dot [m]
+STEP_LIMIT, WITHIN = 0.35, 0.5  # commanded motion of an action of 1; the goal is reached within this of it [m]
+
+
+@cache
+def layouts() -> np.ndarray:
+    """(18, 7, 7) bool, true where a cell of 1 m is wall: `BLOCKS` of 25 inner cells, with a way between all others; all
+    are different."""
+    rng, found = np.random.default_rng(7), []
+    while len(found) < 18:
+        walls = np.ones((CELLS, CELLS), bool)
+        walls[1:-1, 1:-1] = False
+        walls[1:-1, 1:-1].flat[rng.permutation(25)[:BLOCKS]] = True
+        start = tuple(np.argwhere(~walls)[0].tolist())
+        whole = len(Waypoints(walls)._ways(start)) == (~walls).sum()
+        if whole and not any(np.array_equal(walls, other) for other in found):
+            found.append(walls)
+    return np.array(found)
+
+
+class Maze2dEnv(TaskEnv, GoalPicture):
+    """Each episode has a layout, a colour of the dot, and a goal, drawn from its seed; with images `picture_of_goal`
+    alone shows the goal.
+
+    Action: (2,) of 0.35 m, along x and y; 10 Hz, of limited force.
+    Observation: "image" (1, H, H, 3) uint8; or "state", "achieved_goal" (both alike) and "goal" (2,): places [m], the
+    maze's middle being the origin, y upwards; cells are 1 m wide.
+    Success: within 0.5 m of the goal; it does not end an episode unless asked to. `info` holds ``object_distance``, and
+    ``hand_distance``, which is the same.
+
+    Args:
+        task: a name in `MEMBERS`. For the others see `TaskEnv`.
+    """
+
+    def __init__(
+        self,
+        task: str = "seen",
+        observation: str | Sequence[str] = "state",
+        image_size: int = 48,
+        max_steps: int = 40,
+        end_on_success: bool = False,
+    ) -> None:
+        self._numbers, self._split = LAYOUTS[task], "held-out" if task == "unseen" else "train"
+        self.walls = layouts()[self._numbers[0]].copy()
+        self.model = _scene()
+        self.data, self._goal_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
+        self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
+        self.goal = np.zeros(2)
+        shape = {} if "state" not in observation else dict.fromkeys(("state", "goal", "achieved_goal"), (2,))
+        camera = free_camera((0.0, 0.0, 0.0), 7.6, azimuth=90.0, elevation=-90.0)
+        super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)
+
+    def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
+        rng = self.np_random
+        self.walls[:] = layouts()[rng.choice(self._numbers)]
+        inner = np.argwhere(self.walls[1:-1, 1:-1])
+        middle = Waypoints(self.walls).middle
+        for block, (row, column) in enumerate(inner.tolist()):
+            self.model.geom_pos[self.model.geom(f"block{block}").id, :2] = middle((row + 1, column + 1))
+        self._colour = colour_of(rng, self._split)
+        self.model.geom_rgba[self.model.geom("dot").id, :3] = self._colour
+        free = np.argwhere(~self.walls)
+        start, goal = (tuple(cell) for cell in free[rng.permutation(len(free))[:2]].tolist())
+        self.goal = middle(goal) + rng.uniform(-0.15, 0.15, 2)
+        for data, place in ((self._goal_data, self.goal), (self.data, middle(start) + rng.uniform(-0.15, 0.15, 2))):
+            mujoco.mj_resetData(self.model, data)
+            data.qpos[:] = data.ctrl[:] = place
+            mujoco.mj_forward(self.model, data)
+
+    def act(self, action: np.ndarray) -> None:
+        start = np.clip(self.data.ctrl, self.data.qpos - STEP_LIMIT, self.data.qpos + STEP_LIMIT)
+        self.data.ctrl[:] = start + STEP_LIMIT * action
+        mujoco.mj_step(self.model, self.data, self._substeps)
+
+    def measure(self) -> dict[str, np.ndarray]:
+        return {"state": self.data.qpos.copy(), "achieved_goal": self.data.qpos.copy(), "goal": self.goal}
+
+    def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
+        return self._distance() < WITHIN, False
+
+    def facts(self, success: bool) -> dict[str, Any]:
+        return {"hand_distance": self._distance(), "object_distance": self._distance()}
+
+    def truth(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """What only a simulator knows, to be recorded: the dot's place and colour."""
+        return {"places": self.data.qpos.astype(np.float32), "colour": self._colour.astype(np.float32)}
+
+    def picture_of(self) -> mujoco.MjData:
+        return self.data
+
+    def picture_of_goal(self) -> np.ndarray:
+        """See `GoalPicture`."""
+        size = self._image_size or 48
+        return self._drawing(self._goal_data, [self._camera], size, size)[0]
+
+    def _distance(self) -> float:
+        return float(np.linalg.norm(self.data.qpos - self.goal))
+
+
+def _scene() -> mujoco.MjModel:
+    spec = mujoco.MjSpec()
+    spec.option.timestep, spec.option.integrator = 0.01, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.stat.extent, spec.stat.center = 5.0, np.zeros(3)
+    world, box = spec.worldbody, mujoco.mjtGeom.mjGEOM_BOX
+    lamp = world.add_light(dir=(0, 0, -1), castshadow=False, diffuse=(0.4,) * 3, specular=(0,) * 3)
+    lamp.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    world.add_geom(
+        type=box, size=(3.5, 3.5, 0.1), pos=(0, 0, -0.2), rgba=(0.85, 0.85, 0.85, 1), contype=0, conaffinity=0
+    )
+    solid: dict[str, Any] = {"type": box, "rgba": (0.2, 0.2, 0.2, 1), "friction": (0.05, 0, 0)}
+    for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        world.add_geom(size=(0.5 if x else 3.5, 0.5 if y else 3.5, 0.3), pos=(3.0 * x, 3.0 * y, 0), **solid)
+    for block in range(BLOCKS):
+        world.add_geom(name=f"block{block}", size=(0.5, 0.5, 0.3), pos=(1, 1, 0), **solid)  # at 0 it could not be moved
+    dot = world.add_body(name="dot", gravcomp=1.0)
+    for axis, along in (("x", (1, 0, 0)), ("y", (0, 1, 0))):
+        dot.add_joint(name=axis, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=along)
+        drive = spec.add_actuator(name=axis, target=axis, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        drive.set_to_position(kp=200.0, kv=28.0)
+        drive.forcelimited, drive.forcerange = True, (-60.0, 60.0)
+    dot.add_geom(
+        name="dot", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(RADIUS, 0.3, 0), mass=1.0, friction=(0.05, 0, 0)
+    )
+    return spec.compile()
+
+
+FAMILY = Family(
+    name="maze2d",
+    title="a dot finds its way among walls that are others in each episode, to where a picture shows it",
+    members=MEMBERS,
+    make=Maze2dEnv,
+    expert=lambda env: Waypoints(env.walls, 1.0 / STEP_LIMIT, 0.0),
+)

@@ -1,0 +1,178 @@
+"""A hand pushes pucks about a table, to where a picture shows them (RIG, CC-RIG: Nair et al. 2018, 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from lotj.controllers.pushing import Pushing
+from lotj.envs.base import Family, TaskEnv, check_whole
+from lotj.errors import SettingsError
+from lotj.sim.drawing import free_camera
+from lotj.sim.push_scene import HAND, HEIGHT, REACH, dress, push_scene
+
+MEMBERS = {
+    "reacher": "the hand alone, to where a picture shows it",
+    "one": "one puck, and the hand",
+    "two": "two pucks, each in its half of the table, and the hand",
+}
+WITHIN = 0.03  # of the goal's place, the hand and each puck [m]
+STEP_LIMIT = 0.02  # commanded motion of an action of 1 along an axis [m]
+RATE_HZ = 10.0
+STEPS = (30, 50, 100)  # time limits, by the number of pucks
+PUCK_BOX = 0.09  # middles of pucks at starts and goals, both ways along x and y [m]
+APART = 0.065 + HAND  # of a hand and a puck at starts and goals, at least [m]
+NEAR = 0.1  # of the hand's start, from the nearest puck, at most: else random actions hardly ever move one [m]
+FIXED = ((0.0, -0.12), ((0.0, -0.02),), ((-0.06, -0.02), (0.06, -0.02)))  # of the hand, of one puck, of two
+
+
+class GoalPicture:
+    """What environments have whose goal is a picture: `picture_of_goal`, and the distances, which only a simulator
+    knows, in `info`."""
+
+    def picture_of_goal(self) -> np.ndarray:
+        """(H, W, 3) uint8: the goal of the running episode, hand included, as the episode's own scene would look."""
+        raise NotImplementedError
+
+
+class PushEnv(TaskEnv, GoalPicture):
+    """Each episode has a goal, a state that is drawn with the start from the episode's seed: a hand and pucks where the
+    hand can push them. With images it is shown by `picture_of_goal` alone.
+
+    Action: (2,) of 20 mm, along x and y; 10 Hz, of at most 6 N.
+    Observation: "image" (1, H, H, 3) uint8; or "state", "achieved_goal" (both alike) and "goal": places of the hand and
+    of each puck, x and y from the table's middle [m].
+    Success: hand and pucks within 3 cm of the goal; it does not end an episode unless asked to. `info` holds
+    ``hand_distance`` and ``object_distance``, the mean over the pucks that are there [m].
+
+    Args:
+        task: a name in `MEMBERS`.
+        vary: ``none``; ``colour`` of the pucks in each episode; or ``shape``, with size, mass, friction, texture, light
+            and distractors.
+        split: ``train`` or ``held-out``: colours, shapes and textures.
+        start: ``random``, the hand near a puck; or ``fixed``, as in RIG.
+        max_steps: time limit; 30, 50 and 100 unless given.
+        present: pucks that are there, the first ones; others lie out of sight. None: all.
+        For the others see `TaskEnv`.
+    """
+
+    def __init__(
+        self,
+        task: str = "one",
+        observation: str | Sequence[str] = "state",
+        image_size: int = 48,
+        max_steps: int | None = None,
+        end_on_success: bool = False,
+        vary: str = "none",
+        split: str = "train",
+        start: str = "random",
+        present: int | None = None,
+    ) -> None:
+        pucks = list(MEMBERS).index(task)
+        max_steps = STEPS[pucks] if max_steps is None else max_steps
+        check_whole("present", pucks if present is None else present, 0, pucks)
+        if start not in ("random", "fixed"):
+            raise SettingsError(f"start = {start!r}: must be random or fixed")
+        self._vary, self._split, self._fixed = vary, split, start == "fixed"
+        self._present = pucks if present is None else present
+        self.model = push_scene(pucks)
+        self.data, self._goal_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
+        dress(self.model, self.data, np.random.default_rng(0), vary, split)
+        self._hand = [self.model.joint(f"hand-{axis}").qposadr[0] for axis in "xy"]
+        self._pucks = [self.model.joint(f"puck{puck}").qposadr[0] for puck in range(pucks)]
+        self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
+        self.goal = np.zeros(2 + 2 * pucks)
+        camera = free_camera((0.0, 0.01, 0.0), 0.52, azimuth=90.0, elevation=-55.0)
+        shape = {} if "state" not in observation else dict.fromkeys(("state", "goal", "achieved_goal"), self.goal.shape)
+        super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)
+        self.scene: Mapping[str, Any] = {}
+
+    def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
+        rng = self.np_random
+        self.scene = dress(self.model, self.data, rng, self._vary, self._split)
+        start, self.goal = self._draw("fixed" if self._fixed else "near"), self._draw()
+        while any(
+            np.linalg.norm(start[at : at + 2] - self.goal[at : at + 2]) < WITHIN for at in range(0, len(start), 2)
+        ):
+            self.goal = self._draw(False)
+        turns = rng.uniform(-np.pi, np.pi, (2, len(self._pucks)))
+        for data, state, turn in ((self._goal_data, self.goal, turns[0]), (self.data, start, turns[1])):
+            self._place(data, state, turn)
+
+    def act(self, action: np.ndarray) -> None:
+        here = self.data.qpos[self._hand]
+        start = np.clip(self.data.ctrl, here - STEP_LIMIT, here + STEP_LIMIT)  # a blocked hand does not wind up
+        self.data.ctrl[:] = np.clip(start + STEP_LIMIT * action, -REACH, REACH)
+        mujoco.mj_step(self.model, self.data, self._substeps)
+
+    def measure(self) -> dict[str, np.ndarray]:
+        state = self.state
+        return {"state": state, "achieved_goal": state, "goal": self.goal}
+
+    @property
+    def state(self) -> np.ndarray:
+        """(2 + 2 pucks,) places of hand and pucks [m]; of a puck that is not there its goal."""
+        places = [self.data.qpos[at : at + 2] for at in self._pucks[: self._present]]
+        return np.concatenate([self.data.qpos[self._hand], *places, self.goal[2 + 2 * self._present :]])
+
+    def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
+        return bool(self._distances().max() < WITHIN), False
+
+    def facts(self, success: bool) -> dict[str, Any]:
+        hand, *pucks = self._distances()[: 1 + self._present].tolist()
+        return {"hand_distance": hand, "object_distance": float(np.mean(pucks)) if pucks else 0.0}
+
+    def truth(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """What only a simulator knows, to be recorded: the places of hand and pucks, and the first puck's colour."""
+        return {
+            "places": self.state.astype(np.float32),
+            "colour": np.asarray(self.scene.get("colour", (0,) * 3), np.float32),
+        }
+
+    def picture_of(self) -> mujoco.MjData:
+        return self.data
+
+    def picture_of_goal(self) -> np.ndarray:
+        """See `GoalPicture`; needs images."""
+        size = self._image_size or 48
+        return self._drawing(self._goal_data, [self._camera], size, size)[0]
+
+    def _distances(self) -> np.ndarray:
+        return np.linalg.norm((self.state - self.goal).reshape(-1, 2), axis=1)
+
+    def _draw(self, how: str = "") -> np.ndarray:
+        """A state: pucks apart from each other, in two halves where they are two, and the hand apart from them; at a
+        start it is ``near`` one, or all is ``fixed``."""
+        rng, count = self.np_random, len(self._pucks)
+        if how == "fixed":
+            return np.concatenate([FIXED[0], *FIXED[count]]) if count else np.array(FIXED[0])
+        pucks = rng.uniform(-PUCK_BOX, PUCK_BOX, (count, 2))
+        if count == 2:
+            pucks[:, 0] = 0.04 + np.abs(pucks[:, 0]) * 0.6
+            pucks[0, 0] *= -1
+        while True:
+            hand = rng.uniform(-REACH, REACH, 2)
+            away = np.linalg.norm(pucks - hand, axis=1)
+            if not count or (away.min() > APART and (not how or away.min() < NEAR)):
+                return np.concatenate([hand, *pucks])
+
+    def _place(self, data: mujoco.MjData, state: np.ndarray, turn: np.ndarray) -> None:
+        mujoco.mj_resetData(self.model, data)
+        data.qpos[self._hand] = data.ctrl[:] = state[:2]
+        for puck, at in enumerate(self._pucks):
+            there = puck < self._present
+            place = (*state[2 + 2 * puck :][:2], HEIGHT) if there else (5.0 + puck, 5.0, -5.0)
+            data.qpos[at : at + 7] = (*place, np.cos(turn[puck] / 2), 0.0, 0.0, np.sin(turn[puck] / 2))
+        mujoco.mj_forward(self.model, data)
+
+
+FAMILY = Family(
+    name="push",
+    title="a hand pushes pucks to where a picture shows them",
+    members=MEMBERS,
+    make=PushEnv,
+    expert=lambda env: Pushing(),
+)

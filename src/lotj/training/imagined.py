@@ -1,0 +1,108 @@
+"""Practice on goals that the robot sets itself: an environment of pictures, seen as codes and a goal (RIG, CC-RIG).
+
+Everything else is the house's: trials of `Rewarded`, the replay with `choose_goals`, any agent on vectors, `practice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from lotj.envs.base import spec_of
+from lotj.errors import SettingsError
+from lotj.experience import Episode
+from lotj.goals.encoder import Latent
+from lotj.goals.proposer import GoalProposer
+from lotj.goals.reward import GoalReward
+
+READS = ("code", "goal", "context")
+"""What an agent looks at; ``context`` where the encoder has one."""
+
+
+class Imagined(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]):
+    """A task whose goal is a picture, as codes.
+
+    Observation: "code" and "goal" (D,), "context" (C,) of the episode's first picture where the encoder has one, and
+    what the `reward` reads besides.
+    Reward: `reward` of each frame for the goal. Episodes end by time alone, and `info` says nothing of success: of the
+    true distances practice learns nothing. ``reset(options={"goal": "task"})`` sets the goal that the task shows, for
+    evaluation; else the `proposer` does.
+
+    Args:
+        env: observes ``image`` of one camera, and has `picture_of_goal`.
+        encoder, proposer, reward: see `lotj.goals`.
+    """
+
+    def __init__(self, env: gym.Env, encoder: Latent, proposer: GoalProposer, reward: GoalReward) -> None:
+        super().__init__(env)
+        image = spec_of(env).observation.get("image")
+        if image is None or image.shape[0] != 1 or not hasattr(env.unwrapped, "picture_of_goal"):
+            raise SettingsError(f"{env.unwrapped}: needs pictures of one camera, observation=image, and a goal picture")
+        self.encoder, self.proposer, self._reward = encoder, proposer, reward
+        self._kept = {"image"} & {*reward.reads}
+        boxes: dict[str, gym.Space] = {name: gym.spaces.Box(-np.inf, np.inf, (encoder.size,)) for name in READS[:2]}
+        if encoder.needs_context:
+            boxes["context"] = gym.spaces.Box(-np.inf, np.inf, (encoder.context_size,))
+        if "precision" in reward.reads:
+            boxes["precision"] = gym.spaces.Box(0.0, np.inf, (encoder.size,))
+        boxes |= {name: env.observation_space[name] for name in self._kept}  # type: ignore[index]
+        self.observation_space = gym.spaces.Dict(boxes)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode and set its goal, by random numbers of the seed."""
+        asked = dict(options or {}).pop("goal", "proposed")
+        if asked not in ("proposed", "task") or set(options or {}) - {"goal"}:
+            raise SettingsError(f"reset options {options}: must be goal, proposed or task")
+        seen, info = self.env.reset(seed=seed)
+        self.first = seen["image"]
+        self.context = self.encoder.context(self.first)
+        if asked == "task":
+            self.goal = self.task_goal()
+        else:
+            rng = np.random.default_rng(seed if seed is None else [seed, 5])
+            self.goal = self.proposer.propose(self.context[0] if self.context.size else None, 1, rng)[0]
+        return self._coded(seen), _untold(info)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Act; the time limit truncates, nothing terminates."""
+        seen, _, _, truncated, info = self.env.step(action)
+        coded = self._coded(seen)
+        reward = self._reward({name: values[None] for name, values in coded.items()} | self._context(), self.goal[None])
+        return coded, float(reward[0]), False, truncated, _untold(info)
+
+    def task_goal(self) -> np.ndarray:
+        """(D,) code of the goal picture that the task shows, in the running episode."""
+        picture = self.env.unwrapped.picture_of_goal()  # type: ignore[attr-defined]
+        return self.encoder.encode(picture[None], self.first)[0]
+
+    def _coded(self, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        code, precision = (part[0] for part in self.encoder.encode_with_precision(seen["image"], self.first))
+        coded = {"code": code, "goal": self.goal.astype(np.float32), "precision": precision}
+        coded |= {"context": self.context[0], **{name: seen[name] for name in self._kept}}
+        return {name: coded[name] for name in self.observation_space.spaces}  # type: ignore[attr-defined]
+
+    def _context(self) -> dict[str, np.ndarray]:
+        return {"context": self.context}
+
+
+def _untold(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in info.items() if name not in ("is_success", "lost")}
+
+
+def coded_episode(episode: Episode, encoder: Latent, reads: tuple[str, ...] = ()) -> Episode:
+    """An episode of pictures as one of codes, with what it reached at its end as its goal; nothing in it terminates.
+    Prior data become transitions to learn from by this."""
+    images = episode.observation["image"][:, 0]
+    code, precision = encoder.encode_with_precision(images, images[:1])
+    context = np.repeat(encoder.context(images[:1]), len(code), 0)
+    coded = {"code": code, "goal": np.repeat(code[-1:], len(code), 0), "precision": precision, "context": context}
+    coded |= {"image": episode.observation["image"]}
+    wanted = ("code", "goal", *(("context",) if encoder.needs_context else ()), *reads)
+    observation = {name: coded[name] for name in dict.fromkeys(wanted)}
+    return replace(episode, observation=observation, terminated=False, truncated=True, notes={}, truth={})
