@@ -137,7 +137,7 @@ class TaskCollection(Checked):
     count: Annotated[int, COUNT] = 200  # episodes of each
     noise: Annotated[float, SHARE] = 0.2  # probability of a random action instead of the expert's; of `expert` alone
     seed: Annotated[int, SEED] = 0  # shifts every episode's seed
-    recipe: Literal["expert", "human", "stitched", "random", "policy"] = "expert"
+    recipe: Literal["expert", "human", "stitched", "random", "play", "primitives", "policy"] = "expert"
     policy: str = ""  # folder of a run, whose policy plays; for `policy` alone
     demonstrations: Annotated[int, NOT_NEGATIVE] = 0  # episodes of each before these, of `human`
     demonstrator: str = ""  # folder of a run, whose policy plays these instead
@@ -183,7 +183,7 @@ class TaskCollection(Checked):
                 action = controller(observation, info)
                 observation, reward, terminated, truncated, info = env.step(action)
                 recorder.add(action, float(reward), observation, {SUCCESS: info["is_success"]}, truth(info))
-                truncated = not terminated and (truncated or len(recorder) >= max_steps)
+                truncated = not terminated and (truncated or controller.over or len(recorder) >= max_steps)
             episode = recorder.finish(terminated, truncated, task.name, kind, seed)
             return episode, controller.fault(episode)
 

@@ -24,6 +24,8 @@ PAUSE, PAUSES = 0.03, (3, 8)  # probability in each step that a pause begins, an
 LATE = 3  # fingers open and close up to so many steps late
 RETURNS, SPREAD = 0.15, 0.3  # of the random walk: share by which it goes back to 0 in a step, deviation of a step
 MAZE_NOISE = 0.3  # standard deviation
+PLAYED, PLAY_NOISE, MISSES = 50, 0.1, 1 / 12  # steps; standard deviation; probability that a skill misses on purpose
+UP, IDLE = 10, 15  # steps up at the end of a primitive, and of a random motion after that, at most
 NEAR = 0.3  # a sub-goal is reached within this of it [m]
 
 
@@ -32,6 +34,8 @@ class Recipe:
 
     options: dict[str, Any] | None = None
     """Of the reset."""
+    over = False
+    """The episode is cut off here."""
 
     def __init__(self, env: Any, expert: Any, rng: np.random.Generator, noise: float = 0.0) -> None:
         self.env, self.expert, self.rng, self.noise = env, expert, rng, noise
@@ -128,6 +132,54 @@ class Random(Recipe):
         return self._action
 
 
+class Play(Recipe):
+    """Of `table/play`: the scripted hand visits all that is there, in random order, for `length` steps, trembling; one
+    visit in twelve misses on purpose."""
+
+    task, length = "play", PLAYED
+
+    def __init__(self, env: Any, expert: Any, rng: np.random.Generator) -> None:
+        super().__init__(env, expert, rng)
+        if getattr(env.unwrapped, "task", "") != self.task or not hasattr(expert, "misses"):
+            raise SettingsError(
+                f"recipe {self.task}: is for table/{self.task} alone; name that task, or another recipe"
+            )
+
+    def reset(self, seed: int) -> None:
+        self.expert.misses = MISSES
+        super().reset(seed)
+        self._steps = 0
+
+    def __call__(self, observation: Observation, info: Mapping[str, Any]) -> np.ndarray:
+        self._steps += 1
+        self.over = self._steps >= self.length
+        action = self.aim(observation, info) + self.rng.normal(0.0, PLAY_NOISE, self.env.action_space.shape)
+        return action.clip(-1.0, 1.0).astype(np.float32)
+
+    def aim(self, observation: Observation, info: Mapping[str, Any]) -> np.ndarray:
+        """The action before noise."""
+        return self.expert(observation, info)
+
+
+class Primitives(Play):
+    """Of `table/primitives`: one skill a trajectory, done or not, then 10 steps up and up to 15 of one random motion
+    (PTP's own data); 5 to 150 steps in all."""
+
+    task, length = "primitives", 150
+
+    def reset(self, seed: int) -> None:
+        super().reset(seed)
+        self._tail = [np.array([0.0, 0.0, 1.0, 0.0, 1.0])] * UP
+        self._tail += [self.rng.uniform(-1.0, 1.0, 5)] * int(self.rng.integers(IDLE + 1))
+
+    def aim(self, observation: Observation, info: Mapping[str, Any]) -> np.ndarray:
+        action = self.expert(observation, info)
+        if self.expert.finished:
+            action = self._tail.pop(0)
+            self.over = self.over or not self._tail
+        return action
+
+
 class Policy(Recipe):
     """The policy of a run's agent, with actions drawn from it: of BC, or of one that was stopped half way."""
 
@@ -159,6 +211,8 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "human": Human,
     "stitched": Stitched,
     "random": Random,
+    "play": Play,
+    "primitives": Primitives,
     "policy": Policy,
     "demonstrator": Policy,
 }
