@@ -10,18 +10,21 @@ import pytest
 import torch
 
 from disc_world import picture, pictures, tensor
+from lotj.data.goal_replay import GoalShares, choose_goals
 from lotj.data.replay import Replay, Source
 from lotj.data.store import MemoryStore
-from lotj.errors import NumericsError, SettingsError
+from lotj.errors import NumericsError
 from lotj.experience import Episode, Task
 from lotj.goals.codes import CodeEncoder, CodeGenerator
 from lotj.goals.pixelcnn_proposer import PixelCNNProposer
 from lotj.goals.planner import Pursuit
+from lotj.goals.proposer import Given
 from lotj.goals.sparse import SparseReward
 from lotj.nets.pixelcnn import PixelCNN, PixelCNNConfig
 from lotj.nets.subgoal_cvae import SubgoalConfig, SubgoalCVAE
 from lotj.nets.vq_vae import VQVAE, VQVAEConfig
-from lotj.training.coded import CodedStore, CodedTask, Fractions, fit, regoaled
+from lotj.training.coded import CodedStore, Pursued, fit
+from lotj.training.imagined import READS
 
 
 @pytest.fixture(scope="module")
@@ -78,65 +81,35 @@ def test_prior_data_hold_no_reward_or_end_of_the_simulator(encoder: CodeEncoder)
     seen = store.observe(np.array([0, 2, 4, 9]))
     np.testing.assert_array_equal(seen["goal"], last[[0, 0, 1, 1]])
     np.testing.assert_array_equal(seen["code"][3], last[1])
+    np.testing.assert_array_equal(seen["context"][2:], np.repeat(store.observe(np.array([4]))["code"], 2, 0))
 
 
-class Counting:
-    """Proposes the number of calls, and remembers for which scenes."""
+def test_goals_of_prior_data_are_chosen_anew_for_their_own_scene(encoder: CodeEncoder) -> None:
+    store, asked = CodedStore(raw(), encoder), []
 
-    needs_context = True
-
-    def __init__(self) -> None:
-        self.scenes: list[np.ndarray] = []
-
-    def propose(self, context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
+    def propose(context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
         assert context is not None
-        self.scenes.append(context)
+        asked.append(n)
         return np.repeat(context[None] + 100.0, n, 0)
 
-
-@pytest.mark.parametrize(
-    ("of", "expected"),
-    [("keep", {3: 3, 9: 5}), ("next", {}), ("future", {}), ("proposed", {})],
-)
-def test_where_the_goals_of_a_batch_come_from(encoder: CodeEncoder, of: str, expected: dict[int, int]) -> None:
-    store, proposer = CodedStore(raw(), encoder), Counting()
-    shares = {"keep": 0.0, "next": 0.0, "future": 0.0, "proposed": 0.0, of: 1.0}
-    relabel = regoaled(Fractions(**shares), SparseReward(1e-6), proposer)
-    batch = Replay([Source(store, relabel=[relabel])], 64).sample(np.random.default_rng(0))
-    all_codes = store.observe(np.arange(10))["code"]
-    frame = np.array([int(np.flatnonzero((all_codes == code).all(1))[0]) for code in batch.observation["code"]])
-    assert not batch.terminated.any()
+    relabel = choose_goals(GoalShares(0.3, 0.0, 0.3, 0.4), propose, True, SparseReward(1e-6))
+    batch = Replay([Source(store, relabel=[relabel])], 200, observation=READS).sample(np.random.default_rng(0))
+    proposed = batch.observation["goal"][:, 0] > 50.0
+    np.testing.assert_allclose(batch.observation["goal"][proposed], batch.observation["context"][proposed] + 100.0)
+    assert len(asked) == 2  # one call for each scene
     near = np.linalg.norm(batch.next_observation["code"] - batch.observation["goal"], axis=1) < 1e-6
     np.testing.assert_array_equal(batch.reward, np.where(near, 0.0, -1.0))
-    np.testing.assert_array_equal(batch.observation["goal"], batch.next_observation["goal"])
-    first = np.where(frame < 4, 0, 4)
-    match of:
-        case "keep":
-            np.testing.assert_array_equal(batch.observation["goal"], all_codes[np.where(frame < 4, 3, 9)])
-        case "next":
-            assert (batch.reward == 0).all()
-        case "future":
-            ends, goals = first + 3 + 2 * (first > 0), batch.observation["goal"]
-            later = [(all_codes[f + 1 : e + 1] == g).all(1).any() for f, e, g in zip(frame, ends, goals, strict=True)]
-            assert all(later)
-        case "proposed":
-            np.testing.assert_allclose(batch.observation["goal"], all_codes[first] + 100.0, rtol=1e-6)
-            assert len(proposer.scenes) == 2  # one call for each scene
-
-
-def test_fractions_must_add_up() -> None:
-    with pytest.raises(SettingsError, match="must add up to 1"):
-        Fractions(0.5, 0.0, 0.2, 0.2)
-    with pytest.raises(ValueError, match="need a proposer"):
-        regoaled(Fractions(), SparseReward(1.0))
+    assert not batch.terminated.any()
+    assert 0.1 < near.mean() < 0.6
 
 
 def test_a_scene_keeps_its_draws(encoder: CodeEncoder) -> None:
     torch.manual_seed(1)
     model = PixelCNN(PixelCNNConfig(channels=4, layers=2, head=8), 8, 2, 4)
     made = PixelCNNProposer(model, encoder, bank=6, scenes=2)
-    rng, contexts = np.random.default_rng(0), encoder.encode(
-        np.random.default_rng(5).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    rng, contexts = (
+        np.random.default_rng(0),
+        encoder.encode(np.random.default_rng(5).integers(0, 256, (3, 16, 16, 3), np.uint8)),
     )
     many = made.propose(contexts[0], 200, rng)
     assert many.shape == (200, 32)
@@ -151,36 +124,40 @@ def test_a_scene_keeps_its_draws(encoder: CodeEncoder) -> None:
 
 
 class Discs(gym.Env):
-    """A disc that moves a place a step; the goal is two places to the right, and reached there."""
+    """A disc that moves a place a step; the goal is two places to the right."""
 
     max_steps, metadata = 5, {"render_fps": 10}
     action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    observation_space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (1, 16, 16, 3), np.uint8)})
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         self._x, self._steps = 0, 0
         return self._see(), {"is_success": False}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        self._x, self._steps = min(self._x + (action[0] > 0), 3), self._steps + 1
+        self._x, self._steps = int(np.clip(self._x + np.sign(action[0]), 0, 3)), self._steps + 1
         return self._see(), 0.0, False, self._steps >= 5, {"is_success": self._x == 2}
 
+    def picture_of_goal(self) -> np.ndarray:
+        return picture((0, 2), 0)
+
     def _see(self) -> dict[str, Any]:
-        return {"image": picture((0, int(self._x)), 0)[None], "goal": picture((0, 2), 0)[None]}
+        return {"image": picture((0, self._x), 0)[None]}
 
 
-class Place:
-    """The place of the darkest... brightest column: a code of one number."""
+class Column:
+    """The column of the disc, a code of one number."""
 
-    size, needs_context = 1, False
+    size, context_size, needs_context = 1, 1, False
 
     def encode(self, images: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         return (images[..., 0].astype(float).max(1).argmax(1)[:, None] // 4).astype(np.float32)
 
+    def encode_with_precision(self, images: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.encode(images), np.ones((len(images), 1), np.float32)
+
     def context(self, first: np.ndarray) -> np.ndarray:
         return self.encode(first)
-
-    def decode(self, codes: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
-        raise NotImplementedError
 
 
 class Steps:
@@ -188,25 +165,51 @@ class Steps:
         return np.array([h + 1, h_goal], np.float32)
 
 
-def test_practice_is_told_nothing_and_an_evaluation_the_end() -> None:
-    right = np.array([1.0, 0.0], np.float32)
-    for told in (False, True):
-        env = CodedTask(Discs(), Place(), SparseReward(0.5), told=told)
-        observation, info = env.reset(seed=0)
-        assert (observation["code"].tolist(), observation["goal"].tolist(), info) == ([0.0], [2.0], {})
-        steps = [env.step(right if number < 2 else -right) for number in range(5)]
-        assert [step[1] for step in steps] == [0.0, 1.0, 0.0, 0.0, 0.0]  # its own reward, once
-        assert [step[2:4] for step in steps] == [(False, False)] * 4 + [(False, True)]
-        assert steps[-1][4] == ({"is_success": True} if told else {})
-    env = CodedTask(Discs(), Place(), SparseReward(0.5), told=True)
+class One:
+    needs_context = True
+
+    def propose(self, context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
+        assert context is not None
+        return np.repeat(context[None] + 1.0, n, 0)
+
+
+RIGHT = np.array([1.0, 0.0], np.float32)
+
+
+def pursued(**more: Any) -> Pursued:
+    """Practice on `One`'s goals; an evaluation, which is told, on those of the task."""
+    proposer = Given(lambda: env.task_goal()) if more.get("told") else One()
+    env = Pursued(Discs(), Column(), proposer, SparseReward(0.5), **more)
+    return env
+
+
+@pytest.mark.parametrize(("told", "goal"), [(False, 1.0), (True, 2.0)])
+def test_practice_sets_its_own_goals_and_is_told_nothing(told: bool, goal: float) -> None:
+    env = pursued(told=told)
+    observation, info = env.reset(seed=0)
+    assert {name: seen.tolist() for name, seen in observation.items()} == {
+        "code": [0],
+        "goal": [goal],
+        **({} if told else {"context": [0]}),
+    }
+    steps = [env.step(RIGHT if number < 2 else 0 * RIGHT) for number in range(5)]
+    assert [step[1] for step in steps] == ([-1.0, 0.0, 0.0, 0.0, 0.0] if told else [0.0, -1.0, -1.0, -1.0, -1.0])
+    assert [step[2:4] for step in steps] == [(False, False)] * 4 + [(False, True)]
+    assert [step[4] for step in steps] == ([{"is_success": n == 4} for n in range(5)] if told else [{}] * 5)
+    assert info == {}
+
+
+def test_success_is_that_of_the_last_step() -> None:
+    env = pursued(told=True)
     env.reset(seed=0)
-    assert not [env.step(right) for _ in range(5)][-1][4]["is_success"]  # it went past the goal
+    assert not any(env.step(RIGHT)[4]["is_success"] for _ in range(5))  # it went past the goal
 
 
 def test_an_agent_is_shown_the_subgoal_it_pursues() -> None:
-    env = CodedTask(Discs(), Place(), SparseReward(0.5), pursuit=Pursuit(Steps(), lambda s, g: s[:, 0], 0.5, 3))
-    goals = [env.reset(seed=0)[0]["goal"]] + [env.step(np.array([1.0, 0.0], np.float32))[0]["goal"] for _ in range(2)]
-    assert [goal.tolist() for goal in goals] == [[1.0], [2.0], [2.0]]
+    env = pursued(told=True, pursuit=Pursuit(Steps(), lambda states, goals: states[:, 0], 0.5, 3))
+    for _ in range(2):  # a new plan for each episode
+        goals = [env.reset(seed=0)[0]["goal"]] + [env.step(RIGHT)[0]["goal"] for _ in range(2)]
+        assert [goal.tolist() for goal in goals] == [[1.0], [2.0], [2.0]]
 
 
 def test_fitting_stops_at_what_is_not_finite() -> None:

@@ -120,6 +120,10 @@ class TableEnv(TaskEnv):
         simulator's whole state (N,)."""
         return {"things": self._things, "reached": self.reached, "simulator": self.table.state()}
 
+    def picture_of_goal(self) -> np.ndarray:
+        """(H, H, 3) uint8, what "goal" shows."""
+        return self._picture[self.layout][0]
+
     def picture_of(self) -> mujoco.MjData:
         return self.table.data
 

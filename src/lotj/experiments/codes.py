@@ -22,6 +22,7 @@ from lotj.data.store import DiskStore, Store
 from lotj.envs.table_tasks import reached
 from lotj.experiments.study import begun
 from lotj.goals.codes import CodeEncoder, CodeGenerator, to_tensor
+from lotj.goals.encoder import Latent
 from lotj.goals.pixelcnn_proposer import PixelCNNProposer
 from lotj.goals.planner import Chain, Midpoint, PlanConfig, Step, SubgoalPlanner, Unconditional
 from lotj.goals.sparse import Calibration, calibrate, check, distance
@@ -30,6 +31,7 @@ from lotj.nets.subgoal_cvae import SubgoalConfig, SubgoalCVAE
 from lotj.nets.vq_vae import VQVAE, VQVAEConfig
 from lotj.runs import Run
 from lotj.training.coded import CodedStore, fit
+from lotj.training.encoders import MODELS, EncoderTraining, Modeller
 
 GAPS: Mapping[str, tuple[int, int, int]] = {"gap15": (10, 15, 3), "gap30": (20, 30, 2)}
 """Generator -> least and most steps between the states of a pair, and pairs to a chain (PTP's code)."""
@@ -72,6 +74,12 @@ class Codes:
         """The PixelCNN, with so many draws for each scene."""
         return PixelCNNProposer(self._restored("pixelcnn", pixelcnn()), self.encoder, bank)
 
+    def redrawn(self, name: str) -> Redrawn:
+        """What the model ``vae`` or ``cc-vae`` draws, as codes of the VQ-VAE."""
+        modeller = Modeller(name, {}, 0, self.device)
+        modeller.restore(self.run.load(name, self.device))
+        return Redrawn(modeller.latent(), self.encoder)
+
     def planner(self, name: str, config: PlanConfig, seed: int) -> SubgoalPlanner:
         """One of `PLANS`."""
         known = [name for name in CONTEXTS if self.run.has(name)]
@@ -81,6 +89,22 @@ class Codes:
     def _restored(self, name: str, model: Any) -> Any:
         model.load_state_dict(self.run.load(name, self.device)["model"])
         return model
+
+
+class Redrawn:
+    """Goals of another model, decoded to pictures and encoded again, so that proposers can be compared on one agent."""
+
+    needs_context = True
+
+    def __init__(self, latent: Latent, encoder: CodeEncoder) -> None:
+        self._latent, self._encoder = latent, encoder
+
+    def propose(self, context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, D) codes, for the scene of the code `context` (D,)."""
+        assert context is not None
+        first = self._encoder.decode(context[None])
+        z = rng.standard_normal((n, self._latent.size), np.float32)
+        return self._encoder.encode(self._latent.decode(z, self._latent.context(first)))
 
 
 def pixelcnn() -> PixelCNN:
@@ -138,7 +162,13 @@ def represent_job(
     coded = CodedStore(store, codes.encoder)
     draws = Draws(coded, codes.encoder)
     for name in models:
-        if name == "pixelcnn":
+        if name in MODELS and not run.has(name):
+            modeller = Modeller(name, {}, seed, device)
+            modeller.learn(store, EncoderTraining(updates[name]))
+            run.save(name, modeller.state())
+        elif name in MODELS:
+            continue
+        elif name == "pixelcnn":
             learn(name, pixelcnn(), lambda rng: draws.outcome(rng, last), updates[name], PixelCNNConfig.lr)
         else:
             chained = _Chained(subgoals(name), codes.encoder)
@@ -204,8 +234,8 @@ class Draws:
 
 
 def pairs(coded: CodedStore, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N,) distances of the codes of two frames of an episode, whether their things are where they are to `reached`, and
-    by how much the worst of these is off, in thresholds: for pairs drawn evenly, the later frame for a goal."""
+    """Of pairs of frames of an episode, drawn evenly, (N,) each: the distance of their codes, whether all things are
+    where they were to `reached`, and how far the furthest of them was moved [m]."""
     rng = np.random.default_rng(seed)
     episode = rng.integers(len(coded), size=count)
     first, last = coded.episodes["first_frame"][episode].astype(np.int64), coded.last_frames[episode]
@@ -262,8 +292,8 @@ def _plannable(codes: Codes, name: str) -> bool:
 
 
 def _likeness(codes: Codes, made: np.ndarray, firsts: np.ndarray) -> dict[str, float]:
-    """Of made codes (S, N, D) in scenes with first codes (S, D): the share that an image decoded from them is encoded to
-    again, within eps (what is not is no code of an image); and the share further than eps from the scene's first."""
+    """Of made codes (S, N, D) in scenes with first codes (S, D): the share that, decoded and encoded again, are within
+    eps of themselves (others are no codes of a picture), and that further than eps from the scene's first."""
     flat = made.reshape(-1, made.shape[-1])
     again = codes.encoder.encode(codes.encoder.decode(flat))
     moved = distance(made, firsts[:, None]).ravel() > codes.eps

@@ -28,11 +28,17 @@ class CodeEncoder:
 
     def __init__(self, model: VQVAE, device: torch.device | str = "cpu") -> None:
         self.model, self.device = model.to(device).eval().requires_grad_(False), torch.device(device)
-        self.size, self.shape = model.config.size, (model.config.embedding, model.config.cells, model.config.cells)
+        self.size = self.context_size = model.config.size
+        self.shape = (model.config.embedding, model.config.cells, model.config.cells)
 
     def encode(self, images: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """(B, D) float32 of (B, H, W, 3) uint8."""
         return self.look_up(self.numbers(images))
+
+    def encode_with_precision(self, images: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Codes, and a precision of 1; of the `first` pictures they do not depend."""
+        codes = self.encode(images)
+        return codes, np.ones_like(codes)
 
     def context(self, first: np.ndarray) -> np.ndarray:
         """(B, D) codes of first pictures: what a proposer wants to know of a scene."""

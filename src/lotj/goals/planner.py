@@ -219,13 +219,15 @@ class Pursuit:
     Attributes:
         subgoals: the plan, (K, D).
         current: number of the one pursued.
-        reached: of each that was left, whether it was within `eps` then.
+        reached: of each that was left in this episode, whether it was within `eps` then.
+        left, met: how many were left, and within `eps`, in all episodes.
     """
 
     def __init__(self, planner: Planner, value: Value, eps: float, patience: int = 30) -> None:
         POSITIVE.check("pursuit eps", eps)
         COUNT.check("pursuit patience", patience)
         self._planner, self._value, self.eps, self.patience = planner, value, eps, patience
+        self.left = self.met = 0
 
     def begin(self, h: np.ndarray, h_goal: np.ndarray) -> None:
         """Plan from the first state (D,) of an episode to its goal (D,)."""
@@ -239,6 +241,7 @@ class Pursuit:
             if not there and self._since < self.patience:
                 break
             self.reached.append(there)
+            self.left, self.met = self.left + 1, self.met + there
             self.current, self._since = self.current + 1, 0
         self._since += 1
         return self.subgoals[self.current]
