@@ -32,14 +32,11 @@ def encoder() -> CodeEncoder:
     torch.manual_seed(0)
     config = VQVAEConfig(image_size=16, hidden=8, residual_hidden=4, residual_layers=1, embedding=2, codes=8)
     model = VQVAE(config)
-    with torch.no_grad():  # codes that tell pictures apart, without a training
-        mean, std = (
-            of(model.encode(tensor(pictures(64, np.random.default_rng(0))[0]))) for of in (torch.mean, torch.std)
-        )
-        last = model.encoder[-1]
-        last.weight.div_(std)
-        last.bias.sub_(mean).div_(std)
-    model.dictionary.data = torch.randn(8, 2)
+    model.encoder = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Conv2d(3, 2, 1))  # a cell's mean colour
+    with torch.no_grad():
+        cells = model.encode(tensor(pictures(64, np.random.default_rng(0))[0])).permute(0, 2, 3, 1).reshape(-1, 2)
+        kinds = (1e4 * cells).round().unique(dim=0) / 1e4  # the ground and three discs
+    model.dictionary.data = torch.cat([kinds, 9.0 + torch.randn(4, 2)])
     return CodeEncoder(model)
 
 
@@ -109,7 +106,7 @@ def test_a_scene_keeps_its_draws(encoder: CodeEncoder) -> None:
     made = PixelCNNProposer(model, encoder, bank=6, scenes=2)
     rng, contexts = (
         np.random.default_rng(0),
-        encoder.encode(np.random.default_rng(5).integers(0, 256, (3, 16, 16, 3), np.uint8)),
+        encoder.encode(np.stack([picture((0, x), 0) for x in range(3)])),
     )
     many = made.propose(contexts[0], 200, rng)
     assert many.shape == (200, 32)
