@@ -139,6 +139,7 @@ def test_kl_by_hand() -> None:
 def test_losses_of_subgoals_have_the_stated_reductions(contexts: int) -> None:
     model = SubgoalCVAE(SubgoalConfig(latent=3, hidden=8), 2, 4, contexts)
     context, after = torch.randn(5, 2 * contexts, 4, 4), torch.randn(5, 2, 4, 4)
+    assert all(torch.isfinite(loss) for loss in model.losses(context, after).values())
     made = torch.full_like(after, 10.0)
     model.forward = lambda context, z: after + made  # off by 10 everywhere: a smooth L1 of 9.5
     model.infer = lambda context, after: (torch.ones(5, 3), torch.zeros(5, 3))  # a KL of 1/2 in each of 3

@@ -46,7 +46,7 @@ class SubgoalCVAE(nn.Module):
         self.config, self.contexts, self.embedding, self.cells = config, contexts, embedding, cells
         half, full, inner = max(config.hidden // 2, 1), config.hidden, (cells // 2) ** 2
         self.posterior = nn.Sequential(
-            nn.Conv2d(embedding * (1 + contexts), half, 3, 1, 1), nn.ReLU(), nn.Conv2d(half, full, 4, 2, 1), nn.ReLU(),
+            nn.Conv2d(embedding * max(1, 2 * contexts), half, 3, 1, 1), nn.ReLU(), nn.Conv2d(half, full, 4, 2, 1), nn.ReLU(),
             nn.Flatten(), nn.Linear(full * inner, 4 * full), nn.ReLU(), nn.Linear(4 * full, 2 * config.latent),
         )  # fmt: skip
         # A U-Net whose way down reads the context, and z at the bottom; without a context z is all.
