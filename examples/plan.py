@@ -25,13 +25,14 @@ class Walk:
 
 
 def value(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-    """Minus the squared distance; and nobody stands in the wall."""
-    wall = (np.abs(goals[:, 0] - 2.0) < 0.7) & (np.abs(goals[:, 1]) < 1.0)
+    """Minus the squared distance; and nobody passes through the wall."""
+    way = states[:, None] + np.linspace(0.0, 1.0, 9)[:, None] * (goals - states)[:, None]
+    wall = ((np.abs(way[..., 0] - 2.0) < 0.5) & (np.abs(way[..., 1]) < 1.0)).any(1)
     return -np.square(states - goals).sum(1) - 100.0 * wall
 
 
 start, goal = np.zeros(2, np.float32), np.array([4.0, 0.0], np.float32)
-config = PlanConfig(samples=512, value_weight=0.1, prior_weight=0.0)
+config = PlanConfig(samples=2048, value_weight=0.1, prior_weight=0.0)
 for name, levels in (("flat", [Chain(Walk(1.0), 4)]), ("two levels", [Chain(Walk(2.0)), Chain(Walk(1.0))])):
     planner = SubgoalPlanner(levels, config, np.random.default_rng(0))
     plan = planner.plan(start, goal, value)

@@ -55,7 +55,7 @@ def test_codes_are_kept_as_numbers_and_come_back(encoder: CodeEncoder) -> None:
     images = pictures(5, np.random.default_rng(1))[0]
     codes = encoder.encode(images)
     assert (codes.shape, codes.dtype, encoder.size) == ((5, 32), np.float32, 32)
-    np.testing.assert_array_equal(encoder.look_up(encoder.numbers(images)), codes)
+    np.testing.assert_array_equal(encoder.look_up(encoder.numbers(codes)), codes)
     assert encoder.decode(codes).shape == images.shape
     rows = codes.reshape(5, 2, 16).transpose(0, 2, 1).reshape(-1, 2)
     dictionary = encoder.model.dictionary.detach().numpy()

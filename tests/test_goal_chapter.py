@@ -90,10 +90,10 @@ def page(chapter: Any, **more: Any) -> dict[str, bytes]:
 def test_gates_have_a_page() -> None:
     files = page(ptp.CHAPTER, plans={"flat": {"seconds": 1.25, "consistent": 0.5, "changed": 1.0}})
     assert files["gates.png"] == b"picture"
-    text = files["gates.md"].decode()
-    assert "| recall | 0.25 | 0.12 |" in text
-    assert "| flat | 1.25 | 0.50 | 1.00 |" in text
-    assert "| claim | here | figures |" in files["table.md"].decode()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in files["gates.md"].decode().splitlines()]
+    assert ["recall", "0.25", "0.12"] in rows
+    assert ["flat", "1.25", "0.50", "1.00"] in rows
+    assert "not done yet" in files["table.md"].decode()
 
 
 class Ten:

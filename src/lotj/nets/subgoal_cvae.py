@@ -46,16 +46,17 @@ class SubgoalCVAE(nn.Module):
         self.config, self.contexts, self.embedding, self.cells = config, contexts, embedding, cells
         half, full, inner = max(config.hidden // 2, 1), config.hidden, (cells // 2) ** 2
         self.posterior = nn.Sequential(
-            nn.Conv2d(embedding * max(1, 2 * contexts), half, 3, 1, 1), nn.ReLU(), nn.Conv2d(half, full, 4, 2, 1), nn.ReLU(),
-            nn.Flatten(), nn.Linear(full * inner, 4 * full), nn.ReLU(), nn.Linear(4 * full, 2 * config.latent),
+            nn.Conv2d(embedding * max(1, 2 * contexts), half, 3, 1, 1), nn.ReLU(),
+            nn.Conv2d(half, full, 4, 2, 1), nn.ReLU(), nn.Flatten(),
+            nn.Linear(full * inner, 4 * full), nn.ReLU(), nn.Linear(4 * full, 2 * config.latent),
         )  # fmt: skip
         # A U-Net whose way down reads the context, and z at the bottom; without a context z is all.
         self.down = nn.ModuleList(
             [nn.Conv2d(max(contexts, 1) * embedding, half, 3, 1, 1), nn.Conv2d(half, full, 4, 2, 1)]
         )
         self.spread = nn.Linear(config.latent, full * inner)
-        self.bottom = nn.Conv2d(2 * full, full, 3, 1, 1)
-        self.up = nn.ConvTranspose2d(full, half, 4, 2, 1)
+        self.bottom = nn.Conv2d(full, full, 3, 1, 1)
+        self.up = nn.Sequential(nn.Conv2d(full, 4 * half, 1), nn.PixelShuffle(2))
         self.last = nn.Conv2d(2 * half, embedding, 3, 1, 1)
 
     def infer(self, context: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,7 +73,7 @@ class SubgoalCVAE(nn.Module):
         fine = F.relu(self.down[0](context))
         coarse = F.relu(self.down[1](fine))
         wide = self.spread(z).view_as(coarse)
-        middle = F.relu(self.bottom(torch.cat([coarse, wide], 1)))
+        middle = F.relu(self.bottom(coarse + wide))
         made = self.last(torch.cat([F.relu(self.up(middle)), fine], 1))
         return context[:, -self.embedding :] + made if self.contexts == 1 else made
 

@@ -11,10 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lotj.errors import SettingsError
+from lotj.nets.vae import PictureModel
 from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Checked
 
 STRIDE = 4
 """Pixels to a cell of the map, a side."""
+
+ROWS = 1024
+"""Cells that are compared with the dictionary at once."""
 
 LEAST_VARIANCE = 1e-4
 """Of pictures, which a reconstruction's error is divided by."""
@@ -80,12 +84,12 @@ class ResidualStack(nn.Module):
         return F.relu(x)
 
 
-class VQVAE(nn.Module):
+class VQVAE(PictureModel):
     """Images are (B, 3, H, W) in [0, 1]; maps (B, E, h, w) of E numbers a cell; `numbers` (B, h, w) of codes."""
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.size = config, config.size
         half, full = max(config.hidden // 2, 1), config.hidden
         stack = full, config.residual_hidden, config.residual_layers
         self.encoder = nn.Sequential(
@@ -100,6 +104,16 @@ class VQVAE(nn.Module):
         self.dictionary = nn.Parameter(start)
         self.unused = nn.Buffer(torch.full((config.codes,), config.idle))
 
+    def code(self, images: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D) quantised, and log variances of 0: nothing is drawn."""
+        codes = self.quantise(self.encode(images)).flatten(1)
+        return codes, torch.zeros_like(codes)
+
+    def picture(self, code: Tensor, context: Tensor) -> Tensor:
+        """Images of (B, D)."""
+        cells = self.config.cells
+        return self.decode(code.unflatten(1, (self.config.embedding, cells, cells)))
+
     def encode(self, images: Tensor) -> Tensor:
         """Maps before they are quantised."""
         if images.shape[1:] != (shape := (3, self.config.image_size, self.config.image_size)):
@@ -109,9 +123,10 @@ class VQVAE(nn.Module):
     def nearest(self, maps: Tensor) -> Tensor:
         """Numbers of the nearest codes, int64."""
         flat = maps.permute(0, 2, 3, 1).reshape(-1, self.config.embedding)
-        # ||e||^2 / 2 - x.e orders as ||x - e||^2 does.
-        far = torch.addmm(0.5 * self.dictionary.square().sum(1), flat, self.dictionary.T, alpha=-1.0)
-        return far.argmin(1).view(len(maps), *maps.shape[2:])
+        # ||e||^2 / 2 - x.e orders as ||x - e||^2 does; so many rows at a time that their distances stay in the cache.
+        half = 0.5 * self.dictionary.square().sum(1)
+        found = [F.linear(rows, -self.dictionary, half).argmin(1) for rows in flat.split(ROWS)]
+        return torch.cat(found).view(len(maps), *maps.shape[2:])
 
     def look_up(self, numbers: Tensor) -> Tensor:
         """Maps of codes."""

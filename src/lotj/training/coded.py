@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -38,7 +38,10 @@ class CodedStore(Store):
         code = np.dtype(("<f4", (encoder.size,)))
         self.schema = Schema(of.schema.action, dict.fromkeys(READS, code), {}, of.schema.truth)
         self._of, self._encoder = of, encoder
-        self.numbers = np.concatenate([encoder.numbers(images) for images in images_of(of)])
+        parts = [slice(first, first + CHUNK) for first in range(0, of.n_frames, CHUNK)]
+        frames = np.arange(of.n_frames)
+        images = (of.observe(frames[part], ["image"])["image"][:, 0] for part in parts)
+        self.numbers = np.concatenate([encoder.numbers(encoder.encode(some)) for some in images])
 
     def column(self, name: str) -> np.ndarray:
         """``action`` and ``reward``."""
@@ -59,12 +62,6 @@ class CodedStore(Store):
         return np.searchsorted(self.episodes["first_frame"], frames, "right") - 1
 
 
-def images_of(store: Store, chunk: int = CHUNK) -> Iterator[np.ndarray]:
-    """All frames of a store's first camera, (B, H, W, 3) uint8 at a time."""
-    for first in range(0, store.n_frames, chunk):
-        yield store.observe(np.arange(first, min(first + chunk, store.n_frames)), ["image"])["image"][:, 0]
-
-
 class Pursued(Imagined):
     """`Imagined` by subgoals: ``goal`` is the one that is pursued now.
 
@@ -82,7 +79,7 @@ class Pursued(Imagined):
         self._pursuit, self._told, self._fresh = pursuit, told, True
         boxes = dict(self.observation_space.spaces)  # type: ignore[attr-defined]
         if proposer.needs_context:
-            boxes["context"] = gym.spaces.Box(-np.inf, np.inf, (encoder.context_size,))
+            boxes["context"] = gym.spaces.Box(-np.inf, np.inf, (encoder.size,))
         self.observation_space = gym.spaces.Dict(boxes)
 
     def reset(
