@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,7 @@ def test_shares_of_subgoals_and_gates() -> None:
 
 @pytest.mark.parametrize("chapter", [val.CHAPTER, ptp.CHAPTER], ids=["val", "ptp"])
 def test_chapters_name_what_there_is(chapter: Any) -> None:
-    from dataclasses import replace
-
-    config = agent_settings(replace(find_preset("state"), agent=chapter.settings), chapter.agent)
+    config: Any = agent_settings(replace(find_preset("state"), agent=chapter.settings), chapter.agent)
     assert config.target_bounds == (-1.0 / (1.0 - config.discount), 0.0)
     assert find_agent(chapter.agent)
     for arm in (arm for problem in chapter.problems for arm in problem.arms if isinstance(arm, GoalArm)):

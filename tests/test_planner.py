@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -107,7 +109,8 @@ def test_a_buffer_brings_back_what_was_chosen() -> None:
 
 
 def test_settings_are_checked() -> None:
-    for bad in ({"samples": 0}, {"temperature": 0.0}, {"buffer_share": 1.5}, {"noise": (-1.0,)}):
+    bads: tuple[dict[str, Any], ...] = ({"samples": 0}, {"temperature": 0.0}, {"buffer_share": 1.5}, {"noise": (-1.0,)})
+    for bad in bads:
         with pytest.raises(SettingsError, match="must be"):
             PlanConfig(**bad)
 

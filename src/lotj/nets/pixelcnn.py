@@ -4,7 +4,7 @@ possible in this scene (VAL, Khazatsky et al. 2021)."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,7 @@ class PixelCNN(nn.Module):
         self.config, self.codes, self.cells = config, codes, cells
         channels = config.channels
         self.embedding = nn.Embedding(codes, channels)
-        self.layers = nn.ModuleList(GatedLayer(channels, number == 0) for number in range(config.layers))
+        self.layers: Any = nn.ModuleList(GatedLayer(channels, number == 0) for number in range(config.layers))
         self.condition = nn.Sequential(
             nn.Conv2d(context, channels, 5, 1, 2), nn.ReLU(), nn.Conv2d(channels, channels, 3, 1, 1), nn.ReLU(),
             nn.Conv2d(channels, 2 * channels * config.layers, 1),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ class SubgoalCVAE(nn.Module):
             nn.Linear(full * inner, 4 * full), nn.ReLU(), nn.Linear(4 * full, 2 * config.latent),
         )  # fmt: skip
         # A U-Net whose way down reads the context, and z at the bottom; without a context z is all.
-        self.down = nn.ModuleList(
+        self.down: Any = nn.ModuleList(
             [nn.Conv2d(max(contexts, 1) * embedding, half, 3, 1, 1), nn.Conv2d(half, full, 4, 2, 1)]
         )
         self.spread = nn.Linear(config.latent, full * inner)
