@@ -50,7 +50,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_there_are_few_and_they_are_short() -> None:
     files = [path for path in EXAMPLES.iterdir() if path.is_file()]
-    assert len(SCRIPTS) >= 6 and len(files) <= 8
+    assert len(SCRIPTS) >= 6 and len(files) <= 10
     assert {path.name: n for path in files if (n := len(path.read_text().splitlines())) > 80} == {}
 
 
@@ -80,6 +80,11 @@ def test_a_part_with_too_wide_a_hole_is_found_out(example: Example, tmp_path: Pa
 def test_an_agent_of_ones_own_practises(example: Example) -> None:
     said = example("own_agent.py", "--trials", "12")
     assert "losses q" in said and re.search(r"\d+ of 20 goals reached", said)
+
+
+def test_goals_are_imagined_and_practised(example: Example) -> None:
+    said = example("imagined_goals.py", "--episodes", "2", "--updates", "2", "--trials", "2", "--model", "cc-vae")
+    assert re.search(r"practised: object \d+\.\d cm.*\nnothing done: object \d+\.\d cm, hand \d+", said)
 
 
 def test_a_task_of_ones_own_is_practised(example: Example) -> None:

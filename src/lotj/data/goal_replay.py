@@ -45,7 +45,7 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
     """Draws where each row's goal comes from, and its reward anew.
 
     The observation must hold ``code`` (D,) and ``goal`` (D,), and ``context`` (C,) where goals depend on it. Nothing
-    terminates: a goal that is reached goes on being worth what it is.
+    terminates: a goal that is reached goes on being worth what it is. What is made says what it ``reads``.
 
     Args:
         shares: whence.
@@ -70,6 +70,8 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
             terminated=np.zeros(count, bool),
         )
 
+    scene = ("context",) if by_context else ()
+    relabel.reads = ("code", "goal", *scene, *getattr(worth, "reads", ()))  # type: ignore[attr-defined]
     return relabel
 
 

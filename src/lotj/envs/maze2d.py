@@ -51,6 +51,8 @@ class Maze2dEnv(TaskEnv, GoalPicture):
         task: a name in `MEMBERS`. For the others see `TaskEnv`.
     """
 
+    unit = 2.0
+
     def __init__(
         self,
         task: str = "seen",
@@ -65,7 +67,8 @@ class Maze2dEnv(TaskEnv, GoalPicture):
         self.data, self._goal_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
         self.goal = np.zeros(2)
-        shape = {} if "state" not in observation else dict.fromkeys(("state", "goal", "achieved_goal"), (2,))
+        names = ("state", "goal", "achieved_goal") if "state" in observation else ()
+        shape: dict[str, tuple[int, ...]] = {name: (2,) for name in names}
         camera = free_camera((0.0, 0.0, 0.0), 7.6, azimuth=90.0, elevation=-90.0)
         super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)
 

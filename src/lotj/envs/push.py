@@ -33,6 +33,9 @@ class GoalPicture:
     """What environments have whose goal is a picture: `picture_of_goal`, and the distances, which only a simulator
     knows, in `info`."""
 
+    unit: float
+    """A length that differences of states are of the order of [m]."""
+
     def picture_of_goal(self) -> np.ndarray:
         """(H, W, 3) uint8: the goal of the running episode, hand included, as the episode's own scene would look."""
         raise NotImplementedError
@@ -58,6 +61,8 @@ class PushEnv(TaskEnv, GoalPicture):
         present: pucks that are there, the first ones; others lie out of sight. None: all.
         For the others see `TaskEnv`.
     """
+
+    unit = 0.1
 
     def __init__(
         self,
@@ -86,7 +91,8 @@ class PushEnv(TaskEnv, GoalPicture):
         self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
         self.goal = np.zeros(2 + 2 * pucks)
         camera = free_camera((0.0, 0.01, 0.0), 0.52, azimuth=90.0, elevation=-55.0)
-        shape = {} if "state" not in observation else dict.fromkeys(("state", "goal", "achieved_goal"), self.goal.shape)
+        names = ("state", "goal", "achieved_goal") if "state" in observation else ()
+        shape: dict[str, tuple[int, ...]] = {name: self.goal.shape for name in names}
         super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)
         self.scene: Mapping[str, Any] = {}
 
@@ -97,7 +103,7 @@ class PushEnv(TaskEnv, GoalPicture):
         while any(
             np.linalg.norm(start[at : at + 2] - self.goal[at : at + 2]) < WITHIN for at in range(0, len(start), 2)
         ):
-            self.goal = self._draw(False)
+            self.goal = self._draw()
         turns = rng.uniform(-np.pi, np.pi, (2, len(self._pucks)))
         for data, state, turn in ((self._goal_data, self.goal, turns[0]), (self.data, start, turns[1])):
             self._place(data, state, turn)

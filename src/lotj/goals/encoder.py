@@ -65,12 +65,12 @@ class Latent:
             raise SettingsError(f"{type(self.model).__name__}: codes need the first picture of their episode, context")
         firsts = images if context is None else context
         firsts = np.broadcast_to(firsts, images.shape) if len(firsts) == 1 else firsts
-        mean, log_variance = self._in_chunks(lambda a, b: self.model.code(a, b), _pixels(images), _pixels(firsts))
+        mean, log_variance = self._in_chunks(lambda a, b: self.model.code(a, b), pixels(images), pixels(firsts))
         return mean, np.exp(-log_variance)
 
     def context(self, first: np.ndarray) -> np.ndarray:
         """See `Encoder`."""
-        return self._in_chunks(lambda a: (self.model.context(a),), _pixels(first))[0]
+        return self._in_chunks(lambda a: (self.model.context(a),), pixels(first))[0]
 
     def decode(self, codes: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """See `Encoder`."""
@@ -91,8 +91,8 @@ class Latent:
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _pixels(images: np.ndarray) -> Tensor:
+def pixels(images: np.ndarray) -> Tensor:
     """(B, 3, H, W) float32 in [0, 1] of (B, H, W, 3) uint8."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise SettingsError(f"pictures of {images.dtype} {images.shape}: must be uint8 (B, H, W, 3)")
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255.0)
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(255.0)

@@ -21,7 +21,8 @@ class GoalReward(Protocol):
             and ``image`` (B, V, H, W, 3).
     """
 
-    reads: tuple[str, ...]
+    @property
+    def reads(self) -> tuple[str, ...]: ...
 
     def __call__(self, seen: Mapping[str, np.ndarray], goal: np.ndarray) -> np.ndarray:
         """(B,) float32, of what is observed in the frames that steps lead to, name -> (B, ...), and goals (B, D)."""
@@ -48,13 +49,14 @@ class LatentReward(Checked):
     @property
     def reads(self) -> tuple[str, ...]:
         """See `GoalReward`."""
-        return {"dense": ("code",), "precision": ("code", "precision"), "pixel": ("image", "context")}[self.kind]
+        scene = ("context",) if self.encoder and self.encoder.needs_context else ()
+        return {"dense": ("code",), "precision": ("code", "precision"), "pixel": ("image", *scene)}[self.kind]
 
     def __call__(self, seen: Mapping[str, np.ndarray], goal: np.ndarray) -> np.ndarray:
         """(B,) float32, at most 0."""
         if self.kind == "pixel":
             assert self.encoder is not None
-            wanted = self.encoder.decode(goal, seen["context"]).astype(np.float32)
+            wanted = self.encoder.decode(goal, seen.get("context")).astype(np.float32)
             there = seen["image"].reshape(wanted.shape).astype(np.float32)
             return -np.square((there - wanted) / 255.0).mean((1, 2, 3), dtype=np.float32)
         apart = np.square(seen["code"] - goal)

@@ -34,8 +34,8 @@ class CCVAEConfig(Checked):
     """Entries of z_t."""
     context_size: Annotated[int, COUNT] = 8
     """Entries of z_c."""
-    beta: Annotated[float, NOT_NEGATIVE] = 5.0
-    """Weight of the divergence from the prior."""
+    beta: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Weight of the divergence from the prior; larger ones lose the hand, which is few pixels."""
     dropout: Annotated[float, SHARE] = 0.0
     """Before each encoder's head; the released code has 0.5."""
 

@@ -33,8 +33,8 @@ class VAEConfig(Checked):
     features (Finn et al. 2016)."""
     size: Annotated[int, COUNT] = 4
     """Entries of a code; an even number of `spatial`, two for each place."""
-    beta: Annotated[float, NOT_NEGATIVE] = 5.0
-    """Weight of the divergence from the prior."""
+    beta: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Weight of the divergence from the prior; larger ones lose the hand, which is few pixels."""
 
 
 class PictureModel(nn.Module):

@@ -11,7 +11,7 @@ import torch
 
 from lotj.data.store import Store
 from lotj.errors import NumericsError
-from lotj.goals.encoder import Latent
+from lotj.goals.encoder import Latent, pixels
 from lotj.nets.cc_vae import CCVAE, CCVAEConfig
 from lotj.nets.vae import VAE, PictureModel, VAEConfig
 from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Checked
@@ -56,9 +56,7 @@ class Modeller:
         """One step of Adam on pictures (B, H, W, 3) uint8 and the first ones of their episodes, with so much of the
         divergence's weight; the terms of the loss. NumericsError where it is not finite."""
         generator = torch.Generator(self.device).manual_seed(1_000_003 * self._seed + self.updates)
-        brought = [
-            torch.from_numpy(array).to(self.device).permute(0, 3, 1, 2).float() / 255 for array in (images, first)
-        ]
+        brought = [pixels(array).to(self.device) for array in (images, first)]
         self.model.train()
         terms = self.model.losses(brought[0], brought[1], generator)
         loss = sum(term * (divergence if name == "divergence" else 1.0) for name, term in terms.items())
@@ -71,7 +69,7 @@ class Modeller:
         self._optimiser.step()
         self.model.eval()
         self.updates += 1
-        return {name: float(term) for name, term in terms.items()}
+        return {name: float(term.detach()) for name, term in terms.items()}
 
     def learn(self, store: Store, training: EncoderTraining, run: Run | None = None) -> None:
         """The updates still to do, on pictures of a store; saved in a run as the checkpoint ``encoder``."""

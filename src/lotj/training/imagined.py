@@ -12,9 +12,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from lotj.data.store import MemoryStore, Store
 from lotj.envs.base import spec_of
 from lotj.errors import SettingsError
-from lotj.experience import Episode
 from lotj.goals.encoder import Latent
 from lotj.goals.proposer import GoalProposer
 from lotj.goals.reward import GoalReward
@@ -82,6 +82,7 @@ class Imagined(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarra
         return self.encoder.encode(picture[None], self.first)[0]
 
     def _coded(self, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.last = seen["image"]
         code, precision = (part[0] for part in self.encoder.encode_with_precision(seen["image"], self.first))
         coded = {"code": code, "goal": self.goal.astype(np.float32), "precision": precision}
         coded |= {"context": self.context[0], **{name: seen[name] for name in self._kept}}
@@ -95,14 +96,45 @@ def _untold(info: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in info.items() if name not in ("is_success", "lost")}
 
 
-def coded_episode(episode: Episode, encoder: Latent, reads: tuple[str, ...] = ()) -> Episode:
-    """An episode of pictures as one of codes, with what it reached at its end as its goal; nothing in it terminates.
-    Prior data become transitions to learn from by this."""
-    images = episode.observation["image"][:, 0]
-    code, precision = encoder.encode_with_precision(images, images[:1])
-    context = np.repeat(encoder.context(images[:1]), len(code), 0)
-    coded = {"code": code, "goal": np.repeat(code[-1:], len(code), 0), "precision": precision, "context": context}
-    coded |= {"image": episode.observation["image"]}
-    wanted = ("code", "goal", *(("context",) if encoder.needs_context else ()), *reads)
-    observation = {name: coded[name] for name in dict.fromkeys(wanted)}
-    return replace(episode, observation=observation, terminated=False, truncated=True, notes={}, truth={})
+class Stated(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]):
+    """The oracle: the true state as "code" and the task's goal as "goal", in the environment's `unit` of length,
+    with minus their distance as the reward. It bounds what codes can do; no practice on its own sees this."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        shape = spec_of(env).observation["goal"].shape
+        self.observation_space = gym.spaces.Dict({name: gym.spaces.Box(-np.inf, np.inf, shape) for name in READS[:2]})
+        self._unit = np.float32(getattr(env.unwrapped, "unit", 1.0))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode; its goal is the task's whatever is asked."""
+        seen, info = self.env.reset(seed=seed)
+        return self._scaled(seen), _untold(info)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Act; the time limit truncates, nothing terminates."""
+        seen, _, _, truncated, info = self.env.step(action)
+        scaled = self._scaled(seen)
+        return scaled, -float(np.linalg.norm(scaled["code"] - scaled["goal"])), False, truncated, _untold(info)
+
+    def _scaled(self, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"code": seen["achieved_goal"] / self._unit, "goal": seen["goal"] / self._unit}
+
+
+def coded_store(store: Store, encoder: Latent, reads: tuple[str, ...] = ()) -> MemoryStore:
+    """Prior data of pictures as episodes of codes, each with what it reached at its end as its goal; nothing in them
+    terminates. All are transitions to learn from."""
+    made = MemoryStore(store.tasks)
+    for number in range(len(store)):
+        episode = store.episode(number)
+        images = episode.observation["image"][:, 0]
+        code, precision = encoder.encode_with_precision(images, images[:1])
+        context = np.repeat(encoder.context(images[:1]), len(code), 0)
+        coded = {"code": code, "goal": np.repeat(code[-1:], len(code), 0), "precision": precision, "context": context}
+        coded |= {"image": episode.observation["image"]}
+        wanted = ("code", "goal", *(("context",) if encoder.needs_context else ()), *reads)
+        observation = {name: coded[name] for name in dict.fromkeys(wanted)}
+        made.append(replace(episode, observation=observation, terminated=False, truncated=True, notes={}, truth={}))
+    return made

@@ -1,0 +1,61 @@
+"""Contextual imagined goals (CC-RIG, Nair et al. 2019; chapter 3 of his thesis)."""
+
+from __future__ import annotations
+
+from lotj.experiments.claims import Claim, higher
+from lotj.experiments.imagined import (
+    EVERY_LINE,
+    ORACLE,
+    ImaginedArm,
+    ImaginedChapter,
+    ImaginedProblem,
+    alike,
+    gate,
+    lower_by,
+)
+
+CC, RIG = ImaginedArm("CC-RIG", encoder="cc-vae"), ImaginedArm("RIG", encoder="vae")
+OFF_POLICY = ImaginedArm("CC-RIG, random data", encoder="cc-vae", off_policy=0.5)
+
+
+def _models(size: int, context: int) -> dict[str, tuple[str, dict[str, int]]]:
+    """The plain model may have as many entries as code and context together."""
+    return {"cc-vae": ("cc-vae", {"size": size, "context_size": context}), "vae": ("vae", {"size": size + context})}
+
+
+def _problem(name: str, task: str, size: int, context: int, held_out: str, *arms: ImaginedArm) -> ImaginedProblem:
+    side_by_side = (CC, RIG, *arms, ORACLE, *EVERY_LINE)
+    return ImaginedProblem(name, task, arms=side_by_side, encoders=_models(size, context), also={"held out": held_out})
+
+
+CHAPTER = ImaginedChapter(
+    name="cc-rig",
+    title="Contextual imagined goals",
+    problems=(
+        _problem("colour", "push/one,vary=colour", 4, 4, "push/one,vary=colour,split=held-out", OFF_POLICY),
+        _problem("shape", "push/one,vary=shape", 4, 8, "push/one,vary=shape,split=held-out"),
+        _problem("maze", "maze2d/seen", 2, 8, "maze2d/unseen"),
+    ),
+    claims=(
+        *(
+            claim
+            for name in ("colour", "shape", "maze")
+            for claim in (
+                Claim(f"C1 {name}: CC-RIG ends nearer than nothing does", higher(name, "CC-RIG", "nothing", 10)),
+                Claim(f"C1 {name}: and RIG does not", lower_by(name, "nothing", "RIG", 5)),
+                Claim(f"C1 {name}: CC-RIG ends nearer than RIG", higher(name, "CC-RIG", "RIG", 10)),
+                Claim(f"C4 {name}: the oracle is not far better", lower_by(name, "CC-RIG", "oracle", 25)),
+                Claim(f"C5 {name}: what is held out is no worse", alike(name, "CC-RIG", "held out", 10)),
+            )
+        ),
+        Claim("C2 samples keep the scene's colour, 90 %", gate("colour", "cc-vae", "same_colour", 0.9)),
+        Claim("C2 a VAE's by chance alone, below 30 %", gate("colour", "vae", "same_colour", most=0.3)),
+        Claim("C3 places can be read from the code", gate("colour", "cc-vae", "places_from_code", 0.7)),
+        Claim("C3 colour cannot", gate("colour", "cc-vae", "colour_from_code", most=0.2)),
+        Claim("C3 but from the context", gate("colour", "cc-vae", "colour_from_context", 0.8)),
+        Claim(
+            "C6 with the encoder's own random data in the replay it ends nearer than nothing does",
+            higher("colour", "CC-RIG, random data", "nothing", 10),
+        ),
+    ),
+)

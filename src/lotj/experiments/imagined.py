@@ -1,0 +1,401 @@
+"""Chapters on goals that a robot imagines, as data: encoders with their gates, and ways to practise, side by side.
+
+Each (problem, encoder, seed) is a job, whose result is its gates; each (problem, arm, seed) one that needs it, whose
+result is a curve of true distances to goal pictures, which practice does not know.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lotj.agents import Learner, find_agent
+from lotj.data.goal_replay import GoalShares, choose_goals
+from lotj.data.replay import Source
+from lotj.data.store import DiskStore, MemoryStore
+from lotj.distributed import Job
+from lotj.envs.base import spec_of
+from lotj.envs.registry import expert_of, folder_name, make_task
+from lotj.experience import batch_of_one
+from lotj.experiments.chapter import LINES, Arm, Chapter, Problem, Size, collect_job, job_name
+from lotj.experiments.claims import Curves, Rule
+from lotj.experiments.study import Asked, begun
+from lotj.experiments.tables import markdown, mean_words
+from lotj.goals.encoder import Latent
+from lotj.goals.judge import Regressor, Scenes, probes, ranks, reconstruction, samples
+from lotj.goals.proposer import Given, GoalProposer, Prior
+from lotj.goals.reward import LatentReward
+from lotj.nets.front import Vector
+from lotj.runs import Run
+from lotj.training.encoders import EncoderTraining, Modeller
+from lotj.training.imagined import READS, Imagined, Stated, coded_store
+from lotj.training.practice import checkpoint_after, practice
+from lotj.training.practice_config import PracticeConfig
+from lotj.training.rewarded import Rewarded
+
+AGENT = {"discount": 0.99, "ema": 0.01, "hidden": (256, 256), "critic_hidden": 256, "critic_projection": 0}
+"""Settings of TD3 here, thesis chapter 2 where it prints them; the networks are smaller (printed: 400 and 300)."""
+FIRST_TRIED = 50_000_000
+"""Seed of the first episode in which policies are tried; the same for all arms and seeds."""
+GATED = 1000
+"""Scenes that gates are measured on."""
+
+
+@dataclass(frozen=True)
+class ImaginedArm(Arm):
+    """An arm whose agent is TD3 on codes.
+
+    Attributes:
+        encoder: name of one of the problem's; "" sees the true state (the oracle).
+        goals: ``prior``; or ``task``, the true goal pictures, an advantage that baselines get.
+        reward, shares: see `LatentReward` and `GoalShares`.
+        off_policy: share of the random data in a batch.
+    """
+
+    agent: str = "td3"
+    encoder: str = ""
+    goals: str = "prior"
+    reward: str = "dense"
+    shares: Mapping[str, float] = field(default_factory=dict)
+    off_policy: float = 0.0
+
+
+ORACLE = ImaginedArm("oracle", goals="task", shares={"keep": 0.5, "future": 0.5, "proposed": 0.0})
+EVERY_LINE = tuple(Arm(line, line) for line in LINES)
+
+
+@dataclass(frozen=True)
+class ImaginedProblem(Problem):
+    """A task of pictures.
+
+    Attributes:
+        encoders: name -> kind of model (`MODELS`) and its settings.
+        also: name -> task on which policies are tried at the end besides.
+        measure: ``object_distance`` or ``hand_distance``, which the score is of.
+    """
+
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"data": {"count": 400, "recipe": "random"}})
+    arms: Sequence[Arm] = ()
+    trials: int = 600
+    points: tuple[float, ...] = (0.25, 0.5, 0.75)
+    full: str = "expert"
+    encoders: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    also: Mapping[str, str] = field(default_factory=dict)
+    measure: str = "object_distance"
+
+
+SIZES = {"quick": Size(0.15, 1, 20), "laptop": Size(1.0, 5, 50), "full": Size(4.0, 10, 100)}
+"""By name."""
+ENCODER_STEPS = 4000
+"""Updates of an encoder, of 64 pictures; of a smaller size a third, and no more of a larger one."""
+
+
+@dataclass(frozen=True)
+class ImaginedChapter(Chapter):
+    """See `Chapter`; scores are the share of the distance that doing nothing leaves which is gone [%]."""
+
+    def asked(self, asked: Asked) -> Chapter:
+        """As of `Chapter`, in sizes of its own."""
+        return replace(super().asked(asked), size=SIZES[asked.preset])
+
+    def jobs(self, asked: Asked) -> list[Job]:
+        """All that must be done for it."""
+        made: list[Job] = []
+        for problem in self.problems:
+            assert isinstance(problem, ImaginedProblem)
+            task, root, seeds = f"{problem.task},observation=image", asked.runs / self.name, range(self.size.seeds)
+            data = f"{problem.name}-data"
+            how = {"task": task, "folder": str(root / data), **problem.data["data"]}
+            how["count"] = round(min(1.0, max(0.3, self.size.share)) * how["count"])
+            made.append(Job(data, collect_job, how, (), {}, root / data))
+            steps = round(min(1.0, max(0.3, self.size.share)) * ENCODER_STEPS)
+            for name, (kind, settings) in problem.encoders.items():
+                for job, seed in ((f"{problem.name}-encoder-{name}-{seed}", seed) for seed in seeds):
+                    given = {"task": task, "data": str(root / data / "data"), "folder": str(root / job), "kind": kind}
+                    given |= {"settings": dict(settings), "steps": steps, "seed": seed}
+                    made.append(Job(job, encoder_job, given, (data,), asked.machine, root / job))
+            made += [self._practice_job(asked, problem, arm, seed) for arm in problem.arms for seed in seeds]
+        return made
+
+    def _practice_job(self, asked: Asked, problem: ImaginedProblem, arm: Arm, seed: int) -> Job:
+        name, root = job_name(problem, arm, seed), asked.runs / self.name
+        given: dict[str, Any] = {"task": problem.task, "also": dict(problem.also), "tried": self.size.evaluation_trials}
+        if not isinstance(arm, ImaginedArm):
+            return Job(name, line_job, {**given, "line": arm.agent, "seed": seed}, (), {})
+        needs = (f"{problem.name}-encoder-{arm.encoder}-{seed}",) if arm.encoder else ()
+        trials = round(self.size.share * problem.trials)
+        given |= {"points": sorted({round(share * trials) for share in problem.points} - {0, trials}), "trials": trials}
+        given |= {"encoder": str(root / needs[0]) if needs else "", "goals": arm.goals, "reward": arm.reward}
+        given |= {"shares": dict(arm.shares), "off_policy": arm.off_policy, "data": "", "seed": seed}
+        if arm.off_policy:
+            needs = (*needs, f"{problem.name}-data")
+            given["data"] = str(root / needs[-1] / "data")
+        return Job(name, practise_job, {**given, "folder": str(root / name)}, needs, asked.machine, root / name)
+
+    def curves(self, results: Mapping[str, Any]) -> Curves:
+        """As of `Chapter`; gates are results of the arm ``encoder NAME``."""
+        found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for problem in self.problems:
+            assert isinstance(problem, ImaginedProblem)
+            for arm in problem.arms:
+                found[problem.name, arm.title] = []
+            for seed in range(self.size.seeds):
+                if nothing := results.get(f"{problem.name}-nothing-{seed}"):
+                    for arm in problem.arms:
+                        done = results.get(job_name(problem, arm, seed))
+                        found[problem.name, arm.title] += [scored(done, nothing, problem.measure)] if done else []
+            for name in problem.encoders:
+                names = [f"{problem.name}-encoder-{name}-{seed}" for seed in range(self.size.seeds)]
+                found[problem.name, f"encoder {name}"] = [results[name] for name in names if name in results]
+        return found
+
+    def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
+        """As of `Chapter`, with pictures."""
+        shown = {name: result["picture"] for name, result in results.items() if "picture" in result}
+        return super().files(results) | {f"{name}.png": base64.b64decode(text) for name, text in shown.items()}
+
+    def _table(self, problem: Problem, curves: Curves) -> str:
+        """Gates of the problem's encoders, and how far from their goals its arms end."""
+        assert isinstance(problem, ImaginedProblem)
+        done = {name: [one["gates"] for one in curves[problem.name, f"encoder {name}"]] for name in problem.encoders}
+        names = list(dict.fromkeys(gate for gates in done.values() for one in gates for gate in one))
+        rows = [[gate, *(mean_words([one.get(gate) for one in gates]) for gates in done.values())] for gate in names]
+        gates = f"## {problem.name}: gates of `{problem.task}`\n\n" + markdown(["gate", *done], rows)
+        (scale, unit), rows = (1.0, "m") if "maze" in problem.task else (100.0, "cm"), []
+        for arm in problem.arms:
+            if of := curves[problem.name, arm.title]:
+                ends = [one["curve"][-1] for one in of]
+                figures = [[scale * end[part] for end in ends] for part in ("object_distance", "hand_distance")]
+                figures += [
+                    [end["score"] for end in ends],
+                    *([one["also"][on]["score"] for one in of] for on in problem.also),
+                ]
+                rows.append([arm.title, str(len(of)), *map(mean_words, figures), str(ends[0]["steps"])])
+        head = ["arm", "seeds", f"object from goal [{unit}]", f"hand [{unit}]", "score", *problem.also, "steps"]
+        return f"{gates}\n## {problem.name}: `{problem.task}` at the end\n\n" + markdown(head, rows)
+
+
+def scored(result: Mapping[str, Any], nothing: Any, measure: str) -> dict[str, Any]:
+    """A result with scores, of its curve and of what was tried besides."""
+
+    def score(at: Mapping[str, float], still: Mapping[str, float]) -> dict[str, Any]:
+        return {**at, "score": 100.0 * (1.0 - at[measure] / still[measure]) if still[measure] else 0.0}
+
+    also = {name: score(at, nothing["also"][name]) for name, at in result["also"].items()}
+    return {**result, "curve": [score(at, nothing["curve"][0]) for at in result["curve"]], "also": also}
+
+
+# Rules
+
+
+def gate(problem: str, encoder: str, name: str, least: float = -np.inf, most: float = np.inf) -> Rule:
+    """A gate lies between, in the mean over seeds."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        values = [one["gates"][name] for one in curves.get((problem, f"encoder {encoder}"), ())]
+        if not values:
+            return None, "not done yet"
+        return bool(least <= np.mean(values) <= most), f"{encoder} {name} {mean_words(values)}"
+
+    return rule
+
+
+def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
+    """One arm is worse than another by `most` points at most, in the mean over seeds; no where it is by twice that."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        ends = [[one["curve"][-1]["score"] for one in curves.get((problem, arm), ())] for arm in (worse, better)]
+        if not all(ends):
+            return None, "not done yet"
+        lower = float(np.mean(ends[1]) - np.mean(ends[0]))
+        told = f"{worse} {mean_words(ends[0])}, {better} {mean_words(ends[1])}"
+        return (True if lower <= most else False if lower > 2 * most else None), told
+
+    return rule
+
+
+def alike(problem: str, arm: str, also: str, most: float) -> Rule:
+    """What an arm reaches on another task besides is not lower by more than `most` points, by the mean over seeds; no
+    where it is by twice as much."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        done = curves.get((problem, arm), ())
+        if not done:
+            return None, "not done yet"
+        here, there = [one["curve"][-1]["score"] for one in done], [one["also"][also]["score"] for one in done]
+        lower = float(np.mean(here) - np.mean(there))
+        told = f"{mean_words(here)}, {also} {mean_words(there)}"
+        return (True if lower <= most else False if lower > 2 * most else None), told
+
+    return rule
+
+
+# Jobs
+
+
+def encoder_job(
+    task: str, data: str, folder: str, kind: str, settings: Mapping[str, Any], steps: int, seed: int, threads: int = 1,
+    device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Trains an encoder on random data and measures its gates on scenes it has not seen; of seed 0 a ``picture``: first
+    frames, others, these decoded, and samples of the prior in the same scenes."""
+    torch.set_num_threads(threads)
+    made, root = Modeller(kind, settings, seed, device), Path(folder)
+    with begun(root, "encoder") or Run.create(root, "encoder", {"kind": kind, **settings}, seed) as run:
+        if run.has("encoder"):
+            made.restore(run.load("encoder", device)["agent"])
+        made.learn(DiskStore.open(Path(data)), EncoderTraining(steps=steps, batch=64), run)
+    encoder = made.latent()
+    here, there = scenes_of(task, min(GATED, 10 * steps))
+    gates = reconstruction(encoder, there) | ranks(encoder, here, there) | probes(encoder, there)
+    gates |= samples(encoder, Regressor(there, min(600, 3 * len(there.first))), there)
+    few = [array[:10] for array in (there.first, there.images)]
+    context = encoder.context(few[0])
+    drawn = np.random.default_rng(0).standard_normal((10, encoder.size), np.float32)
+    shown = [*few, encoder.decode(encoder.encode(few[1], few[0]), context), encoder.decode(drawn, context)]
+    return {"gates": gates, **({} if seed else {"picture": _picture(shown)})}
+
+
+def scenes_of(task: str, count: int) -> tuple[Scenes, Scenes]:
+    """Starts and goals of as many scenes that nothing has been learnt from."""
+    rows: list[list[np.ndarray]] = []
+    with closing(make_task(task)) as env:
+        inner: Any = env.unwrapped
+        for seed in range(count):
+            seen, info = env.reset(seed=seed + 10)
+            truth = inner.truth(info)
+            rows.append([seen["image"][0], inner.picture_of_goal(), truth["places"], inner.goal, truth["colour"]])
+    first, goal, start, end, colour = (np.array(column) for column in zip(*rows, strict=True))
+    return Scenes(first, first, start, colour), Scenes(goal, first, end, colour)
+
+
+def line_job(task: str, also: Mapping[str, str], tried: int, line: str, seed: int) -> dict[str, Any]:
+    """What the scripted expert, random actions or none reach."""
+
+    def reached(name: str) -> dict[str, Any]:
+        with closing(make_task(name)) as env:
+            acts = expert_of(name, env) if line == "expert" else LINES[line](env.action_space.shape)
+            return distances(env, acts, tried, seed)
+
+    return {"curve": [{"steps": 0, **reached(task)}], "also": {name: reached(other) for name, other in also.items()}}
+
+
+def distances(env: Any, acts: Any, tried: int, run: int, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Means at the end of episodes, whose seeds all arms of a seed share [m]."""
+    ends = []
+    first = FIRST_TRIED * (run + 1)
+    for seed in range(first, first + tried):
+        observation, info = env.reset(seed=seed, options=options)
+        acts.reset(seed)
+        over = False
+        while not over:
+            observation, _, terminated, truncated, info = env.step(acts(observation, info))
+            over = terminated or truncated
+        ends.append([info["object_distance"], info["hand_distance"]])
+    means = np.mean(ends, 0).round(5).tolist()
+    return {"object_distance": means[0], "hand_distance": means[1], "n": tried}
+
+
+@dataclass
+class _Acting:
+    """A learner as a controller, without noise."""
+
+    learner: Learner
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def __call__(self, observation: Any, info: Any) -> np.ndarray:
+        return self.learner.act(batch_of_one({name: observation[name] for name in self.learner.reads}))[0]
+
+
+def practise_job(
+    task: str, also: Mapping[str, str], tried: int, trials: int, points: Sequence[int], seed: int, folder: str,
+    encoder: str, goals: str, reward: str, shares: Mapping[str, float], off_policy: float, data: str,
+    threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Practises and tries the policy after some `points` of it and at its end, on goal pictures that it has not seen.
+
+    Returns:
+        ``curve``: steps and mean true distances; ``also``, of the other tasks at the end; of seed 0 a ``picture``:
+        goals proposed, and what was reached for them.
+    """
+    torch.set_num_threads(threads)
+    latent = Modeller.load(begun(Path(encoder), "encoder"), device).latent() if encoder else None  # type: ignore[arg-type]
+    worth = LatentReward(reward, latent)  # type: ignore[arg-type]
+
+    def make(name: str) -> Any:
+        if latent is None:
+            return Stated(make_task(name))
+        env = Imagined(make_task(name, observation="image"), latent, Prior(latent.size), worth)
+        if goals == "task":
+            env.proposer = Given(env.task_goal)
+        return env
+
+    with closing(make(task)) as env:
+        spec = spec_of(env)
+        names = tuple(name for name in READS if name in spec.observation)
+        kind = find_agent("td3")
+        learner = Learner(kind, spec, Vector(names), kind.CONFIG(**AGENT), 1, seed, device)
+        proposer: GoalProposer = env.proposer if goals == "prior" else Prior(spec.observation["goal"].shape[0])
+        relabel = (choose_goals(GoalShares(**shares), proposer.propose, proposer.needs_context, worth),)
+        prior = _prior(data, latent, off_policy, relabel, worth) if latent and off_policy else []
+        config = PracticeConfig(
+            trials=trials, max_steps=spec.max_steps, online_fraction=1.0 - off_policy, batch_size=128,
+            updates_per_step=1.0, warmup_trials=10, exploration_noise=0.3, save_every=max(1, trials // 20),
+            threads=threads,
+        )  # fmt: skip
+        root = Path(folder)
+        left = begun(root, "practice")
+        with left or Run.create(root, "practice", {"task": task, "goals": goals, "reward": reward}, seed) as run:
+            done = Rewarded(env, spec.max_steps, seed)
+            how: dict[str, Any] = {"resume": left is not None, "snapshots": points}
+            practice(done, learner, prior, config, run, folder_name(task), relabel, False, **how)
+            curve = []
+            for trial in (*points, trials):
+                name = "practice" if trial == trials else checkpoint_after(trial)
+                after = _Acting(Learner.load(run.load(name, device)["agent"], device))
+                found = distances(env, after, tried, seed, {"goal": "task"})
+                curve.append({"steps": trial * spec.max_steps, **found})
+        picture = {} if seed or latent is None else {"picture": _reached(env, after, latent)}
+    besides = {}
+    for name, other in also.items():
+        with closing(make(other)) as env:
+            besides[name] = distances(env, after, tried, seed, {"goal": "task"})
+    return {"curve": curve, "also": besides, **picture}
+
+
+def _prior(data: str, latent: Latent, share: float, relabel: Any, worth: LatentReward) -> list[Source]:
+    store: MemoryStore = coded_store(DiskStore.open(Path(data)), latent, worth.reads)
+    return [Source(store, share, relabel=relabel)]
+
+
+def _reached(env: Any, acts: _Acting, latent: Latent, count: int = 10) -> str:
+    """First frames, proposed goals decoded, and last frames."""
+    rows: list[list[np.ndarray]] = [[], [], []]
+    for seed in range(count):
+        observation, info = env.reset(seed=FIRST_TRIED // 2 + seed)
+        over = False
+        while not over:
+            observation, _, _, over, info = env.step(acts(observation, info))
+        rows[0].append(env.first[0])
+        rows[1].append(latent.decode(env.goal[None], env.context)[0])
+        rows[2].append(env.last[0])
+    return _picture([np.array(row) for row in rows])
+
+
+def _picture(rows: Sequence[np.ndarray]) -> str:
+    """Pictures (N, H, W, 3) of each row side by side, twice as large: a PNG as text."""
+    whole = np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)
+    file = io.BytesIO()
+    Image.fromarray(whole).resize((2 * whole.shape[1], 2 * whole.shape[0]), Image.Resampling.NEAREST).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
