@@ -47,7 +47,8 @@ class Command(Checked):
     recipe: Literal["expert", "human", "stitched", "random", "play", "primitives", "policy"] = "expert"
     """How they are made. expert: by the scripted expert, with random actions in between (--noise). human: by
     the expert with the flaws of a person. stitched, of mazes: stretches of the way, never all of it. random: a random
-    walk. play, primitives, of table/play and table/primitives: the hand's skills, all or one. policy: by the policy of --policy."""
+    walk. play, primitives, of table/play and table/primitives: the hand's skills, all or one. policy: by the policy of
+    --policy."""
     policy: str = ""
     """Run folder of the policy that plays."""
     preset: str = "laptop"

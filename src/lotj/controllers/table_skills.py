@@ -6,7 +6,7 @@ say where things are; a learner never sees what they see.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,17 +28,17 @@ class Skills:
 
     Args:
         table: whose truth is read.
-        plan: the skills; a function of the generator that draws them at the start of an episode is one, too.
+        plan: gives the skills of the episode that begins.
         misses: probability that a skill is missed on purpose: grasped beside, pulled half.
     """
 
-    def __init__(self, table: Any, plan: Any, misses: float = 0.0) -> None:
+    def __init__(self, table: Any, plan: Callable[[], Sequence[Skill]], misses: float = 0.0) -> None:
         self.table, self._plan, self.misses = table, plan, misses
 
     def reset(self, seed: int) -> None:
-        """Start an episode; misses and free choices come from the seed."""
+        """Start an episode; its misses come from the seed."""
         self.rng = np.random.default_rng([seed, 5])
-        self.plan = list(self._plan(self.rng) if callable(self._plan) else self._plan)
+        self.plan = self._plan()
         self.done = 0
         self._actions = self._play()
 
@@ -133,10 +133,10 @@ class Skills:
         yield from self._rise(SPREAD)
 
     def _close(self) -> Iterator[np.ndarray]:
-        yield from self._push_in("front", "opening")
+        return self._push_in("front", "opening")
 
     def _shut(self) -> Iterator[np.ndarray]:
-        yield from self._push_in("pop", "popped")
+        return self._push_in("pop", "popped")
 
     def _press(self) -> Iterator[np.ndarray]:
         at = self.table.aims()["button"] + self._beside
@@ -148,8 +148,8 @@ class Skills:
             yield self._towards(at - [0, 0, 0.02], yaw, CLOSED)
         yield from self._rise(CLOSED)
 
-    def _put(self, place: str) -> Iterator[np.ndarray]:
-        """Take the small object, and put it somewhere: ``tray``, ``top``, ``drawer``, or a point (x, y) of the table."""
+    def _put(self, place: str | Sequence[float]) -> Iterator[np.ndarray]:
+        """Take the small object, and put it into or onto ``tray``, ``top``, ``drawer``, or to (x, y) of the table."""
         small, aims = self.table.look()["small"], self.table.aims()
         yaw = (small[3] + np.pi / 2) % np.pi - np.pi / 2
         at = small[:3] + [0, 0, aims["grasp"]] + self._beside
@@ -158,9 +158,9 @@ class Skills:
         yield from self._go(at, yaw, ready)
         yield from self._hold(CLOSED, 4)
         yield from self._go(at + [0, 0, HIGH - at[2]], yaw, CLOSED, most=6, near=0.03)
-        to = np.array([*place, 0.0]) if not isinstance(place, str) else self.table.aims()[place]
+        to = self.table.aims()[place] if isinstance(place, str) else np.array([*place, 0.0])
         to = to + [0, 0, aims["grasp"] + 0.004]
-        if isinstance(place, str) and place == "drawer":  # the fingers must fit in
+        if place == "drawer":  # the fingers must fit in
             yaw = aims["square"] + np.pi * np.round((yaw - aims["square"]) / np.pi)
         yield from self._over(to, yaw, CLOSED)
         yield from self._go(to, yaw, CLOSED, most=10)

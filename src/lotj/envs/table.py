@@ -4,7 +4,7 @@ pictures (VAL, Khazatsky et al. 2021, arXiv:2106.00671; PTP, Fang et al. 2022, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import mujoco
@@ -29,9 +29,9 @@ class TableEnv(TaskEnv):
     degrees, and its fingers, where 1 is open and -1 closed; 10 Hz. Fingers hold by friction alone, with at most 12 N.
     Observation: "image" and, of the state at the goal, hand and all, "goal" (1, H, H, 3) uint8. "state" is what a robot
     knows of itself (5,): hand x, y, z [m], yaw [rad], gap between the fingers [m].
-    Only without "image" is "state" all there is to know (23,): besides, `things` (9), the yaw of the small object, whether
-    the drawer is blocked, and x, y, yaw of cabinet, the button's drawer and tray, 0 if absent; and then "goal" and
-    "achieved_goal" are `things` (9,), which the truth of recorded episodes has, too.
+    Only without "image" is "state" all there is to know (25,): besides, `things` (9), the yaw of the small object,
+    whether the drawer is blocked, and x, y, yaw of cabinet, the button's drawer and tray, 0 if absent; and then "goal"
+    and "achieved_goal" are `things` (9,), which the truth of recorded episodes has, too.
     `play` and `primitives`, made for prior data, have no goal: each start is new, and a success has changed what the
     plan says. All others start from one of 24 pairs, see `table_tasks.pair`, with the hand up to 2 cm off.
     Success: drawers within 3 cm of their goal, the small object in or on the same thing and within 5 cm, the large one
@@ -72,8 +72,8 @@ class TableEnv(TaskEnv):
         view = camera, observation, image_size, steps, end_on_success
         super().__init__(self.table.model, arrays, (5,), RATE_HZ, *view)
         if self._sees and task not in WITHOUT_GOAL:
-            image = self.observation_space.spaces["image"]
-            self.observation_space = gym.spaces.Dict({**self.observation_space.spaces, "goal": image})
+            boxes = dict(cast(gym.spaces.Dict, self.observation_space))
+            self.observation_space = gym.spaces.Dict({**boxes, "goal": boxes["image"]})
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
         rng = self.np_random
@@ -86,9 +86,9 @@ class TableEnv(TaskEnv):
         self.layout = int(rng.integers(LAYOUTS)) if self._layout is None else self._layout
         self.pair = pair(self.task, self.split, self.layout)
         self.table.load(self.pair.scene)
-        if self._sees and self.layout not in self._picture:
+        if (size := self._image_size) and self.layout not in self._picture:
             self.table.set_state(self.pair.goal)
-            self._picture[self.layout] = self._drawing(self.table.data, [self._camera], *2 * (self._image_size or 0,))
+            self._picture[self.layout] = self._drawing(self.table.data, [self._camera], size, size)
         self.table.set_state(self.pair.start, rng.uniform(-1.0, 1.0, 4) * JITTER)
 
     def act(self, action: np.ndarray) -> None:
@@ -113,16 +113,12 @@ class TableEnv(TaskEnv):
 
     def compute_reward(self, achieved_goal: np.ndarray, goal: np.ndarray, info: Any = None) -> np.ndarray:
         """(...) float32: 1 where (..., 9) `achieved_goal` has reached (..., 9) `goal`, else 0; for hindsight."""
-        return reached(achieved_goal, goal).all(-1).astype(np.float32)
+        return np.asarray(reached(achieved_goal, goal).all(-1), np.float32)
 
     def truth(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """What only a simulator knows, to be recorded: `things` (9,), which of them are at the goal (4,), and the
         simulator's whole state (N,)."""
         return {"things": self._things, "reached": self.reached, "simulator": self.table.state()}
-
-    def picture_of_goal(self) -> np.ndarray:
-        """(H, H, 3) uint8, what "goal" shows."""
-        return self._picture[self.layout][0]
 
     def picture_of(self) -> mujoco.MjData:
         return self.table.data
@@ -133,11 +129,15 @@ class TableEnv(TaskEnv):
             observation["goal"] = self._picture[self.layout].copy()
         return observation, info
 
+    def picture_of_goal(self) -> np.ndarray:
+        """(H, H, 3) uint8: the goal of the running episode, hand included; of tasks with a goal and an image."""
+        return self._picture[self.layout][0].copy()
+
 
 FAMILY = Family(
     name="table",
     title="a hand on a table of drawers, a button, a tray and objects never seen; goals are pictures",
     members={name: job.title for name, job in JOBS.items()},
     make=TableEnv,
-    expert=lambda env: Skills(env.table, lambda rng: env.pair.plan),
+    expert=lambda env: Skills(env.table, lambda: env.pair.plan),
 )

@@ -73,8 +73,8 @@ def things(table: Table) -> np.ndarray:
 
 
 def reached(achieved: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """(..., 4) bool, each of `THINGS`: of (..., 9) `achieved` and `goal`, see `things`. The small object must be in or on
-    the same thing, the large one upright and in the same quarter of the table."""
+    """(..., 4) bool, each of `THINGS`: of (..., 9) `achieved` and `goal`, see `things`. The small object must be in or
+    on the same thing, the large one upright and in the same quarter of the table."""
     apart = np.abs(achieved - goal)
     across = np.linalg.norm(apart[..., [[3, 4], [6, 7]]], axis=-1)
     quarter = ((achieved[..., 6:8] > [0.0, -0.02]) == (goal[..., 6:8] > [0.0, -0.02])).all(-1)
@@ -159,21 +159,20 @@ def attempt(job: str, split: str, rng: np.random.Generator, table: Table) -> tup
     start = start_of(job, split, rng, table)
     if start is None:
         return None, ""
-    hand = Skills(table, start.plan)
+    hand = Skills(table, lambda: start.plan)
     hand.reset(0)
     for _ in range(MOST * len(start.plan)):
         if hand.finished:
             break
         table.act(np.asarray(hand(None, {}), float))
     goal, why = things(table), ""
-    same, around = (
-        reached(goal, start.goal_things),
-        np.linalg.norm(goal[6:8] - start.plan[-1][-1]) if start.plan[-1][0] == "slide" else 0,
-    )
+    same = reached(goal, start.goal_things)
     wanted = {"open": goal[0] > 0.09, "close": goal[0] < 0.01, "press": goal[1] > 0.07, "shut": goal[1] < 0.01}
-    for name, *where in start.plan:
-        place = where[0] if where and isinstance(where[0], str) else "table"
-        wanted |= {"put": PLACES[int(goal[2])] == place, "slide": around < 0.03 and abs(goal[8]) < 0.02 or not where}
+    for name, *to in start.plan:
+        if name == "put":
+            wanted[name] = PLACES[int(goal[2])] == (to[0] if isinstance(to[0], str) else "table")
+        elif name == "slide":
+            wanted[name] = np.linalg.norm(goal[6:8] - to[0]) < 0.03 and abs(goal[8]) < 0.02
         why = why or f"not done: {name}" * (not wanted[name])
     why = why or "start is goal" * bool(same[start.changes].any())
     why = why or "moved something else" * (not np.delete(same, start.changes).all())

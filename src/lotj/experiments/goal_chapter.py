@@ -268,6 +268,4 @@ def _relabel(
     if proposer is None:  # nobody proposes but the task: what is its share is kept
         of = replace(of, keep=of.keep + of.proposed, proposed=0.0)
         proposer = Seen(lambda: np.zeros((1, made.encoder.size), np.float32))
-    relabel = choose_goals(of, proposer.propose, proposer.needs_context, SparseReward(made.eps))
-    relabel.reads = READS if proposer.needs_context else READS[:2]  # type: ignore[attr-defined]
-    return relabel
+    return choose_goals(of, proposer.propose, proposer.needs_context, SparseReward(made.eps))

@@ -18,9 +18,9 @@ from lotj.sim.table_shapes import SHAPES, Shape
 
 RATE_HZ = 10.0
 STEP, TURN = 0.05, np.radians(5.0)  # motion of an action of 1 along an axis [m], and about the vertical [rad]
-BOX = np.array([(-0.26, -0.25, 0.016, -2.1), (0.26, 0.24, 0.27, 2.1)])  # where the hand may be: x, y, z [m], yaw [rad]
+BOX = np.array([(-0.26, -0.25, 0.016, -2.1), (0.26, 0.24, 0.27, 2.1)])  # of the hand: x, y, z [m], yaw [rad]
 LEASH = np.array([0.02, 0.02, 0.02, TURN])
-"""The command never leads the measured hand by more than this before a step is added: a blocked hand does not wind up."""
+"""The command never leads the measured hand by more before a step is added: a blocked hand does not wind up."""
 OPEN = 0.04  # a finger's way from closed to open [m]
 TRAVEL, POPPED = 0.11, 0.08  # of the drawers with the handle and with the button [m]
 TOP, HALF, DEPTH = 0.082, 0.075, 0.13  # of the cabinet with the handle: height, half its width, depth [m]
@@ -58,13 +58,13 @@ class Scene:
 PAINTED = ("table", "cabinet", "drawer", "handle", "unit", "pop", "button", "tray", *MASS)
 
 
-def turned(pose: Pose, point: Sequence[float]) -> np.ndarray:
+def turned(pose: Pose, point: Sequence[float] | np.ndarray) -> np.ndarray:
     """(3,) in the world: a point in the frame of a pose."""
     c, s = np.cos(pose[2]), np.sin(pose[2])
     return np.array([pose[0] + c * point[0] - s * point[1], pose[1] + s * point[0] + c * point[1], point[2]])
 
 
-def within(pose: Pose, point: Sequence[float]) -> np.ndarray:
+def within(pose: Pose, point: Sequence[float] | np.ndarray) -> np.ndarray:
     """(3,) in the frame of a pose: a point of the world."""
     return turned((0.0, 0.0, -pose[2]), (point[0] - pose[0], point[1] - pose[1], point[2]))
 
@@ -126,6 +126,7 @@ class Table:
         data.joint("pop").qpos[0] = data.ctrl[6] = POPPED * scene.popped
         data.joint("left").qpos[0] = data.joint("right").qpos[0] = data.ctrl[4:6] = OPEN
         self.data.qpos[self._hand] = data.ctrl[:4] = self._command = np.array(scene.hand)
+        model.joint("drawer").range[1] = TRAVEL
         self._limit()
         mujoco.mj_step(model, data, 60)
 
@@ -188,8 +189,9 @@ class Table:
     def _limit(self) -> None:
         """With the large object in its way the drawer opens no further, however hard it is pulled: as in PTP's own
         simulation, where it is given an infinite mass then."""
-        most = self.data.joint("drawer").qpos[0] if self.blocked else TRAVEL
-        self.model.joint("drawer").range[1] = np.clip(most, 1e-3, TRAVEL)
+        limit = self.model.joint("drawer").range
+        least = min(limit[1], self.data.joint("drawer").qpos[0])  # a hard pull does not creep
+        limit[1] = max(least, 1e-3) if self.blocked else TRAVEL
 
     @property
     def blocked(self) -> bool:
@@ -263,12 +265,13 @@ class Table:
         mujoco.mj_getState(self.model, self.data, state, _STATE)
         return state
 
-    def set_state(self, state: np.ndarray, shift: Sequence[float] = (0.0, 0.0, 0.0, 0.0)) -> None:
+    def set_state(self, state: np.ndarray, shift: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0, 0.0)) -> None:
         """Back to what `state` said, of the same scene, with the hand shifted by x, y, z [m] and yaw [rad]."""
         mujoco.mj_resetData(self.model, self.data)  # all awake, whatever was at rest before
         mujoco.mj_setState(self.model, self.data, state, _STATE)
         self._command = np.clip(self.data.qpos[self._hand] + shift, *BOX)
         self.data.qpos[self._hand] = self.data.ctrl[:4] = self._command
+        self.model.joint("drawer").range[1] = TRAVEL
         self._limit()
         mujoco.mj_forward(self.model, self.data)
 

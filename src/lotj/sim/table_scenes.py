@@ -1,7 +1,7 @@
 """Scenes of the table by chance: what is there, where, in which shapes, colours and light.
 
-The table has four cells, two columns by two rows. The cabinet with the handle stands in the back of one column and opens
-to the front; the drawer of the button, the tray and the large object take other cells. The small object and the
+The table has four cells, two columns by two rows. The cabinet with the handle stands in the back of one column and
+opens to the front; the drawer of the button, the tray and the large object take other cells. The small object and the
 distractors lie where nothing has to pass.
 """
 
@@ -22,7 +22,7 @@ COLUMN = 0.12  # x of them, either way [m]
 CLEAR = 0.05  # the hand needs this much room around the small object [m]
 CHANCES = {"cabinet": 0.8, "unit": 0.5, "large": 0.5, "tray": 0.5, "small": 0.9}  # that it is there, unless needed
 
-Discs = list[tuple[float, float, float]]  # x, y, radius [m]
+Discs = list[tuple[float, ...]]  # x, y, radius [m]
 
 
 def draw_scene(rng: np.random.Generator, split: str, need: Mapping[str, str]) -> tuple[Scene, np.ndarray]:
@@ -31,8 +31,8 @@ def draw_scene(rng: np.random.Generator, split: str, need: Mapping[str, str]) ->
     Args:
         rng: draws everything.
         split: of the shapes: ``train`` or ``test``.
-        need: what must be there or ``absent``, and how; all else is left to chance. "cabinet" and "unit": ``open`` or
-            ``closed``; "tray": ``there``; "small": where it starts, ``table``, ``tray``, ``top``, ``drawer`` or ``any``;
+        need: what must be there or ``absent``, and how; all else is chance. "cabinet" and "unit": ``open`` or
+            ``closed``; "tray": ``there``; "small": where it starts, ``table``, ``tray``, ``top``, ``drawer``, ``any``;
             "large": ``blocking`` the drawer, ``beside`` it, from where it could block it, or ``free``.
     """
     while True:
@@ -41,13 +41,11 @@ def draw_scene(rng: np.random.Generator, split: str, need: Mapping[str, str]) ->
 
 
 def free_spot(rng: np.random.Generator, taken: Discs, room: float) -> np.ndarray | None:
-    """(2,) a point with that much room around it; None if 300 tries find none."""
-    discs = np.reshape(taken, (-1, 3))
-    for _ in range(300):
-        spot = rng.uniform((-0.2, -0.19), (0.2, 0.16))
-        if (np.linalg.norm(discs[:, :2] - spot, axis=1) > discs[:, 2] + room).all():
-            return spot
-    return None
+    """(2,) a point with that much room around it; None if none of 300 has it."""
+    discs, spots = np.reshape(taken, (-1, 3)), rng.uniform((-0.2, -0.19), (0.2, 0.16), (300, 2))
+    apart = np.linalg.norm(spots[:, None] - discs[:, :2], axis=-1)
+    free = np.flatnonzero((apart > discs[:, 2] + room).all(1))
+    return spots[free[0]] if len(free) else None
 
 
 def occupied(scene: Scene, goal: Sequence[float] | np.ndarray) -> Discs:

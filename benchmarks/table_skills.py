@@ -1,0 +1,153 @@
+"""The table's scripted skills and tasks: how often they succeed, beside random actions; how fast steps are; a film.
+
+python benchmarks/table_skills.py --out results/benchmarks/table_skills.json --film docs/images/table.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from side_by_side import report
+
+from lotj.envs.registry import expert_of, make_task
+from lotj.envs.table import LAYOUTS, WITHOUT_GOAL
+from lotj.envs.table_tasks import JOBS, attempt, dropped, pair
+from lotj.evaluation.statistics import wilson
+from lotj.sim.table import Table
+
+from PIL import Image  # isort: skip
+
+SHOWN = ("open-drawer", "button", "pick-place", "slide", "slide-then-open", "out-close-slide")
+
+
+def counted(successes: int, n: int) -> dict[str, Any]:
+    """Successes of n, with Wilson's interval."""
+    return {"successes": successes, "n": n, "interval": [round(end, 3) for end in wilson(successes, n)]}
+
+
+def skills(n: int) -> dict[str, Any]:
+    """Each skill once from every draw of its task that has a start, none left out; `put` by where it puts."""
+    table, found = Table(), defaultdict(Counter)
+    for task, job in JOBS.items():
+        if len(job.skills) != 1 and task not in ("out-then-close", "open-then-in"):
+            continue
+        drawn = 0
+        for number in range(10 * n):
+            if drawn == n:
+                break
+            start, why = attempt(task, job.split, np.random.default_rng([77, number]), table)
+            if start is None:
+                continue
+            drawn += 1
+            name, *to = start.plan[0]
+            where = (f" {to[0]}" if isinstance(to[0], str) else " table") if name == "put" else ""
+            missed = why.startswith("not done: ") and len(job.skills) == 1
+            if len(job.skills) == 1:
+                found[name + where][not missed] += 1
+                found[name + where]["moved something else"] += why == "moved something else"
+            else:  # two skills in a row
+                found[task][not why] += 1
+    return {
+        name: {
+            **counted(count[True], count[True] + count[False]),
+            "moved_something_else": count["moved something else"],
+        }
+        for name, count in found.items()
+    }
+
+
+def tasks(n: int) -> dict[str, Any]:
+    """The scripted hand and random actions from the same starts, by task."""
+    found = {}
+    for task in JOBS:
+        env: Any = make_task(f"table/{task}", observation="state")
+        expert: Any = expert_of(f"table/{task}", env)
+        rng = np.random.default_rng(0)
+        counts, steps = {"expert": 0, "random": 0}, []
+        for seed in range(n):
+            for player in counts:
+                observation, info = env.reset(seed=seed)
+                expert.reset(seed)
+                truncated, length, success = False, 0, False
+                while not truncated and not (player == "expert" and expert.finished):
+                    action = expert(observation, info) if player == "expert" else rng.uniform(-1, 1, 5)
+                    observation, _, _, truncated, info = env.step(action)
+                    length, success = length + 1, success or info["is_success"]
+                # Of the expert the last state counts, of random actions any.
+                counts[player] += info["is_success"] if player == "expert" else success
+                if player == "expert":
+                    steps.append(length)
+        found[task] = {player: counted(count, n) for player, count in counts.items()}
+        found[task] |= {"steps": round(float(np.mean(steps)), 1), "limit": env.max_steps, "dropped": dropped(task)}
+        if task not in WITHOUT_GOAL:
+            scenes = {repr(pair(task, JOBS[task].split, number).scene) for number in range(LAYOUTS)}
+            found[task]["layouts"] = len(scenes)
+        env.close()
+        print(task, found[task], flush=True)
+    return found
+
+
+def speed(size: int) -> dict[str, float]:
+    """Processor time of a step of the scripted hand on `play` [ms], with and without its picture; steps a second."""
+    cost = {}
+    for seen in ("state", "image"):
+        env = make_task("table/play", observation=seen, image_size=size)
+        expert, best = expert_of("table/play", env), np.inf
+        for _ in range(4):
+            spent, count = 0.0, 0
+            for seed in range(6):
+                observation, info = env.reset(seed=seed)
+                expert.reset(seed)
+                for _ in range(50):
+                    action = expert(observation, info)
+                    started = time.process_time()
+                    observation, _, _, _, info = env.step(action)
+                    spent, count = spent + time.process_time() - started, count + 1
+            best = min(best, spent / count)
+        cost[f"{seen}_ms"] = round(1e3 * best, 3)
+        env.close()
+    return {**cost, "steps_per_s_with_image": round(1e3 / cost["image_ms"])}
+
+
+def film(path: Path, size: int = 96, frames: int = 10) -> None:
+    """One row a task of the scripted hand at work, the goal at the end; the first four at what learners see, 48 px."""
+    rows = []
+    for number, task in enumerate(SHOWN):
+        seen = 48 if number < 2 else size
+        env: Any = make_task(f"table/{task}", layout=number, image_size=seen)
+        expert: Any = expert_of(f"table/{task}", env)
+        observation, info = env.reset(seed=0)
+        expert.reset(0)
+        pictures = [observation["image"][0]]
+        while not expert.finished:
+            observation, _, _, _, info = env.step(expert(observation, info))
+            pictures.append(observation["image"][0])
+        shown = [pictures[at] for at in np.linspace(0, len(pictures) - 1, frames).astype(int)]
+        scale = size // seen
+        shown = [picture.repeat(scale, 0).repeat(scale, 1) for picture in (*shown, env.picture_of_goal())]
+        shown = [np.pad(picture, ((2, 2), (2, 2), (0, 0)), constant_values=255) for picture in shown]
+        rows.append(np.concatenate(shown, 1))
+        env.close()
+    Image.fromarray(np.concatenate(rows)).save(path, optimize=True)
+
+
+def main() -> None:
+    """Measure, print, and write figures and film."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=100, help="episodes of each task, and of each skill")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--film", type=Path)
+    options = parser.parse_args()
+    if options.film:
+        film(options.film)
+    result = {"speed": {size: speed(size) for size in (48, 64)}, "skills": skills(options.n), "tasks": tasks(options.n)}
+    report(result, options.out)
+
+
+if __name__ == "__main__":
+    main()
