@@ -243,7 +243,7 @@ def pairs(coded: CodedStore, count: int, seed: int = 0) -> tuple[np.ndarray, np.
     first, last = coded.episodes["first_frame"][episode].astype(np.int64), coded.last_frames[episode]
     a, b = np.sort(rng.integers(first, last + 1, (2, count)), 0)
     things = coded.truth("things")
-    same = reached(things[a], things[b]).all(1)
+    same = np.asarray(reached(things[a], things[b]).all(1))
     seen = coded.observe(np.concatenate([a, b]), ["code"])["code"]
     off = np.abs(things[a] - things[b])[:, [0, 1, 3, 4, 5, 6, 7, 8]].max(1)
     return distance(seen[:count], seen[count:]), same, off
@@ -260,7 +260,7 @@ def gates(codes: Codes, coded: CodedStore, unseen: CodedStore, pictures: Store) 
     codes.run.save("eps", {"eps": calibration.eps})
     far, same, off = pairs(unseen, 4000, seed=1)
     held: Calibration = check(far[same], far[~same], calibration.eps)
-    found["rank"] = float(stats.spearmanr(far, off).statistic)
+    found["rank"] = float(stats.spearmanr(far, off)[0])
     found["reward"] = {"prior": calibration.to_json(), "held_out": held.to_json(), "same": float(same.mean())}
     firsts = unseen.observe(unseen.episodes["first_frame"][:SHOWN].astype(np.int64), ["code"])["code"]
     ends = unseen.observe(unseen.last_frames[:SHOWN], ["code"])["code"]

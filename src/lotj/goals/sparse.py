@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,14 @@ class SparseReward:
     """-1[||z' - z_g|| > eps], see `lotj.goals.reward.GoalReward`; `eps` is above 0."""
 
     eps: float
-    reads: ClassVar[tuple[str, ...]] = ("code",)
 
     def __post_init__(self) -> None:
         POSITIVE.check("reward eps", self.eps)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `GoalReward`."""
+        return ("code",)
 
     def __call__(self, seen: Mapping[str, np.ndarray], goal: np.ndarray) -> np.ndarray:
         """(B,) float32 of codes (B, D) that steps lead to and goals (B, D): 0 where the goal is reached, else -1."""
