@@ -1,11 +1,11 @@
 """Goals that the robot sets itself: RIG (Nair et al. 2018), or CC-RIG where the puck's colour changes by the episode.
 
-    python examples/imagined_goals.py --trials 200
-    python examples/imagined_goals.py --task push/one,vary=colour --model cc-vae
+    python examples/08_imagined_goals.py --trials 200
+    python examples/08_imagined_goals.py --task push/one,vary=colour --model cc-vae
 
 A random walk is recorded, a model of its pictures learnt, and TD3 practises to reach what the model imagines. Nobody
-tells it a reward. Takes 10 minutes on a core. Prints a line a trial, then how far from goals that it is shown object and
-hand end, and how far they would if nothing were done.
+tells it a reward. Takes 10 minutes on a core. Prints a line a trial, then how far from goals that it is shown object
+and hand end, and how far they would if nothing were done.
 """
 
 import argparse

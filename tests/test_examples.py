@@ -88,6 +88,13 @@ def test_goals_are_imagined_and_practised(example: Example) -> None:
     assert re.search(r"practised: object \d+\.\d cm.*\nnothing done: object \d+\.\d cm, hand \d+", said)
 
 
+def test_plans_go_around_the_wall(example: Example) -> None:
+    """The wall is where x is 2 and y below 1: each plan passes above it."""
+    for line in example("09_plan.py").splitlines():
+        points = [tuple(map(float, pair)) for pair in re.findall(r"\((\S+), (\S+)\)", line)]
+        assert points[0] == (0.0, 0.0) and points[-1] == (4.0, 0.0) and max(y for _, y in points) >= 1.0
+
+
 def test_a_task_of_ones_own_is_practised(example: Example) -> None:
     said = example("03_own_task.py", "--trials", "12")
     assert re.search(r"After practice: \d+ of 20 reached\nScripted expert: 20 of 20 reached", said)

@@ -33,7 +33,7 @@ class Command(Checked):
     has not seen; parts: what each part of our practice adds; disturbances: practice under each of what goes wrong on
     real benches; fig3, fig4: where the reward looks with and without the bottleneck, and the policy before and after
     practice; all: all of these in turn, but blind. Chapters, each by itself: iql, awac, ddpg-demos, residual,
-    natural-rewards, oda, rig, cc-rig (docs/chapters.md)."""
+    natural-rewards, oda, rig, cc-rig, val, ptp (docs/chapters.md)."""
     preset: str = "laptop"
     """Size of the trainings: demo, laptop or paper; of a chapter quick, laptop or full."""
     data: Path | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lotj.evaluation.statistics import barnard
 from lotj.experiments.tables import mean_words
 
 Curves = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
@@ -120,3 +121,85 @@ def sooner(problem: str, faster: str, slower: str, success: float, ratio: float)
         return (True if second >= ratio * first else False if second < 1.3 * first else None), told
 
     return rule
+
+
+At = tuple[str, int]
+"""Title of an arm, and a point of its curves."""
+
+
+def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -> Rule:
+    """One arm at a point of its curves is better than another by more than `least`, over pairs of the same problem and
+    seed: yes where the 95 % interval of the mean difference (bootstrap over the pairs) lies above; no where the mean
+    does not."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        gaps = np.array([one - other for one, other in _pairs(problems, better, worse, curves)])
+        if not len(gaps):
+            return None, "not done yet"
+        drawn = np.random.default_rng(0).choice(gaps, (10_000, len(gaps))).mean(1)
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        met = True if low > least and len(gaps) > 1 else False if gaps.mean() <= least else None
+        return met, f"{gaps.mean():+.0f} points, {low:+.0f} to {high:+.0f}, over {len(gaps)} pairs"
+
+    return rule
+
+
+def tellable(problems: Sequence[str], better: At, worse: At) -> Rule:
+    """One arm is better than another with p < 0.05 by Barnard's test on all trials together, at least 100 each."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        sums = [_counted(problems, of, curves) for of in (better, worse)]
+        if not all(n for _, n in sums):
+            return None, "not done yet"
+        (a, n), (b, m) = sums
+        p = barnard(a, n, b, m)
+        told = f"{better[0]} {a} of {n}, {worse[0]} {b} of {m}, p = {p:.3f}"
+        met = None if min(n, m) < 100 else bool(p < 0.05 and a / n > b / m)
+        return met, told
+
+    return rule
+
+
+def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
+    """More of one arm's subgoals are reached within their time than of another's, before practice, in each problem."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        shares = [
+            [np.mean([one["curve"][0]["reached"] for one in done]) for done in both]
+            for problem in problems
+            if all(both := [curves.get((problem, title), ()) for title in (better, worse)])
+        ]
+        told = "; ".join(f"{one:.2f} and {other:.2f}" for one, other in shares) or "not done yet"
+        return (all(one > other for one, other in shares) if shares else None), told
+
+    return rule
+
+
+def gate(path: Sequence[str], bound: float, sign: int = 1) -> Rule:
+    """A number of the gates is at least `bound`; at most with `sign` -1."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        found: Any = next(iter(curves.get(("gates", "codes"), ())), None)
+        if found is None:
+            return None, "not done yet"
+        for name in path:
+            found = found[name]
+        return sign * found >= sign * bound, f"{found:.2f}"
+
+    return rule
+
+
+def _pairs(problems: Sequence[str], one: At, other: At, curves: Curves) -> list[tuple[float, float]]:
+    """Success rates [%] of both, of each problem and seed that is done."""
+    found = []
+    for problem in problems:
+        done = [
+            [success_rate(of["curve"][at]) for of in curves.get((problem, title), ())] for title, at in (one, other)
+        ]
+        found += list(zip(*done, strict=False))
+    return found
+
+
+def _counted(problems: Sequence[str], of: At, curves: Curves) -> tuple[int, int]:
+    done = [one["curve"][of[1]] for problem in problems for one in curves.get((problem, of[0]), ())]
+    return sum(at["successes"] for at in done), sum(at["n"] for at in done)

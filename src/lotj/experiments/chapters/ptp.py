@@ -1,0 +1,70 @@
+"""Planning to practise (Fang et al. 2022; chapter 10 of Nair's thesis): subgoals that chain skills no prior trajectory
+chains. Everything but the plan is the same for all."""
+
+from __future__ import annotations
+
+from lotj.data.goal_replay import GoalShares
+from lotj.experiments.chapter import LINES, Arm, Problem
+from lotj.experiments.claims import Claim, paired, reached_more, tellable
+from lotj.experiments.goal_chapter import GoalArm, GoalChapter
+
+GAMMA = 0.995
+
+_ARMS = (
+    GoalArm("PTP", "iql", plan="hierarchical-buffer"),
+    GoalArm("PTP, no buffer", "iql", plan="hierarchical"),
+    GoalArm("PTP, flat", "iql", plan="flat-buffer"),
+    GoalArm("PTP, flat, no buffer", "iql", plan="flat"),
+    GoalArm("model-free", "iql"),
+    GoalArm("LEAP", "iql", plan="unconditional"),
+    GoalArm("GCP", "iql", plan="midpoint"),
+    GoalArm("PTP, no value", "iql", plan="hierarchical", planning={"value_weight": 0.0}, trials=0.0),
+    *(Arm(line, line) for line in LINES),
+)
+
+
+def _problem(name: str, steps: int) -> Problem:
+    """One fixed layout, as in the paper; the hand starts up to 2 cm off."""
+    practice = {"online_fraction": 0.6, "updates_per_step": 1, "imitate": "all", "warmup_trials": 5}
+    task = f"table/{name},layout=0,max_steps={steps}"
+    return Problem(name, task, {}, _ARMS, trials=60, points=(0.5,), practice=practice)
+
+
+_PROBLEMS = (
+    _problem("slide-then-open", 150),
+    _problem("close-then-slide", 150),
+    _problem("out-then-close", 150),
+    _problem("slide-open-in", 225),
+)
+_TASKS = tuple(problem.name for problem in _PROBLEMS)
+_TWO, _THREE = _TASKS[:3], _TASKS[3:]
+
+CHAPTER = GoalChapter(
+    name="ptp",
+    title="Planning to practise: subgoals in learnt codes",
+    problems=_PROBLEMS,
+    claims=(
+        Claim("P1: before practice, subgoals raise success", tellable(_TWO, ("PTP", 0), ("model-free", 0))),
+        Claim("P2: practice with subgoals gains", paired(_TWO, ("PTP", -1), ("PTP", 0))),
+        Claim("P2: and more than practice without", paired(_TWO, ("PTP", -1), ("model-free", -1))),
+        Claim("P3: conditional subgoals beat unconditional ones", paired(_TWO, ("PTP", -1), ("LEAP", -1))),
+        Claim("P3: and midpoints", paired(_TWO, ("PTP", -1), ("GCP", -1))),
+        Claim("P4: hierarchy helps", paired(_TWO, ("PTP", -1), ("PTP, flat", -1))),
+        Claim("P4: the buffer helps flat plans", paired(_TWO, ("PTP, flat", -1), ("PTP, flat, no buffer", -1))),
+        Claim("P5: value keeps steps feasible", reached_more(_TASKS, "PTP, no buffer", "PTP, no value")),
+        Claim("P6: three skills are chained", paired(_THREE, ("PTP", -1), ("random", -1))),
+    ),
+    task="table/primitives",
+    recipe="primitives",
+    held_out="table/primitives,split=test",
+    models=("gap60", "gap30", "gap15", "unconditional", "midpoint"),
+    model_updates={"vq": 10_000, "subgoals": 10_000},
+    settings={
+        "discount": GAMMA, "ema": 0.005, "expectile": 0.9, "advantage_scale": 100.0, "weight_clip": 100.0,
+        "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0), "hidden": (256, 256, 256, 256), "initial_std": 0.15,
+        "std_range": (0.135, 0.37), "q_gradient_weight": 0.0,
+    },
+    updates=30_000,
+    offline=GoalShares(0.0, 0.1, 0.9, 0.0),
+    online=GoalShares(0.3, 0.1, 0.6, 0.0),
+)  # fmt: skip

@@ -1,0 +1,321 @@
+"""What VAL and PTP learn before any reinforcement learning, codes, proposals and subgoals, and the gates these must
+pass: tables and pictures that say whether practice on them can work at all."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from scipy import stats
+from torch import Tensor, nn
+
+from lotj.data.store import DiskStore, Store
+from lotj.envs.table_tasks import reached
+from lotj.experiments.study import begun
+from lotj.goals.codes import CodeEncoder, CodeGenerator
+from lotj.goals.encoder import Latent
+from lotj.goals.pixelcnn_proposer import PixelCNNProposer
+from lotj.goals.planner import Chain, Midpoint, PlanConfig, Step, SubgoalPlanner, Unconditional, Value
+from lotj.goals.sparse import Calibration, calibrate, check, distance
+from lotj.nets.pixelcnn import PixelCNN, PixelCNNConfig
+from lotj.nets.subgoal_cvae import SubgoalConfig, SubgoalCVAE
+from lotj.nets.vq_vae import VQVAE, VQVAEConfig
+from lotj.runs import Run
+from lotj.training.coded import CodedStore, fit
+from lotj.training.encoders import MODELS, EncoderTraining, Modeller
+
+GAPS: Mapping[str, tuple[int, int, int]] = {"gap15": (10, 15, 3), "gap30": (20, 30, 2)}
+"""Generator -> least and most steps between the states of a pair, and pairs to a chain (PTP's code)."""
+
+ENDS = 10
+"""The coarsest generator goes from one of so many first frames to one of so many last ones: from start to end, not 60
+steps (PTP's code)."""
+
+CONTEXTS = {"gap60": 1, "gap30": 1, "gap15": 1, "unconditional": 0, "midpoint": 2}
+PLANS: Mapping[str, Callable[[Mapping[str, Any]], list[Step]]] = {
+    "none": lambda of: [],
+    "flat": lambda of: [Chain(of["gap15"], 8)],
+    "hierarchical": lambda of: [Chain(of[name]) for name in ("gap60", "gap30", "gap15")],
+    "unconditional": lambda of: [Unconditional(of["unconditional"], 8)],
+    "midpoint": lambda of: [Midpoint(of["midpoint"])] * 3,
+}
+"""Name -> levels of a planner; "-buffer" behind it remembers earlier plans."""
+
+BATCH = 64
+SHOWN, PLANNED = 8, 3
+"""Held-out scenes in the gates' picture, and those of them that are planned in."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The trained models of a run of `represent_job`."""
+
+    run: Run
+    device: str = "cpu"
+
+    @cached_property
+    def encoder(self) -> CodeEncoder:
+        """Of images."""
+        return CodeEncoder(self._restored("vq", VQVAE(VQVAEConfig())), self.device)
+
+    @property
+    def eps(self) -> float:
+        """Calibrated on the prior data."""
+        return float(self.run.load("eps")["eps"])
+
+    def proposer(self, bank: int = 128) -> PixelCNNProposer:
+        """The PixelCNN, with so many draws for each scene."""
+        return PixelCNNProposer(self._restored("pixelcnn", pixelcnn()), self.encoder, bank)
+
+    def redrawn(self, name: str) -> Redrawn:
+        """What the model ``vae`` or ``cc-vae`` draws, as codes of the VQ-VAE."""
+        modeller = Modeller(name, {}, 0, self.device)
+        modeller.restore(self.run.load(name, self.device))
+        return Redrawn(modeller.latent(), self.encoder)
+
+    def planner(self, name: str, config: PlanConfig, seed: int) -> SubgoalPlanner:
+        """One of `PLANS`."""
+        known = [name for name in CONTEXTS if self.run.has(name)]
+        made = {name: CodeGenerator(self._restored(name, subgoals(name)), self.encoder) for name in known}
+        return SubgoalPlanner(PLANS[name](made), config, np.random.default_rng([seed, 7]))
+
+    def _restored(self, name: str, model: Any) -> Any:
+        model.load_state_dict(self.run.load(name, self.device)["model"])
+        return model
+
+
+class Redrawn:
+    """Goals of another model, decoded to pictures and encoded again, so that proposers can be compared on one agent."""
+
+    needs_context = True
+
+    def __init__(self, latent: Latent, encoder: CodeEncoder) -> None:
+        self._latent, self._encoder = latent, encoder
+
+    def propose(self, context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, D) codes, for the scene of the code `context` (D,)."""
+        assert context is not None
+        first = self._encoder.decode(context[None])
+        z = rng.standard_normal((n, self._latent.size), np.float32)
+        return self._encoder.encode(self._latent.decode(z, self._latent.context(first)))
+
+
+def pixelcnn() -> PixelCNN:
+    """Untrained, for the codes of the laptop's VQ-VAE."""
+    vq = VQVAEConfig()
+    return PixelCNN(PixelCNNConfig(), vq.codes, vq.embedding, vq.cells)
+
+
+def subgoals(name: str) -> SubgoalCVAE:
+    """One of `CONTEXTS`, untrained."""
+    vq = VQVAEConfig()
+    return SubgoalCVAE(SubgoalConfig(), vq.embedding, vq.cells, CONTEXTS[name])
+
+
+def represent_job(
+    data: str, held_out: str, folder: str, models: Sequence[str], updates: Mapping[str, int], last: int = 0,
+    seed: int = 0, threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Trains what a chapter needs of VQ-VAE, PixelCNN and generators of subgoals; what its folder holds is not trained
+    again.
+
+    Args:
+        data, held_out: prior data, and episodes of things that are not among them, for the gates alone.
+        models: ``pixelcnn`` or of `CONTEXTS`.
+        updates: of ``vq``, ``pixelcnn`` and ``subgoals``.
+        last: the PixelCNN learns outcomes, the last so many frames of an episode; 0: any frame (VAL's formula and code;
+            its prose says outcomes).
+
+    Returns:
+        The gates, see `gates`, and the `losses` and `seconds` of each model.
+    """
+    torch.set_num_threads(threads)
+    run = begun(Path(folder), "codes") or Run.create(Path(folder), "codes", {"models": [*models], "last": last}, seed)
+    codes, store, unseen = Codes(run, device), DiskStore.open(Path(data)), DiskStore.open(Path(held_out))
+    told: dict[str, Any] = {}
+
+    def learn(name: str, model: Any, draw: Any, steps: int, lr: float, after: Any = lambda model: None) -> None:
+        if not run.has(name):
+            torch.manual_seed(seed)
+            began = time.perf_counter()
+            losses = fit(model.to(device), draw, steps, lr, seed)
+            after(getattr(model, "model", model))
+            state = getattr(model, "model", model).state_dict()
+            run.save(name, {"model": state, "losses": dict(losses), "seconds": round(time.perf_counter() - began, 1)})
+        kept = run.load(name)
+        told[name] = {"losses": kept["losses"], "seconds": kept["seconds"]}
+
+    def images(rng: np.random.Generator, count: int = BATCH) -> tuple[Tensor, ...]:
+        frames = rng.integers(store.n_frames, size=count)
+        shown = torch.from_numpy(store.observe(frames, ["image"])["image"][:, 0])
+        return (shown.to(device).permute(0, 3, 1, 2).float() / 255.0,)
+
+    few = images(np.random.default_rng(0), 512)[0]
+    learn("vq", VQVAE(VQVAEConfig()), images, updates["vq"], VQVAEConfig.lr, lambda model: model.rescale(few))
+    coded = CodedStore(store, codes.encoder)
+    draws = Draws(coded, codes.encoder)
+    for name in models:
+        if name in MODELS and not run.has(name):
+            modeller = Modeller(name, {}, seed, device)
+            modeller.learn(store, EncoderTraining(updates[name]))
+            run.save(name, modeller.state())
+        elif name in MODELS:
+            continue
+        elif name == "pixelcnn":
+            learn(name, pixelcnn(), lambda rng: draws.outcome(rng, last), updates[name], PixelCNNConfig.lr)
+        else:
+            chained = _Chained(subgoals(name), codes.encoder)
+            learn(name, chained, draws.of(name), updates["subgoals"], SubgoalConfig.lr)
+    return {"models": told, **gates(codes, coded, CodedStore(unseen, codes.encoder), unseen)}
+
+
+class _Chained(nn.Module):
+    """A generator that learns on chains of its own quantised reconstructions."""
+
+    def __init__(self, model: SubgoalCVAE, encoder: CodeEncoder) -> None:
+        super().__init__()
+        self.model, self._quantise = model, encoder.model.quantise
+
+    def losses(self, context: Tensor, *after: Tensor) -> dict[str, Tensor]:
+        return self.model.losses(context, *after, quantise=self._quantise)
+
+
+class Draws:
+    """Batches of maps for the models, of coded episodes."""
+
+    def __init__(self, coded: CodedStore, encoder: CodeEncoder) -> None:
+        self._coded, self._encoder = coded, encoder
+        self._first, self._last = coded.episodes["first_frame"].astype(np.int64), coded.last_frames
+
+    def outcome(self, rng: np.random.Generator, last: int) -> tuple[Tensor, Tensor]:
+        """Numbers of a frame, any or one of the `last`, and the map of the first of its episode."""
+        episode = rng.integers(len(self._first), size=BATCH)
+        first, end = self._first[episode], self._last[episode]
+        begin = np.maximum(first + 1, end + 1 - last) if last else first + 1
+        frame = rng.integers(begin, end + 1)
+        numbers = torch.as_tensor(self._coded.numbers[frame].astype(np.int64), device=self._encoder.device)
+        return numbers, self._maps(first)
+
+    def of(self, name: str) -> Callable[[np.random.Generator], tuple[Tensor, ...]]:
+        """What draws the context and what comes after it, of one of `CONTEXTS`."""
+
+        def draw(rng: np.random.Generator) -> tuple[Tensor, ...]:
+            episode = rng.integers(len(self._first), size=BATCH)
+            first, end = self._first[episode], self._last[episode]
+            if name == "unconditional":
+                maps = self._maps(rng.integers(first, end + 1))
+                return maps[:, :0], maps
+            if name == "gap60":
+                early = rng.integers(first, np.minimum(first + ENDS, end + 1))
+                return self._maps(early), self._maps(rng.integers(np.maximum(end + 1 - ENDS, first), end + 1))
+            if name == "midpoint":
+                a, b = np.sort(rng.integers(first, end + 1, (2, BATCH)), 0)
+                return torch.cat([self._maps(a), self._maps(b)], 1), self._maps((a + b) // 2)
+            least, most, count = GAPS[name]
+            frames = [rng.integers(first, end + 1)]
+            for _ in range(count):
+                frames.append(np.minimum(frames[-1] + rng.integers(least, most + 1, BATCH), end))
+            return tuple(self._maps(frame) for frame in frames)
+
+        return draw
+
+    def _maps(self, frames: np.ndarray) -> Tensor:
+        return self._encoder.maps(self._coded.observe(frames, ["code"])["code"])
+
+
+# Gates
+
+
+def pairs(coded: CodedStore, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of pairs of frames of an episode, drawn evenly, (N,) each: the distance of their codes, whether all things are
+    where they were to `reached`, and how far the furthest of them was moved [m]."""
+    rng = np.random.default_rng(seed)
+    episode = rng.integers(len(coded), size=count)
+    first, last = coded.episodes["first_frame"][episode].astype(np.int64), coded.last_frames[episode]
+    a, b = np.sort(rng.integers(first, last + 1, (2, count)), 0)
+    things = coded.truth("things")
+    same = np.asarray(reached(things[a], things[b]).all(1))
+    seen = coded.observe(np.concatenate([a, b]), ["code"])["code"]
+    off = np.abs(things[a] - things[b])[:, [0, 1, 3, 4, 5, 6, 7, 8]].max(1)
+    return distance(seen[:count], seen[count:]), same, off
+
+
+def gates(codes: Codes, coded: CodedStore, unseen: CodedStore, pictures: Store) -> dict[str, Any]:
+    """``reconstruction``: mean squared error of held-out pictures, over all pixels and over those that change in their
+    episode, as a share of their variance; ``rank``: Spearman's correlation of distances of codes and of things, over
+    pairs of held-out frames; ``reward``: the calibration on prior data, and what its eps does on the held-out;
+    ``proposals`` and ``plans``, as far as there are models; ``picture``, a PNG in base64."""
+    found: dict[str, Any] = {"reconstruction": _reconstruction(codes.encoder, pictures)}
+    far, same, _ = pairs(coded, 4000)
+    calibration = calibrate(far[same], far[~same])
+    codes.run.save("eps", {"eps": calibration.eps})
+    far, same, off = pairs(unseen, 4000, seed=1)
+    held: Calibration = check(far[same], far[~same], calibration.eps)
+    found["rank"] = float(stats.spearmanr(far, off)[0])
+    found["reward"] = {"prior": calibration.to_json(), "held_out": held.to_json(), "same": float(same.mean())}
+    firsts = unseen.observe(unseen.episodes["first_frame"][:SHOWN].astype(np.int64), ["code"])["code"]
+    ends = unseen.observe(unseen.last_frames[:SHOWN], ["code"])["code"]
+    rows = [("first frame", codes.encoder.decode(firsts)), ("last frame", codes.encoder.decode(ends))]
+    if codes.run.has("pixelcnn"):
+        proposer, rng = codes.proposer(16), np.random.default_rng(0)
+        began = time.perf_counter()
+        proposer.prepare(firsts, rng)
+        seconds = (time.perf_counter() - began) / (16 * len(firsts))
+        drawn = np.stack([proposer.propose(first, 16, rng) for first in firsts])
+        found["proposals"] = {"seconds": seconds, **_likeness(codes, drawn, firsts)}
+        rows += [(f"proposal {n + 1}", codes.encoder.decode(drawn[:, n])) for n in range(3)]
+    for name in ("flat", "hierarchical") if codes.run.has("gap60") else ():
+        # The value is not learnt yet: minus the distance in units of eps stands for it.
+        value: Value = lambda states, goals: -distance(states, goals) / calibration.eps  # noqa: E731
+        planner, began = codes.planner(name, PlanConfig(), 0), time.perf_counter()
+        plans = np.stack([planner.plan(a, b, value) for a, b in zip(firsts[:PLANNED], ends, strict=False)])
+        seconds = (time.perf_counter() - began) / len(plans)
+        likeness = _likeness(codes, plans[:, :-1], firsts[:PLANNED])
+        found.setdefault("plans", {})[name] = {"seconds": seconds, "cost": float(planner.cost.sum()), **likeness}
+        rows += [(f"{name}, {n + 1}", codes.encoder.decode(plans[:, n])) for n in range(7)]
+    return found | {"eps": calibration.eps, "picture": _picture(rows)}
+
+
+def _likeness(codes: Codes, made: np.ndarray, firsts: np.ndarray) -> dict[str, float]:
+    """Of made codes (S, N, D) in scenes with first codes (S, D): the share that, decoded and encoded again, are within
+    eps of themselves (others are no codes of a picture), and that further than eps from the scene's first."""
+    flat = made.reshape(-1, made.shape[-1])
+    again = codes.encoder.encode(codes.encoder.decode(flat))
+    moved = distance(made, firsts[:, None]).ravel() > codes.eps
+    return {"consistent": float((distance(flat, again) <= codes.eps).mean()), "changed": float(moved.mean())}
+
+
+def _reconstruction(encoder: CodeEncoder, pictures: Store) -> dict[str, float]:
+    errors: list[tuple[float, float]] = []
+    for row in pictures.episodes[:20]:
+        frames = row["first_frame"] + np.linspace(0, row["n_frames"] - 1, 12).astype(np.int64)
+        images = pictures.observe(frames, ["image"])["image"][:, 0]
+        made = encoder.decode(encoder.encode(images)) / 255.0
+        true = images / 255.0
+        change = np.abs(true - np.median(true, 0)).max(-1) > 0.1
+        error, spread = np.square(made - true), np.square(true - true.mean(0))
+        errors.append((float(error.sum() / spread.sum()), float(error[change].sum() / max(spread[change].sum(), 1e-9))))
+    whole, changing = np.mean(errors, 0)
+    return {"all": float(whole), "changing": float(changing)}
+
+
+def _picture(rows: Sequence[tuple[str, np.ndarray]]) -> str:
+    """Rows of (8, H, W, 3) pictures with their names, as a PNG in base64."""
+    figure = Figure((7.0, 0.85 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for place, (name, images) in zip(axes, rows, strict=True):
+        place.imshow(np.concatenate([*images], 1))
+        place.set(xticks=[], yticks=[], xlim=(0, SHOWN * images.shape[2]))
+        place.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
+    return base64.b64encode(file.getvalue()).decode()

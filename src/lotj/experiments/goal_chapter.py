@@ -1,0 +1,271 @@
+"""Chapters on goals that are pictures: codes and gates once, an agent offline for each seed, then arms, which differ in
+who proposes the goals of practice and in how they are planned for."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lotj.data.goal_replay import GoalShares, choose_goals
+from lotj.data.replay import Relabel, Source
+from lotj.data.store import DiskStore
+from lotj.distributed import Job
+from lotj.envs.base import spec_of
+from lotj.envs.registry import folder_name, make_task
+from lotj.experiments.chapter import Arm, Chapter, Problem, collect_job, job_name, line_job, tried
+from lotj.experiments.claims import Curves
+from lotj.experiments.codes import Codes, represent_job
+from lotj.experiments.evaluation import PolicyController
+from lotj.experiments.practised import practised_agent
+from lotj.experiments.presets import find_preset
+from lotj.experiments.stages import agent_settings
+from lotj.experiments.study import Asked, begun
+from lotj.experiments.tables import markdown
+from lotj.goals.planner import PlanConfig, Pursuit
+from lotj.goals.proposer import Given, GoalProposer, Seen
+from lotj.goals.sparse import SparseReward
+from lotj.nets.front import Vector
+from lotj.runs import Run, find_run
+from lotj.training.coded import CodedStore, Pursued, value_of
+from lotj.training.imagined import READS
+from lotj.training.practice import practice
+from lotj.training.pretrain import load_agent, pretrain_agent
+from lotj.training.rewarded import Rewarded
+
+FRONT = Vector(("code", "goal"))
+PATIENCE = 30
+"""Steps for a subgoal."""
+
+
+@dataclass(frozen=True)
+class GoalArm(Arm):
+    """An arm whose agent is the chapter's, offline the same for all.
+
+    Attributes:
+        goals: who proposes in practice: ``task`` (its own goal), ``pixelcnn``, ``seen`` (frames of the prior data), or
+            ``vae`` and ``cc-vae``, whose pictures are encoded.
+        plan: one of `lotj.experiments.codes.PLANS`; with "-buffer" behind it earlier plans are remembered.
+        planning: settings of planning, where they are not the defaults.
+    """
+
+    goals: str = "task"
+    plan: str = "none"
+    planning: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GoalChapter(Chapter):
+    """See `Chapter`.
+
+    Attributes:
+        task, recipe, count: of the prior data; `held_out` is the task of the gates' episodes, an eighth as many.
+        models, model_updates, outcomes: see `represent_job`.
+        agent, settings, updates: who learns offline, and its updates.
+        offline, online: where goals come from.
+    """
+
+    task: str = "table/play"
+    recipe: str = "play"
+    held_out: str = "table/play,split=test"
+    count: int = 2000
+    models: tuple[str, ...] = ()
+    model_updates: Mapping[str, int] = field(default_factory=dict)
+    outcomes: int = 0
+    agent: str = "iql"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    updates: int = 25_000
+    offline: GoalShares = field(default_factory=GoalShares)
+    online: GoalShares = field(default_factory=GoalShares)
+
+    def asked(self, asked: Asked) -> Chapter:
+        """As of `Chapter`; the quick size has the first problem alone."""
+        made = super().asked(asked)
+        return replace(made, problems=made.problems[: 1 if asked.preset == "quick" else None])
+
+    def jobs(self, asked: Asked) -> list[Job]:
+        """All that must be done for it."""
+        root, share = asked.runs / self.name, self.size.share
+        folders = {name: root / name for name in ("data", "held-out", "codes")}
+        made = []
+        for name, task, part in (("data", self.task, 1.0), ("held-out", self.held_out, 0.125)):
+            count = max(8, round(min(share, 1.0) * part * self.count))
+            how = {"task": task, "folder": str(folders[name]), "recipe": self.recipe, "count": count}
+            made.append(Job(name, collect_job, how, (), {}, folders[name]))
+        data, held = (str(folders[name] / "data") for name in ("data", "held-out"))
+        updates = {name: max(10, round(share * steps)) for name, steps in self.model_updates.items()}
+        arguments = {"data": data, "held_out": held, "folder": str(folders["codes"]), "models": list(self.models)}
+        arguments |= {"updates": updates, "last": self.outcomes}
+        made.append(Job("codes", represent_job, arguments, ("data", "held-out"), asked.machine, folders["codes"]))
+        shared: dict[str, Any] = {"codes": str(folders["codes"]), "data": data, "agent": self.agent}
+        for seed in range(self.size.seeds):
+            name = f"offline-{seed}"
+            how = {**shared, "settings": dict(self.settings), "updates": max(10, round(share * self.updates))}
+            how |= {"shares": asdict(self.offline), "folder": str(root / name), "seed": seed}
+            made.append(Job(name, offline_job, how, ("codes",), asked.machine, root / name))
+        for problem in self.problems:
+            for arm in problem.arms:
+                made += [self._goal_job(asked, problem, arm, seed, shared) for seed in range(self.size.seeds)]
+        return made
+
+    def curves(self, results: Mapping[str, Any]) -> Curves:
+        """The results by problem and arm, and the gates as those of ("gates", "codes")."""
+        return {**super().curves(results), ("gates", "codes"): [results["codes"]] if "codes" in results else []}
+
+    def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
+        """As of `Chapter`, with the gates on a page of their own."""
+        files = super().files(results)
+        if "codes" in results:
+            files["gates.md"] = gate_page(results["codes"]).encode()
+            files["gates.png"] = base64.b64decode(results["codes"]["picture"])
+        return files
+
+    def _goal_job(self, asked: Asked, problem: Problem, arm: Arm, seed: int, shared: Mapping[str, Any]) -> Job:
+        name, size, folder = job_name(problem, arm, seed), self.size, asked.runs / self.name
+        if not isinstance(arm, GoalArm):  # a line
+            how: dict[str, Any] = {"task": problem.task, "evaluated": problem.with_options("observation=state")}
+            how |= {"seed": seed, "evaluation_trials": size.evaluation_trials, "controller": arm.agent}
+            return Job(name, line_job, how, (), {})
+        trials = round(size.share * arm.trials * problem.trials)
+        points = sorted({round(share * trials) for share in problem.points} - {0, trials}) if trials else []
+        how = {
+            **shared, "task": problem.task, "offline": str(folder / f"offline-{seed}"), "folder": str(folder / name),
+            "seed": seed, "goals": arm.goals, "plan": arm.plan, "planning": dict(arm.planning), "trials": trials,
+            "points": points, "evaluation_trials": size.evaluation_trials, "shares": asdict(self.online),
+            "offline_shares": asdict(self.offline), "settings": {**problem.practice, **arm.practice},
+        }  # fmt: skip
+        return Job(name, arm_job, how, (f"offline-{seed}",), asked.machine, folder / name)
+
+
+def gate_page(found: Mapping[str, Any]) -> str:
+    """The gates as tables, with their picture."""
+    reward, rebuilt = found["reward"], found["reconstruction"]
+    rows = [
+        [name, *(f"{reward[at][name]:.2f}" for at in ("prior", "held_out"))] for name in ("precision", "recall", "auc")
+    ]
+    told = [
+        ["error of held-out pictures, of their variance", f"{rebuilt['all']:.2f}"],
+        ["the same over pixels that change", f"{rebuilt['changing']:.2f}"],
+        ["rank correlation of distances, codes and things", f"{found['rank']:.2f}"],
+        ["eps", f"{found['eps']:.2f}"],
+    ]
+    parts = [markdown(["gate", "here"], told), markdown(["sparse reward", "prior data", "held out"], rows)]
+    points = reward["held_out"]["curve"][::5]
+    parts.append(markdown(["eps", "precision", "recall"], [[f"{value:.2f}" for value in point] for point in points]))
+    made = {**found.get("plans", {}), **({"proposals": found["proposals"]} if "proposals" in found else {})}
+    if made:
+        head = ["made by", "s each", "decoded and encoded again within eps", "further than eps from the first frame"]
+        body = [
+            [name, *(f"{of[key]:.2f}" for key in ("seconds", "consistent", "changed"))] for name, of in made.items()
+        ]
+        parts.append(markdown(head, body))
+    return "# Gates before any reinforcement learning\n\n" + "\n".join(parts) + "\n![Pictures](gates.png)\n"
+
+
+# Jobs
+
+
+def offline_job(
+    codes: str, data: str, agent: str, settings: Mapping[str, Any], updates: int, shares: Mapping[str, float],
+    folder: str, seed: int, threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Learns from prior data, on codes; returns means of its last lines of metrics."""
+    torch.set_num_threads(threads)
+    preset = find_preset("state")
+    preset = replace(preset, agent=settings, pretrain=replace(preset.pretrain, steps=updates, lr=3e-4, cosine=False))
+    run = begun(Path(folder), "pretrain") or Run.create(Path(folder), "pretrain", {"agent": agent, **settings}, seed)
+    made, config = Codes(find_run(Path(codes), "codes"), device), agent_settings(preset, agent)
+    with run:
+        store = CodedStore(DiskStore.open(Path(data)), made.encoder)
+        relabel = _relabel(shares, made, store, seed)
+        pretrain_agent(
+            agent, store, None, FRONT, config, preset.pretrain, run, device, False, [relabel], observation=READS
+        )
+        lines = run.metrics(agent)[-5:]
+    return {name: float(np.mean([line[name] for line in lines])) for name in ("loss_q", "q_mean") if name in lines[-1]}
+
+
+def arm_job(
+    codes: str, data: str, agent: str, task: str, offline: str, folder: str, seed: int, goals: str, plan: str,
+    planning: Mapping[str, Any], trials: int, points: Sequence[int], evaluation_trials: int,
+    shares: Mapping[str, float], offline_shares: Mapping[str, float], settings: Mapping[str, Any],
+    threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Practises in one task from the offline agent, and tries the policy before, after `points`, and at the end, on the
+    task's own goal. The encoder and who proposes stay as they are.
+
+    Returns:
+        ``curve`` as of `learn_job`, with the share of the subgoals left that were ``reached`` in their time.
+    """
+    torch.set_num_threads(threads)
+    made, root = Codes(find_run(Path(codes), "codes"), device), Path(folder)
+    learner = load_agent(find_run(Path(offline), "pretrain"), device, agent)
+    asked = [learner]  # whose values a plan goes by
+    config = PlanConfig(**{"buffer": 1000 if plan.endswith("-buffer") else 0, **planning})
+    planner = made.planner(plan.removesuffix("-buffer"), config, seed)
+    reward, curve = SparseReward(made.eps), []
+
+    def environment(proposer: Any, told: bool) -> Pursued:
+        pursuit = Pursuit(planner, lambda s, g: value_of(asked[0])(s, g), made.eps, PATIENCE)
+        given = Given(lambda: env.task_goal())
+        env = Pursued(make_task(task), made.encoder, proposer or given, reward, pursuit, told)
+        return env
+
+    def try_out(learner: Any, trials: int, steps: int) -> None:
+        asked[0] = learner
+        with closing(environment(None, told=True)) as env:
+            found = tried(env, PolicyController(learner, 0.0), agent, seed, evaluation_trials)
+            curve.append({"trials": trials, "steps": steps, **found, "reached": env.met})
+
+    try_out(learner, 0, 0)
+    if not trials:
+        return {"curve": curve}
+    asked[0] = learner
+    store = CodedStore(DiskStore.open(Path(data)), made.encoder)
+    how = replace(find_preset("state").practice, trials=trials, threads=threads, hindsight=0.0, **settings)
+    prior = Source(store, 1.0 - how.online_fraction, None, {"imitate": True})
+    prior.relabel = [_relabel(offline_shares, made, store, seed)]
+    left = begun(root, "practice")
+    run = left or Run.create(root, "practice", {"task": task, "agent": agent, "goals": goals, "plan": plan}, seed)
+    with closing(environment(proposer_of(goals, made, store), told=False)) as env, run:
+        relabel = _relabel(shares, made, store, seed, proposer_of(goals, made, store))
+        steps = spec_of(env).max_steps
+        how = replace(how, max_steps=steps)
+        rest: dict[str, Any] = {"live": False, "resume": left is not None, "snapshots": points}
+        practice(Rewarded(env, steps, run.seed), learner, [prior], how, run, folder_name(task), [relabel], **rest)
+        taken = np.cumsum([row["steps"] for row in run.metrics()])
+        for after in (*points, trials):
+            snapshot = None if after == trials else after
+            try_out(practised_agent(run, device, snapshot), after, int(taken[after - 1]))
+    return {"curve": curve}
+
+
+def proposer_of(goals: str, made: Codes, store: CodedStore) -> GoalProposer | None:
+    """Who proposes, by the name of `GoalArm.goals`; None for the task itself."""
+    if goals == "task":
+        return None
+    if goals == "seen":
+        some = np.random.default_rng(0).integers(store.n_frames, size=4096)
+        return Seen(lambda: store.observe(some, ["code"])["code"])
+    return made.proposer() if goals == "pixelcnn" else made.redrawn(goals)
+
+
+def _relabel(
+    shares: Mapping[str, float], made: Codes, store: CodedStore, seed: int, proposer: GoalProposer | None = None
+) -> Relabel:
+    """`choose_goals` with the sparse reward; of prior data the PixelCNN proposes, 8 goals for each scene."""
+    of = GoalShares(**shares)
+    if of.proposed and proposer is None and made.run.has("pixelcnn"):
+        proposer = made.proposer(bank=8)
+        firsts = store.episodes["first_frame"].astype(np.int64)
+        proposer.prepare(store.observe(firsts, ["code"])["code"], np.random.default_rng(seed))
+    if proposer is None:  # nobody proposes but the task: what is its share is kept
+        of = replace(of, keep=of.keep + of.proposed, proposed=0.0)
+        proposer = Seen(lambda: np.zeros((1, made.encoder.size), np.float32))
+    return choose_goals(of, proposer.propose, proposer.needs_context, SparseReward(made.eps))

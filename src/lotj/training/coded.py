@@ -1,0 +1,157 @@
+"""Prior data as the codes of a VQ-VAE, tasks by subgoals, and how generative models are fitted (VAL, PTP)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from lotj.agents import Learner
+from lotj.data.layout import Schema
+from lotj.data.store import Store
+from lotj.errors import NumericsError
+from lotj.goals.codes import CodeEncoder
+from lotj.goals.planner import Pursuit, Value
+from lotj.goals.proposer import GoalProposer
+from lotj.goals.reward import GoalReward
+from lotj.training.imagined import READS, Imagined
+
+CHUNK = 512
+"""Images that are read and encoded at once."""
+
+
+class CodedStore(Store):
+    """Prior data of which each frame is kept as the numbers of its codes, 288 bytes of an image of 48 pixels, looked up
+    when it is drawn: observation ``code`` (D,), for ``goal`` the last of its episode and for ``context`` the first.
+    Nothing ends by success.
+
+    Attributes:
+        numbers: (F, h, w) uint16.
+    """
+
+    def __init__(self, of: Store, encoder: CodeEncoder) -> None:
+        self.tasks, self.kinds, self.episodes = of.tasks, of.kinds, of.episodes.copy()
+        self.episodes["terminated"] = False
+        code = np.dtype(("<f4", (encoder.size,)))
+        self.schema = Schema(of.schema.action, dict.fromkeys(READS, code), {}, of.schema.truth)
+        self._of, self._encoder = of, encoder
+        parts = [slice(first, first + CHUNK) for first in range(0, of.n_frames, CHUNK)]
+        frames = np.arange(of.n_frames)
+        images = (of.observe(frames[part], ["image"])["image"][:, 0] for part in parts)
+        self.numbers = np.concatenate([encoder.numbers(encoder.encode(some)) for some in images])
+
+    def column(self, name: str) -> np.ndarray:
+        """``action`` and ``reward``."""
+        return self._of.column(name)
+
+    def truth(self, name: str) -> np.ndarray:
+        """As of the data that are seen."""
+        return self._of.truth(name)
+
+    def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
+        if name == "goal":
+            frames = self.last_frames[self._episode(frames)]
+        if name == "context":
+            frames = self.episodes["first_frame"][self._episode(frames)]
+        return self._encoder.look_up(self.numbers[frames])
+
+    def _episode(self, frames: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.episodes["first_frame"], frames, "right") - 1
+
+
+class Pursued(Imagined):
+    """`Imagined` by subgoals: ``goal`` is the one that is pursued now.
+
+    Args:
+        env, encoder, proposer, reward: as there.
+        pursuit: by which subgoals; None goes straight for the goal.
+        told: `info` says ``is_success``, of the last step alone: for an evaluation. Practice is told nothing.
+    """
+
+    def __init__(
+        self, env: gym.Env, encoder: Any, proposer: GoalProposer, reward: GoalReward, pursuit: Pursuit | None = None,
+        told: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(env, encoder, proposer, reward)
+        self._pursuit, self._told, self._fresh = pursuit, told, True
+        boxes = dict(self.observation_space.spaces)  # type: ignore[attr-defined]
+        if proposer.needs_context:
+            boxes["context"] = gym.spaces.Box(-np.inf, np.inf, (encoder.size,))
+        self.observation_space = gym.spaces.Dict(boxes)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode, with a goal and a plan."""
+        self._fresh = True
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Act."""
+        seen, _, _, truncated, info = self.env.step(action)
+        coded = self._coded(seen)
+        reward = self._reward({"code": coded["code"][None]}, self.goal[None])
+        told = {"is_success": bool(info["is_success"]) and truncated} if self._told else {}
+        return coded, float(reward[0]), False, truncated, told
+
+    @property
+    def met(self) -> float:
+        """Share of the subgoals left so far that were reached; NaN before there is one."""
+        pursuit = self._pursuit
+        return pursuit.met / pursuit.left if pursuit is not None and pursuit.left else float("nan")
+
+    def _coded(self, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        coded = super()._coded(seen)
+        if self._pursuit is None:
+            return coded
+        if self._fresh:
+            self._pursuit.begin(coded["code"], self.goal)
+            self._fresh = False
+        return {**coded, "goal": self._pursuit.goal(coded["code"])}
+
+
+def value_of(learner: Learner) -> Value:
+    """What a planner asks an agent that observes ``code`` and ``goal``."""
+    return lambda states, goals: learner.value({"code": states, "goal": goals})
+
+
+def fit(model: Any, draw: Any, steps: int, lr: float, seed: int, clip: float = 1.0) -> Mapping[str, float]:
+    """Trains a model of `lotj.nets` that has `losses`, with Adam and gradients of norm at most `clip`.
+
+    Args:
+        model: changed in place, in evaluation mode afterwards.
+        draw: random numbers -> what `losses` is called with.
+        steps, lr: updates, and their rate, which falls to 0 along a cosine.
+        seed: of all that is drawn.
+
+    Returns:
+        Means of the losses over the last tenth.
+
+    Raises:
+        NumericsError: a loss is not finite.
+    """
+    rng = np.random.default_rng(seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
+    told: dict[str, list[float]] = {}
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for step in range(steps):
+            losses = model.losses(*draw(rng))
+            loss = torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(loss):
+                raise NumericsError(f"loss of update {step} is {loss.item()}; lower the learning rate")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimiser.step()
+            schedule.step()
+            if step >= 0.9 * steps:
+                for name, value in losses.items():
+                    told.setdefault(name, []).append(value.item())
+    model.eval()
+    return {name: float(np.mean(values)) for name, values in told.items()}
