@@ -4,7 +4,7 @@
     python examples/imagined_goals.py --task push/one,vary=colour --model cc-vae
 
 A random walk is recorded, a model of its pictures learnt, and TD3 practises to reach what the model imagines. Nobody
-tells it a reward. Takes 10 minutes on a core. Prints a line a trial, then how far from goals that it is shown object and
+tells it a reward. Takes 10 minutes on a core. Prints a line a trial, then how far from goals it is shown object and
 hand end, and how far they would if nothing were done.
 """
 
