@@ -76,7 +76,7 @@ def ranks(encoder: Latent, here: Scenes, there: Scenes) -> dict[str, float]:
     gaps = np.linalg.norm((here.places - there.places).reshape(len(apart), -1, 2), axis=2)
     parts = {"rank": gaps.mean(1), "rank_hand": gaps[:, 0]}
     parts |= {"rank_object": gaps[:, 1:].mean(1)} if gaps.shape[1] > 1 else {}
-    return {name: float(stats.spearmanr(apart, gap)[0]) for name, gap in parts.items()}
+    return {name: float(np.asarray(stats.spearmanr(apart, gap))[0]) for name, gap in parts.items()}
 
 
 def samples(encoder: Latent, judge: Regressor, scenes: Scenes, seed: int = 0) -> dict[str, float]:
