@@ -45,7 +45,7 @@ from lotj.training.rewarded import Rewarded
 AGENT = {"discount": 0.99, "ema": 0.01, "hidden": (256, 256), "critic_hidden": 256, "critic_projection": 0}
 """Settings of TD3 here, thesis chapter 2 where it prints them; the networks are smaller (printed: 400 and 300)."""
 FIRST_TRIED = 50_000_000
-"""Seed of the first episode in which policies are tried; the same for all arms and seeds."""
+"""Seed of the first episode in which policies are tried, times the seed of the arm plus 1; the data begin at 0."""
 GATED = 1000
 """Scenes that gates are measured on."""
 
@@ -271,7 +271,7 @@ def scenes_of(task: str, count: int) -> tuple[Scenes, Scenes]:
     with closing(make_task(task)) as env:
         inner: Any = env.unwrapped
         for seed in range(count):
-            seen, info = env.reset(seed=seed + 10)
+            seen, info = env.reset(seed=FIRST_TRIED // 4 + seed)
             truth = inner.truth(info)
             rows.append([seen["image"][0], inner.picture_of_goal(), truth["places"], inner.goal, truth["colour"]])
     first, goal, start, end, colour = (np.array(column) for column in zip(*rows, strict=True))

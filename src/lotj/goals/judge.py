@@ -17,6 +17,9 @@ MATCH = 0.2
 CHANGED = 0.1
 """A pixel has changed where a channel differs by more, of 1."""
 
+SAME = 1e-4
+"""What deviates less is the same in all scenes, and nothing can be said of how well it is read."""
+
 
 @dataclass(frozen=True)
 class Scenes:
@@ -73,7 +76,7 @@ def ranks(encoder: Latent, here: Scenes, there: Scenes) -> dict[str, float]:
     gaps = np.linalg.norm((here.places - there.places).reshape(len(apart), -1, 2), axis=2)
     parts = {"rank": gaps.mean(1), "rank_hand": gaps[:, 0]}
     parts |= {"rank_object": gaps[:, 1:].mean(1)} if gaps.shape[1] > 1 else {}
-    return {name: float(stats.spearmanr(apart, gap)[0]) for name, gap in parts.items()}
+    return {name: float(np.asarray(stats.spearmanr(apart, gap))[0]) for name, gap in parts.items()}
 
 
 def samples(encoder: Latent, judge: Regressor, scenes: Scenes, seed: int = 0) -> dict[str, float]:
@@ -83,7 +86,8 @@ def samples(encoder: Latent, judge: Regressor, scenes: Scenes, seed: int = 0) ->
     drawn, context = rng.standard_normal((len(scenes.first), encoder.size), np.float32), encoder.context(scenes.first)
     pictures, own = encoder.decode(drawn, context), encoder.decode(encoder.encode(scenes.images, scenes.first), context)
     told = {}
-    for name, shown in (("same_colour", pictures), ("same_colour_own", own)):
+    varies = scenes.colour.std(0).min() >= SAME
+    for name, shown in (("same_colour", pictures), ("same_colour_own", own)) if varies else ():
         off = np.sqrt(np.square(judge(shown)[1] - scenes.colour).mean(1))
         told[name] = float((off < MATCH).mean())
     again = encoder.encode(pictures, scenes.first)
@@ -99,7 +103,7 @@ def probes(encoder: Latent, scenes: Scenes) -> dict[str, float]:
     for name, code in codes.items():
         inputs = np.hstack([code, np.square(code), np.ones((len(code), 1))]).astype(float)
         for what, wanted in (("places", scenes.places), ("colour", scenes.colour)):
-            if not wanted.std(0).all():
+            if wanted.std(0).min() < SAME:
                 continue
             a, y = inputs[:half], wanted[:half].astype(float)
             found = inputs[half:] @ np.linalg.solve(a.T @ a + 1e-3 * np.eye(a.shape[1]), a.T @ y)

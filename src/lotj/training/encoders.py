@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -96,9 +97,9 @@ class Modeller:
         return Latent(self.model, self.device)
 
     def state(self) -> dict[str, Any]:
-        """All that further updates depend on."""
+        """All that further updates depend on, copied."""
         made = {"kind": self.kind, "config": asdict(self.config), "seed": self._seed, "updates": self.updates}
-        return {**made, "model": self.model.state_dict(), "optimiser": self._optimiser.state_dict()}
+        return copy.deepcopy({**made, "model": self.model.state_dict(), "optimiser": self._optimiser.state_dict()})
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a `state`."""
