@@ -98,6 +98,13 @@ def test_how_long_the_demo_takes_is_measured() -> None:
     assert 120 <= seconds <= 180 and "two to three minutes after set-up" in (ROOT / "README.md").read_text("utf-8")
 
 
+def test_how_long_a_pretraining_takes_is_measured() -> None:
+    files = sorted((ROOT / "results" / "headline").glob("pretrain-ours-seed*.json"))
+    minutes = [round(json.loads(path.read_text("utf-8"))["result"]["seconds"] / 60) for path in files]
+    text = (ROOT / "docs" / "own-base.md").read_text("utf-8")
+    assert f"Pretraining took {' and '.join(map(str, minutes))} minutes" in text
+
+
 def test_the_angles_of_the_bench_are_those_that_are_drawn() -> None:
     """Of the plug in the hand against the socket, both turned by rotation vectors, over 500 benches."""
     part, angles = find_connector("nema-5-15"), []
