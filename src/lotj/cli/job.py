@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from rich import get_console
@@ -43,6 +43,22 @@ class OnDevice(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tracked(OnDevice):
+    """The flags of commands whose metrics can be sent to Weights & Biases."""
+
+    wandb: Literal["no", "online", "offline"] = "no"
+    """Metrics to Weights & Biases, too: to your account, or offline, into the run folder, for `wandb sync` later."""
+
+    @contextmanager
+    def tracked(self) -> Iterator[None]:
+        """What is logged meanwhile goes there; SettingsError without the package."""
+        from lotj.runs.tracking import tracked
+
+        with tracked(self.wandb):
+            yield
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfRun:
     """The flags of commands that are about a run that there is."""
 
@@ -53,7 +69,7 @@ class OfRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume(OnDevice, OfRun):
+class Resume(Tracked, OfRun):
     """Go on with a stopped run, with the settings that it was begun with."""
 
     @classmethod

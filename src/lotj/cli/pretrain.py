@@ -18,7 +18,7 @@ from lotj.training.features import FeatureConfig
 
 
 @dataclass(frozen=True)
-class Command(job.OnDevice):
+class Command(job.Tracked):
     """Train the success classifier (the reward) and the policy on a recorded data set.
 
     The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there. At
@@ -80,7 +80,8 @@ def _train(
     from lotj.experiments.stages import pretrain_phase
 
     device = job.find_device(asked.device)
-    run = pretrain_phase(preset, data, runs, seed, device, begun, also=asked.also, agent=agent)
-    run.close()
+    with asked.tracked():
+        run = pretrain_phase(preset, data, runs, seed, device, begun, also=asked.also, agent=agent)
+        run.close()
     on = "--connector NAME" if (run.path / "reward.pt").exists() else "--task NAME"
     job.say(f"{run.path}: practise with `lotj practice {on} --pretrained {shlex.quote(str(run.path))}`")

@@ -24,7 +24,7 @@ from lotj.training.practice_config import TaskPracticeConfig
 
 
 @dataclass(frozen=True)
-class Command(job.OnDevice):
+class Command(job.Tracked):
     """Record demonstrations of a task's scripted expert, learn from them, practise with them, evaluate and report; or,
     without --demos, learn from practice alone.
 
@@ -82,11 +82,12 @@ class Command(job.OnDevice):
         from lotj.experiments.stages import practise_task_phase
         from lotj.report import build_report
 
-        pretrained = self._learn_from_demos(preset, folder, device) if self.demos else None
-        get_console().rule(f"practise {self.task}", align="left")
-        how: dict[str, Any] = {"pretrained": pretrained, "seed": self.seed, "device": device}
-        resume = job.begun(folder, "practice", self.seed) if self.resume else None
-        run, _ = practise_task_phase(preset, self.task, folder, self.agent, resume=resume, **how)
+        with self.tracked():
+            pretrained = self._learn_from_demos(preset, folder, device) if self.demos else None
+            get_console().rule(f"practise {self.task}", align="left")
+            how: dict[str, Any] = {"pretrained": pretrained, "seed": self.seed, "device": device}
+            resume = job.begun(folder, "practice", self.seed) if self.resume else None
+            run, _ = practise_task_phase(preset, self.task, folder, self.agent, resume=resume, **how)
         get_console().rule("evaluate and report", align="left")
         with job.progress_bars() as show:
             results = evaluate_phase(run, self.evaluation_trials, device, show, spread=0.0)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import folder_name, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, find, unknown
-from lotj.experience import Task
+from lotj.experience import INTERVENTION, Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.practised import PART, part_of
@@ -39,6 +40,7 @@ from lotj.nets.augment import AugmentConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Front, Pixels, Vector
 from lotj.ranges import SEED
+from lotj.rewards.ask import Ask
 from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
 from lotj.robots.client import RemoteRobot, is_address
@@ -49,7 +51,9 @@ from lotj.sim.arm import ARMS
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
+from lotj.training.corrections import Corrections
 from lotj.training.features import Encoder, imitated
+from lotj.training.live_view import Watcher
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
 from lotj.training.practice import PracticeResult, finished_trials, practice
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
@@ -231,6 +235,8 @@ def practice_phase(
     snapshots: Sequence[int] = (),
     judges: Sequence[Judge] = (),
     disturbance: str = "",
+    ask: int = 0,
+    watcher: Watcher | None = None,
 ) -> tuple[Run, PracticeResult]:
     """Practise on one connector, with the robot's own verdict as the only reward.
 
@@ -243,6 +249,8 @@ def practice_phase(
         live, snapshots: show progress; trials after which a copy of the policy stays, for `practised_agent`.
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`.
         disturbance: what goes wrong, in evaluation too, see `lotj.envs.disturbances`; a run resumed keeps its own.
+        ask: how many questions a person is asked, see `lotj.rewards.ask`; a run resumed keeps its own.
+        watcher: see `practice`.
     """
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
@@ -255,7 +263,7 @@ def practice_phase(
     _refuse_seen(part, prior[0].store.tasks)
     settings: dict[str, Any] = {"connector": connector, "scenario": scenario, "robot": robot}
     settings |= {"task": f"insertion/{part.name}", "domain": "", "domain_seed": domain_seed}
-    settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
+    settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance, "ask": ask}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
     settings |= _practice_settings(preset, agent, pretrained)
     drawn, text = (domain_seed, scenario, reward.shape[2], config.max_steps, seed), connector_text(source).decode()
@@ -275,8 +283,14 @@ def practice_phase(
     if not part.seating_force:  # known of a peg or a screw as its kind is, by whoever has it in hand
         config = replace(config, retention=False)
     with closing(machine), timed(run, "practice"):
-        judged = SelfJudged(machine, before, learner, reward, config, run.seed, judges)
-        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
+        how_judged, count = dict[str, Any](), run.config.get("ask", 0)
+        if count:
+            how_judged["together"] = partial(Ask, count=count, answers=run.path / "answers.jsonl")
+        recorded = run.path / "trials"
+        if not (recorded / layout.META).exists() or INTERVENTION in layout.read_meta(recorded).schema.notes:
+            how_judged["corrections"] = Corrections(learner.spec.action[0], machine.spec.rate_hz)
+        judged = SelfJudged(machine, before, learner, reward, config, run.seed, judges, **how_judged)
+        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots, "watcher": watcher}
         return run, practice(judged, learner, prior, config, run, name, **how)
 
 
@@ -349,6 +363,7 @@ def practise_task_phase(
     live: bool = True,
     snapshots: Sequence[int] = (),
     make: Callable[[str], gym.Env] = make_task,
+    watcher: Watcher | None = None,
 ) -> tuple[Run, PracticeResult]:
     """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data; `make` makes
     it of its name. For the rest see `practice_phase`."""
@@ -380,7 +395,7 @@ def practise_task_phase(
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), folder_name(name)
-        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
+        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots, "watcher": watcher}
         return run, practice(rewarded, learner, prior, config, run, title, relabel, **how)
 
 

@@ -23,7 +23,7 @@ from lotj.experience import Episode, Observation, Task, batch_of_one
 from lotj.rewards.judge import Judge
 from lotj.runs import Run
 from lotj.training.exploration import Exploration, boost
-from lotj.training.live_view import LiveView
+from lotj.training.live_view import LiveView, Watcher
 from lotj.training.loop import means
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig
 from lotj.training.trials import Trials
@@ -124,6 +124,7 @@ def practice(
     until: int | None = None,
     snapshots: Collection[int] = (),
     contexts: Contexts | None = None,
+    watcher: Watcher | None = None,
 ) -> PracticeResult:
     """Lets an agent practise, trial by trial.
 
@@ -138,6 +139,7 @@ def practice(
         resume: go on after the run's last finished trial; with none, from the beginning.
         until: stop after this trial, to be resumed later; None does all.
         snapshots, contexts: trials whose checkpoints stay, by `checkpoint_after`; demonstrations, see `Replay`.
+        watcher: looks on, and may have practice wait or stop between trials.
 
     Raises:
         RobotError: it refused a command, lost its part `MAX_LOST` times in a row, or was gone for `PATIENCE_S`. A fault
@@ -158,9 +160,12 @@ def practice(
     sitting = _Sitting(practitioner, learner, prior, config, run, task, relabel, snapshots, contexts)
     try:
         done = sitting.restore()
-        with LiveView(str(run.path), config.trials, run.metrics(), live) as view:
+        if watcher is not None:
+            watcher.begin(run, practitioner, config.trials)
+        with LiveView(str(run.path), config.trials, run.metrics(), live, watcher=watcher) as view:
             for number in range(done + 1, min(config.trials, until or config.trials) + 1):
-                _whatever_fails(sitting, number, view)
+                if not (view.ready() and _whatever_fails(sitting, number, view)):
+                    break
     finally:
         sitting.close()
     rows = run.metrics()
@@ -173,9 +178,9 @@ def practice(
     )
 
 
-def _whatever_fails(sitting: _Sitting, number: int, view: LiveView) -> None:
+def _whatever_fails(sitting: _Sitting, number: int, view: LiveView) -> bool:
     """A trial, begun anew as often as the robot fails in it, once the robot is back: nothing of it is kept before it is
-    over, and its random numbers are its own, so that it comes out as if nothing had been."""
+    over, and its random numbers are its own, so that it comes out as if nothing had been. False: stopped meanwhile."""
     failed, since = 0, time.monotonic()
     while True:
         try:
@@ -188,8 +193,11 @@ def _whatever_fails(sitting: _Sitting, number: int, view: LiveView) -> None:
             if time.monotonic() - since > PATIENCE_S:
                 raise RobotError(f"{error}; for {PATIENCE_S / 60:.0f} minutes: mend it, then --resume") from None
             time.sleep(RETRY_S)
+            if not view.ready():
+                return False
     if failed:
         view.note(f"trial {number}: the robot is back after {time.monotonic() - since:.0f} s, at attempt {failed + 1}")
+    return True
 
 
 class _Sitting:

@@ -1,0 +1,226 @@
+"""What the page shows and does: the person's end of a practice (see `lotj.training.live_view.Watcher`).
+
+The page is asked and told in threads of the server; practice goes on in its own. Nothing on the page knows the truth.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lotj.data.pictures import cameras
+from lotj.data.store import DiskStore
+from lotj.errors import DataError, SettingsError
+from lotj.geometry import mosaic
+from lotj.page.server import PageServer
+from lotj.report import charts
+from lotj.report.files import aligned
+from lotj.rewards.ask import Ask
+from lotj.rewards.judge import SCORE
+from lotj.runs import Run
+from lotj.training.corrections import Corrections
+from lotj.training.live_view import ALARM, LiveView
+from lotj.training.trials import PRACTICE
+
+NOTES = 5
+"""Last lines about what has happened that are shown."""
+
+FAREWELL_S = 3.0
+"""So long after its last request a page is told that practice has ended [s]."""
+
+TOLD: dict[str, dict[str, type]] = {
+    "pause": {},
+    "go on": {},
+    "stop": {},
+    "answer": {"trial": int, "answer": str},
+    "hold": {"action": list},
+}
+"""What the page can be told to do, and with what."""
+
+
+class Page:
+    """Serves the page until it is closed; practice is to be given it as its watcher.
+
+    Args:
+        host, port, certificate, key: see `PageServer`.
+
+    Attributes:
+        address: of the page, with the secret that lets one in.
+    """
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
+        self._go, self._stopping, self._waiting, self._ended = threading.Event(), False, False, False
+        self._go.set()
+        self._run: Run | None = None
+        self._judged, self._ask = False, None
+        self._corrections: Corrections | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._notes = deque[str](maxlen=NOTES)
+        self._view = LiveView("", 0, shown=False)
+        self._drawing = threading.Lock()  # matplotlib is for one thread at a time
+        self._curve: tuple[int, dict[str, str]] = (0, {})
+        self._film = lru_cache(32)(self._read_film)
+        self._asked_s = 0.0
+        answers = {"state": lambda _: self.state(), "curve": lambda _: self.curve(), "now": lambda _: self.now()}
+        answers["film"] = self.film
+        self._server = PageServer(answers, self.told, host, port, certificate, key)
+        self.address = self._server.address
+
+    def close(self) -> None:
+        """Tells pages that are open that it is over, and ends."""
+        self._ended = True
+        if time.monotonic() - self._asked_s < FAREWELL_S:
+            time.sleep(min(1.5, FAREWELL_S))
+        self._server.close()
+
+    # Practice's end
+
+    def begin(self, run: Run, practitioner: Any, trials: int) -> None:
+        """See `Watcher`."""
+        self._run, self._rows = run, run.metrics()
+        self._judged = practitioner.judge is not None
+        self._ask = practitioner.judge if isinstance(practitioner.judge, Ask) else None
+        self._corrections = getattr(practitioner, "corrections", None)
+        self._view = LiveView(run.path.name, trials, self._rows, shown=False)
+        self._trials = trials
+
+    def ready(self) -> bool:
+        """See `Watcher`: waits while paused; False once stopped."""
+        self._waiting = not self._go.is_set()
+        self._go.wait()
+        self._waiting = False
+        return not self._stopping
+
+    def trial(self, row: dict[str, Any]) -> None:
+        """See `Watcher`."""
+        self._rows = [*self._rows, row]
+        self._view.trial(row)
+
+    def note(self, text: str) -> None:
+        """See `Watcher`."""
+        self._notes.append(text)
+
+    # The browser's end
+
+    def told(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Does what a message of `TOLD` says.
+
+        Raises:
+            SettingsError, RobotError: it is none, or cannot be done; nothing has changed.
+        """
+        does = str(message.get("do"))
+        form = TOLD.get(does)
+        if form is None or {name: type(value) for name, value in message.items()} != {"do": str, **form}:
+            raise SettingsError(f"{str(message)[:80]}: must be one of {', '.join(TOLD)} with its arguments")
+        if does in ("pause", "go on"):
+            (self._go.clear if does == "pause" and not self._stopping else self._go.set)()
+        elif does == "stop":
+            self._stopping = True
+            self._go.set()
+        elif does == "answer":
+            if self._ask is None:
+                raise SettingsError("answer: nothing is asked in this practice; begin one with --ask")
+            self._ask.answer(message["trial"], message["answer"])
+        else:
+            action = message["action"]
+            if self._corrections is None or any(type(value) not in (int, float) for value in action):
+                raise SettingsError(f"hold {action!r:.60}: must be numbers, in a practice that can be corrected")
+            self._corrections.hold(action)
+        return {"status": self._status}
+
+    @property
+    def _status(self) -> str:
+        if self._ended or self._run is None:
+            return "ended" if self._ended else "preparing"
+        if self._stopping:
+            return "stopping"
+        if self._go.is_set():
+            return "running"
+        return "paused" if self._waiting else "pausing"
+
+    def state(self) -> dict[str, Any]:
+        """All that changes, but for pictures."""
+        self._asked_s = time.monotonic()
+        row, ask = self._rows[-1] if self._rows else {}, self._ask
+        state: dict[str, Any] = {"status": self._status, "done": len(self._rows), "notes": [*self._notes]}
+        if self._run is not None:
+            figures = {name: text for name, text in self._view.figures().items() if name != "alarm"}
+            task = self._run.config.get("connector_title") or self._run.config.get("task", "")
+            state |= {"run": self._run.path.name, "task": task, "trials": self._trials, "figures": figures}
+            state |= {"last": row.get("trial"), "predicted": row.get("predicted_success")}
+        state["alarm"] = ALARM if row.get("alarm") else ""
+        state["axes"] = self._corrections.axes if self._corrections is not None else 0
+        state["asks"] = ask is not None
+        if ask is not None:
+            state["questions"] = [{"trial": asked.trial, "step": asked.step} for asked in ask.questions]
+            state["answered"] = [{"trial": trial, "answer": said} for trial, said in ask.answered.items()]
+        return state
+
+    def curve(self) -> dict[str, str]:
+        """The learning curve as SVG, for a ``wide`` and a ``narrow`` page; empty before the first trial."""
+        rows = self._rows
+        with self._drawing:
+            if self._curve[0] != len(rows):
+                lines = {row["trial"]: row for row in rows}
+                truth = (
+                    {} if self._judged else {n: {"true_success": row["predicted_success"]} for n, row in lines.items()}
+                )
+                trials, widths = aligned(lines, truth, self._judged), (charts.WIDE, charts.NARROW)
+                drawn = [charts.learning_curve(trials, None, None, width) for width in widths]
+                self._curve = len(rows), dict(zip(("wide", "narrow"), drawn, strict=True))
+            return self._curve[1]
+
+    def film(self, trial: str) -> dict[str, Any]:
+        """All frames of a trial beside one another.
+
+        Returns:
+            ``picture`` as a data URI, ``frames``, their size ``width`` and ``height`` [px], and ``scores`` where the
+            robot judged itself.
+
+        Raises:
+            DataError: no such trial, or it has no pictures.
+        """
+        if self._run is None or not trial.isdecimal() or not 1 <= int(trial) <= len(self._rows):
+            raise DataError(f"trial {trial:.20}: there are {len(self._rows)}")
+        return self._film(int(trial))
+
+    def _read_film(self, trial: int) -> dict[str, Any]:
+        assert self._run is not None
+        store = DiskStore.open(self._run.path / "trials")
+        names, kinds = cameras(store.schema), np.array(store.kinds)[store.episodes["kind"]]
+        found = np.flatnonzero((kinds == PRACTICE) & (store.episodes["seed"] == trial))
+        if not names or not len(found):
+            raise DataError(f"trial {trial}: {'is not there' if names else 'has no pictures'}")
+        episode = store.episode(int(found[0]))
+        frames = mosaic(episode.observation[names[0]])
+        scores = episode.notes[SCORE].round(3).tolist() if SCORE in episode.notes else None
+        count, height, width = frames.shape[:3]
+        picture = _data_uri(frames.transpose(1, 0, 2, 3).reshape(height, count * width, 3))
+        return {"picture": picture, "frames": count, "width": width, "height": height, "scores": scores}
+
+    def now(self) -> dict[str, Any]:
+        """What the robot sees at the moment, as ``picture``; empty where nothing is seen."""
+        seen = None if self._corrections is None else self._corrections.seen
+        if seen is None or "image" not in seen:
+            return {}
+        frame = mosaic(seen["image"])
+        return {"picture": _data_uri(frame), "width": frame.shape[1], "height": frame.shape[0]}
+
+
+def _data_uri(frame: np.ndarray) -> str:
+    """(H, W, 3) uint8 as a PNG data URI."""
+    out = io.BytesIO()
+    Image.fromarray(frame).save(out, "png", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
