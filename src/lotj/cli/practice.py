@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Watched(job.Tracked):
                 raise SettingsError(f"page-at {self.page_at!r}: must be host:port, e.g. 127.0.0.1:8751")
             with closing(Page(host.strip("[]"), int(port), self.page_cert, self.page_key)) as page:
                 job.say(f"page: {page.address}")
+                sys.stdout.flush()
                 yield page
 
 

@@ -13,10 +13,9 @@ const tell = (message) =>
 let state = {};
 let shownTrials = -1;
 
-function draw(canvas, image, frame, width, height, scale) {
+function draw(canvas, image, frame, width, height) {
   canvas.width = width;
   canvas.height = height;
-  canvas.style.width = `${width * scale}px`;
   canvas.getContext("2d").drawImage(image, -frame * width, 0);
 }
 
@@ -69,7 +68,7 @@ class Film {
   }
   show() {
     const frame = Number(this.slider.value), { width, height, frames, scores } = this.film;
-    draw(this.canvas, this.image, frame, width, height, Math.max(1, Math.min(3, Math.floor(300 / width), 420 / height)));
+    draw(this.canvas, this.image, frame, width, height);
     const score = this.step === undefined && scores ? `, score ${scores[frame].toFixed(2)}` : "";
     this.words.textContent = `frame ${frame} of ${frames - 1}${score}${frame === this.step ? ": the one asked about" : ""}`;
   }
@@ -185,7 +184,7 @@ setInterval(async () => {
       const image = new Image();
       image.src = seen.picture;
       await image.decode();
-      draw(find("now"), image, 0, seen.width, seen.height, Math.max(1, Math.min(3, Math.floor(300 / seen.width))));
+      draw(find("now"), image, 0, seen.width, seen.height);
     }
   } catch { /* the next one may come through */ }
   saying = false;

@@ -21,7 +21,6 @@ from PIL import Image
 from lotj.data.pictures import cameras
 from lotj.data.store import DiskStore
 from lotj.errors import DataError, SettingsError
-from lotj.geometry import mosaic
 from lotj.page.server import PageServer
 from lotj.report import charts
 from lotj.report.files import aligned
@@ -35,8 +34,8 @@ from lotj.training.trials import PRACTICE
 NOTES = 5
 """Last lines about what has happened that are shown."""
 
-FAREWELL_S = 3.0
-"""So long after its last request a page is told that practice has ended [s]."""
+FAREWELL_S = 1.5
+"""A page that has asked within the last so many seconds is told that practice has ended, for as long [s]."""
 
 TOLD: dict[str, dict[str, type]] = {
     "pause": {},
@@ -73,7 +72,7 @@ class Page:
         self._curve: tuple[int, dict[str, str]] = (0, {})
         self._film = lru_cache(32)(self._read_film)
         self._asked_s = 0.0
-        answers = {"state": lambda _: self.state(), "curve": lambda _: self.curve(), "now": lambda _: self.now()}
+        answers = {"state": self._polled, "curve": lambda _: self.curve(), "now": lambda _: self.now()}
         answers["film"] = self.film
         self._server = PageServer(answers, self.told, host, port, certificate, key)
         self.address = self._server.address
@@ -82,7 +81,7 @@ class Page:
         """Tells pages that are open that it is over, and ends."""
         self._ended = True
         if time.monotonic() - self._asked_s < FAREWELL_S:
-            time.sleep(min(1.5, FAREWELL_S))
+            time.sleep(FAREWELL_S)
         self._server.close()
 
     # Practice's end
@@ -140,6 +139,10 @@ class Page:
             self._corrections.hold(action)
         return {"status": self._status}
 
+    def _polled(self, _: str) -> dict[str, Any]:
+        self._asked_s = time.monotonic()
+        return self.state()
+
     @property
     def _status(self) -> str:
         if self._ended or self._run is None:
@@ -152,7 +155,6 @@ class Page:
 
     def state(self) -> dict[str, Any]:
         """All that changes, but for pictures."""
-        self._asked_s = time.monotonic()
         row, ask = self._rows[-1] if self._rows else {}, self._ask
         state: dict[str, Any] = {"status": self._status, "done": len(self._rows), "notes": [*self._notes]}
         if self._run is not None:
@@ -192,9 +194,9 @@ class Page:
         Raises:
             DataError: no such trial, or it has no pictures.
         """
-        if self._run is None or not trial.isdecimal() or not 1 <= int(trial) <= len(self._rows):
+        if self._run is None or not trial[:9].isdecimal() or not 1 <= int(trial[:9]) <= len(self._rows):
             raise DataError(f"trial {trial:.20}: there are {len(self._rows)}")
-        return self._film(int(trial))
+        return self._film(int(trial[:9]))
 
     def _read_film(self, trial: int) -> dict[str, Any]:
         assert self._run is not None
@@ -204,10 +206,10 @@ class Page:
         if not names or not len(found):
             raise DataError(f"trial {trial}: {'is not there' if names else 'has no pictures'}")
         episode = store.episode(int(found[0]))
-        frames = mosaic(episode.observation[names[0]])
+        frames = _side_by_side(episode.observation[names[0]])
         scores = episode.notes[SCORE].round(3).tolist() if SCORE in episode.notes else None
         count, height, width = frames.shape[:3]
-        picture = _data_uri(frames.transpose(1, 0, 2, 3).reshape(height, count * width, 3))
+        picture = _data_uri(_side_by_side(frames))
         return {"picture": picture, "frames": count, "width": width, "height": height, "scores": scores}
 
     def now(self) -> dict[str, Any]:
@@ -215,8 +217,13 @@ class Page:
         seen = None if self._corrections is None else self._corrections.seen
         if seen is None or "image" not in seen:
             return {}
-        frame = mosaic(seen["image"])
+        frame = _side_by_side(seen["image"])
         return {"picture": _data_uri(frame), "width": frame.shape[1], "height": frame.shape[0]}
+
+
+def _side_by_side(pictures: np.ndarray) -> np.ndarray:
+    """(..., V, H, W, 3) as (..., H, V * W, 3)."""
+    return np.concatenate(np.moveaxis(pictures, -4, 0), axis=-2)
 
 
 def _data_uri(frame: np.ndarray) -> str:
