@@ -25,7 +25,7 @@ from lotj.data.replay import Replay, Source
 from lotj.data.store import DiskStore
 from lotj.errors import RobotError, SettingsError
 from lotj.experience import INTERVENTION, Task
-from lotj.page import Page
+from lotj.page.page import Page
 from lotj.rewards.ask import Ask
 from lotj.rewards.judge import All, Score
 from lotj.runs import Run

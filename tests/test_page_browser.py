@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lotj.experience import INTERVENTION
-from lotj.page import Page
+from lotj.page.page import Page
 from lotj.rewards.ask import Ask
 from lotj.runs import Run
 from lotj.training.corrections import Corrections

@@ -10,7 +10,7 @@ import pytest
 from lotj.cli import main
 from lotj.errors import SettingsError
 from lotj.runs import Run
-from lotj.runs.tracking import tracked, tracking
+from lotj.runs.tracking import TRACKING, tracked
 
 
 def test_without_the_package_one_line_says_which_extra(
@@ -26,7 +26,7 @@ def test_without_the_package_one_line_says_which_extra(
     assert main(words) == SettingsError.exit_code
     assert len(capsys.readouterr().err.splitlines()) == 1 and not (tmp_path / "runs").exists()
     with tracked("no"):
-        assert tracking() == ""
+        assert TRACKING.get() == "no"
 
 
 def test_offline_metrics_lie_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,14 +49,6 @@ class Tracked(OnDevice):
     wandb: Literal["no", "online", "offline"] = "no"
     """Metrics to Weights & Biases, too: to your account, or offline, into the run folder, for `wandb sync` later."""
 
-    @contextmanager
-    def tracked(self) -> Iterator[None]:
-        """What is logged meanwhile goes there; SettingsError without the package."""
-        from lotj.runs.tracking import tracked
-
-        with tracked(self.wandb):
-            yield
-
 
 @dataclass(frozen=True, kw_only=True)
 class OfRun:

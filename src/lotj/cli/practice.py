@@ -40,19 +40,18 @@ class Watched(job.Tracked):
     @contextmanager
     def watched(self) -> Iterator[Watcher | None]:
         """The page, if one is wanted."""
-        with self.tracked():
-            if not self.page:
-                yield None
-                return
-            from lotj.page import Page
+        host, _, port = self.page_at.rpartition(":")
+        if not host or not port.isdecimal() or int(port[:6]) > 65535:
+            raise SettingsError(f"page-at {self.page_at!r}: must be host:port, e.g. 127.0.0.1:8751")
+        if not self.page:
+            yield None
+            return
+        from lotj.page.page import Page
 
-            host, _, port = self.page_at.rpartition(":")
-            if not host or not port.isdecimal():
-                raise SettingsError(f"page-at {self.page_at!r}: must be host:port, e.g. 127.0.0.1:8751")
-            with closing(Page(host.strip("[]"), int(port), self.page_cert, self.page_key)) as page:
-                job.say(f"page: {page.address}")
-                sys.stdout.flush()
-                yield page
+        with closing(Page(host.strip("[]"), int(port), self.page_cert, self.page_key)) as page:
+            job.say(f"page: {page.address}")
+            sys.stdout.flush()
+            yield page
 
 
 @dataclass(frozen=True)

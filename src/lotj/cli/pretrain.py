@@ -80,8 +80,7 @@ def _train(
     from lotj.experiments.stages import pretrain_phase
 
     device = job.find_device(asked.device)
-    with asked.tracked():
-        run = pretrain_phase(preset, data, runs, seed, device, begun, also=asked.also, agent=agent)
-        run.close()
+    run = pretrain_phase(preset, data, runs, seed, device, begun, also=asked.also, agent=agent)
+    run.close()
     on = "--connector NAME" if (run.path / "reward.pt").exists() else "--task NAME"
     job.say(f"{run.path}: practise with `lotj practice {on} --pretrained {shlex.quote(str(run.path))}`")

@@ -82,12 +82,11 @@ class Command(job.Tracked):
         from lotj.experiments.stages import practise_task_phase
         from lotj.report import build_report
 
-        with self.tracked():
-            pretrained = self._learn_from_demos(preset, folder, device) if self.demos else None
-            get_console().rule(f"practise {self.task}", align="left")
-            how: dict[str, Any] = {"pretrained": pretrained, "seed": self.seed, "device": device}
-            resume = job.begun(folder, "practice", self.seed) if self.resume else None
-            run, _ = practise_task_phase(preset, self.task, folder, self.agent, resume=resume, **how)
+        pretrained = self._learn_from_demos(preset, folder, device) if self.demos else None
+        get_console().rule(f"practise {self.task}", align="left")
+        how: dict[str, Any] = {"pretrained": pretrained, "seed": self.seed, "device": device}
+        resume = job.begun(folder, "practice", self.seed) if self.resume else None
+        run, _ = practise_task_phase(preset, self.task, folder, self.agent, resume=resume, **how)
         get_console().rule("evaluate and report", align="left")
         with job.progress_bars() as show:
             results = evaluate_phase(run, self.evaluation_trials, device, show, spread=0.0)

@@ -1,7 +1,5 @@
-"""What the page shows and does: the person's end of a practice (see `lotj.training.live_view.Watcher`).
-
-The page is asked and told in threads of the server; practice goes on in its own. Nothing on the page knows the truth.
-"""
+"""What the page shows and does: the person's end of a practice. It is asked and told in threads of the server; practice
+goes on in its own. Nothing on the page knows the truth."""
 
 from __future__ import annotations
 
@@ -37,21 +35,18 @@ NOTES = 5
 FAREWELL_S = 1.5
 """A page that has asked within the last so many seconds is told that practice has ended, for as long [s]."""
 
-TOLD: dict[str, dict[str, type]] = {
+FORMS: dict[str, dict[str, type]] = {
     "pause": {},
     "go on": {},
     "stop": {},
     "answer": {"trial": int, "answer": str},
     "hold": {"action": list},
 }
-"""What the page can be told to do, and with what."""
+"""What the page can be told to do -> the arguments and their types."""
 
 
 class Page:
-    """Serves the page until it is closed; practice is to be given it as its watcher.
-
-    Args:
-        host, port, certificate, key: see `PageServer`.
+    """A `lotj.training.live_view.Watcher` that serves the page until it is closed; for where see `PageServer`.
 
     Attributes:
         address: of the page, with the secret that lets one in.
@@ -63,85 +58,71 @@ class Page:
         self._go, self._stopping, self._waiting, self._ended = threading.Event(), False, False, False
         self._go.set()
         self._run: Run | None = None
-        self._judged, self._ask = False, None
+        self._judge: Any = None
         self._corrections: Corrections | None = None
         self._rows: list[dict[str, Any]] = []
         self._notes = deque[str](maxlen=NOTES)
         self._view = LiveView("", 0, shown=False)
         self._drawing = threading.Lock()  # matplotlib is for one thread at a time
         self._curve: tuple[int, dict[str, str]] = (0, {})
-        self._film = lru_cache(32)(self._read_film)
-        self._asked_s = 0.0
-        answers = {"state": self._polled, "curve": lambda _: self.curve(), "now": lambda _: self.now()}
-        answers["film"] = self.film
+        self._read = lru_cache(32)(self._read_film)
+        self._polled = -FAREWELL_S  # when [s]
+        answers = {"state": self._poll, "film": self.film, "curve": lambda _: self.curve(), "now": lambda _: self.now()}
         self._server = PageServer(answers, self.told, host, port, certificate, key)
         self.address = self._server.address
 
     def close(self) -> None:
         """Tells pages that are open that it is over, and ends."""
         self._ended = True
-        if time.monotonic() - self._asked_s < FAREWELL_S:
+        if time.monotonic() - self._polled < FAREWELL_S:
             time.sleep(FAREWELL_S)
         self._server.close()
 
-    # Practice's end
+    # Practice's end, see `Watcher`
 
     def begin(self, run: Run, practitioner: Any, trials: int) -> None:
-        """See `Watcher`."""
-        self._run, self._rows = run, run.metrics()
-        self._judged = practitioner.judge is not None
-        self._ask = practitioner.judge if isinstance(practitioner.judge, Ask) else None
+        self._rows, self._judge = run.metrics(), practitioner.judge
         self._corrections = getattr(practitioner, "corrections", None)
-        self._view = LiveView(run.path.name, trials, self._rows, shown=False)
-        self._trials = trials
+        self._view, self._trials = LiveView("", trials, self._rows, shown=False), trials
+        self._run = run
 
     def ready(self) -> bool:
-        """See `Watcher`: waits while paused; False once stopped."""
-        self._waiting = not self._go.is_set()
+        self._waiting = True
         self._go.wait()
         self._waiting = False
         return not self._stopping
 
     def trial(self, row: dict[str, Any]) -> None:
-        """See `Watcher`."""
         self._rows = [*self._rows, row]
         self._view.trial(row)
 
     def note(self, text: str) -> None:
-        """See `Watcher`."""
         self._notes.append(text)
 
     # The browser's end
 
     def told(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Does what a message of `TOLD` says.
-
-        Raises:
-            SettingsError, RobotError: it is none, or cannot be done; nothing has changed.
-        """
+        """Does what a message of `FORMS` says; SettingsError or RobotError if it is none, or cannot be done: then
+        nothing has changed, but for a correction, which is let go."""
         does = str(message.get("do"))
-        form = TOLD.get(does)
-        if form is None or {name: type(value) for name, value in message.items()} != {"do": str, **form}:
-            raise SettingsError(f"{str(message)[:80]}: must be one of {', '.join(TOLD)} with its arguments")
-        if does in ("pause", "go on"):
-            (self._go.clear if does == "pause" and not self._stopping else self._go.set)()
-        elif does == "stop":
+        if {name: type(value) for name, value in message.items()} != {"do": str, **FORMS.get(does, {"": str})}:
+            raise SettingsError(f"{str(message)[:80]}: must be one of {', '.join(FORMS)} with its arguments")
+        if does == "stop":
             self._stopping = True
+        if does == "pause" and not self._stopping:
+            self._go.clear()
+        elif does in ("go on", "stop"):
             self._go.set()
         elif does == "answer":
-            if self._ask is None:
+            if not isinstance(self._judge, Ask):
                 raise SettingsError("answer: nothing is asked in this practice; begin one with --ask")
-            self._ask.answer(message["trial"], message["answer"])
-        else:
+            self._judge.answer(message["trial"], message["answer"])
+        elif does == "hold":
             action = message["action"]
             if self._corrections is None or any(type(value) not in (int, float) for value in action):
                 raise SettingsError(f"hold {action!r:.60}: must be numbers, in a practice that can be corrected")
             self._corrections.hold(action)
         return {"status": self._status}
-
-    def _polled(self, _: str) -> dict[str, Any]:
-        self._asked_s = time.monotonic()
-        return self.state()
 
     @property
     def _status(self) -> str:
@@ -149,54 +130,45 @@ class Page:
             return "ended" if self._ended else "preparing"
         if self._stopping:
             return "stopping"
-        if self._go.is_set():
-            return "running"
-        return "paused" if self._waiting else "pausing"
+        return "running" if self._go.is_set() else "paused" if self._waiting else "pausing"
+
+    def _poll(self, _: str) -> dict[str, Any]:
+        self._polled = time.monotonic()
+        return self.state()
 
     def state(self) -> dict[str, Any]:
         """All that changes, but for pictures."""
-        row, ask = self._rows[-1] if self._rows else {}, self._ask
+        row, ask = self._rows[-1] if self._rows else {}, self._judge
         state: dict[str, Any] = {"status": self._status, "done": len(self._rows), "notes": [*self._notes]}
         if self._run is not None:
             figures = {name: text for name, text in self._view.figures().items() if name != "alarm"}
             task = self._run.config.get("connector_title") or self._run.config.get("task", "")
             state |= {"run": self._run.path.name, "task": task, "trials": self._trials, "figures": figures}
-            state |= {"last": row.get("trial"), "predicted": row.get("predicted_success")}
-        state["alarm"] = ALARM if row.get("alarm") else ""
+        state |= {"last": row.get("trial"), "predicted": row.get("predicted_success")}
+        state |= {"alarm": ALARM if row.get("alarm") else "", "asks": isinstance(ask, Ask)}
         state["axes"] = self._corrections.axes if self._corrections is not None else 0
-        state["asks"] = ask is not None
-        if ask is not None:
+        if isinstance(ask, Ask):
             state["questions"] = [{"trial": asked.trial, "step": asked.step} for asked in ask.questions]
             state["answered"] = [{"trial": trial, "answer": said} for trial, said in ask.answered.items()]
         return state
 
     def curve(self) -> dict[str, str]:
         """The learning curve as SVG, for a ``wide`` and a ``narrow`` page; empty before the first trial."""
-        rows = self._rows
         with self._drawing:
+            rows, judged = {row["trial"]: row for row in self._rows}, self._judge is not None
             if self._curve[0] != len(rows):
-                lines = {row["trial"]: row for row in rows}
-                truth = (
-                    {} if self._judged else {n: {"true_success": row["predicted_success"]} for n, row in lines.items()}
-                )
-                trials, widths = aligned(lines, truth, self._judged), (charts.WIDE, charts.NARROW)
-                drawn = [charts.learning_curve(trials, None, None, width) for width in widths]
-                self._curve = len(rows), dict(zip(("wide", "narrow"), drawn, strict=True))
+                truth = {} if judged else {n: {"true_success": row["predicted_success"]} for n, row in rows.items()}
+                trials = aligned(rows, truth, judged)
+                wide, narrow = (charts.learning_curve(trials, None, None, of) for of in (charts.WIDE, charts.NARROW))
+                self._curve = len(rows), {"wide": wide, "narrow": narrow}
             return self._curve[1]
 
     def film(self, trial: str) -> dict[str, Any]:
-        """All frames of a trial beside one another.
-
-        Returns:
-            ``picture`` as a data URI, ``frames``, their size ``width`` and ``height`` [px], and ``scores`` where the
-            robot judged itself.
-
-        Raises:
-            DataError: no such trial, or it has no pictures.
-        """
-        if self._run is None or not trial[:9].isdecimal() or not 1 <= int(trial[:9]) <= len(self._rows):
+        """All frames of a trial beside one another: ``picture`` as a data URI, ``frames``, ``width`` and ``height`` of
+        each [px], and ``scores`` where the robot judged itself; DataError for no such trial, or no pictures."""
+        if not trial[:9].isdecimal() or not 1 <= int(trial[:9]) <= len(self._rows):
             raise DataError(f"trial {trial:.20}: there are {len(self._rows)}")
-        return self._film(int(trial[:9]))
+        return self._read(int(trial[:9]))
 
     def _read_film(self, trial: int) -> dict[str, Any]:
         assert self._run is not None

@@ -26,9 +26,10 @@ PATIENCE_S = 20.0
 """A connection on which nothing is said for so long is closed [s]."""
 
 FILES = {
-    "": ("page.html", "text/html"),
-    "page.js": ("page.js", "text/javascript"),
-    "page.css": ("page.css", "text/css"),
+    "": ("lotj.page", "page.html", "text/html"),
+    "page.js": ("lotj.page", "page.js", "text/javascript"),
+    "page.css": ("lotj.page", "page.css", "text/css"),
+    "style.css": ("lotj.report", "templates/style.css", "text/css"),
 }
 
 HEADERS = {
@@ -105,8 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         name, _, rest = name.partition("/")
         if name in FILES and not rest:
-            file, kind = FILES[name]
-            return self._send(HTTPStatus.OK, resources.files("lotj.page").joinpath(file).read_bytes(), kind)
+            package, file, kind = FILES[name]
+            return self._send(HTTPStatus.OK, resources.files(package).joinpath(file).read_bytes(), kind)
         if name not in self.server.page.answers:
             return self._answer(HTTPStatus.NOT_FOUND, {"why": "no such page"})
         self._try(self.server.page.answers[name], rest)

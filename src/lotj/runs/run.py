@@ -25,7 +25,7 @@ from lotj.errors import CheckpointError, DataError, SettingsError
 from lotj.files import atomic_file, atomic_write, read_object, storage_errors, write_json
 from lotj.ranges import SEED
 from lotj.runs.metrics import append_line, plain, read_lines
-from lotj.runs.tracking import Tracker, tracking
+from lotj.runs.tracking import TRACKING, Tracker
 from lotj.runs.versions import versions
 
 if TYPE_CHECKING:
@@ -151,9 +151,9 @@ class Run:
         for name, value in record.items():
             if isinstance(value, (int, float)):
                 self._boards[stream].add_scalar(f"{stream}/{name}", value, step)
-        if (mode := tracking()) and self._tracker is None:
-            self._tracker = Tracker(self.path, self.config | {"seed": self.seed, "kind": self.kind}, mode)
-        if self._tracker is not None:
+        if (mode := TRACKING.get()) != "no":
+            about = self.config | {"seed": self.seed, "kind": self.kind}
+            self._tracker = self._tracker or Tracker(self.path, about, mode)
             self._tracker.log(stream, int(step), record)
 
     def metrics(self, stream: str = "metrics") -> list[dict[str, Any]]:

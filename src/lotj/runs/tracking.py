@@ -11,12 +11,8 @@ from typing import Any
 
 from lotj.errors import SettingsError
 
-_mode: ContextVar[str] = ContextVar("tracking", default="")
-
-
-def tracking() -> str:
-    """``online`` or ``offline`` within `tracked`; else empty."""
-    return _mode.get()
+TRACKING: ContextVar[str] = ContextVar("tracking", default="no")
+"""``online`` or ``offline`` within `tracked`."""
 
 
 @contextmanager
@@ -25,53 +21,39 @@ def tracked(mode: str) -> Iterator[None]:
     or ``no``. SettingsError where the package is missing."""
     if mode != "no":
         _package()
-    token = _mode.set("" if mode == "no" else mode)
+    token = TRACKING.set(mode)
     try:
         yield
     finally:
-        _mode.reset(token)
+        TRACKING.reset(token)
 
 
 def _package() -> Any:
     try:
         import wandb
     except ImportError:
-        raise SettingsError(
-            "wandb needs the package wandb, which is not installed: pip install 'lotj[wandb]'"
-        ) from None
+        missing = "wandb needs the package wandb, which is not installed: pip install 'lotj[wandb]', or leave it out"
+        raise SettingsError(missing) from None
     return wandb
 
 
 class Tracker:
-    """One run there, which a resumed run goes on with.
-
-    Args:
-        folder, config: of the run here.
-        mode: ``online`` or ``offline``.
-
-    Raises:
-        SettingsError: it cannot be begun, e.g. nobody is logged in.
-    """
+    """One run there, which a resumed run goes on with, of the run here in `folder` and its settings; SettingsError if
+    it cannot be begun, e.g. nobody is logged in."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], mode: str) -> None:
-        wandb = _package()
-        named = {"name": folder.name, "id": hashlib.sha256(str(folder).encode()).hexdigest()[:16], "resume": "allow"}
-        quiet = wandb.Settings(silent=True, console="off")
-        how = {"dir": str(folder), "config": dict(config), "mode": mode, "settings": quiet, "reinit": "create_new"}
+        wandb, number = _package(), hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        how = {"settings": wandb.Settings(silent=True, console="off"), "reinit": "create_new", "resume": "allow"}
+        how |= {"name": folder.name, "id": number, "dir": str(folder), "config": dict(config), "mode": mode}
         try:
-            self._run = wandb.init(project="lotj", **named, **how)
+            self._run = wandb.init(project="lotj", **how)
         except wandb.errors.Error as error:
-            raise SettingsError(
-                f"Weights & Biases: {str(error).splitlines()[0]}; `wandb login`, or --wandb offline"
-            ) from None
-        self._streams: set[str] = set()
+            why = str(error).splitlines()[0]
+            raise SettingsError(f"Weights & Biases: {why}; `wandb login`, or --wandb offline") from None
 
     def log(self, stream: str, step: int, values: Mapping[str, Any]) -> None:
         """The numbers of a line of metrics; each stream counts steps of its own."""
-        if stream not in self._streams:
-            self._streams.add(stream)
-            self._run.define_metric(f"{stream}/step")
-            self._run.define_metric(f"{stream}/*", step_metric=f"{stream}/step")
+        self._run.define_metric(f"{stream}/*", step_metric=f"{stream}/step")
         numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
         self._run.log({f"{stream}/{name}": value for name, value in {**numbers, "step": step}.items()})
 
