@@ -64,13 +64,14 @@ def test_a_threshold_by_answers_alone(answers: dict[int, tuple[float, bool]], va
 def test_where_the_touch_verifies_answers_lower_the_threshold_alone() -> None:
     """Starts at -6 and the best at 4 give max(-6 + 4, 4 - 2.5) = 1.5."""
     threshold = Threshold(0.5, 1.0, 2.5)
-    threshold.see(*logits(-6), np.array(logits(4)))
-    threshold.taught(1, *logits(3), False)
-    threshold.taught(2, *logits(2), True)
+    starts, best, failure, higher, lower = logits(-6, 4, 3, 2, -1)
+    threshold.see(starts, np.array([best]))
+    threshold.taught(1, failure, False)
+    threshold.taught(2, higher, True)
     assert threshold.value == pytest.approx(float(expit(1.5)))
-    threshold.taught(3, *logits(-1), True)
+    threshold.taught(3, lower, True)
     assert threshold.value == pytest.approx(float(expit(-1)))
-    threshold.taught(3, *logits(-1), None)  # taken back
+    threshold.taught(3, lower, None)  # taken back
     assert threshold.value == pytest.approx(float(expit(1.5)))
 
 
@@ -166,7 +167,7 @@ def test_a_no_denies_a_claim_and_a_yes_finds_a_success_and_both_relabel_the_buff
     rows = learnt(source)
     assert rows[4:7] == [(8, 0, True, False), (10, 0, False, True), (11, 1, True, True)]
     # The threshold: a success at 5 and a failure at -3, so 1.
-    assert judge.parts[0].threshold.value == pytest.approx(float(expit(1)))
+    assert judge.threshold.value == pytest.approx(float(expit(1)))
 
 
 def test_an_answer_counts_from_the_next_trial_and_can_be_undone(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_an_answer_counts_from_the_next_trial_and_can_be_undone(tmp_path: Path) 
     assert [q.trial for q in judge.questions] == [5] and judge.answered == {}
     judge.answer(5, "skip")
     judge.see(7, NOT[1])
-    assert judge.verdict(5, CLAIMED[4]).success and judge.parts[0].threshold.value == 0.5
+    assert judge.verdict(5, CLAIMED[4]).success and judge.threshold.value == 0.5
 
 
 @pytest.mark.parametrize(("number", "answer"), [(4, "yes"), (5, "perhaps"), (5, "undo"), (99, "no"), (5, "")])
@@ -202,11 +203,11 @@ def test_answers_outlive_the_process(tmp_path: Path) -> None:
     judge.answer(6, "yes")
     again = shown(ask(tmp_path, count=3), [*CLAIMED, *NOT])
     assert again.answered == {5: "no", 6: "yes"} and again.questions == []
-    assert again.parts[0].threshold.value == judge.parts[0].threshold.value
+    assert again.threshold.value == judge.threshold.value
     assert not again.verdict(6, NOT[0]).success
     for one in (judge, again):
         one.see(11, AFTER[0])
-        assert one.verdict(6, NOT[0]) == Verdict(2, True) and one.parts[0].threshold.value == pytest.approx(expit(1))
+        assert one.verdict(6, NOT[0]) == Verdict(2, True) and one.threshold.value == pytest.approx(expit(1))
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [line["counts_from"] for line in lines] == [7, 11]
 

@@ -132,6 +132,20 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
             "domain_seed -1: must be between 0 and 4294967295",
         ),
         (["practice", "--connector", "usb-b", "--q-gradient-weight", "nan"], "q_gradient_weight nan: must be"),
+        (
+            ["practice", "--connector", "usb-b", "--ask", "3"],
+            "ask 3: is answered on the page, of a connector; give --page",
+        ),
+        (
+            ["practice", "--task", "fetch/reach", "--page", "--ask", "3"],
+            "ask 3: is answered on the page, of a connector",
+        ),
+        (["practice", "--connector", "usb-b", "--ask", "-1"], "ask -1: must be at least 0"),
+        (["practice", "--connector", "usb-b", "--page", "--page-at", "8751"], "page-at '8751': must be host:port"),
+        (
+            ["practice", "--connector", "usb-b", "--page", "--page-at", "0.0.0.0:0"],
+            "host 0.0.0.0: other machines are served encrypted alone; give --cert and --key, both",
+        ),
         (["evaluate", "--spread", "nan"], "spread nan: must be a finite number"),
         (["reproduce", "table1", "--show", "--benches", "0", "0"], "benches (0, 0): none twice"),
         (["reproduce", "table1", "--show", "--benches", "0", "-2"], "benches -2: must be between 0 and 4294967295"),

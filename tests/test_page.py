@@ -234,12 +234,12 @@ def test_a_question_is_answered_on_the_page_and_calibrates_the_judge(
         assert said[0] == 200
     state = asked(page, "state")[1]
     assert state["questions"] == [] and state["answered"] == [{"trial": question["trial"], "answer": "yes"}]
-    ask, episode = page._ask, trials_of(run)["practice", question["trial"]]
+    ask, episode = page._judge, trials_of(run)["practice", question["trial"]]
     assert isinstance(ask, Ask)
     counts_from = json.loads((run.path / "answers.jsonl").read_text())["counts_from"]
     if counts_from <= 6:  # else practice was over before the answer
         assert ask.verdict(question["trial"], episode).success
-        assert ask.parts[0].threshold.value == pytest.approx(float(episode.notes["score"][question["step"]]), rel=1e-5)
+        assert ask.threshold.value == pytest.approx(float(episode.notes["score"][question["step"]]), rel=1e-5)
 
 
 # Corrections
@@ -290,7 +290,7 @@ def test_a_correction_moves_the_robot_and_is_noted(prior: DiskStore, tmp_path: P
     practise(ToyRobot(), ColourReward(), prior, make_config(trials=2), run, judging={"corrections": hands})
     for number in (1, 2):
         episode = trials_of(run)["practice", number]
-        np.testing.assert_array_equal(episode.action, np.tile(np.float32([0, 0.5, 0]), (len(episode), 1)))
+        np.testing.assert_array_equal(episode.action, np.tile(np.array([0, 0.5, 0], np.float32), (len(episode), 1)))
         assert episode.notes[INTERVENTION].tolist() == [False, *[True] * len(episode)]
         assert run.metrics()[number - 1]["corrected"] == len(episode)
 

@@ -40,13 +40,16 @@ class Ask(All):
         count: how many questions in all.
         answers: file of JSON lines in the run folder, made with the first answer.
 
+    Attributes:
+        threshold: of the `Score`.
+
     Raises:
         CheckpointError: that file is damaged.
     """
 
     def __init__(self, *parts: Judge, count: int, answers: Path) -> None:
         super().__init__(*parts)
-        self._threshold = next(part.threshold for part in parts if isinstance(part, Score))
+        self.threshold = next(part.threshold for part in parts if isinstance(part, Score))
         self._count, self._file, self._lock = count, answers, threading.Lock()
         self._lines = _read_answers(answers)  # not in force yet
         self._seen = 0  # the last trial
@@ -90,7 +93,7 @@ class Ask(All):
         with self._lock:
             self._seen = number
             due = [line for line in self._lines if line["counts_from"] <= number]
-            self._lines = self._lines[len(due) :]  # they are in order
+            self._lines = [line for line in self._lines if line["counts_from"] > number]
         for line in due:
             self._enforce(line)
         super().see(number, episode)
@@ -142,7 +145,7 @@ class Ask(All):
 
     def _sureness(self, number: int) -> tuple[bool, float, int]:
         """The least is asked first."""
-        score, limit = clipped_logit(self._question(number).score), clipped_logit(self._threshold.value)
+        score, limit = clipped_logit(self._question(number).score), clipped_logit(self.threshold.value)
         votes = {part.verdict(number, self._episodes[number]).success for part in self.parts} | {score >= limit}
         agree, margin = len(votes) == 1, abs(score - limit)
         return agree, margin if agree else -margin, number

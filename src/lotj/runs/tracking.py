@@ -30,7 +30,7 @@ def tracked(mode: str) -> Iterator[None]:
 
 def _package() -> Any:
     try:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
     except ImportError:
         missing = "wandb needs the package wandb, which is not installed: pip install 'lotj[wandb]', or leave it out"
         raise SettingsError(missing) from None
