@@ -7,6 +7,10 @@ import base64
 import http.client
 import io
 import json
+import shutil
+import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -136,6 +140,25 @@ def test_other_machines_are_served_encrypted_alone() -> None:
     with pytest.raises(SettingsError, match="cannot listen there"):
         Page("127.0.0.1", urlsplit(first.address).port or 0)
     first.close()
+
+
+def test_with_a_certificate_the_page_is_encrypted(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)]
+    subprocess.run([*words, "-out", str(certificate)], check=True, capture_output=True)
+    page = Page("127.0.0.1", 0, certificate, key)
+    parts = urlsplit(page.address)
+    silent = socket.create_connection((parts.hostname, parts.port))  # who says nothing holds nobody up
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=10, context=trusted)
+    connection.request("GET", parts.path)
+    assert page.address.startswith("https://") and connection.getresponse().status == 200
+    connection.close()
+    silent.close()
+    page.close()
 
 
 @pytest.mark.parametrize(

@@ -42,16 +42,12 @@ HEADERS = {
 
 
 class PageServer:
-    """Serves until it is closed; whoever does not know the secret gets 403, and nothing happens.
+    """Serves at `address` until it is closed; whoever does not know the secret in it gets 403, and nothing happens.
 
     Args:
         answers: what can be looked at, name -> function of the rest of the address that gives JSON values.
         told: does what a message, a JSON object, says, and gives JSON values. Both may raise `LotjError`: 400.
-        host, port: where; port 0 takes a free one.
-        certificate, key: files in PEM, for TLS; without them only this machine is listened to.
-
-    Attributes:
-        address: with the secret.
+        host, port, certificate, key: where, and files in PEM for TLS; as of `lotj.robots.server.RobotServer`.
 
     Raises:
         SettingsError: another host without TLS, files that are no certificate, a port in use.

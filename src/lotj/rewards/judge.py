@@ -80,7 +80,6 @@ class Taught(Protocol):
 
     def taught(self, question: Question, success: bool | None) -> None:
         """Takes in an answer, in place of an earlier one to this question; None takes that back."""
-        ...
 
 
 class All:

@@ -28,17 +28,13 @@ class Corrections:
     """What a person wants the robot to do; said in one thread (`hold`), done in that of practice (`choose`).
 
     Args:
-        axes: A, of an action.
-        rate_hz: steps a second while a person is there, at most.
+        axes, rate_hz: A, of an action; steps a second while a person is there, at most.
         clock: seconds.
-
-    Attributes:
-        seen: what the robot observed last; None before its first motion.
     """
 
     def __init__(self, axes: int, rate_hz: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.axes, self._period, self._clock = axes, 1.0 / rate_hz, clock
-        self.seen: Observation | None = None
+        self.seen: Observation | None = None  # what the robot observed last
         self._lock = threading.Lock()
         self._held: tuple[float, np.ndarray | None] = (-math.inf, None)  # since when, and what
         self._last = -math.inf  # when the last motion was chosen

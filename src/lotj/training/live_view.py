@@ -34,19 +34,15 @@ class Watcher(Protocol):
 
     def begin(self, run: Run, practitioner: Any, trials: int) -> None:
         """Practice of so many trials in all begins, or goes on; what was recorded before is in the run."""
-        ...
 
     def ready(self) -> bool:
         """Before each trial: waits as long as practice is to wait; False stops it."""
-        ...
 
     def trial(self, row: dict[str, Any]) -> None:
         """A trial is finished, stored and learnt from."""
-        ...
 
     def note(self, text: str) -> None:
         """A line about what has happened."""
-        ...
 
 
 class LiveView:
