@@ -209,8 +209,8 @@ def begun(tmp_path: Path) -> Run:
 def test_resume_takes_the_run_and_the_device(begun: Run, words: list[str]) -> None:
     Run.create(begun.path.parent, "pretrain", {}, seed=0)  # newer, of another kind
     words = [word.replace("FOLDER", str(begun.path)).replace("RUNS", str(begun.path.parent)) for word in words]
-    command: Any = parse(["practice", "--device", "cpu", *words])
-    assert command.device == "cpu"
+    command: Any = parse(["practice", "--device", "cpu", "--page", "--page-at", "127.0.0.1:8751", *words])
+    assert command.device == "cpu" and command.page and command.page_at == "127.0.0.1:8751"
     assert pick_run(command.folder, command.runs, "practice", begun=True).path == begun.path
 
 
@@ -220,7 +220,8 @@ def test_a_resumed_run_refuses_settings(begun: Run, flags: list[str], capsys: py
     assert code == 2
     name = flags[0].partition("=")[0]
     assert line.startswith(f"{name}: a resumed run keeps the settings it was begun with; beside --resume [FOLDER]")
-    assert "there may be --runs, --device; leave it out, or start a new run" in line
+    free = "--runs, --device, --wandb, --page, --page-at, --page-cert, --page-key"
+    assert f"there may be {free}; leave it out, or start a new run" in line
 
 
 def test_a_run_of_another_kind_or_version_is_refused(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:

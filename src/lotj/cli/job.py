@@ -67,7 +67,7 @@ class Resume(Tracked, OfRun):
     @classmethod
     def words(cls, flags: Sequence[str]) -> list[str]:
         """The flags beside ``--resume``, as tyro takes them; SettingsError if one is a setting of the run."""
-        free = ["--" + field.name for field in dataclasses.fields(cls) if field.name != "folder"]
+        free = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(cls) if field.name != "folder"]
         words = [word for flag in flags if (word := re.sub(r"^--resume(=|$)", "", flag))]
         for name in (word.partition("=")[0] for word in words):
             if name.startswith("--") and name not in (*free, "--help"):
