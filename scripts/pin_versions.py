@@ -21,7 +21,7 @@ def resolve(held: list[str]) -> dict[str, str]:
     """Names and versions of all packages, as pip would install them into an empty environment, with `held` as given."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     done = subprocess.run(
-        [*command, "--editable", ".[dev,cluster,docs]", *BUILD_TOOLS, *held], stdout=subprocess.PIPE, check=True
+        [*command, "--editable", ".[dev,cluster,docs,wandb]", *BUILD_TOOLS, *held], stdout=subprocess.PIPE, check=True
     )
     found = (item["metadata"] for item in json.loads(done.stdout)["install"])
     return {item["name"].lower().replace("_", "-"): item["version"].partition("+")[0] for item in found}

@@ -132,6 +132,24 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
             "domain_seed -1: must be between 0 and 4294967295",
         ),
         (["practice", "--connector", "usb-b", "--q-gradient-weight", "nan"], "q_gradient_weight nan: must be"),
+        (
+            ["practice", "--connector", "usb-b", "--ask", "3"],
+            "ask 3: is answered on the page, of a connector; give --page",
+        ),
+        (
+            ["practice", "--task", "fetch/reach", "--page", "--ask", "3"],
+            "ask 3: is answered on the page, of a connector",
+        ),
+        (
+            ["practice", "--connector", "usb-b", "--page", "--ask", "3", "--robots", "2"],
+            "ask 3: questions are about one robot, here are 2; leave ask out",
+        ),
+        (["practice", "--connector", "usb-b", "--ask", "-1"], "ask -1: must be at least 0"),
+        (["practice", "--connector", "usb-b", "--page", "--page-at", "8751"], "page-at '8751': must be host:port"),
+        (
+            ["practice", "--connector", "usb-b", "--page", "--page-at", "0.0.0.0:0"],
+            "host 0.0.0.0: other machines are served encrypted alone; give --cert and --key, both",
+        ),
         (["evaluate", "--spread", "nan"], "spread nan: must be a finite number"),
         (["reproduce", "table1", "--show", "--benches", "0", "0"], "benches (0, 0): none twice"),
         (["reproduce", "table1", "--show", "--benches", "0", "-2"], "benches -2: must be between 0 and 4294967295"),
@@ -195,8 +213,8 @@ def begun(tmp_path: Path) -> Run:
 def test_resume_takes_the_run_and_the_device(begun: Run, words: list[str]) -> None:
     Run.create(begun.path.parent, "pretrain", {}, seed=0)  # newer, of another kind
     words = [word.replace("FOLDER", str(begun.path)).replace("RUNS", str(begun.path.parent)) for word in words]
-    command: Any = parse(["practice", "--device", "cpu", *words])
-    assert command.device == "cpu"
+    command: Any = parse(["practice", "--device", "cpu", "--page", "--page-at", "127.0.0.1:8751", *words])
+    assert command.device == "cpu" and command.page and command.page_at == "127.0.0.1:8751"
     assert pick_run(command.folder, command.runs, "practice", begun=True).path == begun.path
 
 
@@ -206,7 +224,8 @@ def test_a_resumed_run_refuses_settings(begun: Run, flags: list[str], capsys: py
     assert code == 2
     name = flags[0].partition("=")[0]
     assert line.startswith(f"{name}: a resumed run keeps the settings it was begun with; beside --resume [FOLDER]")
-    assert "there may be --runs, --device; leave it out, or start a new run" in line
+    free = "--runs, --device, --wandb, --page, --page-at, --page-cert, --page-key"
+    assert f"there may be {free}; leave it out, or start a new run" in line
 
 
 def test_a_run_of_another_kind_or_version_is_refused(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:

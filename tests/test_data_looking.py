@@ -106,6 +106,20 @@ def test_films_are_a_png_with_a_row_an_episode(root: Path, tmp_path: Path) -> No
     assert three - one == pytest.approx(2 * 1.03 * 120, abs=2)  # a row is 1.03 inches of 120 pixels
 
 
+def test_episodes_are_shown_by_their_seeds_and_those_of_a_run_by_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of four episodes two have one of these seeds: as high as a picture of two rows."""
+    fill(tmp_path / "run" / "trials", *(episode(seed) for seed in (1, 2, 3)), episode(3, kind="press"))
+    (tmp_path / "run" / "run.json").write_text("{}")
+    for name, flags in (("some", ["--seeds", "3", "9"]), ("two", ["--rows", "2"])):
+        assert main(["data", "view", str(tmp_path / "run"), "--out", str(tmp_path / f"{name}.png"), *flags]) == 0
+    some, two = (np.asarray(Image.open(tmp_path / f"{name}.png")).shape for name in ("some", "two"))
+    assert some == two
+    assert main(["data", "view", str(tmp_path / "run"), "--out", str(tmp_path / "x.png"), "--seeds", "7"]) != 0
+    assert "no episodes of the seeds (7,); leave them out" in capsys.readouterr().err
+
+
 def test_data_without_pictures_says_so(root: Path) -> None:
     state = {"state": np.zeros((2, 3), np.float32)}
     fill(root, replace(episode(1, (0, 1)), observation=state))

@@ -17,7 +17,8 @@ from lotj import patience
 from lotj.data.store import DiskStore
 from lotj.distributed import actors
 from lotj.errors import FaultError, NumericsError, RobotError, SettingsError
-from lotj.training.fleet import Asked, Hand
+from lotj.runs import Run
+from lotj.training.fleet import Asked, Elsewhere, Hand
 from lotj.training.practice import finished_trials, trial_seed
 from test_practice import assert_same, lines, new_run
 from toy_world import (
@@ -178,6 +179,54 @@ def test_the_rest_goes_on_while_one_has_failed_and_it_comes_back(
     assert re.search(r"robot 1, trial 3: the robot is back after \d+ s, at attempt 3", said)
     assert "discarded: protective stop; 1 go on without it, until --resume" in said
     assert trial_seed(0, 3) in {row["seed"] for row in rows}  # the void trial is made after all
+
+
+class Stops:
+    """Looks on, see `lotj.training.live_view.Watcher`, and stops after so many trials, or once a robot is away."""
+
+    def __init__(self, after: int) -> None:
+        self.left, self.notes = after, list[str]()
+
+    def begin(self, run: Run, practitioner: Any, trials: int) -> None:
+        self.begun = practitioner, trials
+
+    def ready(self) -> bool:
+        return self.left > 0 and not self.notes
+
+    def trial(self, row: dict[str, Any]) -> None:
+        self.left -= 1
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_watcher_stops_a_fleet_between_trials_that_come_in(prior: DiskStore, tmp_path: Path) -> None:
+    config, run, watcher = make_config(trials=6), new_run(tmp_path), Stops(after=3)
+    desk = Desk([toy_hand(config) for _ in "abc"], "bcaabc", 9)
+    assert practise_at_once(desk.starts(), prior, config, run, watcher=watcher).trials == finished_trials(run) == 3
+    assert isinstance(watcher.begun[0], Elsewhere) and watcher.begun[1] == 6
+    desk = Desk([toy_hand(config) for _ in "abc"], "abc", 3)
+    result = practise_at_once(desk.starts(), prior, config, run, watcher=Stops(after=9), resume=True)
+    # b and c had begun anew, with 4 and 5, when the third trial came in: these two are lost, and their numbers taken.
+    assert result.trials == 6
+    assert {row["seed"] for row in run.metrics()[3:]} == {trial_seed(0, number) for number in (6, 7, 8)}
+
+
+def test_a_watcher_stops_practice_while_the_robots_are_away(
+    prior: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "RETRY_S", 0.05)
+    monkeypatch.setattr(patience, "PATIENCE_S", 1.0)  # then there would be an error
+
+    def start(asked: Asked) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(FaultError("the arm has lost its power"))
+        return future
+
+    for robots in (1, 2):
+        watcher, run = Stops(after=9), new_run(tmp_path / str(robots))
+        assert practise_at_once([start] * robots, prior, make_config(), run, watcher=watcher).trials == 0
+        assert "trial 1: paused" in watcher.notes[0]
 
 
 def test_errors_of_others_stop_all_and_say_what_they_are(prior: DiskStore, tmp_path: Path) -> None:

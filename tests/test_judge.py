@@ -128,13 +128,13 @@ def test_another_place_is_rejected_where_it_was_found_and_from_then_on() -> None
 
 
 def judged(folder: Path, episodes: list[Episode], judge: Judge | None, successes: bool = True) -> tuple[Trials, Source]:
-    trials = Trials(folder, Task("t", "t"), ["feature/policy"], successes)
+    trials = Trials(folder, [Task("t", "t")], ["feature/policy"], successes)
     for episode in episodes:
         trials.append([episode])
         if judge is not None and episode.kind == PRACTICE:
             judge.see(episode.seed, episode)
     source = Source(trials.store, practised=True)
-    trials.judge(judge, source)
+    trials.judge({"t": judge} if judge else {}, source)
     trials.close()
     return trials, source
 
@@ -211,7 +211,7 @@ def test_where_the_environment_rewards_its_word_stands(tmp_path: Path, successes
 def test_trials_come_back_up_to_the_one_asked_for(tmp_path: Path) -> None:
     episodes = [trial(1, [0, 0.9], claim=1), trial(1, [0, 0], kind="reversed-1"), trial(2, [0, 0.3, 0.4])]
     judged(tmp_path, episodes, Score(FIXED))
-    again = Trials(tmp_path, Task("t", "t"), ["feature/policy"], True)
+    again = Trials(tmp_path, [Task("t", "t")], ["feature/policy"], True)
     back = list(again.restore(1))
     again.close()
     assert [(e.kind, e.seed) for e in back] == [(PRACTICE, 1), ("reversed-1", 1)] and len(again) == 1

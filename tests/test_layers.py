@@ -28,6 +28,7 @@ LAYERS = (
     {"robots"},
     {"training", "evaluation", "saliency", "distributed"},
     {"experiments", "report"},
+    {"page"},
     {"cli"},
 )
 """Read from the bottom up. A part imports lower layers only, and no other part of its own layer."""

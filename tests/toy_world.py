@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -208,14 +209,15 @@ def practise(
     config: SelfJudgedConfig,
     run: Run,
     agent: Learner | None = None,
+    judging: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> PracticeResult:
-    """Practice as `lotj.experiments.stages` composes it; the agent has learnt then."""
+    """Practice as `lotj.experiments.stages` composes it; the agent has learnt then. `judging`: see `SelfJudged`."""
     agent = agent or make_agent()
     features = prepare_features(prior, agent, FeatureConfig(transitions=400), live=False)
     learner = agent.on_features(advantage_scale=config.advantage_scale, q_gradient_weight=config.q_gradient_weight)
     offline = Source(features, 1 - config.online_fraction, columns={"imitate": imitated(features)})
-    judged = SelfJudged(robot, agent, learner, reward, config, run.seed)
+    judged = SelfJudged(robot, agent, learner, reward, config, run.seed, **(judging or {}))
     result = practice(judged, learner, [offline], config, run, live=False, **more)
     agent.take_heads(learner)
     return result

@@ -17,6 +17,9 @@ SUCCESS = "success"
 """Note of an episode whose frames are labelled, (T+1,) bool: the task is accomplished in this frame. A success is
 absorbing: nothing that starts in one is learnt from, however long the episode was recorded."""
 
+INTERVENTION = "intervention"
+"""Note of an episode, (T+1,) bool: the motion that led to this frame was a person's, who corrected the robot."""
+
 Observation = Mapping[str, np.ndarray]
 """What is observed at a time: name -> array, e.g. ``image`` (V, H, W, 3) uint8 of V cameras."""
 

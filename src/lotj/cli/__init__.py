@@ -62,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             command = parse(words)
             interrupted = getattr(command, "interrupted", interrupted)
-            command.run()
+            from lotj.runs.tracking import tracked
+
+            with tracked(getattr(command, "wandb", "no")):
+                command.run()
         sys.stdout.flush()
     except LotjError as error:
         return _fail(str(error), error.exit_code, error)

@@ -38,9 +38,11 @@ class View(Checked):
     """Film strips of some episodes as a PNG, success with a green border; or a recording for the Rerun viewer."""
 
     root: tyro.conf.Positional[Path] = DATA
-    """Folder of the data set."""
+    """Folder of the data set, or of a practice run, whose trials are shown."""
     out: Path = Path("episodes.png")
     """File to write; with the ending .rrd, a recording that `rerun <file>` plays."""
+    seeds: tuple[int, ...] = ()
+    """Show the episodes of these seeds, all of them; a trial of practice has its number for a seed."""
     rows: Annotated[int, COUNT] = 12
     """Episodes shown, of as many tasks and kinds as fit."""
     seed: Annotated[int, SEED] = 0
@@ -49,12 +51,17 @@ class View(Checked):
     def run(self) -> None:
         import numpy as np
 
+        from lotj.data.layout import META
         from lotj.data.pictures import caption, choose, draw_rows, film, record_rerun
         from lotj.data.store import DiskStore
         from lotj.files import atomic_write, storage_errors
 
-        store = DiskStore.open(self.root)
-        episodes = choose(store, self.rows, np.random.default_rng(self.seed)).tolist()
+        practised = (self.root / "run.json").exists() and not (self.root / META).exists()
+        store = DiskStore.open(self.root / "trials" if practised else self.root)
+        episodes = np.flatnonzero(np.isin(store.episodes["seed"], self.seeds)).tolist()
+        if self.seeds and not episodes:
+            raise DataError(f"{self.root}: no episodes of the seeds {self.seeds}; leave them out to have some drawn")
+        episodes = episodes or choose(store, self.rows, np.random.default_rng(self.seed)).tolist()
         if self.out.suffix == ".rrd":
             record_rerun(store, episodes, self.out)
         else:

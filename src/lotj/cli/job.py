@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from rich import get_console
@@ -43,6 +43,14 @@ class OnDevice(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tracked(OnDevice):
+    """The flags of commands whose metrics can be sent to Weights & Biases."""
+
+    wandb: Literal["no", "online", "offline"] = "no"
+    """Metrics to Weights & Biases, too: to your account, or offline, into the run folder, for `wandb sync` later."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfRun:
     """The flags of commands that are about a run that there is."""
 
@@ -53,13 +61,13 @@ class OfRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume(OnDevice, OfRun):
+class Resume(Tracked, OfRun):
     """Go on with a stopped run, with the settings that it was begun with."""
 
     @classmethod
     def words(cls, flags: Sequence[str]) -> list[str]:
         """The flags beside ``--resume``, as tyro takes them; SettingsError if one is a setting of the run."""
-        free = ["--" + field.name for field in dataclasses.fields(cls) if field.name != "folder"]
+        free = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(cls) if field.name != "folder"]
         words = [word for flag in flags if (word := re.sub(r"^--resume(=|$)", "", flag))]
         for name in (word.partition("=")[0] for word in words):
             if name.startswith("--") and name not in (*free, "--help"):

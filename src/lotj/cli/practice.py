@@ -4,23 +4,58 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import tyro
 
 from lotj.cli import job
 from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
-from lotj.ranges import COUNT, SEED
+from lotj.ranges import COUNT, NOT_NEGATIVE, SEED
 from lotj.runs import Run, restore_settings
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 
+if TYPE_CHECKING:  # torch is slow to import
+    from lotj.training.live_view import Watcher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(job.Tracked):
+    """The flags of who looks on."""
+
+    page: bool = False
+    """Serve a page on which practice is followed, paused, stopped, and the robot corrected (docs/page.md)."""
+    page_at: str = "127.0.0.1:0"
+    """Where: host:port, port 0 for a free one; other machines see it with --page-cert and --page-key alone."""
+    page_cert: Path | None = None
+    """Certificate in PEM, for TLS."""
+    page_key: Path | None = None
+    """Its key in PEM."""
+
+    @contextmanager
+    def watched(self) -> Iterator[Watcher | None]:
+        """The page, if one is wanted."""
+        host, _, port = self.page_at.rpartition(":")
+        if not host or not port.isdecimal() or int(port[:6]) > 65535:
+            raise SettingsError(f"page-at {self.page_at!r}: must be host:port, e.g. 127.0.0.1:8751")
+        if not self.page:
+            yield None
+            return
+        from lotj.page.page import Page
+
+        with closing(Page(host.strip("[]"), int(port), self.page_cert, self.page_key)) as page:
+            job.say(f"page: {page.address}")
+            sys.stdout.flush()
+            yield page
+
 
 @dataclass(frozen=True)
-class Command(job.OnDevice):
+class Command(Watched):
     """Practise on one connector that was not in the training data, with the robot's own verdict as the only reward,
     from the base that comes with lotj or from a pretraining of your own; or on another task, whose environment rewards.
 
@@ -49,6 +84,8 @@ class Command(job.OnDevice):
     """Fixes the bench: mount, grasp, camera, light, materials, clutter."""
     disturbance: str = ""
     """One thing that goes wrong on the bench, in evaluation too, e.g. late-frame (docs/tasks.md lists them)."""
+    ask: Annotated[int, NOT_NEGATIVE] = 0
+    """Show a person so many trials of which the robot is least sure, and learn from the answers; with --page."""
     seed: Annotated[int, SEED] = 0
     """Fixes start poses, exploration and batches."""
     pretrained: Path | None = None
@@ -86,14 +123,17 @@ class Command(job.OnDevice):
                 )
             for name in connector:
                 job.check_connector(name)
-            bench = {name: getattr(self, name) for name in ("scenario", "domain_seed", "disturbance", "on")}
+            bench = {name: getattr(self, name) for name in ("scenario", "domain_seed", "disturbance", "on", "ask")}
             bench |= {"connector": connector, "robot": self._fleet()}
         elif self._fleet() != ("duo",):
             raise SettingsError(f"robot: practises on connectors; {task} is an environment, leave --robot(s) out")
+        if self.ask and not (bench and self.page):
+            raise SettingsError(f"ask {self.ask}: is answered on the page, of a connector; give --page and --connector")
         pretrained = job.pick_pretraining(self.pretrained) if bench or self.pretrained else None
         agent = self.agent or (pretrained.setting("agent") if pretrained else "td3")  # there is nothing to imitate
         how = {"agent": agent, "seed": self.seed, **bench}
-        _practise(preset, task, pretrained, self.runs, self.device, **how)
+        with self.watched() as watcher:
+            _practise(preset, task, pretrained, self.runs, self.device, watcher=watcher, **how)
 
     def _fleet(self) -> tuple[str, ...]:
         """Each of the robots."""
@@ -102,8 +142,8 @@ class Command(job.OnDevice):
         return (self.robot or ("duo",)) * self.robots
 
 
-@dataclass(frozen=True)
-class Resume(job.Resume):
+@dataclass(frozen=True, kw_only=True)
+class Resume(Watched, job.Resume):
     """Go on after the last finished trial of a stopped run, with its settings."""
 
     interrupted: ClassVar[str] = Command.interrupted
@@ -122,7 +162,8 @@ class Resume(job.Resume):
             how["domain_seed"] = run.setting("domain_seed", int)
         name = run.setting("preset")
         preset = dataclasses.replace(Preset(name=name) if pretrained else find_preset(name), practice=practice)
-        _practise(preset, run.setting("task"), pretrained, run.path.parent, self.device, **how)
+        with self.watched() as watcher:
+            _practise(preset, run.setting("task"), pretrained, run.path.parent, self.device, watcher=watcher, **how)
 
 
 def _practise(preset: Preset, task: str, pretrained: Run | None, runs: Path, device: str, **how: Any) -> None:
@@ -142,6 +183,8 @@ def _practise(preset: Preset, task: str, pretrained: Run | None, runs: Path, dev
         run, result = practise_task_phase(preset, task, runs, pretrained=pretrained, **how)
         seen = "of them successes"
     run.close()
+    if result.trials < preset.practice.trials:
+        job.say(f"stopped on the page; `lotj practice --resume {shlex.quote(str(run.path))}` goes on")
     evaluate = f"lotj evaluate {shlex.quote(str(run.path))}"
     job.say(f"{result.trials} trials, {result.predicted_successes} {seen}")
     job.say(f"{run.path}: count true successes with `{evaluate}`")

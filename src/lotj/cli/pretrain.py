@@ -18,7 +18,7 @@ from lotj.training.features import FeatureConfig
 
 
 @dataclass(frozen=True)
-class Command(job.OnDevice):
+class Command(job.Tracked):
     """Train the success classifier (the reward) and the policy on a recorded data set.
 
     The threshold of the reward is chosen on the validation connectors, and its held-out figures are reported there. At

@@ -24,7 +24,7 @@ from lotj.training.practice_config import TaskPracticeConfig
 
 
 @dataclass(frozen=True)
-class Command(job.OnDevice):
+class Command(job.Tracked):
     """Record demonstrations of a task's scripted expert, learn from them, practise with them, evaluate and report; or,
     without --demos, learn from practice alone.
 

@@ -30,7 +30,7 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import folder_name, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, find, unknown
-from lotj.experience import Task
+from lotj.experience import INTERVENTION, Task
 from lotj.experiments import state_iql
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.practised import copy_of, part_of
@@ -41,6 +41,7 @@ from lotj.nets.augment import AugmentConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Front, Pixels, Vector
 from lotj.ranges import SEED
+from lotj.rewards.ask import Ask
 from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
 from lotj.robots.client import RemoteRobot, is_address
@@ -51,8 +52,10 @@ from lotj.sim.arm import ARMS
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, Recording, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
+from lotj.training.corrections import Corrections
 from lotj.training.features import Encoder, imitated
 from lotj.training.fleet import Elsewhere, Hand
+from lotj.training.live_view import Watcher
 from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
 from lotj.training.practice import PracticeResult, finished_trials, practice
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
@@ -297,6 +300,8 @@ def practice_phase(
     judges: Sequence[Judge] = (),
     disturbance: str = "",
     on: str = "processes",
+    ask: int = 0,
+    watcher: Watcher | None = None,
 ) -> tuple[Run, PracticeResult]:
     """Practise on a connector, or on several at once, with the robot's own verdict as the only reward.
 
@@ -312,10 +317,15 @@ def practice_phase(
         judges: the robot's own, besides those that it always has, see `lotj.rewards.judge`; of one robot alone.
         disturbance: what goes wrong, in evaluation too, see `lotj.envs.disturbances`; a run resumed keeps its own.
         on: where several robots practise, see `lotj.distributed.actors`.
+        ask: how many questions a person is asked, see `lotj.rewards.ask`, of one robot alone; a run resumed keeps its
+            own.
+        watcher: see `practice`.
     """
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
     connectors, robots = _pairs(connector, robot)
+    if ask and len(robots) > 1:
+        raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
     sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
     parts = [find_connector(source) for source in sources]
     part, several = parts[0], len(robots) > 1
@@ -328,7 +338,7 @@ def practice_phase(
         _refuse_seen(each, prior[0].store.tasks)
     settings: dict[str, Any] = {"connector": connectors[0], "scenario": scenario, "robot": robots[0]}
     settings |= {"task": f"insertion/{part.name}", "domain": "", "domain_seed": domain_seed}
-    settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance}
+    settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance, "ask": ask}
     settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
     settings |= {"connectors": connectors, "robots": robots, "on": on} if several else {}
     settings |= _practice_settings(preset, agent, pretrained)
@@ -351,12 +361,13 @@ def practice_phase(
             atomic_write(copy_of(run, k), connector_text(source))
         atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
         stack.enter_context(timed(run, "practice"))
-        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
+        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots, "watcher": watcher}
         truth = run.path / "truth.jsonl"
         if not several:
             if isinstance(machine, SimulatedRobot):
                 machine.truth_file = truth
-            judged = SelfJudged(machine, before, learner, reward, first.config, run.seed, judges)
+            with_person = _with_person(run, learner.spec.action[0], machine.spec.rate_hz)
+            judged = SelfJudged(machine, before, learner, reward, first.config, run.seed, judges, **with_person)
             return run, practice(judged, learner, prior, config, run, names[0], **how)
         machine.close()
         benches = [replace(first, truth=truth, delay=delay), *(replace(bench, truth=truth) for bench in benches[1:])]
@@ -365,6 +376,16 @@ def practice_phase(
         kinds = [f"robot-{k}" if is_address(name) else name for k, name in enumerate(robots, 1)]
         names += [f"{parts[k].name}.{kind}.{domain_seed + k}" for k, kind in enumerate(kinds) if k]
         return run, practice(fleet, learner, prior, config, run, names, **how)
+
+
+def _with_person(run: Run, axes: int, rate_hz: float) -> dict[str, Any]:
+    """How a person takes part in what a robot that judges itself does, for `SelfJudged`."""
+    how, recorded = dict[str, Any](), run.path / "trials"
+    if count := run.config.get("ask", 0):
+        how["together"] = partial(Ask, count=count, answers=run.path / "answers.jsonl")
+    if not (recorded / layout.META).exists() or INTERVENTION in layout.read_meta(recorded).schema.notes:
+        how["corrections"] = Corrections(axes, rate_hz)
+    return how
 
 
 def _pairs(connector: str | Sequence[str], robot: str | Sequence[str]) -> tuple[list[str], list[str]]:
@@ -437,6 +458,7 @@ def practise_task_phase(
     live: bool = True,
     snapshots: Sequence[int] = (),
     make: Callable[[str], gym.Env] = make_task,
+    watcher: Watcher | None = None,
 ) -> tuple[Run, PracticeResult]:
     """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data; `make` makes
     it of its name. For the rest see `practice_phase`."""
@@ -468,7 +490,7 @@ def practise_task_phase(
     run = resume or Run.create(runs, "practice", settings, seed)
     with closing(env), timed(run, "practice"):
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), folder_name(name)
-        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots}
+        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots, "watcher": watcher}
         return run, practice(rewarded, learner, prior, config, run, title, relabel, **how)
 
 

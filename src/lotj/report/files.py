@@ -111,7 +111,7 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(
         folder=folder,
         config=run.config | {"seed": run.seed, "created": run.created},
-        trials=_align(metrics, matched, judged) if metrics else None,
+        trials=aligned(metrics, matched, judged) if metrics else None,
         moves=int(motions(metrics, truth).sum()),
         evaluations=evaluations,
         films=optional(FILMS, load_filmstrips, {}),
@@ -160,7 +160,8 @@ def _read_reward(path: Path) -> dict[str, Any]:
     return {"threshold": float(report["threshold"]), "overall": rows.pop(""), "connectors": rows}
 
 
-def _align(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]], judged: bool) -> Trials:
+def aligned(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]], judged: bool) -> Trials:
+    """Lines of ``metrics.jsonl`` and, as far as there are some, of ``truth.jsonl``, by trial, as arrays."""
     order = sorted(metrics)
     names = sorted({key for line in metrics.values() for key in line if key.startswith("loss/")})
 

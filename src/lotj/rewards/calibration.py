@@ -12,6 +12,13 @@ LOW, RISE = 0.1, 4.0
 ones, for on some benches most starts look half like a success. In practice from the base on 15 validation benches it
 was 5.4 or more (lab notes)."""
 
+LEAST_TAUGHT = 3
+"""Successes that a person must have seen before claims that score less than any of them are rejected: of one more
+success it is then likely that it scores no less than the lowest (3 in 4)."""
+
+ABOVE = 0.5
+"""So far above the highest known failure [logits] a threshold lies where no success is known."""
+
 
 def clipped_logit(score: float) -> float:
     """The logit of a score in [0, 1], finite at its ends."""
@@ -37,16 +44,45 @@ class Threshold:
         self._first, self._quantile, self._margin = first, quantile, margin
         self._starts: list[float] = []
         self._best: list[float] = []
+        self._told: dict[int, tuple[float, bool]] = {}  # trial -> logit, and whether a person saw a success
 
     def see(self, start: float, scores: np.ndarray) -> None:
         """Take in a finished trial: its start's score, and the (T,) scores after each step."""
         self._starts.append(clipped_logit(start))
         self._best.append(clipped_logit(float(np.max(scores))))
 
+    def taught(self, trial: int, score: float, success: bool | None) -> None:
+        """Take in a person's word on a frame of that score in [0, 1]; None takes back what was said of the trial."""
+        self._told.pop(trial, None)
+        if success is not None:
+            self._told[trial] = clipped_logit(score), success
+
     @property
     def value(self) -> float:
-        """The threshold as of the trials seen so far, in (0, 1)."""
-        if self._margin is None or not self._best:
-            return self._first
-        reached = np.quantile(self._best, self._quantile) - self._margin
-        return float(expit(max(np.quantile(self._starts, LOW) + RISE, reached)))
+        """The threshold as of the trials and answers so far, in (0, 1). With a margin, which leaves it to the touch to
+        find out failures, answers lower it alone, so that it lets through whatever a person has called a success.
+        Without, it is the cut that they show, see `floor`; or above all failures, where none was a success."""
+        right, wrong = ([logit for logit, said in self._told.values() if said == true] for true in (True, False))
+        if self._margin is not None:
+            own = self._first
+            if self._best:
+                reached = np.quantile(self._best, self._quantile) - self._margin
+                own = float(expit(max(np.quantile(self._starts, LOW) + RISE, reached)))
+            return min([own, *(float(expit(logit)) for logit in right)])
+        if right:
+            return float(expit(self._cut))
+        return max([self._first, *(float(expit(logit + ABOVE)) for logit in wrong)])
+
+    @property
+    def floor(self) -> float:
+        """What a claimed success must score at least [logits], where `LEAST_TAUGHT` successes and a failure that
+        scored less are known: the middle between the lowest success and the highest failure below it. -inf before."""
+        right = [logit for logit, said in self._told.values() if said]
+        below = [logit for logit, said in self._told.values() if not said and right and logit < min(right)]
+        return self._cut if len(right) >= LEAST_TAUGHT and below else -np.inf
+
+    @property
+    def _cut(self) -> float:
+        lowest = min(logit for logit, said in self._told.values() if said)
+        below = [logit for logit, said in self._told.values() if not said and logit < lowest]
+        return (lowest + max(below, default=lowest)) / 2

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from lotj.experience import Episode
-from lotj.rewards.calibration import Threshold
+from lotj.rewards.calibration import Threshold, clipped_logit
 from lotj.rewards.poses import EndPoses
 
 SCORE, CLAIM, TOUCH, LOST, PLAY = "score", "claim", "touch", "lost", "play"
@@ -50,6 +50,17 @@ class Verdict:
     rejected: str = ""
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a person is asked: whether the part is in its seat after a step of a trial."""
+
+    trial: int
+    step: int  # the one that the robot claimed; of a trial without a claim the one whose frame scores best
+    score: float  # of that frame, in [0, 1]
+    claimed: bool
+    hand: np.ndarray | None  # (3,) where the hand was measured [m]; None: it is not
+
+
 class Judge(Protocol):
     """A part of the self-reward. Episodes are known by the number of their trial."""
 
@@ -61,6 +72,14 @@ class Judge(Protocol):
         """Its verdict on a trial that it has seen, given all trials seen by now. The episode has its notes, but not its
         images any more: what a judge needs of these it keeps in `see`."""
         ...
+
+
+@runtime_checkable
+class Taught(Protocol):
+    """A judge that learns from a person's answers, see `lotj.rewards.ask`."""
+
+    def taught(self, question: Question, success: bool | None) -> None:
+        """Takes in an answer, in place of an earlier one to this question; None takes that back."""
 
 
 class All:
@@ -81,8 +100,8 @@ class All:
 
 
 class Score:
-    """What the robot claimed counts. Which frames are likely successes, so that a claim is worth verifying, the scores
-    say.
+    """What the robot claimed counts, unless a person's answers show that no success scores so low. Which frames are
+    likely successes, so that a claim is worth verifying, the scores say.
 
     Args:
         threshold: adapts to the scores that it has seen.
@@ -100,7 +119,13 @@ class Score:
             self.threshold.see(float(episode.notes[SCORE][0]), valid_scores(episode.notes)[1:])
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
-        return Verdict(claimed_step(episode), bool(episode.notes[CLAIM].any() and not episode.notes[LOST][-1]))
+        end, claimed = claimed_step(episode), bool(episode.notes[CLAIM].any() and not episode.notes[LOST][-1])
+        if claimed and clipped_logit(float(episode.notes[SCORE][end])) < self.threshold.floor:
+            return Verdict(end, False, "score")
+        return Verdict(end, claimed)
+
+    def taught(self, question: Question, success: bool | None) -> None:
+        self.threshold.taught(question.trial, question.score, success)
 
 
 class OnePose:
@@ -109,16 +134,18 @@ class OnePose:
 
     def __init__(self) -> None:
         self._poses = EndPoses()
-        self._elsewhere: set[int] = set()  # trials that ended in a pose then known to be another
+        # Trials that ended in a pose then known to be another -> hand, score and play at their end.
+        self._elsewhere: dict[int, tuple[np.ndarray, float, float]] = {}
 
     def see(self, number: int, episode: Episode) -> None:
         if episode.notes[CLAIM].any():
             end = claimed_step(episode)
             hand = episode.observation["state"][end, :3]
+            success = hand, float(episode.notes[SCORE][end]), float(episode.notes[PLAY][end])
             if self._poses.elsewhere(hand):
-                self._elsewhere.add(number)
+                self._elsewhere[number] = success
             else:
-                self._poses.see(number, hand, float(episode.notes[SCORE][end]), float(episode.notes[PLAY][end]))
+                self._poses.see(number, *success)
 
     def elsewhere(self, observation: Mapping[str, np.ndarray]) -> bool:
         """Whether an observation shows a known position that is not the most plausible one."""
@@ -126,9 +153,16 @@ class OnePose:
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
         end = claimed_step(episode)
-        if number in self._poses.rejected | self._elsewhere:
+        if number in self._poses.rejected | self._elsewhere.keys():
             return Verdict(end, False, "another pose")
         return Verdict(end, True)
+
+    def taught(self, question: Question, success: bool | None) -> None:
+        if question.hand is None or (not question.claimed and not success):  # it may have been anywhere on its way
+            return
+        self._poses.taught(question.trial, question.hand, success)
+        for number in [n for n, (hand, *_) in self._elsewhere.items() if not self._poses.elsewhere(hand)]:
+            self._poses.see(number, *self._elsewhere.pop(number))
 
 
 def claimed_step(episode: Episode) -> int:

@@ -64,6 +64,14 @@ class EndPoses:
 
     def __init__(self) -> None:
         self._poses: list[_Pose] = []
+        self._told: dict[int, tuple[np.ndarray, bool]] = {}  # trial -> its hand, and whether a person saw a success
+
+    def taught(self, trial: int, hand: np.ndarray, success: bool | None) -> None:
+        """Take in a person's word on a trial that ended with the hand there (3,) [m]: the pose of a success is the
+        socket's; one of `LEAST_TO_REJECT` failures is not, nor is one that has no other trials. None takes it back."""
+        self._told.pop(trial, None)
+        if success is not None:
+            self._told[trial] = hand, success
 
     def see(self, trial: int, hand: np.ndarray, score: float, play: float) -> None:
         """Take in a trial that ended in success: its number, where the hand was (3,) [m], its last frame's score, and
@@ -87,16 +95,27 @@ class EndPoses:
         return frozenset(success.trial for pose in self._wrong() for success in pose.successes)
 
     def _wrong(self) -> list[_Pose]:
-        seen_again = [pose for pose in self._poses if len(pose) >= LEAST_TO_REJECT]
+        def told(pose: _Pose, success: bool) -> int:
+            """How often a person has said that of a trial that ended there."""
+            return sum(pose.distance(hand) <= SAME_POSE for hand, said in self._told.values() if said == success)
+
+        if any(said for _, said in self._told.values()):
+            return [pose for pose in self._poses if not told(pose, True)]
+        refuted = [pose for pose in self._poses if told(pose, False) >= min(LEAST_TO_REJECT, len(pose))]
+        return refuted + self._unlikely([pose for pose in self._poses if pose not in refuted])
+
+    def _unlikely(self, poses: list[_Pose]) -> list[_Pose]:
+        """Those of some poses that are not the socket's, where nobody says which is."""
+        seen_again = [pose for pose in poses if len(pose) >= LEAST_TO_REJECT]
         if not seen_again:
             return []
         tightest = min(pose.median("play") for pose in seen_again)
-        if loose := [pose for pose in self._poses if pose.median("play") > tightest + SAME_PLAY]:
+        if loose := [pose for pose in poses if pose.median("play") > tightest + SAME_PLAY]:
             return loose
         least = max(pose.median("score") for pose in seen_again) - TIE
-        known = [pose for pose in self._poses if pose.median("score") >= least and len(pose) >= LEAST_IN_A_TIE]
+        known = [pose for pose in poses if pose.median("score") >= least and len(pose) >= LEAST_IN_A_TIE]
         socket = max(known, key=lambda pose: (len(pose), pose.median("score")), default=None)
-        unlikely = [pose for pose in self._poses if pose.median("score") < least]
+        unlikely = [pose for pose in poses if pose.median("score") < least]
         return unlikely + [pose for pose in known if pose is not socket]
 
     def _find(self, hand: np.ndarray) -> _Pose | None:

@@ -7,7 +7,6 @@ import http
 import importlib
 import logging
 import secrets
-import ssl
 import tempfile
 import threading
 import time
@@ -234,7 +233,7 @@ class RobotServer:
         self._holder: tuple[str, Any, str] = ("", None, "")  # its name, its connection, since when
         self._robot: Safe | None = None  # of the last conversation
         self.stop = EmergencyStop()
-        context = _encryption(host, certificate, key)
+        context = wire.encryption(host, certificate, key)
         wire.packages()
         from websockets.sync.server import serve
 
@@ -316,17 +315,3 @@ class RobotServer:
         finally:
             self._thread.submit(talk.end).result()
             self._robot = talk.robot or self._robot
-
-
-def _encryption(host: str, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if certificate is None or key is None:
-        if (certificate or key) or not wire.is_loopback(host):
-            raise SettingsError(f"host {host}: other machines are served encrypted alone; give --cert and --key, both")
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{certificate}, {key}: no certificate with its key, in PEM ({error})") from None
-    return context

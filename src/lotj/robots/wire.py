@@ -15,6 +15,7 @@ import math
 import ssl
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -185,3 +186,18 @@ def checked_address(address: str) -> tuple[str, ssl.SSLContext | None]:
             f"{address}: is another machine, which is spoken to encrypted alone; use wss://{host}:{port}"
         )
     return url, ssl.create_default_context() if parts.scheme == "wss" else None
+
+
+def encryption(host: str, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """That of a server; None for this machine alone. SettingsError for another host without, or files that are none."""
+    if certificate is None or key is None:
+        if (certificate or key) or not is_loopback(host):
+            raise SettingsError(f"host {host}: other machines are served encrypted alone; give --cert and --key, both")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"{certificate}, {key}: no certificate with its key, in PEM ({error})") from None
+    return context

@@ -25,6 +25,7 @@ from lotj.errors import CheckpointError, DataError, SettingsError
 from lotj.files import atomic_file, atomic_write, read_object, storage_errors, write_json
 from lotj.ranges import SEED
 from lotj.runs.metrics import append_line, plain, read_lines
+from lotj.runs.tracking import TRACKING, Tracker
 from lotj.runs.versions import versions
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Run:
         self.config = config
         self._root = about.get("root")
         self._boards: dict[str, SummaryWriter] = {}
+        self._tracker: Tracker | None = None
 
     @classmethod
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
@@ -100,7 +102,10 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Close TensorBoard; others may write."""
+        """Close TensorBoard and what else is told; others may write."""
+        if self._tracker is not None:
+            self._tracker.close()
+            self._tracker = None
         while self._boards:
             self._boards.popitem()[1].close()
         if self.path in _claimed:
@@ -146,6 +151,10 @@ class Run:
         for name, value in record.items():
             if isinstance(value, (int, float)):
                 self._boards[stream].add_scalar(f"{stream}/{name}", value, step)
+        if (mode := TRACKING.get()) != "no":
+            about = self.config | {"seed": self.seed, "kind": self.kind}
+            self._tracker = self._tracker or Tracker(self.path, about, mode)
+            self._tracker.log(stream, int(step), record)
 
     def metrics(self, stream: str = "metrics") -> list[dict[str, Any]]:
         """All complete lines of a stream, oldest first; a torn last line is left out."""

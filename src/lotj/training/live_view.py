@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -13,6 +13,8 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from lotj.runs import Run
 
 WINDOW = 25
 """Trials over which the predicted success rate is taken."""
@@ -27,6 +29,24 @@ SPARK_TRIALS = 50
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
+class Watcher(Protocol):
+    """Who else looks on while a robot practises. All is called in the thread of practice."""
+
+    def begin(self, run: Run, practitioner: Any, trials: int) -> None:
+        """Practice of so many trials in all begins, or goes on; what was recorded before is in the run. Of several
+        robots the first is the `practitioner`."""
+
+    def ready(self) -> bool:
+        """Before each trial: waits as long as practice is to wait; False stops it."""
+        ...
+
+    def trial(self, row: dict[str, Any]) -> None:
+        """A trial is finished, stored and learnt from."""
+
+    def note(self, text: str) -> None:
+        """A line about what has happened."""
+
+
 class LiveView:
     """Shows a practice run. It reads the rows that go to ``metrics.jsonl`` and nothing else.
 
@@ -36,6 +56,7 @@ class LiveView:
         past: rows of the trials already done, when a run is resumed.
         shown: False shows nothing at all.
         console: where to; the default is the standard output.
+        watcher: is told the same.
     """
 
     def __init__(
@@ -45,7 +66,9 @@ class LiveView:
         past: Sequence[dict[str, float]] = (),
         shown: bool = True,
         console: Console | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
+        self._watcher = watcher
         self._title, self._trials, self._shown = title, trials, shown
         self._rows = list(past)
         self._past = len(self._rows)
@@ -66,18 +89,30 @@ class LiveView:
     def trial(self, row: dict[str, float]) -> None:
         """Takes in the row of a finished trial."""
         self._rows.append(row)
+        if self._watcher is not None:
+            self._watcher.trial(row)
         if self._live is not None:
             self._live.refresh()
         elif self._shown:
-            figures = "  ".join(f"{name} {value}" for name, value in self._figures().items())
-            self.note(f"trial {len(self._rows)}/{self._trials}  {figures}")
+            figures = "  ".join(f"{name} {value}" for name, value in self.figures().items())
+            self._print(f"trial {len(self._rows)}/{self._trials}  {figures}")
+
+    def ready(self) -> bool:
+        """See `Watcher.ready`."""
+        return self._watcher is None or self._watcher.ready()
 
     def note(self, text: str) -> None:
         """Prints a line that stays, above the table."""
+        if self._watcher is not None:
+            self._watcher.note(text)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
         if self._shown:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def _figures(self) -> dict[str, str]:
+    def figures(self) -> dict[str, str]:
+        """What is shown, name -> text."""
         row = self._rows[-1] if self._rows else {}
         elapsed, done = time.monotonic() - self._started, len(self._rows) - self._past
         remaining = elapsed / done * (self._trials - len(self._rows)) if done else 0.0  # at the pace of this sitting
@@ -114,6 +149,6 @@ class LiveView:
             height = round(min(max(row.get("score", 0.0), 0.0), 1.0) * (len(SPARKS) - 1))
             scores.append(SPARKS[height], style="green" if row["predicted_success"] else "red")
         table.add_row("scores", scores)
-        for name, value in self._figures().items():
+        for name, value in self.figures().items():
             table.add_row(name, Text(value))
         return Panel(table, title=Text(self._title), title_align="left", expand=False)

@@ -28,7 +28,7 @@ from lotj.experience import Episode, Observation, Task, batch_of_one
 from lotj.rewards.judge import Judge
 from lotj.runs import Run
 from lotj.training.exploration import Exploration, boost
-from lotj.training.live_view import LiveView
+from lotj.training.live_view import LiveView, Watcher
 from lotj.training.loop import means
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig
 from lotj.training.trials import Past, Trials
@@ -131,6 +131,7 @@ def practice(
     until: int | None = None,
     snapshots: Collection[int] = (),
     contexts: Contexts | None = None,
+    watcher: Watcher | None = None,
 ) -> PracticeResult:
     """Lets an agent practise, trial by trial.
 
@@ -146,6 +147,8 @@ def practice(
         resume: go on after the run's last finished trial; with none, from the beginning.
         until: stop after this trial, to be resumed later; None does all.
         snapshots, contexts: trials whose checkpoints stay, by `checkpoint_after`; demonstrations, see `Replay`.
+        watcher: looks on, and may have practice wait or stop between trials; of several robots each may finish the one
+            that it makes meanwhile, which is not learnt from before practice goes on.
 
     Raises:
         RobotError: it refused a command, lost its part `MAX_LOST` times in a row, or was gone for half an hour. A fault
@@ -170,10 +173,14 @@ def practice(
     sitting = _Sitting(benches, learner, prior, config, run, relabel, snapshots, contexts)
     try:
         done, last = sitting.restore(), min(config.trials, until or config.trials)
-        with LiveView(str(run.path), config.trials, run.metrics(), live) as view:
+        if watcher is not None:
+            watcher.begin(run, next(iter(benches.values())), config.trials)
+        with LiveView(str(run.path), config.trials, run.metrics(), live, watcher=watcher) as view:
             robots = _Robots(sitting, view)
             for number in range(done + 1, last + 1):
-                sitting.learn(number, *robots.next(last + 1 - number), view)
+                if not view.ready() or (came := robots.next(last + 1 - number)) is None:
+                    break
+                sitting.learn(number, *came, view)
     finally:
         sitting.close()
     rows = run.metrics()
@@ -216,10 +223,11 @@ class _Robots:
         self._left = [_Robot(name, "" if alone else f"robot {k}, ") for k, name in enumerate(sitting.benches, 1)]
         self._running: dict[Future[Attempted], _Robot] = {}
 
-    def next(self, wanted: int) -> tuple[str, int, Attempted]:
+    def next(self, wanted: int) -> tuple[str, int, Attempted] | None:
         """Bench, the number that it was begun with, and what came of it, of the trial that is finished next; so many
-        are `wanted` with it. RobotError if no robot is left, or all have failed for `patience.PATIENCE_S`."""
-        while True:
+        are `wanted` with it. None: stopped while a robot was away. RobotError if no robot is left, or all have failed
+        for `patience.PATIENCE_S`."""
+        while not self._paused() or self._view.ready():
             self._begin(wanted)
             ended = wait(self._running, patience.RETRY_S if self._paused() else None, FIRST_COMPLETED).done
             if not self._running:
@@ -231,6 +239,7 @@ class _Robots:
             if attempted := self._taken(robot, first):
                 number, robot.begun, robot.failed = robot.begun, 0, 0
                 return robot.bench, number, attempted
+        return None
 
     def _begin(self, wanted: int) -> None:
         """Lets all robots that stand still begin, or try again, as far as trials are still wanted."""

@@ -28,7 +28,7 @@ from lotj.controllers.verification import (
 )
 from lotj.controllers.withdrawal import withdraw
 from lotj.errors import CheckpointError, NumericsError, SettingsError
-from lotj.experience import Episode, Observation, Recorder, batch_of_one
+from lotj.experience import INTERVENTION, Episode, Observation, Recorder, batch_of_one
 from lotj.rewards.calibration import Threshold
 from lotj.rewards.judge import (
     CLAIM,
@@ -50,6 +50,7 @@ from lotj.rewards.judge import (
 from lotj.rewards.judge import claimed_step as end_of
 from lotj.robots.robot import Robot, RobotEnv
 from lotj.spaces import Spec
+from lotj.training.corrections import Corrections
 from lotj.training.exploration import Exploration
 from lotj.training.features import Encoder
 from lotj.training.practice import Attempted, generator, trial_seed
@@ -80,9 +81,9 @@ class Memory:
         touches = config.verify == "touch"
         return cls(Score(Threshold(threshold, QUANTILE, MARGIN if touches else None)), OnePose() if touches else None)
 
-    def judge(self, *more: Judge) -> Judge:
-        """Says what the trials are worth, with this memory and other judges."""
-        return All(self.score, *([self.pose] if self.pose else []), *more)
+    def judge(self, *more: Judge, together: Callable[..., Judge] = All) -> Judge:
+        """Says what the trials are worth, with this memory and other judges, put `together`."""
+        return together(self.score, *([self.pose] if self.pose else []), *more)
 
     def see(self, episode: Episode, judge: Judge) -> None:
         """Takes in what a trial has brought, and tells the judge."""
@@ -104,6 +105,8 @@ class SelfJudged:
         config: settings.
         seed: of the run.
         judges: further ones, without whose word nothing is a success.
+        together: how all judges are put together, e.g. `lotj.rewards.ask.Ask`.
+        corrections: a person's motions in place of the policy's; None where the run's notes know of none.
 
     Raises:
         CheckpointError: the robot shows or does other things than the agent was made for.
@@ -119,6 +122,8 @@ class SelfJudged:
         config: SelfJudgedConfig,
         seed: int,
         judges: Sequence[Judge] = (),
+        together: Callable[..., Judge] = All,
+        corrections: Corrections | None = None,
     ) -> None:
         _check_cameras(robot.spec, encoders.spec)
         if config.verify == "touch" and "state" not in robot.spec.observation:
@@ -127,8 +132,8 @@ class SelfJudged:
             )
         self._env, self._encoders, self._learner, self._model = RobotEnv(robot), encoders, learner, reward_model
         self._config, self._seed, self._touches = config, seed, config.verify == "touch"
-        self.memory = Memory.empty(reward_model.threshold, config)
-        self.judge = self.memory.judge(*judges)
+        self.memory, self.corrections = Memory.empty(reward_model.threshold, config), corrections
+        self.judge = self.memory.judge(*judges, together=together)
 
     def attempt(self, number: int, act: Exploration, past: Past) -> Attempted:
         threshold, pose = self.memory.score.threshold.value, self.memory.pose
@@ -154,6 +159,8 @@ class SelfJudged:
             "score": float(trial.notes[SCORE][end_of(trial)]),
             "rejected_pushes": int((trial.notes[TOUCH] == PUSH_MOVED).sum()),
         }
+        if self.corrections is not None:
+            row["corrected"] = int(trial.notes[INTERVENTION].sum())
         return Attempted([trial, *after], row, lost)
 
     def see(self, episode: Episode) -> None:
@@ -170,7 +177,7 @@ class SelfJudged:
         trial = Recorder(self._observe(observation), self._notes(observation))
         refuted: list[np.ndarray] = []  # where a push or the pull has moved the plug
         while len(trial) < self._config.max_steps:
-            if self._step(trial, act(trial.observation)):
+            if self._acted(trial, act):
                 return trial
             scores = valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})
             # At its end a trial is verified whatever its score: the model may be blind to this part, the touch is not.
@@ -187,6 +194,15 @@ class SelfJudged:
             if trial.noted(TOUCH)[-1] == PUSH_MOVED:
                 refuted.append(here)
         return trial
+
+    def _acted(self, trial: Recorder, act: Callable[[Observation], np.ndarray]) -> bool:
+        """A motion of the policy, or of the person who corrects it; whether the part was lost."""
+        if self.corrections is None:
+            return self._step(trial, act(trial.observation))
+        action, by_hand = self.corrections.choose(trial.observation, act)
+        lost = self._step(trial, action)
+        trial.note(INTERVENTION, by_hand, slice(-1, None))
+        return lost
 
     def _step(self, trial: Recorder, action: Sequence[float] | np.ndarray, touch: int = NONE) -> bool:
         """Moves and records; whether the part was lost."""
@@ -280,6 +296,7 @@ class SelfJudged:
             TOUCH: np.array(touch, np.uint8),
             LOST: np.array(lost),
             PLAY: np.array(0.0, np.float32),
+            **({} if self.corrections is None else {INTERVENTION: np.array(False)}),
         }
 
 

@@ -13,7 +13,7 @@ from lotj.data.replay import Source
 from lotj.data.store import DiskStore, MemoryStore
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import CheckpointError
-from lotj.experience import SUCCESS, Episode, Task
+from lotj.experience import INTERVENTION, SUCCESS, Episode, Task
 from lotj.rewards.judge import LOST, STOOD, TOUCH, Judge, Verdict
 
 PRACTICE = "practice"
@@ -119,12 +119,14 @@ class Trials:
 
     def judge(self, judges: Mapping[str, Judge], source: Source) -> None:
         """Judges all trials anew, each by the judge of its bench, and tells the source, whose rows and columns are set,
-        what may be drawn of `store`, with which reward and end. Without judges the environments' own rewards stand."""
+        what may be drawn of `store`, with which reward and end. What a person did is a demonstration, imitated whatever
+        came of it. Without judges the environments' own rewards stand."""
         if not judges:
             self._believe(source)
             return
         frames = self.store.n_frames
-        reward, ended, won = np.zeros(frames, np.float32), np.zeros(frames, bool), np.zeros(frames, bool)
+        reward = np.zeros(frames, np.float32)
+        ended, won, by_hand = (np.zeros(frames, bool) for _ in range(3))
         rows: list[np.ndarray] = []
         first = 0
         for episode in self.episodes:
@@ -146,11 +148,14 @@ class Trials:
                     reward[last] = success
                 ended[last] = terminated
                 won[first : last + 1] = success
+                if episode.kind == PRACTICE and INTERVENTION in episode.notes:
+                    by_hand[first : last + 1] = episode.notes[INTERVENTION][1 : steps + 1]
                 rows.append(np.arange(first, last + 1))
             first += len(episode) + 1
         source.rows = np.concatenate([np.zeros(0, np.int64), *rows])
-        imitate = won if self._imitate_successes else np.ones(frames, bool)
-        source.columns = {**source.columns, "reward": reward, "terminated": ended, "imitate": imitate}
+        imitate = won | by_hand if self._imitate_successes else np.ones(frames, bool)
+        told = {"reward": reward, "terminated": ended, "imitate": imitate, "demo": by_hand}
+        source.columns = {**source.columns, **told}
 
     def _believe(self, source: Source) -> None:
         """What the environment has said of trials since the last time; of thousands none is looked at twice."""
