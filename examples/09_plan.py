@@ -2,7 +2,8 @@
 
     python examples/09_plan.py
 
-It takes a second and trains nothing. Prints the points of a flat plan and of one of two levels. The generator says where one may be some steps from here, the value what a step costs. A learnt generator of codes
+It takes a second and trains nothing. Prints the points of a flat plan and of one of two levels. The generator says
+where one may be some steps from here, the value what a step costs. A learnt generator of codes
 (`lotj.goals.codes.CodeGenerator`) and a learnt value (`lotj.training.coded.value_of`) take their places in PTP.
 """
 
