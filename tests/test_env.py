@@ -489,9 +489,9 @@ def test_relaxed_the_hand_presses_no_more() -> None:
     robot.reset(0)
     for _ in range(4):
         robot.move(np.array([0.0, 0.0, -1.0]))
-    pressed = env.bench.data.qfrc_constraint[env.bench._hand_dof][2], env.bench._positions()[0]
+    pressed = env.bench._hand.force()[2], env.bench._positions()[0]
     robot.relax()
-    relaxed = env.bench.data.qfrc_constraint[env.bench._hand_dof][2], env.bench._positions()[0]
+    relaxed = env.bench._hand.force()[2], env.bench._positions()[0]
     assert pressed[0] > 20 and abs(relaxed[0]) < 1  # N
     np.testing.assert_allclose(relaxed[1], pressed[1], atol=1e-3)
     robot.close()

@@ -17,6 +17,7 @@ from lotj.envs.registry import expert_of, make_task
 from lotj.errors import SettingsError
 from lotj.sim.bench import Bench, Reading
 from lotj.sim.connector import catalogue
+from lotj.sim.hand import Sliding
 
 DOWN = np.array([0.0, 0.0, -0.5])
 
@@ -110,8 +111,8 @@ def test_torque_is_stiffness_times_angle_and_damping_times_rate(env: ForceInsert
 
 def test_a_sensor_that_does_not_read_zero_is_tared(env: ForceInsertionEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     true, _, _ = descend(env, 4, height=2e-3, offset=(8e-3, 0.0))
-    force = Bench._force
-    monkeypatch.setattr(Bench, "_force", lambda bench: force(bench) + [1.0, -2.0, 4.0])
+    force = Sliding.force
+    monkeypatch.setattr(Sliding, "force", lambda hand: force(hand) + [1.0, -2.0, 4.0])
     drifted, _, _ = descend(env, 4, height=2e-3, offset=(8e-3, 0.0))
     np.testing.assert_allclose(drifted, true, atol=1e-5)
     assert true[-1, 8] > 10.0

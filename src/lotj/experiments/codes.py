@@ -260,7 +260,7 @@ def gates(codes: Codes, coded: CodedStore, unseen: CodedStore, pictures: Store) 
     codes.run.save("eps", {"eps": calibration.eps})
     far, same, off = pairs(unseen, 4000, seed=1)
     held: Calibration = check(far[same], far[~same], calibration.eps)
-    found["rank"] = float(stats.spearmanr(far, off)[0])
+    found["rank"] = float(np.asarray(stats.spearmanr(far, off)[0]))
     found["reward"] = {"prior": calibration.to_json(), "held_out": held.to_json(), "same": float(same.mean())}
     firsts = unseen.observe(unseen.episodes["first_frame"][:SHOWN].astype(np.int64), ["code"])["code"]
     ends = unseen.observe(unseen.last_frames[:SHOWN], ["code"])["code"]

@@ -150,7 +150,8 @@ def evaluate_phase(
 
 def _agent(controller: Any) -> Learner:
     """Who acts in one of the learned entrants."""
-    return (controller.controller if isinstance(controller, Recovery) else controller).agent
+    acts: Any = controller.controller if isinstance(controller, Recovery) else controller
+    return acts.agent
 
 
 def _where(run: Run, image_size: int, robot: str, delay: int, bench: int) -> Any:
