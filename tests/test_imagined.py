@@ -21,6 +21,7 @@ from lotj.envs.registry import make_task
 from lotj.errors import SettingsError
 from lotj.experiments.chapter import Size
 from lotj.experiments.claims import Claim, higher
+from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.imagined import (
     AGENT,
     EVERY_LINE,
@@ -165,7 +166,7 @@ def test_practice_on_goals_brings_the_hand_nearer(tmp_path: Path) -> None:
                              exploration_noise=0.3, save_every=50, threads=1)  # fmt: skip
         nothing = distances(env, Still(), 15, 0)
         practice(Rewarded(env, 15, 0), learner, [], how, run, "reach", relabel, live=False)
-        learnt = distances(env, imagined._Acting(learner), 15, 0)
+        learnt = distances(env, PolicyController(learner, 0.0), 15, 0)
     assert learnt["hand_distance"] < 0.5 * nothing["hand_distance"]
 
 

@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, TaskEnv
+from lotj.envs.base import Family
 from lotj.envs.push import RATE_HZ, GoalPicture
 from lotj.sim.drawing import free_camera
 from lotj.sim.push_scene import colour_of
@@ -37,7 +37,7 @@ def layouts() -> np.ndarray:
     return np.array(found)
 
 
-class Maze2dEnv(TaskEnv, GoalPicture):
+class Maze2dEnv(GoalPicture):
     """Each episode has a layout, a colour of the dot, and a goal, drawn from its seed; with images `picture_of_goal`
     alone shows the goal.
 
@@ -106,14 +106,6 @@ class Maze2dEnv(TaskEnv, GoalPicture):
     def truth(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """What only a simulator knows, to be recorded: the dot's place and colour."""
         return {"places": self.data.qpos.astype(np.float32), "colour": self._colour.astype(np.float32)}
-
-    def picture_of(self) -> mujoco.MjData:
-        return self.data
-
-    def picture_of_goal(self) -> np.ndarray:
-        """See `GoalPicture`."""
-        size = self._image_size or 48
-        return self._drawing(self._goal_data, [self._camera], size, size)[0]
 
     def _distance(self) -> float:
         return float(np.linalg.norm(self.data.qpos - self.goal))

@@ -29,19 +29,26 @@ NEAR = 0.1  # of the hand's start, from the nearest puck, at most: else random a
 FIXED = ((0.0, -0.12), ((0.0, -0.02),), ((-0.06, -0.02), (0.06, -0.02)))  # of the hand, of one puck, of two
 
 
-class GoalPicture:
-    """What environments have whose goal is a picture: `picture_of_goal`, and the distances, which only a simulator
-    knows, in `info`."""
+class GoalPicture(TaskEnv):
+    """An environment whose goal is a picture; the distances, which only a simulator knows, are in `info`."""
+
+    data: mujoco.MjData
+    _goal_data: mujoco.MjData
+    """The goal's state, of the same model."""
 
     unit: float
     """A length that differences of states are of the order of [m]."""
 
     def picture_of_goal(self) -> np.ndarray:
         """(H, W, 3) uint8: the goal of the running episode, hand included, as the episode's own scene would look."""
-        raise NotImplementedError
+        size = self._image_size or 48
+        return self._drawing(self._goal_data, [self._camera], size, size)[0]
+
+    def picture_of(self) -> mujoco.MjData:
+        return self.data
 
 
-class PushEnv(TaskEnv, GoalPicture):
+class PushEnv(GoalPicture):
     """Each episode has a goal, a state that is drawn with the start from the episode's seed: a hand and pucks where the
     hand can push them. With images it is shown by `picture_of_goal` alone.
 
@@ -137,14 +144,6 @@ class PushEnv(TaskEnv, GoalPicture):
             "places": self.state.astype(np.float32),
             "colour": np.asarray(self.scene.get("colour", (0,) * 3), np.float32),
         }
-
-    def picture_of(self) -> mujoco.MjData:
-        return self.data
-
-    def picture_of_goal(self) -> np.ndarray:
-        """See `GoalPicture`; needs images."""
-        size = self._image_size or 48
-        return self._drawing(self._goal_data, [self._camera], size, size)[0]
 
     def _distances(self) -> np.ndarray:
         return np.linalg.norm((self.state - self.goal).reshape(-1, 2), axis=1)

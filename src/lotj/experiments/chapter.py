@@ -7,7 +7,7 @@ arm, seed) is one job, whose result is a learning curve. Claims are judged on th
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from lotj.agents import Learner
 from lotj.controllers import Controller, Memoryless
 from lotj.controllers.blocks import SideEntry
 from lotj.distributed import Job
@@ -33,7 +34,7 @@ from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import practise_task_phase, pretrain_phase
 from lotj.experiments.study import Asked, begun, page
 from lotj.experiments.tables import markdown, mean_words
-from lotj.runs import find_run
+from lotj.runs import Run, find_run
 from lotj.training.collect import TaskCollection, collect
 from lotj.training.pretrain import load_agent
 
@@ -112,6 +113,11 @@ class Problem:
     def arm(self, title: str) -> Arm:
         """The arm of a title."""
         return next(arm for arm in self.arms if arm.title == title)
+
+    def practised(self, arm: Arm, size: Size) -> tuple[int, list[int]]:
+        """An arm's trials of practice, and those after which it is tried besides the last."""
+        trials = round(size.share * arm.trials * self.trials)
+        return trials, sorted({round(share * trials) for share in self.points} - {0, trials}) if trials else []
 
     def seeds(self, arm: Arm, size: Size) -> range:
         """Of an arm: the first alone where it only plays what others learn from."""
@@ -215,8 +221,7 @@ class Chapter:
         tried |= {"evaluation_trials": size.evaluation_trials}
         if not arm.learns:
             return Job(name, line_job, tried | {"controller": arm.agent}, (), {})
-        trials = round(size.share * arm.trials * problem.trials)
-        points = sorted({round(share * trials) for share in problem.points} - {0, trials}) if trials else []
+        trials, points = problem.practised(arm, size)
         folder, needs = asked.runs / self.name / name, ()
         arguments: dict[str, Any] = tried | {
             "agent": arm.agent, "settings": dict(arm.settings), "share": arm.share, "trials": trials, "points": points,
@@ -377,12 +382,18 @@ def learn_job(
         preset = replace(preset, agent={**settings, **online})
         run, _ = practise_task_phase(preset, task, root, agent, pretrained, seed, device, make=make, **how)
         with run:
-            taken = np.cumsum([row["steps"] for row in run.metrics()])
-            for after in (*points, trials):
-                snapshot = None if after == trials else after
-                try_out(practised_agent(run, device, snapshot), after, int(taken[after - 1]))
+            for learner, after, steps in policies(run, (*points, trials), device):
+                try_out(learner, after, steps)
             won = [bool(row["predicted_success"]) for row in run.metrics()]
     return {"curve": curve, "practice": {"successes": sum(won), "trials": len(won)}}
+
+
+def policies(run: Run, points: Sequence[int], device: str) -> Iterator[tuple[Learner, int, int]]:
+    """The policies of a practice after some of its trials, of which the last is its end and the others have snapshots;
+    with the trials and the steps of the environment until then."""
+    taken = np.cumsum([row["steps"] for row in run.metrics()])
+    for after in points:
+        yield practised_agent(run, device, None if after == points[-1] else after), after, int(taken[after - 1])
 
 
 def tried(env: Any, controller: Controller, name: str, seed: int, trials: int) -> dict[str, Any]:

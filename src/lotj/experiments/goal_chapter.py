@@ -19,11 +19,10 @@ from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, collect_job, job_name, line_job, tried
+from lotj.experiments.chapter import Arm, Chapter, Problem, collect_job, job_name, line_job, policies, tried
 from lotj.experiments.claims import Curves
 from lotj.experiments.codes import Codes, represent_job
 from lotj.experiments.evaluation import PolicyController
-from lotj.experiments.practised import practised_agent
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
 from lotj.experiments.study import Asked, begun
@@ -132,8 +131,7 @@ class GoalChapter(Chapter):
             how: dict[str, Any] = {"task": problem.task, "evaluated": problem.with_options("observation=state")}
             how |= {"seed": seed, "evaluation_trials": size.evaluation_trials, "controller": arm.agent}
             return Job(name, line_job, how, (), {})
-        trials = round(size.share * arm.trials * problem.trials)
-        points = sorted({round(share * trials) for share in problem.points} - {0, trials}) if trials else []
+        trials, points = problem.practised(arm, size)
         how = {
             **shared, "task": problem.task, "offline": str(folder / f"offline-{seed}"), "folder": str(folder / name),
             "seed": seed, "goals": arm.goals, "plan": arm.plan, "planning": dict(arm.planning), "trials": trials,
@@ -239,10 +237,8 @@ def arm_job(
         how = replace(how, max_steps=steps)
         rest: dict[str, Any] = {"live": False, "resume": left is not None, "snapshots": points}
         practice(Rewarded(env, steps, run.seed), learner, [prior], how, run, folder_name(task), [relabel], **rest)
-        taken = np.cumsum([row["steps"] for row in run.metrics()])
-        for after in (*points, trials):
-            snapshot = None if after == trials else after
-            try_out(practised_agent(run, device, snapshot), after, int(taken[after - 1]))
+        for learner, after, taken in policies(run, (*points, trials), device):
+            try_out(learner, after, taken)
     return {"curve": curve}
 
 

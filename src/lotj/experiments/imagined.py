@@ -25,9 +25,9 @@ from lotj.data.store import DiskStore, MemoryStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, folder_name, make_task
-from lotj.experience import batch_of_one
 from lotj.experiments.chapter import LINES, Arm, Chapter, Problem, Size, collect_job, job_name
 from lotj.experiments.claims import Curves, Rule
+from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.study import Asked, begun
 from lotj.experiments.tables import markdown, mean_words
 from lotj.goals.encoder import Latent
@@ -132,8 +132,8 @@ class ImaginedChapter(Chapter):
         if not isinstance(arm, ImaginedArm):
             return Job(name, line_job, {**given, "line": arm.agent, "seed": seed}, (), {})
         needs = (f"{problem.name}-encoder-{arm.encoder}-{seed}",) if arm.encoder else ()
-        trials = round(self.size.share * problem.trials)
-        given |= {"points": sorted({round(share * trials) for share in problem.points} - {0, trials}), "trials": trials}
+        trials, points = problem.practised(arm, self.size)
+        given |= {"points": points, "trials": trials}
         given |= {"encoder": str(root / needs[0]) if needs else "", "goals": arm.goals, "reward": arm.reward}
         given |= {"shares": dict(arm.shares), "off_policy": arm.off_policy, "data": "", "seed": seed}
         if arm.off_policy:
@@ -209,6 +209,10 @@ def gate(problem: str, encoder: str, name: str, least: float = -np.inf, most: fl
     return rule
 
 
+def _within(lower: float, most: float) -> bool | None:
+    return True if lower <= most else False if lower > 2 * most else None
+
+
 def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
     """One arm is worse than another by `most` points at most, in the mean over seeds; no where it is by twice that."""
 
@@ -216,9 +220,8 @@ def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
         ends = [[one["curve"][-1]["score"] for one in curves.get((problem, arm), ())] for arm in (worse, better)]
         if not all(ends):
             return None, "not done yet"
-        lower = float(np.mean(ends[1]) - np.mean(ends[0]))
         told = f"{worse} {mean_words(ends[0])}, {better} {mean_words(ends[1])}"
-        return (True if lower <= most else False if lower > 2 * most else None), told
+        return _within(float(np.mean(ends[1]) - np.mean(ends[0])), most), told
 
     return rule
 
@@ -232,9 +235,8 @@ def alike(problem: str, arm: str, also: str, most: float) -> Rule:
         if not done:
             return None, "not done yet"
         here, there = [one["curve"][-1]["score"] for one in done], [one["also"][also]["score"] for one in done]
-        lower = float(np.mean(here) - np.mean(there))
         told = f"{mean_words(here)}, {also} {mean_words(there)}"
-        return (True if lower <= most else False if lower > 2 * most else None), told
+        return _within(float(np.mean(here) - np.mean(there)), most), told
 
     return rule
 
@@ -305,19 +307,6 @@ def distances(env: Any, acts: Any, tried: int, run: int, options: Mapping[str, A
     return {"object_distance": means[0], "hand_distance": means[1], "n": tried}
 
 
-@dataclass
-class _Acting:
-    """A learner as a controller, without noise."""
-
-    learner: Learner
-
-    def reset(self, seed: int) -> None:
-        pass
-
-    def __call__(self, observation: Any, info: Any) -> np.ndarray:
-        return self.learner.act(batch_of_one({name: observation[name] for name in self.learner.reads}))[0]
-
-
 def practise_job(
     task: str, also: Mapping[str, str], tried: int, trials: int, points: Sequence[int], seed: int, folder: str,
     encoder: str, goals: str, reward: str, shares: Mapping[str, float], off_policy: float, data: str,
@@ -363,7 +352,7 @@ def practise_job(
             curve = []
             for trial in (*points, trials):
                 name = "practice" if trial == trials else checkpoint_after(trial)
-                after = _Acting(Learner.load(run.load(name, device)["agent"], device))
+                after = PolicyController(Learner.load(run.load(name, device)["agent"], device), 0.0)
                 found = distances(env, after, tried, seed, {"goal": "task"})
                 curve.append({"steps": trial * spec.max_steps, **found})
         picture = {} if seed or latent is None else {"picture": _reached(env, after, latent)}
@@ -379,11 +368,12 @@ def _prior(data: str, latent: Latent, share: float, relabel: Any, worth: LatentR
     return [Source(store, share, relabel=relabel)]
 
 
-def _reached(env: Any, acts: _Acting, latent: Latent, count: int = 10) -> str:
+def _reached(env: Any, acts: PolicyController, latent: Latent, count: int = 10) -> str:
     """First frames, proposed goals decoded, and last frames."""
     rows: list[list[np.ndarray]] = [[], [], []]
     for seed in range(count):
         observation, info = env.reset(seed=FIRST_TRIED // 2 + seed)
+        acts.reset(seed)
         over = False
         while not over:
             observation, _, _, over, info = env.step(acts(observation, info))

@@ -20,9 +20,8 @@ from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
 from lotj.experience import PRACTISED, Task
-from lotj.experiments.chapter import tried
+from lotj.experiments.chapter import policies, tried
 from lotj.experiments.evaluation import PolicyController
-from lotj.experiments.practised import practised_agent
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import pretrain_phase
 from lotj.experiments.study import begun
@@ -124,10 +123,8 @@ def adapt_job(
             how: dict[str, Any] = {"live": False, "resume": resume is not None, "snapshots": points}
             practice(Rewarded(env, config.max_steps, seed), learner, [], config, run, contexts=contexts, **how)
             rows = run.metrics()
-            taken = np.cumsum([row["steps"] for row in rows])
-            for after in (*points, trials):
-                policy = practised_agent(run, device, None if after == trials else after)
-                found["curve"].append({"trials": after, "steps": int(taken[after - 1]), **successes(policy)})
+            for policy, after, taken in policies(run, (*points, trials), device):
+                found["curve"].append({"trials": after, "steps": taken, **successes(policy)})
     found["solved"] = solved([row["predicted_success"] for row in rows])
     return found
 
