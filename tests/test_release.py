@@ -60,7 +60,7 @@ def test_an_installed_release_does_the_demo_in_an_empty_folder(wheel: Path, tmp_
     (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
     where = run(python, "-c", "import lotj; print(lotj.__file__)", folder=folder).strip()
     assert Path(where).is_relative_to(site)
-    said = run(environment / "bin" / "lotj", "demo", folder=folder)
+    said = run(environment / "bin" / "lotj", "demo", folder=folder, COLUMNS="120")
     assert "trial 100/100" in said and "After practice" in said
     assert "usb-b" in (folder / "runs" / "demo" / "last" / "report.html").read_text("utf-8").lower()
     assert [path.name for path in folder.iterdir()] == ["runs"]
