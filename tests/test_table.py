@@ -15,6 +15,7 @@ from lotj.envs.registry import expert_of, make_task
 from lotj.envs.table import TableEnv
 from lotj.envs.table_tasks import JOBS, attempt, pair, reached
 from lotj.errors import SettingsError
+from lotj.sim.drawing import Drawing
 from lotj.sim.table import POPPED, Scene, Table, inside, turned, within
 from lotj.sim.table_scenes import draw_scene, occupied
 from lotj.sim.table_shapes import PARTS, SHAPES, Part, Shape, names
@@ -94,6 +95,17 @@ def test_objects_lie_clear_of_all_that_stands_or_moves() -> None:
 def test_frames_there_and_back() -> None:
     assert np.allclose(turned((0.1, 0.2, np.pi / 2), (1.0, 0.0, 0.5)), [0.1, 1.2, 0.5])
     assert np.allclose(within((0.1, 0.2, 0.7), turned((0.1, 0.2, 0.7), (0.3, -0.4, 0.5))), [0.3, -0.4, 0.5])
+
+
+def test_the_smallest_objects_are_four_pixels_long_at_the_far_end() -> None:
+    env = TableEnv("play")
+    for name in ("bottle-2", "snowman-2", "mug-0", "camera-2"):
+        env.table.load(Scene(small=name, small_at=(0.0, 0.1, 0.0, 0.4), hand=(-0.2, 0.1, 0.26, 0.0)))
+        shown = Drawing(env.table.model).geoms(env.table.data, [env._camera], 48, 48)[0]
+        parts = [env.table.model.geom(f"small-{number}").id for number in range(PARTS)]
+        rows, columns = np.nonzero(np.isin(shown, parts))
+        assert max(np.ptp(rows), np.ptp(columns)) >= 3 and len(rows) >= 8
+    env.close()
 
 
 # ---- physics --------------------------------------------------------------------------------------------------------
