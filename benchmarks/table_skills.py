@@ -33,31 +33,20 @@ def counted(successes: int, n: int) -> dict[str, Any]:
 def skills(n: int) -> dict[str, Any]:
     """Each skill once from every draw of its task that has a start, none left out; `put` by where it puts."""
     table, found = Table(), defaultdict(Counter)
-    for task, job in JOBS.items():
-        if len(job.skills) != 1 and task not in ("out-then-close", "open-then-in"):
-            continue
-        drawn = 0
-        for number in range(10 * n):
-            if drawn == n:
-                break
-            start, why = attempt(task, job.split, np.random.default_rng([77, number]), table)
-            if start is None:
-                continue
-            drawn += 1
-            name, *to = start.plan[0]
-            where = (f" {to[0]}" if isinstance(to[0], str) else " table") if name == "put" else ""
-            missed = why.startswith("not done: ") and len(job.skills) == 1
-            if len(job.skills) == 1:
-                found[name + where][not missed] += 1
-                found[name + where]["moved something else"] += why == "moved something else"
-            else:  # two skills in a row
-                found[task][not why] += 1
+    for task in (task for task, job in JOBS.items() if len(job.skills) == 1):
+        drawn = number = 0
+        while drawn < n:
+            start, why = attempt(task, JOBS[task].split, np.random.default_rng([77, number]), table)
+            number += 1
+            if start is not None:
+                drawn += 1
+                name, *to = start.plan[0]
+                where = (f" {to[0]}" if isinstance(to[0], str) else " table") if name == "put" else ""
+                found[name + where][why or "done"] += 1
+        print(task, drawn, flush=True)
     return {
-        name: {
-            **counted(count[True], count[True] + count[False]),
-            "moved_something_else": count["moved something else"],
-        }
-        for name, count in found.items()
+        name: {**counted(n - sum(k for why, k in whys.items() if why.startswith("not done")), n), **whys}
+        for name, whys, n in ((name, whys, whys.total()) for name, whys in found.items())
     }
 
 
@@ -139,13 +128,18 @@ def film(path: Path, size: int = 96, frames: int = 10) -> None:
 def main() -> None:
     """Measure, print, and write figures and film."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=100, help="episodes of each task, and of each skill")
+    parser.add_argument("--draws", type=int, default=100, help="of each skill")
+    parser.add_argument("--episodes", type=int, default=48, help="of each task, by the scripted hand and at random")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--film", type=Path)
     options = parser.parse_args()
     if options.film:
         film(options.film)
-    result = {"speed": {size: speed(size) for size in (48, 64)}, "skills": skills(options.n), "tasks": tasks(options.n)}
+    result = {
+        "speed": {size: speed(size) for size in (48, 64)},
+        "skills": skills(options.draws),
+        "tasks": tasks(options.episodes),
+    }
     report(result, options.out)
 
 

@@ -34,7 +34,7 @@ class TableEnv(TaskEnv):
     and "achieved_goal" are `things` (9,), which the truth of recorded episodes has, too.
     `play` and `primitives`, made for prior data, have no goal: each start is new, and a success has changed what the
     plan says. All others start from one of 24 pairs, see `table_tasks.pair`, with the hand up to 2 cm off.
-    Success: drawers within 3 cm of their goal, the small object in or on the same thing and within 5 cm, the large one
+    Success: drawers within 2 cm of their goal, the small object in or on the same thing and within 5 cm, the large one
     within 8 cm and in the same quarter of the table; `truth` has them each.
 
     Args:

@@ -22,7 +22,7 @@ from lotj.sim.table_scenes import CLEAR, draw_scene, free_spot, occupied
 THINGS = ("drawer", "button drawer", "small object", "large object")
 CHANGES = {"open": 0, "close": 0, "press": 1, "shut": 1, "put": 2, "slide": 3}  # skill -> which of `THINGS`
 PLACES = ("table", "tray", "top", "drawer", "air")
-WITHIN = (0.03, 0.03, 0.05, 0.08)  # a thing is at its goal within this [m]
+WITHIN = (0.02, 0.02, 0.05, 0.08)  # a thing is at its goal within this [m]
 ABSENT = -1.0  # height of what is not there, as it is observed [m]
 MOST = 150  # steps that a skill may take
 
@@ -196,5 +196,6 @@ def pair(job: str, split: str, number: int) -> Pair:
         found, why = attempt(job, split, rng, _workshop())
         if found and not why:
             return found
-        _DROPPED[job, why] += bool(why)
+        if why:
+            _DROPPED[job, why] += 1
     raise NumericsError(f"table/{job}: none of 1000 draws makes a pair of start and goal; this should not happen")

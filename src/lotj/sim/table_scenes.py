@@ -81,6 +81,7 @@ def _try(rng: np.random.Generator, split: str, need: Mapping[str, str]) -> tuple
         popped = need["unit"] == "open" if "unit" in need else bool(rng.random() < 0.3)
         stands = (-side * COLUMN + draw(-0.02, 0.02), draw(0.06, 0.085), draw(-0.2, 0.2))
         scene, taken = replace(scene, unit=stands, popped=popped), taken | {(-side, "back")}
+        taken |= {(-side, "front")} if popped else set()  # the hand must fit in before it to push it shut
     goal = np.zeros(2)
     if there["large"]:
         found = _large(rng, scene, side, taken, need.get("large", "free"))
