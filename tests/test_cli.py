@@ -483,6 +483,64 @@ def test_doctor_reports_the_renderer_and_its_rate(capsys: pytest.CaptureFixture[
     assert int(re.findall(r"(\d+) frames/s", renderer_info())[0]) > 1
 
 
+def test_a_whole_job_in_folders_with_spaces_and_without_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a command says to do next can be given to a shell as it is."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["collect", "--tasks", "fetch/reach", "--episodes", "2", "--workers", "1", "--data", "my data"]) == 0
+    small = ["--trials", "2", "--warmup-trials", "1", "--runs", "my runs"]
+    assert main(["practice", "--task", "fetch/reach", *small]) == 0
+    for step in ("data info", "evaluate", "report"):
+        (said,) = re.findall(rf"`lotj ({step} [^`]*)`", capsys.readouterr().out)
+        assert main(shlex.split(said) + (["--trials", "1"] if step == "evaluate" else [])) == 0
+        if step == "data info":
+            assert main(["practice", "--resume", "--runs", "my runs"]) == 0
+    assert [*tmp_path.glob("my runs/practice-*/report.html")]
+    assert not [line for line in capsys.readouterr().err.splitlines() if "Traceback" in line]
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (["collect", "--tasks", "fetch/reach", "--episodes", "30", "--workers", "1", "--data", "d"], 4_000),
+        (["practice", "--task", "fetch/reach", "--trials", "3", "--runs", "r"], 20_000),
+    ],
+    ids=["collect", "practice"],
+)
+def test_a_full_disk_is_one_line_and_what_is_finished_stays(tmp_path: Path, words: list[str], size: int) -> None:
+    """A limit of a file's size is to the writer what a full disk is."""
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
+    code = f"{limited}import sys\nfrom lotj.cli import main\nsys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode == 5 and len(lines) == 1, done.stderr
+    assert re.search(r"disk full at .*: free space and run again, .* what is finished is kept", lines[0])
+    if words[0] == "collect":
+        assert recorded_episodes(tmp_path / "d") > 1
+
+
+def test_doctor_says_what_is_slow_and_what_to_change(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from lotj.cli import doctor
+
+    slow = lotj("doctor", OMP_NUM_THREADS="1", LOTJ_COMPILE="0")
+    changes = [line.strip() for line in slow.stdout.splitlines() if line.strip().startswith(">")]
+    assert "> LOTJ_COMPILE=0 asks for none: unset it" in changes
+    if (os.cpu_count() or 1) > 1:
+        assert [line for line in changes if re.search(r"trainings use 1 of \d+ cores: unset OMP_NUM_THREADS", line)]
+    name, found, change = doctor._disk(tmp_path)
+    assert name == "disk" and re.search(r"GB free of .* writes \d+ MB/s$", found)
+    assert "cannot be written" in doctor._disk(Path("/proc"))[2]  # as root, too
+    assert doctor._of_renderer("egl, on the GPU (x), 900 frames/s at 64 px") == ""
+    assert "EGL draws faster" in doctor._of_renderer("osmesa, on the processor (x), 90 frames/s at 64 px")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    module_of = {"rerun-sdk": "rerun"}
+    for extra, (modules, _) in doctor.EXTRAS.items():
+        names = [re.split(r"[<>=]", line)[0] for line in extras[extra]]
+        assert sorted(module_of.get(name, name) for name in names) == sorted(modules)
+    assert doctor.EXTRAS.keys() == extras.keys() - {"dev"}
+
+
 def shell_lines(document: Path) -> list[str]:
     """Command lines in the document's sh blocks, continuation lines joined, comments cut."""
     blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

@@ -3,6 +3,7 @@ a robot that dies or fails costs its running trial."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from concurrent.futures import Future
@@ -74,7 +75,8 @@ def test_one_robot_in_another_process_learns_what_it_learns_here(
 ) -> None:
     if on == "ray":
         pytest.importorskip("ray", reason="pip install 'lotj[cluster]'")
-        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the workers find these modules
+        here = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(here))  # where the workers find these modules
     config = make_config(trials=4, boost=True, imitate="successes")
     here, there = new_run(tmp_path / "here"), new_run(tmp_path / "there")
     practise(ToyRobot(), ColourReward(), prior, config, here, task="a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ from lotj.cli import main
 from lotj.data.layout import Schema
 from lotj.data.store import DiskStore
 from lotj.data.writer import EpisodeWriter
-from lotj.envs.insertion import insertion_task
+from lotj.envs.insertion import InsertionEnv, insertion_task
 from lotj.envs.registry import families, find_task
-from lotj.errors import CatalogueError, DataError, SettingsError
+from lotj.errors import CatalogueError, DataError, LostError, SettingsError
 from lotj.evaluation.filmstrip import load_filmstrips
 from lotj.experience import SUCCESS, Episode
 from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import choose_training
-from lotj.experiments.practised import part_of, practised_agent, pretraining_of
+from lotj.experiments.practised import bench_of, part_of, practised_agent, pretraining_of
 from lotj.experiments.presets import Preset, find_preset
 from lotj.experiments.stages import (
     practice_phase,
@@ -39,6 +40,7 @@ from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.report import build_report
 from lotj.rewards.classifier import RewardConfig
+from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.sim.connector import catalogue, connector_text, find_connector
 from lotj.training.collect import collect
@@ -375,3 +377,65 @@ def test_the_agent_of_a_run_is_the_one_that_it_kept(pretrained: Path, tmp_path: 
     earlier["modules"][""] = {**earlier["modules"][""], name: before.detach() + 2.0}
     run.save(CHECKPOINT, {**state, "kept": 1, "kept_agent": earlier})
     assert torch.equal(practised_agent(run).algorithm.get_parameter(name), before + 2.0)
+
+
+def test_a_resumed_simulated_robot_holds_its_part_as_the_one_that_was_killed(tmp_path: Path) -> None:
+    """Four trials of random motions; a part that was lost is held otherwise from the next start on, for good."""
+
+    def robot(truth: Path) -> SimulatedRobot:
+        return SimulatedRobot(InsertionEnv("europlug", "duo", image_size=16, end_on_success=False), truth)
+
+    def trial(robot: SimulatedRobot, seed: int, moves: int = 8) -> bytes:
+        seen, rng = [robot.reset(seed)["image"]], np.random.default_rng(seed)
+        for _ in range(moves):
+            with suppress(LostError):
+                seen.append(robot.move(np.array([*rng.uniform(-1, 1, 2), -1], np.float32))["image"])
+        return b"".join(image.tobytes() for image in seen)
+
+    with closing(robot(tmp_path / "whole")) as one:
+        whole = [trial(one, seed) for seed in range(12)]
+    lines = [json.loads(line) for line in (tmp_path / "whole").read_text().splitlines()]
+    held = [next(line["grasped"] for line in lines if line["seed"] == seed) for seed in range(12)]
+    first = next(seed for seed in range(12) if held[seed] == seed)  # the trial before has lost it
+    assert first < 10
+    for stop, moves in ((first, 0), (first, 3), (first + 1, 3), (first + 2, 0)):  # killed in this trial
+        truth = tmp_path / f"killed-{stop}-{moves}"
+        with closing(robot(truth)) as killed:
+            for seed in range(stop):
+                trial(killed, seed)
+            trial(killed, stop, moves)
+        with closing(robot(truth)) as resumed:
+            assert [trial(resumed, seed) for seed in range(stop, 12)] == whole[stop:], (stop, moves)
+
+
+# Several robots, several parts
+
+
+def test_two_parts_at_once_are_kept_resumed_and_evaluated_each_on_its_bench(pretrained: Path, tmp_path: Path) -> None:
+    """The first robot practises europlug on the duo of domain 0, the second as-3112 on the trio of domain 1."""
+    of = Run.open(next((pretrained / "runs").glob("pretrain-*")))
+    preset = replace(TINY, practice=replace(TINY.practice, trials=4))
+    how: dict[str, Any] = {"connector": ["europlug", "as-3112"], "robot": ["duo", "trio"], "scenario": "near"}
+    run, done = practice_phase(preset, of, tmp_path, live=False, **how)
+    store = DiskStore.open(run.path / "trials")
+    assert done.trials == 4 and [task.name for task in store.tasks] == ["as-3112.trio.1", "europlug.duo.0"]
+    assert [find_connector(part_of(run, bench)).name for bench in (1, 2)] == ["europlug", "as-3112"]
+    assert bench_of(run, 2)[1:] == ("trio", 1, "near")
+    truth = [json.loads(line)["seed"] for line in (run.path / "truth.jsonl").read_text().splitlines()]
+    assert set(truth) == {row["seed"] for row in run.metrics()}
+    (second,) = evaluate_phase(run, 1, controllers=["practice"], bench=2)
+    assert second.context["domain"] == "as-3112.trio.1" and (run.path / "evaluation-2.json").exists()
+    assert not (run.path / "evaluation.json").exists()
+    with pytest.raises(SettingsError, match="bench 3: .* practised on 2; name one of these"):
+        evaluate_phase(run, 1, controllers=["practice"], bench=3)
+    run.close()
+
+
+def test_robots_and_connectors_that_do_not_pair_are_refused(pretrained: Path, tmp_path: Path) -> None:
+    of = Run.open(next((pretrained / "runs").glob("pretrain-*")))
+    with pytest.raises(SettingsError, match="2 connectors and 3 robots: name one of the one kind, or as many of both"):
+        practice_phase(TINY, of, tmp_path, ["europlug", "as-3112"], "near", ["duo"] * 3, live=False)
+    with pytest.raises(SettingsError, match="unknown robot 'quattro'"):
+        practice_phase(TINY, of, tmp_path, "europlug", "near", ["duo", "quattro"], live=False)
+    with pytest.raises(SettingsError, match="on 'mars': must be one of processes, ray"):
+        practice_phase(TINY, of, tmp_path, "europlug", "near", ["duo", "duo"], live=False, on="mars")

@@ -22,8 +22,7 @@ from lotj.runs.versions import versions
 
 PLACES = ("here", "processes", "ray")
 
-Start = Callable[..., Future]
-"""Begins a call with these arguments."""
+Start = Callable[..., Future]  # begins a call with these arguments
 
 
 @dataclass(frozen=True)
@@ -189,9 +188,8 @@ def actors(
         on: ``processes`` or ``ray``.
         all_of_them: else as many as a cluster has room for, one for each CPU.
 
-    Yields:
-        For each object what calls it: the result, or the error of the object, comes as a future; a RobotError where its
-        process has died. Leaving the context ends the processes, and without an error calls each object's `close`.
+    Yields what calls each object: its result or its error comes as a future, a RobotError where its process has died.
+    Leaving the context ends the processes, and without an error calls each object's `close`.
 
     Raises:
         SettingsError: another `on`; Ray is not installed, or has no room for all.
@@ -228,15 +226,21 @@ def _calling(submit: Callable[..., Future], *before: Any, died: type[Exception] 
             if error is None:
                 told.set_result(ended.result())
             else:
-                told.set_exception(RobotError("its process has died") if isinstance(error, died) else _own(error))
+                told.set_exception(_death(error) if isinstance(error, died) else _own(error))
 
         try:
             submit(*before, *arguments).add_done_callback(tell)
-        except died:
-            told.set_exception(RobotError("its process has died"))
+        except died as error:
+            told.set_exception(_death(error))
         return told
 
     return start
+
+
+def _death(error: BaseException) -> RobotError:
+    """Ray says at the end of many lines why."""
+    why = "" if isinstance(error, BrokenExecutor) else f": {str(error).strip().splitlines()[-1].strip()}"
+    return RobotError(f"its process has died{why}")
 
 
 def _own(error: BaseException) -> BaseException:
@@ -244,13 +248,10 @@ def _own(error: BaseException) -> BaseException:
     return getattr(error, "cause", None) or error
 
 
-_CLOSE = "close"
-"""As the only argument of a call: nothing comes after it."""
+_CLOSE = "close"  # as the only argument of a call: the last one
 
 
 class _Actor:
-    """A process' one object."""
-
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make, self._made = make, None
 

@@ -32,7 +32,7 @@ COMMANDS = {
     "robot": "serve a robot, simulated or a driver of your own, to practice, evaluation and collection elsewhere",
     "report": "make a run's report.html",
     "reproduce": "the paper's tables, from one command each",
-    "doctor": "what this machine offers: renderer, threads, memory, disk",
+    "doctor": "what this machine offers (renderer, threads, memory, disk), what is slow, and what to change",
 }
 """Name and one line of each command, in the order of the help."""
 

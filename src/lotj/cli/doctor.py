@@ -23,15 +23,10 @@ EXTRAS = {
 }
 """Extra -> modules that it brings, and what it is for."""
 
-SLOW_FRAMES, SLOW_DISK, SLOW_SYNC = 200, 50.0, 0.05
-"""Slow is a renderer of fewer frames a second, a disk that writes fewer MB/s, or takes longer to settle a write [s]: an
-episode is written in about 2 ms, and a checkpoint after every trial."""
+SLOW_FRAMES, SLOW_DISK = 200, 50.0  # frames a second of a renderer, MB/s of a disk
+LEAST_DISK, LEAST_MEMORY = 10e9, 4e9  # room for data and runs of the laptop preset, and for its trainings [bytes]
 
-LEAST_DISK, LEAST_MEMORY = 10e9, 4e9
-"""What data and runs of the laptop preset take on the disk, and its trainings in memory, with room to spare [bytes]."""
-
-Finding = tuple[str, str, str]
-"""Name, what was found, and what to change; empty where nothing is to be."""
+Finding = tuple[str, str, str]  # name, what was found, and what to change; empty where nothing is to be
 
 
 @dataclass(frozen=True)
@@ -123,19 +118,13 @@ def _disk(folder: Path) -> Finding:
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-            rate, started = 32 * 2**20 / 1e6 / (time.perf_counter() - started), time.perf_counter()
-            for _ in range(5):
-                file.write(b"0")
-                file.flush()
-                os.fsync(file.fileno())
-            settled = (time.perf_counter() - started) / 5
+            rate = 32 * 2**20 / 1e6 / (time.perf_counter() - started)
     except OSError as error:
         return "disk", room, f"cannot be written: {error.strerror}; work in another folder, or name --data and --runs"
-    slow = rate < SLOW_DISK or settled > SLOW_SYNC
-    change = "slow: put --data and --runs on a local disk" if slow else ""
+    change = "slow: put --data and --runs on a local disk" if rate < SLOW_DISK else ""
     if usage.free < LEAST_DISK:
         change = f"less than {LEAST_DISK / 1e9:.0f} GB: free some, or name --data and --runs elsewhere"
-    return "disk", f"{room}; writes {rate:.0f} MB/s, settles in {1e3 * settled:.1f} ms", change
+    return "disk", f"{room}; writes {rate:.0f} MB/s", change
 
 
 def _of_renderer(info: str) -> str:
@@ -143,6 +132,5 @@ def _of_renderer(info: str) -> str:
     found = re.search(r"(\d+) frames/s", info)
     if found is None or int(found[1]) >= SLOW_FRAMES:
         return ""
-    if info.startswith("osmesa"):
-        return "slow: EGL draws faster; as root, `make renderer` installs it on Debian"
-    return "slow: a GPU with EGL draws faster; or stop what else uses the cores"
+    way = "EGL draws faster; as root, `make renderer` installs it on Debian"
+    return f"slow: {way if info.startswith('osmesa') else 'a GPU draws faster; or stop what else uses the cores'}"

@@ -85,8 +85,7 @@ def copy_of(run: Run, bench: int = 1) -> Path:
 
 
 def part_of(run: Run, bench: int = 1) -> str:
-    """The connector of a practice run, or of one of its benches, for `find_connector`: the run's copy, whatever has
-    become of the file since."""
+    """The connector of a bench of a run, for `find_connector`: the run's copy, whatever has become of the file."""
     copy = copy_of(run, bench)
     return str(copy) if copy.exists() else run.setting("connector")
 

@@ -77,9 +77,6 @@ _PLAIN = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "grey", "
 SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**_PLAIN))
 """Perception of tasks whose environments reward and show images."""
 
-MOST_RECORDERS = 1000
-"""On a cluster."""
-
 INSERTION = "insertion/"
 """Beginning of the names of tasks in which a robot judges itself."""
 
@@ -97,9 +94,9 @@ def collect_phase(
     is one worker; `on` Ray as many as are asked for, or as the cluster has room for, and data are written here."""
     for collection in collections(preset, left_out, robot):
         if on == "ray":
-            room = MOST_RECORDERS if os.environ.get("RAY_ADDRESS") else os.cpu_count() or 1
-            count = min(len(collection.tasks()), workers or room)
-            with actors([partial(Recording, collection)] * count, on, all_of_them=False) as elsewhere:
+            tasks = len(collection.tasks())
+            room = workers or (tasks if os.environ.get("RAY_ADDRESS") else os.cpu_count() or 1)
+            with actors([partial(Recording, collection)] * min(tasks, room), on, all_of_them=False) as elsewhere:
                 collect(data, collection, report=report, elsewhere=elsewhere)
         else:
             collect(data, collection, 1 if robot else workers or os.cpu_count() or 1, report)
@@ -233,37 +230,25 @@ def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...
 
 @dataclass(frozen=True)
 class Bench:
-    """Where one robot practises, and what it needs for that; can be sent to another process.
+    """Where one robot practises, and what it needs for that; can be sent to another process."""
 
-    Attributes:
-        robot: ``duo`` or ``trio``, or the address of a robot that is served.
-        setup: part, domain and the rest.
-        source: the part, for `find_connector`.
-        pretrained, agent: folder of the pretraining, and who practises from it.
-        config, device: of practice.
-        disturbance, done: what goes wrong, and the trials of the run that it has gone wrong in already.
-        delay: by how many steps the simulated robot is late, if that is known.
-        truth: file of the simulated robot, see `SimulatedRobot`.
-    """
-
-    robot: str
+    robot: str  # ``duo`` or ``trio``, or the address of a robot that is served
     setup: Setup
-    source: str
+    source: str  # the part, for `find_connector`
     pretrained: Path
     agent: str
     config: SelfJudgedConfig
     device: str
     disturbance: str = ""
-    done: int = 0
-    delay: int | None = None
-    truth: Path | None = None
+    done: int = 0  # trials of the run that it has gone wrong in already
+    delay: int | None = None  # of the simulated robot [steps], if that is known
+    truth: Path | None = None  # see `SimulatedRobot`
 
     def open(self) -> tuple[RemoteRobot | SimulatedRobot, int]:
         """The robot, to be closed, and by how many steps it is late."""
         setup = self.setup
         if is_address(self.robot):
             return RemoteRobot(self.robot, setup), 0
-        find("robot", self.robot, ARMS)
 
         def bench() -> gym.Env:
             seen = (setup.image_size, ("image", "state"), setup.max_steps, False, setup.seed)
@@ -394,6 +379,9 @@ def _pairs(connector: str | Sequence[str], robot: str | Sequence[str]) -> tuple[
     if 1 not in (len(connectors), len(robots)) and len(connectors) != len(robots):
         rule = "name one of the one kind, or as many of both"
         raise SettingsError(f"{len(connectors)} connectors and {len(robots)} robots: {rule}")
+    for name in robots:
+        if not is_address(name):
+            find("robot", name, ARMS)
     count = max(len(connectors), len(robots))
     return connectors * (count // len(connectors)), robots * (count // len(robots))
 

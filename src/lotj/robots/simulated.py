@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ class SimulatedRobot:
         env: the bench, wrapped or not (`lotj.envs.disturbances`); its episodes must not end on true success
             (`end_on_success=False`), or their length would tell.
         truth_file: one JSON line after every move: is the plug in, how deep, how far beside. The last line of a seed is
-            that of its trial, even where a kill ended it. None: not recorded.
+            that of its trial, even where a kill ended it. A robot made anew of the same bench and file, as after a
+            kill, holds the part as it did when the trial that is made again was begun. None: not recorded.
         witnessed: for evaluation and collection, which ask for the `outcome`: the gripper is not asked, and the part
             never grasped otherwise.
     """
@@ -46,7 +49,8 @@ class SimulatedRobot:
             )
         self._env: Any = env
         self._witnessed, self._info = witnessed, dict[str, Any]()
-        self.truth_file, self.name = truth_file, bare.task.attributes["robot"]
+        self.truth_file, self.name, self._bench = truth_file, bare.task.attributes["robot"], bare.task.name
+        self._grasped: int | None = None  # seed of the start at which the part was grasped anew, the last time
         self._trial: dict[str, Any] = {}  # none before the first reset
         self._grips: list[np.ndarray] = []
         self._rng = np.random.default_rng(0)
@@ -55,12 +59,16 @@ class SimulatedRobot:
 
     def reset(self, seed: int, start: np.ndarray | None = None) -> Observation:
         """See `Robot.reset`."""
+        if not self._trial:
+            self._recover(seed)
         # Between trials the reading has the time to settle.
-        lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1]))
+        lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1], self._rng))
         options = {"regrasp": lost and not self._witnessed} | ({} if start is None else {"start": start})
+        self._grasped = int(seed) if options["regrasp"] else self._grasped
         observation, info = self._env.reset(seed=seed, options=options)
         self._rng, self._grips, self._alarm = np.random.default_rng([seed, 1]), [info["grip"]], False
         self._trial = {"seed": int(seed), "steps": 0, "true_success": False, "ever_success": False, "peak_force_n": 0.0}
+        self._trial |= {"bench": self._bench, "grasped": self._grasped}
         self._witness(info)
         return observation
 
@@ -76,9 +84,13 @@ class SimulatedRobot:
         observation, *_, info = came
         self._grips.append(info["grip"])
         late = self._rng.integers(GRIP_DELAY[0], GRIP_DELAY[1], endpoint=True)
-        self._alarm = not self._witnessed and self._reads_a_loss(self._grips[max(0, len(self._grips) - 1 - late)])
+        self._alarm = not self._witnessed and self._reads_a_loss(
+            self._grips[max(0, len(self._grips) - 1 - late)], self._rng
+        )
         self._trial["steps"] += 1
         self._witness(info)
+        # What the next start would read, were it now.
+        self._trial["regrasp"] = self._alarm or self._reads_a_loss(self._grips[-1], copy.deepcopy(self._rng))
         if self.truth_file is not None:
             with self.truth_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._trial) + "\n")
@@ -100,8 +112,20 @@ class SimulatedRobot:
         env: Any = self._env.unwrapped
         return {**env.bench.sensors(), "peak_force": self._info["peak_force"]}
 
-    def _reads_a_loss(self, grip: np.ndarray) -> bool:
-        return bool((grip + self._rng.normal(0.0, GRIP_NOISE) > (SLIP_LIMIT, TILT_LIMIT)).any())
+    def _reads_a_loss(self, grip: np.ndarray, rng: np.random.Generator) -> bool:
+        return bool((grip + rng.normal(0.0, GRIP_NOISE) > (SLIP_LIMIT, TILT_LIMIT)).any())
+
+    def _recover(self, seed: int) -> None:
+        """Holds the part as before the trial of this seed was begun for the first time."""
+        if self.truth_file is None or not self.truth_file.exists():
+            return
+        lines = map(json.loads, self.truth_file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines())
+        mine = [line for line in lines if line.get("bench") == self._bench]
+        before = [*takewhile(lambda line: line["seed"] != seed, mine)]
+        if before:
+            self._grasped, self._alarm = before[-1]["grasped"], before[-1]["regrasp"]
+        if self._grasped is not None:
+            self._env.unwrapped.reset(seed=self._grasped, options={"regrasp": True})
 
     def _witness(self, info: dict[str, Any]) -> None:
         self._info = info

@@ -58,8 +58,7 @@ class Progress:
     discarded: str = ""
 
 
-Start = Callable[[Task, str, int], "futures.Future[tuple[Episode, str]]"]
-"""Begins to record an episode of a task, kind and seed elsewhere, see `Recording`."""
+Start = Callable[[Task, str, int], "futures.Future[tuple[Episode, str]]"]  # of a `Recording` elsewhere
 
 
 def collect(
