@@ -537,7 +537,7 @@ def test_doctor_says_what_is_slow_and_what_to_change(capsys: pytest.CaptureFixtu
     module_of = {"rerun-sdk": "rerun"}
     for extra, (modules, _) in doctor.EXTRAS.items():
         names = [re.split(r"[<>=]", line)[0] for line in extras[extra]]
-        assert sorted(module_of.get(name, name) for name in names) == sorted(modules)
+        assert sorted(module_of.get(name, name.replace("-", "_")) for name in names) == sorted(modules)
     assert doctor.EXTRAS.keys() == extras.keys() - {"dev"}
 
 

@@ -19,7 +19,9 @@ EXTRAS = {
     "cad": (("cascadio", "trimesh"), "connectors from meshes"),
     "cluster": (("ray",), "--on ray"),
     "export": (("av", "h5py", "minari", "pyarrow", "rerun"), "data sets of other software, and recordings for Rerun"),
-    "robot": (("msgpack", "websockets"), "robots and policies that are served"),
+    "docs": (("docutils", "furo", "myst_parser", "sphinx", "sphinx_external_toc"), "the documentation site"),
+    "robot": (("mink", "msgpack", "websockets"), "robots and policies that are served, and the jointed arm"),
+    "wandb": (("wandb",), "metrics on Weights & Biases"),
 }
 """Extra -> modules that it brings, and what it is for."""
 
