@@ -10,9 +10,9 @@ import pytest
 
 from lotj.agents.oda import ODA
 from lotj.data.store import DiskStore
-from lotj.experiments.chapter import SIZES, collect_job, learn_job
+from lotj.experiments.chapter import IN_A_ROW, SIZES, collect_job, learn_job, solved
 from lotj.experiments.chapters.oda import CHALLENGE, CHAPTER, FEWER, HELD_OUT, TEST, TRAIN
-from lotj.experiments.meta import IN_A_ROW, _tell, adapt_job, merge_job, meta_job, solved
+from lotj.experiments.meta import _tell, adapt_job, merge_job, meta_job
 from lotj.experiments.study import Asked
 from lotj.runs import find_run
 from lotj.sim.connector import catalogue
