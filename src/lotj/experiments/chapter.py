@@ -30,7 +30,7 @@ from lotj.envs.registry import expert_of, folder_name, make_task, named_options
 from lotj.envs.residual import ResidualAction
 from lotj.errors import SettingsError
 from lotj.evaluation.rollout import evaluate
-from lotj.experiments.claims import Claim, Curves, success_rate
+from lotj.experiments.claims import Claim, Curves, area_under, success_rate
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
 from lotj.experiments.practised import Practised, practised_agent
 from lotj.experiments.presets import find_preset
@@ -299,15 +299,6 @@ def scored(done: Sequence[Mapping[str, Any]], none: float, full: float) -> list[
         {**one, "curve": [{**at, "score": 100.0 * (at["reward"] - none) / (full - none)} for at in one["curve"]]}
         for one in done
     ]
-
-
-def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
-    """Mean over the steps of a learning curve."""
-    rates = np.array([success_rate(at) for at in curve])
-    steps = np.array([at["steps"] for at in curve], float)
-    if steps[-1] == steps[0]:
-        return float(rates[-1])
-    return float(np.trapezoid(rates, steps) / (steps[-1] - steps[0]))
 
 
 def draw_curves(problem: Problem, curves: Curves) -> bytes:

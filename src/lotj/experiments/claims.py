@@ -36,6 +36,30 @@ def success_rate(at: Mapping[str, Any]) -> float:
     return at["score"] if "score" in at else 100.0 * at["successes"] / at["n"]
 
 
+def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
+    """Mean over the steps of a learning curve."""
+    rates = np.array([success_rate(at) for at in curve])
+    steps = np.array([at["steps"] for at in curve], float)
+    if steps[-1] == steps[0]:
+        return float(rates[-1])
+    return float(np.trapezoid(rates, steps) / (steps[-1] - steps[0]))
+
+
+def faster(problem: str, better: str, worse: str, ratio: float) -> Rule:
+    """The mean over the steps of one arm's curves is so many times another's, on average over seeds; no where a third
+    of that gain is not there."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        areas = [[area_under(one["curve"]) for one in curves.get((problem, arm), ())] for arm in (better, worse)]
+        if not all(areas):
+            return None, "not done yet"
+        first, second = (float(np.mean(of)) for of in areas)
+        told = f"on average over practice: {better} {first:.0f}, {worse} {second:.0f}"
+        return (True if first >= ratio * second else False if first < (1 + (ratio - 1) / 3) * second else None), told
+
+    return rule
+
+
 def higher(problem: str, better: str, worse: str, least: float, at: int = -1) -> Rule:
     """One arm is better than another by `least`, on average over seeds, at a point of the curves, by default their end;
     no where it is by less than a third of that. Between them, and where the seeds do not tell the arms apart, it cannot
@@ -230,9 +254,10 @@ def lived_through(problem: str, arm: str, figure: str, low: float, high: float) 
     """A figure of an arm's practice (`chapter.lived`), meant over axes and seeds, lies between two others."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        known = [one["practice"][figure] for one in curves.get((problem, arm), ()) if figure in one.get("practice", {})]
+        done = curves.get((problem, arm), ())
+        known = [one["practice"][figure] for one in done if figure in one.get("practice", {})]
         if not known:
-            return None, "not recorded"
+            return None, "not recorded" if done else "not done yet"
         return bool(low <= np.mean(known) <= high), f"{np.mean(known):.2f}"
 
     return rule

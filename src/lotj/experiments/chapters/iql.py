@@ -180,7 +180,7 @@ def values_job(task: str, trained: Mapping[str, str], threads: int = 1, device: 
 def draw_values(known: Mapping[str, Mapping[str, Sequence[Sequence[float | None]]]]) -> bytes:
     """A PNG of maps, one row a maze, one column an expectile, each maze with colours of its own."""
     figure = Figure((8.0, 2.8 * len(known)), layout="constrained")
-    rows = figure.subplots(len(known), len(_TAUS), squeeze=False)
+    rows = figure.subplots(len(known), max(map(len, known.values())), squeeze=False)
     for (name, of), line in zip(known.items(), rows, strict=True):
         maps = {title: np.array(values, float) for title, values in of.items()}
         most = max(np.nanmax(values) for values in maps.values())

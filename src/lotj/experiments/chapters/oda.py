@@ -11,7 +11,7 @@ import numpy as np
 
 from lotj.distributed import Job
 from lotj.evaluation.statistics import sign_flip
-from lotj.experiments.chapter import Chapter, collect_job, learn_job
+from lotj.experiments.chapter import LINES, Chapter, collect_job, learn_job, line_job
 from lotj.experiments.chapters.ddpg_demos import CLONING
 from lotj.experiments.claims import Claim, Curves, paired, reaches, solved_sooner, success_rate
 from lotj.experiments.meta import adapt_job, merge_job, meta_job
@@ -73,6 +73,10 @@ class MetaChapter(Chapter):
                 made.append(
                     _adapt(agent, part, new[place % len(new) - 1], seed, trials, size.evaluation_trials, root, asked)
                 )
+        for part, line in itertools.product(new, LINES):
+            given = {"task": _task(part), "evaluated": _task(part), "seed": 0, "controller": line}
+            given["evaluation_trials"] = size.evaluation_trials
+            made.append(Job(f"{line}-{part}-0", line_job, given))
         for few, seed in itertools.product(FEWER, range(size.seeds)):
             made += self._fewer(few, seed, asked)
         for part, seed in itertools.product(new, range(size.seeds)):
@@ -159,6 +163,7 @@ _COLUMNS = {
     "AWAC, practised": ("awac", -1),
     "DDPG from demonstrations": ("scratch", -1),
     "BC on the demonstrations": ("cloned", -1),
+    **{line: (line, -1) for line in LINES},
 }
 """Title -> whose jobs, and which point of their curves."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
-from lotj.experiments.claims import Claim, contrary, end_over, higher, lived_through, lower, sooner
+from lotj.experiments.claims import Claim, contrary, end_over, faster, higher, lived_through, lower, sooner
 
 TD3: dict[str, Any] = {"discount": 0.98, "ema": 0.01}
 RANGE = 0.5
