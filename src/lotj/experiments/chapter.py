@@ -137,8 +137,7 @@ class Problem:
 @dataclass(frozen=True)
 class Size:
     """How much of a chapter is done: share of a problem's updates and trials and, up to 1, of large prior data; seeds
-    of each arm; evaluation trials before practice and at its end, and at the points between, which are many (0: as
-    many)."""
+    of each arm; evaluation trials before practice and at its end, and at the points between, which are many."""
 
     share: float = 1.0
     seeds: int = 3
@@ -165,8 +164,6 @@ class Chapter:
     problems: Sequence[Problem]
     claims: Sequence[Claim]
     size: Size = SIZES["laptop"]
-    alike: bool = False
-    """Whether evaluation is of as many trials at the points between as before and at the end."""
     exact: Callable[[], Mapping[str, bytes]] = dict
     """Further files of its folder, of what can be computed and need not be learnt."""
 
@@ -179,8 +176,7 @@ class Chapter:
         """The chapter in the size asked for; SettingsError for what it does not know."""
         if asked.connectors or asked.benches or asked.trials or asked.practice:
             raise SettingsError(f"{self.name}: takes no connectors, benches, trials or practice; leave them out")
-        size = SIZES[asked.preset]
-        return replace(self, size=replace(size, point_trials=0) if self.alike else size)
+        return replace(self, size=SIZES[asked.preset])
 
     def jobs(self, asked: Asked) -> list[Job]:
         """All that must be done for it."""
@@ -257,9 +253,8 @@ class Chapter:
             "agent": arm.agent, "settings": dict(arm.settings), "share": arm.share, "trials": trials, "points": points,
             "updates": round(size.share * arm.updates * problem.updates), "online": dict(arm.online),
             "practice": {**problem.practice, **arm.practice}, "data": "", "folder": str(folder),
+            "point_trials": size.point_trials,
         }  # fmt: skip
-        if size.point_trials:
-            arguments["point_trials"] = size.point_trials
         if arm.data:
             needs = (f"{problem.name}-{arm.data}",)
             arguments["data"] = str(asked.runs / self.name / needs[0] / "data")
