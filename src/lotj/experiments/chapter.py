@@ -56,7 +56,8 @@ class Arm:
         practice: settings of practice, where they are not the problem's.
         data: name of the problem's prior data; "" has none.
         updates: share of the problem's updates on these before practice.
-        share: of prior data in a batch, in practice.
+        share: of prior data in a batch, in practice. By default about what there is, as the code of IQL and AWAC has it:
+            with half a batch from few episodes a policy forgets what it could (docs/lab-notes/chapters.md).
         trials: share of the problem's trials of practice; 0 learns nothing online.
     """
 
@@ -69,7 +70,7 @@ class Arm:
     corrects: str = ""
     data: str = "data"
     updates: float = 1.0
-    share: float = 0.5
+    share: float = 0.9
     trials: float = 1.0
 
     @property

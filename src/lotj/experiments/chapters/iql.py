@@ -15,9 +15,6 @@ from lotj.experiments.claims import Claim, at_least, end_over, higher, level
 from lotj.experiments.tables import markdown
 
 DISCOUNT = {"medium": 0.99, "large": 0.995}
-PRIOR = 0.9
-"""Share of prior data in a batch of practice. IQL's and AWAC's own code draw evenly from all that there is; with half a
-batch of the first few episodes of practice the policy forgets what it could (docs/lab-notes/chapters.md)."""
 
 
 def _maze(name: str, arms: tuple[Arm, ...], updates: int, trials: int) -> Problem:
@@ -53,7 +50,7 @@ def _arms(name: str) -> tuple[Arm, ...]:
     }
     practised = ("IQL 0.9", "AWAC")
     learnt = (
-        Arm(title, agent, values, data="stitched", share=PRIOR, trials=float(title in practised))
+        Arm(title, agent, values, data="stitched", trials=float(title in practised))
         for title, (agent, values) in settings.items()
     )
     return (*learnt, *(Arm(line, line) for line in LINES))
