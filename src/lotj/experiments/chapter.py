@@ -157,6 +157,8 @@ class Chapter:
     problems: Sequence[Problem]
     claims: Sequence[Claim]
     size: Size = SIZES["laptop"]
+    all_points: bool = False
+    """Whether each point of a curve is of as many episodes as its ends."""
     exact: Callable[[], Mapping[str, bytes]] = dict
     """Further files of its folder, of what can be computed and need not be learnt."""
 
@@ -228,8 +230,9 @@ class Chapter:
             "agent": arm.agent, "settings": dict(arm.settings), "share": arm.share, "trials": trials, "points": points,
             "updates": round(size.share * arm.updates * problem.updates), "online": dict(arm.online),
             "practice": {**problem.practice, **arm.practice}, "data": "", "folder": str(folder),
-            "point_trials": size.point_trials,
         }  # fmt: skip
+        if not self.all_points:
+            arguments["point_trials"] = size.point_trials
         if arm.data:
             needs = (f"{problem.name}-{arm.data}",)
             arguments["data"] = str(asked.runs / self.name / needs[0] / "data")
