@@ -56,7 +56,7 @@ class Arm:
         practice: settings of practice, where they are not the problem's.
         data: name of the problem's prior data; "" has none.
         updates: share of the problem's updates on these before practice.
-        share: of prior data in a batch, in practice. By default about what there is, as the code of IQL and AWAC has it:
+        share: of prior data in a batch, in practice. By default about what there is, as in IQL and AWAC:
             with half a batch from few episodes a policy forgets what it could (docs/lab-notes/chapters.md).
         trials: share of the problem's trials of practice; 0 learns nothing online.
     """
