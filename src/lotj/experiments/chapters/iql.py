@@ -200,10 +200,10 @@ def _whole(of: Problem) -> Problem:
     kept = ("BC", "one-step", *_TAUS, *LINES)
     arms = tuple(replace(arm, data="whole", trials=0.0) for arm in of.arms if arm.title in kept)
     data = {"whole": {"count": 200, "noise": 0.2}}
-    return replace(of, name=f"{of.name}-whole", data=data, arms=arms, updates=20_000, trials=0)
+    return replace(of, name=f"{of.name}-whole", data=data, arms=arms, updates=5_000, trials=0)
 
 
-_MEDIUM = _maze("medium", _arms("medium"), 40_000, 80)
+_MEDIUM = _maze("medium", _arms("medium"), 10_000, 40)
 _STITCHES = [
     *((maze, other) for maze in DISCOUNT for other in ("IQL 0.5", "IQL 0.7", "BC", "BC on the best tenth")),
     *(("medium", other) for other in ("one-step", "AWAC", "AWR", "TD3+BC", "ReBRAC")),
@@ -212,7 +212,7 @@ _STITCHES = [
 CHAPTER = MazeChapter(
     name="iql",
     title="Implicit Q-learning: stitching",
-    problems=(_MEDIUM, _whole(_MEDIUM), _maze("large", _arms("large"), 40_000, 40)),
+    problems=(_MEDIUM, _whole(_MEDIUM), _maze("large", _arms("large"), 15_000, 40)),
     claims=(
         *(
             Claim(f"{maze}: offline, IQL 0.9 stitches better than {other}", higher(maze, "IQL 0.9", other, 15, at=0))

@@ -91,4 +91,5 @@ CHAPTER = Chapter(
             sooner("other-simulation", "RL alone from the simulated policy", "RL alone", 50, 2.0),
         ),
     ),
+    all_points=True,
 )
