@@ -198,8 +198,9 @@ def test_jobs_of_a_chapter_fit_together(chapter: Chapter) -> None:
     arms = {(problem.name, arm.title) for problem in chapter.problems for arm in problem.arms}
     assert len(arms) == sum(len(problem.arms) for problem in chapter.problems)
     for problem, settings in ((p, s) for p in chapter.problems for s in p.data.values() if "of" not in s):
-        settings = {of: "run" if of == "policy" else settings[of] for of in settings if of != "options"}
-        TaskCollection((problem.task,), **settings)
+        given: dict[str, Any] = {of: "run" if of == "policy" else value for of, value in settings.items()}
+        given.pop("options", "")
+        TaskCollection((problem.task,), **given)
     for problem in chapter.problems:  # who does not learn is in every figure
         lines = {*LINES} - (set() if find_task(problem.task)[0].expert else {"expert"})
         assert lines <= {arm.agent for arm in problem.arms}

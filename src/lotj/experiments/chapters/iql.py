@@ -143,7 +143,8 @@ class MazeChapter(Chapter):
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         of = {problem.name: results.get(f"{problem.name}-{VALUES}") for problem in self.problems}
-        return super().curves(results) | {(name, VALUES): [found] for name, found in of.items() if found}
+        known = {(name, VALUES): [found] for name, found in of.items() if found}
+        return {**super().curves(results), **known}
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         known = {name: found[0]["values"] for (name, title), found in self.curves(results).items() if title == VALUES}
@@ -173,7 +174,8 @@ def values_job(task: str, trained: Mapping[str, str], threads: int = 1, device: 
     found = [load_agent(find_run(Path(folder), "pretrain"), device).value(seen) for folder in trained.values()]
     maps = np.full((len(found), *free.shape), np.nan)
     maps[:, free] = found
-    shown = {title: np.where(free, of.round(4), None).tolist() for title, of in zip(trained, maps, strict=True)}
+    shown = {title: [[None if np.isnan(at) else at for at in row] for row in of.round(4).tolist()]
+             for title, of in zip(trained, maps, strict=True)}  # fmt: skip
     return {"values": shown, "rises": float((np.diff(found, axis=0) >= 0).all(0).mean())}
 
 
