@@ -95,7 +95,6 @@ class Conversation:
     Args:
         make, limits: the robot and what it is held to.
         clock: seconds; of messages and of the watchdog.
-        jpeg: see `wire.pack_observation`.
         stop: see `Safe`.
     """
 
@@ -104,10 +103,9 @@ class Conversation:
         make: Make,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
-        jpeg: int | None = None,
         stop: EmergencyStop | None = None,
     ) -> None:
-        self._make, self._limits, self._clock, self._jpeg = make, limits, clock, jpeg
+        self._make, self._limits, self._clock = make, limits, clock
         self._stop = stop or EmergencyStop()
         self.session, self._last = secrets.token_hex(16), 0
         self.robot: Safe | None = None
@@ -164,9 +162,6 @@ class Conversation:
             return self._prepared(request["setup"])
         if robot is None:
             raise RobotError(f"{do} before prepare; nothing has moved")
-        if do == "stop":
-            self._stop.press(request["why"])
-            return {}
         if do == "park":
             robot.park()
             return {}
@@ -178,7 +173,7 @@ class Conversation:
         return self._seen(seen, robot)
 
     def _seen(self, seen: Observation, robot: Safe) -> dict[str, Any]:
-        answer: dict[str, Any] = {"seen": wire.pack_observation(seen, self._jpeg)}
+        answer: dict[str, Any] = {"seen": wire.pack_observation(seen)}
         if self._tells:
             answer["outcome"] = {
                 name: value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
@@ -210,7 +205,6 @@ class RobotServer:
         limits: of the robot.
         host, port: where; port 0 takes a free one, see `address`.
         certificate, key: files in PEM, for TLS; without them only this machine is listened to.
-        jpeg: see `wire.pack_observation`.
 
     Raises:
         SettingsError: another host without TLS, a token too short, files that are no certificate, a port in use.
@@ -225,9 +219,8 @@ class RobotServer:
         port: int = 0,
         certificate: Path | None = None,
         key: Path | None = None,
-        jpeg: int | None = None,
     ) -> None:
-        self._make, self._token, self._limits, self._jpeg = make, wire.check_token(token), limits or Limits(), jpeg
+        self._make, self._token, self._limits = make, wire.check_token(token), limits or Limits()
         self._thread = ThreadPoolExecutor(1, "robot")  # renderers and many drivers belong to one thread
         self._seat = threading.Lock()
         self._holder: tuple[str, Any, str] = ("", None, "")  # its name, its connection, since when
@@ -300,7 +293,7 @@ class RobotServer:
     def _converse(self, connection: Any) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        talk = Conversation(self._make, self._limits, jpeg=self._jpeg, stop=self.stop)
+        talk = Conversation(self._make, self._limits, stop=self.stop)
         try:
             connection.send(talk.greeting())
             while True:
