@@ -14,16 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lotj.errors import RendererError
-
-EXTRAS = {
-    "cad": (("cascadio", "trimesh"), "connectors from meshes"),
-    "cluster": (("ray",), "--on ray"),
-    "export": (("av", "h5py", "minari", "pyarrow", "rerun"), "data sets of other software, and recordings for Rerun"),
-    "docs": (("docutils", "furo", "myst_parser", "sphinx", "sphinx_external_toc"), "the documentation site"),
-    "robot": (("mink", "msgpack", "websockets"), "robots and policies that are served, and the jointed arm"),
-    "wandb": (("wandb",), "metrics on Weights & Biases"),
-}
-"""Extra -> modules that it brings, and what it is for."""
+from lotj.extras import EXTRAS
 
 SLOW_FRAMES, SLOW_DISK = 200, 50.0  # frames a second of a renderer, MB/s of a disk
 LEAST_DISK, LEAST_MEMORY = 10e9, 4e9  # room for data and runs of the laptop preset, and for its trainings [bytes]

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from lotj.data.layout import ROWS, Schema
 from lotj.data.store import Store
-from lotj.errors import DataError, SettingsError
+from lotj.errors import DataError
 from lotj.experience import SUCCESS
+from lotj.extras import library
 from lotj.files import storage_errors
 from lotj.geometry import mosaic
 
@@ -113,13 +114,7 @@ def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
         SettingsError: rerun-sdk is not installed.
         StorageError: the file cannot be made.
     """
-    try:
-        import rerun  # an extra, and a second to import: only who asks for it pays
-    except ImportError as error:
-        raise SettingsError(
-            f"{path.name} needs rerun-sdk, which is not installed: pip install 'lotj[export]', or write a .png"
-        ) from error
-
+    rerun = library("rerun", ", or write a .png")  # a second to import: only who asks for it pays
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         open(path, "wb").close()  # rerun itself fails with a traceback where it cannot

@@ -16,15 +16,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lotj.data.layout import Schema
-from lotj.errors import DataError, SettingsError, find
+from lotj.errors import DataError, find
 from lotj.experience import SUCCESS, Episode, Task
+from lotj.extras import library
 from lotj.files import first_difference, read_object, storage_errors, sync_folder, write_json
 
 FORMATS = {"lerobot": ("pyarrow",), "robomimic": ("h5py",), "minari": ("minari", "h5py")}
 """Name of each format, which is that of its module -> the packages that it needs. A further one is a line here and a
 file."""
-
-EXTRA = "pip install 'lotj[export]'"
 
 
 class Keys(NamedTuple):
@@ -181,14 +180,6 @@ def find_format(name: str) -> Any:
     for package in find("format", name, FORMATS):
         library(package)
     return importlib.import_module(f"lotj.interop.{name}")
-
-
-def library(name: str) -> Any:
-    """A package that an extra brings; SettingsError with the way out if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise SettingsError(f"this needs the package {name.partition('.')[0]} ({error}): {EXTRA}") from error
 
 
 def place(name: str) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode
+from lotj.extras import library
 from lotj.files import atomic_write
-from lotj.interop.contract import About, Part, library
+from lotj.interop.contract import About, Part
 
 
 class Parts:

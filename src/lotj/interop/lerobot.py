@@ -18,6 +18,7 @@ from PIL import Image
 
 from lotj.errors import DataError, SettingsError
 from lotj.experience import Episode
+from lotj.extras import library
 from lotj.files import atomic_file, read_object, write_json
 from lotj.interop.contract import (
     About,
@@ -27,7 +28,6 @@ from lotj.interop.contract import (
     Trajectory,
     foreign_file,
     is_picture,
-    library,
 )
 from lotj.interop.video import PIXELS, Encoder, decode
 

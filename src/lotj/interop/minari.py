@@ -13,8 +13,9 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode
+from lotj.extras import library
 from lotj.files import read_object, write_json
-from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, library, place
+from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, place
 from lotj.interop.hdf5 import Parts
 
 KEYS = Keys(
@@ -36,7 +37,9 @@ class Writer(Parts):
         return {"id": number, "total_steps": len(episode)}
 
     def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
-        folder, schema, spaces = self._work.resolve() / "data/data", self._about.schema, library("gymnasium").spaces
+        from gymnasium import spaces
+
+        folder, schema = self._work.resolve() / "data/data", self._about.schema
         shutil.rmtree(folder.parent, ignore_errors=True)
         folder.parent.mkdir()
         seen = {place(name): _space(spaces, kind) for name, kind in schema.observation.items()}

@@ -17,6 +17,7 @@ import numpy as np
 
 from lotj.errors import RobotError, SettingsError
 from lotj.experience import Observation
+from lotj.extras import library
 from lotj.robots import wire
 
 KEY = "LOTJ_POLICY_KEY"
@@ -76,7 +77,7 @@ class RemotePolicy:
         if "state" in observation:
             said["observation/state"] = _packed(observation["state"])
         with self._speaking():
-            self._connection.send(wire.packages()[0].packb(said))
+            self._connection.send(wire.pack(said))
         actions = self._received().get("actions")
         if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "fiu":
             raise RobotError(f"{self._url}: its answer has no actions")
@@ -91,7 +92,7 @@ class RemotePolicy:
         if isinstance(data, str):
             raise RobotError(f"{self._url}: the policy server has failed: {data.strip().splitlines()[-1][:200]}")
         try:
-            answer = wire.packages()[0].unpackb(data, object_hook=_unpacked, max_ext_len=0)
+            answer = library("msgpack").unpackb(data, object_hook=_unpacked, max_ext_len=0)
         except Exception as error:  # msgpack raises a dozen kinds
             raise RobotError(f"{self._url}: answers no msgpack map ({type(error).__name__}: {error})") from None
         if not isinstance(answer, dict):

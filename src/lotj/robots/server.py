@@ -22,6 +22,7 @@ import numpy as np
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import FaultError, LotjError, RobotError, SettingsError
 from lotj.experience import Observation
+from lotj.extras import library
 from lotj.robots import wire
 from lotj.robots.robot import COLLECTION, EVALUATION, PRACTICE, PURPOSES, Robot, Setup
 from lotj.robots.safe import EmergencyStop, Limits, Safe
@@ -227,11 +228,8 @@ class RobotServer:
         self._robot: Safe | None = None  # of the last conversation
         self.stop = EmergencyStop()
         context = wire.encryption(host, certificate, key)
-        wire.packages()
-        from websockets.sync.server import serve
-
         try:
-            self._server = serve(
+            self._server = library("websockets.sync.server").serve(
                 self._serve,
                 host,
                 port,
@@ -291,8 +289,6 @@ class RobotServer:
             _log.info("the learner has gone")
 
     def _converse(self, connection: Any) -> None:
-        from websockets.exceptions import ConnectionClosed
-
         talk = Conversation(self._make, self._limits, stop=self.stop)
         try:
             connection.send(talk.greeting())
@@ -303,7 +299,7 @@ class RobotServer:
                     self._thread.submit(talk.check_time).result()
                     continue
                 connection.send(self._thread.submit(talk.answer, data).result())
-        except ConnectionClosed:
+        except library("websockets.exceptions").ConnectionClosed:
             pass
         finally:
             self._thread.submit(talk.end).result()

@@ -23,6 +23,7 @@ import numpy as np
 
 from lotj.errors import FaultError, LostError, RobotError, SettingsError
 from lotj.experience import Observation
+from lotj.extras import library
 from lotj.spaces import Spec, is_picture
 
 VERSION = 2
@@ -49,32 +50,11 @@ TOKEN = "LOTJ_ROBOT_TOKEN"
 """Environment variable of the secret that server and learner share."""
 
 
-def packages() -> tuple[Any, Any]:
-    """The packages msgpack and websockets; SettingsError where one is missing."""
-    try:
-        import msgpack
-        import websockets
-    except ImportError as error:
-        raise SettingsError(
-            f"a robot over the network needs the package {error.name}: pip install 'lotj[robot]'"
-        ) from None
-    return msgpack, websockets
-
-
-def dial(url: str, **how: Any) -> Any:
-    """A connection to a WebSocket server, past any proxy, see `websockets.sync.client.connect`."""
-    packages()
-    from websockets.sync.client import connect
-
-    # As a context's: what `connect` itself gives is about to change (websockets 17).
-    return connect(url, compression=None, proxy=None, max_size=LARGEST_ANSWER, **how).__enter__()
-
-
 @contextmanager
 def speaking(url: str, server: str, secret: str, kind: type[RobotError] = FaultError) -> Iterator[None]:
     """While one dials, sends or receives: turns what fails into a `kind` of one line, but a wrong secret, named by its
     environment variable, into a RobotError. `server` is what should answer at `url`."""
-    failed = packages()[1].exceptions
+    failed = library("websockets.exceptions")
     try:
         yield
     except failed.InvalidStatus as error:
@@ -88,9 +68,16 @@ def speaking(url: str, server: str, secret: str, kind: type[RobotError] = FaultE
         raise kind(f"{url}: no {server} answers ({error or type(error).__name__})") from None
 
 
+def dial(url: str, **how: Any) -> Any:
+    """A connection to a WebSocket server, past any proxy, see `websockets.sync.client.connect`."""
+    connect = library("websockets.sync.client").connect
+    # As a context's: what `connect` itself gives is about to change (websockets 17).
+    return connect(url, compression=None, proxy=None, max_size=LARGEST_ANSWER, **how).__enter__()
+
+
 def pack(message: Mapping[str, Any]) -> bytes:
     """Numbers, texts, bytes, lists and maps as bytes."""
-    return packages()[0].packb(message, use_bin_type=True)
+    return library("msgpack").packb(message, use_bin_type=True)
 
 
 def unpack(data: Any) -> dict[str, Any]:
@@ -98,7 +85,7 @@ def unpack(data: Any) -> dict[str, Any]:
     if not isinstance(data, bytes):
         raise RobotError("a message must be binary")
     try:
-        message = packages()[0].unpackb(data, raw=False, strict_map_key=True, max_ext_len=0)
+        message = library("msgpack").unpackb(data, raw=False, strict_map_key=True, max_ext_len=0)
     except Exception as error:  # msgpack raises a dozen kinds for bytes that are none of its own
         raise RobotError(f"a message must be a msgpack map ({type(error).__name__})") from None
     if not isinstance(message, dict) or not all(isinstance(name, str) for name in message):
