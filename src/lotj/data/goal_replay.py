@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Annotated
 
@@ -77,11 +77,9 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
 
 def _proposed(
     rows: np.ndarray, context: np.ndarray | None, propose: Propose, rng: np.random.Generator
-) -> Sequence[np.ndarray] | np.ndarray:
+) -> Iterable[np.ndarray]:
     if context is None or not len(rows):
         return propose(None, len(rows), rng)
     contexts, which = np.unique(context[rows], axis=0, return_inverse=True)
-    drawn = [propose(one, int((which == number).sum()), rng) for number, one in enumerate(contexts)]
-    order = np.argsort(which, kind="stable")
-    goals = np.concatenate(drawn)
-    return goals[np.argsort(order, kind="stable")]
+    drawn = [iter(propose(one, int((which == number).sum()), rng)) for number, one in enumerate(contexts)]
+    return [next(drawn[number]) for number in which]

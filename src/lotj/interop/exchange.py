@@ -15,8 +15,8 @@ from lotj.data.layout import Schema
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError, NumericsError, SettingsError
 from lotj.experience import Episode, Task
-from lotj.files import first_difference, reading
-from lotj.interop.contract import About, Header, Part, Source, find_format, growing
+from lotj.files import first_difference, growing, reading
+from lotj.interop.contract import About, Header, Part, Source, find_format
 from lotj.interop.mapping import Map, foreign_episode, own_episode, read_map
 from lotj.interop.video import check_encoder
 

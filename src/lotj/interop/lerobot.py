@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lotj.data.pictures import png
 from lotj.errors import DataError, SettingsError
 from lotj.experience import Episode
 from lotj.extras import library
@@ -27,9 +28,9 @@ from lotj.interop.contract import (
     Part,
     Trajectory,
     foreign_file,
-    is_picture,
 )
 from lotj.interop.video import PIXELS, Encoder, decode
+from lotj.spaces import is_picture
 
 VERSION = "v3.0"
 KEYS = Keys(
@@ -143,7 +144,7 @@ class Writer:
     def _array(self, key: str, values: np.ndarray) -> Any:
         """As LeRobot's features have it: pictures in a struct, a vector as a list of fixed length, a number alone."""
         if key.startswith(IMAGES):
-            pictures = self._pa.array([_png(picture) for picture in values], self._pa.binary())
+            pictures = self._pa.array([png(picture) for picture in values], self._pa.binary())
             paths = self._pa.nulls(len(values), self._pa.string())
             return self._pa.StructArray.from_arrays([pictures, paths], ["bytes", "path"])
         values = values.reshape(len(values), -1) if values.ndim == 1 or values.shape[1:] == (1,) else values
@@ -179,7 +180,7 @@ class Writer:
         for group in ("observation", "notes", "truth"):
             for name, kind in getattr(schema, group).items():
                 one = {"dtype": kind.base.name, "shape": list(kind.shape) or [1], "names": None}
-                if group == "observation" and is_picture(kind):
+                if group == "observation" and is_picture(kind.base.name, kind.shape):
                     one = {"dtype": "image", "shape": list(kind.shape[-3:]), "names": ["height", "width", "channels"]}
                     one |= {"dtype": "video", "info": self._video_info(*kind.shape[-3:])} if self._video else {}
                 features |= dict.fromkeys(KEYS.of(schema, group, name), one)
@@ -322,12 +323,6 @@ def _values(column: Any, feature: dict[str, Any]) -> np.ndarray:
 def _place(part: int) -> dict[str, int]:
     """Which file a part is."""
     return {"chunk_index": part // _CHUNK, "file_index": part % _CHUNK}
-
-
-def _png(picture: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 def _stats(values: np.ndarray, picture: bool) -> dict[str, np.ndarray]:
