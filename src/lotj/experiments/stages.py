@@ -26,7 +26,6 @@ from lotj.distributed import actors
 from lotj.envs.base import spec_of
 from lotj.envs.demonstrated import DemonstratedStarts
 from lotj.envs.disturbances import disturbed
-from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import folder_name, make_task
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, find, unknown
@@ -46,7 +45,7 @@ from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
 from lotj.robots.client import RemoteRobot, is_address
 from lotj.robots.robot import PRACTICE, Setup
-from lotj.robots.simulated import SimulatedRobot
+from lotj.robots.simulated import SimulatedRobot, simulated_bench
 from lotj.runs import BASE, Run, atomic_write, read_timings, restore_settings, typed_command
 from lotj.sim.arm import ARMS
 from lotj.sim.connector import Connector, connector_text, find_connector
@@ -234,7 +233,6 @@ class Bench:
 
     robot: str  # ``duo`` or ``trio``, or the address of a robot that is served
     setup: Setup
-    source: str  # the part, for `find_connector`
     pretrained: Path
     agent: str
     config: SelfJudgedConfig
@@ -251,8 +249,7 @@ class Bench:
             return RemoteRobot(self.robot, setup), 0
 
         def bench() -> gym.Env:
-            seen = (setup.image_size, ("image", "state"), setup.max_steps, False, setup.seed)
-            env = InsertionEnv(self.source, self.robot, setup.domain_seed, setup.scenario, *seen)
+            env = simulated_bench(setup, self.robot)
             return disturbed(env, self.disturbance, setup.seed, self.config.trials, self.done)
 
         env = Settled(bench, self.delay)
@@ -334,7 +331,7 @@ def practice_phase(
         setup = Setup(PRACTICE, connector_text(source).decode(), domain_seed + k, *drawn)
         # Known of a peg or a screw as its kind is, by whoever has it in hand.
         own = config if parts[k].seating_force else replace(config, retention=False)
-        benches.append(Bench(name, setup, source, *made_with, own, device, disturbance, done))
+        benches.append(Bench(name, setup, *made_with, own, device, disturbance, done))
     first = replace(benches[0], delay=resume.config.get("delay", 0) if resume else None)
     machine, delay = first.open()
     with ExitStack() as stack:

@@ -7,7 +7,6 @@ import http
 import importlib
 import logging
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from lotj.extras import library
 from lotj.robots import wire
 from lotj.robots.robot import COLLECTION, EVALUATION, PRACTICE, PURPOSES, Robot, Setup
 from lotj.robots.safe import EmergencyStop, Limits, Safe
-from lotj.robots.simulated import SimulatedRobot
+from lotj.robots.simulated import SimulatedRobot, simulated_bench
 
 _log = logging.getLogger(__name__)
 
@@ -54,21 +53,7 @@ class Benches:
                 return robot
             robot.close()
             self._made = None
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "part.toml"
-            path.write_text(setup.part, encoding="utf-8")
-            practised = setup.purpose == PRACTICE
-            env = InsertionEnv(
-                str(path),
-                self.arm,
-                setup.domain_seed,
-                setup.scenario,
-                setup.image_size,
-                ("image", "state"),
-                setup.max_steps,
-                end_on_success=False,
-                estimate_seed=setup.seed if practised else None,
-            )
+        env, practised = simulated_bench(setup, self.arm), setup.purpose == PRACTICE
         robot = SimulatedRobot(env, self._truth_file if practised else None, witnessed=not practised)
         self._made = setup, env, robot
         return robot
