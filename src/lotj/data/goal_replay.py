@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Annotated
 
@@ -77,7 +77,7 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
 
 def _proposed(
     rows: np.ndarray, context: np.ndarray | None, propose: Propose, rng: np.random.Generator
-) -> Iterable[np.ndarray]:
+) -> Sequence[np.ndarray] | np.ndarray:
     if context is None or not len(rows):
         return propose(None, len(rows), rng)
     contexts, which = np.unique(context[rows], axis=0, return_inverse=True)
