@@ -79,7 +79,8 @@ def _read_task(folder: Path) -> Task:
 
 
 def _read_episode(folder: Path, task: Task, line: dict[str, Any], files: dict[str, np.dtype]) -> Episode:
-    records = layout.read_records(folder, line, files)
+    with reading(folder):
+        records = layout.read_records(folder, line, files)
     if records is None:
         which = f"{folder}, episode {line['id']} ({line['kind']}, seed {line['seed']})"
         rule = "frames or rows are missing or do not match their checksum; copy the data set again"
