@@ -334,12 +334,8 @@ def _stats(values: np.ndarray, picture: bool) -> dict[str, np.ndarray]:
         share, there = often / channels.shape[1], often > 0
         mean, shape = share @ levels, (3, 1, 1)
         std = np.sqrt(np.maximum(share @ levels**2 - mean**2, 0))
-        found = {
-            "min": levels[there.argmax(1)],
-            "max": levels[255 - there[:, ::-1].argmax(1)],
-            "mean": mean,
-            "std": std,
-        }
+        least, most = levels[there.argmax(1)], levels[255 - there[:, ::-1].argmax(1)]
+        found = {"min": least, "max": most, "mean": mean, "std": std}
         quantiles = [levels[(share.cumsum(1) < at - 1e-9).sum(1)] for at in shares]
     else:
         flat, shape = values.reshape(len(values), -1).astype(np.float64), values.shape[1:] or (1,)

@@ -35,7 +35,6 @@ _BESIDE = 0.5  # mouths of cavities are at least this far apart [mm]
 class _Found:
     """One feature to be: its entries, and what the others need to know of it."""
 
-    on: str
     element: Element
     entries: dict[str, Any]
     outline: shapely.Polygon
@@ -196,7 +195,7 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
     if element.draft > 0.03:
         remarks.append(f"draft of {element.draft:.2f} mm per side over its length; the section is that of its middle")
     inner = [_piece(element, piece, common, socket) for part in rest for piece in convex_parts(part)]
-    return [_Found("plug", element, entries, outline, remarks), *inner]
+    return [_Found(element, entries, outline, remarks), *inner]
 
 
 def _wall(
@@ -224,7 +223,7 @@ def _at(element: Element) -> shapely.Polygon:
 def _piece(element: Element, piece: shapely.Polygon, common: Mapping[str, Any], socket: Solid) -> _Found:
     entries, outline, _ = cross_section(piece)
     entries |= {**common, "clearance_mm": _beside(piece, socket, element), "cavity": False}
-    return _Found("plug", element, entries, outline, ["a convex piece of a section that is not convex"])
+    return _Found(element, entries, outline, ["a convex piece of a section that is not convex"])
 
 
 def _beside(area: Any, other: Solid, element: Element) -> float:
@@ -283,7 +282,7 @@ def _kept_apart(found: list[_Found]) -> list[_Found]:
                 for key in ("clearance_mm", "chamfer_mm", "lead_in_mm"):
                     kept[key] = min(f.entries.get(key, 0.0) for f in (one, two))
                 note = "two elements in one pocket, or closer than cavities can be: their common outline"
-                joined = _Found("plug", longer.element, entries | kept, outline, [note])
+                joined = _Found(longer.element, entries | kept, outline, [note])
                 return _kept_apart([*(f for f in found if f is not one and f is not two), joined])
     return found
 
@@ -318,5 +317,5 @@ def _socket_features(plug: Solid, socket: Solid, ours: list[_Found]) -> list[_Fo
                 entries["chamfer_mm"] = high if wall and wide > 0.75 * wall else wide
             entries |= {"wall_mm": wall} if wall else {}
             entries |= {"visual": True} if filled_up else {}
-            found.append(_Found("socket", element, entries, outline, [remark] if remark else []))
+            found.append(_Found(element, entries, outline, [remark] if remark else []))
     return found
