@@ -259,14 +259,14 @@ def practice_phase(
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
     connectors, robots = pairs(connector, robot)
-    several, config = len(robots) > 1, preset.practice
+    several, config, reward = len(robots) > 1, preset.practice, load_reward(pretrained, device)
     if ask and several:
         raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
     if not isinstance(config, SelfJudgedConfig):
         raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
     sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
     parts = [find_connector(source) for source in sources]
-    reward, (before, learner, prior) = load_reward(pretrained, device), practising(pretrained, agent, config, device)
+    before, learner, prior = practising(pretrained, agent, config, device)
     for part in parts:
         _refuse_seen(part, prior[0].store.tasks)
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
