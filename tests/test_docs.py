@@ -146,7 +146,7 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
     asked: Any = parse(words[1:])
     studies: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
     named = list(studies) if asked.what == "all" else [asked.what]
-    if asked.what in chapters():
+    if asked.what in (*chapters(), "bottleneck"):
         assert files == f"{asked.what}/*"
         return
     folders = {*named, *(studies[name].cells for name in named)}

@@ -42,6 +42,9 @@ class CollectConfig(Checked):
     """1: connectors alternate between the robots; 2: every connector on both."""
     domains_per_connector: Annotated[int, COUNT] = 1
     """Domains (draws of mount, camera, light, materials, clutter) per connector and robot."""
+    laboratory_benches: Annotated[int, NOT_NEGATIVE] = 0
+    """Benches of one laboratory that all connectors share in turn: background, clutter, light, cameras, hand and clamp.
+    0: each domain has looks of its own."""
     expert_episodes: Annotated[int, COUNT] = 120
     """Episodes of the paper's expert."""
     near_miss_share: Annotated[float, Interval(0, 0.95)] = 0.4
@@ -89,12 +92,16 @@ class InsertionCollection:
     def tasks(self) -> Sequence[Task]:
         config = self.config
         robots, of_each = (config.robots[:1], 1) if self.robot else (config.robots, config.robots_per_connector)
+        benches = config.laboratory_benches
         return [
-            insertion_task(connector, robots[(i + k) % len(robots)], config.seed * 1000 + domain)
+            insertion_task(
+                connector, robots[(i + k) % len(robots)], config.seed * 1000 + domain,
+                (i + k + domain) % benches if benches else None,
+            )
             for i, connector in enumerate(self.connectors)
             for k in range(of_each)
             for domain in range(config.domains_per_connector)
-        ]
+        ]  # fmt: skip
 
     def episodes(self) -> Sequence[tuple[str, int]]:
         first = self.config.seed * 1_000_000
@@ -112,8 +119,9 @@ class InsertionCollection:
             return
         bench, shown = (about["connector"], about["robot"], about["seed"]), ("image", "state")
         env = InsertionEnv(
-            *bench, image_size=config.image_size, observation=shown, max_steps=config.max_steps, end_on_success=False
-        )
+            *bench, image_size=config.image_size, observation=shown, max_steps=config.max_steps, end_on_success=False,
+            look=about.get("look"),
+        )  # fmt: skip
         try:
             yield lambda kind, seed: record_insertion(env, task, kind, seed, config)
         finally:
