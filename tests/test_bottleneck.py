@@ -15,7 +15,7 @@ from lotj.data.store import MemoryStore
 from lotj.errors import SettingsError
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.experiments.bottleneck import BOTTLENECK, SIZES, control_name, regime_name
-from lotj.experiments.bottleneck_control import COMPONENTS, CUE_COLUMNS, Cued, CuedClassifier, figures, flips
+from lotj.experiments.bottleneck_control import BACKGROUND, COLUMNS, CuedClassifier, World, control_job, figures
 from lotj.experiments.study import Asked
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.sim.connector import find_connector
@@ -38,12 +38,6 @@ def some_store(domains: int = 6, episodes: int = 4) -> MemoryStore:
     return store
 
 
-def cued(strength: float, store: MemoryStore | None = None, seed: int = 0) -> Cued:
-    store = store or some_store()
-    features = np.zeros((store.n_frames, COMPONENTS), np.float32)
-    return Cued(store, np.ones(len(store), bool), features, strength, seed)
-
-
 def test_a_part_of_a_store_is_its_episodes_and_theirs_alone() -> None:
     store = some_store(domains=2, episodes=3)
     part = PartStore(store, np.array([False, True, False, False, False, True]))
@@ -53,39 +47,52 @@ def test_a_part_of_a_store_is_its_episodes_and_theirs_alone() -> None:
     assert store.episodes["first_frame"].tolist() == [0, 3, 6, 9, 12, 15]  # the whole is as it was
 
 
-def test_a_cue_is_right_by_a_map_of_its_own_in_each_domain() -> None:
-    store = cued(1.0, some_store(domains=40))
-    meant = np.where(store.maps == 1, 1, -1)[store.frame_task]
-    assert (store.cue == np.where(store.success, meant, -meant)).all()
-    assert 8 < store.maps.sum() < 32  # of 40 coins; by itself a value tells nothing
-    features, cue = store.seen(np.array([2, 0]))
-    assert features.shape == (2, COMPONENTS) and cue.shape == (2, CUE_COLUMNS)
-    assert torch.equal(store.seen(flipped=True)[1], -store.seen()[1])
+def some_world(strength: float, domains: int = 40) -> World:
+    return World.draw(domains, strength, np.random.default_rng(0))
 
 
-def test_a_cue_of_strength_one_half_says_nothing_and_another_seed_has_other_maps() -> None:
-    store = cued(0.5, some_store(domains=40, episodes=20))
-    right = (store.cue > 0) == (store.success ^ (store.maps[store.frame_task] == 0))
-    assert abs(right.mean() - 0.5) < 0.05  # of 2,400 coins: five deviations
-    assert (store.maps != cued(0.5, some_store(domains=40), seed=1).maps).any()
+def test_a_cue_is_right_by_a_map_of_its_own_in_each_domain_and_a_sign_in_all() -> None:
+    world, domain = some_world(1.0), np.repeat(np.arange(40), 100)
+    seen, cue, success = world.frames(domain, np.random.default_rng(1))
+    assert seen.shape == (4000, BACKGROUND + COLUMNS) and cue.shape == (4000, COLUMNS)
+    assert success.sum() == 2000 and 8 < (world.maps > 0).sum() < 32  # of 40 coins; alone a value tells nothing
+    meant = 2 * success - 1
+    assert torch.equal(cue[:, 0], meant * torch.from_numpy(world.maps[domain]).float())
+    right = (seen[:, -1] > 0) == (success > 0.5)
+    assert abs(float(right.float().mean()) - 0.80) < 0.03  # five deviations of 4,000 frames
+    assert torch.equal(seen[:100, :BACKGROUND], seen[:1, :BACKGROUND].expand(100, -1))  # the domain's own
 
 
-def test_who_answers_with_the_cue_is_right_by_halves_and_flips_all() -> None:
-    """z_I is the cue, cut off at 0: a value of 1 is said to be success, in whichever domain."""
-    store = cued(1.0)
-    model = CuedClassifier("apart", 6, BottleneckConfig(variant="daib"))
-    model.bottleneck.forward = lambda seen, sample, generator=None: code_of(seen[:, -1:].expand(-1, 256))  # type: ignore
-    model.head = torch.nn.Linear(256 + 32, 1, bias=False)
-    torch.nn.init.constant_(model.head.weight, 1.0)
-    found = figures(model, store)
-    assert found["accuracy"] == pytest.approx(store.maps.mean())  # right where 1 means success, else wrong
-    assert flips(model, store) == {"all": 1.0, "z_I": 1.0, "z_S": 0.0}
+def test_a_cue_of_strength_one_half_says_nothing() -> None:
+    world, domain = some_world(0.5), np.repeat(np.arange(40), 100)
+    _, cue, success = world.frames(domain, np.random.default_rng(1))
+    right = (cue[:, 0] > 0) == (success > 0.5) ^ torch.from_numpy(world.maps[domain] < 0)
+    assert abs(float(right.float().mean()) - 0.5) < 0.04
 
 
-def code_of(invariant: torch.Tensor) -> Any:
-    from lotj.nets.bottleneck import Code
+def test_who_answers_with_the_cue_alone_is_right_by_halves_and_flips_with_it() -> None:
+    """Weights by hand: behind an encoder of zeros z_I has one entry for the cue and one for its opposite, the others
+    nothing, and the head subtracts them: a value of 1 is said to be success, in whichever domain."""
+    world = some_world(1.0)
+    model = CuedClassifier("apart", 40, BottleneckConfig(variant="erm", invariant_dim=2))
+    model.head = torch.nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        for parameter in (*model.encoder.parameters(), *model.bottleneck.parameters()):
+            parameter.zero_()
+        model.bottleneck.invariant[0].weight[:, -1] = torch.tensor([1.0, -1.0])  # type: ignore[index]
+        model.bottleneck.invariant[1].weight.fill_(1.0)  # type: ignore[index]
+        model.head.weight.copy_(torch.tensor([[1.0, -1.0]]))
+    found = figures(model, world, np.random.default_rng(2))
+    assert found["accuracy"] == pytest.approx((world.maps > 0).mean(), abs=0.02)  # right where 1 means success
+    assert (found["flips"], found["flips_z_I"], found["flips_z_S"]) == (1.0, 1.0, 0.0)
 
-    return Code(torch.cat([invariant, torch.zeros(len(invariant), 32)], 1), invariant, torch.zeros(len(invariant)))
+
+@pytest.mark.slow
+def test_without_a_bottleneck_a_cue_that_is_always_right_is_gone_by() -> None:
+    how: dict[str, Any] = {"split": 0, "domains": 4, "place": "apart", "updates": 300, "variant": "erm", "settings": {}}
+    cued, plain = (control_job(strength=strength, probes=False, **how) for strength in (1.0, 0.5))
+    assert cued["inner"]["accuracy"] > 0.95 > 0.85 > plain["inner"]["accuracy"]
+    assert cued["held_out"]["accuracy"] < plain["held_out"]["accuracy"] - 0.1
 
 
 def test_connectors_of_a_laboratory_share_a_bench_and_not_their_colours() -> None:

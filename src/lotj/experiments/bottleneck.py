@@ -19,7 +19,7 @@ from lotj.data.part import PartStore
 from lotj.data.store import DiskStore, Store
 from lotj.distributed import Job
 from lotj.errors import SettingsError
-from lotj.experiments.bottleneck_control import INNER, Place, control_job, features_job
+from lotj.experiments.bottleneck_control import Place, control_job
 from lotj.experiments.parts import choose_training
 from lotj.experiments.reward_ablation import choose_split
 from lotj.experiments.study import Asked, page
@@ -70,6 +70,9 @@ TUNED_ON = (0, 1)
 """Splits that remedies are compared on; all else is measured on those after them."""
 
 
+INNER = 5
+"""Every so many-th episode of each training domain is kept from training: its frames are new, its domain is not."""
+
 PARTS = ("train", "inner", "held_out")
 """Frames trained on, other episodes of the same domains, held-out connectors."""
 
@@ -86,7 +89,7 @@ class Size:
         looks: names of `LOOKS`.
         splits: choices of held-out connectors, of regime and control.
         width, stages, batch: of the regime's encoder and training.
-        control: arguments of all of `control_job`, and ``connectors`` and ``episodes`` recorded for it.
+        control: arguments of all of `control_job`.
     """
 
     connectors: int = 32
@@ -101,9 +104,7 @@ class Size:
     width: int = 32
     stages: int = 3
     batch: int = 128
-    control: Mapping[str, int] = field(
-        default_factory=lambda: {"connectors": 48, "episodes": 20, "train_on": 36, "hold_out": 8, "updates": 800}
-    )
+    control: Mapping[str, int] = field(default_factory=lambda: {"domains": 24, "updates": 800})
 
 
 SIZES = {
@@ -204,21 +205,15 @@ class BottleneckStudy:
 
     def jobs(self, asked: Asked) -> list[Job]:
         """See `Comparison`: data, remedies, control, regime; split by split, so that all arms have as many runs."""
-        size, control, made = self.size, dict(self.size.control), []
+        size, made = self.size, []
         root, threads = asked.runs / self.cells, {"threads": asked.machine.get("threads", 1)}
-        recorded = {"connectors": control.pop("connectors"), "episodes": control.pop("episodes")}
-        how = {"folder": str(root / "control"), "looks": "one", "robots": ["duo"], "image_size": 64, **recorded}
-        made.append(Job("data-control", collect_job, how, leaves=root / "control"))
-        folders = {"data": str(root / "control"), "features": str(root / "features")}
-        how = {"data": folders["data"], "folder": folders["features"]}
-        made.append(Job("features", features_job, how, ("data-control",), asked.machine, root / "features"))
         tuned = itertools.product(TUNED_ON, ("apart",), (CUE,), (ERM, DAIB, *REMEDIES))
         measured = itertools.product(self.splits, PLACES, STRENGTHS, (ERM, DAIB, MENDED))
         for split, place, strength, arm in (*tuned, *measured):
-            how = {"variant": DAIB, "settings": {}, "probes": strength == CUE, **folders, **control, **ARMS[arm]}
+            how: dict[str, Any] = {"variant": DAIB, "settings": {}, **size.control, **ARMS[arm]}
             how |= {"split": split, "place": place, "strength": strength}
-            name = control_name(place, strength, arm, split)
-            made.append(Job(name, control_job, how, ("data-control", "features"), threads))
+            how["probes"] = strength == CUE and split == self.splits[0]
+            made.append(Job(control_name(place, strength, arm, split), control_job, how, (), threads))
         for looks in size.looks:
             how = {"folder": str(root / looks), "looks": looks, "connectors": size.connectors}
             how |= {"episodes": max(size.episodes), "robots": list(size.robots), "image_size": size.image_size}
@@ -257,16 +252,17 @@ class BottleneckStudy:
         for arm in (ERM, DAIB, *REMEDIES):
             names = [control_name("apart", CUE, arm, split) for split in TUNED_ON]
             done = [results[name] for name in names if name in results]
-            flips = [mean_words([100 * one["flips"][of] for one in done]) for of in ("all", "z_I", "z_S")]
-            rows.append([arm, *(mean_words([100 * one[part]["accuracy"] for one in done]) for part in PARTS), *flips])
-        return markdown(["arm", *PARTS, "flips with the cue", "by z_I", "by z_S"], rows)
+            kinds = ("flips", "flips_z_I", "flips_z_S")
+            flips = [mean_words([100 * one["inner"][kind] for one in done]) for kind in kinds]
+            found = [mean_words([100 * one[part]["accuracy"] for one in done]) for part in PARTS[1:]]
+            rows.append([arm, *found, *flips])
+        return markdown(["arm", *PARTS[1:], "flips with the cue", "by z_I", "by z_S"], rows)
 
     def probe_table(self, results: Mapping[str, Any]) -> str:
         """What fresh probes find in z_I, and in the answer alone."""
         keys, rows = ("probe_linear", "probe_two_layers", "probe_answer", "probe_chance", "kl"), []
-        cells = [(place, arm, self.splits) for place in PLACES for arm in (ERM, DAIB, MENDED)]
-        for place, arm, splits in [*cells, *(("apart", arm, TUNED_ON) for arm in REMEDIES)]:
-            done = [results.get(control_name(place, CUE, arm, split), {}) for split in splits]
+        for place, arm in itertools.product(PLACES, (ERM, DAIB, MENDED)):
+            done = [results.get(control_name(place, CUE, arm, split), {}) for split in self.splits]
             rows.append([place, arm, *(mean_words([one.get(key) for one in done]) for key in keys)])
         return markdown(["cue", "arm", "linear", "two layers", "the answer alone", "chance", "KL of z_S"], rows)
 
@@ -277,7 +273,8 @@ class BottleneckStudy:
             by = {arm: partial(regime_name, cell, arm) for arm in (ERM, DAIB)}
             shown = [mean_words(self._figure(results, by[arm], part, "accuracy")) for part in PARTS for arm in by]
             measures = [("held_out", measure) for measure in ("accuracy", "accuracy_at_cut", "auc")]
-            differences = [np.subtract(*(self._figure(results, by[arm], *of) for arm in (DAIB, ERM))) for of in measures]
+            found = [[self._figure(results, by[arm], *of) for arm in (DAIB, ERM)] for of in measures]
+            differences = [ours - theirs for ours, theirs in found]
             gains.append(differences)
             rows.append([", ".join(map(str, cell)), *shown, *map(mean_words, differences)])
         over_all = [mean_words([*map(known_mean, np.array(of).T)]) for of in zip(*gains, strict=True)]
@@ -305,12 +302,13 @@ def regime_name(cell: tuple[str, int, int, str], variant: str, split: int) -> st
     return f"{'-'.join(map(str, cell))}-{variant}-split{split}"
 
 
-_NOTE = """Accuracy [points], successes and others of the expert equally frequent, mean over connectors at the cut 0.5: mean
-over splits, half width of Student's 95 % interval over splits. In the control a cue tells success by a map private to
-each domain: right in so many of the training frames, random on held-out connectors; at 50 % it says nothing. *Apart*:
-domain and cue meet in the bottleneck; *together*: in the encoder before it. *Flips*: predictions on other episodes of
-the training domains that change with the cue [%], and that change where z_I alone, or z_S alone, is told the other cue.
-Probes: how often a fresh classifier tells the domain from the frozen z_I, or from the predicted logit alone.
+_NOTE = """Accuracy [points] at the cut 0.5, successes and others equally frequent: mean over splits, half width of
+Student's 95 % interval over splits. In the control frames are made up: a sign of success that is right in 80 %
+everywhere, and a cue that tells it by a map private to each domain, right in so many of the frames trained on, random
+in held-out domains; at 50 % it says nothing. *Apart*: domain and cue meet in the bottleneck; *together*: in the encoder
+before it. *Flips*: predictions in the domains trained on that change with the cue [%], and that change where z_I alone,
+or z_S alone, is told the other cue. Probes: how often a fresh classifier tells the domain from the frozen z_I, or from
+the predicted logit alone. In the regime frames are the expert's, held out are connectors.
 """
 
 BOTTLENECK = BottleneckStudy()
