@@ -63,7 +63,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
 """Arguments of `control_job` against the bottleneck's default: weight of z_S, the adversary's weight and steps, a
 narrow z_I, two classes instead of the domains."""
 
-ARMS: dict[str, dict[str, Any]] = {ERM: {"variant": ERM}, DAIB: {}, MENDED: {}, **REMEDIES}
+ARMS: dict[str, dict[str, Any]] = {ERM: {"variant": ERM}, DAIB: {}, MENDED: REMEDIES["adversary-3"], **REMEDIES}
 """Without bottleneck, with it by the default settings, with those that the remedies led to, and each remedy."""
 
 TUNED_ON = (0, 1)
