@@ -20,7 +20,7 @@ from lotj.experiments.study import Asked
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.sim.connector import find_connector
 from lotj.sim.randomization import LOOK, draw_randomization
-from lotj.training.collect_insertion import CollectConfig, InsertionCollection
+from lotj.training.collect_insertion import CollectConfig, InsertionCollection, ServedEnv
 
 ASKED = Asked("quick", Path("data"), Path("runs"), machine={"threads": 1, "device": "cpu"})
 
@@ -108,6 +108,8 @@ def test_connectors_of_a_laboratory_share_a_bench_and_not_their_colours() -> Non
     tasks = InsertionCollection(("usb-b", "europlug", "bnc"), config).tasks()
     assert [task.attributes["look"] for task in tasks] == [0, 1, 0]
     assert "look" not in InsertionCollection(("usb-b",), CollectConfig()).tasks()[0].attributes
+    with pytest.raises(SettingsError, match="has a bench of its own; leave --laboratory-benches"):
+        ServedEnv("localhost:1", tasks[0], config)
 
 
 @pytest.mark.parametrize("size", SIZES)

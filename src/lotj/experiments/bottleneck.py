@@ -96,23 +96,24 @@ class Size:
     train_on: int = 25
     hold_out: int = 5
     robots: tuple[str, ...] = ("duo", "trio")
-    image_size: int = 64
+    image_size: int = 48
     episodes: tuple[int, ...] = (9, 100)
-    updates: tuple[int, ...] = (1000, 4000, 16_000)
+    updates: tuple[int, ...] = (1000, 4000, 10_000)
     looks: tuple[str, ...] = tuple(LOOKS)
     splits: int = 6
-    width: int = 32
-    stages: int = 3
-    batch: int = 128
+    width: int = 16
+    stages: int = 2
+    batch: int = 64
     control: Mapping[str, int] = field(default_factory=lambda: {"domains": 24, "updates": 800})
 
 
 SIZES = {
-    "quick": Size(72, 50, 10, ("duo",), 48, (12,), (500,), ("one",), 3, 16, 2, 64),
+    "quick": Size(72, 50, 10, ("duo",), episodes=(12,), updates=(500,), looks=("one",), splits=3),
     "laptop": Size(),
-    "full": Size(connectors=80, train_on=60, hold_out=10, splits=10),
+    "full": Size(image_size=64, updates=(1000, 4000, 16_000), splits=10, width=32, stages=3, batch=128),
 }
-"""By name. `quick` takes half an hour of a core: the control of `laptop` on fewer splits, one size of the regime."""
+"""By name. `quick` takes some 15 minutes of a core, `laptop` some 18 hours, nearly all for the regime; `full` has the
+encoder of the laptop preset and is for a GPU."""
 
 
 def collect_job(folder: str, looks: str, connectors: int, episodes: int, robots: Sequence[str], image_size: int) -> Any:

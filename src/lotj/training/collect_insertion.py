@@ -134,6 +134,9 @@ class ServedEnv(WitnessedEnv):
 
     def __init__(self, address: str, task: Task, config: CollectConfig) -> None:
         connector, arm, seed = (task.attributes[name] for name in ("connector", "robot", "seed"))
+        if "look" in task.attributes:
+            own = f"robot {address}: has a bench of its own"
+            raise SettingsError(f"{own}; leave --laboratory-benches or --robot out")
         text = connector_text(connector).decode()
         self.setup = Setup(COLLECTION, text, seed, "far", config.image_size, config.max_steps)
         robot = RemoteRobot(address, self.setup)
