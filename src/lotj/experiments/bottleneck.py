@@ -66,6 +66,11 @@ narrow z_I, two classes instead of the domains."""
 ARMS: dict[str, dict[str, Any]] = {ERM: {"variant": ERM}, DAIB: {}, MENDED: REMEDIES["adversary-3"], **REMEDIES}
 """Without bottleneck, with it by the default settings, with those that the remedies led to, and each remedy."""
 
+LOOKED_INTO: dict[str, dict[str, Any]] = {
+    "dann": {"variant": "dann"}, MENDED: {"variant": DAIB, "adversarial_weight": 3.0},
+}  # fmt: skip
+"""Further arms of the regime, where `BottleneckStudy.looked_into` says: arguments of `regime_job`."""
+
 TUNED_ON = (0, 1)
 """Splits that remedies are compared on; all else is measured on those after them."""
 
@@ -128,7 +133,7 @@ def collect_job(folder: str, looks: str, connectors: int, episodes: int, robots:
 
 def regime_job(
     data: str, split: int, train_on: int, hold_out: int, episodes: int, updates: int, augment: str, variant: str,
-    network: Mapping[str, int], threads: int = 1, device: str = "cpu",
+    network: Mapping[str, int], adversarial_weight: float = 1.0, threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Train a reward model on some connectors and measure it on others.
 
@@ -137,7 +142,7 @@ def regime_job(
         split, train_on, hold_out: see `choose_split`; the split is the seed of everything, too.
         episodes: of each connector on each robot, of which some are kept to be measured on.
         augment: name of `AUGMENTS`.
-        variant: of the bottleneck.
+        variant, adversarial_weight: of the bottleneck.
         network: ``width``, ``stages`` and ``batch``.
 
     Returns:
@@ -155,7 +160,8 @@ def regime_job(
         encoder=EncoderConfig(width=network["width"], stages=network["stages"]), augment=AUGMENTS[augment],
         batch=network["batch"], steps=updates,
     )  # fmt: skip
-    config = replace(config, bottleneck=replace(config.bottleneck, variant=variant))
+    bottleneck = replace(config.bottleneck, variant=variant, adversarial_weight=adversarial_weight)
+    config = replace(config, bottleneck=bottleneck)
     with RewardTrainer(train, inner, config, split, device) as trainer:
         while not trainer.done:
             trainer.step()
@@ -204,6 +210,11 @@ class BottleneckStudy:
         size = self.size
         return [*itertools.product(AUGMENTS, size.episodes, size.updates, size.looks)]
 
+    @property
+    def looked_into(self) -> tuple[int, int, str]:
+        """Episodes, updates and looks of the cells in which further arms are measured and z_I is told of."""
+        return self.size.episodes[-1], self.size.updates[0], self.size.looks[0]
+
     def jobs(self, asked: Asked) -> list[Job]:
         """See `Comparison`: data, remedies, control, regime; split by split, so that all arms have as many runs."""
         size, made = self.size, []
@@ -220,17 +231,20 @@ class BottleneckStudy:
             how |= {"episodes": max(size.episodes), "robots": list(size.robots), "image_size": size.image_size}
             made.append(Job(f"data-{looks}", collect_job, how, leaves=root / looks))
         network = {"width": size.width, "stages": size.stages, "batch": size.batch}
-        for split, cell, variant in itertools.product(self.splits, self.regime, (ERM, DAIB)):
+        for split, cell, arm in itertools.product(self.splits, self.regime, (ERM, DAIB, *LOOKED_INTO)):
             augment, episodes, updates, looks = cell
+            if arm in LOOKED_INTO and (episodes, updates, looks) != self.looked_into:
+                continue
             how = {"data": str(root / looks), "train_on": size.train_on, "hold_out": size.hold_out, "network": network}
-            how |= {"split": split, "episodes": episodes, "updates": updates, "augment": augment, "variant": variant}
-            made.append(Job(regime_name(cell, variant, split), regime_job, how, (f"data-{looks}",), asked.machine))
+            how |= {"split": split, "episodes": episodes, "updates": updates, "augment": augment}
+            how |= {"variant": arm} if arm in (ERM, DAIB) else LOOKED_INTO[arm]
+            made.append(Job(regime_name(cell, arm, split), regime_job, how, (f"data-{looks}",), asked.machine))
         return made
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """The page: control, remedies, diagnostics, regime."""
         tables = {"Positive control": self.control_table, "Remedies": self.remedy_table}
-        tables |= {"Probes": self.probe_table, "Regime": self.regime_table}
+        tables |= {"Probes": self.probe_table, "Regime": self.regime_table, "Pictures": self.diagnostic_table}
         parts = [f"## {title}\n\n{table(results)}" for title, table in tables.items()]
         return {"table.md": page(self.title, [_NOTE, *parts], results)}
 
@@ -266,6 +280,19 @@ class BottleneckStudy:
             done = [results.get(control_name(place, CUE, arm, split), {}) for split in self.splits]
             rows.append([place, arm, *(mean_words([one.get(key) for one in done]) for key in keys)])
         return markdown(["cue", "arm", "linear", "two layers", "the answer alone", "chance", "KL of z_S"], rows)
+
+    def diagnostic_table(self, results: Mapping[str, Any]) -> str:
+        """What each arm of the regime has learnt from pictures, and what its z_I tells."""
+        rows, probes = [], ("probe_linear", "probe_two_layers", "probe_chance", "kl", "auc_without_invariant")
+        for augment, arm in itertools.product(AUGMENTS, (ERM, DAIB, *LOOKED_INTO)):
+            name = partial(regime_name, (augment, *self.looked_into), arm)
+            shown = [(part, "accuracy") for part in PARTS]
+            shown += [("held_out", measure) for measure in ("recall", "false_positives", "accuracy_at_cut", "auc")]
+            found = [self._figure(results, name, *of) for of in shown]
+            found += [self._figure(results, name, "bottleneck", probe) / 100 for probe in probes]
+            rows.append([augment, arm, *map(mean_words, found)])
+        head = [*PARTS, "recall", "false positives", "at the inner cut", "AUC", "domain from z_I, linear", "two layers"]
+        return markdown(["augmentation", "arm", *head, "chance", "KL of z_S", "AUC without z_I"], rows)
 
     def regime_table(self, results: Mapping[str, Any]) -> str:
         """Accuracy, and the difference by split, of each cell and over all."""
