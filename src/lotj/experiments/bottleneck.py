@@ -55,6 +55,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "dann": {"variant": "dann"},
     "z_S-1": {"settings": {"kl_weight": 1.0}},
     "adversary-3": {"settings": {"adversarial_weight": 3.0}},
+    "adversary-10": {"settings": {"adversarial_weight": 10.0}},
     "chase-5": {"chase": 5},
     "z_I-16": {"settings": {"invariant_dim": 16}},
     "told": {"told": True},
@@ -219,7 +220,7 @@ class BottleneckStudy:
         """See `Comparison`: data, remedies, control, regime; split by split, so that all arms have as many runs."""
         size, made = self.size, []
         root, threads = asked.runs / self.cells, {"threads": asked.machine.get("threads", 1)}
-        tuned = itertools.product(TUNED_ON, ("apart",), (CUE,), (ERM, DAIB, *REMEDIES))
+        tuned = itertools.product(TUNED_ON, PLACES, (CUE,), (ERM, DAIB, *REMEDIES))
         measured = itertools.product(self.splits, PLACES, STRENGTHS, (ERM, DAIB, MENDED))
         for split, place, strength, arm in (*tuned, *measured):
             how: dict[str, Any] = {"variant": DAIB, "settings": {}, **size.control, **ARMS[arm]}
@@ -264,14 +265,14 @@ class BottleneckStudy:
     def remedy_table(self, results: Mapping[str, Any]) -> str:
         """Each remedy alone, on the splits that it may be chosen on."""
         rows = []
-        for arm in (ERM, DAIB, *REMEDIES):
-            names = [control_name("apart", CUE, arm, split) for split in TUNED_ON]
+        for place, arm in itertools.product(PLACES, (ERM, DAIB, *REMEDIES)):
+            names = [control_name(place, CUE, arm, split) for split in TUNED_ON]
             done = [results[name] for name in names if name in results]
             kinds = ("flips", "flips_z_I", "flips_z_S")
             flips = [mean_words([100 * one["inner"][kind] for one in done]) for kind in kinds]
             found = [mean_words([100 * one[part]["accuracy"] for one in done]) for part in PARTS[1:]]
-            rows.append([arm, *found, *flips])
-        return markdown(["arm", *PARTS[1:], "flips with the cue", "by z_I", "by z_S"], rows)
+            rows.append([place, arm, *found, *flips])
+        return markdown(["cue", "arm", *PARTS[1:], "flips with the cue", "by z_I", "by z_S"], rows)
 
     def probe_table(self, results: Mapping[str, Any]) -> str:
         """What fresh probes find in z_I, and in the answer alone."""
