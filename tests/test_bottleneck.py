@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -75,13 +75,14 @@ def test_who_answers_with_the_cue_alone_is_right_by_halves_and_flips_with_it() -
     nothing, and the head subtracts them: a value of 1 is said to be success, in whichever domain."""
     world = some_world(1.0)
     model = CuedClassifier("apart", 40, BottleneckConfig(variant="erm", invariant_dim=2))
-    model.head = torch.nn.Linear(2, 1, bias=False)
+    model.head = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False))
     with torch.no_grad():
         for parameter in (*model.encoder.parameters(), *model.bottleneck.parameters()):
             parameter.zero_()
-        model.bottleneck.invariant[0].weight[:, -1] = torch.tensor([1.0, -1.0])  # type: ignore[index]
-        model.bottleneck.invariant[1].weight.fill_(1.0)  # type: ignore[index]
-        model.head.weight.copy_(torch.tensor([[1.0, -1.0]]))
+        linear, norm, _ = cast("list[torch.nn.Linear]", list(model.bottleneck.invariant or ()))
+        linear.weight[:, -1] = torch.tensor([1.0, -1.0])
+        norm.weight.fill_(1.0)
+        cast("torch.nn.Linear", model.head[0]).weight.copy_(torch.tensor([[1.0, -1.0]]))
     found = figures(model, world, np.random.default_rng(2))
     assert found["accuracy"] == pytest.approx((world.maps > 0).mean(), abs=0.02)  # right where 1 means success
     assert (found["flips"], found["flips_z_I"], found["flips_z_S"]) == (1.0, 1.0, 0.0)

@@ -118,7 +118,7 @@ SIZES = {
     "laptop": Size(),
     "full": Size(image_size=64, updates=(1000, 4000, 16_000), splits=10, width=32, stages=3, batch=128),
 }
-"""By name. `quick` takes some 15 minutes of a core, `laptop` some 18 hours, nearly all for the regime; `full` has the
+"""By name. `quick` takes some 15 minutes of a core, `laptop` some 24 hours, nearly all for the regime; `full` has the
 encoder of the laptop preset and is for a GPU."""
 
 
