@@ -32,10 +32,11 @@ class Command(Checked):
     without the bottleneck in policy, or in policy and reward; table4: the reward with each bottleneck on connectors it
     has not seen; parts: what each part of our practice adds; disturbances: practice under each of what goes wrong on
     real benches; fig3, fig4: where the reward looks with and without the bottleneck, and the policy before and after
-    practice; all: all of these in turn, but blind. Chapters, each by itself: iql, awac, ddpg-demos, residual,
-    natural-rewards, oda, rig, cc-rig, val, ptp (docs/chapters.md)."""
+    practice; all: all of these in turn, but blind. By themselves: bottleneck: a control for that of the reward, and
+    where it may matter; and the chapters iql, awac, ddpg-demos, residual, natural-rewards, oda, rig, cc-rig, val, ptp
+    (docs/chapters.md)."""
     preset: str = "laptop"
-    """Size of the trainings: demo, laptop or paper; of a chapter quick, laptop or full."""
+    """Size of the trainings: demo, laptop or paper; of bottleneck and chapters quick, laptop or full."""
     data: Path | None = None
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     connectors: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ class Command(Checked):
     """Folder of the jobs' results and the tables."""
 
     def run(self) -> None:
+        from lotj.experiments.bottleneck import BOTTLENECK
         from lotj.experiments.chapter import SIZES
         from lotj.experiments.chapters import chapters
         from lotj.experiments.comparisons import COMPARISONS
@@ -74,11 +76,12 @@ class Command(Checked):
         from lotj.experiments.robustness import ROBUSTNESS
 
         known: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
-        if self.what not in (*known, *chapters(), "all"):
-            raise unknown("table", self.what, (*known, *chapters(), "all"))
+        alone: dict[str, Any] = {**chapters(), "bottleneck": BOTTLENECK}
+        if self.what not in (*known, *alone, "all"):
+            raise unknown("table", self.what, (*known, *alone, "all"))
         names = [name for name in known if name != "blind"] if self.what == "all" else [self.what]
-        known |= chapters()
-        asked = self._asked(SIZES if self.what in chapters() else PRESETS)
+        known |= alone
+        asked = self._asked(SIZES if self.what in alone else PRESETS)
         studies = {name: known[name].asked(asked) for name in names}
         shown = [name for name, study in studies.items() if self._do(name, study, asked)]
         if not shown:

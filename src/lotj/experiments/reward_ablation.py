@@ -91,20 +91,20 @@ def reward_job(
     return {name: figures.get(name) for name in COLUMNS} | of_data
 
 
-def choose_split(data: Path, split: int) -> tuple[set[str], set[str]]:
-    """Names of `TRAIN` and `HELD_OUT` training connectors of a data set, no close variants across.
+def choose_split(data: Path, split: int, train_on: int = TRAIN, hold_out: int = HELD_OUT) -> tuple[set[str], set[str]]:
+    """Names of so many training connectors of a data set to train on and to hold out, no close variants across.
 
     Raises:
         DataError: it holds too few.
     """
     names = sorted({task.attributes["connector"] for task in DiskStore.open(data, split="train").tasks})
     order = [names[k] for k in np.random.default_rng([split]).permutation(len(names))]
-    held = order[:HELD_OUT]
-    kept_out, rest = [find_connector(name) for name in held], map(find_connector, order[HELD_OUT:])
-    train = [part.name for part in rest if not any(part.is_variant_of(other) for other in kept_out)][:TRAIN]
-    if len(train) < TRAIN:
+    held = order[:hold_out]
+    kept_out, rest = [find_connector(name) for name in held], map(find_connector, order[hold_out:])
+    train = [part.name for part in rest if not any(part.is_variant_of(other) for other in kept_out)][:train_on]
+    if len(train) < train_on:
         raise DataError(
-            f"{data} holds {len(names)} training connectors: table IV needs {TRAIN} and {HELD_OUT} unlike them"
+            f"{data} holds {len(names)} training connectors: table IV needs {train_on} and {hold_out} unlike them"
         )
     return set(train), set(held)
 

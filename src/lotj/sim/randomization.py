@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -118,10 +118,23 @@ def _camera_mount(rng: np.random.Generator) -> CameraMount:
     return CameraMount(_uniform(rng, 0.003), turn, rng.uniform(0.94, 1.06))
 
 
-def draw_randomization(connector: Connector, seed: int) -> Randomization:
-    """The randomization of a domain. The same connector name and seed give the same one on every machine."""
+LOOK = ("cameras", "clamp_colour", "hand_colour", "light_direction", "light_level", "light_tint", "ambient")
+LOOK += ("bench_texture", "clamp_width", "clutter")
+"""What all connectors have in common that are tried on one bench of a laboratory."""
+
+
+def draw_randomization(connector: Connector, seed: int, look: int | None = None) -> Randomization:
+    """The randomization of a domain. The same connector name and seed give the same one on every machine; with a number
+    `look` all that is in `LOOK` is that of the laboratory's bench of this number, whatever the connector."""
     # The whole name: parts of one family must not share their draws, least of all a test part and its relatives.
-    rng = np.random.default_rng([seed, *connector.name.encode()])
+    drawn = _draw(connector, np.random.default_rng([seed, *connector.name.encode()]))
+    if look is None:
+        return drawn
+    bench = _draw(connector, np.random.default_rng([look]))
+    return replace(drawn, **{name: getattr(bench, name) for name in LOOK})
+
+
+def _draw(connector: Connector, rng: np.random.Generator) -> Randomization:
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.0)
     metal, tint = np.array([0.72, 0.68, 0.58]), tuple(1.0 + rng.uniform(-0.12, 0.12, 3))
     return Randomization(

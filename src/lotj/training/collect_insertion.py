@@ -43,6 +43,9 @@ class CollectConfig(Checked):
     """1: connectors alternate between the robots; 2: every connector on both."""
     domains_per_connector: Annotated[int, COUNT] = 1
     """Domains (draws of mount, camera, light, materials, clutter) per connector and robot."""
+    laboratory_benches: Annotated[int, NOT_NEGATIVE] = 0
+    """Benches of one laboratory that all connectors share in turn: background, clutter, light, cameras, hand and clamp.
+    0: each domain has looks of its own."""
     expert_episodes: Annotated[int, COUNT] = 120
     """Episodes of the paper's expert."""
     near_miss_share: Annotated[float, Interval(0, 0.95)] = 0.4
@@ -90,12 +93,16 @@ class InsertionCollection:
     def tasks(self) -> Sequence[Task]:
         config = self.config
         robots, of_each = (config.robots[:1], 1) if self.robot else (config.robots, config.robots_per_connector)
+        benches = config.laboratory_benches
         return [
-            insertion_task(connector, robots[(i + k) % len(robots)], config.seed * 1000 + domain)
+            insertion_task(
+                connector, robots[(i + k) % len(robots)], config.seed * 1000 + domain,
+                (i + k + domain) % benches if benches else None,
+            )
             for i, connector in enumerate(self.connectors)
             for k in range(of_each)
             for domain in range(config.domains_per_connector)
-        ]
+        ]  # fmt: skip
 
     def episodes(self) -> Sequence[tuple[str, int]]:
         first = self.config.seed * 1_000_000
@@ -106,7 +113,11 @@ class InsertionCollection:
         connector, arm, seed = (task.attributes[name] for name in ("connector", "robot", "seed"))
         part, size = find_connector(connector), (self.config.image_size, self.config.max_steps)
         setup = Setup(COLLECTION, connector_text(connector).decode(), seed, "far", *size)
-        env = ServedEnv(self.robot, setup, arm, part) if self.robot else simulated_bench(setup, arm)
+        look = task.attributes.get("look")
+        if self.robot and look is not None:
+            own = f"robot {self.robot}: has a bench of its own"
+            raise SettingsError(f"{own}; leave --laboratory-benches or --robot out")
+        env = ServedEnv(self.robot, setup, arm, part) if self.robot else simulated_bench(setup, arm, look)
         with closing(env):
             yield lambda kind, seed: record_insertion(env, task, kind, seed, self.config)
 
