@@ -97,7 +97,7 @@ class PushEnv(GoalPicture):
         self._pucks = [self.model.joint(f"puck{puck}").qposadr[0] for puck in range(pucks)]
         self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
         self.goal = np.zeros(2 + 2 * pucks)
-        camera = free_camera((0.0, 0.01, 0.0), 0.52, azimuth=90.0, elevation=-55.0)
+        camera = free_camera((0.0, 0.0, 0.0), 0.49, azimuth=90.0, elevation=-65.0)
         names = ("state", "goal", "achieved_goal") if "state" in observation else ()
         shape: dict[str, tuple[int, ...]] = {name: self.goal.shape for name in names}
         super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)

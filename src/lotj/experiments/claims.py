@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from lotj.evaluation.statistics import barnard
 from lotj.experiments.tables import mean_words
 
 Curves = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
@@ -144,22 +143,6 @@ def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -
     return rule
 
 
-def tellable(problems: Sequence[str], better: At, worse: At) -> Rule:
-    """One arm is better than another with p < 0.05 by Barnard's test on all trials together, at least 100 each."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        sums = [_counted(problems, of, curves) for of in (better, worse)]
-        if not all(n for _, n in sums):
-            return None, "not done yet"
-        (a, n), (b, m) = sums
-        p = barnard(a, n, b, m)
-        told = f"{better[0]} {a} of {n}, {worse[0]} {b} of {m}, p = {p:.3f}"
-        met = None if min(n, m) < 100 else bool(p < 0.05 and a / n > b / m)
-        return met, told
-
-    return rule
-
-
 def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
     """More of one arm's subgoals are reached within their time than of another's, before practice, in each problem."""
 
@@ -175,16 +158,18 @@ def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
     return rule
 
 
-def gate(path: Sequence[str], bound: float, sign: int = 1) -> Rule:
-    """A number of the gates is at least `bound`; at most with `sign` -1."""
+def gate(problem: str, arm: str, path: Sequence[str], least: float = -np.inf, most: float = np.inf) -> Rule:
+    """A number of the results of an arm, found by the names that lead to it, lies between, in the mean over seeds."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        found: Any = next(iter(curves.get(("gates", "codes"), ())), None)
-        if found is None:
+        values = []
+        for found in curves.get((problem, arm), ()):
+            for name in path:
+                found = found[name]
+            values.append(float(found))  # type: ignore[arg-type]
+        if not values:
             return None, "not done yet"
-        for name in path:
-            found = found[name]
-        return sign * found >= sign * bound, f"{found:.2f}"
+        return bool(least <= np.mean(values) <= most), f"{path[-1]} {mean_words(values)}"
 
     return rule
 
@@ -198,8 +183,3 @@ def _pairs(problems: Sequence[str], one: At, other: At, curves: Curves) -> list[
         ]
         found += list(zip(*done, strict=False))
     return found
-
-
-def _counted(problems: Sequence[str], of: At, curves: Curves) -> tuple[int, int]:
-    done = [one["curve"][of[1]] for problem in problems for one in curves.get((problem, of[0]), ())]
-    return sum(at["successes"] for at in done), sum(at["n"] for at in done)

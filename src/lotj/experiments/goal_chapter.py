@@ -135,8 +135,9 @@ class GoalChapter(Chapter):
         how = {
             **shared, "task": problem.task, "offline": str(folder / f"offline-{seed}"), "folder": str(folder / name),
             "seed": seed, "goals": arm.goals, "plan": arm.plan, "planning": dict(arm.planning), "trials": trials,
-            "points": points, "evaluation_trials": size.evaluation_trials, "shares": asdict(self.online),
-            "offline_shares": asdict(self.offline), "settings": {**problem.practice, **arm.practice},
+            "points": points, "evaluation_trials": size.evaluation_trials, "point_trials": size.point_trials,
+            "shares": asdict(self.online), "offline_shares": asdict(self.offline),
+            "settings": {**problem.practice, **arm.practice},
         }  # fmt: skip
         return Job(name, arm_job, how, (f"offline-{seed}",), asked.machine, folder / name)
 
@@ -192,7 +193,7 @@ def offline_job(
 def arm_job(
     codes: str, data: str, agent: str, task: str, offline: str, folder: str, seed: int, goals: str, plan: str,
     planning: Mapping[str, Any], trials: int, points: Sequence[int], evaluation_trials: int,
-    shares: Mapping[str, float], offline_shares: Mapping[str, float], settings: Mapping[str, Any],
+    point_trials: int, shares: Mapping[str, float], offline_shares: Mapping[str, float], settings: Mapping[str, Any],
     threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Practises in one task from the offline agent, and tries the policy before, after `points`, and at the end, on the
@@ -218,7 +219,8 @@ def arm_job(
     def try_out(learner: Any, trials: int, steps: int) -> None:
         asked[0] = learner
         with closing(environment(None, told=True)) as env:
-            found = tried(env, PolicyController(learner, 0.0), agent, seed, evaluation_trials)
+            tries = point_trials if trials in points else evaluation_trials
+            found = tried(env, PolicyController(learner, 0.0), agent, seed, tries)
             curve.append({"trials": trials, "steps": steps, **found, "reached": env.met})
 
     try_out(learner, 0, 0)

@@ -65,10 +65,10 @@ class CCVAE(PictureModel):
     def picture(self, code: Tensor, context: Tensor) -> Tensor:
         return torch.sigmoid(self.decoder(torch.cat([code, context], 1)))
 
-    def losses(self, images: Tensor, first: Tensor, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def losses(self, images: Tensor, first: Tensor) -> Mapping[str, Tensor]:
         mean, log_variance = self.code(images, first)
         context = self.context(first)
-        code = draw(mean, log_variance, generator)
+        code = draw(mean, log_variance)
         return {
             "reconstruction": bernoulli(self.decoder(torch.cat([code, context], 1)), images),
             "divergence": self.config.beta * divergence(mean, log_variance),

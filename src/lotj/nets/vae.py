@@ -59,7 +59,7 @@ class PictureModel(nn.Module):
         """(B, 3, 48, 48) in [0, 1] of codes (B, D) and (B, C)."""
         raise NotImplementedError
 
-    def losses(self, images: Tensor, first: Tensor, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def losses(self, images: Tensor, first: Tensor) -> Mapping[str, Tensor]:
         """Terms whose sum is the loss, () each."""
         raise NotImplementedError
 
@@ -88,10 +88,10 @@ class VAE(PictureModel):
     def picture(self, code: Tensor, context: Tensor) -> Tensor:
         return torch.sigmoid(self.decoder(code))
 
-    def losses(self, images: Tensor, first: Tensor, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def losses(self, images: Tensor, first: Tensor) -> Mapping[str, Tensor]:
         mean, log_variance = self.code(images, first)
         sampled = self.config.kind == "vae"
-        code = draw(mean, log_variance, generator) if sampled else mean
+        code = draw(mean, log_variance) if sampled else mean
         terms = {"reconstruction": bernoulli(self.decoder(code), images)}
         return terms | ({"divergence": self.config.beta * divergence(mean, log_variance)} if sampled else {})
 
@@ -133,9 +133,9 @@ class SpatialSoftmax(nn.Module):
         return torch.cat([(share.sum(2) * x).sum(-1), (share.sum(3) * y).sum(-1)], 1)
 
 
-def draw(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+def draw(mean: Tensor, log_variance: Tensor) -> Tensor:
     """z ~ q, reparametrised."""
-    return mean + (0.5 * log_variance).exp() * torch.empty_like(mean).normal_(generator=generator)
+    return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
 
 
 def bernoulli(logits: Tensor, images: Tensor) -> Tensor:

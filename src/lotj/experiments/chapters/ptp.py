@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from lotj.data.goal_replay import GoalShares
 from lotj.experiments.chapter import LINES, Arm, Problem
-from lotj.experiments.claims import Claim, paired, reached_more, tellable
+from lotj.experiments.claims import Claim, paired, reached_more
 from lotj.experiments.goal_chapter import GoalArm, GoalChapter
 
 GAMMA = 0.995
@@ -44,7 +44,7 @@ CHAPTER = GoalChapter(
     title="Planning to practise: subgoals in learnt codes",
     problems=_PROBLEMS,
     claims=(
-        Claim("P1: before practice, subgoals raise success", tellable(_TWO, ("PTP", 0), ("model-free", 0))),
+        Claim("P1: before practice, subgoals raise success", paired(_TWO, ("PTP", 0), ("model-free", 0))),
         Claim("P2: practice with subgoals gains", paired(_TWO, ("PTP", -1), ("PTP", 0))),
         Claim("P2: and more than practice without", paired(_TWO, ("PTP", -1), ("model-free", -1))),
         Claim("P3: conditional subgoals beat unconditional ones", paired(_TWO, ("PTP", -1), ("LEAP", -1))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lotj.experiments.claims import Claim, higher
+from lotj.experiments.claims import Claim, gate, higher
 from lotj.experiments.imagined import (
     EVERY_LINE,
     ORACLE,
@@ -10,7 +10,6 @@ from lotj.experiments.imagined import (
     ImaginedChapter,
     ImaginedProblem,
     alike,
-    gate,
     lower_by,
 )
 
@@ -73,7 +72,10 @@ CHAPTER = ImaginedChapter(
         Claim("R4 and than none", higher("one", "RIG", "no relabelling", 10)),
         Claim("R5 the oracle is not far better: by less than 25 points", lower_by("one", "RIG", "oracle", 25)),
         Claim("R6 learnt with two pucks it serves for one", alike("two", "RIG", "one puck", 10)),
-        Claim("gate: latent distance ranks as the true one, 0.6 or more", gate("one", "vae", "rank", 0.6)),
-        Claim("gate: and as the puck's alone, 0.4 or more", gate("one", "vae", "rank_object", 0.4)),
+        Claim(
+            "gate: latent distance ranks as the true one, 0.6 or more",
+            gate("one", "encoder vae", ("gates", "rank"), 0.6),
+        ),
+        Claim("gate: and as the puck's alone, 0.4 or more", gate("one", "encoder vae", ("gates", "rank_object"), 0.4)),
     ),
 )
