@@ -135,7 +135,7 @@ def represent_job(
             its prose says outcomes).
 
     Returns:
-        The gates, see `gates`, and the `losses` and `seconds` of each model.
+        The gates, see `gates`, and the losses of each model at its end, and its ``updates_per_second``.
     """
     torch.set_num_threads(threads)
     run = begun(Path(folder), "codes") or Run.create(Path(folder), "codes", {"models": [*models], "last": last}, seed)
@@ -146,8 +146,8 @@ def represent_job(
         training = ModelTraining(updates.get(name, updates.get("subgoals", 0)), **config)
         torch.manual_seed(seed)
         Modeller(model, training, seed, device, losses).learn(draw, run, name, **made_with)
-        lines = run.metrics(name)
-        told[name] = means(lines[-3:]) | {"seconds": round(training.steps / lines[-1]["updates_per_second"], 1)}
+        last = means(run.metrics(name)[-3:])
+        told[name] = {key: value for key, value in last.items() if key not in ("step", "time")}
 
     seen = pairs(store, BATCH, device)
     vq = VQVAE(VQVAEConfig())

@@ -19,7 +19,7 @@ from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, collect_job, job_name, line_job, policies, tried
+from lotj.experiments.chapter import Arm, Chapter, Problem, Size, collect_job, job_name, line_job, policies, tried
 from lotj.experiments.claims import Curves
 from lotj.experiments.codes import Codes, represent_job
 from lotj.experiments.evaluation import PolicyController
@@ -41,6 +41,8 @@ from lotj.training.rewarded import Rewarded
 FRONT = Vector(("code", "goal"))
 PATIENCE = 30
 """Steps for a subgoal."""
+SIZES = {"quick": Size(0.05, 1, 10, 5), "laptop": Size(1.0, 3, 34, 10), "full": Size(4.0, 10, 100, 100)}
+"""By name; three seeds of a laptop try more than 100 times together."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class GoalChapter(Chapter):
     def asked(self, asked: Asked) -> Chapter:
         """As of `Chapter`; the quick size has the first problem alone."""
         made = super().asked(asked)
-        return replace(made, problems=made.problems[: 1 if asked.preset == "quick" else None])
+        return replace(made, problems=made.problems[: 1 if asked.preset == "quick" else None], size=SIZES[asked.preset])
 
     def jobs(self, asked: Asked) -> list[Job]:
         """All that must be done for it."""

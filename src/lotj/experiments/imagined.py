@@ -31,7 +31,7 @@ from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.study import Asked, begun
 from lotj.experiments.tables import markdown, mean_words
 from lotj.goals.encoder import Latent
-from lotj.goals.judge import Regressor, Scenes, probes, ranks, reconstruction, samples
+from lotj.goals.judge import Scenes, probes, ranks, reconstruction, samples
 from lotj.goals.proposer import Given, GoalProposer, Prior
 from lotj.goals.reward import LatentReward
 from lotj.nets.front import Vector
@@ -80,6 +80,7 @@ class ImaginedProblem(Problem):
     Attributes:
         encoders: name -> kind of model (`MODELS`) and its settings.
         also: name -> task on which policies are tried at the end besides.
+        walk: options of the task as the random walk has it: of short walks the starts differ more.
         measure: ``object_distance`` or ``hand_distance``, which the score is of.
     """
 
@@ -90,6 +91,7 @@ class ImaginedProblem(Problem):
     full: str = "expert"
     encoders: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)
+    walk: str = ""
     measure: str = "object_distance"
 
 
@@ -114,7 +116,8 @@ class ImaginedChapter(Chapter):
             assert isinstance(problem, ImaginedProblem)
             task, root, seeds = f"{problem.task},observation=image", asked.runs / self.name, range(self.size.seeds)
             data = f"{problem.name}-data"
-            how = {"task": task, "folder": str(root / data), **problem.data["data"]}
+            walked = f"{task},{problem.walk}" if problem.walk else task
+            how = {"task": walked, "folder": str(root / data), **problem.data["data"]}
             how["count"] = round(min(1.0, max(0.3, self.size.share)) * how["count"])
             made.append(Job(data, collect_job, how, (), {}, root / data))
             steps = round(min(1.0, max(0.3, self.size.share)) * ENCODER_STEPS)
@@ -245,7 +248,7 @@ def encoder_job(
     encoder = load_encoder(run, device)
     here, there = scenes_of(task, min(GATED, 10 * steps))
     gates = reconstruction(encoder, there) | ranks(encoder, here, there) | probes(encoder, there)
-    gates |= samples(encoder, Regressor(there, min(600, 3 * len(there.first))), there)
+    gates |= samples(encoder, there)
     few = [array[:10] for array in (there.first, there.images)]
     context = encoder.context(few[0])
     drawn = np.random.default_rng(0).standard_normal((10, encoder.size), np.float32)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lotj.nets.vae import (
+    FEATURES,
     LEAST_LOG_VARIANCE,
     PictureModel,
     bernoulli,
@@ -22,6 +23,7 @@ from lotj.nets.vae import (
     deconvolutions,
     divergence,
     draw,
+    places_of,
 )
 from lotj.ranges import COUNT, NOT_NEGATIVE, SHARE, Checked
 
@@ -46,8 +48,8 @@ class CCVAE(PictureModel):
     def __init__(self, config: CCVAEConfig) -> None:
         super().__init__()
         self.config, self.size, self.context_size = config, config.size, config.context_size
-        self.trunk, self.context_trunk = convolutions(6), convolutions(3)
-        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(64 * 3 * 3, 2 * config.size))
+        self.trunk, self.context_trunk = places_of(6, FEATURES), convolutions(3)
+        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * FEATURES, 2 * config.size))
         normal = nn.BatchNorm1d(config.context_size, affine=False)
         self.context_head = nn.Sequential(
             nn.Dropout(config.dropout), nn.Linear(64 * 3 * 3, config.context_size), normal

@@ -26,7 +26,9 @@ ARMS = (
     ORACLE,
     *EVERY_LINE,
 )
-VAE = {"vae": ("vae", {"size": 4})}
+VAE = {"vae": ("vae", {"size": 8})}
+WALK = "max_steps=25"
+DATA = {"data": {"count": 800, "recipe": "random"}}
 
 CHAPTER = ImaginedChapter(
     name="rig",
@@ -39,15 +41,18 @@ CHAPTER = ImaginedChapter(
             encoders=VAE,
             measure="hand_distance",
             trials=300,
-            data={"data": {"count": 50, "recipe": "random"}},
+            data={"data": {"count": 100, "recipe": "random"}},
+            walk=WALK,
         ),
         ImaginedProblem(
             "one",
             "push/one",
             arms=ARMS,
+            data=DATA,
+            walk=WALK,
             encoders={
                 **VAE,
-                "ae": ("vae", {"size": 4, "kind": "ae"}),
+                "ae": ("vae", {"size": 8, "kind": "ae"}),
                 "spatial": ("vae", {"size": 16, "kind": "spatial"}),
             },
         ),
@@ -55,8 +60,10 @@ CHAPTER = ImaginedChapter(
             "two",
             "push/two",
             arms=(RIG, ORACLE, *EVERY_LINE),
-            encoders={"vae": ("vae", {"size": 8})},
+            encoders={"vae": ("vae", {"size": 12})},
             trials=300,
+            data=DATA,
+            walk=WALK,
             also={"one puck": "push/two,present=1", "no puck": "push/two,present=0"},
         ),
     ),  # fmt: skip
