@@ -65,8 +65,8 @@ def test_chapters_name_what_there_is(chapter: Any) -> None:
     quick = chapter.asked(Asked("quick", Path("data"), Path("runs")))
     jobs = {job.name: job for job in quick.jobs(Asked("quick", Path("data"), Path("runs")))}
     assert len(quick.problems) == 1
-    assert jobs["data"].arguments["count"] == 100
-    assert jobs["codes"].arguments["updates"]["vq"] == 500
+    assert jobs["data"].arguments["count"] == 240
+    assert jobs["codes"].arguments["updates"]["vq"] == 600
 
 
 def page(chapter: Any, **more: Any) -> dict[str, bytes]:

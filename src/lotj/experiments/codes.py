@@ -51,7 +51,7 @@ PLANS: Mapping[str, Callable[[Mapping[str, Any]], list[Step]]] = {
 }
 """Name -> levels of a planner; "-buffer" behind it remembers earlier plans."""
 
-BATCH = 64
+BATCH, BANK = 64, 8
 SHOWN, PLANNED = 8, 3
 """Held-out scenes in the gates' picture, and those of them that are planned in."""
 
@@ -76,6 +76,12 @@ class Codes:
     def proposer(self, bank: int = 128) -> PixelCNNProposer:
         """The PixelCNN, with so many draws for each scene."""
         return PixelCNNProposer(self._restored("pixelcnn", pixelcnn()), self.encoder, bank)
+
+    def known_proposer(self, coded: CodedStore) -> PixelCNNProposer:
+        """The PixelCNN with `BANK` draws for each scene of the prior data, which were drawn once for all who learn."""
+        made = self.proposer(BANK)
+        made.keep(coded.firsts, self.run.load("bank")["numbers"].numpy().astype(np.uint16))
+        return made
 
     def redrawn(self, name: str) -> Redrawn:
         """What the model ``vae`` or ``cc-vae`` draws, as codes of the VQ-VAE."""
@@ -166,6 +172,10 @@ def represent_job(
             model = subgoals(name)
             chained = partial(model.losses, quantise=codes.encoder.model.quantise)
             learn(name, model, draws.of(name), {"lr": SubgoalConfig.lr, "clip": 1.0}, chained)
+    if "pixelcnn" in models and not run.has("bank"):
+        proposer, firsts = codes.proposer(BANK), coded.firsts
+        proposer.prepare(firsts, np.random.default_rng(seed))
+        run.save("bank", {"numbers": torch.from_numpy(proposer.banks(firsts).astype(np.int32))})
     return {"models": told, **gates(codes, coded, CodedStore(unseen, codes.encoder), unseen)}
 
 

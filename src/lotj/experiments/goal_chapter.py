@@ -41,7 +41,7 @@ from lotj.training.rewarded import Rewarded
 FRONT = Vector(("code", "goal"))
 PATIENCE = 30
 """Steps for a subgoal."""
-SIZES = {"quick": Size(0.05, 1, 10, 5), "laptop": Size(1.0, 3, 34, 10), "full": Size(4.0, 10, 100, 100)}
+SIZES = {"quick": Size(0.12, 1, 8, 4), "laptop": Size(1.0, 3, 34, 10), "full": Size(4.0, 10, 100, 100)}
 """By name; three seeds of a laptop try more than 100 times together."""
 
 
@@ -184,7 +184,7 @@ def offline_job(
     made, config = Codes(find_run(Path(codes), "codes"), device), agent_settings(preset, agent)
     with run:
         store = CodedStore(DiskStore.open(Path(data)), made.encoder)
-        relabel = _relabel(shares, made, store, seed)
+        relabel = _relabel(shares, made, store)
         pretrain_agent(
             agent, store, None, FRONT, config, preset.pretrain, run, device, False, [relabel], observation=READS
         )
@@ -232,11 +232,11 @@ def arm_job(
     store = CodedStore(DiskStore.open(Path(data)), made.encoder)
     how = replace(find_preset("state").practice, trials=trials, threads=threads, hindsight=0.0, **settings)
     prior = Source(store, 1.0 - how.online_fraction, None, {"imitate": True})
-    prior.relabel = [_relabel(offline_shares, made, store, seed)]
+    prior.relabel = [_relabel(offline_shares, made, store)]
     left = begun(root, "practice")
     run = left or Run.create(root, "practice", {"task": task, "agent": agent, "goals": goals, "plan": plan}, seed)
     with closing(environment(proposer_of(goals, made, store), told=False)) as env, run:
-        relabel = _relabel(shares, made, store, seed, proposer_of(goals, made, store))
+        relabel = _relabel(shares, made, store, proposer_of(goals, made, store))
         steps = spec_of(env).max_steps
         how = replace(how, max_steps=steps)
         rest: dict[str, Any] = {"live": False, "resume": left is not None, "snapshots": points}
@@ -253,18 +253,16 @@ def proposer_of(goals: str, made: Codes, store: CodedStore) -> GoalProposer | No
     if goals == "seen":
         some = np.random.default_rng(0).integers(store.n_frames, size=4096)
         return Seen(lambda: store.observe(some, ["code"])["code"])
-    return made.proposer() if goals == "pixelcnn" else made.redrawn(goals)
+    return made.proposer(32) if goals == "pixelcnn" else made.redrawn(goals)
 
 
 def _relabel(
-    shares: Mapping[str, float], made: Codes, store: CodedStore, seed: int, proposer: GoalProposer | None = None
+    shares: Mapping[str, float], made: Codes, store: CodedStore, proposer: GoalProposer | None = None
 ) -> Relabel:
-    """`choose_goals` with the sparse reward; of prior data the PixelCNN proposes, 8 goals for each scene."""
+    """`choose_goals` with the sparse reward; of prior data the PixelCNN proposes."""
     of = GoalShares(**shares)
     if of.proposed and proposer is None and made.run.has("pixelcnn"):
-        proposer = made.proposer(bank=8)
-        firsts = store.episodes["first_frame"].astype(np.int64)
-        proposer.prepare(store.observe(firsts, ["code"])["code"], np.random.default_rng(seed))
+        proposer = made.known_proposer(store)
     if proposer is None:  # nobody proposes but the task: what is its share is kept
         of = replace(of, keep=of.keep + of.proposed, proposed=0.0)
         proposer = Seen(lambda: np.zeros((1, made.encoder.size), np.float32))

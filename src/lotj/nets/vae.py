@@ -22,6 +22,8 @@ SIZE = 48
 
 FEATURES = 16
 """Whose places an encoder sees."""
+SHARPNESS = 3.0
+"""Of the softmax over each feature's map, at the start."""
 
 LEAST_LOG_VARIANCE = -6.9
 """Floor of q's log variances: a variance of 1e-3."""
@@ -121,11 +123,15 @@ def deconvolutions(inputs: int) -> nn.Sequential:
 
 
 def places_of(channels: int, features: int) -> nn.Sequential:
-    """(B, channels, 48, 48) -> (B, 2 features), the places of features in their maps, in [-1, 1] (Finn et al. 2016)."""
+    """(B, channels, 48, 48) -> (B, 2 features), the places of features in their maps, in [-1, 1] (Finn et al. 2016).
+    The maps' deviation begins at `SHARPNESS`, so that features lie on something from the start, each on what draws it;
+    else they all lie in the middle, and only what moves and is largest is found."""
+    sharpened = nn.BatchNorm2d(features)
+    nn.init.constant_(sharpened.weight, SHARPNESS)
     return nn.Sequential(
         nn.Conv2d(channels, 16, 5, 3), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
         nn.Conv2d(16, 32, 3, 1, 1), nn.BatchNorm2d(32), nn.ReLU(inplace=True),
-        nn.Conv2d(32, features, 3, 1, 1), SpatialSoftmax(),
+        nn.Conv2d(32, features, 3, 1, 1), sharpened, SpatialSoftmax(),
     )  # fmt: skip
 
 

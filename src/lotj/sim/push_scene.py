@@ -69,10 +69,10 @@ def push_scene(pucks: int) -> mujoco.MjModel:
         drive = spec.add_actuator(name=f"drive-{axis}", target=f"hand-{axis}", trntype=mujoco.mjtTrn.mjTRN_JOINT)
         drive.set_to_position(kp=400.0, kv=40.0)
         drive.forcelimited, drive.forcerange = True, (-6.0, 6.0)
-    look = {"rgba": (0.3, 0.3, 0.3, 1), "mass": 0.5}
+    look = {"rgba": (0.2, 0.2, 0.2, 1), "mass": 0.5}
     hand.add_geom(name="hand", type=_CYLINDER, size=(HAND, 0.03, 0), pos=(0, 0, 0.033), **look, **moved)
     # An arm above the hand, which touches nothing: a hand alone is a dozen pixels, too few for a model of pictures.
-    arm = {"rgba": (0.3, 0.3, 0.3, 1), "mass": 0.0, "contype": 0, "conaffinity": 0}
+    arm = {"rgba": (0.2, 0.2, 0.2, 1), "mass": 0.0, "contype": 0, "conaffinity": 0}
     hand.add_geom(name="arm", type=_CYLINDER, size=(ARM, 0.015, 0), pos=(0, 0, 0.065), **arm)
     for number in range(pucks):
         body = world.add_body(name=f"puck{number}", pos=(0.1 * number, 0, HEIGHT))

@@ -41,6 +41,11 @@ class CodedStore(Store):
         images = (of.observe(frames[part], ["image"])["image"][:, 0] for part in parts)
         self.numbers = np.concatenate([encoder.numbers(encoder.encode(some)) for some in images])
 
+    @property
+    def firsts(self) -> np.ndarray:
+        """(E, D) codes of the episodes' first frames."""
+        return self._encoder.look_up(self.numbers[self.episodes["first_frame"].astype(np.int64)])
+
     def column(self, name: str) -> np.ndarray:
         """``action`` and ``reward``."""
         return self._of.column(name)

@@ -25,9 +25,9 @@ _ARMS = (
 
 def _problem(name: str, steps: int) -> Problem:
     """One fixed layout, as in the paper; the hand starts up to 2 cm off."""
-    practice = {"online_fraction": 0.6, "updates_per_step": 1, "imitate": "all", "warmup_trials": 5}
+    practice = {"online_fraction": 0.6, "updates_per_step": 0.5, "imitate": "all", "warmup_trials": 1}
     task = f"table/{name},layout=0,max_steps={steps}"
-    return Problem(name, task, {}, _ARMS, trials=60, points=(0.5,), practice=practice)
+    return Problem(name, task, {}, _ARMS, trials=25, points=(0.5,), practice=practice)
 
 
 _PROBLEMS = (
@@ -58,13 +58,13 @@ CHAPTER = GoalChapter(
     recipe="primitives",
     held_out="table/primitives,split=test",
     models=("gap60", "gap30", "gap15", "unconditional", "midpoint"),
-    model_updates={"vq": 10_000, "subgoals": 10_000},
+    model_updates={"vq": 5_000, "subgoals": 4_000},
     settings={
         "discount": GAMMA, "ema": 0.005, "expectile": 0.9, "advantage_scale": 100.0, "weight_clip": 100.0,
         "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0), "hidden": (256, 256, 256, 256), "initial_std": 0.15,
         "std_range": (0.135, 0.37), "q_gradient_weight": 0.0,
     },
-    updates=30_000,
+    updates=15_000,
     offline=GoalShares(0.0, 0.1, 0.9, 0.0),
     online=GoalShares(0.3, 0.1, 0.6, 0.0),
 )  # fmt: skip
