@@ -200,7 +200,7 @@ def test_bad_input_is_named_in_one_line(asked: Any, words: str) -> None:
 def test_a_small_model_learns_where_the_square_is_and_goes_on_from_its_state() -> None:
     """160 updates: below half the error of the mean picture, and codes rank as true distances."""
     images = pictures(200)
-    training, shown = ModelTraining(160, 5e-3), pixels(images)
+    training, shown = ModelTraining(160, 1e-2), pixels(images)
     made, again = (Modeller(picture_model("vae", {"size": 4, "beta": 1.0}), training) for _ in range(2))
     for number in range(160):
         batch = shown[np.random.default_rng(number).integers(200, size=32)]
@@ -220,7 +220,7 @@ def test_a_small_model_learns_where_the_square_is_and_goes_on_from_its_state() -
     ]
     error = np.square(fresh / 255.0 - images.mean(0) / 255.0).mean()
     assert reconstruction(encoder, halves[0])["mse"] < 0.5 * error
-    assert ranks(encoder, *halves)["rank"] > 0.2  # by chance it is below in 97 of 100
+    assert ranks(encoder, *halves)["rank"] > 0.9
 
 
 class Line(torch.nn.Linear):

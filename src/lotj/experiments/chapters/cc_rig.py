@@ -31,8 +31,8 @@ CHAPTER = ImaginedChapter(
     name="cc-rig",
     title="Contextual imagined goals",
     problems=(
-        _problem("colour", "push/one,vary=colour", 8, 4, "push/one,vary=colour,split=held-out", OFF_POLICY),
-        _problem("shape", "push/one,vary=shape", 8, 8, "push/one,vary=shape,split=held-out"),
+        _problem("colour", "push/one,vary=colour", 8, 8, "push/one,vary=colour,split=held-out", OFF_POLICY),
+        _problem("shape", "push/one,vary=shape", 8, 12, "push/one,vary=shape,split=held-out"),
         _problem("maze", "maze2d/seen", 4, 8, "maze2d/unseen"),
     ),
     claims=(
