@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,7 +23,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from lotj.cli import COMMANDS, parse
+from lotj.cli import COMMANDS, main, parse
 from lotj.experiments.chapters import chapters
 from lotj.experiments.comparisons import COMPARISONS
 from lotj.experiments.figures import FIGURES
@@ -151,6 +152,18 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
         return
     folders = {*named, *(studies[name].cells for name in named)}
     assert files.split("/")[0] in folders or files == "leaderboard.md"
+
+
+DONE = [name for name in ("headline", "blind", "disturbances", *chapters()) if (ROOT / "results" / name).exists()]
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_a_table_is_made_anew_from_its_files_by_the_code_of_today(name: str, tmp_path: Path) -> None:
+    """Jobs whose arguments have changed since would no longer be taken for what is there."""
+    shutil.copytree(there := ROOT / "results", here := tmp_path / "results")
+    assert main(["reproduce", name, "--show", "--out", str(here)]) == 0
+    files = [path.relative_to(here) for path in (here / name).iterdir()]
+    assert {path for path in files if (here / path).read_bytes() != (there / path).read_bytes()} == set()
 
 
 @pytest.mark.parametrize("page", fill_tables.PAGES, ids=lambda page: page.name)

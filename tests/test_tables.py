@@ -102,7 +102,12 @@ def test_interval_over_units() -> None:
     assert mean_interval([0.7, 0.8, 0.9]) == pytest.approx((0.8, 0.248), abs=1e-3)
     assert mean_interval([0.7, None]) == mean_interval(np.array([0.7, np.nan])) == (0.7, None)
     assert mean_interval([None]) is None
-    assert [mean_words(values) for values in ([0.7, 0.8, 0.9], [0.7], [None])] == ["0.8 \u00b1 0.25", "0.7", "-"]
+    assert [mean_words(values) for values in ([0.7, 0.8, 0.9], [0.7], [None], [0.0, 100.0])] == [
+        "0.8 \u00b1 0.25",
+        "0.7",
+        "-",
+        "50 \u00b1 640",  # t of one degree of freedom: 12.7 * 70.7 / sqrt(2) = 635
+    ]
 
 
 def test_columns_stand_below_each_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import ctypes
 import multiprocessing as mp
 import os
 import signal
@@ -14,6 +15,22 @@ from typing import Any
 
 CONTEXT = mp.get_context("spawn")
 """How workers are started: a fork would share what the parent has open, its renderer among it."""
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's malloc.h."""
+
+
+def keep_memory() -> None:
+    """What is freed stays with this process, up to 256 MB, and arrays up to 32 MB come from there.
+
+    By default glibc gives arrays of some hundred kB back at once, and an update of an agent on states takes 1,700 page
+    faults, a sixth of its time. Does nothing where the C library is another.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, 2**28)
+        mallopt(M_MMAP_THRESHOLD, 2**25)
 
 
 @contextmanager
@@ -49,6 +66,7 @@ def _begin(nice: int, shared: Any) -> None:
     """
     global _shared
     _shared = shared
+    keep_memory()
     for name in (signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
     os.nice(nice)

@@ -62,8 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             command = parse(words)
             interrupted = getattr(command, "interrupted", interrupted)
+            from lotj.processes import keep_memory
             from lotj.runs.tracking import tracked
 
+            keep_memory()
             with tracked(getattr(command, "wandb", "no")):
                 command.run()
         sys.stdout.flush()

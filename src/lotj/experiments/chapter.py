@@ -56,7 +56,8 @@ class Arm:
         practice: settings of practice, where they are not the problem's.
         data: name of the problem's prior data; "" has none.
         updates: share of the problem's updates on these before practice.
-        share: of prior data in a batch, in practice.
+        share: of prior data in a batch, in practice. By default about what there is, as in IQL and AWAC:
+            with half a batch from few episodes a policy forgets what it could (docs/lab-notes/chapters.md).
         trials: share of the problem's trials of practice; 0 learns nothing online.
     """
 
@@ -69,7 +70,7 @@ class Arm:
     corrects: str = ""
     data: str = "data"
     updates: float = 1.0
-    share: float = 0.5
+    share: float = 0.9
     trials: float = 1.0
 
     @property
@@ -156,6 +157,8 @@ class Chapter:
     problems: Sequence[Problem]
     claims: Sequence[Claim]
     size: Size = SIZES["laptop"]
+    all_points: bool = False
+    """Whether each point of a curve is of as many episodes as its ends."""
     exact: Callable[[], Mapping[str, bytes]] = dict
     """Further files of its folder, of what can be computed and need not be learnt."""
 
@@ -227,8 +230,9 @@ class Chapter:
             "agent": arm.agent, "settings": dict(arm.settings), "share": arm.share, "trials": trials, "points": points,
             "updates": round(size.share * arm.updates * problem.updates), "online": dict(arm.online),
             "practice": {**problem.practice, **arm.practice}, "data": "", "folder": str(folder),
-            "point_trials": size.point_trials,
         }  # fmt: skip
+        if not self.all_points:
+            arguments["point_trials"] = size.point_trials
         if arm.data:
             needs = (f"{problem.name}-{arm.data}",)
             arguments["data"] = str(asked.runs / self.name / needs[0] / "data")

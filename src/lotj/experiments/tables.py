@@ -148,4 +148,7 @@ def known_mean(values: Sequence[float | None] | np.ndarray) -> float | None:
 def mean_words(values: Sequence[float | None] | np.ndarray) -> str:
     """`mean_interval` as e.g. ``0.912 ± 0.021``."""
     mean, width = mean_interval(values) or (None, None)
-    return "-" if mean is None else f"{mean:.3g}" if width is None else f"{mean:.3g} \u00b1 {round(width, 9):.2g}"
+    if mean is None:
+        return "-"
+    # twice: "140", not "1.4e+02"
+    return f"{float(f'{mean:.3g}'):g}" + ("" if width is None else f" \u00b1 {float(f'{round(width, 9):.2g}'):g}")

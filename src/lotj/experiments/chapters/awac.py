@@ -41,7 +41,7 @@ def _arms(scale: float, **common: Any) -> tuple[Arm, ...]:
         Arm("SAC pretrained", "sac"),
         Arm("AWR", "awr"),
         Arm("BRAC", "brac"),
-        Arm("RLPD", "sac", RLPD, updates=0.0),
+        Arm("RLPD", "sac", RLPD, updates=0.0, share=0.5),
         Arm("ReBRAC", "rebrac"),
     )
     known = {arm.agent: {field.name for field in fields(find_agent(arm.agent).CONFIG)} for arm in arms}

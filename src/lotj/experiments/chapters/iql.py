@@ -94,16 +94,16 @@ def _whole(of: Problem) -> Problem:
     kept = ("BC", "one-step", *_TAUS, *LINES)
     arms = tuple(replace(arm, data="whole", trials=0.0) for arm in of.arms if arm.title in kept)
     data = {"whole": {"count": 200, "noise": 0.2}}
-    return replace(of, name=f"{of.name}-whole", data=data, arms=arms, updates=20_000, trials=0)
+    return replace(of, name=f"{of.name}-whole", data=data, arms=arms, updates=5_000, trials=0)
 
 
-_MEDIUM = _maze("medium", _arms("medium"), 40_000, 80)
+_MEDIUM = _maze("medium", _arms("medium"), 10_000, 40)
 _STITCHES = [("medium", "IQL 0.5"), ("large", "IQL 0.5"), ("medium", "BC"), ("medium", "one-step"), ("medium", "AWAC")]
 
 CHAPTER = Chapter(
     name="iql",
     title="Implicit Q-learning: stitching",
-    problems=(_MEDIUM, _whole(_MEDIUM), _maze("large", _arms("large"), 40_000, 40)),
+    problems=(_MEDIUM, _whole(_MEDIUM), _maze("large", _arms("large"), 15_000, 40)),
     claims=(
         *(
             Claim(f"{maze}: offline, IQL 0.9 stitches better than {other}", higher(maze, "IQL 0.9", other, 15, at=0))

@@ -65,4 +65,5 @@ CHAPTER = Chapter(
             end_over("other-simulation", "residual of the simulated policy", 0),
         ),
     ),
+    all_points=True,
 )
