@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from lotj.agents import find_agent
 from lotj.experiments.chapters import ptp, val
 from lotj.experiments.claims import gate, paired, reached_more
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
-from lotj.experiments.goal_chapter import GoalArm
+from lotj.experiments.goal_chapter import GoalArm, _relabel
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
 from lotj.experiments.study import Asked
@@ -126,3 +127,8 @@ def test_pairs_of_a_generator_are_as_far_apart_as_it_says() -> None:
     context, _ = draws.of("unconditional")(rng)
     assert context.shape[1] == 0
     assert {name: subgoals(name).contexts for name in CONTEXTS} == CONTEXTS
+
+
+def test_where_nobody_proposes_goals_are_kept_and_no_scene_is_asked_for() -> None:
+    made: Any = SimpleNamespace(eps=1.0, encoder=SimpleNamespace(size=4))
+    assert "context" not in _relabel(asdict(val.CHAPTER.online), made, None).reads  # type: ignore[attr-defined]

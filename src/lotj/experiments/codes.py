@@ -77,8 +77,11 @@ class Codes:
         """The PixelCNN, with so many draws for each scene."""
         return PixelCNNProposer(self._restored("pixelcnn", pixelcnn()), self.encoder, bank)
 
-    def known_proposer(self, coded: CodedStore) -> PixelCNNProposer:
-        """The PixelCNN with `BANK` draws for each scene of the prior data, which were drawn once for all who learn."""
+    def known_proposer(self, coded: CodedStore) -> PixelCNNProposer | None:
+        """The PixelCNN, if there is one, with `BANK` draws for each scene of the prior data, which were drawn once for
+        all who learn."""
+        if not self.run.has("bank"):
+            return None
         made = self.proposer(BANK)
         made.keep(coded.firsts, self.run.load("bank")["numbers"].numpy().astype(np.uint16))
         return made

@@ -184,7 +184,7 @@ def offline_job(
     made, config = Codes(find_run(Path(codes), "codes"), device), agent_settings(preset, agent)
     with run:
         store = CodedStore(DiskStore.open(Path(data)), made.encoder)
-        relabel = _relabel(shares, made, store)
+        relabel = _relabel(shares, made, made.known_proposer(store))
         pretrain_agent(
             agent, store, None, FRONT, config, preset.pretrain, run, device, False, [relabel], observation=READS
         )
@@ -232,11 +232,11 @@ def arm_job(
     store = CodedStore(DiskStore.open(Path(data)), made.encoder)
     how = replace(find_preset("state").practice, trials=trials, threads=threads, hindsight=0.0, **settings)
     prior = Source(store, 1.0 - how.online_fraction, None, {"imitate": True})
-    prior.relabel = [_relabel(offline_shares, made, store)]
+    prior.relabel = [_relabel(offline_shares, made, made.known_proposer(store))]
     left = begun(root, "practice")
     run = left or Run.create(root, "practice", {"task": task, "agent": agent, "goals": goals, "plan": plan}, seed)
     with closing(environment(proposer_of(goals, made, store), told=False)) as env, run:
-        relabel = _relabel(shares, made, store, proposer_of(goals, made, store))
+        relabel = _relabel(shares, made, proposer_of(goals, made, store))
         steps = spec_of(env).max_steps
         how = replace(how, max_steps=steps)
         rest: dict[str, Any] = {"live": False, "resume": left is not None, "snapshots": points}
@@ -256,14 +256,10 @@ def proposer_of(goals: str, made: Codes, store: CodedStore) -> GoalProposer | No
     return made.proposer(32) if goals == "pixelcnn" else made.redrawn(goals)
 
 
-def _relabel(
-    shares: Mapping[str, float], made: Codes, store: CodedStore, proposer: GoalProposer | None = None
-) -> Relabel:
-    """`choose_goals` with the sparse reward; of prior data the PixelCNN proposes."""
+def _relabel(shares: Mapping[str, float], made: Codes, proposer: GoalProposer | None) -> Relabel:
+    """`choose_goals` with the sparse reward; where nobody proposes, what is a proposer's share is kept."""
     of = GoalShares(**shares)
-    if of.proposed and proposer is None and made.run.has("pixelcnn"):
-        proposer = made.known_proposer(store)
-    if proposer is None:  # nobody proposes but the task: what is its share is kept
+    if proposer is None:
         of = replace(of, keep=of.keep + of.proposed, proposed=0.0)
         proposer = Seen(lambda: np.zeros((1, made.encoder.size), np.float32))
     return choose_goals(of, proposer.propose, proposer.needs_context, SparseReward(made.eps))
