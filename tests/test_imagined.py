@@ -109,7 +109,7 @@ def test_what_is_held_out_is_another() -> None:
     ("name", "words"),
     [
         ("push/one,vary=size", "must be of none, colour, shape"),
-        ("push/one,start=far", "random or fixed"),
+        ("push/one,start=far", "random, anywhere, fixed"),
         ("push/one,present=2", "from 0 to 1"),
     ],
 )

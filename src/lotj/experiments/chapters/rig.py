@@ -27,7 +27,7 @@ ARMS = (
     *EVERY_LINE,
 )
 VAE = {"vae": ("vae", {"size": 8})}
-WALK = "max_steps=25"
+WALK = "max_steps=25,start=anywhere"
 DATA = {"data": {"count": 800, "recipe": "random"}}
 
 CHAPTER = ImaginedChapter(
