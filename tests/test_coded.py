@@ -117,8 +117,8 @@ def test_a_scene_keeps_its_draws(encoder: CodeEncoder) -> None:
     assert len(made._banks) == 2
     again = PixelCNNProposer(model, encoder, bank=6)
     again.keep(contexts[2:], made.banks(contexts[2:]))
-    same = [one.propose(contexts[2], 20, np.random.default_rng(1)) for one in (made, again)]
-    np.testing.assert_array_equal(*same)
+    first, second = (one.propose(contexts[2], 20, np.random.default_rng(1)) for one in (made, again))
+    np.testing.assert_array_equal(first, second)
     with pytest.raises(ValueError, match="those of a scene"):
         made.propose(None, 1, rng)
 

@@ -129,7 +129,7 @@ At = tuple[str, int]
 def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -> Rule:
     """One arm at a point of its curves is better than another by more than `least`, over pairs of the same problem and
     seed: yes where the 95 % interval of the mean difference (bootstrap over the pairs) lies above; no where the mean
-    does not."""
+    does not; of a single pair it cannot be told."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         gaps = np.array([one - other for one, other in _pairs(problems, better, worse, curves)])
@@ -137,7 +137,7 @@ def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -
             return None, "not done yet"
         drawn = np.random.default_rng(0).choice(gaps, (10_000, len(gaps))).mean(1)
         low, high = np.percentile(drawn, [2.5, 97.5])
-        met = True if low > least and len(gaps) > 1 else False if gaps.mean() <= least else None
+        met = None if len(gaps) < 2 else True if low > least else False if gaps.mean() <= least else None
         return met, f"{gaps.mean():+.0f} points, {low:+.0f} to {high:+.0f}, over {len(gaps)} pairs"
 
     return rule

@@ -51,6 +51,9 @@ PLANS: Mapping[str, Callable[[Mapping[str, Any]], list[Step]]] = {
 }
 """Name -> levels of a planner; "-buffer" behind it remembers earlier plans."""
 
+SIZED = {"vae": {"size": 32}, "cc-vae": {"size": 16, "context_size": 32}}
+"""Of models of pictures: a table holds much more than a puck."""
+
 BATCH, BANK = 64, 8
 SHOWN, PLANNED = 8, 3
 """Held-out scenes in the gates' picture, and those of them that are planned in."""
@@ -167,7 +170,8 @@ def represent_job(
     draws = Draws(coded, codes.encoder)
     for name in models:
         if name in MODELS:
-            learn(name, picture_model(name, {}, seed), seen, {}, kind=name, settings={})
+            settings = SIZED[name]
+            learn(name, picture_model(name, settings, seed), seen, {}, kind=name, settings=settings)
         elif name == "pixelcnn":
             clipped = {"lr": PixelCNNConfig.lr, "clip": 1.0}
             learn(name, pixelcnn(), lambda rng: draws.outcome(rng, last), clipped)

@@ -59,6 +59,8 @@ class Modeller:
         model, updates: the networks; updates so far.
     """
 
+    model: Any
+
     def __init__(
         self, model: nn.Module, training: ModelTraining, seed: int = 0, device: str = "cpu",
         losses: Losses | None = None,
