@@ -18,7 +18,7 @@ from lotj.errors import NumericsError
 from lotj.goals.encoder import Latent, pixels
 from lotj.nets.cc_vae import CCVAE, CCVAEConfig
 from lotj.nets.vae import VAE, PictureModel, VAEConfig
-from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Checked
+from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
 from lotj.runs import Run
 from lotj.training.loop import train
 from lotj.training.pretrain_config import PretrainConfig
@@ -43,6 +43,9 @@ class ModelTraining(Checked):
     """Learning rate at the beginning."""
     clip: Annotated[float, NOT_NEGATIVE] = 0.0
     """Largest norm of the gradient; 0 leaves it as it is, as losses that are sums over pixels want it."""
+    ramp: Annotated[float, SHARE] = 0.5
+    """Share of the updates in which the weight of a ``divergence`` rises from 0 to its own: with all of it from the
+    start entries fall silent before the second thing that moves is found."""
 
 
 class Modeller:
@@ -78,7 +81,8 @@ class Modeller:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1_000_003 * self._seed + number)
             terms = self._losses(*shown)
-        loss = torch.stack(list(terms.values())).sum()
+        share = min(1.0, (number + 1) / max(1.0, training.ramp * training.steps))
+        loss = torch.stack([term * share if name == "divergence" else term for name, term in terms.items()]).sum()
         if not torch.isfinite(loss):
             raise NumericsError(f"loss of update {number} is {loss.item()}; lower the learning rate")
         self._optimiser.zero_grad(set_to_none=True)
