@@ -11,21 +11,43 @@ import numpy as np
 import pytest
 
 from lotj.agents import find_agent
+from lotj.data import layout
+from lotj.data.store import DiskStore
+from lotj.data.writer import EpisodeWriter
 from lotj.distributed import run_jobs
 from lotj.envs.base import spec_of
-from lotj.envs.registry import make_task
+from lotj.envs.grid import Grid
+from lotj.envs.registry import find_task, make_task
 from lotj.errors import SettingsError
-from lotj.experience import batch_of_one
-from lotj.experiments.chapter import LINES, SIZES, Arm, Chapter, Problem, Size, area_under, job_name
+from lotj.experience import Episode, Task, batch_of_one
+from lotj.experiments.chapter import LINES, SIZES, Arm, Chapter, Problem, Size, area_under, best_job, job_name
 from lotj.experiments.chapters import chapters
-from lotj.experiments.claims import Claim, Rule, at_least, end_over, higher, level, sooner
+from lotj.experiments.chapters.iql import arrives, draw_values, values_job
+from lotj.experiments.claims import (
+    Claim,
+    Rule,
+    at_least,
+    contrary,
+    end_over,
+    falls,
+    faster,
+    hacked,
+    higher,
+    level,
+    lived_through,
+    lower,
+    reaches,
+    solved_sooner,
+    sooner,
+)
 from lotj.experiments.goal_chapter import GoalArm
 from lotj.experiments.practised import Practised, practised_agent
-from lotj.experiments.presets import find_preset
-from lotj.experiments.stages import agent_settings
+from lotj.experiments.presets import Preset, find_preset
+from lotj.experiments.stages import agent_settings, pretrain_phase
 from lotj.experiments.study import Asked
 from lotj.runs import find_run
-from lotj.training.collect import TaskCollection
+from lotj.training.collect import TaskCollection, collect
+from lotj.training.pretrain import load_agent
 
 
 def curve(*successes: int, n: int = 10, every: int = 100) -> dict[str, Any]:
@@ -43,6 +65,12 @@ CURVES = {
     ("p", "never"): [curve(0, 0, 0)],
     ("p", "full"): [curve(10, 10, 10)],
     ("p", "waiting"): [],
+    ("q", "good"): [curve(5, 8, 6)],
+    ("p", "BRAC"): [curve(5) | {"likelihood": {"offline": 8.0, "online": [6.0, 2.0]}}],
+    ("p", "lived"): [curve(5) | {"practice": {"action": [-0.4, -0.6], "solved": 60}}],
+    ("p", "later"): [curve(5) | {"solved": 90}, curve(5) | {"solved": None}, curve(5) | {"solved": 200}],
+    ("p", "line"): [curve(5) | {"returns": [-5.0, -3.0, -9.0], "won": [True, True, False]}],
+    ("p", "hack"): [curve(5) | {"returns": [-4.0, -2.0, -8.0, -1.0], "won": [False, True, False, False]}],
 }
 
 
@@ -69,6 +97,28 @@ CURVES = {
         (sooner("p", "wide", "good", 70, 2.0), False, "wide inf, good 100"),
         (sooner("p", "never", "never", 70, 2.0), None, "inf"),
         (sooner("p", "good", "alike", 70, 2.0), False, "good 100, alike 100"),
+        (at_least("p", "never", -15), None, "+0 from the start's 0"),  # there is nothing to lose
+        (contrary(at_least("p", "bad", -15)), True, "-30"),
+        (contrary(at_least("p", "never", -15)), None, "+0"),
+        (faster("p", "good", "bad", 1.5), True, "good 72, bad 38"),  # (50 + 150 + 90) / 4 and (50 + 40 + 60) / 4
+        (faster("p", "good", "bad", 2.1), None, "bad 38"),
+        (faster("p", "bad", "good", 1.5), False, "bad 38, good 72"),
+        (lower("p", "q", "good", 30), True, "p 90 ± 0, q 60"),
+        (lower("p", "q", "good", 31), False, "q 60"),
+        (falls("p", "BRAC", "likelihood", 6.0), True, "8.0 offline, 2.0 at the end"),
+        (falls("p", "BRAC", "likelihood", 7.0), None, "2.0"),
+        (falls("p", "BRAC", "likelihood", 20.0), False, "2.0"),  # less than a third of it
+        (lived_through("p", "lived", "action", -0.5, -0.5), True, "-0.50"),
+        (lived_through("p", "lived", "action", -0.4, 0.0), False, "-0.50"),
+        (lived_through("p", "good", "action", -0.4, 0.0), None, "not recorded"),
+        (reaches(["p", "q"], ("good", -1), 80), True, "80 over 3"),  # 90, 90 and 60
+        (reaches(["p", "q"], ("good", -1), 79, -1), False, "80 over 3"),
+        (solved_sooner(["p"], "lived", "later", 3.0), True, "lived 60, later 200"),  # of 90, never and 200
+        (solved_sooner(["p"], "lived", "later", 4.0), None, "later 200"),
+        (solved_sooner(["p"], "later", "lived", 1.3), False, "lived 60"),
+        (hacked("p", "hack", "line"), True, "2 of 4"),  # -4 and -1, at least the median of -5 and -3
+        (hacked("p", "hack", "line", 0.6), None, "2 of 4"),
+        (hacked("p", "line", "line"), False, "0 of 3"),
     ],
 )
 def test_rules_by_hand(rule: Rule, met: bool | None, figures: str) -> None:
@@ -147,9 +197,13 @@ def test_jobs_of_a_chapter_fit_together(chapter: Chapter) -> None:
     assert len(set(names)) == len(names) and {need for job in jobs for need in job.needs} <= set(names)
     arms = {(problem.name, arm.title) for problem in chapter.problems for arm in problem.arms}
     assert len(arms) == sum(len(problem.arms) for problem in chapter.problems)
-    for problem, settings in ((p, s) for p in chapter.problems for s in p.data.values()):
-        TaskCollection((problem.task,), **{**settings, **{of: "run" for of in ("policy",) if of in settings}})
-    assert {line for problem in chapter.problems for line in LINES} <= {arm.agent for _, _, arm in ARMS}
+    for problem, settings in ((p, s) for p in chapter.problems for s in p.data.values() if "of" not in s):
+        given: dict[str, Any] = {of: "run" if of == "policy" else value for of, value in settings.items()}
+        given.pop("options", "")
+        TaskCollection((problem.task,), **given)
+    for problem in chapter.problems:  # who does not learn is in every figure
+        lines = {*LINES} - (set() if find_task(problem.task)[0].expert else {"expert"})
+        assert lines <= {arm.agent for arm in problem.arms}
     for claim in chapter.claims:
         assert claim.rule(dict.fromkeys(arms, ())) == (None, "not done yet")
 
@@ -168,10 +222,16 @@ TINY = Chapter(
         Problem(
             "toy",
             "maze/umaze-toy",
-            {"demos": {"count": 6, "noise": 0.0}, "rollouts": {"count": 3, "recipe": "policy", "policy": "cloned"}},
+            {
+                "demos": {"count": 6, "noise": 0.0},
+                "rollouts": {"count": 3, "recipe": "policy", "policy": "cloned"},
+                "best": {"of": "demos", "share": 0.34},
+            },
             (
                 Arm("cloned", "bc", data="demos", trials=0.0),
+                Arm("BC on the best", "bc", data="best", trials=0.0),
                 Arm("IQL", "iql", {"expectile": 0.9}, {"expectile": 0.7}, data="rollouts"),
+                Arm("BRAC", "brac", data="demos"),
                 Arm("nothing", "nothing"),
                 Arm("expert", "expert"),
             ),
@@ -191,11 +251,16 @@ def test_a_chapter_from_nothing_and_again(tmp_path: Path) -> None:
     jobs, done = TINY.jobs(asked), []
     results = run_jobs(jobs, tmp_path / "cells", report=lambda job, state: done.append((job.name, state)))
     assert {name for name, state in done if state == "done"} == {job.name for job in jobs}
-    points = results[job_name(TINY.problems[0], TINY.problems[0].arms[1], 0)]["curve"]
+    points = results[job_name(TINY.problems[0], TINY.problems[0].arm("IQL"), 0)]["curve"]
+    assert results["toy-best"]["episodes"] == 2 and results["toy-best"]["reward"] >= results["toy-best"]["of"]
     assert [at["trials"] for at in points] == [0, 2, 4] and [at["n"] for at in points] == [4, 2, 4]
     steps = [at["steps"] for at in points]
     assert steps[0] == 0 and all(np.diff(steps) > 0) and steps[-1] <= 4 * 100
     assert len(results["toy-cloned-0"]["curve"]) == 1  # it does not practise
+    likelihood = results["toy-brac-0"][
+        "likelihood"
+    ]  # of trials 1 and 2 by the model before them, of 3 and 4 by that after
+    assert np.isfinite([likelihood["offline"], *likelihood["online"]]).all() and len(likelihood["online"]) == 2
     files = TINY.files(results)
     page = files["table.md"].decode()
     assert "| the expert is better than doing nothing | agrees (seeds: 1) |" in " ".join(page.split())
@@ -206,21 +271,92 @@ def test_a_chapter_from_nothing_and_again(tmp_path: Path) -> None:
     )
 
 
+def test_demonstrations_are_of_the_task_that_the_arm_learns_options_and_all() -> None:
+    asked = Asked("laptop", Path("data"), Path("runs"), machine={"threads": 1, "device": "cpu"})
+    jobs = {job.name: job for job in chapters()["natural-rewards"].asked(asked).jobs(asked)}
+    for reward in ("sparse", "image"):
+        arm = jobs[f"usb-a-rl.+.demonstrations.{reward}..td3-0"]
+        demos = jobs[arm.needs[0]]
+        assert arm.arguments["task"] == demos.arguments["task"] and f"reward={reward}" in arm.arguments["task"]
+        assert arm.arguments["data"] == f"{demos.arguments['folder']}/data" and demos.arguments["count"] == 20
+
+
+def test_the_best_episodes_are_those_with_the_largest_sums_of_rewards(tmp_path: Path) -> None:
+    """Of rewards 0, 2, 1 and 2 the best three are the second, the third and the fourth, in this order."""
+    with EpisodeWriter(tmp_path / "all" / "data", Task("t", "t"), layout.Schema.of(paid(0, 0.0))) as writer:
+        for seed, reward in enumerate((0.0, 2.0, 1.0, 2.0)):
+            writer.append(paid(seed, reward))
+    for _ in range(2):  # again: nothing twice
+        found = best_job(str(tmp_path / "all"), 0.75, str(tmp_path / "best"))
+        assert found == {"episodes": 3, "reward": pytest.approx(5 / 3), "of": 1.25}
+    assert DiskStore.open(tmp_path / "best" / "data").episodes["seed"].tolist() == [1, 2, 3]
+
+
+def paid(seed: int, reward: float) -> Episode:
+    """Two steps, the last of which pays."""
+    seen = {"state": np.zeros((3, 1), np.float32)}
+    rewards = np.array([0.0, reward], np.float32)
+    return Episode(seen, np.zeros((2, 1), np.float32), rewards, True, False, task="t", kind="human", seed=seed)
+
+
+def test_v_of_a_maze_is_asked_at_every_place_on_the_way_to_the_end_of_the_route(tmp_path: Path) -> None:
+    """An untrained V of each: free places of the medium maze are 26 cells of 9; what rises is counted by hand."""
+    folders, data = {}, tmp_path / "data"
+    collect(data, TaskCollection(("maze/medium,whole_route=True",), count=1, recipe="stitched"), 1)
+    for seed, title in enumerate(("low", "high")):
+        run = pretrain_phase(small_iql(), data, tmp_path / title, seed, live=False)
+        folders[title] = str(tmp_path / title)
+        run.close()
+    found = values_job("maze/medium,whole_route=True", folders)
+    low, high = (np.array(found["values"][title], float) for title in folders)
+    free = np.isfinite(low)
+    assert low.shape == (24, 24) and free.sum() == 26 * 9 and not free[:3].any() and free[3:6, 3:6].all()
+    assert found["rises"] == pytest.approx((high >= low)[free].mean(), abs=0.01)  # shown rounded
+    learner = load_agent(find_run(tmp_path / "low", "pretrain"))
+    # The middle of the first free cell, row 1 of 8 and column 1: 2.5 m left of the middle and above it.
+    seen = {"state": np.array([[-2.5, 2.5, 0, 0]], np.float32), "goal": np.array([[2.5, -2.5]], np.float32)}
+    assert low[4, 4] == pytest.approx(float(learner.value(seen)[0]), abs=1e-4)
+    assert draw_values({"medium": found["values"]})[:4] == b"\x89PNG"
+
+
+def small_iql() -> Preset:
+    """Five updates."""
+    preset = find_preset("state")
+    return replace(preset, pretrain=replace(preset.pretrain, steps=5), practice=replace(preset.practice, hindsight=0.0))
+
+
+def test_a_random_walk_in_the_toy_maze_hardly_arrives_and_the_best_moves_do() -> None:
+    """As worked out before: 1.5 % of random walks arrive within 100 steps."""
+    grid = Grid()
+    optimal = grid.optimal()
+    assert arrives(grid, optimal, 0.0) == pytest.approx(0.015, abs=5e-4)
+    assert arrives(grid, optimal, np.inf) > 0.999 and arrives(grid, optimal, np.inf, steps=18) == 0.0  # 19 moves
+    assert arrives(grid, grid.expectile(0.5), 10.0) < 0.3 < 0.99 < arrives(grid, grid.expectile(0.95), 10.0)
+
+
 def test_a_residual_may_correct_a_practised_policy(tmp_path: Path) -> None:
     """What is corrected is the sum that the first arm carried out: its controller's action and half its policy's."""
     fresh: dict[str, Any] = {"data": "", "share": 0.0}
     arms = (
         Arm("first", "td3", options="residual=0.5", **fresh),
         Arm("on it", "td3", options="other=True,residual=0.25", corrects="first", **fresh),
+        Arm("further", "td3", options="other=True,residual=0.5", begins="first", **fresh),
+        Arm("elsewhere", "", options="other=True,residual=0.5", again="first"),
     )
     practice = {"warmup_trials": 1, "updates_per_step": 0.5}
     problem = Problem("p", "blocks/assembly,yaw=0.3,max_steps=4", {}, arms, 0, 3, (), practice)
     chapter = Chapter("c", "C", (problem,), (), Size(1.0, 1, 2))
     asked = Asked("laptop", tmp_path / "data", tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
     jobs = chapter.jobs(asked)
-    assert [job.needs for job in jobs] == [(), ("p-first-0",)]
+    assert [job.needs for job in jobs] == [(), *3 * [("p-first-0",)]]
     results = run_jobs(jobs, tmp_path / "cells")
     assert [at["trials"] for at in results["p-on.it-0"]["curve"]] == [0, 3]  # it is tried before it has learnt
+    further, elsewhere = results["p-further-0"], results["p-elsewhere-0"]
+    assert [at["trials"] for at in further["curve"]] == [0, 3] and set(further["practice"]["action"]) != {0.0}
+    assert (
+        further["curve"][0] | elsewhere["curve"][0] == further["curve"][0]
+    )  # begun from: the same policy, same starts
+    assert len(elsewhere["returns"]) == len(elsewhere["won"]) == 2
     run = find_run(tmp_path / "runs" / "c" / "p-first-0", "practice")
     env: Any = make_task("blocks/assembly,yaw=0.3,residual=0.5")
     seen, _ = env.reset(seed=3)

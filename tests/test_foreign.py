@@ -137,12 +137,17 @@ def test_any_agent_is_trained_on_any_task(tmp_path: Path, capsys: pytest.Capture
     folder = tmp_path / "train-maze.umaze-toy-iql-0"
     assert len(list(folder.glob("pretrain-*"))) == len(list(folder.glob("practice-*"))) == 1
     capsys.readouterr()
+    # Of pictures alone: what is compared is left without the expert, which reads the state.
+    assert main(["train", "--task", "maze/umaze-toy,observation=image,image_size=16,max_steps=3", *common]) == 0
+    assert "Scripted expert" not in capsys.readouterr().out
     for flags, words in (
         (["--task", "insertion/usb-b"], "lotj practice --connector"),
         (["--task", "fetch/reach", "--updates", "5"], "give --demos"),
         (["--task", "fetch/reach", "--set", "criticz=3"], "did you mean 'critics'"),
         (["--task", "fetch/reach", "--set", "critics=many"], "critics is a int"),
         (["--task", "gym:lotj-test/Slope-v0", "--demos", "2"], "no scripted expert"),
+        (["--task", "maze/umaze-toy", "--agent", "oda"], "agent oda: is told its task by demonstrations"),
+        (["--task", "maze/umaze-toy,observation=image", "--demos", "2"], "add observation=image+state"),
     ):
         assert main(["train", *flags, *common]) == 2
         told = capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 
 from lotj.agents.oda import ODA
 from lotj.data.store import DiskStore
-from lotj.experiments.chapter import SIZES, collect_job, learn_job
+from lotj.experiments.chapter import IN_A_ROW, SIZES, collect_job, learn_job, solved
 from lotj.experiments.chapters.oda import CHALLENGE, CHAPTER, FEWER, HELD_OUT, TEST, TRAIN
-from lotj.experiments.meta import IN_A_ROW, _tell, adapt_job, merge_job, meta_job, solved
+from lotj.experiments.meta import _tell, adapt_job, merge_job, meta_job
 from lotj.experiments.study import Asked
 from lotj.runs import find_run
 from lotj.sim.connector import catalogue
@@ -40,8 +41,10 @@ def test_jobs_of_the_chapter_fit_together() -> None:
     assert len(set(names)) == len(names) and {need for job in jobs for need in job.needs} <= set(names)
     new, seeds = len(TEST + HELD_OUT + CHALLENGE), SIZES["laptop"].seeds
     # demonstrations, training parts learnt from nothing, two data sets, three agents and what they do on each new part,
-    # two of them on two training parts; of 1, 2, 4 and 8 training parts their data, a policy, and what it does on 7
+    # two of them on two training parts; of 1, 2, 4 and 8 training parts their data, a policy, and what it does on 7;
+    # cloning, and three who do not learn
     made = (11 + new) + 11 + 2 + 3 * seeds * (1 + new) + new * seeds + 2 * 2 * seeds + 4 * seeds * (1 + 1 + len(TEST))
+    made += new * seeds + new * 3
     assert len(jobs) == made
     merged = {job.name: job.arguments["practised"] for job in jobs if job.name.startswith("data-")}
     assert [len(merged[f"data-{few}-{seed}"]) for few in FEWER for seed in (0, 1)] == [1, 1, 2, 2, 4, 4, 8, 8]
@@ -58,13 +61,35 @@ def test_the_page_means_over_parts_and_seeds() -> None:
     assert "| 4 | 75" in page and "| 2 | - |" in page
 
 
+def test_the_page_judges_the_claims_over_parts_and_seeds() -> None:
+    """Told by demonstrations 9 of 10 on each part and seed, the shared policy 6, told nothing 8, rollouts not recorded:
+    30 and 10 points; all parts but one solved after 60 trials, the shared policy after 70, 1.17 times as soon, which is
+    neither 1.3 nor not at all."""
+    results: dict[str, Any] = {}
+    for part, seed in itertools.product((*TEST, *HELD_OUT), (0, 1)):
+        told = {"nothing": {"successes": 8, "n": 10}}
+        at = [[{"successes": won, "n": 10}, {"successes": 10, "n": 10}] for won in (9, 6)]
+        results[f"oda-{part}-{seed}"] = {"curve": at[0], "told": told, "solved": None if part == TEST[0] else 60}
+        results[f"awac-{part}-{seed}"] = {"curve": at[1], "told": {}, "solved": 70}
+    page = CHAPTER.files(results)["table.md"].decode()
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| O")]
+    found = {text.strip(): (met.strip(), why.strip()) for text, met, why in rows}
+    assert found["O1: told by demonstrations it beats one shared policy"] == (
+        "agrees", "+30 points, +30 to +30, over 18 pairs")  # fmt: skip
+    assert found["O7: told nothing it does worse"][0] == "agrees"
+    assert found["O7: told own rollouts it does worse"] == ("cannot tell", "not done yet")
+    assert found["O3: it is solved sooner than by one shared policy"] == (
+        "cannot tell", "median trials: ODA 60, AWAC 70")  # fmt: skip
+    assert found["O3: after practice nearly all trials succeed, 95 %"][0] == "agrees"
+
+
 def test_shuffled_demonstrations_have_the_same_actions_at_other_places(parts: Path, tmp_path: Path) -> None:
     meta_job("oda", {}, str(parts / "data"), 5, 0, str(tmp_path / "meta"))
     learner, told = load_agent(find_run(tmp_path / "meta", "pretrain"), "cpu", "oda"), []
     assert isinstance(learner.algorithm, ODA)
     learner.algorithm.adapt = lambda context: told.append(context.numpy())  # type: ignore[method-assign]
     for shuffled in (False, True):
-        _tell(learner, parts / "demos-usb-c", 0, shuffled)
+        _tell(learner, DiskStore.open(parts / "demos-usb-c" / "data"), 0, shuffled)
     as_shown, other = told  # 12 numbers observed, 3 of the action
     np.testing.assert_array_equal(np.delete(as_shown, [12, 13, 14], 1), np.delete(other, [12, 13, 14], 1))
     assert not np.array_equal(as_shown, other)
@@ -106,6 +131,6 @@ def test_a_new_part_is_told_by_its_demonstrations_and_practised_on(parts: Path, 
     of = (task, agent, str(tmp_path / "meta"), own, other, 3, [1], 0, 2, practice, str(tmp_path / "new"))
     found = adapt_job(*of)
     assert [at["trials"] for at in found["curve"]] == [0, 1, 3] and found["solved"] is None
-    assert set(found["told"]) == ({"nothing", "another part", "shuffled"} if agent == "oda" else set())
+    assert set(found["told"]) == ({"nothing", "own rollouts", "another part", "shuffled"} if agent == "oda" else set())
     assert adapt_job(*of) == found  # resumed after its end
     assert adapt_job(*of[:4], "", *of[5:])["told"] == {}

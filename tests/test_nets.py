@@ -484,7 +484,7 @@ def test_kl_by_hand() -> None:
     assert gaussian_kl(torch.zeros(1, 1), torch.full((1, 1), 0.5)).item() == pytest.approx(0.318147, abs=1e-6)
 
 
-SIZES = {"erm": 6, "dann": 6, "vib": 3, "daib-lambda0": 9, "daib": 9}
+SIZES = {"none": 10, "erm": 6, "dann": 6, "vib": 3, "daib-lambda0": 9, "daib": 9}
 
 
 def small(variant: str, **changes: float) -> Bottleneck:

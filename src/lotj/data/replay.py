@@ -72,16 +72,17 @@ class Contexts:
     size: int = 64
 
     @classmethod
-    def of(cls, store: Store, names: Sequence[str], practised: bool = False) -> Contexts:
-        """All demonstrations of a store's tasks, observed by `names`; of the task that is `practised`, its only one."""
-        demos = store.of_frames(np.isin(np.array(store.kinds)[store.episodes["kind"]], DEMONSTRATED))
+    def of(
+        cls, store: Store, names: Sequence[str], practised: bool = False, kinds: Sequence[str] = DEMONSTRATED
+    ) -> Contexts:
+        """All demonstrations of a store's tasks, observed by `names`; of the task that is `practised`, its only one.
+        Episodes of other `kinds` may stand for demonstrations."""
+        demos = store.of_frames(store.of_kind(kinds))
         task, starts, pools = store.frame_task, store.starts(), {}
         for number in range(len(store.tasks)):
             rows = starts[demos[starts] & (task[starts] == number)]
             if not len(rows):
-                raise DataError(
-                    f"{store.tasks[number].name}: no demonstrations ({', '.join(DEMONSTRATED)}): record some"
-                )
+                raise DataError(f"{store.tasks[number].name}: no demonstrations ({', '.join(kinds)}): record some")
             before, after = (np.concatenate([*store.observe(at, names).values()], 1) for at in (rows, rows + 1))
             action, reward = store.column("action")[rows], store.column("reward")[rows, None]
             pools[PRACTISED if practised else number] = np.hstack([before, action, reward, after]).astype(np.float32)

@@ -120,6 +120,17 @@ def expert_of(name: str, env: gym.Env) -> Controller:
     return _expert(name)(env.unwrapped)
 
 
+def unseen_by(expert: Controller, env: gym.Env) -> str:
+    """What a scripted expert reads and this environment, which is reset, does not show; "" where it shows all."""
+    seen, info = env.reset(seed=0)
+    expert.reset(0)
+    try:
+        expert(seen, info)
+    except KeyError as missing:
+        return str(missing.args[0])
+    return ""
+
+
 def _expert(name: str) -> Callable[[Any], Controller]:
     expert = find_task(name)[0].expert
     if expert is None:

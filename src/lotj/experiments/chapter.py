@@ -19,15 +19,18 @@ import torch
 from matplotlib.figure import Figure
 
 from lotj.agents import Learner
+from lotj.agents.brac import log_likelihood
 from lotj.controllers import Controller, Memoryless
 from lotj.controllers.blocks import SideEntry
+from lotj.data.store import DiskStore
+from lotj.data.writer import EpisodeWriter
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, folder_name, make_task, named_options
 from lotj.envs.residual import ResidualAction
 from lotj.errors import SettingsError
 from lotj.evaluation.rollout import evaluate
-from lotj.experiments.claims import Claim, Curves, success_rate
+from lotj.experiments.claims import Claim, Curves, area_under, success_rate
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
 from lotj.experiments.practised import Practised, practised_agent
 from lotj.experiments.presets import find_preset
@@ -52,6 +55,8 @@ class Arm:
         settings: of the agent, where they are not the preset's.
         options: of the task, after those of the problem: ``residual=0.3``.
         corrects: title of an arm of the problem: the residual corrects the policy of its first seed, not the expert.
+        begins: title of an arm of the problem: practice begins from what its first seed has learnt.
+        again: title of an arm of the problem: its policies are tried on this arm's task, and nothing is learnt.
         online: settings of the agent that change when practice begins.
         practice: settings of practice, where they are not the problem's.
         data: name of the problem's prior data; "" has none.
@@ -68,6 +73,8 @@ class Arm:
     practice: Mapping[str, Any] = field(default_factory=dict)
     options: str = ""
     corrects: str = ""
+    begins: str = ""
+    again: str = ""
     data: str = "data"
     updates: float = 1.0
     share: float = 0.9
@@ -76,7 +83,7 @@ class Arm:
     @property
     def learns(self) -> bool:
         """Whether it is no line beside the others."""
-        return self.agent not in {**LINES, **FURTHER}
+        return self.agent not in {**LINES, **FURTHER} and not self.again
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,9 @@ class Problem:
     Attributes:
         name: in names of jobs.
         task: with its options.
-        data: name -> settings of `TaskCollection` besides the task's name; a ``policy`` or ``demonstrator`` is the
-            title of an arm, whose first seed plays.
+        data: name -> settings of `TaskCollection` besides the task's name, and ``options`` of the task; a ``policy`` or
+            ``demonstrator`` is the title of an arm, whose first seed plays. Or the best ``share`` of other data, by the
+            name ``of`` these.
         arms: side by side.
         updates, trials: before practice; of practice.
         points: shares of the trials after which the policy is tried, besides before and at the end.
@@ -123,7 +131,7 @@ class Problem:
     def seeds(self, arm: Arm, size: Size) -> range:
         """Of an arm: the first alone where it only plays what others learn from."""
         players = {settings.get(of) for settings in self.data.values() for of in PLAYERS}
-        players |= {arm.corrects for arm in self.arms}
+        players |= {title for arm in self.arms for title in (arm.corrects, arm.begins)}
         return range(1 if arm.title in players else size.seeds)
 
 
@@ -179,13 +187,24 @@ class Chapter:
         for problem in self.problems:
             for name, settings in problem.data.items():
                 folder = asked.runs / self.name / f"{problem.name}-{name}"
+                if of := settings.get("of"):
+                    given = {"data": str(folder.with_name(f"{problem.name}-{of}")), "share": settings["share"]}
+                    given |= {"folder": str(folder)}
+                    made.append(Job(folder.name, best_job, given, (f"{problem.name}-{of}",), {}, folder))
+                    continue
                 players = {of: title for of in PLAYERS if (title := settings.get(of))}
                 needs = {of: job_name(problem, problem.arm(title), 0) for of, title in players.items()}
                 played = {of: str(asked.runs / self.name / need) for of, need in needs.items()}
                 count = settings["count"]
                 if count >= MANY:  # demonstrations are few, and stay as many
                     count = round(min(1.0, self.size.share) * count)
-                arguments = {"task": problem.task, "folder": str(folder), **settings, **played, "count": count}
+                how = {"task": problem.with_options(settings.get("options", "")), "folder": str(folder)}
+                arguments = {
+                    **how,
+                    **{of: settings[of] for of in settings if of != "options"},
+                    **played,
+                    "count": count,
+                }
                 made.append(Job(folder.name, collect_job, arguments, tuple(needs.values()), {}, folder))
             for arm in problem.arms:
                 made += [self._job(asked, problem, arm, seed) for seed in problem.seeds(arm, self.size)]
@@ -194,14 +213,18 @@ class Chapter:
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """Name -> content of its page and figures."""
         curves = self.curves(results)
-        words = {True: "agrees", False: "does not agree", None: "cannot tell"}
-        told = [(claim.text, *claim.rule(curves)) for claim in self.claims]
-        few = f" (seeds: {self.size.seeds})" if self.size.seeds < ENOUGH else ""
-        claims = markdown(["claim", "here", "figures"], [[text, words[met] + few, why] for text, met, why in told])
-        parts = [f"## Claims\n\n{claims}", *(self._table(problem, curves) for problem in self.problems)]
+        parts = [self.verdicts(curves), *(self._table(problem, curves) for problem in self.problems)]
         drawn = {f"{problem.name}.svg": draw_curves(problem, curves) for problem in self.problems}
         files = {"table.md": page(self.title, parts, results), **self.exact()}
         return files | {name: svg for name, svg in drawn.items() if svg}
+
+    def verdicts(self, curves: Curves) -> str:
+        """What curves say of the claims."""
+        words = {True: "agrees", False: "does not agree", None: "cannot tell"}
+        told = [(claim.text, *claim.rule(curves)) for claim in self.claims]
+        few = f" (seeds: {self.size.seeds})" if self.size.seeds < ENOUGH else ""
+        rows = [[text, words[met] + few, why] for text, met, why in told]
+        return "## Claims\n\n" + markdown(["claim", "here", "figures"], rows)
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """The results by problem and arm; of a problem with a `full` arm scored, and none before that can be."""
@@ -222,6 +245,9 @@ class Chapter:
         task = problem.with_options(arm.options)
         tried = {"task": task, "evaluated": problem.evaluated or task, "seed": seed}
         tried |= {"evaluation_trials": size.evaluation_trials}
+        if arm.again:
+            needs = (job_name(problem, problem.arm(arm.again), seed),)
+            return Job(name, again_job, tried | {"practised": str(asked.runs / self.name / needs[0])}, needs, {})
         if not arm.learns:
             return Job(name, line_job, tried | {"controller": arm.agent}, (), {})
         trials, points = problem.practised(arm, size)
@@ -239,6 +265,9 @@ class Chapter:
         if arm.corrects:
             needs = (*needs, base := job_name(problem, problem.arm(arm.corrects), 0))
             arguments["corrects"] = str(asked.runs / self.name / base)
+        if arm.begins:
+            needs = (*needs, base := job_name(problem, problem.arm(arm.begins), 0))
+            arguments["begins"] = str(asked.runs / self.name / base)
         return Job(name, learn_job, arguments, needs, asked.machine, folder)
 
     def _table(self, problem: Problem, curves: Curves) -> str:
@@ -271,15 +300,6 @@ def scored(done: Sequence[Mapping[str, Any]], none: float, full: float) -> list[
     ]
 
 
-def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
-    """Mean over the steps of a learning curve."""
-    rates = np.array([success_rate(at) for at in curve])
-    steps = np.array([at["steps"] for at in curve], float)
-    if steps[-1] == steps[0]:
-        return float(rates[-1])
-    return float(np.trapezoid(rates, steps) / (steps[-1] - steps[0]))
-
-
 def draw_curves(problem: Problem, curves: Curves) -> bytes:
     """Success over steps, mean of the seeds with a band of their least and most, as SVG; lines of those who do not
     learn go all the way. Nothing where no arm practises yet."""
@@ -291,6 +311,8 @@ def draw_curves(problem: Problem, curves: Curves) -> bytes:
         axes = figure.subplots()
         for arm, of in done:
             rates = np.array([[success_rate(at) for at in one["curve"]] for one in of])
+            if arm.again:
+                continue  # on another task
             if not arm.learns or len(rates[0]) == 1:
                 axes.axhline(rates.mean(), color="0.6", linestyle=":", label=arm.title)
                 continue
@@ -326,27 +348,50 @@ def collect_job(task: str, folder: str, **settings: Any) -> dict[str, Any]:
     return counts
 
 
+def best_job(data: str, share: float, folder: str) -> dict[str, Any]:
+    """Of the prior data of a `collect_job` the share of the episodes whose rewards have the largest sums."""
+    store = DiskStore.open(Path(data) / "data")
+    paid = np.array([store.episode(number).reward.sum() for number in range(len(store))])
+    best = np.sort(np.argsort(-paid, kind="stable")[: max(1, round(share * len(store)))])
+    with EpisodeWriter(Path(folder) / "data", store.tasks[0], store.schema) as writer:
+        for episode in map(store.episode, best):
+            if (episode.kind, episode.seed) not in writer.finished:
+                writer.append(episode)
+    return {"episodes": len(best), "reward": float(paid[best].mean()), "of": float(paid.mean())}
+
+
 def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, controller: str) -> dict[str, Any]:
     """What the scripted expert, random actions or none reach."""
     with closing(make_task(evaluated)) as env:
         shape = env.action_space.shape
         acts = expert_of(evaluated, env) if controller == "expert" else {**LINES, **FURTHER}[controller](shape)
-        return {"curve": [{"trials": 0, "steps": 0, **tried(env, acts, controller, seed, evaluation_trials)}]}
+        return tried_once(env, acts, controller, seed, evaluation_trials)
+
+
+def again_job(task: str, evaluated: str, seed: int, evaluation_trials: int, practised: str) -> dict[str, Any]:
+    """What the policy that a `learn_job` has practised does at the end, in the folder of that, on another task."""
+    run = find_run(Path(practised), "practice")
+    with closing(make_task(evaluated)) as env:
+        acts = PolicyController(practised_agent(run), 0.0)
+        return tried_once(env, acts, run.setting("agent"), seed, evaluation_trials)
 
 
 def learn_job(
     task: str, evaluated: str, seed: int, evaluation_trials: int, agent: str, settings: Mapping[str, Any], updates: int,
     share: float, trials: int, points: Sequence[int], practice: Mapping[str, Any], data: str, folder: str,
-    online: Mapping[str, Any], corrects: str = "", point_trials: int = 0, threads: int = 1, device: str = "cpu",
+    online: Mapping[str, Any], corrects: str = "", point_trials: int = 0, begins: str = "", threads: int = 1,
+    device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Learns from prior data, practises, and tries the policy before, after `points` of the trials, and at the end.
 
     Args:
         corrects: folder of another such job, whose policy the residual corrects; then what that does is tried before.
         point_trials: evaluation trials at the `points`; 0: as many as before and at the end.
+        begins: folder of another such job, from whose agent practice begins.
 
     Returns:
-        ``curve``: trials, steps of the environment, ``successes`` of ``n`` and mean ``reward`` of an episode.
+        ``curve``: trials, steps of the environment, ``successes`` of ``n`` and mean ``reward`` of an episode;
+        ``practice``: of its trials, see `lived`; of BRAC ``likelihood``, see `behaviour_likelihood`.
     """
     torch.set_num_threads(threads)
     preset = find_preset("state")
@@ -380,16 +425,70 @@ def learn_job(
         if corrects:
             still = tried(env, Nothing(env.action_space.shape), agent, seed, evaluation_trials)
             curve.append({"trials": 0, "steps": 0, **still})
+        first = practised_agent(find_run(Path(begins), "practice"), device) if begins else None
+        if first is not None:
+            try_out(first, 0, 0)
         if not trials:
             return {"curve": curve}
-        how: dict[str, Any] = {"live": False, "snapshots": points, "resume": begun(root, "practice")}
+        how: dict[str, Any] = {"live": False, "snapshots": points, "resume": begun(root, "practice"), "learner": first}
         preset = replace(preset, agent={**settings, **online})
         run, _ = practise_task_phase(preset, task, root, agent, pretrained, seed, device, make=make, **how)
         with run:
             for learner, after, steps in policies(run, (*points, trials), device):
                 try_out(learner, after, steps)
-            won = [bool(row["predicted_success"]) for row in run.metrics()]
-    return {"curve": curve, "practice": {"successes": sum(won), "trials": len(won)}}
+            found: dict[str, Any] = {"curve": curve, "practice": lived(run)}
+            if agent == "brac" and pretrained is not None:
+                found["likelihood"] = behaviour_likelihood(pretrained, run, (*points, trials), device)
+    return found
+
+
+IN_A_ROW = 50
+"""So many successes one after the other in practice, exploration and all, and a part counts as solved (ODA's paper)."""
+
+
+def solved(won: Sequence[int]) -> int | None:
+    """Trials until `IN_A_ROW` successes; None where there are not so many in a row."""
+    row = 0
+    for number, success in enumerate(won, 1):
+        row = row + 1 if success else 0
+        if row == IN_A_ROW:
+            return number
+    return None
+
+
+def lived(run: Run) -> dict[str, Any]:
+    """Of a practice ``trials``, ``successes`` of them and when it was ``solved``; and of the actions of its last tenth
+    the mean of each axis, ``action``, and the share of all that are beyond 0.95 either way, ``saturated``."""
+    won, store = [bool(row["predicted_success"]) for row in run.metrics()], DiskStore.open(run.path / "trials")
+    last = store.frame_episode >= len(store) - max(1, len(store) // 10)
+    done = store.column("action")[last & ~np.isin(np.arange(store.n_frames), store.last_frames)]
+    counts = {"successes": sum(won), "trials": len(won), "solved": solved(won)}
+    return {**counts, "action": done.mean(0).tolist(), "saturated": float((np.abs(done) > 0.95).mean())}
+
+
+def behaviour_likelihood(pretrained: Run, run: Run, points: Sequence[int], device: str) -> dict[str, Any]:
+    """Log-likelihood [nats] that BRAC's fitted model of the behaviour gives to what was done: of prior data by the
+    pretrained one, ``offline``; and ``online``, of the trials from each of its `points` to the next by the model as of
+    the former, which has not seen them."""
+
+    def known(learner: Learner, store: DiskStore, episodes: np.ndarray) -> float:
+        rows = store.starts()
+        rows = rows[np.isin(store.frame_episode[rows], episodes)]
+        rows = np.random.default_rng(0).permutation(rows)[:LIKELIHOOD_ROWS]
+        seen = store.observe(rows, learner.reads)
+        return float(log_likelihood(learner, seen, store.column("action")[rows]).mean())
+
+    data, trials = DiskStore.open(pretrained.setting("data")), DiskStore.open(run.path / "trials")
+    model = load_agent(pretrained, device, "brac")
+    offline, online = known(model, data, np.arange(len(data))), []
+    for first, last in zip((0, *points), points, strict=False):
+        model = practised_agent(run, device, first) if first else model
+        online.append(known(model, trials, np.arange(first, last)))
+    return {"offline": offline, "online": online}
+
+
+LIKELIHOOD_ROWS = 5000
+"""Steps of which it is asked, at most."""
 
 
 def policies(run: Run, points: Sequence[int], device: str) -> Iterator[tuple[Learner, int, int]]:
@@ -402,12 +501,25 @@ def policies(run: Run, points: Sequence[int], device: str) -> Iterator[tuple[Lea
 
 def tried(env: Any, controller: Controller, name: str, seed: int, trials: int) -> dict[str, Any]:
     """``successes`` of ``n`` episodes and their mean ``reward``; the starts are those of the seed."""
+    return _counted(_evaluated(env, controller, name, seed, trials))
+
+
+def tried_once(env: Any, controller: Controller, name: str, seed: int, trials: int) -> dict[str, Any]:
+    """A ``curve`` of one point, as of `tried`; and of each episode ``returns``, and whether it ``won``."""
+    result = _evaluated(env, controller, name, seed, trials)
+    each = {"returns": np.round(result.reward, 4).tolist(), "won": result.success.tolist()}
+    return {"curve": [{"trials": 0, "steps": 0, **_counted(result)}], **each}
+
+
+def _evaluated(env: Any, controller: Controller, name: str, seed: int, trials: int) -> Any:
     spec, first = spec_of(env), FIRST_EVALUATION_SEED * (seed + 1)
-    result = evaluate(
+    return evaluate(
         env, controller, range(first, first + trials), name=name, max_steps=spec.max_steps, rate_hz=spec.rate_hz or 1.0
     )
-    assert result.reward is not None  # just counted
-    return {"successes": result.successes, "n": trials, "reward": round(float(result.reward.mean()), 4)}
+
+
+def _counted(result: Any) -> dict[str, Any]:
+    return {"successes": result.successes, "n": len(result), "reward": round(float(result.reward.mean()), 4)}
 
 
 class Nothing(Memoryless):

@@ -35,6 +35,30 @@ def success_rate(at: Mapping[str, Any]) -> float:
     return at["score"] if "score" in at else 100.0 * at["successes"] / at["n"]
 
 
+def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
+    """Mean over the steps of a learning curve."""
+    rates = np.array([success_rate(at) for at in curve])
+    steps = np.array([at["steps"] for at in curve], float)
+    if steps[-1] == steps[0]:
+        return float(rates[-1])
+    return float(np.trapezoid(rates, steps) / (steps[-1] - steps[0]))
+
+
+def faster(problem: str, better: str, worse: str, ratio: float) -> Rule:
+    """The mean over the steps of one arm's curves is so many times another's, on average over seeds; no where a third
+    of that gain is not there."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        areas = [[area_under(one["curve"]) for one in curves.get((problem, arm), ())] for arm in (better, worse)]
+        if not all(areas):
+            return None, "not done yet"
+        first, second = (float(np.mean(of)) for of in areas)
+        told = f"on average over practice: {better} {first:.0f}, {worse} {second:.0f}"
+        return (True if first >= ratio * second else False if first < (1 + (ratio - 1) / 3) * second else None), told
+
+    return rule
+
+
 def higher(problem: str, better: str, worse: str, least: float, at: int = -1) -> Rule:
     """One arm is better than another by `least`, on average over seeds, at a point of the curves, by default their end;
     no where it is by less than a third of that. Between them, and where the seeds do not tell the arms apart, it cannot
@@ -50,6 +74,19 @@ def higher(problem: str, better: str, worse: str, least: float, at: int = -1) ->
         apart = min(ends[0]) > max(ends[1])
         told = f"{better} {mean_words(ends[0])}, {worse} {mean_words(ends[1])}"
         return (True if gap >= least and apart else False if gap < least / 3 else None), told
+
+    return rule
+
+
+def lower(usual: str, harder: str, arm: str, least: float) -> Rule:
+    """An arm ends lower by at least so much on one problem than on another, on average over seeds; no where not."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        ends = [[success_rate(one["curve"][-1]) for one in curves.get((name, arm), ())] for name in (usual, harder)]
+        if not all(ends):
+            return None, "not done yet"
+        told = f"{usual} {mean_words(ends[0])}, {harder} {mean_words(ends[1])}"
+        return bool(np.mean(ends[0]) - np.mean(ends[1]) >= least), told
 
     return rule
 
@@ -86,7 +123,8 @@ def end_over(problem: str, arm: str, least: float) -> Rule:
 
 
 def at_least(problem: str, arm: str, most: float) -> Rule:
-    """No point of practice lies lower than its begin by more than -`most`, on average over seeds."""
+    """No point of practice lies lower than its begin by more than -`most`, on average over seeds; it cannot be told
+    where there is no more to lose."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         done = curves.get((problem, arm), ())
@@ -94,7 +132,8 @@ def at_least(problem: str, arm: str, most: float) -> Rule:
             return None, "not done yet"
         worth = np.array([[success_rate(at) for at in one["curve"]] for one in done]).mean(0)
         dip = float((worth - worth[0]).min())
-        return dip >= most, f"lowest point {dip:+.0f} from the start's {worth[0]:.0f}"
+        met = None if dip >= most and worth[0] < -most else dip >= most
+        return met, f"lowest point {dip:+.0f} from the start's {worth[0]:.0f}"
 
     return rule
 
@@ -141,6 +180,96 @@ def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -
         return met, f"{gaps.mean():+.0f} points, {low:+.0f} to {high:+.0f}, over {len(gaps)} pairs"
 
     return rule
+
+
+def reaches(problems: Sequence[str], of: At, bound: float, sign: int = 1) -> Rule:
+    """Over all problems and seeds an arm's mean success at a point of its curves is at least `bound` [%]; at most with
+    `sign` -1."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        rates = [success_rate(one["curve"][of[1]]) for problem in problems for one in curves.get((problem, of[0]), ())]
+        if not rates:
+            return None, "not done yet"
+        return bool(sign * np.mean(rates) >= sign * bound), f"{of[0]} {np.mean(rates):.0f} over {len(rates)}"
+
+    return rule
+
+
+def solved_sooner(problems: Sequence[str], faster: str, slower: str, ratio: float) -> Rule:
+    """Over all problems and seeds, the median of the trials until one arm's practice had so many successes in a row
+    (``solved``; never counts as infinity) is so many times less than another's; no where it is not less at all."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        told = [[one.get("solved", one.get("practice", {}).get("solved")) or np.inf
+                 for problem in problems for one in curves.get((problem, arm), ())]
+                for arm in (faster, slower)]  # fmt: skip
+        if not all(told):
+            return None, "not done yet"
+        first, second = (float(np.median(of)) for of in told)
+        words = f"median trials: {faster} {first:.0f}, {slower} {second:.0f}"
+        if not np.isfinite(first):
+            return (None if not np.isfinite(second) else False), words
+        return (True if second >= ratio * first else False if second <= first else None), words
+
+    return rule
+
+
+def falls(problem: str, arm: str, key: str, least: float) -> Rule:
+    """A number of practice ends below what it was ``offline`` by at least so much, on average over seeds; no where it
+    ends by less than a third of that below."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        done = [one[key] for one in curves.get((problem, arm), ()) if key in one]
+        if not done:
+            return None, "not done yet"
+        before, after = np.mean([(one["offline"], one["online"][-1]) for one in done], axis=0)
+        met = True if before - after >= least else False if before - after < least / 3 else None
+        return met, f"{before:.1f} offline, {after:.1f} at the end"
+
+    return rule
+
+
+def hacked(problem: str, arm: str, line: str, least: float = 0.1) -> Rule:
+    """Of an arm's episodes, tried by `tried_once`, at least so large a share fail and yet are paid as much as half of
+    the line's successes are; no where none does."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        won, tried = (
+            [(paid, success) for one in curves.get((problem, title), ()) for paid, success in
+             zip(one.get("returns", ()), one.get("won", ()), strict=True)]
+            for title in (line, arm)
+        )  # fmt: skip
+        usual = [paid for paid, success in won if success]
+        if not usual or not tried:
+            return None, "not done yet"
+        count = sum(paid >= np.median(usual) and not success for paid, success in tried)
+        met = True if count >= least * len(tried) else False if not count else None
+        return met, f"{count} of {len(tried)} episodes of {arm}"
+
+    return rule
+
+
+def lived_through(problem: str, arm: str, figure: str, low: float, high: float) -> Rule:
+    """A figure of an arm's practice (`chapter.lived`), meant over axes and seeds, lies between two others."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        done = curves.get((problem, arm), ())
+        known = [one["practice"][figure] for one in done if figure in one.get("practice", {})]
+        if not known:
+            return None, "not recorded" if done else "not done yet"
+        return bool(low <= np.mean(known) <= high), f"{np.mean(known):.2f}"
+
+    return rule
+
+
+def contrary(rule: Rule) -> Rule:
+    """Of what is claimed not to be so."""
+
+    def turned(curves: Curves) -> tuple[bool | None, str]:
+        met, told = rule(curves)
+        return (None if met is None else not met), told
+
+    return turned
 
 
 def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:

@@ -21,7 +21,7 @@ from lotj.data.pictures import FRAMES, spread
 from lotj.envs.base import spec_of
 from lotj.envs.disturbances import disturbed
 from lotj.envs.insertion import NEAR_BOX, InsertionEnv
-from lotj.envs.registry import expert_of, find_task, make_task
+from lotj.envs.registry import expert_of, find_task, make_task, unseen_by
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
@@ -203,7 +203,8 @@ def _entrants(
     if pretrained:
         made["offline"] = lambda: policy(load_agent(pretrained, device, agent))
     made["practice"] = lambda: policy(practised_agent(run, device, after))
-    if find_task(task)[0].expert:
+    # Who learns from pictures alone is not compared with an expert that reads states.
+    if find_task(task)[0].expert and (task.startswith(INSERTION) or not unseen_by(expert_of(task, env), env)):
         made[EXPERT] = lambda: expert_of(task, env)
     if task.startswith(INSERTION):
         part, scale = env.unwrapped.part, env.unwrapped.action_scale

@@ -14,13 +14,13 @@ import torch
 
 from lotj.agents import Learner
 from lotj.agents.oda import ODA, vector_names
-from lotj.data.replay import Contexts
-from lotj.data.store import DiskStore
+from lotj.data.replay import DEMONSTRATED, Contexts
+from lotj.data.store import DiskStore, MemoryStore, Store
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
-from lotj.experience import PRACTISED, Task
-from lotj.experiments.chapter import policies, tried
+from lotj.experience import PRACTISED, Task, rollout
+from lotj.experiments.chapter import policies, solved, tried
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import pretrain_phase
@@ -30,9 +30,6 @@ from lotj.training.practice import practice
 from lotj.training.practice_config import TaskPracticeConfig
 from lotj.training.pretrain import load_agent
 from lotj.training.rewarded import Rewarded
-
-IN_A_ROW = 50
-"""So many successes one after the other in practice, exploration and all, and a part counts as solved (the paper)."""
 
 
 def merge_job(demos: Sequence[str], practised: Sequence[str], folder: str) -> dict[str, Any]:
@@ -88,8 +85,8 @@ def adapt_job(
 
     Returns:
         ``curve``, as of `learn_job`; where the agent reads demonstrations, ``told``: successes when told by none (the
-        prior), by those of the other part, and by its own with their actions ``shuffled``; ``solved``: trials until
-        `IN_A_ROW` successes, or None.
+        prior), by its ``own rollouts`` so told, by demonstrations of the other part, and by those of this one with
+        their actions ``shuffled``; ``solved``, see `chapter.solved`.
     """
     torch.set_num_threads(threads)
     learner = load_agent(find_run(Path(trained), "pretrain"), device, agent)
@@ -102,11 +99,13 @@ def adapt_job(
         if isinstance(learner.algorithm, ODA):
             if other:
                 told["nothing"] = successes(learner)  # z is 0, the mean of the prior
-                _tell(learner, Path(other), seed)
+                _tell(learner, rollouts(env, learner, seed), seed)
+                told["own rollouts"] = successes(learner)
+                _tell(learner, DiskStore.open(Path(other) / "data"), seed)
                 told["another part"] = successes(learner)
-                _tell(learner, Path(demos), seed, shuffled=True)
+                _tell(learner, DiskStore.open(Path(demos) / "data"), seed, shuffled=True)
                 told["shuffled"] = successes(learner)
-            contexts = _tell(learner, Path(demos), seed)
+            contexts = _tell(learner, DiskStore.open(Path(demos) / "data"), seed)
         found: dict[str, Any] = {
             "curve": [{"trials": 0, "steps": 0, **successes(learner)}],
             "told": told,
@@ -129,20 +128,24 @@ def adapt_job(
     return found
 
 
-def solved(won: Sequence[int]) -> int | None:
-    """Trials until `IN_A_ROW` successes; None where there are not so many in a row."""
-    row = 0
-    for number, success in enumerate(won, 1):
-        row = row + 1 if success else 0
-        if row == IN_A_ROW:
-            return number
-    return None
+def rollouts(env: Any, learner: Learner, seed: int) -> MemoryStore:
+    """Episodes of a policy, as many as there are demonstrations, with actions drawn from it."""
+    store, acts, steps = MemoryStore([Task(ROLLOUT, ROLLOUT)]), PolicyController(learner), spec_of(env).max_steps
+    for number in range(ROLLOUTS):
+        first = FIRST_ROLLOUT + 1000 * seed + number
+        store.append(rollout(env, acts, first, task=ROLLOUT, kind=ROLLOUT, max_steps=steps))
+    return store
 
 
-def _tell(learner: Learner, demos: Path, seed: int, shuffled: bool = False) -> Contexts:
-    """Tells an agent by demonstrations which task it is, maybe with each action at the place of another; returns them,
-    for practice."""
-    contexts = Contexts.of(DiskStore.open(demos / "data"), vector_names(learner.spec), practised=True)
+ROLLOUT, ROLLOUTS, FIRST_ROLLOUT = "rollout", 20, 50_000_000
+"""Kind of these episodes, their number, and the seed of the first."""
+
+
+def _tell(learner: Learner, shown: Store, seed: int, shuffled: bool = False) -> Contexts:
+    """Tells an agent by demonstrations, or rollouts, which task it is, maybe with each action at the place of another;
+    returns them, for practice."""
+    kinds = (*DEMONSTRATED, ROLLOUT)
+    contexts = Contexts.of(shown, vector_names(learner.spec), practised=True, kinds=kinds)
     rng = np.random.default_rng([seed, 3])
     drawn = contexts.draw(np.array([PRACTISED]), rng)[0]
     if shuffled:

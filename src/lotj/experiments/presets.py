@@ -118,7 +118,7 @@ _STATE = Preset(
     name="state",
     tasks=TaskCollection(("fetch/reach",)),
     iql=IQLConfig(
-        bottleneck=BottleneckConfig(variant="erm"),
+        bottleneck=BottleneckConfig(variant="none"),
         hidden=(256, 256),
         critic_projection=0,
         critic_hidden=256,

@@ -222,7 +222,8 @@ def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...
         seen = tuple(array for array in ("state", "goal") if array in shown)
         if "image" in shown:
             return SMALL_PIXELS, ("image",), [], returns
-        if "achieved_goal" not in shown or not share or "return" in find_agent(agent).requires:
+        relabelled = "achieved_goal" in shown and env.has_wrapper_attr("compute_reward")
+        if not relabelled or not share or "return" in find_agent(agent).requires:
             return Vector(seen), seen, [], returns
         relabel = [hindsight(env.get_wrapper_attr("compute_reward"), share)]
         return Vector(seen), (*seen, "achieved_goal"), relabel, returns
@@ -447,10 +448,14 @@ def practise_task_phase(
     snapshots: Sequence[int] = (),
     make: Callable[[str], gym.Env] = make_task,
     watcher: Watcher | None = None,
+    learner: Learner | None = None,
 ) -> tuple[Run, PracticeResult]:
-    """Practise on a task whose environment rewards, from nothing or from a pretraining and its prior data; `make` makes
-    it of its name. For the rest see `practice_phase`."""
+    """Practise on a task whose environment rewards, from nothing, from a `learner`, or from a pretraining and its prior
+    data; `make` makes it of its name. For the rest see `practice_phase`."""
     SEED.check("seed", seed)
+    if "context" in find_agent(agent).requires:
+        rule = "which practice on a single task does not hand on; `lotj reproduce oda` does, or take another agent"
+        raise SettingsError(f"agent {agent}: is told its task by demonstrations, {rule}")
     env = make(name)
     practised = _rewarded(preset.practice)
     preset = replace(preset, practice=practised)
@@ -458,7 +463,9 @@ def practise_task_phase(
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
     config = replace(practised, max_steps=spec.max_steps)
     prior: list[Source] = []
-    if pretrained is None:
+    if learner is not None:
+        config = replace(config, online_fraction=1.0)
+    elif pretrained is None:
         seen = replace(spec, observation={array: spec.observation[array] for array in front.reads(spec.observation)})
         learner = Learner(find_agent(agent), seen, front, agent_settings(preset, agent, returns), 1, seed, device)
         config = replace(config, online_fraction=1.0)

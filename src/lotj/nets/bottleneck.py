@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lotj.nets.heads import mlp
 from lotj.ranges import COUNT, NOT_NEGATIVE, Checked
 
-Variant = Literal["erm", "dann", "vib", "daib-lambda0", "daib"]
+Variant = Literal["none", "erm", "dann", "vib", "daib-lambda0", "daib"]
 
 SMALLEST_STD = 1e-3
 
@@ -23,8 +23,9 @@ class BottleneckConfig(Checked):
     """Which representation is learnt between the encoder and the head."""
 
     variant: Variant = "daib"
-    """`erm`: z_I alone, no penalty. `dann`: z_I behind a domain adversary. `vib`: z_S behind the variational
-    bottleneck. `daib-lambda0`: z_I with its adversary beside z_S without the bottleneck's penalty. `daib`: both."""
+    """`none`: the features as they are, for states. `erm`: z_I alone, no penalty. `dann`: z_I behind a domain
+    adversary. `vib`: z_S behind the variational bottleneck. `daib-lambda0`: z_I with its adversary beside z_S without
+    the bottleneck's penalty. `daib`: both."""
     invariant_dim: Annotated[int, COUNT] = 256
     """Size of the invariant code z_I."""
     specific_dim: Annotated[int, COUNT] = 32
@@ -77,13 +78,15 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.config = config
         self.domains = domains
-        invariant = config.invariant_dim if config.variant != "vib" else 0
+        invariant = {"none": features, "vib": 0}.get(config.variant, config.invariant_dim)
         specific = config.specific_dim if config.variant in ("vib", "daib-lambda0", "daib") else 0
         self.code_size = invariant + specific
+        self.invariant: nn.Module | None = None
         # The layer norm bounds z_I: without it the encoder can escape the adversary by growing, not by forgetting.
-        self.invariant = (
-            nn.Sequential(nn.Linear(features, invariant), nn.LayerNorm(invariant), nn.ReLU()) if invariant else None
-        )
+        if config.variant == "none":
+            self.invariant = nn.Identity()
+        elif invariant:
+            self.invariant = nn.Sequential(nn.Linear(features, invariant), nn.LayerNorm(invariant), nn.ReLU())
         self.specific = nn.Linear(features, 2 * specific) if specific else None
         adversarial = config.variant in ("dann", "daib-lambda0", "daib")
         self.adversary = mlp(invariant, config.domain_hidden, domains) if adversarial else None

@@ -265,7 +265,11 @@ class TaskCollection(Checked):
             recorder = Recorder(observation, {SUCCESS: info["is_success"]}, truth(info))
             terminated = truncated = False
             while not (terminated or truncated):
-                action = controller(observation, info)
+                try:
+                    action = controller(observation, info)
+                except KeyError as missing:
+                    rule = "which is not observed; add observation=image+state, of which an agent sees the image alone"
+                    raise SettingsError(f"recipe {kind} on {task.env}: the expert reads {missing}, {rule}") from None
                 observation, reward, terminated, truncated, info = env.step(action)
                 recorder.add(action, float(reward), observation, {SUCCESS: info["is_success"]}, truth(info))
                 truncated = not terminated and (truncated or controller.over or len(recorder) >= max_steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
-from lotj.experiments.claims import Claim, higher, sooner
+from lotj.experiments.claims import Claim, at_least, contrary, higher, sooner
 
 DDPG: dict[str, Any] = {"discount": 0.98, "ema": 0.05, "hidden": (256, 256, 256), "exploration": 0.1}
 CLONING: dict[str, Any] = {**DDPG, "bc_weight": 1.0, "q_filter": True}
@@ -49,6 +49,7 @@ CHAPTER = Chapter(
         Claim("push: demonstrations make learning twice as fast", sooner("push", "ours", "HER", 50, 2.0)),
         Claim("pick: it is learnt with demonstrations, and not without", higher("pick", "ours", "HER", 50)),
         Claim("pick: the policy becomes better than its demonstrations cloned", higher("pick", "ours", "BC", 10)),
+        Claim("pick: cloning, then HER, loses what was cloned", contrary(at_least("pick", "BC, then HER", -15))),
         Claim("pick: cloning, then HER, ends below ours", higher("pick", "ours", "BC, then HER", 10)),
         Claim("pick: the loss matters besides the data", higher("pick", "ours", "no BC loss", 10)),
         Claim("pick: without HER nothing is learnt", higher("pick", "ours", "no HER", 50)),

@@ -11,9 +11,9 @@ import numpy as np
 
 from lotj.distributed import Job
 from lotj.evaluation.statistics import sign_flip
-from lotj.experiments.chapter import Chapter, collect_job, learn_job
+from lotj.experiments.chapter import LINES, Chapter, collect_job, learn_job, line_job
 from lotj.experiments.chapters.ddpg_demos import CLONING
-from lotj.experiments.claims import success_rate
+from lotj.experiments.claims import Claim, Curves, paired, reaches, solved_sooner, success_rate
 from lotj.experiments.meta import adapt_job, merge_job, meta_job
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import markdown, mean_words
@@ -50,6 +50,8 @@ AGENTS: Mapping[str, Mapping[str, Any]] = {
 }
 PRACTICE = {"updates_per_step": 1, "warmup_trials": 2, "exploration_noise": 0.05}
 UPDATES, EPISODES, DEMOS, TRIALS = 20_000, 300, 20, 150
+CLONED = 5_000
+"""Updates of behaviour cloning on the demonstrations of a part."""
 
 
 class MetaChapter(Chapter):
@@ -71,10 +73,15 @@ class MetaChapter(Chapter):
                 made.append(
                     _adapt(agent, part, new[place % len(new) - 1], seed, trials, size.evaluation_trials, root, asked)
                 )
+        for part, line in itertools.product(new, LINES):
+            given = {"task": _task(part), "evaluated": _task(part), "seed": 0, "controller": line}
+            given["evaluation_trials"] = size.evaluation_trials
+            made.append(Job(f"{line}-{part}-0", line_job, given))
         for few, seed in itertools.product(FEWER, range(size.seeds)):
             made += self._fewer(few, seed, asked)
         for part, seed in itertools.product(new, range(size.seeds)):
             made.append(_scratch(part, seed, size.share, size.evaluation_trials, root, asked))
+            made.append(_cloned(part, seed, size.share, size.evaluation_trials, root, asked))
         return made
 
     def _meta(self, agent: str, seed: int, data: str, name: str, asked: Asked) -> Job:
@@ -91,21 +98,42 @@ class MetaChapter(Chapter):
         tested = (seed, 0, self.size.evaluation_trials, root, asked)
         return made + [_adapt("oda", part, "", *tested, f"oda{few}") for part in TEST]
 
+    def curves(self, results: Mapping[str, Any]) -> Curves:
+        """The results by part and who learnt; what is told by another context as curves of one point."""
+        found: dict[tuple[str, str], Sequence[Mapping[str, Any]]] = {}
+        for part in (*TEST, *HELD_OUT, *CHALLENGE, *OWN_WAY):
+            of = {title: self._done(who, part, results) for title, who in _LEARNT.items()}
+            told = {f"told {by}": [{"curve": [one["told"][by]]} for one in of["ODA"] if by in one["told"]]
+                    for by in _TOLD}  # fmt: skip
+            found |= {(part, title): done for title, done in {**of, **told}.items()}
+        return found
+
+    def _done(self, who: str, part: str, results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return [results[name] for seed in range(self.size.seeds) if (name := f"{who}-{part}-{seed}") in results]
+
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         def done(who: str, part: str) -> list[Mapping[str, Any]]:
-            return [results[name] for seed in range(self.size.seeds) if (name := f"{who}-{part}-{seed}") in results]
+            return self._done(who, part, results)
 
         rows, gaps = [], []
         for part in (*TEST, *HELD_OUT, *CHALLENGE):
             cells = [[success_rate(one["curve"][place]) for one in done(who, part)] for who, place in _COLUMNS.values()]
-            told = [[success_rate(one["told"][by]) for one in done("oda", part)] for by in _TOLD]
-            solved = [", ".join(str(one["solved"] or "-") for one in done(who, part)) or "-" for who in ("oda", "awac")]
-            rows.append([part, *map(mean_words, [*cells, *told]), *solved])
+            told = [[success_rate(of) for one in done("oda", part) if (of := one["told"].get(by))] for by in _TOLD]
+            solved = [[one.get("solved", one.get("practice", {}).get("solved")) for one in done(who, part)]
+                      for who in _SOLVED]  # fmt: skip
+            counts = [", ".join(str(one or "-") for one in of) or "-" for of in solved]
+            rows.append([part, *map(mean_words, [*cells, *told]), *counts])
             if part not in CHALLENGE and cells[0] and cells[1]:
                 gaps.append(float(np.mean(cells[0]) - np.mean(cells[1])))
-        head = ["part", *_COLUMNS, *(f"ODA, told {by}" for by in _TOLD), "ODA solved after", "AWAC solved after"]
+        head = ["part", *_COLUMNS, *(f"ODA, told {by}" for by in _TOLD), *_SOLVED.values()]
         gap = f"ODA over AWAC before practice: {mean_words(gaps)} points over {len(gaps)} parts"
-        parts = [markdown(head, rows), f"{gap}; p {sign_flip(gaps):.2g}.\n", *self._trained_on(results)]
+        parts = [
+            self.verdicts(self.curves(results)),
+            "## Parts\n",
+            markdown(head, rows),
+            f"{gap}; p {sign_flip(gaps):.2g}.\n",
+            *self._trained_on(results),
+        ]
         return {"table.md": page(self.title, parts, results)}
 
     def _trained_on(self, results: Mapping[str, Any]) -> list[str]:
@@ -134,10 +162,15 @@ _COLUMNS = {
     "ODA, practised": ("oda", -1),
     "AWAC, practised": ("awac", -1),
     "DDPG from demonstrations": ("scratch", -1),
+    "BC on the demonstrations": ("cloned", -1),
+    **{line: (line, -1) for line in LINES},
 }
 """Title -> whose jobs, and which point of their curves."""
 
-_TOLD = ("nothing", "another part", "shuffled")
+_TOLD = ("nothing", "own rollouts", "another part", "shuffled")
+_SOLVED = {"oda": "ODA solved after", "awac": "AWAC solved after", "scratch": "DDPG solved after"}
+_LEARNT = {"ODA": "oda", "AWAC": "awac", "DDPG, offline": "ddpg", "DDPG": "scratch", "BC": "cloned"}
+_LEARNT |= {f"ODA of {few}": f"oda{few}" for few in FEWER}
 
 
 def _task(part: str) -> str:
@@ -161,6 +194,16 @@ def _scratch(part: str, seed: int, share: float, trials: int, root: Path, asked:
     return Job(folder.name, learn_job, arguments, (f"demos-{part}",), asked.machine, folder)
 
 
+def _cloned(part: str, seed: int, share: float, trials: int, root: Path, asked: Asked) -> Job:
+    """Behaviour cloning on the demonstrations alone."""
+    folder = root / f"cloned-{part}-{seed}"
+    arguments: dict[str, Any] = {"task": _task(part), "evaluated": _task(part), "seed": seed, "agent": "bc"}
+    arguments |= {"settings": {}, "online": {}, "updates": round(share * CLONED), "share": 0.0, "practice": PRACTICE}
+    arguments |= {"data": str(root / f"demos-{part}" / "data"), "folder": str(folder), "trials": 0, "points": []}
+    arguments["evaluation_trials"] = trials
+    return Job(folder.name, learn_job, arguments, (f"demos-{part}",), asked.machine, folder)
+
+
 def _merged(name: str, parts: Sequence[str], root: Path, more: tuple[str, ...] = ()) -> Job:
     demos, practised = [f"demos-{part}" for part in (*parts, *more)], [f"scratch-{part}-0" for part in parts]
     arguments = {"demos": [str(root / one) for one in demos], "practised": [str(root / one) for one in practised]}
@@ -180,4 +223,22 @@ def _adapt(
     return Job(folder.name, adapt_job, arguments | {"folder": str(folder)}, tuple(needs), asked.machine, folder)
 
 
-CHAPTER = MetaChapter("oda", "Offline meta-reinforcement learning with demonstrations", (), ())
+_NINE = (*TEST, *HELD_OUT)
+_NEW = (*_NINE, *CHALLENGE)
+_CLAIMS = (
+    Claim("O1: told by demonstrations it beats one shared policy", paired(_NINE, ("ODA", 0), ("AWAC", 0))),
+    Claim("O2: also on parts of the training, by 10 points", paired(OWN_WAY, ("ODA", 0), ("AWAC", 0), 10.0)),
+    Claim("O3: after practice nearly all trials succeed, 95 %", reaches(_NINE, ("ODA", -1), 95)),
+    Claim("O3: it is solved sooner than by one shared policy", solved_sooner(_NEW, "ODA", "AWAC", 1.3)),
+    Claim("O3: and twice as soon as from nothing", solved_sooner(_NEW, "ODA", "DDPG", 2.0)),
+    Claim("O3: cloning the demonstrations does not do", paired(_NEW, ("ODA", -1), ("BC", -1))),
+    Claim("O4: DDPG makes nothing of the same data, 5 % at most", reaches(_NINE, ("DDPG, offline", 0), 5, -1)),
+    Claim("O5: practice solves parts unlike any, 95 %", reaches(CHALLENGE, ("ODA", -1), 95)),
+    Claim("O6: eleven parts of training are better than one", paired(TEST, ("ODA", 0), ("ODA of 1", 0))),
+    *(
+        Claim(f"O7: told {by} it does worse", paired(_NINE, ("ODA", 0), (f"told {by}", 0)))
+        for by in _TOLD
+    ),
+)  # fmt: skip
+
+CHAPTER = MetaChapter("oda", "Offline meta-reinforcement learning with demonstrations", (), _CLAIMS)
