@@ -34,6 +34,7 @@ from lotj.envs.insertion import insertion_task
 from lotj.errors import RendererError
 from lotj.evaluation.results import EvaluationResult
 from lotj.experience import SUCCESS, Episode
+from lotj.extras import EXTRAS
 from lotj.rewards.classifier import RewardConfig
 from lotj.runs import Run, restore_settings
 from lotj.runs.metrics import plain
@@ -535,10 +536,10 @@ def test_doctor_says_what_is_slow_and_what_to_change(capsys: pytest.CaptureFixtu
     assert "EGL draws faster" in doctor._of_renderer("osmesa, on the processor (x), 90 frames/s at 64 px")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     module_of = {"rerun-sdk": "rerun"}
-    for extra, (modules, _) in doctor.EXTRAS.items():
+    for extra, (modules, _) in EXTRAS.items():
         names = [re.split(r"[<>=]", line)[0] for line in extras[extra]]
         assert sorted(module_of.get(name, name.replace("-", "_")) for name in names) == sorted(modules)
-    assert doctor.EXTRAS.keys() == extras.keys() - {"dev"}
+    assert EXTRAS.keys() == extras.keys() - {"dev"}
 
 
 def shell_lines(document: Path) -> list[str]:

@@ -155,5 +155,5 @@ def test_recording_for_the_viewer(root: Path, tmp_path: Path) -> None:
 def test_a_recording_says_what_it_needs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
     fill(root, episode(1))
-    with pytest.raises(SettingsError, match=r"needs rerun-sdk.*pip install 'lotj\[export\]', or write a .png"):
+    with pytest.raises(SettingsError, match=r"needs the package rerun.*pip install 'lotj\[export\]', or write a .png"):
         record_rerun(DiskStore.open(root), [0], tmp_path / "x.rrd")

@@ -145,7 +145,7 @@ def test_a_torn_end_of_the_index_is_passed_over(old: Path, tmp_path: Path) -> No
 
 def test_nothing_is_written_over(old: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    with pytest.raises(DataError, match="new exists: name a new folder"):
+    with pytest.raises(DataError, match="new exists: name a new one"):
         upgrade(old, tmp_path / "new")
     upgrade(old, tmp_path / "made")
     with pytest.raises(DataError, match="version is 2, not 1; `lotj data upgrade` turns 1 into 2"):
@@ -162,7 +162,7 @@ def test_an_upgrade_begun_of_other_data_does_not_go_on(old: Path, tmp_path: Path
         upgrade(old, tmp_path / "new", interrupt)
     index = old / "domains" / "peg.duo.7" / "episodes.jsonl"
     index.write_text(index.read_text().replace('"seed": 0', '"seed": 3'))
-    with pytest.raises(DataError, match="begun is of another data set than .*peg.duo.7: name another new folder"):
+    with pytest.raises(DataError, match=r"\.new\.part was begun with crc \d+, not \d+: delete it, or name another"):
         upgrade(old, tmp_path / "new")
 
 

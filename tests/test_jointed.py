@@ -14,7 +14,7 @@ import pytest
 from lotj.controllers.expert import Expert
 from lotj.envs.bench_check import OVERLAP, insert
 from lotj.envs.insertion import InsertionEnv
-from lotj.errors import LostError, RobotError
+from lotj.errors import LostError, RobotError, SettingsError
 from lotj.robots.safe import Limits, Safe
 from lotj.robots.simulated import SimulatedRobot
 from lotj.sim.arm import ARMS
@@ -244,5 +244,5 @@ def test_a_bench_out_of_reach_is_one_clear_line() -> None:
 
 def test_without_mink_one_line_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mink", None)  # as if it were not installed
-    with pytest.raises(RobotError, match=r"^a jointed arm needs mink: pip install 'lotj\[robot\]'$"):
+    with pytest.raises(SettingsError, match=r"^this needs the package mink .*: pip install 'lotj\[robot\]'$"):
         InsertionEnv("usb-b", "panda")

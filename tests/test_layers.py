@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from lotj.extras import EXTRAS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "lotj"
 
 LAYERS = (
     {"errors"},
-    {"files", "spaces", "ranges", "experience", "geometry", "patience", "processes"},
+    {"files", "spaces", "ranges", "experience", "extras", "geometry", "patience", "processes"},
     {"data", "runs"},
     {"sim", "controllers", "nets", "interop"},
     {"agents", "goals"},
@@ -33,7 +35,7 @@ LAYERS = (
 )
 """Read from the bottom up. A part imports lower layers only, and no other part of its own layer."""
 
-NUMPY_ALONE = ("errors", "files", "spaces", "ranges", "experience", "geometry", "patience", "processes")
+NUMPY_ALONE = ("errors", "files", "spaces", "ranges", "experience", "extras", "geometry", "patience", "processes")
 NUMPY_ALONE += ("data", "controllers")
 
 SIDES = {
@@ -211,8 +213,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     used -= {"lotj", "__future__", *sys.stdlib_module_names}
     assert used - declared == set(), "imported but not declared in pyproject.toml"
     unseen = {"tensorboard", "gymnasium_robotics"}  # torch imports the one itself, envs/base.py the other by its name
-    unseen |= {"av", "h5py", "minari", "pyarrow"}  # lotj.interop imports them by their names
-    unseen |= {"mink"}  # and lotj.sim.kinematics this one
+    unseen |= {name for modules, _ in EXTRAS.values() for name in modules}  # what extras bring is imported by its name
     assert declared - used <= unseen, "declared but never imported"
 
 

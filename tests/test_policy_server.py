@@ -103,7 +103,7 @@ def test_a_chunk_is_carried_out_action_by_action_and_forgotten_at_a_reset(monkey
         ({"actions": np.zeros((0, 3))}, "must be finite"),
         ({"actions": np.full((2, 3), np.nan)}, "must be finite"),
         ({"actions": {b"__ndarray__": True, b"dtype": "|O", b"data": b"x" * 8, b"shape": [1]}}, "an array of object"),
-        ({"actions": {b"__ndarray__": True, b"dtype": "<f8", b"data": b"x" * 8, b"shape": [9]}}, "in 8 bytes"),
+        ({"actions": {b"__ndarray__": True, b"dtype": "<f8", b"data": b"x" * 8, b"shape": [9]}}, "cannot reshape"),
         ({"actions": {b"__ndarray__": True}}, "answers no msgpack map"),
         (b"\xc1", "answers no msgpack map"),
         (b"\x01", "answers int, not a map"),

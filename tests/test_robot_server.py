@@ -312,7 +312,7 @@ def test_no_message_with_one_entry_that_is_not_as_it_should_be_moves_anything(
     message = talk.message("move", action=GO)
     if drop:
         message.pop(name, None)
-    assume(drop or not (name == "do" and value in ("relax", "park", "stop")))
+    assume(drop or not (name == "do" and value in ("relax", "park")))
     message = message if drop else message | {name: value}
     counts = name == "action" and not drop and isinstance(value, list) and len(value) == 3
     counts = counts and all(type(number) in (int, float) and abs(float(number)) <= 1 for number in value)
@@ -524,8 +524,6 @@ def test_a_picture_comes_over_as_it_is_or_is_refused() -> None:
     seen = {"image": rng.integers(0, 256, (2, 6, 10, 3), np.uint8), "state": rng.normal(size=9).astype(np.float32)}
     again = wire.unpack_observation(wire.pack_observation(seen), spec)
     np.testing.assert_equal(again, seen)
-    near = wire.unpack_observation(wire.pack_observation({**seen, "image": seen["image"] // 64 + 100}, jpeg=95), spec)
-    assert np.abs(near["image"].astype(int) - (seen["image"] // 64 + 100)).max() < 40
     packed = wire.pack_observation(seen)
     small = wire.pack_observation({**seen, "image": seen["image"][:1]})
     for bad in (

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lotj.errors import DataError, LotjError, RobotError, SettingsError
+from lotj.extras import library
 from lotj.files import first_difference, storage_errors, write_json
 from lotj.processes import shared_object, worker_pool
 from lotj.runs.versions import versions
@@ -204,8 +205,7 @@ def actors(
             wait([start(_CLOSE) for start in starts])
             return
         size, _ = stack.enter_context(_ray(len(makes)))
-        import ray  # pyright: ignore[reportMissingImports]
-
+        ray = library("ray")
         if size < len(makes) and all_of_them:
             raise SettingsError(f"on ray: {len(makes)} robots need a CPU each, the cluster has {size}: take fewer")
         made = [ray.remote(num_cpus=1)(_Actor).remote(make) for make in makes[:size]]
@@ -274,10 +274,7 @@ def _call_made(*arguments: Any) -> Any:
 @contextmanager
 def _ray(count: int) -> Iterator[tuple[int, Callable[..., Future]]]:
     """A Ray cluster: that of ``RAY_ADDRESS``, or else one of `count` workers on this machine. A job takes one CPU."""
-    try:
-        import ray  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise SettingsError("on ray: Ray is not installed; install lotj with the extra 'cluster'") from None
+    ray = library("ray")
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False)
         count = max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,3 +101,35 @@ def first_difference(values: Mapping[str, Any], wanted: Mapping[str, Any], stric
         elif have != value:
             return f"{name} {have!r}, not {value!r}"
     return None
+
+
+@contextmanager
+def growing(out: Path, wanted: Mapping[str, Any]) -> Iterator[Path]:
+    """A hidden folder beside `out` where ``data`` grows, which is named `out` when the block ends without an error.
+
+    Stopped in whatever way, it is there again when the same is `wanted` (JSON values); DataError where `out` exists,
+    something else was begun, or another process is at it; StorageError if the disk is full or cannot be written.
+    """
+    if out.exists():
+        raise DataError(f"{out} exists: name a new one")
+    work = out.with_name(f".{out.name}.part")
+    begun = work / "begun.json"
+    with storage_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        handle = os.open(work, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{out} is being written by another process: wait for it, or name another") from error
+        if not begun.exists() or not [path for path in work.iterdir() if path != begun and path.suffix != ".tmp"]:
+            write_json(begun, wanted)
+        elif other := first_difference(read_object(begun), wanted, strictly=True):
+            raise DataError(f"{work} was begun with {other}: delete it, or name another than {out}")
+        with storage_errors(work):
+            yield work
+            os.rename(work / "data", out)
+            sync_folder(out.parent)
+            shutil.rmtree(work)
+    finally:
+        os.close(handle)

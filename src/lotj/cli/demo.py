@@ -58,9 +58,7 @@ class Command(job.OnDevice):
             raise SettingsError(f"nothing to resume in {' or '.join(map(str, begun))}: leave --resume out")
         base = None if self.all else base_run()
         job.announce_renderer()
-        from lotj.experiments.evaluation import evaluate_phase
         from lotj.experiments.stages import practice_phase
-        from lotj.report import build_report
 
         pretrained = base or self._pretrain(preset, data, runs, part, device)
         job.say_pretraining(pretrained)
@@ -70,12 +68,7 @@ class Command(job.OnDevice):
         how = bench | {"seed": self.seed, "device": device, "resume": resume}
         run, practised = practice_phase(preset, pretrained, runs, **how)
         job.print_alarm(practised)
-        get_console().rule("evaluate and report", align="left")
-        with job.progress_bars() as show:
-            results = evaluate_phase(run, preset.evaluation_trials, device, show)
-        run.close()
-        get_console().print(job.results_table(results))
-        job.say(f"report: {build_report(run.path)}")
+        job.evaluate_and_report(run, preset.evaluation_trials, device)
 
     def _pretrain(self, preset: Preset, data: Path, runs: Path, part: Connector, device: str) -> Run:
         """All that comes before practice."""

@@ -14,16 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lotj.errors import RendererError
-
-EXTRAS = {
-    "cad": (("cascadio", "trimesh"), "connectors from meshes"),
-    "cluster": (("ray",), "--on ray"),
-    "export": (("av", "h5py", "minari", "pyarrow", "rerun"), "data sets of other software, and recordings for Rerun"),
-    "docs": (("docutils", "furo", "myst_parser", "sphinx", "sphinx_external_toc"), "the documentation site"),
-    "robot": (("mink", "msgpack", "websockets"), "robots and policies that are served, and the jointed arm"),
-    "wandb": (("wandb",), "metrics on Weights & Biases"),
-}
-"""Extra -> modules that it brings, and what it is for."""
+from lotj.extras import EXTRAS
 
 SLOW_FRAMES, SLOW_DISK = 200, 50.0  # frames a second of a renderer, MB/s of a disk
 LEAST_DISK, LEAST_MEMORY = 10e9, 4e9  # room for data and runs of the laptop preset, and for its trainings [bytes]
@@ -75,23 +66,14 @@ def _machine() -> list[Finding]:
     fewer = f"trainings use {threads} of {cores} cores: " + (f"unset {by}" if by else "see what limits torch's threads")
     slow = "trainings from images take hours: use a GPU, or practise from the base that comes with lotj"
     little = "the trainings of --preset laptop may not fit: --preset demo, or practise from the base"
+    processor = f"{found['cpu']}, {cores} cores, {'with' if bf16 else 'without'} fast bfloat16"
+    wanted = cores if by else cores / 2
+    busy = "others use the cores: stop what need not run" if load > cores else ""
     return [
         ("lotj", f"{found['lotj']}, Python {found['python']}, MuJoCo {found['mujoco']}, NumPy {found['numpy']}", ""),
-        (
-            "torch",
-            f"{found['torch']} on {device}, {threads} threads",
-            fewer if threads < (cores if by else cores / 2) else "",
-        ),
-        (
-            "processor",
-            f"{found['cpu']}, {cores} cores, {'with' if bf16 else 'without'} fast bfloat16",
-            "" if bf16 or gpu else slow,
-        ),
-        (
-            "load",
-            f"{load:.1f} of {cores} cores",
-            "others use the cores: stop what need not run" if load > cores else "",
-        ),
+        ("torch", f"{found['torch']} on {device}, {threads} threads", fewer if threads < wanted else ""),
+        ("processor", processor, "" if bf16 or gpu else slow),
+        ("load", f"{load:.1f} of {cores} cores", busy),
         ("memory", f"{memory / 1e9:.1f} GB", little if memory < LEAST_MEMORY else ""),
     ]
 

@@ -181,21 +181,29 @@ def print_alarm(result: PracticeResult) -> None:
         say(f"kept: {kept}, for later trials do not show that theirs is better")
 
 
+def evaluate_and_report(run: Run, trials: int, device: str, spread: float = 1.0) -> None:
+    """The end of a job: true successes of what a practice run has learnt, and its page."""
+    from lotj.experiments.evaluation import evaluate_phase
+    from lotj.report import build_report
+
+    get_console().rule("evaluate and report", align="left")
+    with progress_bars() as show:
+        results = evaluate_phase(run, trials, device, show, spread)
+    run.close()
+    get_console().print(results_table(results))
+    say(f"report: {build_report(run.path)}")
+
+
 def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time, and force where it is measured."""
-    context, measured = results[0].context, any(result.peak_force_n.any() for result in results)
+    context, measured = results[0].context, any(bool(result.peak_force_n.any()) for result in results)
     where = f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]
     earns = "task" in context and not any(result.success.any() for result in results)
-    table = Table(title=f"{escape(where)}: true success of {len(results[0])} trials", title_justify="left")
-    table.add_column("controller")
-    for title in (
-        "success",
-        "rate",
-        "95 % interval",
-        "mean time, s",
-        *(["peak force, N"] if measured else []),
-        *(["reward"] if earns else []),
-    ):
+    table = Table(
+        "controller", title=f"{escape(where)}: true success of {len(results[0])} trials", title_justify="left"
+    )
+    more = ["peak force, N"] * measured + ["reward"] * earns
+    for title in ("success", "rate", "95 % interval", "mean time, s", *more):
         table.add_column(title, justify="right")
     for result in results:
         low, high = result.interval

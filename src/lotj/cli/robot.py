@@ -8,21 +8,20 @@ import os
 import secrets
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from lotj.cli.job import say
-from lotj.ranges import COUNT, Checked, Interval
+from lotj.ranges import Checked, Interval
 from lotj.robots import wire
-from lotj.robots.safe import Limits
+from lotj.robots.safe import EmergencyStop, Limits
 
 
 @dataclass(frozen=True)
-class Serve(Checked):
+class Command(Checked):
     """Serve a robot to `lotj practice`, `evaluate` and `collect --robot HOST:PORT`, one learner at a time.
 
     Its limits hold whatever a learner asks for; they are no safety function. In a terminal Enter is an emergency stop,
@@ -31,6 +30,8 @@ class Serve(Checked):
 
     interrupted: ClassVar[str] = "stopped; the robot is let go"
 
+    do: tyro.conf.Positional[Literal["serve"]]
+    """The word serve."""
     driver: tyro.conf.Positional[str] = "bench"
     """bench, the simulated one, or module:Class of a driver of your own (docs/real-robot.md)."""
     limits: Limits = dataclasses.field(default_factory=Limits)
@@ -46,8 +47,6 @@ class Serve(Checked):
     """Certificate in PEM, for TLS."""
     key: Path | None = None
     """Its key in PEM."""
-    jpeg: Annotated[int | None, Interval(1, 95)] = None
-    """Send pictures as JPEG of this quality: smaller, but not the same; by default they are, bit for bit."""
 
     def run(self) -> None:
         from lotj.errors import find
@@ -62,56 +61,20 @@ class Serve(Checked):
         make = Benches(self.arm, self.truth) if self.driver == "bench" else driver(self.driver)
         given = os.environ.get(wire.TOKEN)
         token = given or secrets.token_urlsafe(32)
-        where = (self.host, self.port, self.cert, self.key, self.jpeg)
-        server = RobotServer(make, token, self.limits, *where)
+        server = RobotServer(make, token, self.limits, self.host, self.port, self.cert, self.key)
         if not given:
             say(f"{wire.TOKEN}={token}")
         say(f"serving {self.driver} at {server.address}; Ctrl-C ends it")
         sys.stdout.flush()
         if sys.stdin is not None and sys.stdin.isatty():
-            threading.Thread(target=_watch_keys, args=[server], daemon=True).start()
+            threading.Thread(target=_watch_keys, args=[server.stop], daemon=True).start()
         try:
             server.run()
         finally:
             server.close()
 
 
-@dataclass(frozen=True)
-class Ping(Checked):
-    """Say what a served robot shows and takes, and how long a message to it takes. Nothing moves."""
-
-    address: tyro.conf.Positional[str]
-    """host:port, ws://host:port or wss://host:port."""
-    connector: str = "usb-b"
-    """What it is to be ready for."""
-    messages: Annotated[int, COUNT] = 100
-    """How many to time."""
-
-    def run(self) -> None:
-        from contextlib import closing
-
-        from lotj.robots.client import RemoteRobot
-        from lotj.robots.robot import PRACTICE, Setup
-        from lotj.sim.connector import connector_text, find_connector
-
-        find_connector(self.connector)
-        took = []
-        with closing(RemoteRobot(self.address, Setup(PRACTICE, connector_text(self.connector).decode()))) as robot:
-            for _ in range(self.messages):
-                started = time.perf_counter()
-                robot.park()
-                took.append(1e3 * (time.perf_counter() - started))
-            shown = ", ".join(f"{name} {of.shape} {of.dtype}" for name, of in robot.spec.observation.items())
-            rate, size = f"{robot.spec.rate_hz:g} Hz", f"{1e3 * robot.action_scale:g} mm"
-            say(f"{robot.name}: shows {shown}; takes {robot.spec.action}, an action of 1 is {size}, at {rate}")
-            say(f"a message takes {sorted(took)[len(took) // 2]:.2f} ms in the median, {max(took):.2f} ms at most")
-
-
-Command = Serve | Ping
-
-
-def _watch_keys(server: object) -> None:
-    stop = server.stop  # type: ignore[attr-defined]
+def _watch_keys(stop: EmergencyStop) -> None:
     for line in sys.stdin:
         if line.strip() == "go":
             stop.release()

@@ -78,21 +78,14 @@ class Command(job.Tracked):
         folder = self.runs / f"train-{folder_name(self.task)}-{self.agent}-{self.seed}"
         if folder.exists() and not self.resume:
             raise SettingsError(f"{folder} holds a job: give --resume, or another --seed or --runs")
-        from lotj.experiments.evaluation import evaluate_phase
         from lotj.experiments.stages import practise_task_phase
-        from lotj.report import build_report
 
         pretrained = self._learn_from_demos(preset, folder, device) if self.demos else None
         get_console().rule(f"practise {self.task}", align="left")
         how: dict[str, Any] = {"pretrained": pretrained, "seed": self.seed, "device": device}
         resume = job.begun(folder, "practice", self.seed) if self.resume else None
         run, _ = practise_task_phase(preset, self.task, folder, self.agent, resume=resume, **how)
-        get_console().rule("evaluate and report", align="left")
-        with job.progress_bars() as show:
-            results = evaluate_phase(run, self.evaluation_trials, device, show, spread=0.0)
-        run.close()
-        get_console().print(job.results_table(results))
-        job.say(f"report: {build_report(run.path)}")
+        job.evaluate_and_report(run, self.evaluation_trials, device, spread=0.0)
 
     def _learn_from_demos(self, preset: Preset, folder: Path, device: str) -> Run:
         """What comes before practice."""

@@ -81,7 +81,5 @@ def _proposed(
     if context is None or not len(rows):
         return propose(None, len(rows), rng)
     contexts, which = np.unique(context[rows], axis=0, return_inverse=True)
-    drawn = [propose(one, int((which == number).sum()), rng) for number, one in enumerate(contexts)]
-    order = np.argsort(which, kind="stable")
-    goals = np.concatenate(drawn)
-    return goals[np.argsort(order, kind="stable")]
+    drawn = [iter(propose(one, int((which == number).sum()), rng)) for number, one in enumerate(contexts)]
+    return [next(drawn[number]) for number in which]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lotj.data.layout import ROWS, Schema
 from lotj.data.store import Store
-from lotj.errors import DataError, SettingsError
+from lotj.errors import DataError
 from lotj.experience import SUCCESS
+from lotj.extras import library
 from lotj.files import storage_errors
 from lotj.geometry import mosaic
+from lotj.spaces import is_picture
 
 FRAMES = 8
 """Most frames shown of one episode."""
@@ -26,6 +30,18 @@ _SUCCESS, _PLAIN, _BORDER = (46, 204, 113), (70, 74, 82), 3  # colours; pixels
 def spread(count: int, most: int) -> np.ndarray:
     """At most so many of (count,) places, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
+def png(picture: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """(H, W, 3) uint8 as a PNG in the address of a picture on a page."""
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
 
 
 def draw_rows(blocks: Sequence[tuple[str, Sequence[str], Sequence[np.ndarray]]]) -> bytes:
@@ -56,7 +72,7 @@ def draw_rows(blocks: Sequence[tuple[str, Sequence[str], Sequence[np.ndarray]]])
 def cameras(schema: Schema) -> list[str]:
     """Names of the observations that are pictures: (V, H, W, 3) uint8 of V views."""
     kinds = schema.observation.items()
-    return [name for name, kind in kinds if kind.base == np.uint8 and len(kind.shape) == 4 and kind.shape[-1] == 3]
+    return [name for name, kind in kinds if len(kind.shape) == 4 and is_picture(kind.base.name, kind.shape)]
 
 
 def film(store: Store, episode: int) -> np.ndarray:
@@ -113,13 +129,7 @@ def record_rerun(store: Store, episodes: Sequence[int], path: Path) -> None:
         SettingsError: rerun-sdk is not installed.
         StorageError: the file cannot be made.
     """
-    try:
-        import rerun  # an extra, and a second to import: only who asks for it pays
-    except ImportError as error:
-        raise SettingsError(
-            f"{path.name} needs rerun-sdk, which is not installed: pip install 'lotj[export]', or write a .png"
-        ) from error
-
+    rerun = library("rerun", ", or write a .png")  # a second to import: only who asks for it pays
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         open(path, "wb").close()  # rerun itself fails with a traceback where it cannot

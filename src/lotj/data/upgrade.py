@@ -7,7 +7,7 @@ view above the other, ``frames.tbl`` of `ROW`, and the index ``episodes.jsonl``.
 from __future__ import annotations
 
 import json
-import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from lotj.data import layout
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError
 from lotj.experience import SUCCESS, Episode, Task
-from lotj.files import read_object, reading, storage_errors, sync_folder
+from lotj.files import growing, read_object, reading
 
 ROW = np.dtype([("action", "<f4", (3,)), ("state", "<f4", (6,)), ("success", "u1")])
 """One frame of ``frames.tbl``: state is x, y, z of the plug [m] and the contact force on it [N]; the action is NaN on
@@ -28,18 +28,15 @@ the last frame of an episode."""
 def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
     """Makes a data set of format 2 at `new` of one of format 1.
 
-    It grows under a hidden name beside `new`, where an upgrade that was stopped goes on, and is named at the end.
-    `progress` is told (records done, records in all).
+    One that was stopped goes on, see `growing`. `progress` is told (records done, records in all).
 
     Raises:
-        DataError: `old` is no data set of format 1 or is damaged; `new` exists.
+        DataError: `old` is no data set of format 1 or is damaged; `new` exists, or another upgrade was begun there.
         StorageError: the disk is full or the folder cannot be written.
     """
     old, new = Path(old), Path(new)
     with reading(old):
-        if new.exists():
-            raise DataError(f"{new} exists: name a new folder")
-        meta, half = layout.read_header(old, 1), new.with_name(f".{new.name}.upgrade")
+        meta = layout.read_header(old, 1)
         size = meta.get("image_size")
         if type(size) is not int or size < 2 or size % 2:
             raise DataError(f"{old / layout.META}: image_size {size!r} must be even; restore it from a copy")
@@ -53,23 +50,19 @@ def upgrade(old: Path, new: Path, progress: Callable[[int, int], None] = lambda 
         files = {"frames.u8": np.dtype([("image", image)]), "frames.tbl": ROW}
         schema = layout.Schema(3, {"image": image}, {"far": flag, SUCCESS: flag}, truth)
         done, total = 0, sum(len(lines) for _, _, lines in tasks)
-        for folder, task, lines in tasks:
-            with EpisodeWriter(half, task, schema, meta["settings"]) as writer:
-                if not writer.finished <= {(line["kind"], line["seed"]) for line in lines}:
-                    begun = "the upgrade that was begun is of another data set"
-                    raise DataError(f"{begun} than {folder}: name another new folder")
-                for line in lines:
-                    if (line["kind"], line["seed"]) in writer.finished:
-                        continue
-                    if "discarded" in line:
-                        writer.discard(line["kind"], line["seed"], line["discarded"])
-                    else:
-                        writer.append(_read_episode(folder, task, line, files))
-                    progress(done + len(writer.finished), total)
-                done += len(writer.finished)
-    with storage_errors(new):
-        os.rename(half, new)
-        sync_folder(new.parent)
+        crc = zlib.crc32(b"".join(line for index in indices for line in index.lines))
+        with growing(new, {"upgrade": str(old.resolve()), "crc": crc}) as work:
+            for folder, task, lines in tasks:
+                with EpisodeWriter(work / "data", task, schema, meta["settings"]) as writer:
+                    for line in lines:
+                        if (line["kind"], line["seed"]) in writer.finished:
+                            continue
+                        if "discarded" in line:
+                            writer.discard(line["kind"], line["seed"], line["discarded"])
+                        else:
+                            writer.append(_read_episode(folder, task, line, files))
+                        progress(done + len(writer.finished), total)
+                    done += len(writer.finished)
 
 
 def _read_task(folder: Path) -> Task:
@@ -86,7 +79,8 @@ def _read_task(folder: Path) -> Task:
 
 
 def _read_episode(folder: Path, task: Task, line: dict[str, Any], files: dict[str, np.dtype]) -> Episode:
-    records = layout.read_records(folder, line, files)
+    with reading(folder):
+        records = layout.read_records(folder, line, files)
     if records is None:
         which = f"{folder}, episode {line['id']} ({line['kind']}, seed {line['seed']})"
         rule = "frames or rows are missing or do not match their checksum; copy the data set again"

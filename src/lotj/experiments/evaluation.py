@@ -112,17 +112,11 @@ def evaluate_phase(
     reward = load_reward(pretrained, device) if insertion and pretrained else None
     delay = run.config.get("delay", 0)
     env = _where(run, reward.shape[2] if reward else 0, robot, delay, bench)
-    spec, context = spec_of(env), {"task": task, "spread": spread}
+    spec = spec_of(env)
     recover = recover and insertion and "state" in spec.observation
-    if insertion:
-        context |= {key: run.setting(key) for key in ("connector", "scenario", "robot", "domain")}
-        context["recover"] = recover
-        if bench > 1:
-            part, arm, seed, _ = bench_of(run, bench)
-            name = find_connector(part).name
-            context |= {"task": f"insertion/{name}", "connector": name, "robot": arm, "domain": f"{name}.{arm}.{seed}"}
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    how: dict[str, Any] = {"context": context, "max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + delay)}
+    how: dict[str, Any] = {"max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + delay)}
+    how["context"] = {**(_bench_words(run, bench, recover) if insertion else {"task": task}), "spread": spread}
     results, films = [], {}
     with closing(env), timed(run, "evaluate"):
         known = _entrants(run, pretrained, env, device, spread, after, recover)
@@ -146,6 +140,16 @@ def evaluate_phase(
             path = run.path / "filmstrips.npz"
             save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
     return results
+
+
+def _bench_words(run: Run, bench: int, recover: bool) -> dict[str, Any]:
+    """What a result says of the bench that it was evaluated on."""
+    words = {key: run.setting(key) for key in ("task", "connector", "scenario", "robot", "domain")}
+    if bench > 1:
+        part, arm, seed, _ = bench_of(run, bench)
+        name = find_connector(part).name
+        words |= {"task": f"insertion/{name}", "connector": name, "robot": arm, "domain": f"{name}.{arm}.{seed}"}
+    return words | {"recover": recover}
 
 
 def _agent(controller: Any) -> Learner:

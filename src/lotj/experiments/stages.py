@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,53 +25,43 @@ from lotj.data.store import DiskStore, Store
 from lotj.distributed import actors
 from lotj.envs.base import spec_of
 from lotj.envs.demonstrated import DemonstratedStarts
-from lotj.envs.disturbances import disturbed
-from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import folder_name, make_task
-from lotj.envs.settled import Settled
-from lotj.errors import SettingsError, find, unknown
-from lotj.experience import INTERVENTION, Task
+from lotj.errors import SettingsError, unknown
+from lotj.experience import Task
 from lotj.experiments import state_iql
+from lotj.experiments.benches import Bench, fleet, pairs, practising, prior_data, with_person
 from lotj.experiments.parts import choose_training, of_split
 from lotj.experiments.practised import copy_of, part_of
 from lotj.experiments.presets import Preset
-from lotj.experiments.state_iql import STATE_IQL, Located, Positions
+from lotj.experiments.state_iql import STATE_IQL, Positions
 from lotj.files import write_json
 from lotj.nets.augment import AugmentConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Front, Pixels, Vector
 from lotj.ranges import SEED
-from lotj.rewards.ask import Ask
 from lotj.rewards.judge import Judge
 from lotj.rewards.training import check_data
-from lotj.robots.client import RemoteRobot, is_address
+from lotj.robots.client import is_address
 from lotj.robots.robot import PRACTICE, Setup
 from lotj.robots.simulated import SimulatedRobot
-from lotj.runs import BASE, Run, atomic_write, read_timings, restore_settings, typed_command
-from lotj.sim.arm import ARMS
+from lotj.runs import BASE, Run, atomic_write, read_timings, typed_command
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, Recording, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
-from lotj.training.corrections import Corrections
-from lotj.training.features import Encoder, imitated
-from lotj.training.fleet import Elsewhere, Hand
 from lotj.training.live_view import Watcher
-from lotj.training.localize import LOCALIZER, load_localizer, pretrain_localizer
+from lotj.training.localize import LOCALIZER, pretrain_localizer
 from lotj.training.practice import PracticeResult, finished_trials, practice
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 from lotj.training.pretrain import (
     keep_features,
     load_agent,
-    load_features,
     load_reward,
     pretrain_agent,
     pretrain_reward,
     take_over,
 )
-from lotj.training.pretrain_config import PretrainConfig
-from lotj.training.prior import sources
 from lotj.training.rewarded import Rewarded
-from lotj.training.self_judged import Memory, SelfJudged
+from lotj.training.self_judged import SelfJudged
 
 _PLAIN = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise"), 0.0)
 SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**_PLAIN))
@@ -229,46 +219,6 @@ def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...
         return Vector(seen), (*seen, "achieved_goal"), relabel, returns
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Where one robot practises, and what it needs for that; can be sent to another process."""
-
-    robot: str  # ``duo`` or ``trio``, or the address of a robot that is served
-    setup: Setup
-    source: str  # the part, for `find_connector`
-    pretrained: Path
-    agent: str
-    config: SelfJudgedConfig
-    device: str
-    disturbance: str = ""
-    done: int = 0  # trials of the run that it has gone wrong in already
-    delay: int | None = None  # of the simulated robot [steps], if that is known
-    truth: Path | None = None  # see `SimulatedRobot`
-
-    def open(self) -> tuple[RemoteRobot | SimulatedRobot, int]:
-        """The robot, to be closed, and by how many steps it is late."""
-        setup = self.setup
-        if is_address(self.robot):
-            return RemoteRobot(self.robot, setup), 0
-
-        def bench() -> gym.Env:
-            seen = (setup.image_size, ("image", "state"), setup.max_steps, False, setup.seed)
-            env = InsertionEnv(self.source, self.robot, setup.domain_seed, setup.scenario, *seen)
-            return disturbed(env, self.disturbance, setup.seed, self.config.trials, self.done)
-
-        env = Settled(bench, self.delay)
-        return SimulatedRobot(env, self.truth), env.delay
-
-    def make(self) -> Hand:
-        """The robot with all that it needs, in a process of its own."""
-        torch.set_num_threads(1)  # its nets look at one picture at a time
-        pretrained = Run.open(self.pretrained)
-        before, learner = _acting(pretrained, self.agent, self.config, self.device)
-        reward = load_reward(pretrained, self.device)
-        robot, _ = self.open()
-        return Hand(SelfJudged(robot, before, learner, reward, self.config, self.setup.seed), learner, robot.close)
-
-
 def practice_phase(
     preset: Preset,
     pretrained: Run,
@@ -309,82 +259,62 @@ def practice_phase(
     """
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
-    connectors, robots = _pairs(connector, robot)
-    if ask and len(robots) > 1:
+    connectors, robots = pairs(connector, robot)
+    several, config, reward = len(robots) > 1, preset.practice, load_reward(pretrained, device)
+    if ask and several:
         raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
-    sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
-    parts = [find_connector(source) for source in sources]
-    part, several = parts[0], len(robots) > 1
-    disturbance = resume.config.get("disturbance", "") if resume else disturbance
-    reward, config = load_reward(pretrained, device), preset.practice
     if not isinstance(config, SelfJudgedConfig):
         raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
-    before, learner, prior = _practising(pretrained, agent, config, device)
-    for each in parts:
-        _refuse_seen(each, prior[0].store.tasks)
-    settings: dict[str, Any] = {"connector": connectors[0], "scenario": scenario, "robot": robots[0]}
-    settings |= {"task": f"insertion/{part.name}", "domain": "", "domain_seed": domain_seed}
-    settings |= {"connector_title": part.title, "family": part.family, "disturbance": disturbance, "ask": ask}
-    settings |= {"insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
-    settings |= {"connectors": connectors, "robots": robots, "on": on} if several else {}
-    settings |= _practice_settings(preset, agent, pretrained)
+    sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
+    parts = [find_connector(source) for source in sources]
+    before, learner, prior = practising(pretrained, agent, config, device)
+    for part in parts:
+        _refuse_seen(part, prior[0].store.tasks)
+    disturbance = resume.config.get("disturbance", "") if resume else disturbance
     done = finished_trials(resume) if resume and disturbance else 0
-    drawn, made_with = (scenario, reward.shape[2], config.max_steps, seed), (pretrained.path, agent)
+    of_each: dict[str, Any] = {"pretrained": pretrained.path, "agent": agent, "device": device, "done": done}
     benches = []
-    for k, (name, source) in enumerate(zip(robots, sources, strict=True)):
-        setup = Setup(PRACTICE, connector_text(source).decode(), domain_seed + k, *drawn)
+    for k, (name, source, part) in enumerate(zip(robots, sources, parts, strict=True)):
+        drawn = (domain_seed + k, scenario, reward.shape[2], config.max_steps, seed)
         # Known of a peg or a screw as its kind is, by whoever has it in hand.
-        own = config if parts[k].seating_force else replace(config, retention=False)
-        benches.append(Bench(name, setup, source, *made_with, own, device, disturbance, done))
-    first = replace(benches[0], delay=resume.config.get("delay", 0) if resume else None)
-    machine, delay = first.open()
+        own = config if part.seating_force else replace(config, retention=False)
+        setup = Setup(PRACTICE, connector_text(source).decode(), *drawn)
+        benches.append(Bench(name, setup, config=own, disturbance=disturbance, **of_each))
+    benches[0] = replace(benches[0], delay=resume.config.get("delay", 0) if resume else None)
+    machine, delay = benches[0].open()
+    kinds = [machine.name, *(f"robot-{k}" if is_address(name) else name for k, name in enumerate(robots[1:], 2))]
+    names = [f"{part.name}.{kind}.{domain_seed + k}" for k, (part, kind) in enumerate(zip(parts, kinds, strict=True))]
+    settings = {"connector": connectors[0], "scenario": scenario, "robot": robots[0], "domain": names[0]}
+    settings |= {"domain_seed": domain_seed, "disturbance": disturbance, "ask": ask, "delay": delay}
+    settings |= {"rate_hz": machine.spec.rate_hz / (1 + delay)}
+    settings |= {"connectors": connectors, "robots": robots, "on": on} if several else {}
+    settings |= _part_settings(parts[0]) | _practice_settings(preset, agent, pretrained)
     with ExitStack() as stack:
         stack.enter_context(closing(machine))
-        names = [f"{part.name}.{machine.name}.{domain_seed}"]
-        settings |= {"domain": names[0], "delay": delay, "rate_hz": machine.spec.rate_hz / (1 + delay)}
         run = resume or Run.create(runs, "practice", settings, seed)
         for k, source in enumerate([] if resume else sources, 1):
             atomic_write(copy_of(run, k), connector_text(source))
         atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
         stack.enter_context(timed(run, "practice"))
-        how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots, "watcher": watcher}
-        truth = run.path / "truth.jsonl"
-        if not several:
+        truth, how = run.path / "truth.jsonl", {"resume": resume is not None, "snapshots": snapshots}
+        if several:
+            machine.close()
+            benches[0] = replace(benches[0], delay=delay)
+            made: Any = fleet([replace(bench, truth=truth) for bench in benches], learner, reward.threshold, on)
+            made = stack.enter_context(made)
+        else:
             if isinstance(machine, SimulatedRobot):
                 machine.truth_file = truth
-            with_person = _with_person(run, learner.spec.action[0], machine.spec.rate_hz)
-            judged = SelfJudged(machine, before, learner, reward, first.config, run.seed, judges, **with_person)
-            return run, practice(judged, learner, prior, config, run, names[0], **how)
-        machine.close()
-        benches = [replace(first, truth=truth, delay=delay), *(replace(bench, truth=truth) for bench in benches[1:])]
-        starts = stack.enter_context(actors([bench.make for bench in benches], on))
-        fleet = [Elsewhere(start, learner, Memory.empty(reward.threshold, config)) for start in starts]
-        kinds = [f"robot-{k}" if is_address(name) else name for k, name in enumerate(robots, 1)]
-        names += [f"{parts[k].name}.{kind}.{domain_seed + k}" for k, kind in enumerate(kinds) if k]
-        return run, practice(fleet, learner, prior, config, run, names, **how)
+            person = with_person(run, learner.spec.action[0], machine.spec.rate_hz)
+            made = SelfJudged(machine, before, learner, reward, benches[0].config, run.seed, judges, **person)
+        where = names if several else names[0]
+        return run, practice(made, learner, prior, config, run, where, live=live, watcher=watcher, **how)
 
 
-def _with_person(run: Run, axes: int, rate_hz: float) -> dict[str, Any]:
-    """How a person takes part in what a robot that judges itself does, for `SelfJudged`."""
-    how, recorded = dict[str, Any](), run.path / "trials"
-    if count := run.config.get("ask", 0):
-        how["together"] = partial(Ask, count=count, answers=run.path / "answers.jsonl")
-    if not (recorded / layout.META).exists() or INTERVENTION in layout.read_meta(recorded).schema.notes:
-        how["corrections"] = Corrections(axes, rate_hz)
-    return how
-
-
-def _pairs(connector: str | Sequence[str], robot: str | Sequence[str]) -> tuple[list[str], list[str]]:
-    """Connector and robot of each bench."""
-    connectors, robots = ([given] if isinstance(given, str) else [*given] for given in (connector, robot))
-    if 1 not in (len(connectors), len(robots)) and len(connectors) != len(robots):
-        rule = "name one of the one kind, or as many of both"
-        raise SettingsError(f"{len(connectors)} connectors and {len(robots)} robots: {rule}")
-    for name in robots:
-        if not is_address(name):
-            find("robot", name, ARMS)
-    count = max(len(connectors), len(robots))
-    return connectors * (count // len(connectors)), robots * (count // len(robots))
+def _part_settings(part: Connector) -> dict[str, Any]:
+    """What a run keeps of the connector that it practises on."""
+    about = {"task": f"insertion/{part.name}", "connector_title": part.title, "family": part.family}
+    return {**about, "insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
 
 
 def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> dict[str, Any]:
@@ -400,39 +330,6 @@ def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> di
         **({"agent_settings": dict(preset.agent)} if preset.agent else {}),
         "commands": [*dict.fromkeys((*remade, typed_command()))],
     }
-
-
-def _practising(
-    pretrained: Run, agent: str, config: PracticeConfig, device: str
-) -> tuple[Encoder, Learner, list[Source]]:
-    """What stands before the practising learner, the learner, and its prior data."""
-    before, learner = _acting(pretrained, agent, config, device)
-    if agent == STATE_IQL:
-        return before, learner, _prior(pretrained, config, Positions)
-    known = load_features(pretrained, agent)
-    return before, learner, [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
-
-
-def _acting(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> tuple[Encoder, Learner]:
-    """What stands before the practising learner, and the learner."""
-    tuned = {"advantage_scale": config.advantage_scale, "q_gradient_weight": config.q_gradient_weight}
-    if agent == STATE_IQL:
-        return Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
-    encoders = load_agent(pretrained, device, agent)
-    return encoders, encoders.on_features(**tuned)
-
-
-def _prior(
-    pretrained: Run,
-    config: PracticeConfig,
-    seen: Callable[[DiskStore], Store] = lambda data: data,
-    relabel: Sequence[Relabel] = (),
-) -> list[Source]:
-    """The prior data in the shares of the pretraining, as far as practice leaves room for them."""
-    data = seen(DiskStore.open(pretrained.locate("data", "meta.json"), split="train"))
-    trained = restore_settings(PretrainConfig, pretrained.setting("pretrain", dict), str(pretrained.path))
-    left = 1.0 - config.online_fraction
-    return [replace(source, share=left * source.share) for source in sources(data, trained, relabel)]
 
 
 def practise_task_phase(
@@ -471,7 +368,7 @@ def practise_task_phase(
         config = replace(config, online_fraction=1.0)
     else:
         learner = load_agent(pretrained, device, agent, **preset.agent)
-        prior = _prior(pretrained, config, relabel=relabel)
+        prior = prior_data(pretrained, config, relabel=relabel)
         tasks = sorted({task.env for task in prior[0].store.tasks})
         then, now = ({array: of.shape for array, of in each.observation.items()} for each in (learner.spec, spec))
         if name not in tasks or learner.spec.action != spec.action or not then.items() <= now.items():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,15 +13,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lotj.data.layout import Schema
-from lotj.errors import DataError, SettingsError, find
+from lotj.errors import DataError, find
 from lotj.experience import SUCCESS, Episode, Task
-from lotj.files import first_difference, read_object, storage_errors, sync_folder, write_json
+from lotj.extras import library
+from lotj.spaces import is_picture
 
 FORMATS = {"lerobot": ("pyarrow",), "robomimic": ("h5py",), "minari": ("minari", "h5py")}
 """Name of each format, which is that of its module -> the packages that it needs. A further one is a line here and a
 file."""
-
-EXTRA = "pip install 'lotj[export]'"
 
 
 class Keys(NamedTuple):
@@ -52,8 +48,9 @@ class Keys(NamedTuple):
     def of(self, schema: Schema, group: str, name: str) -> list[str]:
         """Keys of a column of a group of our schema; of cameras one each, as of ``image`` with two ``image_0`` and
         ``image_1``."""
-        shape = getattr(schema, group)[name].shape
-        if group != "observation" or not self.image or not is_picture(schema.observation[name]):
+        kind = getattr(schema, group)[name]
+        shape = kind.shape
+        if group != "observation" or not self.image or not is_picture(kind.base.name, shape):
             return [getattr(self, group) + place(name)]
         cameras = [place(name)] if len(shape) == 3 else [f"{place(name)}_{view}" for view in range(shape[0])]
         return [self.image.format(camera) for camera in cameras]
@@ -63,8 +60,8 @@ class Keys(NamedTuple):
         schema, found = Schema.of(episode), {self.action: episode.action, self.reward: episode.reward}
         for group in ("observation", "notes", "truth"):
             for name, values in getattr(episode, group).items():
-                keys = self.of(schema, group, name)
-                split = group == "observation" and self.image and values.ndim == 5 and is_picture(values[0])
+                keys, picture = self.of(schema, group, name), is_picture(values.dtype.name, values.shape)
+                split = group == "observation" and self.image and values.ndim == 5 and picture
                 found |= {key: values[:, view] if split else values for view, key in enumerate(keys)}
         last = np.arange(len(episode)) == len(episode) - 1
         ended = {self.done: episode.terminated or episode.truncated}
@@ -183,55 +180,9 @@ def find_format(name: str) -> Any:
     return importlib.import_module(f"lotj.interop.{name}")
 
 
-def library(name: str) -> Any:
-    """A package that an extra brings; SettingsError with the way out if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise SettingsError(f"this needs the package {name.partition('.')[0]} ({error}): {EXTRA}") from error
-
-
 def place(name: str) -> str:
     """A column's name where a ``/`` would mean a folder or a group; different for different columns of a group."""
     return name.replace("/", "-")
-
-
-def is_picture(kind: Any) -> bool:
-    """Whether frames of this dtype, or an array of one frame, are (H, W, 3) or (V, H, W, 3) uint8."""
-    base = kind.base if isinstance(kind, np.dtype) else kind.dtype
-    return base == np.uint8 and len(kind.shape) in (3, 4) and kind.shape[-1] == 3
-
-
-@contextmanager
-def growing(out: Path, wanted: Mapping[str, Any]) -> Iterator[Path]:
-    """A hidden folder beside `out` where ``data`` grows, which is named `out` when the block ends without an error.
-
-    Stopped in whatever way, it is there again when the same is `wanted` (JSON values); DataError where `out` exists,
-    something else was begun, or another process is at it; StorageError if the disk is full or cannot be written.
-    """
-    if out.exists():
-        raise DataError(f"{out} exists: name a new one")
-    work = out.with_name(f".{out.name}.part")
-    begun = work / "begun.json"
-    with storage_errors(work):
-        work.mkdir(parents=True, exist_ok=True)
-        handle = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"{out} is being written by another process: wait for it, or name another") from error
-        if not begun.exists() or not [path for path in work.iterdir() if path != begun and path.suffix != ".tmp"]:
-            write_json(begun, wanted)
-        elif other := first_difference(read_object(begun), wanted, strictly=True):
-            raise DataError(f"{work} was begun with {other}: delete it, or name another than {out}")
-        with storage_errors(work):
-            yield work
-            os.rename(work / "data", out)
-            sync_folder(out.parent)
-            shutil.rmtree(work)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

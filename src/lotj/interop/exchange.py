@@ -15,8 +15,8 @@ from lotj.data.layout import Schema
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError, NumericsError, SettingsError
 from lotj.experience import Episode, Task
-from lotj.files import first_difference, reading
-from lotj.interop.contract import About, Header, Part, Source, find_format, growing
+from lotj.files import first_difference, growing, reading
+from lotj.interop.contract import About, Header, Part, Source, find_format
 from lotj.interop.mapping import Map, foreign_episode, own_episode, read_map
 from lotj.interop.video import check_encoder
 
@@ -31,10 +31,6 @@ _OPEN = 32  # tasks that an import has open at a time
 Progress = Callable[[int, int], None]
 
 
-def _quiet(done: int, total: int) -> None:
-    """No progress."""
-
-
 def export(
     root: Path,
     to: str,
@@ -42,7 +38,7 @@ def export(
     truth: bool = False,
     rate: float | None = None,
     video: bool = False,
-    progress: Progress = _quiet,
+    progress: Progress = lambda done, total: None,
 ) -> None:
     """Writes the data set at `root` to `out` in another format. Killed, it goes on when it is called again.
 
@@ -78,7 +74,9 @@ def export(
         writer.finish(parts)
 
 
-def import_(source: Path, of: str, out: Path, mapped: Path | None = None, progress: Progress = _quiet) -> None:
+def import_(
+    source: Path, of: str, out: Path, mapped: Path | None = None, progress: Progress = lambda done, total: None
+) -> None:
     """Makes a data set at `out` of one in another format. Killed, it goes on when it is called again.
 
     Args:

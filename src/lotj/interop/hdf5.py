@@ -12,8 +12,9 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode
+from lotj.extras import library
 from lotj.files import atomic_write
-from lotj.interop.contract import About, Part, library
+from lotj.interop.contract import About, Part
 
 
 class Parts:
@@ -66,12 +67,12 @@ class Parts:
         return self._work / f"part-{part.number:05d}"
 
 
-def leaves(group: Any, prefix: str = "") -> dict[str, Any]:
-    """Path of each data set below a group -> it."""
+def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Path of each thing in groups, mappings and tuples that lie in one another -> it."""
     found = {}
-    for name, item in group.items():
-        path = f"{prefix}/{name}" if prefix else name
-        found |= leaves(item, path) if hasattr(item, "items") else {path: item}
+    for name, item in enumerate(tree) if isinstance(tree, tuple) else tree.items():
+        path = f"{prefix}/{name}" if prefix else str(name)
+        found |= leaves(item, path) if isinstance(item, tuple) or hasattr(item, "items") else {path: item}
     return found
 
 

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lotj.data.pictures import png
 from lotj.errors import DataError, SettingsError
 from lotj.experience import Episode
+from lotj.extras import library
 from lotj.files import atomic_file, read_object, write_json
 from lotj.interop.contract import (
     About,
@@ -26,10 +28,9 @@ from lotj.interop.contract import (
     Part,
     Trajectory,
     foreign_file,
-    is_picture,
-    library,
 )
 from lotj.interop.video import PIXELS, Encoder, decode
+from lotj.spaces import is_picture
 
 VERSION = "v3.0"
 KEYS = Keys(
@@ -143,7 +144,7 @@ class Writer:
     def _array(self, key: str, values: np.ndarray) -> Any:
         """As LeRobot's features have it: pictures in a struct, a vector as a list of fixed length, a number alone."""
         if key.startswith(IMAGES):
-            pictures = self._pa.array([_png(picture) for picture in values], self._pa.binary())
+            pictures = self._pa.array([png(picture) for picture in values], self._pa.binary())
             paths = self._pa.nulls(len(values), self._pa.string())
             return self._pa.StructArray.from_arrays([pictures, paths], ["bytes", "path"])
         values = values.reshape(len(values), -1) if values.ndim == 1 or values.shape[1:] == (1,) else values
@@ -179,7 +180,7 @@ class Writer:
         for group in ("observation", "notes", "truth"):
             for name, kind in getattr(schema, group).items():
                 one = {"dtype": kind.base.name, "shape": list(kind.shape) or [1], "names": None}
-                if group == "observation" and is_picture(kind):
+                if group == "observation" and is_picture(kind.base.name, kind.shape):
                     one = {"dtype": "image", "shape": list(kind.shape[-3:]), "names": ["height", "width", "channels"]}
                     one |= {"dtype": "video", "info": self._video_info(*kind.shape[-3:])} if self._video else {}
                 features |= dict.fromkeys(KEYS.of(schema, group, name), one)
@@ -324,12 +325,6 @@ def _place(part: int) -> dict[str, int]:
     return {"chunk_index": part // _CHUNK, "file_index": part % _CHUNK}
 
 
-def _png(picture: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG", compress_level=1)
-    return file.getvalue()
-
-
 def _stats(values: np.ndarray, picture: bool) -> dict[str, np.ndarray]:
     """Figures of (T, ...): pictures by channel, in 0 to 1 and of shape (3, 1, 1), others by entry."""
     shares = list(_QUANTILES.values())
@@ -339,12 +334,8 @@ def _stats(values: np.ndarray, picture: bool) -> dict[str, np.ndarray]:
         share, there = often / channels.shape[1], often > 0
         mean, shape = share @ levels, (3, 1, 1)
         std = np.sqrt(np.maximum(share @ levels**2 - mean**2, 0))
-        found = {
-            "min": levels[there.argmax(1)],
-            "max": levels[255 - there[:, ::-1].argmax(1)],
-            "mean": mean,
-            "std": std,
-        }
+        least, most = levels[there.argmax(1)], levels[255 - there[:, ::-1].argmax(1)]
+        found = {"min": least, "max": most, "mean": mean, "std": std}
         quantiles = [levels[(share.cumsum(1) < at - 1e-9).sum(1)] for at in shares]
     else:
         flat, shape = values.reshape(len(values), -1).astype(np.float64), values.shape[1:] or (1,)

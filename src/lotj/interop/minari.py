@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode
+from lotj.extras import library
 from lotj.files import read_object, write_json
-from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, library, place
-from lotj.interop.hdf5 import Parts
+from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, place
+from lotj.interop.hdf5 import Parts, leaves
 
 KEYS = Keys(
     *("observations/", "infos/", "infos/truth/", "", "actions", "rewards"),
@@ -36,7 +37,9 @@ class Writer(Parts):
         return {"id": number, "total_steps": len(episode)}
 
     def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
-        folder, schema, spaces = self._work.resolve() / "data/data", self._about.schema, library("gymnasium").spaces
+        from gymnasium import spaces
+
+        folder, schema = self._work.resolve() / "data/data", self._about.schema
         shutil.rmtree(folder.parent, ignore_errors=True)
         folder.parent.mkdir()
         seen = {place(name): _space(spaces, kind) for name, kind in schema.observation.items()}
@@ -87,20 +90,8 @@ class Source:
                     headers.append(header)
             found = self._storage.get_episodes([header.number for header in headers])
             for header, episode in zip(headers, found, strict=True):
-                yield Trajectory(header, _flat({key: value for key, value in episode.items() if key != "id"}))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """Path of each array -> it."""
-    found: dict[str, np.ndarray] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, tuple):
-            found |= _flat(dict(enumerate(value)), f"{prefix}{name}/")  # type: ignore[arg-type]
-        elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-            found[f"{prefix}{name}"] = value
-    return found
+                arrays = {key: item for key, item in leaves(episode).items() if isinstance(item, np.ndarray)}
+                yield Trajectory(header, {key: item for key, item in arrays.items() if item.dtype.kind in "biuf"})
 
 
 def _space(spaces: Any, kind: np.dtype) -> Any:

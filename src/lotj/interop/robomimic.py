@@ -12,7 +12,8 @@ import numpy as np
 
 from lotj.errors import DataError
 from lotj.experience import Episode
-from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file, library
+from lotj.extras import library
+from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file
 from lotj.interop.hdf5 import Parts, leaves, numbered
 
 KEYS = Keys(

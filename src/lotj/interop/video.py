@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lotj.errors import DataError, SettingsError
-from lotj.interop.contract import EXTRA, foreign_file, library
+from lotj.extras import library
+from lotj.interop.contract import foreign_file
 
 CODEC, PIXELS = "libsvtav1", "yuv420p"
 _OPTIONS = {"g": "2", "crf": "30", "preset": "12", "svtav1-params": "lp=1"}
@@ -18,7 +19,9 @@ _OPTIONS = {"g": "2", "crf": "30", "preset": "12", "svtav1-params": "lp=1"}
 def check_encoder() -> None:
     """Raises SettingsError where no package here makes such videos."""
     if CODEC not in library("av").codecs_available:
-        raise SettingsError(f"video: the package av here has no {CODEC}; `{EXTRA}` brings a newer one, or leave it out")
+        raise SettingsError(
+            f"video: the package av here has no {CODEC}; pip install 'lotj[export]' brings a newer one, or leave it out"
+        )
 
 
 class Encoder:

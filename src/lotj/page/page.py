@@ -3,8 +3,6 @@ goes on in its own. Nothing on the page knows the truth."""
 
 from __future__ import annotations
 
-import base64
-import io
 import threading
 import time
 from collections import deque
@@ -14,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from lotj.data.pictures import cameras
+from lotj.data.pictures import cameras, data_uri
 from lotj.data.store import DiskStore
 from lotj.errors import DataError, SettingsError
 from lotj.page.server import PageServer
@@ -181,7 +178,7 @@ class Page:
         frames = _side_by_side(episode.observation[names[0]])
         scores = episode.notes[SCORE].round(3).tolist() if SCORE in episode.notes else None
         count, height, width = frames.shape[:3]
-        picture = _data_uri(_side_by_side(frames))
+        picture = data_uri(_side_by_side(frames))
         return {"picture": picture, "frames": count, "width": width, "height": height, "scores": scores}
 
     def now(self) -> dict[str, Any]:
@@ -190,16 +187,9 @@ class Page:
         if seen is None or "image" not in seen:
             return {}
         frame = _side_by_side(seen["image"])
-        return {"picture": _data_uri(frame), "width": frame.shape[1], "height": frame.shape[0]}
+        return {"picture": data_uri(frame), "width": frame.shape[1], "height": frame.shape[0]}
 
 
 def _side_by_side(pictures: np.ndarray) -> np.ndarray:
     """(..., V, H, W, 3) as (..., H, V * W, 3)."""
     return np.concatenate(np.moveaxis(pictures, -4, 0), axis=-2)
-
-
-def _data_uri(frame: np.ndarray) -> str:
-    """(H, W, 3) uint8 as a PNG data URI."""
-    out = io.BytesIO()
-    Image.fromarray(frame).save(out, "png", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

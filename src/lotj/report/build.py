@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import shlex
 from datetime import datetime
@@ -12,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib import image as images
 
-from lotj.data.pictures import FRAMES, spread
+from lotj.data.pictures import FRAMES, data_uri, spread
 from lotj.evaluation.filmstrip import FilmStrip
 from lotj.evaluation.results import LABELS, USUAL
 from lotj.evaluation.statistics import barnard
@@ -133,13 +130,6 @@ def stills(strip: FilmStrip) -> list[dict[str, Any]]:
         pictures[name] = None if heat is None else overlay(strip.frames[frames], heat[frames])
     return [
         {"step": strip.step(frame), "score": None if strip.scores is None else float(strip.scores[frame])}
-        | {name: None if shown is None else _data_uri(mosaic(shown[k])) for name, shown in pictures.items()}
+        | {name: None if shown is None else data_uri(mosaic(shown[k])) for name, shown in pictures.items()}
         for k, frame in enumerate(frames)
     ]
-
-
-def _data_uri(frame: np.ndarray) -> str:
-    """(H, W, 3) uint8 as a PNG data URI."""
-    buffer = io.BytesIO()
-    images.imsave(buffer, frame, format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -6,8 +6,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -80,10 +80,6 @@ class RemoteRobot:
         """See `Robot.park`."""
         self._ask("park", self._move_s)
 
-    def stop(self, why: str) -> None:
-        """Emergency stop, which is released where the robot is."""
-        self._ask("stop", self._move_s, why=why)
-
     def prepare(self, setup: Setup) -> None:
         """Be ready for something else, of the same shape; where the connection is gone, from the next `reset` on."""
         changed, self._setup = setup != self._setup, setup
@@ -101,8 +97,7 @@ class RemoteRobot:
 
     def _connect(self) -> Mapping[str, Any]:
         """Connects; what the robot says of itself. FaultError where it cannot be reached now."""
-        _, websockets = wire.packages()
-        try:
+        with self._speaking():
             self._connection = wire.dial(
                 self._url,
                 ssl=self._encryption,
@@ -112,15 +107,6 @@ class RemoteRobot:
                 ping_interval=None,  # each message is answered, and waited for
             )
             greeting = self._received(5.0)
-        except websockets.exceptions.InvalidStatus as error:
-            if error.response.status_code == 401:
-                raise RobotError(f"{self._url}: the token is wrong: set {wire.TOKEN}, as the server has said") from None
-            raise FaultError(f"{self._url}: answers {error.response.status_code}, is no robot server") from None
-        except websockets.exceptions.ConnectionClosed as error:
-            self._connection = None
-            raise FaultError(f"{self._url}: {error.rcvd.reason if error.rcvd else 'the server has hung up'}") from None
-        except (OSError, websockets.exceptions.WebSocketException) as error:
-            raise FaultError(f"{self._url}: no robot server answers ({error or type(error).__name__})") from None
         if greeting.get("version") != wire.VERSION:
             raise RobotError(f"{self._url}: speaks version {greeting.get('version')!r}, this lotj {wire.VERSION}")
         self._session, self._number = str(greeting["session"]), 0
@@ -133,16 +119,9 @@ class RemoteRobot:
         self._number += 1
         by = time.monotonic() + self._ahead + wire.LATE_S
         message = {"session": self._session, "n": self._number, "by": by, "do": do, **arguments}
-        _, websockets = wire.packages()
-        try:
+        with self._speaking():
             self._connection.send(wire.pack(message))
             answer = self._received(within)
-        except TimeoutError:
-            self._cut()
-            raise FaultError(f"{self._url}: no answer to {do} within {within:g} s") from None
-        except (OSError, websockets.exceptions.WebSocketException) as error:
-            self._cut()
-            raise FaultError(f"{self._url}: the connection is gone ({error})") from None
         if "error" in answer:
             raise wire.ERRORS.get(answer["error"], RobotError)(str(answer.get("why")))
         if answer.get("n") != self._number:
@@ -156,12 +135,22 @@ class RemoteRobot:
             self._ahead = answer["clock"] - time.monotonic()
         return answer
 
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        try:
+            with wire.speaking(self._url, "robot server", wire.TOKEN):
+                yield
+        except FaultError:
+            self._cut()
+            raise
+
     def _cut(self) -> None:
-        """Gives the connection up, without waiting for the other side."""
+        """Gives the connection up, if there is one, without waiting for the other side."""
         connection, self._connection = self._connection, None
-        with suppress(OSError):
-            connection.socket.shutdown(socket.SHUT_RDWR)
-        connection.socket.close()
+        if connection is not None:
+            with suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
+            connection.socket.close()
 
     def _seen(self, answer: Mapping[str, Any]) -> Observation:
         self._told = {

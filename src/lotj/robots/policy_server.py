@@ -8,15 +8,16 @@ next T actions, or by a text that tells of a fault.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from lotj.errors import RobotError, SettingsError
 from lotj.experience import Observation
+from lotj.extras import library
 from lotj.robots import wire
 
 KEY = "LOTJ_POLICY_KEY"
@@ -44,17 +45,14 @@ class RemotePolicy:
     """
 
     def __init__(self, url: str, shape: tuple[int, ...], prompt: str) -> None:
-        _, websockets = wire.packages()
         if not url.startswith(("ws://", "wss://")):
             raise SettingsError(f"policy {url!r}: must be ws://host:port or wss://host:port")
         self._url, self._shape, self._prompt = url, shape, prompt
         self._chunk: list[np.ndarray] = []
         key = os.environ.get(KEY)
         headers = {"Authorization": f"Api-Key {key}"} if key else None
-        try:
+        with self._speaking():
             self._connection = wire.dial(url, additional_headers=headers)
-        except (OSError, ValueError, websockets.exceptions.WebSocketException) as error:
-            raise RobotError(f"{url}: no policy server answers ({error or type(error).__name__})") from None
         self.metadata = self._received()
 
     def reset(self, seed: int) -> None:
@@ -78,11 +76,8 @@ class RemotePolicy:
             said[CAMERAS[number] if number < len(CAMERAS) else f"observation/image_{number}"] = _packed(view)
         if "state" in observation:
             said["observation/state"] = _packed(observation["state"])
-        _, websockets = wire.packages()
-        try:
-            self._connection.send(wire.packages()[0].packb(said))
-        except websockets.exceptions.WebSocketException as error:
-            raise RobotError(f"{self._url}: the policy server is gone ({error})") from None
+        with self._speaking():
+            self._connection.send(wire.pack(said))
         actions = self._received().get("actions")
         if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "fiu":
             raise RobotError(f"{self._url}: its answer has no actions")
@@ -92,20 +87,20 @@ class RemotePolicy:
         return chunk
 
     def _received(self) -> dict[str, Any]:
-        msgpack, websockets = wire.packages()
-        try:
+        with self._speaking():
             data = self._connection.recv(timeout=ANSWER_S)
-        except (TimeoutError, websockets.exceptions.WebSocketException) as error:
-            raise RobotError(f"{self._url}: the policy server does not answer ({error or 'too late'})") from None
         if isinstance(data, str):
             raise RobotError(f"{self._url}: the policy server has failed: {data.strip().splitlines()[-1][:200]}")
         try:
-            answer = msgpack.unpackb(data, object_hook=_unpacked, max_ext_len=0)
+            answer = library("msgpack").unpackb(data, object_hook=_unpacked, max_ext_len=0)
         except Exception as error:  # msgpack raises a dozen kinds
             raise RobotError(f"{self._url}: answers no msgpack map ({type(error).__name__}: {error})") from None
         if not isinstance(answer, dict):
             raise RobotError(f"{self._url}: answers {type(answer).__name__}, not a map")
         return answer
+
+    def _speaking(self) -> AbstractContextManager[None]:
+        return wire.speaking(self._url, "policy server", KEY, RobotError)
 
 
 def _packed(array: np.ndarray) -> dict[bytes, Any]:
@@ -122,7 +117,4 @@ def _unpacked(entry: dict[Any, Any]) -> Any:
         raise ValueError(f"an array of {dtype}")
     if b"__npgeneric__" in entry:
         return dtype.type(entry[b"data"])
-    shape = tuple(int(side) for side in entry[b"shape"])
-    if min(shape, default=0) < 0 or len(entry[b"data"]) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"an array of {shape} {dtype} in {len(entry[b'data'])} bytes")
-    return np.frombuffer(entry[b"data"], dtype).reshape(shape)
+    return np.frombuffer(entry[b"data"], dtype).reshape([int(side) for side in entry[b"shape"]])

@@ -97,6 +97,7 @@ class Safe:
         self._robot, self._limits, self._clock, self._stop = robot, limits, clock, stop or EmergencyStop()
         self.spec, self.action_scale, self.estimate_error = robot.spec, robot.action_scale, robot.estimate_error
         self._cameras = Cameras(robot.spec)
+        self._low, self._high = np.array(limits.low) + limits.margin_m, np.array(limits.high) - limits.margin_m
         self._over = "no trial: reset first"  # why nothing moves; empty in a trial
         self._since: float | None = None  # the last motion of the trial that runs; None: the watchdog sleeps
         self._presses = 0  # of the emergency stop before this trial
@@ -170,14 +171,6 @@ class Safe:
             self._halt(f"emergency stop: {self._stop.why or 'pressed and released'}")
         elif self._since is not None and self._clock() - self._since > self._limits.watchdog_s:
             self._halt(f"watchdog: no command for {1e3 * self._limits.watchdog_s:.0f} ms in a trial")
-
-    @property
-    def _low(self) -> np.ndarray:
-        return np.array(self._limits.low) + self._limits.margin_m
-
-    @property
-    def _high(self) -> np.ndarray:
-        return np.array(self._limits.high) - self._limits.margin_m
 
     def _check_stop(self) -> None:
         self.check_time()

@@ -7,7 +7,6 @@ import http
 import importlib
 import logging
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,10 +21,11 @@ import numpy as np
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import FaultError, LotjError, RobotError, SettingsError
 from lotj.experience import Observation
+from lotj.extras import library
 from lotj.robots import wire
 from lotj.robots.robot import COLLECTION, EVALUATION, PRACTICE, PURPOSES, Robot, Setup
 from lotj.robots.safe import EmergencyStop, Limits, Safe
-from lotj.robots.simulated import SimulatedRobot
+from lotj.robots.simulated import SimulatedRobot, simulated_bench
 
 _log = logging.getLogger(__name__)
 
@@ -53,21 +53,7 @@ class Benches:
                 return robot
             robot.close()
             self._made = None
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "part.toml"
-            path.write_text(setup.part, encoding="utf-8")
-            practised = setup.purpose == PRACTICE
-            env = InsertionEnv(
-                str(path),
-                self.arm,
-                setup.domain_seed,
-                setup.scenario,
-                setup.image_size,
-                ("image", "state"),
-                setup.max_steps,
-                end_on_success=False,
-                estimate_seed=setup.seed if practised else None,
-            )
+        env, practised = simulated_bench(setup, self.arm), setup.purpose == PRACTICE
         robot = SimulatedRobot(env, self._truth_file if practised else None, witnessed=not practised)
         self._made = setup, env, robot
         return robot
@@ -95,7 +81,6 @@ class Conversation:
     Args:
         make, limits: the robot and what it is held to.
         clock: seconds; of messages and of the watchdog.
-        jpeg: see `wire.pack_observation`.
         stop: see `Safe`.
     """
 
@@ -104,10 +89,9 @@ class Conversation:
         make: Make,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
-        jpeg: int | None = None,
         stop: EmergencyStop | None = None,
     ) -> None:
-        self._make, self._limits, self._clock, self._jpeg = make, limits, clock, jpeg
+        self._make, self._limits, self._clock = make, limits, clock
         self._stop = stop or EmergencyStop()
         self.session, self._last = secrets.token_hex(16), 0
         self.robot: Safe | None = None
@@ -164,9 +148,6 @@ class Conversation:
             return self._prepared(request["setup"])
         if robot is None:
             raise RobotError(f"{do} before prepare; nothing has moved")
-        if do == "stop":
-            self._stop.press(request["why"])
-            return {}
         if do == "park":
             robot.park()
             return {}
@@ -178,7 +159,7 @@ class Conversation:
         return self._seen(seen, robot)
 
     def _seen(self, seen: Observation, robot: Safe) -> dict[str, Any]:
-        answer: dict[str, Any] = {"seen": wire.pack_observation(seen, self._jpeg)}
+        answer: dict[str, Any] = {"seen": wire.pack_observation(seen)}
         if self._tells:
             answer["outcome"] = {
                 name: value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
@@ -210,7 +191,6 @@ class RobotServer:
         limits: of the robot.
         host, port: where; port 0 takes a free one, see `address`.
         certificate, key: files in PEM, for TLS; without them only this machine is listened to.
-        jpeg: see `wire.pack_observation`.
 
     Raises:
         SettingsError: another host without TLS, a token too short, files that are no certificate, a port in use.
@@ -225,20 +205,16 @@ class RobotServer:
         port: int = 0,
         certificate: Path | None = None,
         key: Path | None = None,
-        jpeg: int | None = None,
     ) -> None:
-        self._make, self._token, self._limits, self._jpeg = make, wire.check_token(token), limits or Limits(), jpeg
+        self._make, self._token, self._limits = make, wire.check_token(token), limits or Limits()
         self._thread = ThreadPoolExecutor(1, "robot")  # renderers and many drivers belong to one thread
         self._seat = threading.Lock()
         self._holder: tuple[str, Any, str] = ("", None, "")  # its name, its connection, since when
         self._robot: Safe | None = None  # of the last conversation
         self.stop = EmergencyStop()
         context = wire.encryption(host, certificate, key)
-        wire.packages()
-        from websockets.sync.server import serve
-
         try:
-            self._server = serve(
+            self._server = library("websockets.sync.server").serve(
                 self._serve,
                 host,
                 port,
@@ -298,9 +274,7 @@ class RobotServer:
             _log.info("the learner has gone")
 
     def _converse(self, connection: Any) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        talk = Conversation(self._make, self._limits, jpeg=self._jpeg, stop=self.stop)
+        talk = Conversation(self._make, self._limits, stop=self.stop)
         try:
             connection.send(talk.greeting())
             while True:
@@ -310,7 +284,7 @@ class RobotServer:
                     self._thread.submit(talk.check_time).result()
                     continue
                 connection.send(self._thread.submit(talk.answer, data).result())
-        except ConnectionClosed:
+        except library("websockets.exceptions").ConnectionClosed:
             pass
         finally:
             self._thread.submit(talk.end).result()

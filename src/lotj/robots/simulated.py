@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lotj.envs.base import spec_of
 from lotj.envs.insertion import InsertionEnv
 from lotj.errors import LostError, RobotError
 from lotj.experience import Observation
+from lotj.robots.robot import PRACTICE, Setup
 from lotj.sim.bench import SLIP_LIMIT, TILT_LIMIT
 
 GRIP_NOISE = (0.4e-3, np.deg2rad(1.0))
@@ -22,6 +24,17 @@ GRIP_NOISE = (0.4e-3, np.deg2rad(1.0))
 
 GRIP_DELAY = (1, 2)
 """The reading is that of so many steps ago, at 10 Hz; which one changes from step to step."""
+
+
+def simulated_bench(setup: Setup, arm: str) -> InsertionEnv:
+    """The bench that an arm (``duo``, ``trio`` or ``panda``) is set up for; only in practice is it estimated wrongly
+    where the socket is. CatalogueError for a part that is none."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part.toml"
+        path.write_text(setup.part, encoding="utf-8")
+        seen = (setup.image_size, ("image", "state"), setup.max_steps, False)
+        estimate = setup.seed if setup.purpose == PRACTICE else None
+        return InsertionEnv(str(path), arm, setup.domain_seed, setup.scenario, *seen, estimate)
 
 
 class SimulatedRobot:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lotj.errors import SettingsError
+from lotj.extras import library
 
 TRACKING: ContextVar[str] = ContextVar("tracking", default="no")
 """``online`` or ``offline`` within `tracked`."""
@@ -20,7 +21,7 @@ def tracked(mode: str) -> Iterator[None]:
     """Sends what runs log meanwhile to Weights & Biases: ``online``, ``offline`` into the folder ``wandb`` of the run,
     or ``no``. SettingsError where the package is missing."""
     if mode != "no":
-        _package()
+        library("wandb", ", or leave it out")
     token = TRACKING.set(mode)
     try:
         yield
@@ -28,21 +29,12 @@ def tracked(mode: str) -> Iterator[None]:
         TRACKING.reset(token)
 
 
-def _package() -> Any:
-    try:
-        import wandb  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        missing = "wandb needs the package wandb, which is not installed: pip install 'lotj[wandb]', or leave it out"
-        raise SettingsError(missing) from None
-    return wandb
-
-
 class Tracker:
     """One run there, which a resumed run goes on with, of the run here in `folder` and its settings; SettingsError if
     it cannot be begun, e.g. nobody is logged in."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], mode: str) -> None:
-        wandb, number = _package(), hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        wandb, number = library("wandb", ", or leave it out"), hashlib.sha256(str(folder).encode()).hexdigest()[:16]
         how = {"settings": wandb.Settings(silent=True, console="off"), "reinit": "create_new", "resume": "allow"}
         how |= {"name": folder.name, "id": number, "dir": str(folder), "config": dict(config), "mode": mode}
         try:

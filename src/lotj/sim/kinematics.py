@@ -6,27 +6,19 @@ the limits of all joints and of their speeds are those of a quadratic program.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from lotj.errors import RobotError
+from lotj.extras import library
 
 REACHED = 1e-4
 """A pose counts as reached within this [m], and as many times ten of it [rad]."""
 
 _POSTURE = 1e-3  # cost of a radian away from the usual posture, where a metre away from the goal costs 1
 _TRIES = 100  # steps of the solver from the usual posture to a pose
-
-
-def mink() -> Any:
-    """The package; RobotError where it is missing."""
-    try:
-        return importlib.import_module("mink")
-    except ImportError:
-        raise RobotError("a jointed arm needs mink: pip install 'lotj[robot]'") from None
 
 
 class Kinematics:
@@ -40,13 +32,13 @@ class Kinematics:
         speeds: (J,) largest joint speeds [rad/s or m/s].
 
     Raises:
-        RobotError: mink is missing.
+        SettingsError: mink is not installed.
     """
 
     def __init__(
         self, model: mujoco.MjModel, tool: str, turn: np.ndarray, posture: np.ndarray, speeds: np.ndarray
     ) -> None:
-        package = mink()  # no attribute: modules cannot be copied
+        package = library("mink")  # no attribute: modules cannot be copied
         self._tool, self._posture = tool, np.array(posture, float)
         self._turn = package.SO3.from_matrix(np.asarray(turn, float))
         self._at = package.Configuration(model)
@@ -91,14 +83,14 @@ class Kinematics:
         return self._at.get_transform_frame_to_world(self._tool, "site").translation()
 
     def _aim(self, place: np.ndarray) -> None:
-        self._goal.set_target(mink().SE3.from_rotation_and_translation(self._turn, np.array(place, float)))
+        self._goal.set_target(library("mink").SE3.from_rotation_and_translation(self._turn, np.array(place, float)))
 
     def _reached(self) -> bool:
         error = np.abs(self._goal.compute_error(self._at))
         return bool(error[:3].max() < REACHED and error[3:].max() < 10 * REACHED)
 
     def _step(self, seconds: float, limits: list[Any]) -> None:
-        package = mink()
+        package = library("mink")
         try:
             velocity = package.solve_ik(self._at, [self._goal, self._usual], seconds, solver="daqp", limits=limits)
         except package.NoSolutionFound as error:

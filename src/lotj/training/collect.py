@@ -172,13 +172,9 @@ class Recording:
 
 def collect_task(root: Path, task: Task, collection: Collection) -> Iterable[Progress]:
     """Collect one task's missing episodes, yielding after each."""
-    with closing(_Part(root, task, collection)) as part:
-        if not part.missing:
-            return
-        with collection.open(task) as record:
-            while part.missing:
-                kind, seed = part.missing[0]
-                yield part.take(*patiently(partial(record, kind, seed), f"{task.name}, {kind} {seed}"))
+    with closing(_Part(root, task, collection)) as part, closing(Recording(collection)) as record:
+        while part.missing:
+            yield part.take(*record(task, *part.missing[0]))
 
 
 class _Part:
@@ -251,32 +247,33 @@ class TaskCollection(Checked):
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
-        env = make_task(task.env)
         policies = {"policy": self.policy, "demonstrator": self.demonstrator}
         scripted = {kind for kind, _ in self.episodes()} - {*policies, "random"}
-        expert, max_steps = expert_of(task.env, env) if scripted else None, spec_of(env).max_steps
         more = {"expert": (self.noise,), **{kind: (run,) for kind, run in policies.items()}}
-        truth = (lambda info: {}) if self.recipe == "expert" else getattr(env.unwrapped, "truth", lambda info: {})
+        with closing(make_task(task.env)) as env:
+            expert, max_steps = expert_of(task.env, env) if scripted else None, spec_of(env).max_steps
+            truth = (lambda info: {}) if self.recipe == "expert" else getattr(env.unwrapped, "truth", lambda info: {})
 
-        def record(kind: str, seed: int) -> tuple[Episode, str]:
-            controller = RECIPES[kind](env, expert, np.random.default_rng([seed, 1]), *more.get(kind, ()))
-            observation, info = env.reset(seed=seed, options=controller.options)
-            controller.reset(seed)
-            recorder = Recorder(observation, {SUCCESS: info["is_success"]}, truth(info))
-            terminated = truncated = False
-            while not (terminated or truncated):
-                try:
-                    action = controller(observation, info)
-                except KeyError as missing:
-                    rule = "which is not observed; add observation=image+state, of which an agent sees the image alone"
-                    raise SettingsError(f"recipe {kind} on {task.env}: the expert reads {missing}, {rule}") from None
-                observation, reward, terminated, truncated, info = env.step(action)
-                recorder.add(action, float(reward), observation, {SUCCESS: info["is_success"]}, truth(info))
-                truncated = not terminated and (truncated or controller.over or len(recorder) >= max_steps)
-            episode = recorder.finish(terminated, truncated, task.name, kind, seed)
-            return episode, controller.fault(episode)
+            def record(kind: str, seed: int) -> tuple[Episode, str]:
+                controller = RECIPES[kind](env, expert, np.random.default_rng([seed, 1]), *more.get(kind, ()))
+                observation, info = env.reset(seed=seed, options=controller.options)
+                controller.reset(seed)
+                recorder = Recorder(observation, {SUCCESS: info["is_success"]}, truth(info))
+                terminated = truncated = False
+                while not (terminated or truncated):
+                    try:
+                        action = controller(observation, info)
+                    except KeyError as missing:
+                        rule = (
+                            "which is not observed; add observation=image+state, of which an agent sees the image alone"
+                        )
+                        raise SettingsError(
+                            f"recipe {kind} on {task.env}: the expert reads {missing}, {rule}"
+                        ) from None
+                    observation, reward, terminated, truncated, info = env.step(action)
+                    recorder.add(action, float(reward), observation, {SUCCESS: info["is_success"]}, truth(info))
+                    truncated = not terminated and (truncated or controller.over or len(recorder) >= max_steps)
+                episode = recorder.finish(terminated, truncated, task.name, kind, seed)
+                return episode, controller.fault(episode)
 
-        try:
             yield record
-        finally:
-            env.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -17,8 +17,9 @@ from lotj.experience import SUCCESS, Episode, Observation, Recorder, Task
 from lotj.ranges import COUNT, NOT_NEGATIVE, SEED, SHARE, Checked, Interval
 from lotj.robots.client import RemoteRobot
 from lotj.robots.robot import COLLECTION, Setup, WitnessedEnv
+from lotj.robots.simulated import simulated_bench
 from lotj.sim.arm import ARMS
-from lotj.sim.connector import connector_text, find_connector
+from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Record
 
 KINDS = ("expert", "press", "withdraw", "half", "recover")
@@ -102,37 +103,24 @@ class InsertionCollection:
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
-        about, config = task.attributes, self.config
-        if self.robot:
-            env = ServedEnv(self.robot, task, config)
-            try:
-                yield lambda kind, seed: record_insertion(env, task, kind, seed, config)
-            finally:
-                env.close()
-            return
-        bench, shown = (about["connector"], about["robot"], about["seed"]), ("image", "state")
-        env = InsertionEnv(
-            *bench, image_size=config.image_size, observation=shown, max_steps=config.max_steps, end_on_success=False
-        )
-        try:
-            yield lambda kind, seed: record_insertion(env, task, kind, seed, config)
-        finally:
-            env.close()
+        connector, arm, seed = (task.attributes[name] for name in ("connector", "robot", "seed"))
+        part, size = find_connector(connector), (self.config.image_size, self.config.max_steps)
+        setup = Setup(COLLECTION, connector_text(connector).decode(), seed, "far", *size)
+        env = ServedEnv(self.robot, setup, arm, part) if self.robot else simulated_bench(setup, arm)
+        with closing(env):
+            yield lambda kind, seed: record_insertion(env, task, kind, seed, self.config)
 
 
 class ServedEnv(WitnessedEnv):
     """A served robot, as `record_insertion` needs it: its scenario may be set. SettingsError where a simulated one is
-    served and the data are to be of another."""
+    served and it is not the `arm` that the data are to be of."""
 
-    def __init__(self, address: str, task: Task, config: CollectConfig) -> None:
-        connector, arm, seed = (task.attributes[name] for name in ("connector", "robot", "seed"))
-        text = connector_text(connector).decode()
-        self.setup = Setup(COLLECTION, text, seed, "far", config.image_size, config.max_steps)
-        robot = RemoteRobot(address, self.setup)
+    def __init__(self, address: str, setup: Setup, arm: str, part: Connector) -> None:
+        self.setup, robot = setup, RemoteRobot(address, setup)
         if robot.name in ARMS and robot.name != arm:
             robot.close()
             raise SettingsError(f"{address} serves a {robot.name}, not the {arm} that --robots names first")
-        super().__init__(robot, find_connector(connector), end_on_success=False)
+        super().__init__(robot, part, end_on_success=False)
 
     @property
     def scenario(self) -> str:

@@ -4,7 +4,7 @@ policy; what it remembers and what its trials are worth is kept where the learne
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +14,6 @@ import torch
 
 from lotj.agents import Learner
 from lotj.experience import Episode
-from lotj.rewards.judge import Judge
 from lotj.training.exploration import Exploration
 from lotj.training.practice import Attempted, acting
 from lotj.training.self_judged import Memory, SelfJudged
@@ -57,14 +56,10 @@ class Elsewhere:
         start: calls the `Hand` there.
         learner: practises.
         memory: before its first trial.
-        judges: besides those that a robot always has.
     """
 
-    def __init__(
-        self, start: Callable[[Asked], Future[Any]], learner: Learner, memory: Memory, judges: Sequence[Judge] = ()
-    ) -> None:
-        self._start, self._learner, self._memory = start, learner, memory
-        self.judge = memory.judge(*judges)
+    def __init__(self, start: Callable[[Asked], Future[Any]], learner: Learner, memory: Memory) -> None:
+        self._start, self._learner, self._memory, self.judge = start, learner, memory, memory.judge()
 
     def attempt(self, number: int, act: Exploration, past: Past) -> Future[Attempted]:
         # Copies: it may be some time until they are sent, and the learner learns on.

@@ -15,17 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from lotj.agents import Learner
-from lotj.controllers.verification import (
-    HELD,
-    HOME,
-    LOOSE,
-    PRESS,
-    PULL,
-    PUSHES,
-    SHIFTS,
-    sinks,
-    slides,
-)
+from lotj.controllers import verification
 from lotj.controllers.withdrawal import withdraw
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.experience import INTERVENTION, Episode, Observation, Recorder, batch_of_one
@@ -151,7 +141,7 @@ class SelfJudged:
             after = self._withdrawn(trial)
         self._env.park()  # while the agent learns
         row = {
-            "moves": end_of(trial) + len(PUSHES) if claimed and self._touches else len(trial),
+            "moves": end_of(trial) + len(verification.PUSHES) if claimed and self._touches else len(trial),
             "play": float(trial.notes[PLAY][end_of(trial)]),
             "threshold": threshold,
             "boost": act.boost,
@@ -220,18 +210,18 @@ class SelfJudged:
         that the policy learns to press home what looks seated; what follows is recorded only. Where the part moves the
         trial goes on."""
         before = len(trial)
-        for motion in (PRESS, *PUSHES):
+        for motion in (verification.PRESS, *verification.PUSHES):
             last = _hand(trial)
             if self._step(trial, motion, STOOD):
                 return False
-            if sinks(last, _hand(trial)):
+            if verification.sinks(last, _hand(trial)):
                 return self._moved(trial, before, PRESS_MOVED)
-            if slides(last, _hand(trial)):
+            if verification.slides(last, _hand(trial)):
                 return self._moved(trial, before, PUSH_MOVED)
         play = self._pulled(trial)
         if trial.noted(LOST)[-1]:
             return False
-        if play > LOOSE:
+        if play > verification.LOOSE:
             return self._moved(trial, before, PUSH_MOVED)
         trial.note(CLAIM, True, slice(before + 1, before + 2))
         trial.note(PLAY, play, slice(before + 1, before + 2))
@@ -249,21 +239,21 @@ class SelfJudged:
         play = 0.0
         if self._record(trial, np.zeros(3, np.float32), self._env.relax(), STOOD):
             return 0.0
-        for motion in (PULL, *SHIFTS):
+        for motion in (verification.PULL, *verification.SHIFTS):
             last = _hand(trial)
             if self._step(trial, motion, STOOD):
                 return 0.0
             moved = 1e3 * np.abs(_hand(trial) - last)
-            if motion in SHIFTS:
+            if motion in verification.SHIFTS:
                 play = max(play, float(moved[:2].max()))
-            elif self._config.retention and moved[2] > HELD:
+            elif self._config.retention and moved[2] > verification.HELD:
                 return math.inf
         return play
 
     def _withdrawn(self, trial: Episode) -> list[Episode]:
         """Takes the plug out after one of the first successes; returns the insertions that this shows."""
         if self._touches:  # the plug stands where its play was felt, above the seat
-            for motion in HOME:
+            for motion in verification.HOME:
                 _, _, lost, _, _ = self._env.step(np.array(motion, np.float32))
                 if lost:
                     return []

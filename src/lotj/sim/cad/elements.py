@@ -169,6 +169,11 @@ def cross_section(outline: Any) -> tuple[dict, shapely.Polygon, str]:
     return {"shape": "polygon", "points_mm": points}, shapely.Polygon(points), remark
 
 
+def is_round(outline: Any) -> bool:
+    """Whether a convex outline is that of a round part."""
+    return cross_section(outline)[0]["shape"] == "round"
+
+
 def fused(elements: list[Element]) -> list[Element]:
     """Elements that go on with the same outline, one with bores and one without, as one."""
     for one in elements:

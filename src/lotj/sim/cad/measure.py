@@ -18,9 +18,11 @@ from lotj.sim.cad.elements import (
     filled,
     find_elements,
     fused,
+    is_round,
     narrowing,
     parts,
 )
+from lotj.sim.cad.housing import body_bottom, in_socket_frame, mating_face, outside, socket_body
 from lotj.sim.cad.seating import Seat
 from lotj.sim.cad.solid import Solid
 
@@ -33,7 +35,6 @@ _BESIDE = 0.5  # mouths of cavities are at least this far apart [mm]
 class _Found:
     """One feature to be: its entries, and what the others need to know of it."""
 
-    on: str
     element: Element
     entries: dict[str, Any]
     outline: shapely.Polygon
@@ -78,10 +79,10 @@ def measure(seat: Seat, name: str, face: float | None = None) -> Measured:
     Raises:
         MeshError: nothing of the one goes into the other, the gap is none, or a form that features cannot express.
     """
-    level = _mating_face(seat) if face is None else face
-    plug, socket = _in_socket_frame(seat, level)
+    level = mating_face(seat) if face is None else face
+    plug, socket = in_socket_frame(seat, level)
     low, top = float(plug.bounds[0, 2]), float(socket.bounds[1, 2])
-    gap = _body_bottom(plug, max(top, 0.0))
+    gap = body_bottom(plug, max(top, 0.0))
     ours = _plug_features(plug, socket, gap)
     theirs = _socket_features(plug, socket, ours)
     if not any("visual" not in f.entries for f in ours):
@@ -108,62 +109,13 @@ def measure(seat: Seat, name: str, face: float | None = None) -> Measured:
         "insertion_depth_mm": min(travel, max(f["length_mm"] for f in solid)),
         "seating_force_n": 5.0,
         "friction": 0.25,
-        **_outside(plug, socket, gap, features, remarks),
+        **outside(plug, socket, gap, features, remarks),
     }
     remarks["insertion_depth_mm"] = ["measured: from first engagement until the plug touches"]
     for key in ("seating_force_n", "friction"):
         remarks[key] = ["guessed: no mesh shows it"]
     remarks["split"] = ["so that prior data with a close variant of it are refused"]
     return Measured(plug, socket, entries, features, remarks)
-
-
-def _mating_face(seat: Seat) -> float:
-    """The highest level within the plug's reach at which the socket has half of its largest outline."""
-    low, top = seat.plug.bounds[0, 2], seat.socket.bounds[1, 2]
-    levels = [z for z in seat.socket.levels(0.05) if z > low - 1.0] + [top]
-
-    def area(z: float) -> float:
-        section = seat.socket.section(z - 0.02).buffer(1.2, join_style="mitre")  # a notch in a rim does not open it
-        return sum(filled(p).area for p in parts(section))
-
-    areas = np.array([area(z) for z in levels])
-    return float(np.array(levels)[areas >= 0.5 * areas.max()].max())
-
-
-def _body_bottom(plug: Solid, top: float) -> float:
-    """Lowest z, above what the socket has, from which the plug has half of its largest section there."""
-    levels = np.unique([top, *(z for z in plug.levels(0.05) if z > top)])
-    areas = np.array([plug.section(z + 0.02).area for z in levels])
-    return float(levels[areas >= 0.5 * areas.max()].min())
-
-
-def _is_round(area: Any) -> bool:
-    return cross_section(area)[0]["shape"] == "round"
-
-
-def _in_socket_frame(seat: Seat, level: float) -> tuple[Solid, Solid]:
-    """Both with z = 0 at the mating face, the origin below the middle of the body, and sides along x and y."""
-    bottom = _body_bottom(seat.plug, float(seat.socket.bounds[1, 2]))
-    body = seat.plug.section(0.7 * bottom + 0.3 * seat.plug.bounds[1, 2]).convex_hull
-    block = seat.socket.section(level - 0.02).convex_hull
-    sided = next((hull for hull in (body, block) if not _is_round(hull)), None)
-    turn = 0.0
-    if sided is not None:
-        (x0, y0), (x1, y1) = shapely.get_coordinates(sided.minimum_rotated_rectangle)[:2]
-        angle = np.arctan2(y1 - y0, x1 - x0)
-        turn = -((angle + np.pi / 4) % (np.pi / 2) - np.pi / 4)
-        turn = 0.0 if abs(turn) < np.radians(0.05) else turn
-    c, s = np.cos(turn), np.sin(turn)
-    rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    middle = shapely.get_coordinates(body) @ rotation[:2, :2].T
-    shift = np.append(-(middle.min(axis=0) + middle.max(axis=0)) / 2, -level)
-    return seat.plug.moved(rotation, shift), seat.socket.moved(rotation, shift)
-
-
-def _block(socket: Solid, z: float) -> shapely.Polygon:
-    """The socket's body at a level: of its areas the one with the largest outline."""
-    found = parts(socket.section(z))
-    return found[0] if found else shapely.Polygon()
 
 
 def _plug_features(plug: Solid, socket: Solid, gap: float) -> list[_Found]:
@@ -196,7 +148,7 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
     wide, high = element.chamfer
     sunk = element.tip < -0.2
     z = (min(0.0, element.root) + element.tip + high) / 2 if sunk else z
-    block = _block(socket, z)
+    block = socket_body(socket, z)
     hull: Any = area.convex_hull
     cavity = sunk and filled(block).convex_hull.buffer(0.01).contains(hull)
     inside = [
@@ -213,14 +165,7 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
     notched = notches.intersection(standing - block if cavity else standing).area > 0.02
     around = entered or holes
     if len(around) == 1 and not notched:
-        wall = float(hull.exterior.distance(around[0].exterior))
-        tube = hull - hull.buffer(-wall, join_style="mitre")
-        left = (area - tube).buffer(-0.03, join_style="mitre").buffer(0.03, join_style="mitre")
-        rest = [p for p in parts(left) if p.area > 0.1]
-        if _is_round(hull) and _is_round(around[0]):
-            rest = []
-        if rest and not entered:
-            wall, rest = 0.0, []
+        wall, rest = _wall(area, hull, around[0], bool(entered))
     elif (entered or notched) and not cavity:
         return [_piece(element, p, common, socket) for p in convex_parts(area)]
     elif notched:
@@ -231,11 +176,11 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
         )
     elif entered:
         remarks.append(f"{len(entered)} bores for contacts of the socket are filled: the outside guides")
-    elif not wall and hull.area - area.area > 0.05 * hull.area:
+    elif hull.area - area.area > 0.05 * hull.area:
         remarks.append(f"its convex outline; the section fills {100 * area.area / hull.area:.0f} % of that")
     entries |= common
     if cavity:
-        gap, lead, note = _gap(area, outline, entries, block, _block(socket, -0.012))
+        gap, lead, note = _gap(area, outline, entries, block, socket_body(socket, -0.012))
         entries |= {"clearance_mm": gap, "lead_in_mm": lead}
         remarks += note
     else:
@@ -250,7 +195,21 @@ def _plug_element(element: Element, socket: Solid) -> list[_Found]:
     if element.draft > 0.03:
         remarks.append(f"draft of {element.draft:.2f} mm per side over its length; the section is that of its middle")
     inner = [_piece(element, piece, common, socket) for part in rest for piece in convex_parts(part)]
-    return [_Found("plug", element, entries, outline, remarks), *inner]
+    return [_Found(element, entries, outline, remarks), *inner]
+
+
+def _wall(
+    area: shapely.Polygon, hull: shapely.Polygon, hole: shapely.Polygon, entered: bool
+) -> tuple[float, list[shapely.Polygon]]:
+    """Thickness of the wall around the hole of an element [mm], and what stands within it; 0 and nothing where the
+    hole is left out, for nothing has `entered` it."""
+    wall = float(hull.exterior.distance(hole.exterior))
+    if is_round(hull) and is_round(hole):
+        return wall, []
+    tube = hull - hull.buffer(-wall, join_style="mitre")
+    left = (area - tube).buffer(-0.03, join_style="mitre").buffer(0.03, join_style="mitre")
+    rest = [p for p in parts(left) if p.area > 0.1]
+    return (0.0, []) if rest and not entered else (wall, rest)
 
 
 def _at(element: Element) -> shapely.Polygon:
@@ -264,7 +223,7 @@ def _at(element: Element) -> shapely.Polygon:
 def _piece(element: Element, piece: shapely.Polygon, common: Mapping[str, Any], socket: Solid) -> _Found:
     entries, outline, _ = cross_section(piece)
     entries |= {**common, "clearance_mm": _beside(piece, socket, element), "cavity": False}
-    return _Found("plug", element, entries, outline, ["a convex piece of a section that is not convex"])
+    return _Found(element, entries, outline, ["a convex piece of a section that is not convex"])
 
 
 def _beside(area: Any, other: Solid, element: Element) -> float:
@@ -323,7 +282,7 @@ def _kept_apart(found: list[_Found]) -> list[_Found]:
                 for key in ("clearance_mm", "chamfer_mm", "lead_in_mm"):
                     kept[key] = min(f.entries.get(key, 0.0) for f in (one, two))
                 note = "two elements in one pocket, or closer than cavities can be: their common outline"
-                joined = _Found("plug", longer.element, entries | kept, outline, [note])
+                joined = _Found(longer.element, entries | kept, outline, [note])
                 return _kept_apart([*(f for f in found if f is not one and f is not two), joined])
     return found
 
@@ -339,7 +298,7 @@ def _socket_features(plug: Solid, socket: Solid, ours: list[_Found]) -> list[_Fo
         area = _at(element)
         if element.length < _SHORTEST or element.tip < low or not reach.intersects(area):
             continue
-        if element.tip <= 0 and _block(socket, element.middle).distance(area) < 0.2:  # a part of the wall
+        if element.tip <= 0 and socket_body(socket, element.middle).distance(area) < 0.2:  # a part of the wall
             continue
         within = [f for f in ours if f.outline.contains(area.representative_point())]
         filled_up = [f for f in within if not f.entries.get("wall_mm") and f.element.tip < element.tip]
@@ -358,44 +317,5 @@ def _socket_features(plug: Solid, socket: Solid, ours: list[_Found]) -> list[_Fo
                 entries["chamfer_mm"] = high if wall and wide > 0.75 * wall else wide
             entries |= {"wall_mm": wall} if wall else {}
             entries |= {"visual": True} if filled_up else {}
-            found.append(_Found("socket", element, entries, outline, [remark] if remark else []))
+            found.append(_Found(element, entries, outline, [remark] if remark else []))
     return found
-
-
-def _outside(
-    plug: Solid, socket: Solid, gap: float, features: list[dict[str, Any]], remarks: dict[str, list[str]]
-) -> dict[str, Any]:
-    """Housing and body: what is seen and held."""
-    hull: Any = shapely.unary_union([_block(socket, z) for z in (-0.02, -1.0)]).convex_hull
-    size = 2 * np.abs(np.array(hull.bounds)).reshape(2, 2).max(axis=0)
-    if np.abs(size - np.ptp(np.array(hull.bounds).reshape(2, 2), axis=0)).max() > 0.05:
-        remarks["housing_mm"] = ["wider than measured: its middle is not below the body's"]
-    shape = {"housing_shape": "round"} if _is_round(hull) else {}
-    if shape:
-        size = np.full(2, 2 * hull.exterior.distance(shapely.Point(0, 0)))
-    for f in (f for f in features if f.get("cavity", True) and not f.get("visual")):
-        _, outline, _ = cross_section(shapely.Polygon(f["points_mm"])) if "points_mm" in f else (0, _box(f), 0)
-        need = 2 * np.abs(np.array(outline.bounds)).reshape(2, 2).max(axis=0)
-        need += 2 * (f["clearance_mm"] + f.get("lead_in_mm", 0.0) + 0.31)
-        if (need > size).any():
-            remarks["housing_mm"] = ["wider than measured: a wall is needed around every cavity"]
-        size = np.maximum(size, need)
-    deepest = max([f["length_mm"] - f["base_mm"] for f in features if f.get("on") != "socket"])
-    height = max(-float(socket.bounds[0, 2]), deepest)
-    shown = plug.section(0.7 * gap + 0.3 * plug.bounds[1, 2]).convex_hull.bounds
-    body = 2 * np.abs(np.array(shown)).reshape(2, 2).max(axis=0)
-    remarks["body_mm"] = ["the box around it at 0.3 of its height, where it is held; y is the way the fingers close"]
-    tall = float(plug.bounds[1, 2]) - gap
-    limits = {"housing_height_mm": (height, 2.0, 80.0), "body_height_mm": (tall, 5.0, 80.0)}
-    for key, (value, least, most) in limits.items():
-        if not least <= value <= most:
-            remarks[key] = [f"measured {value:.2f}: cut to what a file may say"]
-    found = {key: float(np.clip(*limit)) for key, limit in limits.items()}
-    return {"housing_mm": size, **found, **shape, "body_mm": body, "body_gap_mm": gap}
-
-
-def _box(feature: Mapping[str, Any]) -> shapely.Polygon:
-    size = np.broadcast_to(feature.get("size_mm", feature.get("diameter_mm", 0.0)), 2)
-    box = shapely.box(*(-size / 2), *(size / 2))
-    turned = shapely.affinity.rotate(box, feature.get("angle_deg", 0.0), origin=(0, 0))
-    return shapely.affinity.translate(turned, *feature["centre_mm"])

@@ -17,7 +17,7 @@ from scipy import fft, ndimage, optimize
 from scipy.spatial.transform import Rotation
 
 from lotj.errors import MeshError
-from lotj.sim.cad.elements import cross_section
+from lotj.sim.cad.elements import is_round
 from lotj.sim.cad.solid import Solid
 
 AXES: dict[str, np.ndarray] = {
@@ -180,7 +180,7 @@ def _direction(solid: Solid, part: float) -> float:
     (_, _, low), (_, _, high) = solid.bounds
     hull = solid.section(low + part * (high - low)).convex_hull
     corners = shapely.get_coordinates(hull.minimum_rotated_rectangle)
-    if len(corners) < 4 or cross_section(hull)[0]["shape"] == "round":
+    if len(corners) < 4 or is_round(hull):
         return 0.0
     x, y = corners[1] - corners[0]
     return float(np.arctan2(y, x))

@@ -14,6 +14,7 @@ import shapely
 from scipy.spatial import ConvexHull
 
 from lotj.errors import MeshError
+from lotj.extras import library
 from lotj.files import atomic_write
 from lotj.sim.solids import Piece
 
@@ -125,24 +126,17 @@ def load_solid(path: Path, unit: str = "mm") -> Solid:
     """A closed mesh from an STL, OBJ, PLY or STEP file; `unit` is one of `UNITS` (STEP knows its own).
 
     Raises:
-        MeshError: no such file, a package or an ending that is missing, an open surface, or a size that no connector
-            has; one line.
+        MeshError: no such file, another ending, an open surface, or a size that no connector has; one line.
+        SettingsError: the extra `cad` is not installed.
     """
     if path.suffix.lower() not in ENDINGS:
         raise MeshError(f"{path}: must end in one of {', '.join(ENDINGS)}; export it from CAD as STL, binary, in mm")
     if not path.is_file():
         raise MeshError(f"{path}: no such file")
     step = path.suffix.lower() in (".step", ".stp")
-    try:
-        import trimesh  # pyright: ignore[reportMissingImports]  # an extra
-
-        if step:
-            import cascadio  # noqa: F401  # pyright: ignore[reportMissingImports]  # with which trimesh reads STEP
-    except ImportError as error:
-        way = " (or export the part as STL)" if step else ""
-        raise MeshError(
-            f"{path.name} needs {error.name}, which is not installed: pip install 'lotj[cad]'{way}"
-        ) from None
+    if step:  # trimesh reads it by this
+        library("cascadio", ", or export the part as STL")
+    trimesh = library("trimesh")
     try:
         mesh = trimesh.load_mesh(path)
     except Exception as error:  # its readers raise whatever they meet

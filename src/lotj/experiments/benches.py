@@ -1,0 +1,141 @@
+"""Where robots practise, and what they begin with: benches, which can be sent to other processes, and learners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from lotj.agents import Learner
+from lotj.data import layout
+from lotj.data.replay import Relabel, Source
+from lotj.data.store import DiskStore, Store
+from lotj.distributed import actors
+from lotj.envs.disturbances import disturbed
+from lotj.envs.settled import Settled
+from lotj.errors import SettingsError, find
+from lotj.experience import INTERVENTION
+from lotj.experiments.state_iql import STATE_IQL, Located, Positions
+from lotj.rewards.ask import Ask
+from lotj.robots.client import RemoteRobot, is_address
+from lotj.robots.robot import Setup
+from lotj.robots.simulated import SimulatedRobot, simulated_bench
+from lotj.runs import Run, restore_settings
+from lotj.sim.arm import ARMS
+from lotj.training.corrections import Corrections
+from lotj.training.features import Encoder, imitated
+from lotj.training.fleet import Elsewhere, Hand
+from lotj.training.localize import load_localizer
+from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig
+from lotj.training.pretrain import load_agent, load_features, load_reward
+from lotj.training.pretrain_config import PretrainConfig
+from lotj.training.prior import sources
+from lotj.training.self_judged import Memory, SelfJudged
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where one robot practises, and what it needs for that; can be sent to another process."""
+
+    robot: str  # ``duo`` or ``trio``, or the address of a robot that is served
+    setup: Setup
+    pretrained: Path
+    agent: str
+    config: SelfJudgedConfig
+    device: str
+    disturbance: str = ""
+    done: int = 0  # trials of the run that it has gone wrong in already
+    delay: int | None = None  # of the simulated robot [steps], if that is known
+    truth: Path | None = None  # see `SimulatedRobot`
+
+    def open(self) -> tuple[RemoteRobot | SimulatedRobot, int]:
+        """The robot, to be closed, and by how many steps it is late."""
+        setup = self.setup
+        if is_address(self.robot):
+            return RemoteRobot(self.robot, setup), 0
+
+        def bench() -> gym.Env:
+            env = simulated_bench(setup, self.robot)
+            return disturbed(env, self.disturbance, setup.seed, self.config.trials, self.done)
+
+        env = Settled(bench, self.delay)
+        return SimulatedRobot(env, self.truth), env.delay
+
+    def make(self) -> Hand:
+        """The robot with all that it needs, in a process of its own."""
+        torch.set_num_threads(1)  # its nets look at one picture at a time
+        pretrained = Run.open(self.pretrained)
+        before, learner = acting(pretrained, self.agent, self.config, self.device)
+        reward = load_reward(pretrained, self.device)
+        robot, _ = self.open()
+        return Hand(SelfJudged(robot, before, learner, reward, self.config, self.setup.seed), learner, robot.close)
+
+
+@contextmanager
+def fleet(benches: Sequence[Bench], learner: Learner, threshold: float, on: str) -> Iterator[list[Elsewhere]]:
+    """Robots on benches, each in a process of its own, see `lotj.distributed.actors`; for the rest see `SelfJudged`."""
+    with actors([bench.make for bench in benches], on) as starts:
+        made = zip(starts, benches, strict=True)
+        yield [Elsewhere(start, learner, Memory.empty(threshold, bench.config)) for start, bench in made]
+
+
+def with_person(run: Run, axes: int, rate_hz: float) -> dict[str, Any]:
+    """How a person takes part in what a robot that judges itself does, for `SelfJudged`."""
+    how, recorded = dict[str, Any](), run.path / "trials"
+    if count := run.config.get("ask", 0):
+        how["together"] = partial(Ask, count=count, answers=run.path / "answers.jsonl")
+    if not (recorded / layout.META).exists() or INTERVENTION in layout.read_meta(recorded).schema.notes:
+        how["corrections"] = Corrections(axes, rate_hz)
+    return how
+
+
+def pairs(connector: str | Sequence[str], robot: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """Connector and robot of each bench."""
+    connectors, robots = ([given] if isinstance(given, str) else [*given] for given in (connector, robot))
+    if 1 not in (len(connectors), len(robots)) and len(connectors) != len(robots):
+        rule = "name one of the one kind, or as many of both"
+        raise SettingsError(f"{len(connectors)} connectors and {len(robots)} robots: {rule}")
+    for name in robots:
+        if not is_address(name):
+            find("robot", name, ARMS)
+    count = max(len(connectors), len(robots))
+    return connectors * (count // len(connectors)), robots * (count // len(robots))
+
+
+def practising(
+    pretrained: Run, agent: str, config: PracticeConfig, device: str
+) -> tuple[Encoder, Learner, list[Source]]:
+    """What stands before the practising learner, the learner, and its prior data."""
+    before, learner = acting(pretrained, agent, config, device)
+    if agent == STATE_IQL:
+        return before, learner, prior_data(pretrained, config, Positions)
+    known = load_features(pretrained, agent)
+    return before, learner, [Source(known, 1.0 - config.online_fraction, columns={"imitate": imitated(known)})]
+
+
+def acting(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> tuple[Encoder, Learner]:
+    """What stands before the practising learner, and the learner."""
+    tuned = {"advantage_scale": config.advantage_scale, "q_gradient_weight": config.q_gradient_weight}
+    if agent == STATE_IQL:
+        return Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
+    encoders = load_agent(pretrained, device, agent)
+    return encoders, encoders.on_features(**tuned)
+
+
+def prior_data(
+    pretrained: Run,
+    config: PracticeConfig,
+    seen: Callable[[DiskStore], Store] = lambda data: data,
+    relabel: Sequence[Relabel] = (),
+) -> list[Source]:
+    """The prior data in the shares of the pretraining, as far as practice leaves room for them."""
+    data = seen(DiskStore.open(pretrained.locate("data", "meta.json"), split="train"))
+    trained = restore_settings(PretrainConfig, pretrained.setting("pretrain", dict), str(pretrained.path))
+    left = 1.0 - config.online_fraction
+    return [replace(source, share=left * source.share) for source in sources(data, trained, relabel)]
