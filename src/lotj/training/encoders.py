@@ -39,7 +39,7 @@ class ModelTraining(Checked):
 
     steps: Annotated[int, COUNT] = 4000
     """Updates."""
-    lr: Annotated[float, POSITIVE] = 2e-3
+    lr: Annotated[float, POSITIVE] = 4e-3
     """Learning rate at the beginning."""
     clip: Annotated[float, NOT_NEGATIVE] = 0.0
     """Largest norm of the gradient; 0 leaves it as it is, as losses that are sums over pixels want it."""

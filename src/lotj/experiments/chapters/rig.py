@@ -26,7 +26,7 @@ ARMS = (
     ORACLE,
     *EVERY_LINE,
 )
-VAE = {"vae": ("vae", {"size": 8})}
+VAE = {"vae": ("vae", {"size": 8, "beta": 2.0})}
 WALK = "max_steps=25,start=anywhere"
 DATA = {"data": {"count": 800, "recipe": "random"}}
 
@@ -60,7 +60,7 @@ CHAPTER = ImaginedChapter(
             "two",
             "push/two",
             arms=(RIG, ORACLE, *EVERY_LINE),
-            encoders={"vae": ("vae", {"size": 12})},
+            encoders={"vae": ("vae", {"size": 12, "beta": 2.0})},
             trials=300,
             data=DATA,
             walk=WALK,
