@@ -19,12 +19,13 @@ from lotj.data.store import DiskStore
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
 from lotj.experience import batch_of_one
+from lotj.goals.encoder import Latent
 from lotj.goals.proposer import Prior
 from lotj.goals.reward import LatentReward
 from lotj.nets.front import Vector
 from lotj.runs import Run
 from lotj.training.collect import TaskCollection, collect
-from lotj.training.encoders import EncoderTraining, Modeller
+from lotj.training.encoders import Modeller, ModelTraining, pairs, picture_model
 from lotj.training.imagined import READS, Imagined
 from lotj.training.practice import practice
 from lotj.training.practice_config import PracticeConfig
@@ -55,9 +56,9 @@ def main() -> None:
     asked = parser.parse_args()
     walk = TaskCollection((f"{asked.task},observation=image",), count=asked.episodes, recipe="random")
     collect(Path("data/walk"), walk, workers=1)
-    model = Modeller(asked.model, {}, seed=0)
-    model.learn(DiskStore.open(Path("data/walk")), EncoderTraining(steps=asked.updates, batch=64))
-    encoder, reward = model.latent(), LatentReward()
+    model = picture_model(asked.model, {"size": 8})
+    Modeller(model, ModelTraining(asked.updates)).learn(pairs(DiskStore.open(Path("data/walk"))))
+    encoder, reward = Latent(model), LatentReward()
     env = Imagined(make_task(asked.task, observation="image"), encoder, Prior(encoder.size), reward)
     spec, kind = spec_of(env), find_agent("td3")
     names = tuple(name for name in READS if name in spec.observation)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ import pytest
 
 from lotj.agents import find_agent
 from lotj.experiments.chapters import ptp, val
-from lotj.experiments.claims import gate, paired, reached_more, tellable
+from lotj.experiments.claims import gate, paired, reached_more
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
-from lotj.experiments.goal_chapter import GoalArm
+from lotj.experiments.goal_chapter import GoalArm, _relabel
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
 from lotj.experiments.study import Asked
@@ -41,22 +42,15 @@ def test_pairs_of_problem_and_seed_by_hand() -> None:
     assert paired(("a", "c"), ("x", -1), ("z", -1))(done) == (None, "not done yet")
 
 
-def test_barnard_needs_a_hundred_trials() -> None:
-    done = curves(x=[[30, 0]], y=[[15, 0]])
-    assert tellable(("a",), ("x", 0), ("y", 0))(done)[0] is None  # 50 each
-    met, told = tellable(("a", "b"), ("x", 0), ("y", 0))(done)
-    assert met is True
-    assert told.startswith("x 60 of 100, y 30 of 100, p = 0.000")
-    assert tellable(("a", "b"), ("y", 0), ("x", 0))(done)[0] is False
-
-
 def test_shares_of_subgoals_and_gates() -> None:
     done = curves(x=[[30, 0]], y=[[15, 0]])
     assert reached_more(("a", "b"), "x", "y")(done) == (True, "0.60 and 0.30; 0.60 and 0.30")
     assert reached_more(("a",), "y", "x")(done)[0] is False
-    found: dict[Any, Any] = {("gates", "codes"): [{"proposals": {"changed": 0.4}}]}
-    assert gate(("proposals", "changed"), 0.5)(found) == (False, "0.40")
-    assert gate(("proposals", "changed"), 0.5, -1)(found) == (True, "0.40")
+    found: dict[Any, Any] = {("p", "a"): [{"proposals": {"changed": 0.3}}, {"proposals": {"changed": 0.5}}]}
+    path = "proposals", "changed"
+    assert gate("p", "a", path, 0.41)(found)[0] is False and gate("p", "a", path, 0.39)(found)[0] is True  # mean .4
+    assert gate("p", "a", path, most=0.41)(found)[0] is True and gate("p", "a", path, most=0.39)(found)[0] is False
+    assert gate("q", "a", path, 0.5)(found) == (None, "not done yet")
 
 
 @pytest.mark.parametrize("chapter", [val.CHAPTER, ptp.CHAPTER], ids=["val", "ptp"])
@@ -72,8 +66,8 @@ def test_chapters_name_what_there_is(chapter: Any) -> None:
     quick = chapter.asked(Asked("quick", Path("data"), Path("runs")))
     jobs = {job.name: job for job in quick.jobs(Asked("quick", Path("data"), Path("runs")))}
     assert len(quick.problems) == 1
-    assert jobs["data"].arguments["count"] == 200
-    assert jobs["codes"].arguments["updates"]["vq"] == 1000
+    assert jobs["data"].arguments["count"] == 240
+    assert jobs["codes"].arguments["updates"]["vq"] == 600
 
 
 def page(chapter: Any, **more: Any) -> dict[str, bytes]:
@@ -133,3 +127,8 @@ def test_pairs_of_a_generator_are_as_far_apart_as_it_says() -> None:
     context, _ = draws.of("unconditional")(rng)
     assert context.shape[1] == 0
     assert {name: subgoals(name).contexts for name in CONTEXTS} == CONTEXTS
+
+
+def test_where_nobody_proposes_goals_are_kept_and_no_scene_is_asked_for() -> None:
+    made: Any = SimpleNamespace(eps=1.0, encoder=SimpleNamespace(size=4))
+    assert "context" not in _relabel(asdict(val.CHAPTER.online), made, None).reads  # type: ignore[attr-defined]

@@ -26,6 +26,7 @@ STEPS = (30, 50, 100)  # time limits, by the number of pucks
 PUCK_BOX = 0.09  # middles of pucks at starts and goals, both ways along x and y [m]
 APART = 0.065 + HAND  # of a hand and a puck at starts and goals, at least [m]
 NEAR = 0.1  # of the hand's start, from the nearest puck, at most: else random actions hardly ever move one [m]
+STARTS = {"random": "near", "anywhere": "", "fixed": "fixed"}
 FIXED = ((0.0, -0.12), ((0.0, -0.02),), ((-0.06, -0.02), (0.06, -0.02)))  # of the hand, of one puck, of two
 
 
@@ -63,7 +64,7 @@ class PushEnv(GoalPicture):
         vary: ``none``; ``colour`` of the pucks in each episode; or ``shape``, with size, mass, friction, texture, light
             and distractors.
         split: ``train`` or ``held-out``: colours, shapes and textures.
-        start: ``random``, the hand near a puck; or ``fixed``, as in RIG.
+        start: ``random``, the hand near a puck; ``anywhere``; or ``fixed``, as in RIG.
         max_steps: time limit; 30, 50 and 100 unless given.
         present: pucks that are there, the first ones; others lie out of sight. None: all.
         For the others see `TaskEnv`.
@@ -86,9 +87,9 @@ class PushEnv(GoalPicture):
         pucks = list(MEMBERS).index(task)
         max_steps = STEPS[pucks] if max_steps is None else max_steps
         check_whole("present", pucks if present is None else present, 0, pucks)
-        if start not in ("random", "fixed"):
-            raise SettingsError(f"start = {start!r}: must be random or fixed")
-        self._vary, self._split, self._fixed = vary, split, start == "fixed"
+        if start not in STARTS:
+            raise SettingsError(f"start = {start!r}: must be {', '.join(STARTS)}")
+        self._vary, self._split, self._start = vary, split, STARTS[start]
         self._present = pucks if present is None else present
         self.model = push_scene(pucks)
         self.data, self._goal_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
@@ -97,7 +98,7 @@ class PushEnv(GoalPicture):
         self._pucks = [self.model.joint(f"puck{puck}").qposadr[0] for puck in range(pucks)]
         self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
         self.goal = np.zeros(2 + 2 * pucks)
-        camera = free_camera((0.0, 0.01, 0.0), 0.52, azimuth=90.0, elevation=-55.0)
+        camera = free_camera((0.0, 0.0, 0.0), 0.49, azimuth=90.0, elevation=-65.0)
         names = ("state", "goal", "achieved_goal") if "state" in observation else ()
         shape: dict[str, tuple[int, ...]] = {name: self.goal.shape for name in names}
         super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)
@@ -106,7 +107,7 @@ class PushEnv(GoalPicture):
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
         rng = self.np_random
         self.scene = dress(self.model, self.data, rng, self._vary, self._split)
-        start, self.goal = self._draw("fixed" if self._fixed else "near"), self._draw()
+        start, self.goal = self._draw(self._start), self._draw()
         while any(
             np.linalg.norm(start[at : at + 2] - self.goal[at : at + 2]) < WITHIN for at in range(0, len(start), 2)
         ):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from lotj.evaluation.statistics import barnard
 from lotj.experiments.tables import mean_words
 
 Curves = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
@@ -169,7 +168,7 @@ At = tuple[str, int]
 def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -> Rule:
     """One arm at a point of its curves is better than another by more than `least`, over pairs of the same problem and
     seed: yes where the 95 % interval of the mean difference (bootstrap over the pairs) lies above; no where the mean
-    does not."""
+    does not; of a single pair it cannot be told."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         gaps = np.array([one - other for one, other in _pairs(problems, better, worse, curves)])
@@ -177,7 +176,7 @@ def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -
             return None, "not done yet"
         drawn = np.random.default_rng(0).choice(gaps, (10_000, len(gaps))).mean(1)
         low, high = np.percentile(drawn, [2.5, 97.5])
-        met = True if low > least and len(gaps) > 1 else False if gaps.mean() <= least else None
+        met = None if len(gaps) < 2 else True if low > least else False if gaps.mean() <= least else None
         return met, f"{gaps.mean():+.0f} points, {low:+.0f} to {high:+.0f}, over {len(gaps)} pairs"
 
     return rule
@@ -273,22 +272,6 @@ def contrary(rule: Rule) -> Rule:
     return turned
 
 
-def tellable(problems: Sequence[str], better: At, worse: At) -> Rule:
-    """One arm is better than another with p < 0.05 by Barnard's test on all trials together, at least 100 each."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        sums = [_counted(problems, of, curves) for of in (better, worse)]
-        if not all(n for _, n in sums):
-            return None, "not done yet"
-        (a, n), (b, m) = sums
-        p = barnard(a, n, b, m)
-        told = f"{better[0]} {a} of {n}, {worse[0]} {b} of {m}, p = {p:.3f}"
-        met = None if min(n, m) < 100 else bool(p < 0.05 and a / n > b / m)
-        return met, told
-
-    return rule
-
-
 def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
     """More of one arm's subgoals are reached within their time than of another's, before practice, in each problem."""
 
@@ -304,16 +287,18 @@ def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
     return rule
 
 
-def gate(path: Sequence[str], bound: float, sign: int = 1, of: tuple[str, str] = ("gates", "codes")) -> Rule:
-    """A number of the gates, or `of` another result, is at least `bound`; at most with `sign` -1."""
+def gate(problem: str, arm: str, path: Sequence[str], least: float = -np.inf, most: float = np.inf) -> Rule:
+    """A number of the results of an arm, found by the names that lead to it, lies between, in the mean over seeds."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        found: Any = next(iter(curves.get(of, ())), None)
-        if found is None:
+        values = []
+        for found in curves.get((problem, arm), ()):
+            for name in path:
+                found = found[name]
+            values.append(float(found))  # type: ignore[arg-type]
+        if not values:
             return None, "not done yet"
-        for name in path:
-            found = found[name]
-        return sign * found >= sign * bound, f"{found:.2f}"
+        return bool(least <= np.mean(values) <= most), f"{path[-1]} {mean_words(values)}"
 
     return rule
 
@@ -327,8 +312,3 @@ def _pairs(problems: Sequence[str], one: At, other: At, curves: Curves) -> list[
         ]
         found += list(zip(*done, strict=False))
     return found
-
-
-def _counted(problems: Sequence[str], of: At, curves: Curves) -> tuple[int, int]:
-    done = [one["curve"][of[1]] for problem in problems for one in curves.get((problem, of[0]), ())]
-    return sum(at["successes"] for at in done), sum(at["n"] for at in done)

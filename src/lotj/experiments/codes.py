@@ -8,7 +8,7 @@ import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from lotj.nets.pixelcnn import PixelCNN, PixelCNNConfig
 from lotj.nets.subgoal_cvae import SubgoalConfig, SubgoalCVAE
 from lotj.nets.vq_vae import VQVAE, VQVAEConfig
 from lotj.runs import Run
-from lotj.training.coded import CodedStore, fit
-from lotj.training.encoders import MODELS, EncoderTraining, Modeller
+from lotj.training.coded import CodedStore
+from lotj.training.encoders import MODELS, Draw, Modeller, ModelTraining, load_encoder, pairs, picture_model
+from lotj.training.loop import means
 
 GAPS: Mapping[str, tuple[int, int, int]] = {"gap15": (10, 15, 3), "gap30": (20, 30, 2)}
 """Generator -> least and most steps between the states of a pair, and pairs to a chain (PTP's code)."""
@@ -50,7 +51,10 @@ PLANS: Mapping[str, Callable[[Mapping[str, Any]], list[Step]]] = {
 }
 """Name -> levels of a planner; "-buffer" behind it remembers earlier plans."""
 
-BATCH = 64
+SIZED = {"vae": {"size": 32}, "cc-vae": {"size": 16, "context_size": 32}}
+"""Of models of pictures: a table holds much more than a puck."""
+
+BATCH, BANK = 64, 8
 SHOWN, PLANNED = 8, 3
 """Held-out scenes in the gates' picture, and those of them that are planned in."""
 
@@ -65,7 +69,7 @@ class Codes:
     @cached_property
     def encoder(self) -> CodeEncoder:
         """Of images."""
-        return CodeEncoder(self._restored("vq", VQVAE(VQVAEConfig())), self.device)
+        return CodeEncoder(self._restored("codebook", VQVAE(VQVAEConfig())), self.device)
 
     @property
     def eps(self) -> float:
@@ -76,11 +80,18 @@ class Codes:
         """The PixelCNN, with so many draws for each scene."""
         return PixelCNNProposer(self._restored("pixelcnn", pixelcnn()), self.encoder, bank)
 
+    def known_proposer(self, coded: CodedStore) -> PixelCNNProposer | None:
+        """The PixelCNN, if there is one, with `BANK` draws for each scene of the prior data, which were drawn once for
+        all who learn."""
+        if not self.run.has("bank"):
+            return None
+        made = self.proposer(BANK)
+        made.keep(coded.firsts, self.run.load("bank")["numbers"].numpy().astype(np.uint16))
+        return made
+
     def redrawn(self, name: str) -> Redrawn:
         """What the model ``vae`` or ``cc-vae`` draws, as codes of the VQ-VAE."""
-        modeller = Modeller(name, {}, 0, self.device)
-        modeller.restore(self.run.load(name, self.device))
-        return Redrawn(modeller.latent(), self.encoder)
+        return Redrawn(load_encoder(self.run, self.device, name), self.encoder)
 
     def planner(self, name: str, config: PlanConfig, seed: int) -> SubgoalPlanner:
         """One of `PLANS`."""
@@ -89,7 +100,7 @@ class Codes:
         return SubgoalPlanner(PLANS[name](made), config, np.random.default_rng([seed, 7]))
 
     def _restored(self, name: str, model: Any) -> Any:
-        model.load_state_dict(self.run.load(name, self.device)["model"])
+        model.load_state_dict(self.run.load(name, self.device)["agent"]["model"])
         return model
 
 
@@ -136,57 +147,43 @@ def represent_job(
             its prose says outcomes).
 
     Returns:
-        The gates, see `gates`, and the `losses` and `seconds` of each model.
+        The gates, see `gates`, and the losses of each model at its end, and its ``updates_per_second``.
     """
     torch.set_num_threads(threads)
     run = begun(Path(folder), "codes") or Run.create(Path(folder), "codes", {"models": [*models], "last": last}, seed)
     codes, store, unseen = Codes(run, device), DiskStore.open(Path(data)), DiskStore.open(Path(held_out))
     told: dict[str, Any] = {}
 
-    def learn(name: str, model: Any, draw: Any, steps: int, lr: float, after: Any = lambda model: None) -> None:
-        if not run.has(name):
-            torch.manual_seed(seed)
-            began = time.perf_counter()
-            losses = fit(model.to(device), draw, steps, lr, seed)
-            after(getattr(model, "model", model))
-            state = getattr(model, "model", model).state_dict()
-            run.save(name, {"model": state, "losses": dict(losses), "seconds": round(time.perf_counter() - began, 1)})
-        kept = run.load(name)
-        told[name] = {"losses": kept["losses"], "seconds": kept["seconds"]}
+    def learn(name: str, model: nn.Module, draw: Draw, config: Any, losses: Any = None, **made_with: Any) -> None:
+        training = ModelTraining(updates.get(name, updates.get("subgoals", 0)), **config)
+        torch.manual_seed(seed)
+        Modeller(model, training, seed, device, losses).learn(draw, run, name, **made_with)
+        last = means(run.metrics(name)[-3:])
+        told[name] = {key: value for key, value in last.items() if key not in ("step", "time")}
 
-    def images(rng: np.random.Generator, count: int = BATCH) -> tuple[Tensor, ...]:
-        frames = rng.integers(store.n_frames, size=count)
-        shown = torch.from_numpy(store.observe(frames, ["image"])["image"][:, 0])
-        return (shown.to(device).permute(0, 3, 1, 2).float() / 255.0,)
-
-    few = images(np.random.default_rng(0), 512)[0]
-    learn("vq", VQVAE(VQVAEConfig()), images, updates["vq"], VQVAEConfig.lr, lambda model: model.rescale(few))
+    seen = pairs(store, BATCH, device)
+    vq = VQVAE(VQVAEConfig())
+    learn("vq", vq, seen, {"lr": VQVAEConfig.lr, "clip": 1.0})
+    vq.rescale(pairs(store, 512, device)(np.random.default_rng(0))[0])
+    run.save("codebook", {"agent": {"model": vq.state_dict()}})
     coded = CodedStore(store, codes.encoder)
     draws = Draws(coded, codes.encoder)
     for name in models:
-        if name in MODELS and not run.has(name):
-            modeller = Modeller(name, {}, seed, device)
-            modeller.learn(store, EncoderTraining(updates[name]))
-            run.save(name, modeller.state())
-        elif name in MODELS:
-            continue
+        if name in MODELS:
+            settings = SIZED[name]
+            learn(name, picture_model(name, settings, seed), seen, {}, kind=name, settings=settings)
         elif name == "pixelcnn":
-            learn(name, pixelcnn(), lambda rng: draws.outcome(rng, last), updates[name], PixelCNNConfig.lr)
+            clipped = {"lr": PixelCNNConfig.lr, "clip": 1.0}
+            learn(name, pixelcnn(), lambda rng: draws.outcome(rng, last), clipped)
         else:
-            chained = _Chained(subgoals(name), codes.encoder)
-            learn(name, chained, draws.of(name), updates["subgoals"], SubgoalConfig.lr)
+            model = subgoals(name)
+            chained = partial(model.losses, quantise=codes.encoder.model.quantise)
+            learn(name, model, draws.of(name), {"lr": SubgoalConfig.lr, "clip": 1.0}, chained)
+    if "pixelcnn" in models and not run.has("bank"):
+        proposer, firsts = codes.proposer(BANK), coded.firsts
+        proposer.prepare(firsts, np.random.default_rng(seed))
+        run.save("bank", {"numbers": torch.from_numpy(proposer.banks(firsts).astype(np.int32))})
     return {"models": told, **gates(codes, coded, CodedStore(unseen, codes.encoder), unseen)}
-
-
-class _Chained(nn.Module):
-    """A generator that learns on chains of its own quantised reconstructions."""
-
-    def __init__(self, model: SubgoalCVAE, encoder: CodeEncoder) -> None:
-        super().__init__()
-        self.model, self._quantise = model, encoder.model.quantise
-
-    def losses(self, context: Tensor, *after: Tensor) -> dict[str, Tensor]:
-        return self.model.losses(context, *after, quantise=self._quantise)
 
 
 class Draws:
@@ -235,7 +232,7 @@ class Draws:
 # Gates
 
 
-def pairs(coded: CodedStore, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def gaps(coded: CodedStore, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of pairs of frames of an episode, drawn evenly, (N,) each: the distance of their codes, whether all things are
     where they were to `reached`, and how far the furthest of them was moved [m]."""
     rng = np.random.default_rng(seed)
@@ -255,10 +252,10 @@ def gates(codes: Codes, coded: CodedStore, unseen: CodedStore, pictures: Store) 
     pairs of held-out frames; ``reward``: the calibration on prior data, and what its eps does on the held-out;
     ``proposals`` and ``plans``, as far as there are models; ``picture``, a PNG in base64."""
     found: dict[str, Any] = {"reconstruction": _reconstruction(codes.encoder, pictures)}
-    far, same, _ = pairs(coded, 4000)
+    far, same, _ = gaps(coded, 4000)
     calibration = calibrate(far[same], far[~same])
     codes.run.save("eps", {"eps": calibration.eps})
-    far, same, off = pairs(unseen, 4000, seed=1)
+    far, same, off = gaps(unseen, 4000, seed=1)
     held: Calibration = check(far[same], far[~same], calibration.eps)
     found["rank"] = float(np.asarray(stats.spearmanr(far, off)[0]))
     found["reward"] = {"prior": calibration.to_json(), "held_out": held.to_json(), "same": float(same.mean())}

@@ -19,7 +19,7 @@ from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, collect_job, job_name, line_job, policies, tried
+from lotj.experiments.chapter import Arm, Chapter, Problem, Size, collect_job, job_name, line_job, policies, tried
 from lotj.experiments.claims import Curves
 from lotj.experiments.codes import Codes, represent_job
 from lotj.experiments.evaluation import PolicyController
@@ -41,6 +41,8 @@ from lotj.training.rewarded import Rewarded
 FRONT = Vector(("code", "goal"))
 PATIENCE = 30
 """Steps for a subgoal."""
+SIZES = {"quick": Size(0.12, 1, 8, 4), "laptop": Size(1.0, 3, 34, 10), "full": Size(4.0, 10, 100, 100)}
+"""By name; three seeds of a laptop try more than 100 times together."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class GoalChapter(Chapter):
     def asked(self, asked: Asked) -> Chapter:
         """As of `Chapter`; the quick size has the first problem alone."""
         made = super().asked(asked)
-        return replace(made, problems=made.problems[: 1 if asked.preset == "quick" else None])
+        return replace(made, problems=made.problems[: 1 if asked.preset == "quick" else None], size=SIZES[asked.preset])
 
     def jobs(self, asked: Asked) -> list[Job]:
         """All that must be done for it."""
@@ -135,8 +137,9 @@ class GoalChapter(Chapter):
         how = {
             **shared, "task": problem.task, "offline": str(folder / f"offline-{seed}"), "folder": str(folder / name),
             "seed": seed, "goals": arm.goals, "plan": arm.plan, "planning": dict(arm.planning), "trials": trials,
-            "points": points, "evaluation_trials": size.evaluation_trials, "shares": asdict(self.online),
-            "offline_shares": asdict(self.offline), "settings": {**problem.practice, **arm.practice},
+            "points": points, "evaluation_trials": size.evaluation_trials, "point_trials": size.point_trials,
+            "shares": asdict(self.online), "offline_shares": asdict(self.offline),
+            "settings": {**problem.practice, **arm.practice},
         }  # fmt: skip
         return Job(name, arm_job, how, (f"offline-{seed}",), asked.machine, folder / name)
 
@@ -181,7 +184,7 @@ def offline_job(
     made, config = Codes(find_run(Path(codes), "codes"), device), agent_settings(preset, agent)
     with run:
         store = CodedStore(DiskStore.open(Path(data)), made.encoder)
-        relabel = _relabel(shares, made, store, seed)
+        relabel = _relabel(shares, made, made.known_proposer(store))
         pretrain_agent(
             agent, store, None, FRONT, config, preset.pretrain, run, device, False, [relabel], observation=READS
         )
@@ -192,7 +195,7 @@ def offline_job(
 def arm_job(
     codes: str, data: str, agent: str, task: str, offline: str, folder: str, seed: int, goals: str, plan: str,
     planning: Mapping[str, Any], trials: int, points: Sequence[int], evaluation_trials: int,
-    shares: Mapping[str, float], offline_shares: Mapping[str, float], settings: Mapping[str, Any],
+    point_trials: int, shares: Mapping[str, float], offline_shares: Mapping[str, float], settings: Mapping[str, Any],
     threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Practises in one task from the offline agent, and tries the policy before, after `points`, and at the end, on the
@@ -218,7 +221,8 @@ def arm_job(
     def try_out(learner: Any, trials: int, steps: int) -> None:
         asked[0] = learner
         with closing(environment(None, told=True)) as env:
-            found = tried(env, PolicyController(learner, 0.0), agent, seed, evaluation_trials)
+            tries = point_trials if trials in points else evaluation_trials
+            found = tried(env, PolicyController(learner, 0.0), agent, seed, tries)
             curve.append({"trials": trials, "steps": steps, **found, "reached": env.met})
 
     try_out(learner, 0, 0)
@@ -228,11 +232,11 @@ def arm_job(
     store = CodedStore(DiskStore.open(Path(data)), made.encoder)
     how = replace(find_preset("state").practice, trials=trials, threads=threads, hindsight=0.0, **settings)
     prior = Source(store, 1.0 - how.online_fraction, None, {"imitate": True})
-    prior.relabel = [_relabel(offline_shares, made, store, seed)]
+    prior.relabel = [_relabel(offline_shares, made, made.known_proposer(store))]
     left = begun(root, "practice")
     run = left or Run.create(root, "practice", {"task": task, "agent": agent, "goals": goals, "plan": plan}, seed)
     with closing(environment(proposer_of(goals, made, store), told=False)) as env, run:
-        relabel = _relabel(shares, made, store, seed, proposer_of(goals, made, store))
+        relabel = _relabel(shares, made, proposer_of(goals, made, store))
         steps = spec_of(env).max_steps
         how = replace(how, max_steps=steps)
         rest: dict[str, Any] = {"live": False, "resume": left is not None, "snapshots": points}
@@ -249,19 +253,13 @@ def proposer_of(goals: str, made: Codes, store: CodedStore) -> GoalProposer | No
     if goals == "seen":
         some = np.random.default_rng(0).integers(store.n_frames, size=4096)
         return Seen(lambda: store.observe(some, ["code"])["code"])
-    return made.proposer() if goals == "pixelcnn" else made.redrawn(goals)
+    return made.proposer(32) if goals == "pixelcnn" else made.redrawn(goals)
 
 
-def _relabel(
-    shares: Mapping[str, float], made: Codes, store: CodedStore, seed: int, proposer: GoalProposer | None = None
-) -> Relabel:
-    """`choose_goals` with the sparse reward; of prior data the PixelCNN proposes, 8 goals for each scene."""
+def _relabel(shares: Mapping[str, float], made: Codes, proposer: GoalProposer | None) -> Relabel:
+    """`choose_goals` with the sparse reward; where nobody proposes, what is a proposer's share is kept."""
     of = GoalShares(**shares)
-    if of.proposed and proposer is None and made.run.has("pixelcnn"):
-        proposer = made.proposer(bank=8)
-        firsts = store.episodes["first_frame"].astype(np.int64)
-        proposer.prepare(store.observe(firsts, ["code"])["code"], np.random.default_rng(seed))
-    if proposer is None:  # nobody proposes but the task: what is its share is kept
+    if proposer is None:
         of = replace(of, keep=of.keep + of.proposed, proposed=0.0)
         proposer = Seen(lambda: np.zeros((1, made.encoder.size), np.float32))
     return choose_goals(of, proposer.propose, proposer.needs_context, SparseReward(made.eps))

@@ -79,17 +79,18 @@ def ranks(encoder: Latent, here: Scenes, there: Scenes) -> dict[str, float]:
     return {name: float(np.asarray(stats.spearmanr(apart, gap))[0]) for name, gap in parts.items()}
 
 
-def samples(encoder: Latent, judge: Regressor, scenes: Scenes, seed: int = 0) -> dict[str, float]:
+def samples(encoder: Latent, scenes: Scenes, seed: int = 0) -> dict[str, float]:
     """Goals from the prior, decoded in the scenes: share whose object has the scene's colour (and that of frames that
     are decoded from their own codes); mean distance of a code from that of its own picture, beside sqrt(size)."""
     rng = np.random.default_rng(seed)
     drawn, context = rng.standard_normal((len(scenes.first), encoder.size), np.float32), encoder.context(scenes.first)
     pictures, own = encoder.decode(drawn, context), encoder.decode(encoder.encode(scenes.images, scenes.first), context)
     told = {}
-    varies = scenes.colour.std(0).min() >= SAME
-    for name, shown in (("same_colour", pictures), ("same_colour_own", own)) if varies else ():
-        off = np.sqrt(np.square(judge(shown)[1] - scenes.colour).mean(1))
-        told[name] = float((off < MATCH).mean())
+    if scenes.colour.std(0).min() >= SAME:
+        judge = Regressor(scenes, min(600, 3 * len(scenes.first)), seed)
+        for name, shown in (("same_colour", pictures), ("same_colour_own", own)):
+            off = np.sqrt(np.square(judge(shown)[1] - scenes.colour).mean(1))
+            told[name] = float((off < MATCH).mean())
     again = encoder.encode(pictures, scenes.first)
     return {**told, "round_trip": float(np.linalg.norm(again - drawn, axis=1).mean() / np.sqrt(encoder.size))}
 

@@ -53,11 +53,19 @@ class PixelCNNProposer:
             maps = self._encoder.maps(np.stack([*new.values()])).repeat_interleave(self._bank, 0)
             parts = [self._model.sample(part, generator, self._temperature).cpu() for part in maps.split(ROWS)]
             drawn = torch.cat(parts).numpy().astype(np.uint16)
-            self._banks.update(zip(new, drawn.reshape(len(new), self._bank, *drawn.shape[1:]), strict=True))
+            self.keep(np.stack([*new.values()]), drawn.reshape(len(new), self._bank, *drawn.shape[1:]))
         for context in contexts:
             self._banks.move_to_end(_key(context))
         while len(self._banks) > max(self._scenes, len(contexts)):
             self._banks.popitem(last=False)
+
+    def keep(self, contexts: np.ndarray, banks: np.ndarray) -> None:
+        """Takes the banks (M, bank, h, w) uint16 of scenes with contexts (M, D), drawn before."""
+        self._banks.update(zip(map(_key, contexts), banks, strict=True))
+
+    def banks(self, contexts: np.ndarray) -> np.ndarray:
+        """(M, bank, h, w) uint16 of scenes with contexts (M, D) that have banks."""
+        return np.stack([self._banks[_key(context)] for context in contexts])
 
 
 def _key(context: np.ndarray) -> bytes:

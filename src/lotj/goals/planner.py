@@ -45,7 +45,7 @@ class Generator(Protocol):
 class PlanConfig(Checked):
     """Settings of planning. The defaults are the authors' code, but for `samples`: 1024 there."""
 
-    samples: Annotated[int, COUNT] = 256
+    samples: Annotated[int, COUNT] = 64
     """N, sequences of latents looked at in each iteration; one level of one gap."""
     noise: Annotated[tuple[float, ...], NOT_NEGATIVE] = (1.0, 0.5, 0.2, 0.1, 0.1)
     """Deviation of the latents around their weighted mean, in each iteration after the first draw."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lotj.nets.vae import (
+    FEATURES,
     LEAST_LOG_VARIANCE,
     PictureModel,
     bernoulli,
@@ -22,6 +23,7 @@ from lotj.nets.vae import (
     deconvolutions,
     divergence,
     draw,
+    places_of,
 )
 from lotj.ranges import COUNT, NOT_NEGATIVE, SHARE, Checked
 
@@ -46,8 +48,8 @@ class CCVAE(PictureModel):
     def __init__(self, config: CCVAEConfig) -> None:
         super().__init__()
         self.config, self.size, self.context_size = config, config.size, config.context_size
-        self.trunk, self.context_trunk = convolutions(6), convolutions(3)
-        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(64 * 3 * 3, 2 * config.size))
+        self.trunk, self.context_trunk = places_of(6, FEATURES), convolutions(3)
+        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * FEATURES, 2 * config.size))
         normal = nn.BatchNorm1d(config.context_size, affine=False)
         self.context_head = nn.Sequential(
             nn.Dropout(config.dropout), nn.Linear(64 * 3 * 3, config.context_size), normal
@@ -65,10 +67,10 @@ class CCVAE(PictureModel):
     def picture(self, code: Tensor, context: Tensor) -> Tensor:
         return torch.sigmoid(self.decoder(torch.cat([code, context], 1)))
 
-    def losses(self, images: Tensor, first: Tensor, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def losses(self, images: Tensor, first: Tensor) -> Mapping[str, Tensor]:
         mean, log_variance = self.code(images, first)
         context = self.context(first)
-        code = draw(mean, log_variance, generator)
+        code = draw(mean, log_variance)
         return {
             "reconstruction": bernoulli(self.decoder(torch.cat([code, context], 1)), images),
             "divergence": self.config.beta * divergence(mean, log_variance),

@@ -140,7 +140,7 @@ class VQVAE(PictureModel):
         """Images."""
         return 0.5 + 0.5 * self.decoder(maps)
 
-    def losses(self, images: Tensor, first: Any = None, generator: Any = None) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, first: Any = None) -> dict[str, Tensor]:
         """``reconstruction`` mean (s - s')^2 / variance, ``codebook`` mean (sg[z_e] - e)^2 and ``commitment``, weight
         times mean (z_e - sg[e])^2; the gradient of the first passes the quantisation straight through. The variance is
         the batch's around its mean picture, which would score 1. Without it (as in VAL's code) the others outweigh the

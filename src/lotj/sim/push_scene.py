@@ -19,6 +19,7 @@ SPLITS = ("train", "held-out")
 INSIDE = 0.17  # of the walls
 REACH = 0.153  # of the hand's middle, both ways along x and y
 HAND, HEIGHT = 0.015, 0.02  # radius of the hand; half the height of a puck
+ARM = 0.03  # radius of what is seen above the hand
 PARTS = 3
 TRAINED, HELD_OUT = 24, 8  # shapes, by number
 TEXTURES = 12  # of the table; the last three are held out
@@ -68,8 +69,11 @@ def push_scene(pucks: int) -> mujoco.MjModel:
         drive = spec.add_actuator(name=f"drive-{axis}", target=f"hand-{axis}", trntype=mujoco.mjtTrn.mjTRN_JOINT)
         drive.set_to_position(kp=400.0, kv=40.0)
         drive.forcelimited, drive.forcerange = True, (-6.0, 6.0)
-    look = {"rgba": (0.15, 0.15, 0.15, 1), "mass": 0.5}
+    look = {"rgba": (0.2, 0.2, 0.2, 1), "mass": 0.5}
     hand.add_geom(name="hand", type=_CYLINDER, size=(HAND, 0.03, 0), pos=(0, 0, 0.033), **look, **moved)
+    # An arm above the hand, which touches nothing: a hand alone is a dozen pixels, too few for a model of pictures.
+    arm = {"rgba": (0.2, 0.2, 0.2, 1), "mass": 0.0, "contype": 0, "conaffinity": 0}
+    hand.add_geom(name="arm", type=_CYLINDER, size=(ARM, 0.015, 0), pos=(0, 0, 0.065), **arm)
     for number in range(pucks):
         body = world.add_body(name=f"puck{number}", pos=(0.1 * number, 0, HEIGHT))
         body.add_freejoint(name=f"puck{number}")

@@ -1,4 +1,4 @@
-"""Prior data as the codes of a VQ-VAE, tasks by subgoals, and how generative models are fitted (VAL, PTP)."""
+"""Prior data as the codes of a VQ-VAE, and tasks by subgoals (VAL, PTP)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 from lotj.agents import Learner
 from lotj.data.layout import Schema
 from lotj.data.store import Store
-from lotj.errors import NumericsError
 from lotj.goals.codes import CodeEncoder
 from lotj.goals.planner import Pursuit, Value
 from lotj.goals.proposer import GoalProposer
@@ -42,6 +40,11 @@ class CodedStore(Store):
         frames = np.arange(of.n_frames)
         images = (of.observe(frames[part], ["image"])["image"][:, 0] for part in parts)
         self.numbers = np.concatenate([encoder.numbers(encoder.encode(some)) for some in images])
+
+    @property
+    def firsts(self) -> np.ndarray:
+        """(E, D) codes of the episodes' first frames."""
+        return self._encoder.look_up(self.numbers[self.episodes["first_frame"].astype(np.int64)])
 
     def column(self, name: str) -> np.ndarray:
         """``action`` and ``reward``."""
@@ -116,42 +119,3 @@ class Pursued(Imagined):
 def value_of(learner: Learner) -> Value:
     """What a planner asks an agent that observes ``code`` and ``goal``."""
     return lambda states, goals: learner.value({"code": states, "goal": goals})
-
-
-def fit(model: Any, draw: Any, steps: int, lr: float, seed: int, clip: float = 1.0) -> Mapping[str, float]:
-    """Trains a model of `lotj.nets` that has `losses`, with Adam and gradients of norm at most `clip`.
-
-    Args:
-        model: changed in place, in evaluation mode afterwards.
-        draw: random numbers -> what `losses` is called with.
-        steps, lr: updates, and their rate, which falls to 0 along a cosine.
-        seed: of all that is drawn.
-
-    Returns:
-        Means of the losses over the last tenth.
-
-    Raises:
-        NumericsError: a loss is not finite.
-    """
-    rng = np.random.default_rng(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
-    told: dict[str, list[float]] = {}
-    model.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for step in range(steps):
-            losses = model.losses(*draw(rng))
-            loss = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(loss):
-                raise NumericsError(f"loss of update {step} is {loss.item()}; lower the learning rate")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-            optimiser.step()
-            schedule.step()
-            if step >= 0.9 * steps:
-                for name, value in losses.items():
-                    told.setdefault(name, []).append(value.item())
-    model.eval()
-    return {name: float(np.mean(values)) for name, values in told.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lotj.experiments.claims import Claim, higher
+from lotj.experiments.claims import Claim, gate, higher
 from lotj.experiments.imagined import (
     EVERY_LINE,
     ORACLE,
@@ -10,7 +10,6 @@ from lotj.experiments.imagined import (
     ImaginedChapter,
     ImaginedProblem,
     alike,
-    gate,
     lower_by,
 )
 
@@ -32,9 +31,9 @@ CHAPTER = ImaginedChapter(
     name="cc-rig",
     title="Contextual imagined goals",
     problems=(
-        _problem("colour", "push/one,vary=colour", 4, 4, "push/one,vary=colour,split=held-out", OFF_POLICY),
-        _problem("shape", "push/one,vary=shape", 4, 8, "push/one,vary=shape,split=held-out"),
-        _problem("maze", "maze2d/seen", 2, 8, "maze2d/unseen"),
+        _problem("colour", "push/one,vary=colour", 8, 8, "push/one,vary=colour,split=held-out", OFF_POLICY),
+        _problem("shape", "push/one,vary=shape", 8, 12, "push/one,vary=shape,split=held-out"),
+        _problem("maze", "maze2d/seen", 4, 8, "maze2d/unseen"),
     ),
     claims=(
         *(
@@ -48,11 +47,17 @@ CHAPTER = ImaginedChapter(
                 Claim(f"C5 {name}: what is held out is no worse", alike(name, "CC-RIG", "held out", 10)),
             )
         ),
-        Claim("C2 samples keep the scene's colour, 90 %", gate("colour", "cc-vae", "same_colour", 0.9)),
-        Claim("C2 a VAE's by chance alone, below 30 %", gate("colour", "vae", "same_colour", most=0.3)),
-        Claim("C3 places can be read from the code", gate("colour", "cc-vae", "places_from_code", 0.7)),
-        Claim("C3 colour cannot", gate("colour", "cc-vae", "colour_from_code", most=0.2)),
-        Claim("C3 but from the context", gate("colour", "cc-vae", "colour_from_context", 0.8)),
+        Claim(
+            "C2 samples keep the scene's colour, 90 %", gate("colour", "encoder cc-vae", ("gates", "same_colour"), 0.9)
+        ),
+        Claim(
+            "C2 a VAE's by chance alone, below 30 %", gate("colour", "encoder vae", ("gates", "same_colour"), most=0.3)
+        ),
+        Claim(
+            "C3 places can be read from the code", gate("colour", "encoder cc-vae", ("gates", "places_from_code"), 0.7)
+        ),
+        Claim("C3 colour cannot", gate("colour", "encoder cc-vae", ("gates", "colour_from_code"), most=0.2)),
+        Claim("C3 but from the context", gate("colour", "encoder cc-vae", ("gates", "colour_from_context"), 0.8)),
         Claim(
             "C6 with the encoder's own random data in the replay it ends nearer than nothing does",
             higher("colour", "CC-RIG, random data", "nothing", 10),

@@ -221,7 +221,7 @@ CHAPTER = MazeChapter(
             for maze, other in _STITCHES
         ),
         *(
-            Claim(f"{maze}: V rises with the expectile, in 90 % of places", gate(("rises",), 0.9, of=(maze, VALUES)))
+            Claim(f"{maze}: V rises with the expectile, in 90 % of places", gate(maze, VALUES, ("rises",), 0.9))
             for maze in DISCOUNT
         ),
         Claim("medium: offline, at 0.9 two Q are needed", higher("medium", "IQL 0.9", "IQL 0.9, one Q", 15, at=0)),

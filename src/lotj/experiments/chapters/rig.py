@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lotj.experiments.claims import Claim, higher
+from lotj.experiments.claims import Claim, gate, higher
 from lotj.experiments.imagined import (
     EVERY_LINE,
     ORACLE,
@@ -10,7 +10,6 @@ from lotj.experiments.imagined import (
     ImaginedChapter,
     ImaginedProblem,
     alike,
-    gate,
     lower_by,
 )
 
@@ -27,7 +26,9 @@ ARMS = (
     ORACLE,
     *EVERY_LINE,
 )
-VAE = {"vae": ("vae", {"size": 4})}
+VAE = {"vae": ("vae", {"size": 8, "beta": 2.0})}
+WALK = "max_steps=25,start=anywhere"
+DATA = {"data": {"count": 800, "recipe": "random"}}
 
 CHAPTER = ImaginedChapter(
     name="rig",
@@ -40,15 +41,18 @@ CHAPTER = ImaginedChapter(
             encoders=VAE,
             measure="hand_distance",
             trials=300,
-            data={"data": {"count": 50, "recipe": "random"}},
+            data={"data": {"count": 100, "recipe": "random"}},
+            walk=WALK,
         ),
         ImaginedProblem(
             "one",
             "push/one",
             arms=ARMS,
+            data=DATA,
+            walk=WALK,
             encoders={
                 **VAE,
-                "ae": ("vae", {"size": 4, "kind": "ae"}),
+                "ae": ("vae", {"size": 8, "kind": "ae"}),
                 "spatial": ("vae", {"size": 16, "kind": "spatial"}),
             },
         ),
@@ -56,8 +60,10 @@ CHAPTER = ImaginedChapter(
             "two",
             "push/two",
             arms=(RIG, ORACLE, *EVERY_LINE),
-            encoders={"vae": ("vae", {"size": 8})},
+            encoders={"vae": ("vae", {"size": 12, "beta": 2.0})},
             trials=300,
+            data=DATA,
+            walk=WALK,
             also={"one puck": "push/two,present=1", "no puck": "push/two,present=0"},
         ),
     ),  # fmt: skip
@@ -73,7 +79,10 @@ CHAPTER = ImaginedChapter(
         Claim("R4 and than none", higher("one", "RIG", "no relabelling", 10)),
         Claim("R5 the oracle is not far better: by less than 25 points", lower_by("one", "RIG", "oracle", 25)),
         Claim("R6 learnt with two pucks it serves for one", alike("two", "RIG", "one puck", 10)),
-        Claim("gate: latent distance ranks as the true one, 0.6 or more", gate("one", "vae", "rank", 0.6)),
-        Claim("gate: and as the puck's alone, 0.4 or more", gate("one", "vae", "rank_object", 0.4)),
+        Claim(
+            "gate: latent distance ranks as the true one, 0.6 or more",
+            gate("one", "encoder vae", ("gates", "rank"), 0.6),
+        ),
+        Claim("gate: and as the puck's alone, 0.4 or more", gate("one", "encoder vae", ("gates", "rank_object"), 0.4)),
     ),
 )
