@@ -190,7 +190,7 @@ def test_the_table_pairs_each_unit_with_itself_and_says_what_breaks() -> None:
     rows = page(results)
     assert list(rows) == list(ROWS)
     # 18 and 14 of 20 are 90 and 70 %: 80, standard deviation 14.1, t of 1 degree of freedom 12.7: 14.1 * 12.7 / 1.41.
-    assert rows["blur"]["after 100"] == "80 \u00b1 1.3e+02" and rows["blur"]["units"] == "2"
+    assert rows["blur"]["after 100"] == "80 \u00b1 130" and rows["blur"]["units"] == "2"
     # 2 of 20 below in both units, without spread: as much as the rule allows; and 3 of 100 false, likewise.
     assert rows["blur"]["difference to none"].startswith("-10 \u00b1 0;") and rows["blur"]["false"] == "3 of 100"
     assert rows["blur"]["breaks"] == "no" and rows["blur"]["missed"] == "2"
