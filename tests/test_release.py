@@ -62,5 +62,5 @@ def test_an_installed_release_does_the_demo_in_an_empty_folder(wheel: Path, tmp_
     assert Path(where).is_relative_to(site)
     said = run(environment / "bin" / "lotj", "demo", folder=folder, COLUMNS="120")
     assert "trial 100/100" in said and "After practice" in said
-    assert "usb-b" in (folder / "runs" / "demo" / "last" / "report.html").read_text("utf-8").lower()
+    assert "as-3112" in (folder / "runs" / "demo" / "last" / "report.html").read_text("utf-8").lower()
     assert [path.name for path in folder.iterdir()] == ["runs"]

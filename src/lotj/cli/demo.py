@@ -28,7 +28,7 @@ class Command(job.OnDevice):
 
     all: bool = False
     """Collect and pretrain, too, instead of beginning from the base."""
-    connector: str = "usb-b"
+    connector: str = "as-3112"
     """The unseen connector: a catalogue name, or the path of a .toml file of your own."""
     scenario: str = "near"
     """Where trials start: near (within 10 mm of the socket's axis) or far (10 to 20 mm beside), from where a training
