@@ -28,6 +28,7 @@ TARGET = 1.5
 DIFFERS = [
     "lotj: the losses of all networks in one backward pass, both Q as one batched product, one fused step of Adam "
     "for all parameters; d3rlpy and Stable-Baselines3: network after network, at the weights so far",
+    "lotj: freed memory stays with the process (lotj.processes.keep_memory), as under the command lotj",
     "d3rlpy: its replay buffer makes a batch of objects, one a transition",
     "TD3: the policy learns in every second update, everywhere",
 ]

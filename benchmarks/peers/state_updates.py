@@ -42,8 +42,10 @@ def lotj_agents(names: list[str]) -> dict[str, Update]:
     from lotj.experiments.presets import find_preset
     from lotj.experiments.stages import agent_settings
     from lotj.nets.front import Vector
+    from lotj.processes import keep_memory
     from lotj.spaces import Array, Spec
 
+    keep_memory()  # as the command does
     states, actions, rewards = noise()
     store = MemoryStore([Task("noise", "noise")])
     for number, first in enumerate(range(0, FRAMES, EPISODE)):
@@ -54,7 +56,8 @@ def lotj_agents(names: list[str]) -> dict[str, Update]:
         Spec({"state": Array((STATE,), "float32", -np.inf, np.inf)}, (AXES,), 20.0, EPISODE),
         Vector(("state",)),
     )
-    preset = replace(find_preset("state"), agent={"hidden": HIDDEN, "discount": DISCOUNT, "lr": RATE, "ema": 0.005})
+    alike = {"hidden": HIDDEN, "critic_hidden": HIDDEN[0], "critic_layer_norm": False}
+    preset = replace(find_preset("state"), agent={**alike, "discount": DISCOUNT, "lr": RATE, "ema": 0.005})
     made = {}
     for name in names:
         learner = Learner(find_agent(name), spec, front, agent_settings(preset, name), 1)

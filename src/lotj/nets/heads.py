@@ -78,7 +78,7 @@ class Ensemble(nn.Module):
         self.layer_norm = layer_norm
 
     def _activate(self, x: Tensor) -> Tensor:
-        return torch.relu(nn.functional.layer_norm(x, x.shape[-1:]) if self.layer_norm else x)
+        return nn.functional.layer_norm(x, x.shape[-1:]).relu_() if self.layer_norm else torch.relu(x)
 
     def forward(self, features: Tensor, action: Tensor | None = None) -> Tensor:
         """(E, B) values of (B, D) features and, where it has axes, (B, A) actions."""
