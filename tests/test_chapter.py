@@ -313,8 +313,8 @@ def test_v_of_a_maze_is_asked_at_every_place_on_the_way_to_the_end_of_the_route(
     assert low.shape == (24, 24) and free.sum() == 26 * 9 and not free[:3].any() and free[3:6, 3:6].all()
     assert found["rises"] == pytest.approx((high >= low)[free].mean(), abs=0.01)  # shown rounded
     learner = load_agent(find_run(tmp_path / "low", "pretrain"))
-    # The middle of the first free cell, row 1 of 8 and column 1: 2.5 m left of the middle and above it.
-    seen = {"state": np.array([[-2.5, 2.5, 0, 0]], np.float32), "goal": np.array([[2.5, -2.5]], np.float32)}
+    # The middle of the first free cell, row 1 of 8 and column 1: 2.5 m left of the middle and above it; goal (6, 5).
+    seen = {"state": np.array([[-2.5, 2.5, 0, 0]], np.float32), "goal": np.array([[1.5, -2.5]], np.float32)}
     assert low[4, 4] == pytest.approx(float(learner.value(seen)[0]), abs=1e-4)
     assert draw_values({"medium": found["values"]})[:4] == b"\x89PNG"
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -510,3 +511,16 @@ def test_wrapped_tasks_keep_their_expert() -> None:
     env = gym.wrappers.TimeLimit(make_task("fetch/reach"), 5)
     assert isinstance(expert_of("fetch/reach", env), Reach) and find_task("fetch/reach")[0].name == "fetch"
     env.close()
+
+
+@pytest.mark.parametrize("name", ["medium", "large"])
+def test_no_push_straight_for_the_goal_gets_through_a_whole_maze(name: str) -> None:
+    with closing(make_task(f"maze/{name},whole_route=True,max_steps=400")) as env:
+        for seed in range(5):
+            (seen, _), rng = env.reset(seed=seed), np.random.default_rng(seed)
+            over = False
+            while not over:
+                push = 3.0 * (seen["goal"] - seen["achieved_goal"]) + 0.7 * rng.normal(size=2)
+                seen, _, terminated, truncated, info = env.step(push.clip(-1.0, 1.0).astype(np.float32))
+                over = terminated or truncated
+            assert not info["is_success"]
