@@ -39,6 +39,13 @@ def png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def figure_png(figure: Figure, dpi: float) -> bytes:
+    """A figure as a PNG file, the same on every machine that draws the same."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    return file.getvalue()
+
+
 def data_uri(picture: np.ndarray) -> str:
     """(H, W, 3) uint8 as a PNG in the address of a picture on a page."""
     return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
@@ -64,9 +71,7 @@ def draw_rows(blocks: Sequence[tuple[str, Sequence[str], Sequence[np.ndarray]]])
             for plot, picture in zip(axes[line], row, strict=False):
                 plot.imshow(mosaic(picture))
             line += 1
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return figure_png(figure, figure.dpi)
 
 
 def cameras(schema: Schema) -> list[str]:

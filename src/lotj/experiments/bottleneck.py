@@ -18,7 +18,6 @@ import torch
 from lotj.data.part import PartStore
 from lotj.data.store import DiskStore, Store
 from lotj.distributed import Job
-from lotj.errors import SettingsError
 from lotj.experiments.bottleneck_control import Place, control_job
 from lotj.experiments.parts import choose_training
 from lotj.experiments.reward_ablation import choose_split
@@ -196,8 +195,7 @@ class BottleneckStudy:
 
     def asked(self, asked: Asked) -> BottleneckStudy:
         """In the size asked for; SettingsError for what it does not know."""
-        if asked.connectors or asked.benches or asked.trials or asked.practice:
-            raise SettingsError(f"{self.cells}: takes no connectors, benches, trials or practice; leave them out")
+        asked.refuse_choices(self.cells)
         return replace(self, size=SIZES[asked.preset])
 
     @property

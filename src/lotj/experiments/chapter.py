@@ -28,7 +28,6 @@ from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, folder_name, make_task, named_options
 from lotj.envs.residual import ResidualAction
-from lotj.errors import SettingsError
 from lotj.evaluation.rollout import evaluate
 from lotj.experiments.claims import Claim, Curves, area_under, success_rate
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
@@ -177,35 +176,14 @@ class Chapter:
 
     def asked(self, asked: Asked) -> Chapter:
         """The chapter in the size asked for; SettingsError for what it does not know."""
-        if asked.connectors or asked.benches or asked.trials or asked.practice:
-            raise SettingsError(f"{self.name}: takes no connectors, benches, trials or practice; leave them out")
+        asked.refuse_choices(self.name)
         return replace(self, size=SIZES[asked.preset])
 
     def jobs(self, asked: Asked) -> list[Job]:
         """All that must be done for it."""
         made: list[Job] = []
         for problem in self.problems:
-            for name, settings in problem.data.items():
-                folder = asked.runs / self.name / f"{problem.name}-{name}"
-                if of := settings.get("of"):
-                    given = {"data": str(folder.with_name(f"{problem.name}-{of}")), "share": settings["share"]}
-                    given |= {"folder": str(folder)}
-                    made.append(Job(folder.name, best_job, given, (f"{problem.name}-{of}",), {}, folder))
-                    continue
-                players = {of: title for of in PLAYERS if (title := settings.get(of))}
-                needs = {of: job_name(problem, problem.arm(title), 0) for of, title in players.items()}
-                played = {of: str(asked.runs / self.name / need) for of, need in needs.items()}
-                count = settings["count"]
-                if count >= MANY:  # demonstrations are few, and stay as many
-                    count = round(min(1.0, self.size.share) * count)
-                how = {"task": problem.with_options(settings.get("options", "")), "folder": str(folder)}
-                arguments = {
-                    **how,
-                    **{of: settings[of] for of in settings if of != "options"},
-                    **played,
-                    "count": count,
-                }
-                made.append(Job(folder.name, collect_job, arguments, tuple(needs.values()), {}, folder))
+            made += [self._data_job(asked, problem, name) for name in problem.data]
             for arm in problem.arms:
                 made += [self._job(asked, problem, arm, seed) for seed in problem.seeds(arm, self.size)]
         return made
@@ -240,6 +218,22 @@ class Chapter:
             found |= {(problem.name, title): done for title, done in of.items()}
         return found
 
+    def _data_job(self, asked: Asked, problem: Problem, name: str) -> Job:
+        """Records prior data of a problem, or chooses them from others."""
+        root, settings = asked.runs / self.name, dict(problem.data[name])
+        folder = root / f"{problem.name}-{name}"
+        if "of" in settings:
+            whole = f"{problem.name}-{settings['of']}"
+            given = {"data": str(root / whole), "share": settings["share"], "folder": str(folder)}
+            return Job(folder.name, best_job, given, (whole,), {}, folder)
+        needs = {of: job_name(problem, problem.arm(settings[of]), 0) for of in PLAYERS if settings.get(of)}
+        settings |= {of: str(root / need) for of, need in needs.items()}
+        if settings["count"] >= MANY:  # demonstrations are few, and stay as many
+            settings["count"] = round(min(1.0, self.size.share) * settings["count"])
+        task = problem.with_options(settings.pop("options", ""))
+        arguments = {"task": task, "folder": str(folder), **settings}
+        return Job(folder.name, collect_job, arguments, tuple(needs.values()), {}, folder)
+
     def _job(self, asked: Asked, problem: Problem, arm: Arm, seed: int) -> Job:
         name, size = job_name(problem, arm, seed), self.size
         task = problem.with_options(arm.options)
@@ -262,12 +256,10 @@ class Chapter:
         if arm.data:
             needs = (f"{problem.name}-{arm.data}",)
             arguments["data"] = str(asked.runs / self.name / needs[0] / "data")
-        if arm.corrects:
-            needs = (*needs, base := job_name(problem, problem.arm(arm.corrects), 0))
-            arguments["corrects"] = str(asked.runs / self.name / base)
-        if arm.begins:
-            needs = (*needs, base := job_name(problem, problem.arm(arm.begins), 0))
-            arguments["begins"] = str(asked.runs / self.name / base)
+        for what, title in (("corrects", arm.corrects), ("begins", arm.begins)):
+            if title:
+                needs = (*needs, base := job_name(problem, problem.arm(title), 0))
+                arguments[what] = str(asked.runs / self.name / base)
         return Job(name, learn_job, arguments, needs, asked.machine, folder)
 
     def _table(self, problem: Problem, curves: Curves) -> str:

@@ -44,6 +44,11 @@ def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
     return float(np.trapezoid(rates, steps) / (steps[-1] - steps[0]))
 
 
+def solved_after(one: Mapping[str, Any]) -> int | None:
+    """Trials until practice had so many successes in a row (`chapter.solved`), of a job's result; None: never."""
+    return one.get("solved", one.get("practice", {}).get("solved"))
+
+
 def faster(problem: str, better: str, worse: str, ratio: float) -> Rule:
     """The mean over the steps of one arm's curves is so many times another's, on average over seeds; no where a third
     of that gain is not there."""
@@ -200,8 +205,7 @@ def solved_sooner(problems: Sequence[str], faster: str, slower: str, ratio: floa
     (``solved``; never counts as infinity) is so many times less than another's; no where it is not less at all."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        told = [[one.get("solved", one.get("practice", {}).get("solved")) or np.inf
-                 for problem in problems for one in curves.get((problem, arm), ())]
+        told = [[solved_after(one) or np.inf for problem in problems for one in curves.get((problem, arm), ())]
                 for arm in (faster, slower)]  # fmt: skip
         if not all(told):
             return None, "not done yet"

@@ -4,7 +4,6 @@ pass: tables and pictures that say whether practice on them can work at all."""
 from __future__ import annotations
 
 import base64
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 from torch import Tensor, nn
 
+from lotj.data.pictures import figure_png
 from lotj.data.store import DiskStore, Store
 from lotj.envs.table_tasks import reached
 from lotj.experiments.study import begun
@@ -313,6 +313,4 @@ def _picture(rows: Sequence[tuple[str, np.ndarray]]) -> str:
         place.imshow(np.concatenate([*images], 1))
         place.set(xticks=[], yticks=[], xlim=(0, SHOWN * images.shape[2]))
         place.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
-    return base64.b64encode(file.getvalue()).decode()
+    return base64.b64encode(figure_png(figure, 100)).decode()

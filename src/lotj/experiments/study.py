@@ -54,6 +54,11 @@ class Asked:
     practice: str = ""
     machine: Mapping[str, Any] = field(default_factory=dict)
 
+    def refuse_choices(self, name: str) -> None:
+        """SettingsError where a study of that name is asked for anything but its size."""
+        if self.connectors or self.benches or self.trials or self.practice:
+            raise SettingsError(f"{name}: takes no connectors, benches, trials or practice; leave them out")
+
 
 def page(title: str, parts: Sequence[str], results: Mapping[str, Any]) -> bytes:
     """A study's table with its title, and with which programs and machines its results were made."""

@@ -65,9 +65,6 @@ class RewardTrainer:
     Every random number of update k is drawn from generators seeded with (seed, k): on a processor the same seed gives
     the same result, interrupted or not. Batches are read ahead, by a thread that ends with the context.
 
-    Args:
-        classes: (D,) int64 in [0, D), which training tasks the adversary is to take for one; by default none.
-
     Attributes:
         learner: of `Success`; its state is all that a training goes on from.
         classifier: so far, in evaluation mode: the running average of the weights.
@@ -79,9 +76,8 @@ class RewardTrainer:
     """
 
     def __init__(
-        self, train: Store, validation: Store, config: RewardConfig, seed: int, device: torch.device | str = "cpu",
-        classes: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
+        self, train: Store, validation: Store, config: RewardConfig, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.config, self.seed = config, seed
         self.train, self.validation = train, validation
         spec = Spec({"image": Array(check_data(train, validation), "uint8", 0, 255)}, (0,))
@@ -90,9 +86,8 @@ class RewardTrainer:
         self.classifier: Any = self.learner.target["classifier"]
         tasks = [task.name for task in train.tasks]
         self.made_with = {"seed": seed, "settings": asdict(config), "tasks": tasks}
-        self._success = train.success.astype(np.float32)
-        self._task = train.frame_task if classes is None else classes[train.frame_task]
-        self._batches = Prefetcher(self.load)
+        self._success, self._task = train.success.astype(np.float32), train.frame_task
+        self._batches = Prefetcher(self._load)
 
     def __enter__(self) -> RewardTrainer:
         return self
@@ -132,8 +127,7 @@ class RewardTrainer:
         model.report = held_out_report(model, self.validation, frames)
         return model
 
-    def load(self, step: int) -> Batch:
-        """The batch of an update, from 0."""
+    def _load(self, step: int) -> Batch:
         index = self._sampler.draw(self.config.batch, np.random.default_rng([self.seed, step]))
         images = self.train.observe(index, ["image"])["image"]
         return labelled(images, reward=self._success[index], task=self._task[index])

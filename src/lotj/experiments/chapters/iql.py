@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lotj.controllers.waypoints import Waypoints
+from lotj.data.pictures import figure_png
 from lotj.distributed import Job
 from lotj.envs.grid import Grid
 from lotj.envs.registry import make_task
@@ -109,8 +109,6 @@ def toy_values() -> dict[str, bytes]:
         axes.imshow(drawn, vmin=0.0, vmax=10.0)
         axes.set_title(title, fontsize=8)
         axes.set_axis_off()
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     words = (
         "# The toy maze, solved exactly\n\nValues of entering the goal (10), discount 0.9. The larger the expectile, "
     )
@@ -120,7 +118,7 @@ def toy_values() -> dict[str, bytes]:
     words += "arrives within 100 steps [%] by a policy made of these values, of moves weighted by min(exp(10 (Q - V)), "
     words += f"100) and of the best move; by random moves it is {100 * arrives(grid, solved['V*'], 0.0):.1f}.\n\n"
     table = words + markdown(["values", *places, *kinds], rows) + "\n![Maps](toy-values.png)\n"
-    return {"toy-values.md": table.encode(), "toy-values.png": file.getvalue()}
+    return {"toy-values.md": table.encode(), "toy-values.png": figure_png(figure, 110)}
 
 
 _TAUS = ("IQL 0.5", "IQL 0.7", "IQL 0.9")
@@ -191,9 +189,7 @@ def draw_values(known: Mapping[str, Mapping[str, Sequence[Sequence[float | None]
             axes.set_title(f"{name}: V of {title}", fontsize=9)
             axes.set_axis_off()
         figure.colorbar(drawn, ax=line.tolist(), shrink=0.8)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    return file.getvalue()
+    return figure_png(figure, 110)
 
 
 def _whole(of: Problem) -> Problem:

@@ -32,10 +32,10 @@ def _paid(reward: str) -> str:
 def _off(error: float) -> tuple[Arm, ...]:
     """Who is tried with goals that are off by so much."""
     options = f"goal_error={error}"
+    titles = {reward: f"residual {reward}, SAC" for reward in REWARDS}
     again = [
         Arm(f"{title}, {error:g} mm", "", options=f"{_paid(reward)},residual={RANGE},{options}", again=title)
-        for reward in REWARDS
-        if (title := f"residual {reward}, SAC")
+        for reward, title in titles.items()
     ]
     return (*again, Arm(f"P-controller, {error:g} mm", "expert", options=options))
 

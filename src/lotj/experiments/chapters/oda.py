@@ -13,7 +13,7 @@ from lotj.distributed import Job
 from lotj.evaluation.statistics import sign_flip
 from lotj.experiments.chapter import LINES, Chapter, collect_job, learn_job, line_job
 from lotj.experiments.chapters.ddpg_demos import CLONING
-from lotj.experiments.claims import Claim, Curves, paired, reaches, solved_sooner, success_rate
+from lotj.experiments.claims import Claim, Curves, paired, reaches, solved_after, solved_sooner, success_rate
 from lotj.experiments.meta import adapt_job, merge_job, meta_job
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import markdown, mean_words
@@ -112,16 +112,12 @@ class MetaChapter(Chapter):
         return [results[name] for seed in range(self.size.seeds) if (name := f"{who}-{part}-{seed}") in results]
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
-        def done(who: str, part: str) -> list[Mapping[str, Any]]:
-            return self._done(who, part, results)
-
         rows, gaps = [], []
         for part in (*TEST, *HELD_OUT, *CHALLENGE):
-            cells = [[success_rate(one["curve"][place]) for one in done(who, part)] for who, place in _COLUMNS.values()]
-            told = [[success_rate(of) for one in done("oda", part) if (of := one["told"].get(by))] for by in _TOLD]
-            solved = [[one.get("solved", one.get("practice", {}).get("solved")) for one in done(who, part)]
-                      for who in _SOLVED]  # fmt: skip
-            counts = [", ".join(str(one or "-") for one in of) or "-" for of in solved]
+            done = {who: self._done(who, part, results) for who in {*_SOLVED, *(who for who, _ in _COLUMNS.values())}}
+            cells = [[success_rate(one["curve"][place]) for one in done[who]] for who, place in _COLUMNS.values()]
+            told = [[success_rate(of) for one in done["oda"] if (of := one["told"].get(by))] for by in _TOLD]
+            counts = [", ".join(str(solved_after(one) or "-") for one in done[who]) or "-" for who in _SOLVED]
             rows.append([part, *map(mean_words, [*cells, *told]), *counts])
             if part not in CHALLENGE and cells[0] and cells[1]:
                 gaps.append(float(np.mean(cells[0]) - np.mean(cells[1])))
@@ -185,23 +181,23 @@ def _demos(part: str, root: Path) -> Job:
 
 def _scratch(part: str, seed: int, share: float, trials: int, root: Path, asked: Asked) -> Job:
     """DDPG from demonstrations; of the training parts its trials are the prior data."""
-    folder = root / f"scratch-{part}-{seed}"
-    arguments: dict[str, Any] = {"task": _task(part), "evaluated": _task(part), "seed": seed, "agent": "ddpg"}
-    arguments |= {"settings": {**CLONING, "hidden": (256, 256)}, "online": {}, "updates": 0, "share": 0.3}
-    arguments |= {"data": str(root / f"demos-{part}" / "data"), "folder": str(folder), "practice": PRACTICE}
-    arguments |= {"trials": max(4, round(share * EPISODES)), "points": []}
-    arguments["evaluation_trials"] = trials
-    return Job(folder.name, learn_job, arguments, (f"demos-{part}",), asked.machine, folder)
+    how = {"agent": "ddpg", "settings": {**CLONING, "hidden": (256, 256)}, "updates": 0, "share": 0.3}
+    how["trials"] = max(4, round(share * EPISODES))
+    return _alone("scratch", part, seed, trials, root, asked, how)
 
 
 def _cloned(part: str, seed: int, share: float, trials: int, root: Path, asked: Asked) -> Job:
     """Behaviour cloning on the demonstrations alone."""
-    folder = root / f"cloned-{part}-{seed}"
-    arguments: dict[str, Any] = {"task": _task(part), "evaluated": _task(part), "seed": seed, "agent": "bc"}
-    arguments |= {"settings": {}, "online": {}, "updates": round(share * CLONED), "share": 0.0, "practice": PRACTICE}
-    arguments |= {"data": str(root / f"demos-{part}" / "data"), "folder": str(folder), "trials": 0, "points": []}
-    arguments["evaluation_trials"] = trials
-    return Job(folder.name, learn_job, arguments, (f"demos-{part}",), asked.machine, folder)
+    how = {"agent": "bc", "settings": {}, "updates": round(share * CLONED), "share": 0.0, "trials": 0}
+    return _alone("cloned", part, seed, trials, root, asked, how)
+
+
+def _alone(who: str, part: str, seed: int, tested: int, root: Path, asked: Asked, how: Mapping[str, Any]) -> Job:
+    """Learns from the demonstrations of one part alone, and is tried in so many episodes."""
+    folder, demos = root / f"{who}-{part}-{seed}", f"demos-{part}"
+    arguments = {**how, "task": _task(part), "evaluated": _task(part), "seed": seed, "evaluation_trials": tested}
+    arguments |= {"data": str(root / demos / "data"), "folder": str(folder), "practice": PRACTICE}
+    return Job(folder.name, learn_job, {**arguments, "online": {}, "points": []}, (demos,), asked.machine, folder)
 
 
 def _merged(name: str, parts: Sequence[str], root: Path, more: tuple[str, ...] = ()) -> Job:
