@@ -20,7 +20,8 @@ from lotj.envs.grid import Grid
 from lotj.envs.registry import find_task, make_task
 from lotj.errors import SettingsError
 from lotj.experience import Episode, Task, batch_of_one
-from lotj.experiments.chapter import LINES, SIZES, Arm, Chapter, Problem, Size, area_under, best_job, job_name
+from lotj.experiments.chapter import SIZES, Arm, Chapter, Problem, Size, area_under, job_name
+from lotj.experiments.chapter_jobs import LINES, best_job
 from lotj.experiments.chapters import chapters
 from lotj.experiments.chapters.iql import arrives, draw_values, values_job
 from lotj.experiments.claims import (

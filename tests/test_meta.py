@@ -11,7 +11,8 @@ import pytest
 
 from lotj.agents.oda import ODA
 from lotj.data.store import DiskStore
-from lotj.experiments.chapter import IN_A_ROW, SIZES, collect_job, learn_job, solved
+from lotj.experiments.chapter import SIZES
+from lotj.experiments.chapter_jobs import IN_A_ROW, collect_job, learn_job, solved
 from lotj.experiments.chapters.oda import CHALLENGE, CHAPTER, FEWER, HELD_OUT, TEST, TRAIN
 from lotj.experiments.meta import _tell, adapt_job, merge_job, meta_job
 from lotj.experiments.study import Asked

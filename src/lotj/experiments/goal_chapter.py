@@ -19,7 +19,8 @@ from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, Size, collect_job, job_name, line_job, policies, tried
+from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
+from lotj.experiments.chapter_jobs import collect_job, line_job, policies, tried
 from lotj.experiments.claims import Curves
 from lotj.experiments.codes import Codes, represent_job
 from lotj.experiments.evaluation import PolicyController

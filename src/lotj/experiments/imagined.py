@@ -24,7 +24,8 @@ from lotj.data.store import DiskStore, MemoryStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, folder_name, make_task
-from lotj.experiments.chapter import LINES, Arm, Chapter, Problem, Size, collect_job, job_name, policies
+from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
+from lotj.experiments.chapter_jobs import LINES, collect_job, policies
 from lotj.experiments.claims import Curves, Rule
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.study import Asked, begun

@@ -20,7 +20,7 @@ from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
 from lotj.experience import PRACTISED, Task, rollout
-from lotj.experiments.chapter import policies, solved, tried
+from lotj.experiments.chapter_jobs import policies, solved, tried
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import pretrain_phase

@@ -8,7 +8,8 @@ from typing import Any
 
 from lotj.agents import find_agent
 from lotj.envs.registry import find_task
-from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
+from lotj.experiments.chapter import Arm, Chapter, Problem
+from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, at_least, contrary, end_over, falls, higher
 
 RLPD = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
+from lotj.experiments.chapter import Arm, Chapter, Problem
+from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, at_least, contrary, higher, sooner
 
 DDPG: dict[str, Any] = {"discount": 0.98, "ema": 0.05, "hidden": (256, 256, 256), "exploration": 0.1}

@@ -17,7 +17,8 @@ from lotj.data.pictures import figure_png
 from lotj.distributed import Job
 from lotj.envs.grid import Grid
 from lotj.envs.registry import make_task
-from lotj.experiments.chapter import LINES, Arm, Chapter, Problem, job_name
+from lotj.experiments.chapter import Arm, Chapter, Problem, job_name
+from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, Curves, at_least, end_over, gate, higher, level
 from lotj.experiments.study import Asked
 from lotj.experiments.tables import markdown

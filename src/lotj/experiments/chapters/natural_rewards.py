@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
+from lotj.experiments.chapter import Arm, Chapter, Problem
+from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, hacked, higher, level, lived_through
 
 PARTS = ("usb-a", "d-sub-de-9", "seven-eighths-5")

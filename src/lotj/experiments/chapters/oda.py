@@ -11,7 +11,8 @@ import numpy as np
 
 from lotj.distributed import Job
 from lotj.evaluation.statistics import sign_flip
-from lotj.experiments.chapter import LINES, Chapter, collect_job, learn_job, line_job
+from lotj.experiments.chapter import Chapter
+from lotj.experiments.chapter_jobs import LINES, collect_job, learn_job, line_job
 from lotj.experiments.chapters.ddpg_demos import CLONING
 from lotj.experiments.claims import Claim, Curves, paired, reaches, solved_after, solved_sooner, success_rate
 from lotj.experiments.meta import adapt_job, merge_job, meta_job

@@ -4,7 +4,8 @@ chains. Everything but the plan is the same for all."""
 from __future__ import annotations
 
 from lotj.data.goal_replay import GoalShares
-from lotj.experiments.chapter import LINES, Arm, Problem
+from lotj.experiments.chapter import Arm, Problem
+from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, paired, reached_more
 from lotj.experiments.goal_chapter import GoalArm, GoalChapter
 

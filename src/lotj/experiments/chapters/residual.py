@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lotj.experiments.chapter import LINES, Arm, Chapter, Problem
+from lotj.experiments.chapter import Arm, Chapter, Problem
+from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, contrary, end_over, faster, higher, lived_through, lower, sooner
 
 TD3: dict[str, Any] = {"discount": 0.98, "ema": 0.01}

@@ -4,7 +4,8 @@ wanted in a scene never seen, said by prior data; then practice on them. Everyth
 from __future__ import annotations
 
 from lotj.data.goal_replay import GoalShares
-from lotj.experiments.chapter import LINES, Arm, Problem
+from lotj.experiments.chapter import Arm, Problem
+from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, gate, paired
 from lotj.experiments.goal_chapter import GoalArm, GoalChapter
 
