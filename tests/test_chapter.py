@@ -32,6 +32,7 @@ from lotj.experiments.claims import (
     end_over,
     falls,
     faster,
+    gate,
     hacked,
     higher,
     level,
@@ -71,6 +72,7 @@ CURVES = {
     ("p", "lived"): [curve(5) | {"practice": {"action": [-0.4, -0.6], "solved": 60}}],
     ("p", "later"): [curve(5) | {"solved": 90}, curve(5) | {"solved": None}, curve(5) | {"solved": 200}],
     ("p", "line"): [curve(5) | {"returns": [-5.0, -3.0, -9.0], "won": [True, True, False]}],
+    ("p", "gated"): [curve(5) | {"gates": {"rank": 0.7}}, curve(5) | {"gates": {"rank": 0.5}}],
     ("p", "hack"): [curve(5) | {"returns": [-4.0, -2.0, -8.0, -1.0], "won": [False, True, False, False]}],
 }
 
@@ -105,15 +107,25 @@ CURVES = {
         (faster("p", "good", "bad", 2.1), None, "bad 38"),
         (faster("p", "bad", "good", 1.5), False, "bad 38, good 72"),
         (lower("p", "q", "good", 30), True, "p 90 ± 0, q 60"),
-        (lower("p", "q", "good", 31), False, "q 60"),
+        (lower("p", "q", "good", 31), None, "q 60"),  # 30 is more than a third of it
+        (lower("p", "q", "good", 100), False, "q 60"),
+        (lower("p", "q", "never", 10), None, "not done yet"),
+        (faster("p", "good", "alike", 1.01), None, "good 72, alike 71"),  # the seeds are not apart: 75, 70; 70, 72.5
         (falls("p", "BRAC", "likelihood", 6.0), True, "8.0 offline, 2.0 at the end"),
         (falls("p", "BRAC", "likelihood", 7.0), None, "2.0"),
         (falls("p", "BRAC", "likelihood", 20.0), False, "2.0"),  # less than a third of it
         (lived_through("p", "lived", "action", -0.5, -0.5), True, "-0.50"),
         (lived_through("p", "lived", "action", -0.4, 0.0), False, "-0.50"),
         (lived_through("p", "good", "action", -0.4, 0.0), None, "not recorded"),
-        (reaches(["p", "q"], ("good", -1), 80), True, "80 over 3"),  # 90, 90 and 60
-        (reaches(["p", "q"], ("good", -1), 79, -1), False, "80 over 3"),
+        (reaches(["p", "q"], ("good", -1), 80), None, "good 80, 60 to 90, over 3"),  # 90, 90 and 60
+        (reaches(["p", "q"], ("good", -1), 60), True, "over 3"),
+        (reaches(["p", "q"], ("good", -1), 59, -1), False, "over 3"),
+        (reaches(["p", "q"], ("good", -1), 91), False, "over 3"),
+        (gate("p", "gated", ("gates", "rank"), 0.5), True, "rank 0.6"),
+        (gate("p", "gated", ("gates", "rank"), 0.6), None, "rank 0.6"),  # of 0.7 and 0.5 one
+        (gate("p", "gated", ("gates", "rank"), 0.8), False, "rank 0.6"),
+        (gate("p", "gated", ("gates", "rank"), most=0.4), False, "rank 0.6"),
+        (gate("p", "waiting", ("gates", "rank"), 0.5), None, "not done yet"),
         (solved_sooner(["p"], "lived", "later", 3.0), True, "lived 60, later 200"),  # of 90, never and 200
         (solved_sooner(["p"], "lived", "later", 4.0), None, "later 200"),
         (solved_sooner(["p"], "later", "lived", 1.3), False, "lived 60"),

@@ -49,9 +49,15 @@ def solved_after(one: Mapping[str, Any]) -> int | None:
     return one.get("solved", one.get("practice", {}).get("solved"))
 
 
+def _apart(better: Sequence[float], worse: Sequence[float], gap: float, least: float, less: float) -> bool | None:
+    """Whether a `gap` of two arms' means is one: yes from `least` on, if each seed of the one lies above each of the
+    other; no below `less`; between them, and where seeds overlap, it cannot be told."""
+    return True if gap >= least and min(better) > max(worse) else False if gap < less else None
+
+
 def faster(problem: str, better: str, worse: str, ratio: float) -> Rule:
-    """The mean over the steps of one arm's curves is so many times another's, on average over seeds; no where a third
-    of that gain is not there."""
+    """The mean over the steps of one arm's curves is so many times another's, on average over seeds, and each seed's
+    lies above each of the other's; no where a third of that gain is not there."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         areas = [[area_under(one["curve"]) for one in curves.get((problem, arm), ())] for arm in (better, worse)]
@@ -59,7 +65,7 @@ def faster(problem: str, better: str, worse: str, ratio: float) -> Rule:
             return None, "not done yet"
         first, second = (float(np.mean(of)) for of in areas)
         told = f"on average over practice: {better} {first:.0f}, {worse} {second:.0f}"
-        return (True if first >= ratio * second else False if first < (1 + (ratio - 1) / 3) * second else None), told
+        return _apart(areas[0], areas[1], first - second, (ratio - 1) * second, (ratio - 1) / 3 * second), told
 
     return rule
 
@@ -76,22 +82,21 @@ def higher(problem: str, better: str, worse: str, least: float, at: int = -1) ->
         if not all(ends):
             return None, "not done yet"
         gap = float(np.mean(ends[0]) - np.mean(ends[1]))
-        apart = min(ends[0]) > max(ends[1])
         told = f"{better} {mean_words(ends[0])}, {worse} {mean_words(ends[1])}"
-        return (True if gap >= least and apart else False if gap < least / 3 else None), told
+        return _apart(ends[0], ends[1], gap, least, least / 3), told
 
     return rule
 
 
 def lower(usual: str, harder: str, arm: str, least: float) -> Rule:
-    """An arm ends lower by at least so much on one problem than on another, on average over seeds; no where not."""
+    """An arm ends lower by at least so much on one problem than on another, by the rule of `higher`."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         ends = [[success_rate(one["curve"][-1]) for one in curves.get((name, arm), ())] for name in (usual, harder)]
         if not all(ends):
             return None, "not done yet"
         told = f"{usual} {mean_words(ends[0])}, {harder} {mean_words(ends[1])}"
-        return bool(np.mean(ends[0]) - np.mean(ends[1]) >= least), told
+        return _apart(ends[0], ends[1], float(np.mean(ends[0]) - np.mean(ends[1])), least, least / 3), told
 
     return rule
 
@@ -179,8 +184,7 @@ def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -
         gaps = np.array([one - other for one, other in _pairs(problems, better, worse, curves)])
         if not len(gaps):
             return None, "not done yet"
-        drawn = np.random.default_rng(0).choice(gaps, (10_000, len(gaps))).mean(1)
-        low, high = np.percentile(drawn, [2.5, 97.5])
+        low, high = _interval(gaps)
         met = None if len(gaps) < 2 else True if low > least else False if gaps.mean() <= least else None
         return met, f"{gaps.mean():+.0f} points, {low:+.0f} to {high:+.0f}, over {len(gaps)} pairs"
 
@@ -189,13 +193,15 @@ def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -
 
 def reaches(problems: Sequence[str], of: At, bound: float, sign: int = 1) -> Rule:
     """Over all problems and seeds an arm's mean success at a point of its curves is at least `bound` [%]; at most with
-    `sign` -1."""
+    `sign` -1. It cannot be told where the mean's 95 % interval (bootstrap over them) holds the bound."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         rates = [success_rate(one["curve"][of[1]]) for problem in problems for one in curves.get((problem, of[0]), ())]
         if not rates:
             return None, "not done yet"
-        return bool(sign * np.mean(rates) >= sign * bound), f"{of[0]} {np.mean(rates):.0f} over {len(rates)}"
+        low, high = _interval(np.array(rates))
+        told = f"{of[0]} {np.mean(rates):.0f}, {low:.0f} to {high:.0f}, over {len(rates)}"
+        return (None if low < bound < high else bool(sign * np.mean(rates) >= sign * bound)), told
 
     return rule
 
@@ -292,7 +298,8 @@ def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
 
 
 def gate(problem: str, arm: str, path: Sequence[str], least: float = -np.inf, most: float = np.inf) -> Rule:
-    """A number of the results of an arm, found by the names that lead to it, lies between, in the mean over seeds."""
+    """A number of the results of an arm, found by the names that lead to it, lies between, in each seed; no where it
+    does in none; else it cannot be told."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         values = []
@@ -302,7 +309,8 @@ def gate(problem: str, arm: str, path: Sequence[str], least: float = -np.inf, mo
             values.append(float(found))  # type: ignore[arg-type]
         if not values:
             return None, "not done yet"
-        return bool(least <= np.mean(values) <= most), f"{path[-1]} {mean_words(values)}"
+        between = [least <= value <= most for value in values]
+        return (True if all(between) else None if any(between) else False), f"{path[-1]} {mean_words(values)}"
 
     return rule
 
@@ -316,3 +324,10 @@ def _pairs(problems: Sequence[str], one: At, other: At, curves: Curves) -> list[
         ]
         found += list(zip(*done, strict=False))
     return found
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % of a mean, bootstrap over the values."""
+    drawn = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
