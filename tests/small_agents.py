@@ -27,6 +27,8 @@ PIXELS = Pixels(EncoderConfig(width=8, stages=1), feature_channels=4, augment=OF
 GOAL = Vector(("state", "goal"))
 BOUNDED = Vector(("goal",))
 """Sees the same before and in an update: what has bounds is not normalised by what was seen."""
+CODES = Vector(("code", "goal"))
+"""Of an agent that plans by codes, whatever front is asked for: it has no other."""
 FRONTS = {"image": PIXELS, "state": Vector(), "goal": GOAL}
 IMAGE = Array((2, 8, 16, 3), "uint8", 0, 255)
 
@@ -49,15 +51,19 @@ def config_of(kind: type[Algorithm], **changes: Any) -> Any:
 
 
 def learner_of(name: str, front: Front = GOAL, axes: int = 3, seed: int = 0, device: str = "cpu", **changes) -> Learner:
-    return Learner(AGENTS[name], spec_of(axes), front, config_of(AGENTS[name], **changes), TASKS, seed, device)
+    kind, spec = AGENTS[name], spec_of(axes)
+    if "waypoint" in kind.requires:
+        front, spec = CODES, replace(spec, observation={**spec.observation, "code": spec.observation["goal"]})
+    return Learner(kind, spec, front, config_of(kind, **changes), TASKS, seed, device)
 
 
 def observe(rows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    return {
+    seen = {
         "image": rng.integers(0, 256, (rows, *IMAGE.shape), dtype=np.uint8),
         "state": rng.normal(size=(rows, 5)).astype(np.float32),
         "goal": rng.uniform(-4, 4, (rows, 2)).astype(np.float32),
     }
+    return {**seen, "code": seen["state"][:, :2].clip(-4, 4)}
 
 
 def make_batch(
@@ -68,6 +74,9 @@ def make_batch(
     done = rng.random(rows) < 0.3
     known = {"return": done.astype(np.float32), "next_action": np.full((rows, axes), 0.25, np.float32)}
     known["context"] = np.tile(rng.normal(size=(1, 4, 2 * (5 + 2) + axes + 1)).astype(np.float32), (rows, 1, 1))
+    known["waypoint"] = (
+        rng.uniform(-4, 4, (rows, 2)).astype(np.float32) if "waypoint" in AGENTS[agent].requires else done
+    )
     columns = {name: known[name] for name in sorted(AGENTS[agent].requires)} | columns
     return Batch(
         observation=observe(rows, rng),

@@ -35,7 +35,10 @@ from small_agents import (
 )
 
 every_agent = pytest.mark.parametrize("name", AGENTS)
-ON_FEATURES = sorted(name for name, kind in AGENTS.items() if "context" not in kind.requires)
+EVERYWHERE = [name for name, kind in AGENTS.items() if "waypoint" not in kind.requires]
+"""All but those that read codes alone."""
+every_agent_that_sees_all = pytest.mark.parametrize("name", EVERYWHERE)
+ON_FEATURES = sorted(name for name, kind in AGENTS.items() if not kind.requires & {"context", "waypoint"})
 on_features_too = pytest.mark.parametrize("name", ON_FEATURES)
 WITH_VALUES = [name for name, kind in AGENTS.items() if issubclass(kind.CONFIG, ValueConfig)]
 BOOTSTRAPPING = [name for name in WITH_VALUES if issubclass(AGENTS[name].CONFIG, CriticConfig)]
@@ -88,7 +91,7 @@ def test_exploring_draws_around_the_mean_from_the_given_numbers(name: str) -> No
         learner.act(seen, 0.5)
 
 
-@every_agent
+@every_agent_that_sees_all
 def test_many_rows_are_asked_in_parts_and_none_are_fine(name: str) -> None:
     learner = learner_of(name, PIXELS)
     seen = observe(300, np.random.default_rng(0))
@@ -297,7 +300,7 @@ def test_learning_goes_on_with_the_moments_it_had(name: str) -> None:
     assert not any("encoder." in parameter for parameter in there)
 
 
-@every_agent
+@every_agent_that_sees_all
 def test_augmented_features_come_from_the_given_numbers(name: str) -> None:
     learner = learner_of(name, replace(PIXELS, augment=AugmentConfig()))
     seen = observe(4, np.random.default_rng(0))
@@ -310,7 +313,7 @@ def test_augmented_features_come_from_the_given_numbers(name: str) -> None:
         learner.encode(seen, augment=True)
 
 
-@every_agent
+@every_agent_that_sees_all
 def test_what_is_practised_is_not_augmented(name: str) -> None:
     numbers = {}
     for kind, front in (("augmented", replace(PIXELS, augment=AugmentConfig())), ("plain", PIXELS)):
@@ -323,7 +326,7 @@ def test_what_is_practised_is_not_augmented(name: str) -> None:
 # Bad input
 
 
-@every_agent
+@every_agent_that_sees_all
 @pytest.mark.parametrize("where", ["action", "reward", "observation", "next observation"])
 def test_nan_is_named_and_changes_nothing(name: str, where: str) -> None:
     learner, twin = learner_of(name), learner_of(name)
@@ -366,7 +369,7 @@ def test_unknown_columns_weights_and_actions_are_refused_in_one_line(name: str) 
         assert "\n" not in str(caught.value)
 
 
-@every_agent
+@every_agent_that_sees_all
 def test_an_observation_that_lacks_what_it_reads_is_refused(name: str) -> None:
     seen = observe(2, np.random.default_rng(0))
     with pytest.raises(SettingsError, match="'goal'"):
@@ -400,7 +403,7 @@ def test_impossible_settings_are_refused(kind: type[AgentConfig], setting: str, 
 # Does it learn?
 
 
-@every_agent
+@every_agent_that_sees_all
 def test_it_learns_a_point_that_is_to_be_met(name: str) -> None:
     """A bandit with a context: of random actions those are good that are near 0.8 of the goal; each ends at once."""
     point = Spec({"state": Array((2,), "float32", -1.0, 1.0)}, (2,), 10.0, 1)

@@ -52,6 +52,7 @@ class Learner:
         updates: number of updates so far.
         reads, needs: names of the observations that it reads, and of the columns, if a batch has them.
         discount: of returns, per step; 1 of an algorithm without values.
+        ahead: steps to the column ``waypoint``, of an algorithm that needs it.
         terms: names of the terms of its losses, which `At.weights` may weigh.
         recorded: replays updates without practised rows on a GPU, with the same results; None does them one by one.
     """
@@ -85,7 +86,7 @@ class Learner:
         self._generator = torch.Generator(self.device)
         self.reads = frozenset(front.reads(spec.observation))
         self.needs = self.algorithm.needs | self.algorithm.requires
-        self.discount = float(getattr(config, "discount", 1.0))
+        self.discount, self.ahead = float(getattr(config, "discount", 1.0)), int(getattr(config, "waypoint_steps", 0))
         self.terms = frozenset(term for names in kind.trained.values() for term in names)
         recordable = self.device.type == "cuda" and kind.recordable
         self.recorded = Recording(self._differentiate, self._generator) if recordable else None
@@ -265,11 +266,11 @@ class Learner:
         config has are changed from now on.
 
         Raises:
-            SettingsError: an agent that is told its task by what is observed in demonstrations.
+            SettingsError: an agent that is told its task by what is observed in demonstrations, or reads codes.
         """
-        if "context" in self.algorithm.requires:
+        if self.algorithm.requires & {"context", "waypoint"}:
             name = agent_name(type(self.algorithm))
-            raise SettingsError(f"agent {name}: reads demonstrations as they were observed, not their features")
+            raise SettingsError(f"agent {name}: reads demonstrations or codes as they are, not their features")
         sizes = {FEATURE + role: encoder.size for role, encoder in self.encoders.items()}
         arrays = {name: Array((size,), "float16", -math.inf, math.inf) for name, size in sizes.items()}
         spec = dataclasses.replace(self.spec, observation=arrays)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 
-from lotj.data.replay import Relabel, Segment
+from lotj.data.replay import Relabel, Segment, waypoints
 from lotj.errors import SettingsError
 from lotj.experience import Batch
 from lotj.ranges import SHARE, Checked
@@ -45,7 +45,8 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
     """Draws where each row's goal comes from, and its reward anew.
 
     The observation must hold ``code`` (D,) and ``goal`` (D,), and ``context`` (C,) where goals depend on it. Nothing
-    terminates: a goal that is reached goes on being worth what it is. What is made says what it ``reads``.
+    terminates: a goal that is reached goes on being worth what it is. What is made says what it ``reads``. A column
+    ``waypoint`` lies no later than a goal of the same episode.
 
     Args:
         shares: whence.
@@ -62,8 +63,13 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
         goal[source == 2] = segment.store.observe(later[source == 2], ["code"])["code"]
         rows = np.flatnonzero(source == 3)
         goal[rows] = _proposed(rows, batch.observation.get("context") if by_context else None, propose, rng)
+        columns = batch.columns
+        if "waypoint" in columns:
+            until = np.where(source == 1, segment.frame + 1, np.where(source == 2, later, segment.last))
+            columns = {**columns, "waypoint": waypoints(segment.store, segment.frame, segment.ahead, until)}
         return replace(
             batch,
+            columns=columns,
             observation={**batch.observation, "goal": goal},
             next_observation={**batch.next_observation, "goal": goal},
             reward=np.asarray(worth(batch.next_observation, goal), np.float32),

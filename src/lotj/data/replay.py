@@ -17,18 +17,20 @@ from lotj.ranges import SHARE
 @dataclass(frozen=True)
 class Segment:
     """B transitions of a store, as a relabelling reads them: (B,) the frame at which each begins, (B,) the last of its
-    episode, and what is learnt from so far."""
+    episode, what is learnt from so far, and how many steps a ``waypoint`` lies ahead."""
 
     store: Store
     frame: np.ndarray
     last: np.ndarray
     batch: Batch
+    ahead: int = 0
 
 
-DERIVED = frozenset({"context", "demo", "next_action", "return"})
+DERIVED = frozenset({"context", "demo", "next_action", "return", "waypoint"})
 """Columns that a `Replay` makes itself where a source has none: demonstrations of the same task (see `Contexts`);
 whether a transition is a demonstration, that is, prior data that the policy is to imitate; the action that follows in
-its episode (a transition that a limit has cut off has none and is not drawn); and the Monte-Carlo return from it on."""
+its episode (a transition that a limit has cut off has none and is not drawn); the Monte-Carlo return from it on; and
+the ``code`` some steps later in its episode, or at its end."""
 
 DEMONSTRATED = ("human", "demonstrator", "expert")
 """Kinds of episodes that are demonstrations."""
@@ -108,6 +110,7 @@ class Replay:
         truth: those of `columns` that may be taken from what only a simulator knows. Practice has none.
         observation: names of what is observed; default: all that the sources' stores hold, which must be the same.
         discount: of the column ``return``, the agent's, in [0, 1].
+        ahead: steps to the column ``waypoint``.
         contexts: of the column ``context``, for each task that is drawn.
 
     Raises:
@@ -124,6 +127,7 @@ class Replay:
         observation: Collection[str] | None = None,
         discount: float = 1.0,
         contexts: Contexts | None = None,
+        ahead: int = 0,
     ) -> None:
         shares = [source.share for source in sources]
         if size < 1 or not shares or min(shares) < 0 or not abs(sum(shares) - 1.0) <= 1e-9:
@@ -133,6 +137,7 @@ class Replay:
             rule = "what follows would have other rewards, too; switch hindsight off, or take an agent that bootstraps"
             raise SettingsError(f"column 'return' of relabelled transitions: {rule}")
         self._columns, self._truth, self._discount = tuple(columns), frozenset(truth), discount
+        self._ahead = ahead
         self._contexts = contexts if "context" in columns else None
         self._columns = tuple(name for name in self._columns if name != "context")
         self._observation = None if observation is None else tuple(observation)
@@ -196,6 +201,7 @@ class Replay:
         store = source.store
         frame = starts[rng.integers(len(starts), size=count)]
         episode = np.searchsorted(store.episodes["first_frame"], frame, "right") - 1
+        last = store.last_frames[episode]
         both = store.observe(np.concatenate([frame, frame + 1]), self._observation)
 
         def values(name: str) -> np.ndarray:
@@ -211,6 +217,8 @@ class Replay:
                 return returns[frame]
             if name == "next_action":  # of the last step of an episode there is none, and none is needed
                 return np.nan_to_num(store.column("action")[frame + 1])
+            if name == "waypoint":
+                return waypoints(store, frame, self._ahead, last)
             if name == "demo" and name not in store.schema.notes:
                 imitated = values("imitate") if "imitate" in source.columns else np.ones(count, bool)
                 return imitated & (not source.practised)
@@ -226,8 +234,13 @@ class Replay:
             columns={name: values(name) for name in self._columns},
         )
         for relabel in source.relabel:
-            batch = relabel(Segment(store, frame, store.last_frames[episode], batch), rng)
+            batch = relabel(Segment(store, frame, last, batch, self._ahead), rng)
         return batch
+
+
+def waypoints(store: Store, frame: np.ndarray, ahead: int, until: np.ndarray) -> np.ndarray:
+    """(B, D) codes so many steps after (B,) frames, and no later than at the frames `until`."""
+    return store.observe(np.minimum(frame + ahead, until), ["code"])["code"]
 
 
 def returns_to_go(store: Store, reward: np.ndarray, ended: np.ndarray, discount: float) -> np.ndarray:

@@ -210,9 +210,8 @@ class _Sitting:
         share = config.online_fraction if prior else 1.0
         self._online = Source(self.trials.store, share, np.zeros(0, np.int64), {}, practised=True, relabel=relabel)
         columns, sources = sorted(({"imitate"} | DERIVED) & learner.needs), [self._online, *prior]
-        self._replay = Replay(
-            sources, config.batch_size, columns, observation=seen, discount=learner.discount, contexts=contexts
-        )
+        how: dict[str, Any] = {"observation": seen, "discount": learner.discount, "ahead": learner.ahead}
+        self._replay = Replay(sources, config.batch_size, columns, contexts=contexts, **how)
         self._rows: list[dict[str, Any]] = []
         self._unsaved = 0  # the last trial, where the learner is as after it and no checkpoint holds it
         self._begun = 0  # the last number that a trial was begun with

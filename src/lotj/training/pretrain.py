@@ -150,7 +150,7 @@ def pretrain_agent(
         reported = (run.path / f"{kept}_report.json").exists() or validation is None
         if learner.updates >= config.steps and reported:
             return learner
-    drawn = batches(train, config, run.seed, learner.needs, seen, relabel, learner.discount)
+    drawn = batches(train, config, run.seed, learner.needs, seen, relabel, learner.discount, learner.ahead)
     with closing(Prefetcher(drawn)) as prefetched:
 
         def update(step: int) -> dict[str, float]:

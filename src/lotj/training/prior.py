@@ -46,18 +46,19 @@ def batches(
     observation: Collection[str],
     relabel: Sequence[Relabel] = (),
     discount: float = 1.0,
+    ahead: int = 0,
 ) -> Callable[[int], Batch]:
     """Number of an update -> its batch, drawn from (seed, number), so that it is the same in a resumed run.
 
     Columns that the agent `needs` and the data do not have are left out; `observation` names what it observes, and
-    `discount` is its own.
+    `discount` and `ahead` are its own.
     """
     truth = set(needs) & set(data.schema.truth)
     columns = (set(needs) & set(data.schema.notes)) | truth | (({"imitate"} | DERIVED) & set(needs))
     vectors = sorted(name for name in observation if len(data.schema.observation[name].shape) == 1)
     contexts = Contexts.of(data, vectors) if "context" in needs else None
     made = sources(data, config, relabel), config.batch, sorted(columns), truth, observation, discount, contexts
-    replay = Replay(*made)
+    replay = Replay(*made, ahead)
     return lambda number: replay.sample(np.random.default_rng([seed, number]))
 
 
