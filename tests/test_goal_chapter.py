@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lotj.agents import find_agent
 from lotj.experiments.chapters import ptp, val
 from lotj.experiments.claims import gate, paired, reached_more
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
@@ -48,18 +47,20 @@ def test_shares_of_subgoals_and_gates() -> None:
     assert reached_more(("a",), "y", "x")(done)[0] is False
     found: dict[Any, Any] = {("p", "a"): [{"proposals": {"changed": 0.3}}, {"proposals": {"changed": 0.5}}]}
     path = "proposals", "changed"
-    assert gate("p", "a", path, 0.41)(found)[0] is False and gate("p", "a", path, 0.39)(found)[0] is True  # mean .4
-    assert gate("p", "a", path, most=0.41)(found)[0] is True and gate("p", "a", path, most=0.39)(found)[0] is False
+    assert gate("p", "a", path, 0.51)(found)[0] is False and gate("p", "a", path, 0.29)(found)[0] is True
+    assert gate("p", "a", path, most=0.51)(found)[0] is True and gate("p", "a", path, most=0.29)(found)[0] is False
+    assert gate("p", "a", path, 0.4)(found)[0] is None and gate("p", "a", path, most=0.4)(found)[0] is None
     assert gate("q", "a", path, 0.5)(found) == (None, "not done yet")
 
 
 @pytest.mark.parametrize("chapter", [val.CHAPTER, ptp.CHAPTER], ids=["val", "ptp"])
 def test_chapters_name_what_there_is(chapter: Any) -> None:
-    config: Any = agent_settings(replace(find_preset("state"), agent=chapter.settings), chapter.agent)
-    assert config.target_bounds == (-1.0 / (1.0 - config.discount), 0.0)
-    assert find_agent(chapter.agent)
+    for name, settings in chapter.agents.items():
+        config: Any = agent_settings(replace(find_preset("state"), agent=settings), name)
+        assert config.target_bounds == (-1.0 / (1.0 - config.discount), 0.0)
     for arm in (arm for problem in chapter.problems for arm in problem.arms if isinstance(arm, GoalArm)):
         PlanConfig(**arm.planning)
+        assert arm.agent in chapter.agents
         levels = PLANS[arm.plan.removesuffix("-buffer")]({name: None for name in chapter.models})
         assert np.prod([level.count for level in levels]) == (1 if arm.plan == "none" else 8)
         assert arm.goals in ("task", "seen", *chapter.models)

@@ -4,6 +4,7 @@ who proposes the goals of practice and in how they are planned for."""
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -69,7 +70,7 @@ class GoalChapter(Chapter):
     Attributes:
         task, recipe, count: of the prior data; `held_out` is the task of the gates' episodes, an eighth as many.
         models, model_updates, outcomes: see `represent_job`.
-        agent, settings, updates: who learns offline, and its updates.
+        agents, updates: who learns offline, for arms of that agent, with its settings; and its updates.
         offline, online: where goals come from.
     """
 
@@ -80,8 +81,7 @@ class GoalChapter(Chapter):
     models: tuple[str, ...] = ()
     model_updates: Mapping[str, int] = field(default_factory=dict)
     outcomes: int = 0
-    agent: str = "iql"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     updates: int = 25_000
     offline: GoalShares = field(default_factory=GoalShares)
     online: GoalShares = field(default_factory=GoalShares)
@@ -105,10 +105,11 @@ class GoalChapter(Chapter):
         arguments = {"data": data, "held_out": held, "folder": str(folders["codes"]), "models": list(self.models)}
         arguments |= {"updates": updates, "last": self.outcomes}
         made.append(Job("codes", represent_job, arguments, ("data", "held-out"), asked.machine, folders["codes"]))
-        shared: dict[str, Any] = {"codes": str(folders["codes"]), "data": data, "agent": self.agent}
-        for seed in range(self.size.seeds):
-            name = f"offline-{seed}"
-            how = {**shared, "settings": dict(self.settings), "updates": max(10, round(share * self.updates))}
+        shared: dict[str, Any] = {"codes": str(folders["codes"]), "data": data}
+        for agent, seed in itertools.product(self.agents, range(self.size.seeds)):
+            name = f"offline-{agent}-{seed}"
+            how = {**shared, "agent": agent, "settings": dict(self.agents[agent])}
+            how |= {"updates": max(10, round(share * self.updates))}
             how |= {"shares": asdict(self.offline), "folder": str(root / name), "seed": seed}
             made.append(Job(name, offline_job, how, ("codes",), asked.machine, root / name))
         for problem in self.problems:
@@ -135,14 +136,15 @@ class GoalChapter(Chapter):
             how |= {"seed": seed, "evaluation_trials": size.evaluation_trials, "controller": arm.agent}
             return Job(name, line_job, how, (), {})
         trials, points = problem.practised(arm, size)
+        offline = f"offline-{arm.agent}-{seed}"
         how = {
-            **shared, "task": problem.task, "offline": str(folder / f"offline-{seed}"), "folder": str(folder / name),
-            "seed": seed, "goals": arm.goals, "plan": arm.plan, "planning": dict(arm.planning), "trials": trials,
-            "points": points, "evaluation_trials": size.evaluation_trials, "point_trials": size.point_trials,
-            "shares": asdict(self.online), "offline_shares": asdict(self.offline),
+            **shared, "agent": arm.agent, "task": problem.task, "offline": str(folder / offline),
+            "folder": str(folder / name), "seed": seed, "goals": arm.goals, "plan": arm.plan, "trials": trials,
+            "planning": dict(arm.planning), "points": points, "evaluation_trials": size.evaluation_trials,
+            "point_trials": size.point_trials, "shares": asdict(self.online), "offline_shares": asdict(self.offline),
             "settings": {**problem.practice, **arm.practice},
         }  # fmt: skip
-        return Job(name, arm_job, how, (f"offline-{seed}",), asked.machine, folder / name)
+        return Job(name, arm_job, how, (offline,), asked.machine, folder / name)
 
 
 def gate_page(found: Mapping[str, Any]) -> str:

@@ -10,6 +10,10 @@ from lotj.experiments.claims import Claim, paired, reached_more
 from lotj.experiments.goal_chapter import GoalArm, GoalChapter
 
 GAMMA = 0.995
+_BOTH = {
+    "discount": GAMMA, "ema": 0.005, "weight_clip": 100.0, "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0),
+    "hidden": (256, 256, 256, 256), "initial_std": 0.15, "std_range": (0.135, 0.37),
+}  # fmt: skip
 
 _ARMS = (
     GoalArm("PTP", "iql", plan="hierarchical-buffer"),
@@ -17,6 +21,7 @@ _ARMS = (
     GoalArm("PTP, flat", "iql", plan="flat-buffer"),
     GoalArm("PTP, flat, no buffer", "iql", plan="flat"),
     GoalArm("model-free", "iql"),
+    GoalArm("HIQL", "hiql"),
     GoalArm("LEAP", "iql", plan="unconditional"),
     GoalArm("GCP", "iql", plan="midpoint"),
     GoalArm("PTP, no value", "iql", plan="hierarchical", planning={"value_weight": 0.0}, trials=0.0),
@@ -53,6 +58,8 @@ CHAPTER = GoalChapter(
         Claim("P4: hierarchy helps", paired(_TWO, ("PTP", -1), ("PTP, flat", -1))),
         Claim("P4: the buffer helps flat plans", paired(_TWO, ("PTP, flat", -1), ("PTP, flat, no buffer", -1))),
         Claim("P5: value keeps steps feasible", reached_more(_TASKS, "PTP, no buffer", "PTP, no value")),
+        Claim("today: HIQL raises success before practice", paired(_TWO, ("HIQL", 0), ("model-free", 0))),
+        Claim("today: and ends above planned subgoals", paired(_TWO, ("HIQL", -1), ("PTP", -1))),
         Claim("P6: three skills are chained", paired(_THREE, ("PTP", -1), ("random", -1))),
     ),
     task="table/primitives",
@@ -60,10 +67,9 @@ CHAPTER = GoalChapter(
     held_out="table/primitives,split=test",
     models=("gap60", "gap30", "gap15", "unconditional", "midpoint"),
     model_updates={"vq": 5_000, "subgoals": 4_000},
-    settings={
-        "discount": GAMMA, "ema": 0.005, "expectile": 0.9, "advantage_scale": 100.0, "weight_clip": 100.0,
-        "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0), "hidden": (256, 256, 256, 256), "initial_std": 0.15,
-        "std_range": (0.135, 0.37), "q_gradient_weight": 0.0,
+    agents={
+        "iql": {**_BOTH, "expectile": 0.9, "advantage_scale": 100.0, "q_gradient_weight": 0.0},
+        "hiql": {**_BOTH, "waypoint_steps": 15},
     },
     updates=15_000,
     offline=GoalShares(0.0, 0.1, 0.9, 0.0),

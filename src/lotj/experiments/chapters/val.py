@@ -52,10 +52,11 @@ CHAPTER = GoalChapter(
     ),
     models=("pixelcnn", "vae", "cc-vae"),
     model_updates={"vq": 5_000, "pixelcnn": 3_000, "vae": 4_000, "cc-vae": 4_000},
-    agent="awac",
-    settings={
-        "discount": GAMMA, "ema": 0.005, "advantage_scale": 1.0 / 0.3, "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0),
-        "hidden": (256, 256, 256, 256),
+    agents={
+        "awac": {
+            "discount": GAMMA, "ema": 0.005, "advantage_scale": 1.0 / 0.3, "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0),
+            "hidden": (256, 256, 256, 256),
+        }
     },
     updates=20_000,
     offline=GoalShares(0.2, 0.0, 0.4, 0.4),
