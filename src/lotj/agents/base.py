@@ -51,6 +51,7 @@ class ValueConfig(AgentConfig):
     """gamma, per step."""
 
     def ensemble(self, features: int, axes: int, members: int) -> Ensemble:
+        """`members` values of so many `features` and of actions of so many `axes`; 0: of features alone."""
         return Ensemble(features, axes, members, self.critic_projection, self.critic_hidden, self.critic_layer_norm)
 
 
@@ -67,6 +68,7 @@ class CriticConfig(ValueConfig):
     """Range of returns, to which the targets of Q are clamped: (0, 1) for a reward of 1 at the end."""
 
     def critic(self, encoder: Encoder, axes: int) -> Critic:
+        """Q, `critics` members on one encoder, of actions of so many `axes`."""
         return Critic(encoder, self.ensemble(encoder.size, axes, self.critics))
 
 
@@ -112,6 +114,7 @@ class GaussianConfig(AgentConfig):
             self._refuse("std_range", f"must be positive and hold {self.initial_std}")
 
     def gaussian(self, inputs: int, axes: int) -> GaussianHead:
+        """The policy's head: so many `inputs` to a Gaussian over actions of so many `axes`."""
         return GaussianHead(inputs, self.hidden, axes, self.initial_std, self.std_range)
 
 

@@ -83,5 +83,6 @@ class DDPG(Algorithm):
         return True
 
     def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
+        """The mean (B, A) is within [-1, 1] already; the standard deviation (B, A) is `exploration` everywhere."""
         mean = torch.tanh(self.policy(self.critic.encoder(observation)))
         return mean, torch.full_like(mean, self.config.exploration)

@@ -151,4 +151,5 @@ class IQL(Algorithm):
         return mean, log_std.exp()
 
     def value(self, observation: Seen) -> Tensor:
+        """V(s), (B,), which is learnt beside Q."""
         return self.critic.value(observation)

@@ -119,9 +119,11 @@ class ODA(AWAC):
         self.context.code.copy_(self.context(context[None])[0][0])
 
     def decide(self, observation: Seen) -> tuple[Tensor, Tensor]:
+        """Given z, that of the observation or else of the task at hand, see `adapt`."""
         return super().decide(self._with_code(observation))
 
     def value(self, observation: Seen) -> Tensor:
+        """Given the same z as in `decide`."""
         return super().value(self._with_code(observation))
 
     def _with_code(self, observation: Seen) -> Seen:

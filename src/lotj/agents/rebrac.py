@@ -35,4 +35,5 @@ class ReBRAC(TD3):
     offline = True
 
     def penalty(self, batch: Batch, next_action: Tensor) -> Tensor:
+        """(B,): beta_2 times the squared distance of a' from what was done in s'."""
         return self.config.critic_bc_weight * (next_action - batch.columns["next_action"]).square().sum(1)

@@ -131,4 +131,5 @@ class SAC(Algorithm):
         return mean, log_std.exp()
 
     def squash(self, action: Tensor) -> Tensor:
+        """The tanh, which the log-likelihood of a drawn action accounts for."""
         return torch.tanh(action)

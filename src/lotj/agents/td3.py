@@ -43,4 +43,5 @@ class TD3(DDPG):
         return (torch.tanh(raw) + noise).clamp(-1.0, 1.0)
 
     def improves(self, at: At) -> bool:
+        """In every `policy_delay`-th update (algorithm 1)."""
         return at.update % self.config.policy_delay == 0

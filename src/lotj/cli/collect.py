@@ -75,6 +75,7 @@ class Command(Checked):
         )
 
     def run(self) -> None:
+        """SettingsError for flags that do not go together, RendererError where nothing draws; the rest as `collect`."""
         if self.settings.image_size != self.validation.image_size:
             raise SettingsError(
                 f"image-size {self.settings.image_size}, validation.image-size {self.validation.image_size}: must be "

@@ -85,6 +85,7 @@ class Check:
     """A catalogue name, or the path of a .toml file of your own."""
 
     def run(self) -> None:
+        """CatalogueError with the first fault that the bench shows."""
         from lotj.envs.bench_check import faults
 
         for fault in faults(find_connector(self.name)):
@@ -118,6 +119,7 @@ class FromMesh:
     """Hold the connector against the bench, as `check` does."""
 
     def run(self) -> None:
+        """MeshError for meshes that do not mate, or make no connector; once both files are written, as `Check`."""
         import tomllib
 
         from lotj.files import atomic_write

@@ -49,6 +49,7 @@ class View(Checked):
     """Draws the episodes."""
 
     def run(self) -> None:
+        """DataError where none of the episodes has one of the seeds."""
         import numpy as np
 
         from lotj.data.layout import META

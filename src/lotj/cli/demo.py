@@ -45,6 +45,7 @@ class Command(job.OnDevice):
     """Go on with the stopped job."""
 
     def run(self) -> None:
+        """SettingsError, before any work, for flags that do not go together, or where nothing is there to resume."""
         preset = find_preset(self.preset)
         part = job.check_connector(self.connector)
         if self.scenario not in SCENARIOS:  # said before there is anything to practise with

@@ -112,6 +112,7 @@ class Command(Watched):
         return cls(preset.practice, preset=preset.name)
 
     def run(self) -> None:
+        """SettingsError, before any trial, for flags that do not go together, or with nothing to practise on."""
         task = self.task or ""
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
         bench: dict[str, Any] = {}

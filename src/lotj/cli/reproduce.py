@@ -66,6 +66,7 @@ class Command(Checked):
     """Folder of the jobs' results and the tables."""
 
     def run(self) -> None:
+        """SettingsError for an unknown table, for flags that it does not take, and where there is nothing to show."""
         from lotj.experiments.bottleneck import BOTTLENECK
         from lotj.experiments.chapter import SIZES
         from lotj.experiments.chapters import chapters

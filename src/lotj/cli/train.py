@@ -63,6 +63,7 @@ class Command(job.Tracked):
         return cls(practice, task=tyro.MISSING)
 
     def run(self) -> None:
+        """SettingsError for flags that do not go together, or for a job that is there and not to be resumed."""
         family, _ = find_task(self.task)
         if family.name == "insertion":
             raise SettingsError(f"{self.task}: there a robot judges itself: `lotj practice --connector NAME` does that")

@@ -58,6 +58,7 @@ class HandEnv(TaskEnv):
         """Draw a start from the episode's generator: (3,) of the hand [m]; the subclass places the rest."""
 
     def act(self, action: np.ndarray) -> None:
+        """Adds a step to the commanded point, from `LEASH` before the hand at most, in the box; the hand follows."""
         here = self.hand
         start = np.clip(self._command, here - LEASH, here + LEASH)
         self._command = np.clip(start + STEP_LIMIT * action, *self._box)

@@ -51,7 +51,7 @@ def evaluate(
     """
     if len(seeds) == 0 or len(set(seeds)) != len(seeds):
         raise SettingsError(f"{len(seeds)} evaluation seeds, {len(set(seeds))} different: need at least 1, none twice")
-    rows: list[tuple[bool, int, float, bool, float]] = []
+    rows: list[dict[str, Any]] = []
     images: np.ndarray | None = None
 
     def play(seed: int) -> tuple[Episode, list[Mapping[str, Any]]]:
@@ -61,23 +61,19 @@ def evaluate(
 
     for trial, seed in enumerate(seeds):
         episode, infos = patiently(partial(play, int(seed)), f"{name}, trial {trial + 1}")
-        success, lost = (any(info.get(key, False) for info in infos[1:]) for key in ("is_success", "lost"))
-        force = max(float(info.get("peak_force", 0.0)) for info in infos[1:])
-        rows.append((success, len(episode), force, lost, float(episode.reward.sum())))
+        rows.append(_measured(episode, infos[1:]))
         if film and trial == 0:
             images = episode.observation["image"]
         if on_trial is not None:
-            on_trial(trial, success)
-    succeeded, steps, peak_force, dislodged, reward = (np.array(column) for column in zip(*rows, strict=True))
-    return EvaluationResult(
-        name=name,
-        seed=np.array(seeds, np.int64),
-        success=succeeded,
-        steps=steps,
-        seconds=steps / rate_hz,
-        peak_force_n=peak_force,
-        dislodged=dislodged,
-        reward=reward,
-        context=dict(context or {}),
-        film=images,
-    )
+            on_trial(trial, rows[-1]["success"])
+    columns: dict[str, Any] = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    columns |= {"seed": np.array(seeds, np.int64), "seconds": columns["steps"] / rate_hz}
+    return EvaluationResult(name=name, context=dict(context or {}), film=images, **columns)
+
+
+def _measured(episode: Episode, infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A trial's entries of the columns of `EvaluationResult`, of what each of its steps has told."""
+    success, lost = (any(info.get(key, False) for info in infos) for key in ("is_success", "lost"))
+    force = max(float(info.get("peak_force", 0.0)) for info in infos)
+    measured = {"success": success, "steps": len(episode), "peak_force_n": force, "dislodged": lost}
+    return measured | {"reward": float(episode.reward.sum())}

@@ -132,14 +132,17 @@ def evaluate_phase(
             add_evaluation(run.path / ("evaluation.json" if bench == 1 else f"evaluation-{bench}.json"), results[-1])
             if isinstance(controller, RemotePolicy):
                 controller.close()
-            if reward and name in _WHEN:
-                films[_WHEN[name]] = _film(results[-1], _agent(controller), reward)
-            elif name in _WHEN and (film := _played_again(env, controller, results[-1])):
+            if name in _WHEN and (film := _film(env, controller, results[-1], reward)):
                 films[_WHEN[name]] = film
         if films and bench == 1:
-            path = run.path / "filmstrips.npz"
-            save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
+            _add_films(run, films)
     return results
+
+
+def _add_films(run: Run, films: dict[str, FilmStrip]) -> None:
+    """Puts film strips into the run's file, in place of earlier ones of the same name."""
+    path = run.path / "filmstrips.npz"
+    save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
 
 
 def _bench_words(run: Run, bench: int, recover: bool) -> dict[str, Any]:
@@ -224,7 +227,13 @@ def _entrants(
     return made
 
 
-def _film(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
+def _film(env: Any, controller: Controller, result: EvaluationResult, reward: RewardModel | None) -> FilmStrip | None:
+    """The first trial of a learned policy: of a robot that judges itself what it and its reward saw, else see
+    `_played_again`."""
+    return _judged(result, _agent(controller), reward) if reward else _played_again(env, controller, result)
+
+
+def _judged(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:
     """The first evaluation trial with the reward's scores and Grad-CAM of reward and policy."""
     frames = result.film
     assert frames is not None

@@ -137,9 +137,11 @@ class SaliencyFigure:
     cells: str = PAPER
 
     def asked(self, asked: Asked) -> SaliencyFigure:
+        """With the connectors and benches that are asked for, where some are."""
         return replace(self, connectors=asked.connectors or self.connectors, benches=asked.benches or self.benches)
 
     def jobs(self, asked: Asked) -> list[Job]:
+        """The maps of each connector and unit, and of `learning` the trainings that they look at."""
         learning, made = COMPARISONS[self.learning].asked(asked).jobs(asked), []
         folders = {job.name: job.arguments["folder"] for job in learning}
         for connector, unit in itertools.product(self.connectors, units(self.benches)):

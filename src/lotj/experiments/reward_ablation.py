@@ -121,6 +121,7 @@ class RewardAblation:
     cells = PAPER
 
     def asked(self, asked: Asked) -> RewardAblation:
+        """As it is: connectors, benches and trials cannot be chosen."""
         return self
 
     def jobs(self, asked: Asked) -> list[Job]:
@@ -133,6 +134,7 @@ class RewardAblation:
         return found
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
+        """See `Comparison`."""
         return {"table.md": page(self.title, [self.table(results), _NOTE], results)}
 
     def table(self, results: Mapping[str, Any]) -> str:

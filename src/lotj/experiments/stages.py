@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -40,14 +40,16 @@ from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Front, Pixels, Vector
 from lotj.ranges import SEED
 from lotj.rewards.judge import Judge
+from lotj.rewards.model import RewardModel
 from lotj.rewards.training import check_data
-from lotj.robots.client import is_address
+from lotj.robots.client import RemoteRobot, is_address
 from lotj.robots.robot import PRACTICE, Setup
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import BASE, Run, atomic_write, read_timings, typed_command
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, Recording, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
+from lotj.training.features import Encoder
 from lotj.training.live_view import Watcher
 from lotj.training.localize import LOCALIZER, pretrain_localizer
 from lotj.training.practice import PracticeResult, finished_trials, practice
@@ -273,15 +275,11 @@ def practice_phase(
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
     done = finished_trials(resume) if resume and disturbance else 0
     of_each: dict[str, Any] = {"pretrained": pretrained.path, "agent": agent, "device": device, "done": done}
-    benches = []
-    for k, (name, source, part) in enumerate(zip(robots, sources, parts, strict=True)):
-        drawn = (domain_seed + k, scenario, reward.shape[2], config.max_steps, seed)
-        # Known of a peg or a screw as its kind is, by whoever has it in hand.
-        own = config if part.seating_force else replace(config, retention=False)
-        setup = Setup(PRACTICE, connector_text(source).decode(), *drawn)
-        benches.append(Bench(name, setup, config=own, disturbance=disturbance, **of_each))
+    drawn = (domain_seed, scenario, reward.shape[2], config.max_steps, seed)
+    benches = _benches(robots, sources, parts, drawn, config, disturbance=disturbance, **of_each)
     benches[0] = replace(benches[0], delay=resume.config.get("delay", 0) if resume else None)
     machine, delay = benches[0].open()
+    benches[0] = replace(benches[0], delay=delay)
     kinds = [machine.name, *(f"robot-{k}" if is_address(name) else name for k, name in enumerate(robots[1:], 2))]
     names = [f"{part.name}.{kind}.{domain_seed + k}" for k, (part, kind) in enumerate(zip(parts, kinds, strict=True))]
     settings = {"connector": connectors[0], "scenario": scenario, "robot": robots[0], "domain": names[0]}
@@ -289,26 +287,48 @@ def practice_phase(
     settings |= {"rate_hz": machine.spec.rate_hz / (1 + delay)}
     settings |= {"connectors": connectors, "robots": robots, "on": on} if several else {}
     settings |= _part_settings(parts[0]) | _practice_settings(preset, agent, pretrained)
-    with ExitStack() as stack:
-        stack.enter_context(closing(machine))
+    with closing(machine):
         run = resume or Run.create(runs, "practice", settings, seed)
         for k, source in enumerate([] if resume else sources, 1):
             atomic_write(copy_of(run, k), connector_text(source))
         atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
-        stack.enter_context(timed(run, "practice"))
-        truth, how = run.path / "truth.jsonl", {"resume": resume is not None, "snapshots": snapshots}
-        if several:
-            machine.close()
-            benches[0] = replace(benches[0], delay=delay)
-            made: Any = fleet([replace(bench, truth=truth) for bench in benches], learner, reward.threshold, on)
-            made = stack.enter_context(made)
-        else:
-            if isinstance(machine, SimulatedRobot):
-                machine.truth_file = truth
-            person = with_person(run, learner.spec.action[0], machine.spec.rate_hz)
-            made = SelfJudged(machine, before, learner, reward, benches[0].config, run.seed, judges, **person)
-        where = names if several else names[0]
-        return run, practice(made, learner, prior, config, run, where, live=live, watcher=watcher, **how)
+        where, how = names if several else names[0], {"resume": resume is not None, "snapshots": snapshots}
+        with timed(run, "practice"), _practitioners(benches, machine, before, learner, reward, run, judges, on) as made:
+            return run, practice(made, learner, prior, config, run, where, live=live, watcher=watcher, **how)
+
+
+def _benches(
+    robots: Sequence[str], sources: Sequence[str], parts: Sequence[Connector],
+    drawn: tuple[int, str, int, int, int], config: SelfJudgedConfig, **of_each: Any,
+) -> list[Bench]:  # fmt: skip
+    """Where robots practise, each on a part; `drawn` is the first one's `Setup` from its domain's seed on, which the
+    others have one higher each."""
+    benches = []
+    for k, (name, source, part) in enumerate(zip(robots, sources, parts, strict=True)):
+        # Known of a peg or a screw as its kind is, by whoever has it in hand.
+        own = config if part.seating_force else replace(config, retention=False)
+        setup = Setup(PRACTICE, connector_text(source).decode(), drawn[0] + k, *drawn[1:])
+        benches.append(Bench(name, setup, config=own, **of_each))
+    return benches
+
+
+@contextmanager
+def _practitioners(
+    benches: Sequence[Bench], machine: RemoteRobot | SimulatedRobot, before: Encoder, learner: Learner,
+    reward: RewardModel, run: Run, judges: Sequence[Judge], on: str,
+) -> Iterator[Any]:  # fmt: skip
+    """Who practises, for `practice`: the robot of the only bench, which is open as `machine`; or, where there are
+    several, their robots, each in a process of its own, which opens its bench anew."""
+    truth = run.path / "truth.jsonl"
+    if len(benches) > 1:
+        machine.close()
+        with fleet([replace(bench, truth=truth) for bench in benches], learner, reward.threshold, on) as made:
+            yield made
+    else:
+        if isinstance(machine, SimulatedRobot):
+            machine.truth_file = truth
+        person = with_person(run, learner.spec.action[0], machine.spec.rate_hz)
+        yield SelfJudged(machine, before, learner, reward, benches[0].config, run.seed, judges, **person)
 
 
 def _part_settings(part: Connector) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class Source(Protocol):
     bounds: tuple[np.ndarray, np.ndarray] | None
 
     def read(self, wanted: Callable[[Header], bool]) -> Iterator[Trajectory]:
-        """Episodes in the source's order, those that are wanted alone."""
+        """Episodes in the source's order, those that are wanted alone; DataError at one that is damaged."""
         ...
 
 

@@ -68,6 +68,7 @@ class CCVAE(PictureModel):
         return torch.sigmoid(self.decoder(torch.cat([code, context], 1)))
 
     def losses(self, images: Tensor, first: Tensor) -> Mapping[str, Tensor]:
+        """``reconstruction`` of s_t, ``divergence`` times beta, and ``context``, the reconstruction of s_0 from z_c."""
         mean, log_variance = self.code(images, first)
         context = self.context(first)
         code = draw(mean, log_variance)

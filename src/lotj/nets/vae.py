@@ -86,6 +86,7 @@ class VAE(PictureModel):
         self.decoder = deconvolutions(config.size)
 
     def code(self, images: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PictureModel`; of ``spatial`` the log variance is the least there is: nothing is drawn."""
         found = self.head(self.trunk(images))
         if self.config.kind == "spatial":
             return found, torch.full_like(found, LEAST_LOG_VARIANCE)
@@ -96,6 +97,7 @@ class VAE(PictureModel):
         return torch.sigmoid(self.decoder(code))
 
     def losses(self, images: Tensor, first: Tensor) -> Mapping[str, Tensor]:
+        """``reconstruction`` and, of a ``vae``, ``divergence`` times beta."""
         mean, log_variance = self.code(images, first)
         sampled = self.config.kind == "vae"
         code = draw(mean, log_variance) if sampled else mean

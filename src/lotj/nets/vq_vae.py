@@ -79,6 +79,7 @@ class ResidualStack(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, h, w) of as many."""
         for layer in self.layers:
             x = x + layer(x)
         return F.relu(x)

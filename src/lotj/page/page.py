@@ -84,6 +84,7 @@ class Page:
         self._run = run
 
     def ready(self) -> bool:
+        """Waits as long as the page has practice paused; False once it has stopped it."""
         self._waiting = True
         self._go.wait()
         self._waiting = False

@@ -115,10 +115,12 @@ class Score:
         return len(scores) > 1 and bool(scores[-1] >= self.threshold.value)
 
     def see(self, number: int, episode: Episode) -> None:
+        """Its scores move the threshold, but for those of a lost part."""
         if not episode.notes[LOST][-1]:  # what was lost tells nothing of scores
             self.threshold.see(float(episode.notes[SCORE][0]), valid_scores(episode.notes)[1:])
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
+        """What the robot claimed; rejected, ``score``, where that frame scores below the threshold's `floor`."""
         end, claimed = claimed_step(episode), bool(episode.notes[CLAIM].any() and not episode.notes[LOST][-1])
         if claimed and clipped_logit(float(episode.notes[SCORE][end])) < self.threshold.floor:
             return Verdict(end, False, "score")
@@ -138,6 +140,7 @@ class OnePose:
         self._elsewhere: dict[int, tuple[np.ndarray, float, float]] = {}
 
     def see(self, number: int, episode: Episode) -> None:
+        """Keeps where a claimed success has ended; one at another pose is kept aside, for the case that it is none."""
         if episode.notes[CLAIM].any():
             end = claimed_step(episode)
             hand = episode.observation["state"][end, :3]
@@ -152,12 +155,14 @@ class OnePose:
         return self._poses.elsewhere(observation["state"][:3])
 
     def verdict(self, number: int, episode: Episode) -> Verdict:
+        """Rejected, ``another pose``, where it ended at one; all else is accepted, claimed or not."""
         end = claimed_step(episode)
         if number in self._poses.rejected | self._elsewhere.keys():
             return Verdict(end, False, "another pose")
         return Verdict(end, True)
 
     def taught(self, question: Question, success: bool | None) -> None:
+        """See `EndPoses.taught`. That a trial without a claim was no success says nothing of where it ended."""
         if question.hand is None or (not question.claimed and not success):  # it may have been anywhere on its way
             return
         self._poses.taught(question.trial, question.hand, success)

@@ -232,6 +232,7 @@ class TaskCollection(Checked):
 
     @property
     def settings(self) -> Mapping[str, Any]:
+        """The noise of `expert`, or the recipe and the absolute paths of the runs that play."""
         if self.recipe == "expert":
             return {"noise": self.noise}
         runs = {"policy": self.policy, "demonstrator": self.demonstrator}
@@ -241,12 +242,14 @@ class TaskCollection(Checked):
         return [Task(folder_name(name), name) for name in self.names]
 
     def episodes(self) -> Sequence[tuple[str, int]]:
+        """Demonstrations first; the n-th of a kind, from 0, has the seed 1 000 000 `seed` + n."""
         first = "demonstrator" if self.demonstrator else "human"
         kinds = ((first, self.demonstrations), (self.recipe, self.count))
         return [(kind, self.seed * 1_000_000 + number) for kind, count in kinds for number in range(count)]
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
+        """See `Collection`; to record raises SettingsError where the expert reads what is not observed."""
         policies = {"policy": self.policy, "demonstrator": self.demonstrator}
         scripted = {kind for kind, _ in self.episodes()} - {*policies, "random"}
         more = {"expert": (self.noise,), **{kind: (run,) for kind, run in policies.items()}}

@@ -91,6 +91,7 @@ class InsertionCollection:
         return {"noise": self.config.noise, "max_steps": self.config.max_steps}
 
     def tasks(self) -> Sequence[Task]:
+        """One for each connector, robot and domain; robots, and benches of a laboratory, take turns."""
         config = self.config
         robots, of_each = (config.robots[:1], 1) if self.robot else (config.robots, config.robots_per_connector)
         benches = config.laboratory_benches
@@ -105,11 +106,13 @@ class InsertionCollection:
         ]  # fmt: skip
 
     def episodes(self) -> Sequence[tuple[str, int]]:
+        """As `CollectConfig.counts` says; the n-th of a kind, from 0, has the seed 1 000 000 `config.seed` + n."""
         first = self.config.seed * 1_000_000
         return [(kind, first + number) for kind, count in self.config.counts().items() for number in range(count)]
 
     @contextmanager
     def open(self, task: Task) -> Iterator[Record]:
+        """See `Collection`; SettingsError for benches of a laboratory on a served robot, or as of `ServedEnv`."""
         connector, arm, seed = (task.attributes[name] for name in ("connector", "robot", "seed"))
         part, size = find_connector(connector), (self.config.image_size, self.config.max_steps)
         setup = Setup(COLLECTION, connector_text(connector).decode(), seed, "far", *size)

@@ -62,6 +62,7 @@ class Elsewhere:
         self._start, self._learner, self._memory, self.judge = start, learner, memory, memory.judge()
 
     def attempt(self, number: int, act: Exploration, past: Past) -> Future[Attempted]:
+        """The promise of a trial, with the policy and the memory as they are now."""
         # Copies: it may be some time until they are sent, and the learner learns on.
         state = self._learner.algorithm.state_dict()
         weights = {name: values.detach().cpu().numpy().copy() for name, values in state.items()}

@@ -92,6 +92,12 @@ class PracticeResult:
     kept: int  # the trial whose policy is kept; 0: the one that practice began with
     alarm: bool = False  # the self-reward sees hardly any success on this part
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], kept: int) -> PracticeResult:
+        """From the run's lines of figures, one a trial, and the trial whose policy is kept."""
+        successes, lost = (sum(row[name] for row in rows) for name in ("predicted_success", "lost"))
+        return cls(len(rows), successes, lost, kept, bool(rows and rows[-1].get("alarm")))
+
 
 def trial_seed(run_seed: int, number: int) -> int:
     """Seed of the start of trial `number` (from 1)."""
@@ -172,25 +178,10 @@ def practice(
     benches = dict(zip(tasks, practitioner if several else [practitioner], strict=True))
     sitting = _Sitting(benches, learner, prior, config, run, relabel, snapshots, contexts)
     try:
-        done, last = sitting.restore(), min(config.trials, until or config.trials)
-        if watcher is not None:
-            watcher.begin(run, next(iter(benches.values())), config.trials)
-        with LiveView(str(run.path), config.trials, run.metrics(), live, watcher=watcher) as view:
-            robots = Turns([*benches], sitting.begin, sitting.take_number, view)
-            for number in range(done + 1, last + 1):
-                if not view.ready() or (came := robots.next(last + 1 - number)) is None:
-                    break
-                sitting.learn(number, *came, view)
+        sitting.practise(min(config.trials, until or config.trials), live, watcher)
     finally:
         sitting.close()
-    rows = run.metrics()
-    return PracticeResult(
-        trials=len(rows),
-        predicted_successes=sum(row["predicted_success"] for row in rows),
-        lost=sum(row["lost"] for row in rows),
-        kept=sitting.kept,
-        alarm=bool(rows and rows[-1].get("alarm")),
-    )
+    return PracticeResult.of(run.metrics(), sitting.kept)
 
 
 class _Sitting:
@@ -236,6 +227,19 @@ class _Sitting:
         self.trials.judge(self._judges, self._online)
         self._last = time.perf_counter()
         return done
+
+    def practise(self, last: int, live: bool, watcher: Watcher | None) -> None:
+        """All trials from where the run stands to the `last`, unless the watcher stops it before."""
+        run, trials = self._run, self._config.trials
+        done = self.restore()
+        if watcher is not None:
+            watcher.begin(run, next(iter(self.benches.values())), trials)
+        with LiveView(str(run.path), trials, run.metrics(), live, watcher=watcher) as view:
+            robots = Turns([*self.benches], self.begin, self.take_number, view)
+            for number in range(done + 1, last + 1):
+                if not view.ready() or (came := robots.next(last + 1 - number)) is None:
+                    break
+                self.learn(number, *came, view)
 
     def take_number(self) -> int:
         """The number of a trial that is to be begun: its random numbers are drawn from it."""

@@ -111,6 +111,7 @@ class Stitched(Recipe):
         return (action + self.rng.normal(0.0, MAZE_NOISE, action.shape)).clip(-1.0, 1.0).astype(np.float32)
 
     def fault(self, episode: Episode) -> str:
+        """``whole route`` where it has been in every cell of that."""
         visited = {self.expert.cell(position) for position in episode.observation["state"]}
         return "whole route" if visited >= {*self.env.route} else ""
 
@@ -173,6 +174,7 @@ class Primitives(Play):
         self._tail += [self.rng.uniform(-1.0, 1.0, 5)] * int(self.rng.integers(IDLE + 1))
 
     def aim(self, observation: Observation, info: Mapping[str, Any]) -> np.ndarray:
+        """The skill's until that has finished, then those of the tail; with the last of these the episode is over."""
         action = self.expert(observation, info)
         if self.expert.finished:
             action = self._tail.pop(0)

@@ -30,6 +30,7 @@ class Rewarded:
         self._env, self._max_steps, self._seed = env, max_steps, seed
 
     def attempt(self, number: int, act: Exploration, past: Past) -> Attempted:
+        """The trial, over when this returns; its row has ``moves`` and ``score``, the sum of the rewards."""
         seed, task = trial_seed(self._seed, number), past.task.name
         infos: list[Mapping[str, Any]] = []
         how: dict[str, Any] = {"task": task, "kind": PRACTICE, "max_steps": self._max_steps}

@@ -126,6 +126,9 @@ class SelfJudged:
         self.judge = self.memory.judge(*judges, together=together)
 
     def attempt(self, number: int, act: Exploration, past: Past) -> Attempted:
+        """The trial, over when this returns; after one of the first successes also the insertions that taking the plug
+        out shows. Its row: ``moves``, ``play`` [mm], ``threshold`` and ``score`` in [0, 1], ``boost``, ``value`` of the
+        start, ``rejected_pushes``, and steps ``corrected`` where a person may. RobotError; NumericsError."""
         threshold, pose = self.memory.score.threshold.value, self.memory.pose
         seats = [seat for trial, seat in self.memory.seats.items() if past.verdicts[trial].success]
         rng = generator(self._seed, number, "start")

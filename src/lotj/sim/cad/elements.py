@@ -31,6 +31,7 @@ class Element:
 
     @property
     def length(self) -> float:
+        """Along z [mm]."""
         return abs(self.root - self.tip)
 
     @property
