@@ -78,7 +78,7 @@ def test_where_the_touch_verifies_answers_lower_the_threshold_alone() -> None:
 # The pose
 
 
-def told(judge: OnePose, episode: Episode, said: bool, claimed: bool = True) -> None:
+def told(judge: OnePose, episode: Episode, said: bool | None, claimed: bool = True) -> None:
     hand = episode.observation["state"][-1, :3]
     judge.taught(Question(episode.seed, len(episode), 0.5, claimed, hand), said)
 
@@ -105,6 +105,19 @@ def test_two_failures_reject_a_pose_and_one_does_not() -> None:
     assert judge.verdict(3, here[2]).success
     told(judge, here[1], False)
     assert [judge.verdict(e.seed, e).success for e in here] == [False] * 3
+
+
+@pytest.mark.parametrize("later", [None, False])
+def test_a_yes_to_a_trial_without_a_claim_can_be_taken_back(later: bool | None) -> None:
+    """The yes makes its pose the socket's and the other one wrong; without it the two claims there count again."""
+    judge, there = OnePose(), [trial(number, [0, 0.95], claim=1, beside=0.009) for number in (1, 2)]
+    here = trial(3, [0, 0.5])
+    for episode in [*there, here]:
+        judge.see(episode.seed, episode)
+    told(judge, here, True, claimed=False)
+    assert [judge.verdict(e.seed, e).success for e in there] == [False, False]
+    told(judge, here, later, claimed=False)
+    assert [judge.verdict(e.seed, e).success for e in there] == [True, True]
 
 
 # What is asked

@@ -239,7 +239,7 @@ class MemoryStore(Store):
         self._count += 1  # last: an append that is interrupted leaves no episode behind
 
     @property
-    def episodes(self) -> np.ndarray:  # type: ignore[override]  # noqa: D102
+    def episodes(self) -> np.ndarray:  # type: ignore[override]
         return self._rows.room[: self._count]
 
     def _records(self, file: str) -> np.ndarray:

@@ -121,7 +121,8 @@ class RewardAblation:
     cells = PAPER
 
     def asked(self, asked: Asked) -> RewardAblation:
-        """As it is: connectors, benches and trials cannot be chosen."""
+        """As it is: connectors, benches, trials and practice cannot be chosen."""
+        asked.refuse_choices("table4")
         return self
 
     def jobs(self, asked: Asked) -> list[Job]:

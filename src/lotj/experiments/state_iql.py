@@ -29,10 +29,10 @@ class Positions(Store):
         self.tasks, self.kinds, self.episodes = data.tasks, data.kinds, data.episodes
         self.schema = replace(data.schema, observation={"position": data.schema.truth["position"]})
 
-    def column(self, name: str) -> np.ndarray:  # noqa: D102
+    def column(self, name: str) -> np.ndarray:
         return self._data.truth(name) if name == "position" else self._data.column(name)
 
-    def truth(self, name: str) -> np.ndarray:  # noqa: D102
+    def truth(self, name: str) -> np.ndarray:
         return self._data.truth(name)
 
 

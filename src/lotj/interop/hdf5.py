@@ -30,10 +30,10 @@ class Parts:
         self._work, self._about, self._name = work, about, name
         self._h5py = library("h5py")
 
-    def has(self, part: Part) -> bool:  # noqa: D102
+    def has(self, part: Part) -> bool:
         return self._path(part).exists()
 
-    def write(self, part: Part, episodes: Iterable[Episode]) -> None:  # noqa: D102
+    def write(self, part: Part, episodes: Iterable[Episode]) -> None:
         with self._h5py.File("part", "w", driver="core", backing_store=False, block_size=2**20) as file:
             for number, episode in enumerate(episodes, part.first_episode):
                 group = file.create_group(f"{self.prefix}{number}")

@@ -56,10 +56,10 @@ class Writer:
             raise SettingsError(f"rate {about.rate:g}: LeRobot counts whole frames a second; give another --rate")
         self._pa, self._parquet = library("pyarrow"), library("pyarrow.parquet")
 
-    def has(self, part: Part) -> bool:  # noqa: D102
+    def has(self, part: Part) -> bool:
         return self._path("meta/episodes", part.number).exists()
 
-    def write(self, part: Part, episodes: Iterable[Episode]) -> None:  # noqa: D102
+    def write(self, part: Part, episodes: Iterable[Episode]) -> None:
         frame, rows = part.first_frame, []
         paths = [self._path(folder, part.number) for folder in ("data", "lotj/final", "meta/episodes")]
         with atomic_file(paths[0]) as data, atomic_file(paths[1]) as final, ExitStack() as films:
@@ -79,7 +79,7 @@ class Writer:
         with atomic_file(paths[2]) as file:  # last: now the part is there
             self._parquet.write_table(self._pa.Table.from_pylist(rows), file, compression="snappy")
 
-    def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
+    def finish(self, parts: Sequence[Part]) -> None:
         stats, frames, episodes = _Stats(), 0, 0
         for torn in self._root.rglob(".*.tmp"):  # of what was killed
             torn.unlink()
@@ -221,7 +221,7 @@ class Source:
                 f"{path}: {len(self._episodes)} episodes in meta/episodes, {self.total} in info.json; copy it again"
             )
 
-    def read(self, wanted: Callable[[Header], bool]) -> Iterator[Trajectory]:  # noqa: D102
+    def read(self, wanted: Callable[[Header], bool]) -> Iterator[Trajectory]:
         seen = 0
         for file in sorted(self._root.glob("data/*/*.parquet")):
             final = self._root / "lotj/final" / file.relative_to(self._root / "data")

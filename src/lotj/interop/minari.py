@@ -30,13 +30,13 @@ class Writer(Parts):
 
     prefix = "episode_"
 
-    def columns(self, episode: Episode) -> dict[str, np.ndarray]:  # noqa: D102
+    def columns(self, episode: Episode) -> dict[str, np.ndarray]:
         return KEYS.columns(episode)
 
-    def attributes(self, number: int, episode: Episode) -> dict[str, Any]:  # noqa: D102
+    def attributes(self, number: int, episode: Episode) -> dict[str, Any]:
         return {"id": number, "total_steps": len(episode)}
 
-    def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
+    def finish(self, parts: Sequence[Part]) -> None:
         from gymnasium import spaces
 
         folder, schema = self._work.resolve() / "data/data", self._about.schema
@@ -80,7 +80,7 @@ class Source:
         if self.about:
             self.rate = self.about.rate
 
-    def read(self, wanted: Callable[[Header], bool]) -> Iterator[Trajectory]:  # noqa: D102
+    def read(self, wanted: Callable[[Header], bool]) -> Iterator[Trajectory]:
         with foreign_file(self._path, "a data set of Minari"):
             headers = []
             for number, about in enumerate(self._storage.get_episode_metadata(range(self.total))):

@@ -29,17 +29,17 @@ class Writer(Parts):
 
     prefix = "demo_"
 
-    def columns(self, episode: Episode) -> dict[str, np.ndarray]:  # noqa: D102
+    def columns(self, episode: Episode) -> dict[str, np.ndarray]:
         columns = KEYS.columns(episode)
         columns[KEYS.done] = columns[KEYS.done].astype(np.int64)
         for key in [key for key in columns if key.startswith(KEYS.observation)]:
             columns |= {key: columns[key][:-1], "next_" + key: columns[key][1:]}
         return columns
 
-    def attributes(self, number: int, episode: Episode) -> dict[str, Any]:  # noqa: D102
+    def attributes(self, number: int, episode: Episode) -> dict[str, Any]:
         return {"num_samples": len(episode)}
 
-    def finish(self, parts: Sequence[Part]) -> None:  # noqa: D102
+    def finish(self, parts: Sequence[Part]) -> None:
         split = {task.name: _MASKS.get(task.split, task.split) for task in self._about.tasks}
         masks: dict[str, list[str]] = {}
         with self._h5py.File(self._work / "data.tmp", "w") as file:
@@ -77,7 +77,7 @@ class Source:
         if self.about:
             self.rate = self.about.rate
 
-    def read(self, wanted: Callable[[Header], bool]) -> Iterator[Trajectory]:  # noqa: D102
+    def read(self, wanted: Callable[[Header], bool]) -> Iterator[Trajectory]:
         with self._open() as file:
             for name in self._demos:
                 with foreign_file(self._path, f"a file of robomimic in {name}"):

@@ -162,10 +162,11 @@ class OnePose:
         return Verdict(end, True)
 
     def taught(self, question: Question, success: bool | None) -> None:
-        """See `EndPoses.taught`. That a trial without a claim was no success says nothing of where it ended."""
-        if question.hand is None or (not question.claimed and not success):  # it may have been anywhere on its way
+        """See `EndPoses.taught`. That a trial without a claim was no success says nothing of where it ended: it may
+        have been anywhere on its way. It takes an earlier yes back."""
+        if question.hand is None:
             return
-        self._poses.taught(question.trial, question.hand, success)
+        self._poses.taught(question.trial, question.hand, success if question.claimed or success else None)
         for number in [n for n, (hand, *_) in self._elsewhere.items() if not self._poses.elsewhere(hand)]:
             self._poses.see(number, *self._elsewhere.pop(number))
 

@@ -124,7 +124,7 @@ class FeatureStore(Store):
         self.episodes["n_frames"] = 2
         self.episodes["terminated"], self.episodes["truncated"] = columns["terminated"], ~columns["terminated"]
 
-    def column(self, name: str) -> np.ndarray:  # noqa: D102
+    def column(self, name: str) -> np.ndarray:
         return self._columns[name]
 
     def save(self, path: Path) -> None:
