@@ -216,7 +216,7 @@ CHAPTER = MazeChapter(
     problems=(
         _MEDIUM,
         _whole(_MEDIUM),
-        _maze("large", tuple(arm for arm in _arms("large") if arm.title in _FEWER), 15_000, 40),
+        _maze("large", tuple(arm for arm in _arms("large") if arm.title in _FEWER), 10_000, 20),
     ),
     claims=(
         *(
