@@ -207,9 +207,9 @@ TINY = ImaginedChapter(
     (
         ImaginedProblem(
             "push", "push/one,vary=colour,max_steps=6", arms=(
-                ImaginedArm("CC", encoder="cc", off_policy=0.5, reward="precision"), ORACLE, *EVERY_LINE[1:],
+                ImaginedArm("CC", encoder="cc", reward="precision"), ORACLE, *EVERY_LINE[1:],
             ),
-            data={"data": {"count": 4, "recipe": "random"}}, trials=12, points=(0.5,),
+            data={"data": {"count": 4, "recipe": "random"}}, updates=12, trials=12, points=(0.5,),
             encoders={"cc": ("cc-vae", {"size": 2, "context_size": 2})},
             also={"new": "push/one,vary=colour,split=held-out,max_steps=6"},
         ),
@@ -227,7 +227,7 @@ def test_a_tiny_chapter_from_nothing_and_again(tmp_path: Path, monkeypatch: pyte
     results = run_jobs(jobs, tmp_path / "results")
     assert run_jobs(jobs, tmp_path / "results") == results
     curve = results["push-cc-0"]["curve"]
-    assert [at["steps"] for at in curve] == [36, 72] and all(at["object_distance"] > 0 for at in curve)
+    assert [at["steps"] for at in curve] == [0, 36, 72] and all(at["object_distance"] > 0 for at in curve)
     files = TINY.files(results)
     page = files["table.md"].decode()
     assert all(

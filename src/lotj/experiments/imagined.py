@@ -19,7 +19,7 @@ import torch
 from lotj.agents import Learner, find_agent
 from lotj.data.goal_replay import GoalShares, choose_goals
 from lotj.data.pictures import png
-from lotj.data.replay import Source
+from lotj.data.replay import Relabel, Source
 from lotj.data.store import DiskStore, MemoryStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
@@ -37,9 +37,11 @@ from lotj.goals.reward import LatentReward
 from lotj.nets.front import Vector
 from lotj.runs import Run, find_run
 from lotj.training.encoders import Modeller, ModelTraining, load_encoder, pairs, picture_model
-from lotj.training.imagined import READS, Imagined, Stated, coded_store
+from lotj.training.imagined import READS, Imagined, Stated, coded_store, stated_store
 from lotj.training.practice import practice
 from lotj.training.practice_config import PracticeConfig
+from lotj.training.pretrain import pretrain_agent
+from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.rewarded import Rewarded
 
 AGENT = {"discount": 0.95, "ema": 0.01, "hidden": (256, 256), "critic_hidden": 256, "critic_projection": 0}
@@ -47,6 +49,10 @@ AGENT = {"discount": 0.95, "ema": 0.01, "hidden": (256, 256), "critic_hidden": 2
 discount is not 0.99, with which Q of the oracle still falls after 230 episodes, a third of a laptop's."""
 FIRST_TRIED = 50_000_000
 """Seed of the first episode in which policies are tried, times the seed of the arm plus 1; the data begin at 0."""
+BATCH = 512
+"""Transitions in a batch (printed: 128)."""
+TASK = {"goal": "task"}
+"""Options of a reset with the goal that the task shows."""
 GATED = 1000
 """Scenes that gates are measured on."""
 
@@ -59,7 +65,6 @@ class ImaginedArm(Arm):
         encoder: name of one of the problem's; "" sees the true state (the oracle).
         goals: ``prior``; or ``task``, the true goal pictures, an advantage that baselines get.
         reward, shares: see `LatentReward` and `GoalShares`.
-        off_policy: share of the random data in a batch.
     """
 
     agent: str = "td3"
@@ -67,7 +72,7 @@ class ImaginedArm(Arm):
     goals: str = "prior"
     reward: str = "dense"
     shares: Mapping[str, float] = field(default_factory=dict)
-    off_policy: float = 0.0
+    share: float = 0.5
 
 
 ORACLE = ImaginedArm("oracle", goals="task", shares={"keep": 0.5, "future": 0.5, "proposed": 0.0})
@@ -81,18 +86,17 @@ class ImaginedProblem(Problem):
     Attributes:
         encoders: name -> kind of model (`MODELS`) and its settings.
         also: name -> task on which policies are tried at the end besides.
-        walk: options of the task as the random walk has it: of short walks the starts differ more.
         measure: ``object_distance`` or ``hand_distance``, which the score is of.
     """
 
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"data": {"count": 400, "recipe": "random"}})
     arms: Sequence[Arm] = ()
-    trials: int = 600
-    points: tuple[float, ...] = (0.25, 0.5, 0.75)
+    updates: int = 20_000
+    trials: int = 100
+    points: tuple[float, ...] = (0.5,)
     full: str = "expert"
     encoders: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)
-    walk: str = ""
     measure: str = "object_distance"
 
 
@@ -117,8 +121,7 @@ class ImaginedChapter(Chapter):
             assert isinstance(problem, ImaginedProblem)
             task, root, seeds = f"{problem.task},observation=image", asked.runs / self.name, range(self.size.seeds)
             data = f"{problem.name}-data"
-            walked = f"{task},{problem.walk}" if problem.walk else task
-            how = {"task": walked, "folder": str(root / data), **problem.data["data"]}
+            how = {"task": task, "folder": str(root / data), **problem.data["data"]}
             how["count"] = round(min(1.0, max(0.3, self.size.share)) * how["count"])
             made.append(Job(data, collect_job, how, (), {}, root / data))
             steps = round(min(1.0, max(0.3, self.size.share)) * ENCODER_STEPS)
@@ -135,14 +138,12 @@ class ImaginedChapter(Chapter):
         given: dict[str, Any] = {"task": problem.task, "also": dict(problem.also), "tried": self.size.evaluation_trials}
         if not isinstance(arm, ImaginedArm):
             return Job(name, line_job, {**given, "line": arm.agent, "seed": seed}, (), {})
-        needs = (f"{problem.name}-encoder-{arm.encoder}-{seed}",) if arm.encoder else ()
+        needs = (f"{problem.name}-data", *([f"{problem.name}-encoder-{arm.encoder}-{seed}"] if arm.encoder else []))
         trials, points = problem.practised(arm, self.size)
         given |= {"points": points, "trials": trials, "point_tried": self.size.point_trials}
-        given |= {"encoder": str(root / needs[0]) if needs else "", "goals": arm.goals, "reward": arm.reward}
-        given |= {"shares": dict(arm.shares), "off_policy": arm.off_policy, "data": "", "seed": seed}
-        if arm.off_policy:
-            needs = (*needs, f"{problem.name}-data")
-            given["data"] = str(root / needs[-1] / "data")
+        given |= {"encoder": str(root / needs[1]) if arm.encoder else "", "goals": arm.goals, "reward": arm.reward}
+        given |= {"updates": max(10, round(self.size.share * problem.updates)), "share": arm.share}
+        given |= {"shares": dict(arm.shares), "data": str(root / needs[0] / "data"), "seed": seed}
         return Job(name, practise_job, {**given, "folder": str(root / name)}, needs, asked.machine, root / name)
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
@@ -299,10 +300,11 @@ def distances(env: Any, acts: Any, tried: int, run: int, options: Mapping[str, A
 
 def practise_job(
     task: str, also: Mapping[str, str], tried: int, point_tried: int, trials: int, points: Sequence[int], seed: int,
-    folder: str, encoder: str, goals: str, reward: str, shares: Mapping[str, float], off_policy: float, data: str,
-    threads: int = 1, device: str = "cpu",
+    folder: str, encoder: str, goals: str, reward: str, shares: Mapping[str, float], share: float, data: str,
+    updates: int, threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
-    """Practises and tries the policy after some `points` of it and at its end, on goal pictures that it has not seen.
+    """Learns from the encoder's own random data, which stay a `share` of each batch, and practises; tries the policy
+    before, after some `points` of practice and at its end, on goal pictures that it has not seen.
 
     Returns:
         ``curve``: steps and mean true distances; ``also``, of the other tasks at the end; of seed 0 a ``picture``:
@@ -321,41 +323,51 @@ def practise_job(
         return env
 
     with closing(make(task)) as env:
-        spec = spec_of(env)
-        names = tuple(name for name in READS if name in spec.observation)
-        kind = find_agent("td3")
-        learner = Learner(kind, spec, Vector(names), kind.CONFIG(**AGENT), 1, seed, device)
-        proposer: GoalProposer = env.proposer if goals == "prior" else Prior(spec.observation["goal"].shape[0])
+        spec, root = spec_of(env), Path(folder)
+        size = spec.observation["goal"].shape[0]
+        proposer: GoalProposer = env.proposer if goals == "prior" else Prior(size)
+        walks = DiskStore.open(Path(data))
+        if latent is None:
+            store = stated_store(walks, env.unwrapped.unit, seed)
+        else:
+            store = coded_store(walks, latent, proposer, seed, worth.reads)
         relabel = (choose_goals(GoalShares(**shares), proposer.propose, proposer.needs_context, worth),)
-        prior = _prior(data, latent, off_policy, relabel, worth) if latent and off_policy else []
+        learner = _offline(store, relabel, updates, root, seed, device)
+        prior = [Source(store, share, relabel=relabel)]
+        curve = [{"trials": 0, "steps": 0, **distances(env, PolicyController(learner, 0.0), tried, seed, TASK)}]
         config = PracticeConfig(
-            trials=trials, max_steps=spec.max_steps, online_fraction=1.0 - off_policy, batch_size=128,
-            updates_per_step=1.0, warmup_trials=10, exploration_noise=0.3, save_every=max(1, trials // 20),
+            trials=trials, max_steps=spec.max_steps, online_fraction=1.0 - share, batch_size=BATCH,
+            updates_per_step=1.0, warmup_trials=1, exploration_noise=0.3, save_every=max(1, trials // 20),
             threads=threads,
         )  # fmt: skip
-        root = Path(folder)
         left = begun(root, "practice")
         with left or Run.create(root, "practice", {"task": task, "goals": goals, "reward": reward}, seed) as run:
             done = Rewarded(env, spec.max_steps, seed)
             how: dict[str, Any] = {"resume": left is not None, "snapshots": points}
             practice(done, learner, prior, config, run, folder_name(task), relabel, False, **how)
-            curve: list[dict[str, Any]] = []
             for policy, trial, steps in policies(run, (*points, trials), device):
                 after = PolicyController(policy, 0.0)
                 count = tried if trial == trials else point_tried
-                found = distances(env, after, count, seed, {"goal": "task"})
+                found = distances(env, after, count, seed, TASK)
                 curve.append({"trials": trial, "steps": steps, **found})
         picture = {} if seed or latent is None else {"picture": _reached(env, after, latent)}
     besides = {}
     for name, other in also.items():
         with closing(make(other)) as env:
-            besides[name] = distances(env, after, tried, seed, {"goal": "task"})
+            besides[name] = distances(env, after, tried, seed, TASK)
     return {"curve": curve, "also": besides, **picture}
 
 
-def _prior(data: str, latent: Latent, share: float, relabel: Any, worth: LatentReward) -> list[Source]:
-    store: MemoryStore = coded_store(DiskStore.open(Path(data)), latent, worth.reads)
-    return [Source(store, share, relabel=relabel)]
+def _offline(
+    store: MemoryStore, relabel: Sequence[Relabel], updates: int, root: Path, seed: int, device: str
+) -> Learner:
+    """TD3 on random data alone, resumable."""
+    config = PretrainConfig(steps=updates, batch=BATCH, cosine=False, policy_kinds=None)
+    names = tuple(name for name in READS if name in store.schema.observation)
+    seen = tuple(store.schema.observation)  # what the reward reads, too
+    with begun(root, "pretrain") or Run.create(root, "pretrain", {"agent": "td3", **AGENT}, seed) as run:
+        made = find_agent("td3").CONFIG(**AGENT)
+        return pretrain_agent("td3", store, None, Vector(names), made, config, run, device, False, relabel, seen)
 
 
 def _reached(env: Any, acts: PolicyController, latent: Latent, count: int = 10) -> str:

@@ -5,7 +5,7 @@ Everything else is the house's: trials of `Rewarded`, the replay with `choose_go
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from lotj.data.store import MemoryStore, Store
 from lotj.envs.base import spec_of
 from lotj.errors import SettingsError
+from lotj.experience import Episode
 from lotj.goals.encoder import Latent
 from lotj.goals.proposer import GoalProposer
 from lotj.goals.reward import GoalReward
@@ -123,18 +124,43 @@ class Stated(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]
         return {"code": seen["achieved_goal"] / self._unit, "goal": seen["goal"] / self._unit}
 
 
-def coded_store(store: Store, encoder: Latent, reads: tuple[str, ...] = ()) -> MemoryStore:
-    """Prior data of pictures as episodes of codes, each with what it reached at its end as its goal; nothing in them
-    terminates. All are transitions to learn from."""
-    made = MemoryStore(store.tasks)
-    for number in range(len(store)):
-        episode = store.episode(number)
+def coded_store(
+    store: Store, encoder: Latent, proposer: GoalProposer, seed: int, reads: tuple[str, ...] = ()
+) -> MemoryStore:
+    """Prior data of pictures as episodes of codes, each with one goal of the `proposer`, as if it had been practised
+    with that; nothing in them terminates. All are transitions to learn from."""
+
+    def observed(episode: Episode, rng: np.random.Generator) -> dict[str, np.ndarray]:
         images = episode.observation["image"][:, 0]
         code, precision = encoder.encode_with_precision(images, images[:1])
-        context = np.repeat(encoder.context(images[:1]), len(code), 0)
-        coded = {"code": code, "goal": np.repeat(code[-1:], len(code), 0), "precision": precision, "context": context}
+        context = encoder.context(images[:1])
+        goal = proposer.propose(context[0] if encoder.needs_context else None, 1, rng)
+        context, goal = (np.repeat(one, len(code), 0) for one in (context, goal))
+        coded = {"code": code, "goal": goal, "precision": precision, "context": context}
         coded |= {"image": episode.observation["image"]}
         wanted = ("code", "goal", *(("context",) if encoder.needs_context else ()), *reads)
-        observation = {name: coded[name] for name in dict.fromkeys(wanted)}
-        made.append(replace(episode, observation=observation, terminated=False, truncated=True, notes={}, truth={}))
+        return {name: coded[name] for name in dict.fromkeys(wanted)}
+
+    return _seen_as(store, observed, seed)
+
+
+def stated_store(store: Store, unit: float, seed: int) -> MemoryStore:
+    """The same prior data as the oracle sees them, `Stated`: the true places in units of length, each episode with the
+    state of some other time as its goal."""
+    states = store.truth("places") / np.float32(unit)
+
+    def observed(episode: Episode, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        code = episode.truth["places"] / np.float32(unit)
+        return {"code": code, "goal": np.repeat(states[rng.integers(len(states))][None], len(code), 0)}
+
+    return _seen_as(store, observed, seed)
+
+
+def _seen_as(
+    store: Store, observed: Callable[[Episode, np.random.Generator], Mapping[str, np.ndarray]], seed: int
+) -> MemoryStore:
+    made, rng = MemoryStore(store.tasks), np.random.default_rng([seed, 7])
+    for episode in map(store.episode, range(len(store))):
+        seen = observed(episode, rng)
+        made.append(replace(episode, observation=seen, terminated=False, truncated=True, notes={}, truth={}))
     return made

@@ -14,7 +14,6 @@ from lotj.experiments.imagined import (
 )
 
 CC, RIG = ImaginedArm("CC-RIG", encoder="cc-vae"), ImaginedArm("RIG", encoder="vae")
-OFF_POLICY = ImaginedArm("CC-RIG, random data", encoder="cc-vae", off_policy=0.5)
 
 
 def _models(size: int, context: int) -> dict[str, tuple[str, dict[str, int]]]:
@@ -22,16 +21,16 @@ def _models(size: int, context: int) -> dict[str, tuple[str, dict[str, int]]]:
     return {"cc-vae": ("cc-vae", {"size": size, "context_size": context}), "vae": ("vae", {"size": size + context})}
 
 
-def _problem(name: str, task: str, size: int, context: int, held_out: str, *arms: ImaginedArm) -> ImaginedProblem:
-    side_by_side = (CC, RIG, *arms, ORACLE, *EVERY_LINE)
-    return ImaginedProblem(name, task, arms=side_by_side, encoders=_models(size, context), also={"held out": held_out})
+def _problem(name: str, task: str, size: int, context: int, held_out: str) -> ImaginedProblem:
+    arms = (CC, RIG, ORACLE, *EVERY_LINE)
+    return ImaginedProblem(name, task, arms=arms, encoders=_models(size, context), also={"held out": held_out})
 
 
 CHAPTER = ImaginedChapter(
     name="cc-rig",
     title="Contextual imagined goals",
     problems=(
-        _problem("colour", "push/one,vary=colour", 8, 8, "push/one,vary=colour,split=held-out", OFF_POLICY),
+        _problem("colour", "push/one,vary=colour", 8, 8, "push/one,vary=colour,split=held-out"),
         _problem("shape", "push/one,vary=shape", 8, 12, "push/one,vary=shape,split=held-out"),
         _problem("maze", "maze2d/seen", 4, 8, "maze2d/unseen"),
     ),
@@ -59,8 +58,8 @@ CHAPTER = ImaginedChapter(
         Claim("C3 colour cannot", gate("colour", "encoder cc-vae", ("gates", "colour_from_code"), most=0.2)),
         Claim("C3 but from the context", gate("colour", "encoder cc-vae", ("gates", "colour_from_context"), 0.8)),
         Claim(
-            "C6 with the encoder's own random data in the replay it ends nearer than nothing does",
-            higher("colour", "CC-RIG, random data", "nothing", 10),
+            "C6 the encoder's own random data serve: before practice it ends nearer than nothing does",
+            higher("colour", "CC-RIG", "nothing", 10, at=0),
         ),
     ),
 )

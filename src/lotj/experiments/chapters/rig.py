@@ -27,7 +27,6 @@ ARMS = (
     *EVERY_LINE,
 )
 VAE = {"vae": ("vae", {"size": 8, "beta": 2.0})}
-WALK = "max_steps=25,start=anywhere"
 DATA = {"data": {"count": 800, "recipe": "random"}}
 
 CHAPTER = ImaginedChapter(
@@ -40,16 +39,14 @@ CHAPTER = ImaginedChapter(
             arms=(RIG, ORACLE, *EVERY_LINE),
             encoders=VAE,
             measure="hand_distance",
-            trials=300,
+            trials=50,
             data={"data": {"count": 100, "recipe": "random"}},
-            walk=WALK,
         ),
         ImaginedProblem(
             "one",
             "push/one",
             arms=ARMS,
             data=DATA,
-            walk=WALK,
             encoders={
                 **VAE,
                 "ae": ("vae", {"size": 8, "kind": "ae"}),
@@ -61,9 +58,8 @@ CHAPTER = ImaginedChapter(
             "push/two",
             arms=(RIG, ORACLE, *EVERY_LINE),
             encoders={"vae": ("vae", {"size": 12, "beta": 2.0})},
-            trials=300,
+            trials=50,
             data=DATA,
-            walk=WALK,
             also={"one puck": "push/two,present=1", "no puck": "push/two,present=0"},
         ),
     ),  # fmt: skip
