@@ -513,9 +513,29 @@ def test_wrapped_tasks_keep_their_expert() -> None:
     env.close()
 
 
-@pytest.mark.parametrize("name", ["medium", "large"])
-def test_no_push_straight_for_the_goal_gets_through_a_whole_maze(name: str) -> None:
-    with closing(make_task(f"maze/{name},whole_route=True,max_steps=400")) as env:
+def test_an_action_that_is_repeated_is_held_and_ends_at_the_goal() -> None:
+    """Five steps of 10 ms are one of 50 ms, to the last digit; and on the way the goal is not passed over."""
+    with closing(make_task("maze/medium")) as once, closing(make_task("maze/medium,repeat=5")) as held:
+        assert (spec_of(held).rate_hz, spec_of(held).max_steps) == (20.0, 120)
+        once.reset(seed=0), held.reset(seed=0)
+        push = np.array([0.3, -0.2], np.float32)
+        single = [once.step(push)[0]["state"] for _ in range(5)]
+        np.testing.assert_array_equal(held.step(push)[0]["state"], single[-1])
+        cells = {"reset_cell": (1, 1), "goal_cell": (1, 2)}
+        seen, _ = held.reset(seed=1, options=cells)
+        steps, terminated = 0, False
+        while not terminated:
+            seen, _, terminated, truncated, _ = held.step(np.array([1.0, 0.0], np.float32))
+            steps += 1
+            assert not truncated
+        assert np.linalg.norm(seen["achieved_goal"] - seen["goal"]) > 0.4  # as soon as it was within 0.45 m
+    with pytest.raises(SettingsError, match="repeat = 0: must be a whole number of at least 1"):
+        make_task("maze/medium,repeat=0")
+
+
+@pytest.mark.parametrize(("name", "repeat"), [("medium", 1), ("large", 1), ("medium", 5), ("large", 5)])
+def test_no_push_straight_for_the_goal_gets_through_a_whole_maze(name: str, repeat: int) -> None:
+    with closing(make_task(f"maze/{name},whole_route=True,max_steps={400 // repeat},repeat={repeat}")) as env:
         for seed in range(5):
             (seen, _), rng = env.reset(seed=seed), np.random.default_rng(seed)
             over = False

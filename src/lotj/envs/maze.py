@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, GoalEnv, robotics_module
+from lotj.envs.base import Family, GoalEnv, check_whole, robotics_module
 from lotj.envs.grid import GridEnv
 from lotj.errors import SettingsError
 from lotj.sim.drawing import free_camera
@@ -30,7 +30,7 @@ ball gets caught in a corner; from the upper left to the lower right, as is usua
 class MazeEnv(GoalEnv):
     """A ball is pushed through a maze to a goal.
 
-    Action: (2,) force along x and y; 100 Hz.
+    Action: (2,) force along x and y; 100 Hz, or so many times less often.
     Observation: "state" (4,): position [m] and velocity [m/s]; "goal" and "achieved_goal": position (2,) [m].
     Origin at the middle of the maze, y upwards. Start and goal are drawn from the free cells, apart from each other;
     ``reset(options={"goal_cell": (row, column), "reset_cell": (row, column)})`` says which free ones, up to 0.25 m.
@@ -38,8 +38,10 @@ class MazeEnv(GoalEnv):
 
     Args:
         maze: a name in `MEMBERS`.
-        max_steps: time limit; 300, 600 and 800 unless given.
-        whole_route: start and goal are those of `route` unless a reset says others. For the others see `GoalEnv`.
+        max_steps: time limit; 300, 600 and 800 steps of the simulation unless given.
+        whole_route: start and goal are those of `route` unless a reset says others.
+        repeat: steps of the simulation, 10 ms each, for which an action is held, unless the goal is reached before: the
+            fewer decisions lead to it, the sooner its value is known at the start. For the others see `GoalEnv`.
     """
 
     RESETS = ("goal_cell", "reset_cell")
@@ -52,7 +54,9 @@ class MazeEnv(GoalEnv):
         max_steps: int | None = None,
         end_on_success: bool = True,
         whole_route: bool = False,
+        repeat: int = 1,
     ) -> None:
+        check_whole("repeat", repeat, 1)
         theirs, usual_steps = MAPS[maze]
         cells = getattr(robotics_module("envs.maze.maps"), theirs)
         inner = robotics_module("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)
@@ -60,8 +64,8 @@ class MazeEnv(GoalEnv):
         self.route, self._whole_route = ROUTES[maze], whole_route
         self.walls = np.array([[cell == 1 for cell in row] for row in inner.maze.maze_map])
         camera = free_camera((0.0, 0.0, 0.0), 1.25 * max(self.walls.shape), azimuth=90.0, elevation=-90.0)
-        steps = usual_steps if max_steps is None else max_steps
-        super().__init__(inner, WITHIN, 100.0, camera, observation, image_size, steps, end_on_success)
+        self._repeat, steps = repeat, usual_steps // repeat if max_steps is None else max_steps
+        super().__init__(inner, WITHIN, 100.0 / repeat, camera, observation, image_size, steps, end_on_success)
 
     def start(self, options: dict[str, Any]) -> dict[str, Any]:
         """Cells as arrays, each a free one."""
@@ -73,6 +77,12 @@ class MazeEnv(GoalEnv):
                 rule = f"must be (row, column) of a free cell, counted from 0: {free}"
                 raise SettingsError(f"reset option {name} = {cell!r}: {rule}")
         return {name: np.array(cell, int) for name, cell in cells.items()}
+
+    def act(self, action: np.ndarray) -> None:
+        for _ in range(self._repeat):
+            super().act(action)
+            if self.compute_reward(self._now["achieved_goal"], self._now["desired_goal"]):
+                break
 
     def observed(self) -> Mapping[str, np.ndarray]:
         self.inner.update_target_site_pos()
@@ -86,11 +96,12 @@ def make(
     max_steps: int | None = None,
     end_on_success: bool = True,
     whole_route: bool = False,
+    repeat: int = 1,
 ) -> Any:
     """A `MazeEnv`, or a `GridEnv` of 100 steps, which has one route alone."""
     if maze == "umaze-toy":
         return GridEnv(observation, image_size, 100 if max_steps is None else max_steps, end_on_success)
-    return MazeEnv(maze, observation, image_size, max_steps, end_on_success, whole_route)
+    return MazeEnv(maze, observation, image_size, max_steps, end_on_success, whole_route, repeat)
 
 
 FAMILY = Family(

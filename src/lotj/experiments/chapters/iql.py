@@ -25,7 +25,9 @@ from lotj.experiments.tables import markdown
 from lotj.runs import find_run
 from lotj.training.pretrain import load_agent
 
-DISCOUNT = {"medium": 0.99, "large": 0.995}
+DISCOUNT = {"medium": 0.97, "large": 0.98}
+EMA = 0.02
+"""For all: with the usual 0.005, ten thousand updates do not carry the goal's value back to the start."""
 FINE = 3
 """Places of a cell at which V is asked, along each axis."""
 BEST = 0.1
@@ -36,13 +38,13 @@ def _maze(name: str, arms: tuple[Arm, ...], updates: int, trials: int) -> Proble
     """A point maze, of which no episode of the prior data shows more than a third of the route."""
     return Problem(
         name=name,
-        task=f"maze/{name},whole_route=True",
+        task=f"maze/{name},whole_route=True,repeat=5",
         data={"stitched": {"count": 500, "recipe": "stitched"}, "best": {"of": "stitched", "share": BEST}},
         arms=arms,
         updates=updates,
         trials=trials,
         points=(0.1, 0.25, 0.5, 0.75),
-        practice={"updates_per_step": 0.5, "hindsight": 0.0, "exploration_noise": 0.1, "warmup_trials": 1},
+        practice={"updates_per_step": 1.0, "hindsight": 0.0, "exploration_noise": 0.1, "warmup_trials": 1},
     )
 
 
@@ -50,7 +52,7 @@ def _iql(expectile: float, discount: float, **more: Any) -> dict[str, Any]:
     """The paper's settings for mazes. Rewards are 1 at the goal instead of -1 before it, which makes all advantages
     1 / (1 - discount) times smaller: the paper's scale of 10 times that."""
     scale = 10.0 / (1.0 - discount)
-    return {"expectile": expectile, "advantage_scale": scale, "discount": discount, "ema": 0.005, **more}
+    return {"expectile": expectile, "advantage_scale": scale, "discount": discount, "ema": EMA, **more}
 
 
 def _arms(name: str) -> tuple[Arm, ...]:
@@ -59,10 +61,10 @@ def _arms(name: str) -> tuple[Arm, ...]:
         "BC": ("bc", {}),
         "BC on the best tenth": ("bc", {}),
         "AWR": ("awr", {"discount": gamma}),
-        "TD3+BC": ("td3", {"discount": gamma, "ema": 0.005, "bc_weight": 0.4 / 2, "normalize_q": True}),
+        "TD3+BC": ("td3", {"discount": gamma, "ema": EMA, "bc_weight": 0.4 / 2, "normalize_q": True}),
         "one-step": ("one-step", _iql(0.5, gamma)),
-        "AWAC": ("awac", {"discount": gamma, "ema": 0.005, "advantage_scale": 1.0 / (1.0 - gamma)}),
-        "ReBRAC": ("rebrac", {"discount": gamma, "ema": 0.005}),
+        "AWAC": ("awac", {"discount": gamma, "ema": EMA, "advantage_scale": 1.0 / (1.0 - gamma)}),
+        "ReBRAC": ("rebrac", {"discount": gamma, "ema": EMA}),
         **{f"IQL {tau}": ("iql", _iql(tau, gamma)) for tau in (0.5, 0.7, 0.9)},
         "IQL 0.9, one Q": ("iql", _iql(0.9, gamma, critics=1)),
     }
