@@ -50,7 +50,7 @@ AGENTS: Mapping[str, Mapping[str, Any]] = {
     "ddpg": {},
 }
 PRACTICE = {"updates_per_step": 1, "warmup_trials": 2, "exploration_noise": 0.05}
-UPDATES, EPISODES, DEMOS, TRIALS = 20_000, 300, 20, 150
+UPDATES, EPISODES, DEMOS, TRIALS = 10_000, 200, 20, 100
 CLONED = 5_000
 """Updates of behaviour cloning on the demonstrations of a part."""
 
