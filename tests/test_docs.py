@@ -147,7 +147,7 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
     asked: Any = parse(words[1:])
     studies: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
     named = list(studies) if asked.what == "all" else [asked.what]
-    if asked.what in (*chapters(), "bottleneck"):
+    if asked.what in (*chapters(), "bottleneck", "detectors"):
         assert files == f"{asked.what}/*"
         return
     folders = {*named, *(studies[name].cells for name in named)}
@@ -156,7 +156,7 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
 
 DONE = [
     name
-    for name in ("headline", "blind", "disturbances", "bottleneck", *chapters())
+    for name in ("headline", "blind", "disturbances", "bottleneck", "detectors", *chapters())
     if (ROOT / "results" / name).exists()
 ]
 
@@ -261,8 +261,8 @@ def test_every_block_of_the_tutorial_runs_and_prints_what_it_shows(tmp_path: Pat
 
 
 def test_no_other_page_has_python_that_nothing_runs() -> None:
-    """Those of data-format.md run in tests/test_data.py."""
-    assert {page.name for page in PAGES if blocks(page, "python")} == {"tutorial.md", "data-format.md"}
+    """Those of data-format.md run in tests/test_data.py, that of detectors.md in tests/test_detectors.py."""
+    assert {page.name for page in PAGES if blocks(page, "python")} == {"tutorial.md", "data-format.md", "detectors.md"}
 
 
 def test_the_part_on_the_page_is_the_example() -> None:

@@ -1,0 +1,144 @@
+"""How well a seated plug is told from near misses on connectors that nobody trained on: the baselines of the benchmark
+`lotj.evaluation.detectors`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lotj.distributed import Job
+from lotj.evaluation.detectors import BESIDE, HALF_IN, PLACES, RECALL, Frames, figures
+from lotj.experiments.parts import of_split
+from lotj.experiments.study import Asked, page
+from lotj.experiments.tables import markdown, mean_words
+from lotj.runs import base_run
+from lotj.sim.connector import find_connector
+from lotj.training.collect import collect
+from lotj.training.collect_insertion import CollectConfig, InsertionCollection
+from lotj.training.pretrain import load_agent, load_reward
+
+SEED = 20
+"""Of the data set, which neither training nor choice of a threshold has seen."""
+
+SIZES = {"quick": (3, 4), "laptop": (12, 8), "full": (12, 100)}
+"""By name: validation connectors, and episodes of the expert on each bench; there are 1.5 times as many near misses."""
+
+DETECTORS = {
+    "classifier": "the success classifier of the base that comes with lotj",
+    "goal picture, pixels": "minus the mean squared difference to a picture of the plug seated on this bench",
+    "goal picture, features": "the same of the features that the base's policy reads",
+    "other bench's picture, features": "the same, of a picture from the other bench of this connector and robot",
+    "height of the hand": "how far down the hand is, beside where it was when the plug sat on this bench",
+    "classifier and goal picture": "the lower of two ranks, of the classifier and of the features' distance",
+}
+"""Name -> what gives a frame its score."""
+
+
+def record_job(connectors: tuple[str, ...], episodes: int, folder: str) -> dict[str, Any]:
+    """Records the data set of the benchmark: two benches of each connector on each robot."""
+    config = CollectConfig(
+        robots_per_connector=2, domains_per_connector=2, expert_episodes=episodes, near_miss_share=0.6, seed=SEED
+    )
+    collect(Path(folder) / "data", InsertionCollection(tuple(connectors), config), 1)
+    frames = opened(Path(folder) / "data", connectors)
+    counts = np.bincount(frames.place, minlength=len(PLACES)).tolist()
+    return {"benches": len(frames.goal), "frames": dict(zip(PLACES, counts, strict=True))}
+
+
+def opened(data: Path, connectors: tuple[str, ...]) -> Frames:
+    """The data set of a `record_job`."""
+    return Frames.open(data, {name: find_connector(name).insertion_depth for name in connectors})
+
+
+def score_job(connectors: tuple[str, ...], folder: str, threads: int = 1, device: str = "cpu") -> dict[str, Any]:
+    """``detectors``: figures of all `DETECTORS` on the frames of a `record_job`, by name and connector."""
+    torch.set_num_threads(threads)
+    frames, run = opened(Path(folder) / "data", connectors), base_run()
+    reward, agent = load_reward(run, device), load_agent(run, device)
+
+    def features(seen: Mapping[str, np.ndarray]) -> np.ndarray:
+        return agent.encode({"image": seen["image"]})["feature/policy"].astype(np.float32)
+
+    def pixels(seen: Mapping[str, np.ndarray]) -> np.ndarray:
+        return seen["image"].reshape(len(seen["image"]), -1).astype(np.float32) / 255.0
+
+    def near(look: Callable[[Mapping[str, np.ndarray]], np.ndarray], goals: np.ndarray) -> np.ndarray:
+        """(N,) minus the mean squared difference of what is seen and the goal, (benches, D), of the frame's bench."""
+        found = np.empty(len(frames.rows))
+        for part, seen in frames.parts():
+            found[part] = -np.square(look(seen) - goals[frames.bench[part]]).mean(1)
+        return found
+
+    goals, told = frames.goals("image"), {}
+    told["classifier"] = np.concatenate([reward.score(seen["image"]) for _, seen in frames.parts()])
+    told["goal picture, pixels"] = near(pixels, pixels(goals))
+    told["goal picture, features"] = near(features, features(goals))
+    told["other bench's picture, features"] = near(features, features(goals)[_others(frames)])
+    height = np.concatenate([seen["state"][:, 2] for _, seen in frames.parts("state")])
+    told["height of the hand"] = frames.goals("state")["state"][frames.bench, 2] - height
+    ranks = [told[name].argsort().argsort() for name in ("classifier", "goal picture, features")]
+    told["classifier and goal picture"] = np.minimum(*ranks).astype(float)
+    return {"detectors": {name: figures(frames, told[name]) for name in DETECTORS}}
+
+
+def _others(frames: Frames) -> np.ndarray:
+    """(benches,) the other bench of the same connector and robot."""
+    of = [(task.attributes["connector"], task.attributes["robot"]) for task in frames.store.tasks]
+    return np.array([next(k for k, other in enumerate(of) if other == own and k != n) for n, own in enumerate(of)])
+
+
+_COLUMNS = {"auc": "AUC", "near_auc": "AUC, near misses", "recall": "recall", HALF_IN: "half in", BESIDE: "beside"}
+_COLUMNS |= {"precision": "precision"}
+
+_NOTE = f"""Means over connectors, half width of Student's 95 % interval over them. AUC of seated plugs against all
+other frames, and against near misses, half in or beside. At a threshold that lets through {RECALL:.0%} of the seated
+plugs of the *other* connectors: recall, the shares of near misses that pass, and precision were seated ones as frequent
+as near misses. A goal picture is one frame of the plug seated on this bench, which somebody has to bring about.
+"""
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """The study; see `lotj.experiments.comparisons.Comparison`."""
+
+    title: str = "Success detectors on near misses"
+    cells: str = "detectors"
+
+    def asked(self, asked: Asked) -> Detectors:
+        """As it is; SettingsError for what it does not know."""
+        asked.refuse_choices("detectors")
+        return self
+
+    def jobs(self, asked: Asked) -> list[Job]:
+        """Two: the data set, and the detectors on it."""
+        count, episodes = SIZES[asked.preset]
+        connectors, folder = of_split("validation")[:count], asked.runs / "detectors"
+        given: dict[str, Any] = {"connectors": list(connectors), "folder": str(folder)}
+        return [
+            Job("data", record_job, {**given, "episodes": episodes}, (), {}, folder),
+            Job("scores", score_job, given, ("data",), asked.machine),
+        ]
+
+    def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
+        """The page."""
+        if "scores" not in results:
+            return {}
+        found, data = results["scores"]["detectors"], results["data"]
+        rows = [
+            [name, *(mean_words([of[key] for of in by.values()]) for key in _COLUMNS)] for name, by in found.items()
+        ]
+        what = "".join(f"- {name}: {told}\n" for name, told in DETECTORS.items())
+        counts = ", ".join(f"{number} {place}" for place, number in data["frames"].items())
+        head = f"{data['benches']} benches; frames: {counts}.\n"
+        by = [[part, *(f"{found[name][part]['near_auc']:.3f}" for name in DETECTORS)] for part in found["classifier"]]
+        parts = [markdown(["detector", *_COLUMNS.values()], rows), head, _NOTE, what]
+        parts += ["## AUC against near misses, by connector\n", markdown(["connector", *DETECTORS], by)]
+        return {"table.md": page(self.title, parts, results)}
+
+
+DETECTOR_STUDY = Detectors()

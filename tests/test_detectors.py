@@ -1,0 +1,87 @@
+"""The benchmark of success detectors: what is true of a frame, figures by hand, and the study from nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lotj.data.store import MemoryStore
+from lotj.distributed import run_jobs
+from lotj.errors import DataError, SettingsError
+from lotj.evaluation.detectors import PLACES, Frames, figures, places
+from lotj.experience import SUCCESS, Episode, Task
+from lotj.experiments import detectors
+from lotj.experiments.detectors import DETECTOR_STUDY, DETECTORS
+from lotj.experiments.study import Asked
+
+TASK = Task("usb-b.duo.0", "insertion/usb-b", attributes={"connector": "usb-b", "robot": "duo", "seed": 0})
+
+
+def frames_of(connector: list[str], place: list[int]) -> Frames:
+    store = MemoryStore([TASK])
+    rows = np.arange(len(place))
+    return Frames(store, rows, np.array(place), np.array(connector), np.zeros(len(place), int), {0: 0})
+
+
+def test_where_a_plug_is_by_the_truth() -> None:
+    """Of a plug that goes 10 mm in: seated; 4 mm out; 4 mm out but pressed 3 mm beside the axis, as beside a low
+    block; pressed on the face; above, touching nothing."""
+    position = np.array([[0, 0, 0], [0.1, 0, 4], [3, 0, 4], [5, 0, 10], [0, 0, 20]], np.float32) / 1000
+    force = np.array([[0, 0, 5], [0, 0, 0], [0, 0, 9], [0, 0, 9], [0, 0, 0]], np.float32)
+    success = np.array([True, False, False, False, False])
+    store = MemoryStore([TASK])
+    still, truth = np.zeros((4, 3), np.float32), {"position": position, "force": force}
+    made = (still, still[:, 0], False, True, TASK.name, "press", 0, {SUCCESS: success}, truth)
+    store.append(Episode({"state": position}, *made))
+    assert [PLACES[k] for k in places(store, np.full(5, 0.01))] == ["seated", "half in", "beside", "beside", "free"]
+
+
+def test_figures_by_hand() -> None:
+    """Connector a: two seated at 3 and 4, half in at 1 and 3.5, beside at 0, free at 9. Against all others 5 of 8 pairs
+    are right (3 beats 1 and 0; 4 beats 1, 3.5 and 0), against near misses 5 of 6. The other connector, whose seated
+    are all at 2, sets the threshold: of a one half in passes, and both seated."""
+    frames = frames_of([*"aaaaaa", *"bbb"], [0, 0, 1, 1, 2, 3, 0, 0, 2])
+    found = figures(frames, np.array([3, 4, 1, 3.5, 0, 9, 2, 2, 1.0]))
+    assert found["a"] == {
+        "auc": 5 / 8, "near_auc": 5 / 6, "recall": 1.0, "half in": 0.5, "beside": 0.0, "precision": 1 / 1.25,
+    }  # fmt: skip
+    assert found["b"]["half in"] is None and found["b"]["recall"] == 0.0 and found["b"]["precision"] is None
+    assert found["b"]["near_auc"] == 1.0
+    for scores in (np.zeros(8), np.full(9, np.nan)):
+        with pytest.raises(DataError, match="one a frame"):
+            figures(frames, scores)
+
+
+def test_the_study_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(detectors.SIZES, "quick", (2, 2))
+    asked = Asked("quick", Path("data"), tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
+    results: dict[str, Any] = run_jobs(DETECTOR_STUDY.asked(asked).jobs(asked), tmp_path / "results")
+    assert results["data"]["benches"] == 8 and min(results["data"]["frames"].values()) > 0
+    assert set(results["scores"]["detectors"]) == set(DETECTORS)
+    table = DETECTOR_STUDY.files(results)["table.md"].decode()
+    assert "| classifier " in table and "8 benches" in table and "bs-4573" in table
+    assert DETECTOR_STUDY.files({}) == {}
+    page = (Path(__file__).parents[1] / "docs" / "detectors.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("runs/reproduce-laptop", str(tmp_path / "runs")), names)
+    of_pixels = results["scores"]["detectors"]["goal picture, pixels"]
+    assert {name: one["near_auc"] for name, one in names["by_connector"].items()} == pytest.approx(
+        {name: one["near_auc"] for name, one in of_pixels.items()}, abs=1e-3
+    )
+    with pytest.raises(SettingsError, match="detectors: takes no connectors"):
+        DETECTOR_STUDY.asked(Asked("quick", Path("data"), tmp_path, connectors=("usb-b",)))
+
+
+def test_a_bench_without_a_success_is_named(tmp_path: Path) -> None:
+    from lotj.training.collect import collect
+    from lotj.training.collect_insertion import CollectConfig, InsertionCollection
+
+    config = CollectConfig(robots=("duo",), expert_episodes=1, near_miss_share=0.5, max_steps=2)
+    collect(tmp_path / "data", InsertionCollection(("usb-b",), config), 1)
+    with pytest.raises(DataError, match=r"usb-b\.duo\.0: no episode of the expert that ends in success"):
+        Frames.open(tmp_path / "data", {"usb-b": 0.01})
