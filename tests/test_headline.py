@@ -16,6 +16,7 @@ from lotj.experiments import presets
 from lotj.experiments.headline import (
     Practised,
     against_first,
+    draw_judge,
     in_practice,
     leaderboard,
     predictions,
@@ -172,6 +173,15 @@ def test_the_leaderboard_has_a_row_a_run_and_keeps_the_old_ones() -> None:
     later = [replace(one, result={**one.result, "made": made}) for one in 2 * [unit(after=(1, 2, 3))]]
     both = rows(leaderboard(first, later, ""))[2:]
     assert both == [row, ["2026-12-05T09:00:00", "?", "-", "> 100", "> 10.0", both[1][5]]]
+
+
+def test_the_judges_figure_has_a_point_a_practice_that_claimed_anything_and_a_name_a_connector() -> None:
+    units = [unit(false=9), unit(name="1-trio-0"), unit(start="DT12-1, near", predicted=0)]
+    drawn = draw_judge(units).decode()
+    points = re.findall(r'<use xlink:href="#\S+" x="([\d.]+)" y="([\d.]+)" style="fill: #1f77b4', drawn)
+    assert len(points) == 2 + 1 and "Europlug" in drawn and "DT12-1" in drawn  # the last one is in the legend
+    assert float(points[0][0]) < float(points[1][0])  # 81 of 90 claims true, and all
+    assert draw_judge(units).decode() == drawn
 
 
 def test_what_happened_in_practice_is_told_unit_by_unit() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from lotj.distributed import Job
 from lotj.errors import SettingsError, unknown
 from lotj.experiments import headline
-from lotj.experiments.headline import Practised
+from lotj.experiments.headline import Practised, draw_judge
 from lotj.experiments.parts import of_split
 from lotj.experiments.presets import PAPER_PRACTICE, find_preset
 from lotj.experiments.state_iql import STATE_IQL
@@ -241,7 +241,8 @@ class Comparison:
         parts.append("## By unit\n\n" + table.by_unit())
         practice = self.methods[-1].practice
         variant = "" if self.beside or self.cells == PAPER or practice == OURS else f"-{practice}"
-        return {f"table{variant}.md": page(self.title, parts, results)}
+        drawn = {f"judge{variant}.svg": draw_judge(done)} if self.sections and done else {}
+        return {f"table{variant}.md": page(self.title, parts, results), **drawn}
 
     def table(self, results: Mapping[str, Any]) -> SuccessTable:
         """The table of what is done; cells without a result are empty."""
