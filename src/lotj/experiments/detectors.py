@@ -138,6 +138,10 @@ class Detectors:
         by = [[part, *(f"{found[name][part]['near_auc']:.3f}" for name in DETECTORS)] for part in found["classifier"]]
         parts = [markdown(["detector", *_COLUMNS.values()], rows), head, _NOTE, what]
         parts += ["## AUC against near misses, by connector\n", markdown(["connector", *DETECTORS], by)]
+        gains = {name: [of[part]["near_auc"] - found["classifier"][part]["near_auc"] for part in of]
+                 for name, of in found.items() if name != "classifier"}  # fmt: skip
+        parts += ["## The same, less the classifier's, paired by connector\n"]
+        parts += [markdown(["detector", "difference"], [[name, mean_words(of)] for name, of in gains.items()])]
         return {"table.md": page(self.title, parts, results)}
 
 
