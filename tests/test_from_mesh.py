@@ -133,6 +133,8 @@ def test_the_commands_write_a_connector_and_its_picture(tmp_path: Path, capsys: 
     assert main(["connectors", "to-mesh", "hex-10", "--out", str(tmp_path)]) == 0
     plug, socket, out = (tmp_path / name for name in ("hex-10-plug.stl", "hex-10-socket.stl", "my.toml"))
     words = [str(plug), str(socket), "-o", str(out), "--assembled", "--no-check"]
+    assert main(["connectors", "from-mesh", *words, "-o", str(tmp_path / "my.png")]) == 2
+    assert "my.png: must end in .toml" in capsys.readouterr().err and not out.exists()
     assert main(["connectors", "from-mesh", *words]) == 0
     assert load_connector_file(out).clearance == pytest.approx(0.06e-3, abs=2e-6)
     assert out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
