@@ -64,8 +64,8 @@ EXPERT = "SAC for long"
 
 
 def _cheetah() -> Problem:
-    """15 demonstrations of our own expert, which had twelve times the trials, and 100 episodes of the policy cloned from
-    them (the paper's numbers). Episodes of 200 steps instead of 1,000: the cheetah runs after ten."""
+    """15 demonstrations of our own expert, which had twelve times the trials, and 100 episodes of the policy cloned
+    from them (the paper's numbers). Episodes of 200 steps instead of 1,000: the cheetah runs after ten."""
     common = {"discount": 0.99, "ema": 0.005}
     kept = (*ROBOTS, "cloned", "SAC", "SAC pretrained", "AWR", "BRAC", "RLPD")
     arms = [arm for arm in _arms(0.5, **common) if arm.title in kept]
