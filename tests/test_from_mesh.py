@@ -101,6 +101,13 @@ def test_two_that_do_not_mate_are_named() -> None:
         find_seat(socket, socket)
 
 
+def test_a_plug_that_is_gone_in_its_socket_is_named() -> None:
+    """The pin alone, its top 3 mm below the face."""
+    alone = solid_of("plug.stl", [block((-3, 3), (-2, 2), (-11, -3))])
+    with pytest.raises(MeshError, match=r"plug.stl: seated, its top is 3.00 mm below the face of socket.stl"):
+        measure(assembled_seat(alone, pin()[1]), "pin")
+
+
 def test_an_undercut_is_named() -> None:
     plug, socket = pin()
     barb = solid_of("barb", [block((-3.8, 3.8), (-2, 2), (-10, -9))])
