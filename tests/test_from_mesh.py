@@ -101,6 +101,13 @@ def test_two_that_do_not_mate_are_named() -> None:
         find_seat(socket, socket)
 
 
+def test_a_plug_that_is_gone_in_its_socket_is_named() -> None:
+    """The pin alone, its top 3 mm below the face."""
+    alone = solid_of("plug.stl", [block((-3, 3), (-2, 2), (-11, -3))])
+    with pytest.raises(MeshError, match=r"plug.stl: seated, its top is 3.00 mm below the face of socket.stl"):
+        measure(assembled_seat(alone, pin()[1]), "pin")
+
+
 def test_an_undercut_is_named() -> None:
     plug, socket = pin()
     barb = solid_of("barb", [block((-3.8, 3.8), (-2, 2), (-10, -9))])
@@ -133,6 +140,8 @@ def test_the_commands_write_a_connector_and_its_picture(tmp_path: Path, capsys: 
     assert main(["connectors", "to-mesh", "hex-10", "--out", str(tmp_path)]) == 0
     plug, socket, out = (tmp_path / name for name in ("hex-10-plug.stl", "hex-10-socket.stl", "my.toml"))
     words = [str(plug), str(socket), "-o", str(out), "--assembled", "--no-check"]
+    assert main(["connectors", "from-mesh", *words, "-o", str(tmp_path / "my.png")]) == 2
+    assert "my.png: must end in .toml" in capsys.readouterr().err and not out.exists()
     assert main(["connectors", "from-mesh", *words]) == 0
     assert load_connector_file(out).clearance == pytest.approx(0.06e-3, abs=2e-6)
     assert out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"

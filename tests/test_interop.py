@@ -283,6 +283,10 @@ def test_actions_come_from_the_range_of_their_space() -> None:
         ("action.from = 3", {}, ("action: from = 3 must be a key",)),
         ("action = {from = 'actions', join = 'max'}", {}, ("join is 'max', not sum, mean, last",)),
         ("observation.image = {from = 'obs/side', size = 3}", {}, ("size is [3], must be height and width",)),
+        ("observation.image = {from = 'obs/side', scale = 0.5}", {}, ("obs/side: axes, scale and offset are not",)),
+        ("observation.state = {from = 'obs/pose', size = [4, 4]}", {}, ("obs/pose: size is for pictures",)),
+        ("observation.state = {from = 'obs/pose', join = 'sum'}", {}, ("join is for the action alone",)),
+        ("[tasks]\n'push it' = 3", {}, ("tasks.push it is 3, must be the name of a task",)),
         ("rate = 'fast'", {}, ("rate is 'fast'",)),
         ("rate 3", {}, ("not TOML",)),
     ],
@@ -382,6 +386,21 @@ def test_episodes_of_robomimic_must_be_alike(tmp_path: Path) -> None:
     store = DiskStore.open(tmp_path / "back")
     assert store.column("eef")[:, 0].tolist() == [0, 1, 2, 3, 3]  # the last of next_obs
     assert store.tasks[0].name == "Lift" and store.settings["rate"] == 20
+
+
+def test_two_tasks_that_would_have_one_name_are_told_of(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "two.hdf5", "w") as file:
+        for number, task in enumerate(("push it!", "push it?")):
+            demo = file.create_group(f"data/demo_{number}")
+            demo.attrs["task"] = task
+            for key, rows in {"obs/pose": np.zeros((3, 2)), "actions": np.zeros((3, 2))}.items():
+                demo[key] = rows
+    with pytest.raises(DataError, match=r"tasks 'push it!' and 'push it\?' would both be push.it: name them in"):
+        import_(tmp_path / "two.hdf5", "robomimic", tmp_path / "data")
+    (tmp_path / "map.toml").write_text('task = "fetch/push"')
+    import_(tmp_path / "two.hdf5", "robomimic", tmp_path / "other", tmp_path / "map.toml")
+    assert len(DiskStore.open(tmp_path / "other")) == 2
 
 
 def test_of_what_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,12 @@ def test_an_answer_that_will_not_do_gets_one_line(answer: Any, text: str) -> Non
             policy(observation(), {})
 
 
+def test_a_key_is_sent_to_another_machine_encrypted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOTJ_POLICY_KEY", "a key")
+    with pytest.raises(SettingsError, match="spoken to encrypted alone; use wss://192.0.2.1:8000"):
+        RemotePolicy("ws://192.0.2.1:8000", (3,), "")
+
+
 def test_nobody_there_gets_one_line() -> None:
     with pytest.raises(RobotError, match="no policy server answers"):
         RemotePolicy("ws://127.0.0.1:1", (3,), "")

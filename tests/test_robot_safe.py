@@ -124,6 +124,44 @@ def test_the_watchdog_stops_a_trial_and_sleeps_between_trials() -> None:
     safe.move(ASIDE)
 
 
+@pytest.mark.parametrize("error", [FaultError("no power"), RobotError("a joint is at its end"), OSError("no bus")])
+def test_a_driver_that_fails_in_a_motion_ends_the_trial_and_lets_go(error: Exception) -> None:
+    safe, robot, _ = begun()
+    good, robot.move = robot.move, lambda action: _raise(error)
+    with pytest.raises(type(error), match=str(error)):
+        safe.move(ASIDE)
+    robot.move = good
+    assert robot.relaxed == 1
+    with pytest.raises(FaultError, match=f"the driver has failed: {error}; reset first"):
+        safe.move(ASIDE)
+    safe.reset(1)
+    safe.move(ASIDE)
+
+
+def test_a_driver_that_fails_on_the_way_to_a_start_lets_go() -> None:
+    safe, robot, _ = begun()
+    robot.reset = lambda seed, start=None: _raise(FaultError("no power"))
+    with pytest.raises(FaultError, match="^no power"):
+        safe.reset(1)
+    assert robot.relaxed == 1
+    with pytest.raises(FaultError, match="the robot has not reached its start: no power; reset first"):
+        safe.move(ASIDE)
+
+
+def test_after_a_part_is_lost_in_letting_go_nothing_moves() -> None:
+    safe, robot, _ = begun()
+    robot.relax = lambda: _raise(LostError("it has slipped"))
+    with pytest.raises(LostError):
+        safe.relax()
+    with pytest.raises(FaultError, match="it has slipped; reset first"):
+        safe.move(ASIDE)
+    assert not robot.done
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
 def test_an_emergency_stop_holds_until_it_is_released() -> None:
     stop, robot = EmergencyStop(), Felt()
     safe = Safe(robot, Limits(), Clock(), stop)

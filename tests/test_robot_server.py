@@ -33,7 +33,7 @@ from lotj.robots import wire
 from lotj.robots.client import RemoteRobot
 from lotj.robots.robot import EVALUATION, PRACTICE, Setup
 from lotj.robots.safe import Limits
-from lotj.robots.server import Benches, Conversation, Make, RobotServer
+from lotj.robots.server import Benches, Conversation, Make, RobotServer, driver
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.sim.connector import connector_text
@@ -270,6 +270,22 @@ def test_nothing_moves_before_a_robot_is_prepared_and_a_trial_begun() -> None:
     assert robot.moves == robot.resets == 0
 
 
+def test_what_is_refused_does_not_keep_the_watchdog_quiet_and_a_new_setup_lets_go() -> None:
+    talk, robot = started(Limits(watchdog_s=0.3))
+    let_go: list[str] = []
+    robot.relax = lambda: let_go.append("relax") or robot.observe()  # type: ignore[method-assign,func-returns-value]
+    robot.park = lambda: let_go.append("park")  # type: ignore[method-assign]
+    talk.say("move", action=GO)
+    for _ in range(4):  # faster than anybody looks at the clock
+        talk.now += 0.08
+        talk.send(b"nonsense")
+    assert let_go == ["relax"] and "watchdog" in talk.say("move", action=GO)["why"]
+    talk.say("reset", seed=1, start=None)
+    talk.say("move", action=GO)
+    talk.say("prepare", setup=asdict(SETUP))
+    assert let_go == ["relax", "relax", "park"] and robot.moves == 2
+
+
 @pytest.mark.parametrize(
     "setup",
     [{}, {"purpose": "practice"}, *(asdict(SETUP) | odd for odd in ({"more": 1}, {"seed": "1"}, {"purpose": "x"}))],
@@ -452,6 +468,16 @@ def test_a_learner_whose_connection_was_cut_takes_its_own_place() -> None:
         learner.reset(1)
         learner.move(np.array(GO, np.float32))
     assert robot.moves == 1
+
+
+def test_a_driver_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_odd_arm.py").write_text("class Off:\n    def __init__(self): raise ConnectionError('no bus')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RobotError, match=r"'my_odd_arm:Off': cannot be made \(ConnectionError: no bus\)"):
+        driver("my_odd_arm:Off")
+    for name in ("my_odd_arm:On", "my_odd_arm", "no_such_module:Off", ":"):
+        with pytest.raises(SettingsError, match="must be module:Class"):
+            driver(name)
 
 
 def test_errors_of_the_robot_arrive_as_what_they_are() -> None:

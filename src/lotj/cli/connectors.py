@@ -119,7 +119,7 @@ class FromMesh:
     """Hold the connector against the bench, as `check` does."""
 
     def run(self) -> None:
-        """MeshError for meshes that do not mate, or make no connector; once both files are written, as `Check`."""
+        """MeshError for meshes that do not mate, or make no connector, or no .toml to write; then as `Check`."""
         import tomllib
 
         from lotj.files import atomic_write
@@ -129,6 +129,8 @@ class FromMesh:
         from lotj.sim.cad.solid import file_name, load_solid
 
         out = self.out or self.plug.with_suffix(".toml")
+        if out.suffix != ".toml":
+            raise MeshError(f"out {out}: must end in .toml; the picture lies beside it")
         plug, socket = load_solid(self.plug, self.unit), load_solid(self.socket, self.unit)
         if self.assembled:
             seat = assembled_seat(plug, socket, self.socket_axis)

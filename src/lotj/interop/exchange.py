@@ -232,6 +232,12 @@ class _Into:
             if len(self._writers) >= _OPEN:
                 self._writers.pop(next(iter(self._writers))).close()
             writer = EpisodeWriter(self._root, task, self._schema, self._settings)
+        elif writer.task != task:
+            theirs = [of.attributes.get("foreign", of.env) for of in (writer.task, task)]
+            self._writers[task.name] = writer
+            raise DataError(
+                f"tasks {theirs[0]!r} and {theirs[1]!r} would both be {task.name}: name them in [tasks] of a map"
+            )
         self._writers[task.name] = writer  # the last one used comes last
         return writer
 

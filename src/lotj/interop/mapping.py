@@ -50,7 +50,13 @@ class Column:
         """(N, ...): pictures (N, V, H, W, 3) uint8, numbers (N, A) float32, flags (N, ...) bool."""
         parts = [self._theirs(key, columns, where) for key in self.keys]
         if parts[0].dtype == np.uint8 and parts[0].ndim >= 4 and parts[0].shape[-1] == 3:
+            if any(entry is not None for entry in (self.axes, self.scale, self.offset)):
+                raise DataError(
+                    f"{where}, key {self.keys[0]}: axes, scale and offset are not for pictures; see the map"
+                )
             return self._pictures(parts, where)
+        if self.size is not None:
+            raise DataError(f"{where}, key {self.keys[0]}: size is for pictures (..., 3) uint8; see the map")
         try:
             values = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
         except ValueError as error:
@@ -179,6 +185,9 @@ def read_map(path: Path) -> Map:
         right = str if name in texts else dict if name in tables else (int, float)
         if not isinstance(content[name], right) or content[name] in (0, ""):
             raise SettingsError(f"{path}: {name} is {content[name]!r}, not what docs/interoperability.md says")
+    for name, env in content.get("tasks", {}).items():
+        if not isinstance(env, str) or not env:
+            raise SettingsError(f"{path}: tasks.{name} is {env!r}, must be the name of a task of ours")
     for name in {"action", "reward", "success"} & content.keys():
         content[name] = _column(content[name], f"{path}: {name}")
     seen = content.get("observation", {}).items()
@@ -198,6 +207,8 @@ def _column(entry: Any, where: str) -> Column:
         if name not in known:
             raise unknown(f"entry of {where}", name, known)
         if name == "join":
+            if not where.endswith(": action"):
+                raise SettingsError(f"{where}: join is for the action alone; leave it out")
             if value not in _JOINS:
                 raise SettingsError(f"{where}: join is {value!r}, not {', '.join(_JOINS)}")
             continue

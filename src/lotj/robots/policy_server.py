@@ -40,7 +40,7 @@ class RemotePolicy:
         prompt: what the robot is to do, in words.
 
     Raises:
-        SettingsError: no such URL.
+        SettingsError: no such URL, or the key would go to another machine in the open.
         RobotError: nobody answers there, or otherwise than by this protocol.
     """
 
@@ -50,6 +50,8 @@ class RemotePolicy:
         self._url, self._shape, self._prompt = url, shape, prompt
         self._chunk: list[np.ndarray] = []
         key = os.environ.get(KEY)
+        if key and url.startswith("ws://"):
+            wire.checked_address(url)  # refuses to send a secret to another machine in the open
         headers = {"Authorization": f"Api-Key {key}"} if key else None
         with self._speaking():
             self._connection = wire.dial(url, additional_headers=headers)

@@ -76,9 +76,9 @@ class Safe:
     it, ``force`` (3,) of contacts [N], and where there are such ``peak_force`` of the last motion [N], ``torque`` (3,)
     [N m], ``slip`` [m]; without that method by the first three and the seventh to ninth number of its ``state``.
 
-    A refused command moves nothing and raises RobotError; what ends a trial
-    makes the robot let go and raises LostError (force, torque, slip) or FaultError (all else); then all motions are
-    refused until the next `reset`. Each is logged.
+    A refused command moves nothing and raises RobotError; what ends a trial makes the robot let go and raises LostError
+    (force, torque, slip), FaultError, or what the driver has raised; then all motions are refused until the next
+    `reset`. Each is logged. A driver that says itself that the part is lost is taken to have let go.
 
     Args:
         robot: moves.
@@ -117,8 +117,11 @@ class Safe:
         if not 0 <= seed < 2**63:
             raise self._refused(f"seed {seed}: must be from 0 to 2**63")
         self._since, self._presses = None, self._stop.presses
-        self._over = "the robot has not reached its start: reset first"
-        seen = self._robot.reset(seed, start)
+        try:
+            seen = self._robot.reset(seed, start)
+        except Exception as error:
+            self._halt(f"the robot has not reached its start: {error}")
+            raise
         self._started, self._over = True, ""
         try:
             return self._checked(seen)
@@ -140,6 +143,9 @@ class Safe:
         except LostError as error:
             self._over = f"{error}; reset first"
             raise
+        except Exception as error:
+            self._halt(f"the driver has failed: {error}")
+            raise
         self._since = self._clock()
         return self._checked(seen)
 
@@ -148,7 +154,12 @@ class Safe:
         if not self._started:
             raise FaultError(self._over)
         self._since = None
-        return self._checked(self._robot.relax())
+        try:
+            seen = self._robot.relax()
+        except Exception as error:
+            self._over = f"{error}; reset first"
+            raise
+        return self._checked(seen)
 
     def park(self) -> None:
         """See `Robot.park`. The watchdog sleeps until the first motion of the next trial."""

@@ -61,12 +61,21 @@ class Benches:
 
 def driver(name: str) -> Make:
     """Makes the robot of a class that is named ``module:Class``, once, and takes it for ready, unless it has a method
-    ``prepare(setup)`` that says otherwise; SettingsError where there is none of that name."""
+    ``prepare(setup)`` that says otherwise; SettingsError where there is none of that name, RobotError where it cannot
+    be made."""
     module, _, kind = name.partition(":")
     try:
-        robot = getattr(importlib.import_module(module), kind)()
+        made = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError(f"robot {name!r}: must be module:Class of a class that can be imported: {error}") from None
+    try:
+        robot = made()
+    except LotjError:
+        raise
+    except Exception as error:  # a driver's
+        raise RobotError(
+            f"robot {name!r}: cannot be made ({type(error).__name__}: {error}); mend it or its driver"
+        ) from error
 
     def ready(setup: Setup) -> Robot:
         getattr(robot, "prepare", lambda setup: None)(setup)
@@ -112,6 +121,7 @@ class Conversation:
             kind = next((name for name, of in wire.ERRORS.items() if isinstance(error, of)), "refused")
             answer = {"error": kind, "why": str(error)}
             _log.info("%s: %s", kind, error)
+            self.check_time()  # however many come: what is refused does not keep the watchdog quiet
         except Exception as error:  # a driver's
             _log.exception("the robot's driver has failed")
             answer = {"error": "fault", "why": f"the robot's driver has failed: {type(error).__name__}: {error}"}
@@ -174,6 +184,7 @@ class Conversation:
         asked = Setup(**setup)
         if asked.purpose not in PURPOSES:
             raise RobotError(f"purpose {asked.purpose!r:.40}: must be one of {', '.join(PURPOSES)}")
+        self.end()  # a trial that still runs
         made = self._make(asked)
         self.robot = Safe(made, self._limits, self._clock, self._stop)
         self._tells = asked.purpose in (EVALUATION, COLLECTION) and hasattr(made, "outcome")

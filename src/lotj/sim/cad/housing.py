@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import shapely
 
+from lotj.errors import MeshError
 from lotj.sim.cad.elements import cross_section, filled, is_round, parts
 from lotj.sim.cad.seating import Seat
 from lotj.sim.cad.solid import Solid
@@ -34,9 +35,15 @@ def body_bottom(plug: Solid, top: float) -> float:
 
 
 def in_socket_frame(seat: Seat, level: float) -> tuple[Solid, Solid]:
-    """Both with z = 0 at the mating face, the origin below the middle of the body, and sides along x and y."""
+    """Both with z = 0 at the mating face, the origin below the middle of the body, and sides along x and y; MeshError
+    for a plug that is gone in its socket."""
     bottom = body_bottom(seat.plug, float(seat.socket.bounds[1, 2]))
-    body = seat.plug.section(0.7 * bottom + 0.3 * seat.plug.bounds[1, 2]).convex_hull
+    body: Any = seat.plug.section(0.7 * bottom + 0.3 * seat.plug.bounds[1, 2]).convex_hull
+    if seat.plug.bounds[1, 2] < level or body.is_empty:
+        raise MeshError(
+            f"{seat.plug.name}: seated, its top is {level - seat.plug.bounds[1, 2]:.2f} mm below the face of "
+            f"{seat.socket.name}: nothing is left to hold; add a body to it, or say where the face is (--face)"
+        )
     block = seat.socket.section(level - 0.02).convex_hull
     sided = next((hull for hull in (body, block) if not is_round(hull)), None)
     turn = 0.0

@@ -99,7 +99,7 @@ def find_seat(plug: Solid, socket: Solid, plug_axis: str = "auto", socket_axis: 
         raise MeshError(
             f"{plug.name} goes {found.depth:.2f} mm into {socket.name} at most, {found.short:.2f} mm short "
             f"of where its outline fits: it meets it near x {x:.2f}, y {y:.2f}, z {z:.2f} mm of the socket's file; an "
-            "undercut, a latch, a thread or an overlap is in the way: leave it out of the meshes (docs/connectors.md)"
+            "undercut, a latch, a thread or an overlap is in the way: leave it out of the meshes (docs/own-part.md)"
         )
     raise MeshError(
         f"{plug.name} and {socket.name} do not mate: nothing of the one goes {_LEAST:g} mm into the other along a "
