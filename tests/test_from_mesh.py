@@ -146,3 +146,9 @@ def test_the_commands_write_a_connector_and_its_picture(tmp_path: Path, capsys: 
     assert load_connector_file(out).clearance == pytest.approx(0.06e-3, abs=2e-6)
     assert out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     assert "guessed" in capsys.readouterr().out
+    assert main(["connectors", "from-mesh", *words]) == 0  # the same again
+    corrected = out.read_text("utf-8").replace("clearance_mm = 0.06", "clearance_mm = 0.08")
+    out.write_text(corrected, "utf-8")
+    assert main(["connectors", "from-mesh", *words]) == 2
+    assert "is there already and says other things" in capsys.readouterr().err
+    assert out.read_text("utf-8") == corrected

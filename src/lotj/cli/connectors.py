@@ -119,7 +119,7 @@ class FromMesh:
     """Hold the connector against the bench, as `check` does."""
 
     def run(self) -> None:
-        """MeshError for meshes that do not mate, or make no connector, or no .toml to write; then as `Check`."""
+        """MeshError for meshes that do not mate, or make no connector, or a file that cannot be written; then as `Check`."""
         import tomllib
 
         from lotj.files import atomic_write
@@ -146,6 +146,8 @@ class FromMesh:
             connector = parse_connector(tomllib.loads(text), str(out))
         except CatalogueError as error:
             raise MeshError(f"measured, but no connector: {error}") from None
+        if out.exists() and out.read_bytes() != text.encode():
+            raise MeshError(f"{out}: is there already and says other things, maybe by hand; remove it, or use --out")
         atomic_write(out, text.encode())
         draw_measured(out.with_suffix(".png"), measured, connector)
         print(f"{out} and {out.with_suffix('.png')}: {len(connector.features)} features")
