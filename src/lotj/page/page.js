@@ -7,8 +7,11 @@ const get = async (name) => {
   if (!answer.ok) throw new Error((await answer.json()).why);
   return answer.json();
 };
-const tell = (message) =>
-  fetch("do", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(message) });
+const tell = async (message) => {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch("do", { method: "POST", headers, body: JSON.stringify(message) });
+  if (!answer.ok) throw new Error((await answer.json()).why);
+};
 
 let state = {};
 let shownTrials = -1;
@@ -41,12 +44,14 @@ class Film {
   async load(trial, step) {
     if (this.trial === trial) return;
     this.trial = trial;
+    this.shown = undefined; // the trial whose pictures are there
     try {
       const film = await get(`film/${trial}`);
       const image = new Image();
       image.src = film.picture;
       await image.decode();
-      Object.assign(this, { film, image, step });
+      if (this.trial !== trial) return; // another one was asked for meanwhile
+      Object.assign(this, { film, image, step, shown: trial });
       this.slider.max = film.frames - 1;
       this.slider.value = step ?? film.frames - 1;
       this.canvas.hidden = this.row.hidden = false;
@@ -137,7 +142,10 @@ async function poll() {
 }
 
 async function change(message) {
-  await tell(message).catch(() => {});
+  let refused = "";
+  await tell(message).catch((error) => { refused = error.message; });
+  find("refused").textContent = refused;
+  find("refused").hidden = !refused;
   state = await get("state").catch(() => state);
   show();
 }
@@ -145,6 +153,7 @@ find("pause").onclick = () => change({ do: find("pause").textContent === "Pause"
 find("stop").onclick = () => change({ do: "stop" });
 function answer(word) {
   const [question] = state.questions ?? [], before = (state.answered ?? []).at(-1);
+  if (["yes", "no"].includes(word) && asked.shown !== question?.trial) return; // nobody has seen it yet
   if (word === "undo" ? before : question)
     change({ do: "answer", trial: (word === "undo" ? before : question).trial, answer: word });
 }
