@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,20 +11,28 @@ import pytest
 import torch
 
 from disc_world import picture, pictures, tensor
+from lotj.agents import Learner, find_agent
 from lotj.data.goal_replay import GoalShares, choose_goals
 from lotj.data.replay import Replay, Source
 from lotj.data.store import MemoryStore
+from lotj.envs.base import spec_of
+from lotj.errors import DataError
 from lotj.experience import Episode, Task
 from lotj.goals.codes import CodeEncoder, CodeGenerator
 from lotj.goals.pixelcnn_proposer import PixelCNNProposer
 from lotj.goals.planner import Pursuit
-from lotj.goals.proposer import Given
+from lotj.goals.proposer import Given, Seen
 from lotj.goals.sparse import SparseReward
+from lotj.nets.front import Vector
 from lotj.nets.pixelcnn import PixelCNN, PixelCNNConfig
 from lotj.nets.subgoal_cvae import SubgoalConfig, SubgoalCVAE
 from lotj.nets.vq_vae import VQVAE, VQVAEConfig
+from lotj.runs import Run
 from lotj.training.coded import CodedStore, Pursued
 from lotj.training.imagined import READS
+from lotj.training.practice import practice
+from lotj.training.practice_config import PracticeConfig
+from lotj.training.rewarded import Rewarded
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +81,12 @@ def test_a_generator_says_codes_only(encoder: CodeEncoder) -> None:
 def test_prior_data_hold_no_reward_or_end_of_the_simulator(encoder: CodeEncoder) -> None:
     store = CodedStore(raw(), encoder)
     assert store.numbers.nbytes == 10 * 16 * 2
+    known = CodedStore(raw(), encoder, store.numbers)
+    assert known.observe(np.arange(10))["code"].tolist() == store.observe(np.arange(10))["code"].tolist()
+    with pytest.raises(DataError, match="codes of 9 frames for data of 10"):
+        CodedStore(raw(), encoder, store.numbers[:9])
     assert not store.terminated().any()
+    assert raw().column("reward").any() and not store.column("reward").any()
     last = encoder.encode(raw().observe(np.array([3, 9]), ["image"])["image"][:, 0])
     seen = store.observe(np.array([0, 2, 4, 9]))
     np.testing.assert_array_equal(seen["goal"], last[[0, 0, 1, 1]])
@@ -190,7 +204,7 @@ def test_practice_sets_its_own_goals_and_is_told_nothing(told: bool, goal: float
     assert {name: seen.tolist() for name, seen in observation.items()} == {
         "code": [0],
         "goal": [goal],
-        **({} if told else {"context": [0]}),
+        "context": [0],
     }
     steps = [env.step(RIGHT if number < 2 else 0 * RIGHT) for number in range(5)]
     assert [step[1] for step in steps] == ([-1.0, 0.0, 0.0, 0.0, 0.0] if told else [0.0, -1.0, -1.0, -1.0, -1.0])
@@ -203,6 +217,29 @@ def test_success_is_that_of_the_last_step() -> None:
     env = pursued(told=True)
     env.reset(seed=0)
     assert not any(env.step(RIGHT)[4]["is_success"] for _ in range(5))  # it went past the goal
+
+
+def test_goals_of_prior_data_go_by_their_scene_whoever_proposes_in_practice(tmp_path: Path) -> None:
+    env = Pursued(Discs(), Column(), Seen(lambda: np.ones((1, 1), np.float32)), SparseReward(0.5))
+    prior, zeros, asked = MemoryStore([Task("a", "a")]), np.zeros((4, 1), np.float32), []
+    seen, action = {"code": zeros, "goal": zeros, "context": zeros + 7.0}, np.zeros((3, 2), np.float32)
+    prior.append(Episode(seen, action, np.zeros(3, np.float32), False, True, "a", "play", 0))
+
+    def propose(context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
+        asked.append(None if context is None else context.tolist())
+        return np.zeros((n, 1), np.float32)
+
+    by_scene = choose_goals(GoalShares(0.0, 0.0, 0.0, 1.0), propose, True, SparseReward(0.5))
+    kept = choose_goals(GoalShares(1.0, 0.0, 0.0, 0.0), One().propose, False, SparseReward(0.5))
+    kind = find_agent("td3")
+    config = kind.CONFIG(hidden=(8,), critic_hidden=8, critic_projection=0)
+    learner = Learner(kind, spec_of(env), Vector(("code", "goal")), config, 1, 0)
+    how = PracticeConfig(trials=1, max_steps=5, online_fraction=0.5, batch_size=8, updates_per_step=0.2,
+                         warmup_trials=1, threads=1)  # fmt: skip
+    with Run.create(tmp_path, "practice", {}, 0) as run:
+        source = Source(prior, 0.5, relabel=[by_scene])
+        practice(Rewarded(env, 5, 0), learner, [source], how, run, "disc", [kept], live=False)
+    assert asked == [[7.0]]
 
 
 def test_an_agent_is_shown_the_subgoal_it_pursues() -> None:

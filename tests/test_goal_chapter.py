@@ -14,7 +14,7 @@ import pytest
 from lotj.experiments.chapters import ptp, val
 from lotj.experiments.claims import gate, paired, reached_more
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
-from lotj.experiments.goal_chapter import GoalArm, _relabel
+from lotj.experiments.goal_chapter import PATIENCE, GoalArm, _relabel
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
 from lotj.experiments.study import Asked
@@ -58,6 +58,12 @@ def test_chapters_name_what_there_is(chapter: Any) -> None:
     for name, settings in chapter.agents.items():
         config: Any = agent_settings(replace(find_preset("state"), agent=settings), name)
         assert config.target_bounds == (-1.0 / (1.0 - config.discount), 0.0)
+        assert config.lr == 3e-4  # offline and in practice
+    for problem in chapter.problems:
+        how = replace(find_preset("state").practice, **problem.practice)
+        assert how.exploration_noise == 0 and how.imitate == "all"
+        if chapter is ptp.CHAPTER:  # of eight subgoals the last is the goal, which is to have its time
+            assert 0.75 * int(problem.task.partition("max_steps=")[2]) >= 7 * PATIENCE
     for arm in (arm for problem in chapter.problems for arm in problem.arms if isinstance(arm, GoalArm)):
         PlanConfig(**arm.planning)
         assert arm.agent in chapter.agents

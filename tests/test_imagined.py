@@ -14,11 +14,13 @@ import pytest
 import lotj.experiments.imagined as imagined
 from lotj.agents import Learner, find_agent
 from lotj.data.goal_replay import GoalShares, choose_goals
+from lotj.data.store import MemoryStore
 from lotj.distributed import run_jobs
 from lotj.envs.base import spec_of
 from lotj.envs.maze2d import layouts
 from lotj.envs.registry import make_task
 from lotj.errors import SettingsError
+from lotj.experience import SUCCESS, Episode, Task
 from lotj.experiments.chapter import Size
 from lotj.experiments.claims import Claim, higher
 from lotj.experiments.evaluation import PolicyController
@@ -32,6 +34,7 @@ from lotj.experiments.imagined import (
     alike,
     distances,
     lower_by,
+    near_oracle,
     scored,
 )
 from lotj.experiments.study import Asked
@@ -43,7 +46,7 @@ from lotj.nets.front import Vector
 from lotj.nets.vae import VAE, VAEConfig
 from lotj.runs import Run
 from lotj.sim.push_scene import BLUES, HELD_OUT, TRAINED, colour_of, shape_of
-from lotj.training.imagined import Imagined, Stated
+from lotj.training.imagined import Imagined, Stated, coded_store, stated_store
 from lotj.training.practice import practice
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.rewarded import Rewarded
@@ -144,6 +147,27 @@ def test_practice_sees_codes_and_never_the_truth(kind: Any) -> None:
     env.close()
 
 
+def test_random_data_as_codes_hold_nothing_that_is_true() -> None:
+    encoder = Latent(CCVAE(CCVAEConfig(size=2, context_size=2)))
+    images = np.random.default_rng(0).integers(0, 256, (4, 1, 48, 48, 3), np.uint8)
+    places = np.arange(8, dtype=np.float32).reshape(4, 2)
+    raw, notes = MemoryStore([Task("push", "push")]), {SUCCESS: np.array([False, True, True, True])}
+    action, paid = np.zeros((3, 2), np.float32), np.ones(3, np.float32)
+    raw.append(Episode({"image": images}, action, paid, True, False, "push", "random", 0, notes, {"places": places}))
+    made, told = coded_store(raw, encoder, Prior(2), 0), stated_store(raw, 2.0, 0)
+    for store in (made, told):
+        assert not store.column("reward")[:3].any() and not store.terminated().any()
+        assert store.starts().tolist() == [0, 1, 2]
+        assert not store.schema.notes and not store.schema.truth
+        goal = store.observe(np.arange(4))["goal"]
+        assert (goal == goal[0]).all()
+    seen = made.observe(np.arange(4))
+    assert set(seen) == {"code", "goal", "context"}
+    assert seen["code"] == pytest.approx(encoder.encode(images[:, 0], images[0]), abs=1e-6)
+    assert seen["context"] == pytest.approx(np.repeat(encoder.context(images[0]), 4, 0), abs=1e-6)
+    assert told.observe(np.arange(4))["code"].tolist() == (places / 2).tolist()
+
+
 def test_a_task_without_pictures_is_refused() -> None:
     with closing(make_task("push/one")) as env, pytest.raises(SettingsError, match="needs pictures"):
         Imagined(env, Latent(VAE(VAEConfig())), Prior(4), LatentReward())
@@ -197,8 +221,18 @@ def test_scores_and_rules_by_hand() -> None:
     assert lower_by("p", "a", "b", 30)(curves)[0] is True and lower_by("p", "a", "b", 14)(curves)[0] is False
     assert lower_by("p", "a", "b", 20)(curves)[0] is None
     assert alike("p", "a", "new", 5)(curves)[0] is True and alike("p", "b", "new", 40)(curves)[0] is False
-    for rule in (lower_by("q", "a", "b", 1), alike("q", "a", "new", 1)):
+    assert alike("p", "a", "new", 70)(curves)[0] is None  # nothing learnt, nothing to lose
+    for score, met in ((80.0, True), (65.0, None), (45.0, False)):  # the oracle's lead over random actions is 80
+        curves |= {("p", title): [{"curve": [{"score": at}]}] for title, at in
+                   (("c", score), ("oracle", 90.0), ("random", 10.0))}  # fmt: skip
+        assert near_oracle("p", "c")(curves)[0] is met
+    curves["p", "random"] = curves["p", "oracle"]
+    assert near_oracle("p", "c")(curves)[0] is None
+    for rule in (lower_by("q", "a", "b", 1), alike("q", "a", "new", 1), near_oracle("q", "a")):
         assert rule(curves) == (None, "not done yet")
+    without = {"curve": [{"object_distance": 0.0, "hand_distance": 0.05}], "also": {}}
+    nothing["curve"] = [{"object_distance": 0.0, "hand_distance": 0.2}]
+    assert scored(without, nothing, "object_distance")["curve"][0]["score"] == pytest.approx(75)
 
 
 TINY = ImaginedChapter(
@@ -228,6 +262,9 @@ def test_a_tiny_chapter_from_nothing_and_again(tmp_path: Path, monkeypatch: pyte
     assert run_jobs(jobs, tmp_path / "results") == results
     curve = results["push-cc-0"]["curve"]
     assert [at["steps"] for at in curve] == [0, 36, 72] and all(at["object_distance"] > 0 for at in curve)
+    (job,) = (job for job in jobs if job.name == "push-cc-0")
+    with pytest.raises(SettingsError, match="begun with trials 12, not 11: remove it"):
+        job.work(**{**job.arguments, "trials": 11}, **job.machine)
     files = TINY.files(results)
     page = files["table.md"].decode()
     assert all(

@@ -62,7 +62,8 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
         later = segment.frame + 1 + rng.integers(segment.last - segment.frame)
         goal[source == 2] = segment.store.observe(later[source == 2], ["code"])["code"]
         rows = np.flatnonzero(source == 3)
-        goal[rows] = _proposed(rows, batch.observation.get("context") if by_context else None, propose, rng)
+        if len(rows):
+            goal[rows] = _proposed(rows, batch.observation.get("context") if by_context else None, propose, rng)
         columns = batch.columns
         if "waypoint" in columns:
             until = np.where(source == 1, segment.frame + 1, np.where(source == 2, later, segment.last))
@@ -84,7 +85,7 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
 def _proposed(
     rows: np.ndarray, context: np.ndarray | None, propose: Propose, rng: np.random.Generator
 ) -> Sequence[np.ndarray] | np.ndarray:
-    if context is None or not len(rows):
+    if context is None:
         return propose(None, len(rows), rng)
     contexts, which = np.unique(context[rows], axis=0, return_inverse=True)
     drawn = [iter(propose(one, int((which == number).sum()), rng)) for number, one in enumerate(contexts)]

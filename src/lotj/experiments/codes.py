@@ -80,6 +80,10 @@ class Codes:
         """The PixelCNN, with so many draws for each scene."""
         return PixelCNNProposer(self._restored("pixelcnn", pixelcnn()), self.encoder, bank)
 
+    def coded(self, store: Store) -> CodedStore:
+        """The prior data, encoded once for all who learn."""
+        return CodedStore(store, self.encoder, self.run.load("numbers")["numbers"].numpy().astype(np.uint16))
+
     def known_proposer(self, coded: CodedStore) -> PixelCNNProposer | None:
         """The PixelCNN, if there is one, with `BANK` draws for each scene of the prior data, which were drawn once for
         all who learn."""
@@ -167,6 +171,8 @@ def represent_job(
     vq.rescale(pairs(store, 512, device)(np.random.default_rng(0))[0])
     run.save("codebook", {"agent": {"model": vq.state_dict()}})
     coded = CodedStore(store, codes.encoder)
+    if not run.has("numbers"):
+        run.save("numbers", {"numbers": torch.from_numpy(coded.numbers.astype(np.int16))})
     draws = Draws(coded, codes.encoder)
     for name in models:
         if name in MODELS:
@@ -248,10 +254,14 @@ def gaps(coded: CodedStore, count: int, seed: int = 0) -> tuple[np.ndarray, np.n
 
 def gates(codes: Codes, coded: CodedStore, unseen: CodedStore, pictures: Store) -> dict[str, Any]:
     """``reconstruction``: mean squared error of held-out pictures, over all pixels and over those that change in their
-    episode, as a share of their variance; ``rank``: Spearman's correlation of distances of codes and of things, over
-    pairs of held-out frames; ``reward``: the calibration on prior data, and what its eps does on the held-out;
-    ``proposals`` and ``plans``, as far as there are models; ``picture``, a PNG in base64."""
-    found: dict[str, Any] = {"reconstruction": _reconstruction(codes.encoder, pictures)}
+    episode, as a share of their variance, and the latter as a share of the VAE's, if there is one; ``rank``: Spearman's
+    correlation of distances of codes and of things, over pairs of held-out frames; ``reward``: the calibration on prior
+    data, and what its eps does on the held-out; ``proposals`` and ``plans``, as far as there are models; ``picture``, a
+    PNG in base64."""
+    found: dict[str, Any] = {"reconstruction": (rebuilt := _reconstruction(codes.encoder, pictures))}
+    if codes.run.has("vae"):
+        other = _reconstruction(load_encoder(codes.run, codes.device, "vae"), pictures)
+        rebuilt["of_vae"] = rebuilt["changing"] / other["changing"]
     far, same, _ = gaps(coded, 4000)
     calibration = calibrate(far[same], far[~same])
     codes.run.save("eps", {"eps": calibration.eps})
@@ -291,7 +301,7 @@ def _likeness(codes: Codes, made: np.ndarray, firsts: np.ndarray) -> dict[str, f
     return {"consistent": float((distance(flat, again) <= codes.eps).mean()), "changed": float(moved.mean())}
 
 
-def _reconstruction(encoder: CodeEncoder, pictures: Store) -> dict[str, float]:
+def _reconstruction(encoder: Latent, pictures: Store) -> dict[str, float]:
     errors: list[tuple[float, float]] = []
     for row in pictures.episodes[:20]:
         frames = row["first_frame"] + np.linspace(0, row["n_frames"] - 1, 12).astype(np.int64)

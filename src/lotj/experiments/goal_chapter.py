@@ -41,8 +41,8 @@ from lotj.training.pretrain import load_agent, pretrain_agent
 from lotj.training.rewarded import Rewarded
 
 FRONT = Vector(("code", "goal"))
-PATIENCE = 30
-"""Steps for a subgoal."""
+PATIENCE = 15
+"""Steps for a subgoal: as many as lie between two of them. With PTP's 30, in 400, seven would take all of our 150."""
 SIZES = {"quick": Size(0.12, 1, 8, 4), "laptop": Size(1.0, 3, 34, 10), "full": Size(4.0, 10, 100, 100)}
 """By name; three seeds of a laptop try more than 100 times together."""
 
@@ -181,16 +181,16 @@ def offline_job(
 ) -> dict[str, Any]:  # fmt: skip
     """Learns from prior data, on codes; returns means of its last lines of metrics."""
     torch.set_num_threads(threads)
-    preset = find_preset("state")
-    preset = replace(preset, agent=settings, pretrain=replace(preset.pretrain, steps=updates, lr=3e-4, cosine=False))
+    preset = replace(find_preset("state"), agent=settings)
+    config = agent_settings(preset, agent)
+    # at the rate of practice: a larger one there would undo what was learnt
+    learning = replace(preset.pretrain, steps=updates, lr=config.lr, cosine=False)
     run = begun(Path(folder), "pretrain") or Run.create(Path(folder), "pretrain", {"agent": agent, **settings}, seed)
-    made, config = Codes(find_run(Path(codes), "codes"), device), agent_settings(preset, agent)
+    made = Codes(find_run(Path(codes), "codes"), device)
     with run:
-        store = CodedStore(DiskStore.open(Path(data)), made.encoder)
+        store = made.coded(DiskStore.open(Path(data)))
         relabel = _relabel(shares, made, made.known_proposer(store))
-        pretrain_agent(
-            agent, store, None, FRONT, config, preset.pretrain, run, device, False, [relabel], observation=READS
-        )
+        pretrain_agent(agent, store, None, FRONT, config, learning, run, device, False, [relabel], observation=READS)
         lines = run.metrics(agent)[-5:]
     return {name: float(np.mean([line[name] for line in lines])) for name in ("loss_q", "q_mean") if name in lines[-1]}
 
@@ -232,14 +232,17 @@ def arm_job(
     if not trials:
         return {"curve": curve}
     asked[0] = learner
-    store = CodedStore(DiskStore.open(Path(data)), made.encoder)
+    store = made.coded(DiskStore.open(Path(data)))
     how = replace(find_preset("state").practice, trials=trials, threads=threads, hindsight=0.0, **settings)
     prior = Source(store, 1.0 - how.online_fraction, None, {"imitate": True})
     prior.relabel = [_relabel(offline_shares, made, made.known_proposer(store))]
-    left = begun(root, "practice")
-    run = left or Run.create(root, "practice", {"task": task, "agent": agent, "goals": goals, "plan": plan}, seed)
-    with closing(environment(proposer_of(goals, made, store), told=False)) as env, run:
-        relabel = _relabel(shares, made, proposer_of(goals, made, store))
+    wanted = {"task": task, "agent": agent, "goals": goals, "plan": plan, "planning": dict(planning), "trials": trials}
+    wanted |= {"shares": dict(shares), "offline_shares": dict(offline_shares), "settings": dict(settings)}
+    left = begun(root, "practice", wanted)
+    run = left or Run.create(root, "practice", wanted, seed)
+    proposer = proposer_of(goals, made, store)  # one: of a scene's draws some are practised, others relabelled with
+    with closing(environment(proposer, told=False)) as env, run:
+        relabel = _relabel(shares, made, proposer)
         steps = spec_of(env).max_steps
         how = replace(how, max_steps=steps)
         rest: dict[str, Any] = {"live": False, "resume": left is not None, "snapshots": points}

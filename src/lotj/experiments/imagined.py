@@ -190,10 +190,11 @@ class ImaginedChapter(Chapter):
 
 
 def scored(result: Mapping[str, Any], nothing: Any, measure: str) -> dict[str, Any]:
-    """A result with scores, of its curve and of what was tried besides."""
+    """A result with scores, of its curve and of what was tried besides; of the hand where there is no object."""
 
     def score(at: Mapping[str, float], still: Mapping[str, float]) -> dict[str, Any]:
-        return {**at, "score": 100.0 * (1.0 - at[measure] / still[measure]) if still[measure] else 0.0}
+        of = measure if still[measure] else "hand_distance"
+        return {**at, "score": 100.0 * (1.0 - at[of] / still[of])}
 
     also = {name: score(at, nothing["also"][name]) for name, at in result["also"].items()}
     return {**result, "curve": [score(at, nothing["curve"][0]) for at in result["curve"]], "also": also}
@@ -219,9 +220,25 @@ def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
     return rule
 
 
+def near_oracle(problem: str, arm: str, share: float = 0.25) -> Rule:
+    """An arm lacks at most that share of what the oracle has over random actions, by the means over seeds; no where it
+    lacks twice that. It cannot be told where the oracle has nothing over them."""
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        titles = arm, "oracle", "random"
+        ends = [[one["curve"][-1]["score"] for one in curves.get((problem, title), ())] for title in titles]
+        if not all(ends):
+            return None, "not done yet"
+        told = ", ".join(f"{title} {mean_words(end)}" for title, end in zip(titles, ends, strict=True))
+        own, oracle, random = (float(np.mean(end)) for end in ends)
+        return (_within(oracle - own, share * (oracle - random)) if oracle > random else None), told
+
+    return rule
+
+
 def alike(problem: str, arm: str, also: str, most: float) -> Rule:
     """What an arm reaches on another task besides is not lower by more than `most` points, by the mean over seeds; no
-    where it is by twice as much."""
+    where it is by twice as much. It cannot be told where there are not so many points to lose."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         done = curves.get((problem, arm), ())
@@ -229,7 +246,7 @@ def alike(problem: str, arm: str, also: str, most: float) -> Rule:
             return None, "not done yet"
         here, there = [one["curve"][-1]["score"] for one in done], [one["also"][also]["score"] for one in done]
         told = f"{mean_words(here)}, {also} {mean_words(there)}"
-        return _within(float(np.mean(here) - np.mean(there)), most), told
+        return (_within(float(np.mean(here) - np.mean(there)), most) if np.mean(here) > most else None), told
 
     return rule
 
@@ -340,8 +357,10 @@ def practise_job(
             updates_per_step=1.0, warmup_trials=1, exploration_noise=0.3, save_every=max(1, trials // 20),
             threads=threads,
         )  # fmt: skip
-        left = begun(root, "practice")
-        with left or Run.create(root, "practice", {"task": task, "goals": goals, "reward": reward}, seed) as run:
+        made = {"task": task, "goals": goals, "reward": reward, "shares": dict(shares), "share": share}
+        made |= {"trials": trials, "updates": updates}
+        left = begun(root, "practice", made)
+        with left or Run.create(root, "practice", made, seed) as run:
             done = Rewarded(env, spec.max_steps, seed)
             how: dict[str, Any] = {"resume": left is not None, "snapshots": points}
             practice(done, learner, prior, config, run, folder_name(task), relabel, False, **how)

@@ -11,6 +11,7 @@ import numpy as np
 from lotj.agents import Learner
 from lotj.data.layout import Schema
 from lotj.data.store import Store
+from lotj.errors import DataError
 from lotj.goals.codes import CodeEncoder
 from lotj.goals.planner import Pursuit, Value
 from lotj.goals.proposer import GoalProposer
@@ -24,18 +25,28 @@ CHUNK = 512
 class CodedStore(Store):
     """Prior data of which each frame is kept as the numbers of its codes, 288 bytes of an image of 48 pixels, looked up
     when it is drawn: observation ``code`` (D,), for ``goal`` the last of its episode and for ``context`` the first.
-    Nothing ends by success.
+    Nothing ends by success, and every reward is 0: it follows from the goal that is drawn.
+
+    Args:
+        of: with images.
+        encoder: of these.
+        numbers: where they are known already; else all images are encoded.
 
     Attributes:
         numbers: (F, h, w) uint16.
     """
 
-    def __init__(self, of: Store, encoder: CodeEncoder) -> None:
+    def __init__(self, of: Store, encoder: CodeEncoder, numbers: np.ndarray | None = None) -> None:
         self.tasks, self.kinds, self.episodes = of.tasks, of.kinds, of.episodes.copy()
         self.episodes["terminated"] = False
         code = np.dtype(("<f4", (encoder.size,)))
         self.schema = Schema(of.schema.action, dict.fromkeys(READS, code), {}, of.schema.truth)
         self._of, self._encoder = of, encoder
+        if numbers is not None:
+            if len(numbers) != of.n_frames:
+                raise DataError(f"codes of {len(numbers)} frames for data of {of.n_frames}: they are not of these data")
+            self.numbers = numbers
+            return
         parts = [slice(first, first + CHUNK) for first in range(0, of.n_frames, CHUNK)]
         frames = np.arange(of.n_frames)
         images = (of.observe(frames[part], ["image"])["image"][:, 0] for part in parts)
@@ -47,8 +58,9 @@ class CodedStore(Store):
         return self._encoder.look_up(self.numbers[self.episodes["first_frame"].astype(np.int64)])
 
     def column(self, name: str) -> np.ndarray:
-        """``action`` and ``reward``."""
-        return self._of.column(name)
+        """``action``, and ``reward``, which is 0."""
+        column = self._of.column(name)
+        return np.zeros_like(column) if name == "reward" else column
 
     def truth(self, name: str) -> np.ndarray:
         """As of the data that are seen."""
@@ -81,8 +93,7 @@ class Pursued(Imagined):
         super().__init__(env, encoder, proposer, reward)
         self._pursuit, self._told, self._fresh = pursuit, told, True
         boxes = dict(self.observation_space.spaces)  # type: ignore[attr-defined]
-        if proposer.needs_context:
-            boxes["context"] = gym.spaces.Box(-np.inf, np.inf, (encoder.size,))
+        boxes["context"] = gym.spaces.Box(-np.inf, np.inf, (encoder.size,))  # goals of prior data may go by it
         self.observation_space = gym.spaces.Dict(boxes)
 
     def reset(

@@ -128,7 +128,8 @@ def coded_store(
     store: Store, encoder: Latent, proposer: GoalProposer, seed: int, reads: tuple[str, ...] = ()
 ) -> MemoryStore:
     """Prior data of pictures as episodes of codes, each with one goal of the `proposer`, as if it had been practised
-    with that; nothing in them terminates. All are transitions to learn from."""
+    with that; nothing in them terminates, and rewards are 0: they follow from the goals that are drawn. All are
+    transitions to learn from."""
 
     def observed(episode: Episode, rng: np.random.Generator) -> dict[str, np.ndarray]:
         images = episode.observation["image"][:, 0]
@@ -162,5 +163,6 @@ def _seen_as(
     made, rng = MemoryStore(store.tasks), np.random.default_rng([seed, 7])
     for episode in map(store.episode, range(len(store))):
         seen = observed(episode, rng)
-        made.append(replace(episode, observation=seen, terminated=False, truncated=True, notes={}, truth={}))
+        untold: dict[str, Any] = {"reward": np.zeros_like(episode.reward), "notes": {}, "truth": {}}
+        made.append(replace(episode, observation=seen, terminated=False, truncated=True, **untold))
     return made

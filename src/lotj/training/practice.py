@@ -194,7 +194,8 @@ class _Sitting:
         self.benches, self._learner, self._config, self._run = benches, learner, config, run
         self._judges = {name: who.judge for name, who in benches.items() if who.judge is not None}
         self._snapshots = snapshots
-        seen = sorted(learner.reads.union(*(getattr(of, "reads", ("achieved_goal",)) for of in relabel)))
+        every = [*relabel, *(of for source in prior for of in source.relabel)]  # one batch holds them all
+        seen = sorted(learner.reads.union(*(getattr(of, "reads", ("achieved_goal",)) for of in every)))
         self.trials = Trials(
             run.path / "trials", [Task(name, name) for name in benches], seen, config.imitate == "successes"
         )

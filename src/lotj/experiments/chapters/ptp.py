@@ -11,7 +11,7 @@ from lotj.experiments.goal_chapter import GoalArm, GoalChapter
 
 GAMMA = 0.995
 _BOTH = {
-    "discount": GAMMA, "ema": 0.005, "weight_clip": 100.0, "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0),
+    "lr": 3e-4, "discount": GAMMA, "ema": 0.005, "weight_clip": 100.0, "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0),
     "hidden": (256, 256, 256, 256), "initial_std": 0.15, "std_range": (0.135, 0.37),
 }  # fmt: skip
 
@@ -32,6 +32,7 @@ _ARMS = (
 def _problem(name: str, steps: int) -> Problem:
     """One fixed layout, as in the paper; the hand starts up to 2 cm off."""
     practice = {"online_fraction": 0.6, "updates_per_step": 0.5, "imitate": "all", "warmup_trials": 1}
+    practice["exploration_noise"] = 0.0  # the policy's own spread explores
     task = f"table/{name},layout=0,max_steps={steps}"
     return Problem(name, task, {}, _ARMS, trials=25, points=(0.5,), practice=practice)
 
