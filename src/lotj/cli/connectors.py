@@ -119,7 +119,7 @@ class FromMesh:
     """Hold the connector against the bench, as `check` does."""
 
     def run(self) -> None:
-        """MeshError for meshes that do not mate, or make no connector, or a file that cannot be written; then as `Check`."""
+        """MeshError for meshes that do not mate or make no connector, and a file that cannot be written; as `Check`."""
         import tomllib
 
         from lotj.files import atomic_write
