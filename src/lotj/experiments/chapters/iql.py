@@ -28,6 +28,9 @@ from lotj.training.pretrain import load_agent
 DISCOUNT = {"medium": 0.97, "large": 0.98}
 EMA = 0.02
 """For all: with the usual 0.005, ten thousand updates do not carry the goal's value back to the start."""
+ONLINE = {"lr": 1e-4}
+"""Settings of practice: pretraining ends at a learning rate of 0, and at the usual 1e-3 the first trial's updates undo it
+(docs/lab-notes/chapters.md)."""
 FINE = 3
 """Places of a cell at which V is asked, along each axis."""
 BEST = 0.1
@@ -70,7 +73,9 @@ def _arms(name: str) -> tuple[Arm, ...]:
     }
     practised = ("IQL 0.9", "AWAC")
     learnt = (
-        Arm(title, agent, values, data="best" if "best" in title else "stitched", trials=float(title in practised))
+        Arm(title, agent, values, ONLINE, data="best" if "best" in title else "stitched", trials=1.0)
+        if title in practised
+        else Arm(title, agent, values, data="best" if "best" in title else "stitched", trials=0.0)
         for title, (agent, values) in settings.items()
     )
     return (*learnt, *(Arm(line, line) for line in LINES))
