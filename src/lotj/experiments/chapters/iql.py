@@ -29,8 +29,8 @@ DISCOUNT = {"medium": 0.97, "large": 0.98}
 EMA = 0.02
 """For all: with the usual 0.005, ten thousand updates do not carry the goal's value back to the start."""
 ONLINE = {"lr": 1e-4}
-"""Settings of practice: pretraining ends at a learning rate of 0, and at the usual 1e-3 the first trial's updates undo it
-(docs/lab-notes/chapters.md)."""
+"""Settings of practice: pretraining ends at a learning rate of 0, and at the usual 1e-3 the first trial's updates undo
+it (docs/lab-notes/chapters.md)."""
 FINE = 3
 """Places of a cell at which V is asked, along each axis."""
 BEST = 0.1
@@ -73,11 +73,12 @@ def _arms(name: str) -> tuple[Arm, ...]:
     }
     practised = ("IQL 0.9", "AWAC")
     learnt = (
-        Arm(title, agent, values, ONLINE, data="best" if "best" in title else "stitched", trials=1.0)
-        if title in practised
-        else Arm(title, agent, values, data="best" if "best" in title else "stitched", trials=0.0)
+        Arm(
+            title, agent, values, ONLINE if title in practised else {},
+            data="best" if "best" in title else "stitched", trials=float(title in practised),
+        )
         for title, (agent, values) in settings.items()
-    )
+    )  # fmt: skip
     return (*learnt, *(Arm(line, line) for line in LINES))
 
 
@@ -204,7 +205,7 @@ def _whole(of: Problem) -> Problem:
     """The same maze, of which the prior data are near the optimum: the scripted expert goes the whole route. Offline
     alone."""
     kept = ("BC", "one-step", *_TAUS, *LINES)
-    arms = tuple(replace(arm, data="whole", trials=0.0) for arm in of.arms if arm.title in kept)
+    arms = tuple(replace(arm, data="whole", online={}, trials=0.0) for arm in of.arms if arm.title in kept)
     data = {"whole": {"count": 200, "noise": 0.2}}
     return replace(of, name=f"{of.name}-whole", data=data, arms=arms, updates=5_000, trials=0)
 
