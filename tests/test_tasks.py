@@ -517,7 +517,8 @@ def test_an_action_that_is_repeated_is_held_and_ends_at_the_goal() -> None:
     """Five steps of 10 ms are one of 50 ms, to the last digit; and on the way the goal is not passed over."""
     with closing(make_task("maze/medium")) as once, closing(make_task("maze/medium,repeat=5")) as held:
         assert (spec_of(held).rate_hz, spec_of(held).max_steps) == (20.0, 120)
-        once.reset(seed=0), held.reset(seed=0)
+        for env in (once, held):
+            env.reset(seed=0)
         push = np.array([0.3, -0.2], np.float32)
         single = [once.step(push)[0]["state"] for _ in range(5)]
         np.testing.assert_array_equal(held.step(push)[0]["state"], single[-1])
