@@ -24,7 +24,8 @@ TASK = Task("usb-b.duo.0", "insertion/usb-b", attributes={"connector": "usb-b", 
 def frames_of(connector: list[str], place: list[int]) -> Frames:
     store = MemoryStore([TASK])
     rows = np.arange(len(place))
-    return Frames(store, rows, np.array(place), np.array(connector), np.zeros(len(place), int), {0: 0})
+    bench = np.unique(connector, return_inverse=True)[1]
+    return Frames(store, rows, np.array(place), np.array(connector), bench, {0: 0})
 
 
 def test_where_a_plug_is_by_the_truth() -> None:
@@ -43,14 +44,16 @@ def test_where_a_plug_is_by_the_truth() -> None:
 def test_figures_by_hand() -> None:
     """Connector a: two seated at 3 and 4, half in at 1 and 3.5, beside at 0, free at 9. Against all others 5 of 8 pairs
     are right (3 beats 1 and 0; 4 beats 1, 3.5 and 0), against near misses 5 of 6. The other connector, whose seated
-    are all at 2, sets the threshold: of a one half in passes, and both seated."""
+    are all at 2, sets the threshold: of a one half in passes, and both seated. At that of its own bench, 3.1, one
+    seated of two does, and one half in of two: 0.5 / (0.5 + 0.25)."""
     frames = frames_of([*"aaaaaa", *"bbb"], [0, 0, 1, 1, 2, 3, 0, 0, 2])
     found = figures(frames, np.array([3, 4, 1, 3.5, 0, 9, 2, 2, 1.0]))
     assert found["a"] == {
         "auc": 5 / 8, "near_auc": 5 / 6, "recall": 1.0, "half in": 0.5, "beside": 0.0, "precision": 1 / 1.25,
+        "own_precision": pytest.approx(2 / 3),
     }  # fmt: skip
     assert found["b"]["half in"] is None and found["b"]["recall"] == 0.0 and found["b"]["precision"] is None
-    assert found["b"]["near_auc"] == 1.0
+    assert found["b"]["near_auc"] == found["b"]["own_precision"] == 1.0
     for scores in (np.zeros(8), np.full(9, np.nan)):
         with pytest.raises(DataError, match="one a frame"):
             figures(frames, scores)

@@ -106,7 +106,8 @@ def figures(frames: Frames, scores: np.ndarray) -> dict[str, Any]:
     ``near_auc``, than one half in or beside. A new part brings no threshold along: at the mean of those that let
     through `RECALL` of the seated plugs of each *other* connector, ``recall``, ``half in`` and ``beside`` are the
     shares of such frames that pass, and ``precision`` what seated ones are of them, were they as frequent as near
-    misses of both kinds. None where a connector has no such frame.
+    misses of both kinds; ``own_precision`` is that at `RECALL` of each bench's own seated plugs, as a robot knows them
+    that has been told of some, mean over benches. None where a connector has no such frame.
 
     Raises:
         DataError: scores of another number, or that are not finite.
@@ -125,18 +126,32 @@ def figures(frames: Frames, scores: np.ndarray) -> dict[str, Any]:
         cut = np.mean([value for other, value in quantiles.items() if other != name or len(names) == 1])
         passed = scores >= cut
         shares = {place: _mean(passed[own & (frames.place == k)]) for k, place in enumerate(PLACES)}
-        wrong = [share for share in (shares[HALF_IN], shares[BESIDE]) if share is not None]
-        recall = shares[SEATED] or 0.0
-        precision = recall / (recall + float(np.mean(wrong))) if wrong and recall else None
+        benches = [_at_own_recall(frames, scores, bench) for bench in np.unique(frames.bench[own]).tolist()]
         found[name] = {
             "auc": area_under_curve(scores[own], seated[own]),
             "near_auc": area_under_curve(scores[own & (seated | near)], seated[own & (seated | near)]),
             "recall": shares[SEATED],
             HALF_IN: shares[HALF_IN],
             BESIDE: shares[BESIDE],
-            "precision": precision,
+            "precision": _precision(shares[SEATED], shares[HALF_IN], shares[BESIDE]),
+            "own_precision": _mean(np.array([value for value in benches if value is not None])),
         }
     return found
+
+
+def _at_own_recall(frames: Frames, scores: np.ndarray, bench: int) -> float | None:
+    """Precision where as many of a bench's seated plugs pass as `RECALL` says."""
+    own = frames.bench == bench
+    if not (own & (frames.place == 0)).any():
+        return None
+    passed = scores >= np.quantile(scores[own & (frames.place == 0)], 1.0 - RECALL)
+    return _precision(*(_mean(passed[own & (frames.place == k)]) for k in range(3)))
+
+
+def _precision(seated: float | None, *misses: float | None) -> float | None:
+    """Of shares that pass, were seated plugs as frequent as near misses of all kinds that there are."""
+    wrong = [share for share in misses if share is not None]
+    return seated / (seated + float(np.mean(wrong))) if seated and wrong else None
 
 
 def _mean(values: np.ndarray) -> float | None:
