@@ -98,7 +98,8 @@ _COLUMNS |= {"precision": "precision", "own_precision": "at a threshold of its o
 _NOTE = f"""Means over connectors, half width of Student's 95 % interval over them. AUC of seated plugs against all
 other frames, and against near misses, half in or beside. At a threshold that lets through {RECALL:.0%} of the seated
 plugs of the *other* connectors: recall, the shares of near misses that pass, and precision were seated ones as frequent
-as near misses; and that at a threshold that lets through as many of the own bench's seated plugs. A goal picture is one frame of the plug seated on this bench, which somebody has to bring about.
+as near misses; and that at a threshold that lets through as many of the own bench's. A goal picture is one frame of the
+plug seated on this bench, which somebody has to bring about.
 """
 
 
