@@ -57,9 +57,13 @@ class GoalValues(nn.Module):
         """(B, R) of length 1: what stands for the goal."""
         return F.normalize(self.read(torch.cat([self.state(seen), self.goal(seen)], 1)), dim=1)
 
+    def judge(self, seen: Seen, mark: Tensor) -> Tensor:
+        """(E, B) values for goals that (B, R) stands for."""
+        return self.head(torch.cat([self.state(seen), _scaled(mark)], 1))
+
     def forward(self, seen: Seen) -> Tensor:
         """(E, B) values."""
-        return self.head(torch.cat([self.state(seen), _scaled(self.represent(seen))], 1))
+        return self.judge(seen, self.represent(seen))
 
 
 class Actor(nn.Module):
@@ -105,14 +109,12 @@ class HIQL(Algorithm):
         there = batch.columns["waypoint"]
         value = self.values(now)
         with torch.no_grad():
-            after, before = slow(then), slow(now).mean(0)
-            goal = torch.stack([losses.td_target(batch, of, config.discount, config.target_bounds) for of in after])
-            lowest = losses.td_target(batch, after.amin(0), config.discount, config.target_bounds)
-            upward = torch.where(lowest < before, 1.0 - config.expectile, config.expectile)
-            towards = {"goal": there}  # the lower policy's goal
-            here, next_ = (self.values({**seen, **towards}).mean(0) for seen in (now, then))
+            goal = losses.td_target(batch, slow(then), config.discount, config.target_bounds)  # (E, B), of each its own
+            upward = torch.where(goal.amin(0) < slow(now).mean(0), 1.0 - config.expectile, config.expectile)
+            towards, onwards = ({**seen, "goal": there} for seen in (now, then))  # the lower policy's goal
+            wanted = self.values.represent(towards)
+            here, next_ = self.values.judge(towards, wanted).mean(0), self.values(onwards).mean(0)
             ahead = self.values({**now, "code": there}).mean(0) - value.mean(0)
-            wanted = self.values.represent({**now, **towards})
         weight, high = (
             losses.advantage_weights(gain, config.advantage_scale, config.weight_clip) for gain in (next_ - here, ahead)
         )

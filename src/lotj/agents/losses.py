@@ -81,12 +81,12 @@ def lowest(values: Tensor, members: int, generator: torch.Generator) -> Tensor:
 
 
 def td_target(batch: Batch, next_value: Tensor, discount: float, bounds: tuple[float, float]) -> Tensor:
-    """r + discount * V(s') of equation 1, (B,), without the second term where the episode *terminated*. A time limit is
-    no end of the task: truncated transitions keep bootstrapping, so a batch does not know of it.
+    """r + discount * V(s') of equation 1, of the shape of V, without the second term where the episode *terminated*. A
+    time limit is no end of the task: truncated transitions keep bootstrapping, so a batch does not know of it.
 
     Args:
         batch: B transitions.
-        next_value: (B,) V(s'), without gradient.
+        next_value: (B,) V(s'), or (E, B) of several, without gradient.
         discount: gamma in [0, 1].
         bounds: smallest and largest return there can be; the target is clamped to them.
     """

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
@@ -43,6 +44,14 @@ def figure_png(figure: Figure, dpi: float) -> bytes:
     """A figure as a PNG file, the same on every machine that draws the same."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    return file.getvalue()
+
+
+def figure_svg(figure: Figure) -> bytes:
+    """A figure as an SVG file with its words as text, the same whenever the same is drawn."""
+    file = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "lotj", "svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
 
 

@@ -69,7 +69,7 @@ class Frames:
         task = store.frame_task
         connector = np.array([one.attributes["connector"] for one in store.tasks])[task]
         place = places(store, np.array([depths[name] for name in connector]))
-        expert = np.array([store.kinds[kind] == "expert" for kind in store.episodes["kind"]])
+        expert = store.of_kind(["expert"])
         goal, kept = {}, np.ones(store.n_frames, bool)
         for bench, of in enumerate(store.tasks):
             mine = expert & (store.episodes["task"] == bench) & store.success[store.last_frames]

@@ -6,15 +6,14 @@ arm, seed) is one job, whose result is a learning curve. Claims are judged on th
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from lotj.data.pictures import figure_svg
 from lotj.distributed import Job
 from lotj.envs.registry import folder_name
 from lotj.experiments.chapter_jobs import FURTHER, LINES, PLAYERS, again_job, best_job, collect_job, learn_job, line_job
@@ -277,22 +276,19 @@ def draw_curves(problem: Problem, curves: Curves) -> bytes:
     done = [(arm, of) for arm in problem.arms if (of := curves[problem.name, arm.title])]
     if not any(one["curve"][-1]["steps"] for _, of in done for one in of):
         return b""
-    with mpl.rc_context({"svg.hashsalt": "lotj", "svg.fonttype": "none"}):
-        figure = Figure((7.0, 4.0), layout="constrained")
-        axes = figure.subplots()
-        for arm, of in done:
-            rates = np.array([[success_rate(at) for at in one["curve"]] for one in of])
-            if arm.again:
-                continue  # on another task
-            if not arm.learns or len(rates[0]) == 1:
-                axes.axhline(rates.mean(), color="0.6", linestyle=":", label=arm.title)
-                continue
-            steps = np.mean([[at["steps"] for at in one["curve"]] for one in of], axis=0)
-            (line,) = axes.plot(steps, rates.mean(0), label=arm.title)
-            axes.fill_between(steps, rates.min(0), rates.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
-        what = {"ylabel": "score"} if problem.full else {"ylabel": "% success", "ylim": (-2, 102)}
-        axes.set(xlabel="steps of the environment in practice", title=problem.task, **what)
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
+    figure = Figure((7.0, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for arm, of in done:
+        rates = np.array([[success_rate(at) for at in one["curve"]] for one in of])
+        if arm.again:
+            continue  # on another task
+        if not arm.learns or len(rates[0]) == 1:
+            axes.axhline(rates.mean(), color="0.6", linestyle=":", label=arm.title)
+            continue
+        steps = np.mean([[at["steps"] for at in one["curve"]] for one in of], axis=0)
+        (line,) = axes.plot(steps, rates.mean(0), label=arm.title)
+        axes.fill_between(steps, rates.min(0), rates.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
+    what = {"ylabel": "score"} if problem.full else {"ylabel": "% success", "ylim": (-2, 102)}
+    axes.set(xlabel="steps of the environment in practice", title=problem.task, **what)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure_svg(figure)

@@ -45,7 +45,7 @@ def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
 
 
 def solved_after(one: Mapping[str, Any]) -> int | None:
-    """Trials until practice had so many successes in a row (`chapter.solved`), of a job's result; None: never."""
+    """Trials until practice had so many successes in a row (`chapter_jobs.solved`), of a job's result; None: never."""
     return one.get("solved", one.get("practice", {}).get("solved"))
 
 
@@ -75,27 +75,23 @@ def higher(problem: str, better: str, worse: str, least: float, at: int = -1) ->
     no where it is by less than a third of that. Between them, and where the seeds do not tell the arms apart, it cannot
     be told."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends = [
-            [success_rate(one["curve"][at]) for one in curves.get((problem, title), ())] for title in (better, worse)
-        ]
-        if not all(ends):
-            return None, "not done yet"
-        gap = float(np.mean(ends[0]) - np.mean(ends[1]))
-        told = f"{better} {mean_words(ends[0])}, {worse} {mean_words(ends[1])}"
-        return _apart(ends[0], ends[1], gap, least, least / 3), told
-
-    return rule
+    return _above({better: (problem, better), worse: (problem, worse)}, least, at)
 
 
 def lower(usual: str, harder: str, arm: str, least: float) -> Rule:
     """An arm ends lower by at least so much on one problem than on another, by the rule of `higher`."""
 
+    return _above({usual: (usual, arm), harder: (harder, arm)}, least, -1)
+
+
+def _above(two: Mapping[str, tuple[str, str]], least: float, at: int) -> Rule:
+    """See `higher`, of two titles and what of the curves they stand for."""
+
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends = [[success_rate(one["curve"][-1]) for one in curves.get((name, arm), ())] for name in (usual, harder)]
+        ends = [[success_rate(one["curve"][at]) for one in curves.get(key, ())] for key in two.values()]
         if not all(ends):
             return None, "not done yet"
-        told = f"{usual} {mean_words(ends[0])}, {harder} {mean_words(ends[1])}"
+        told = ", ".join(f"{title} {mean_words(rates)}" for title, rates in zip(two, ends, strict=True))
         return _apart(ends[0], ends[1], float(np.mean(ends[0]) - np.mean(ends[1])), least, least / 3), told
 
     return rule
@@ -260,7 +256,7 @@ def hacked(problem: str, arm: str, line: str, least: float = 0.1) -> Rule:
 
 
 def lived_through(problem: str, arm: str, figure: str, low: float, high: float) -> Rule:
-    """A figure of an arm's practice (`chapter.lived`), meant over axes and seeds, lies between two others."""
+    """A figure of an arm's practice (`chapter_jobs.lived`), meant over axes and seeds, lies between two others."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         done = curves.get((problem, arm), ())

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,23 +67,24 @@ def score_job(connectors: tuple[str, ...], folder: str, threads: int = 1, device
     def pixels(seen: Mapping[str, np.ndarray]) -> np.ndarray:
         return seen["image"].reshape(len(seen["image"]), -1).astype(np.float32) / 255.0
 
-    def near(look: Callable[[Mapping[str, np.ndarray]], np.ndarray], goals: np.ndarray) -> np.ndarray:
-        """(N,) minus the mean squared difference of what is seen and the goal, (benches, D), of the frame's bench."""
-        found = np.empty(len(frames.rows))
-        for part, seen in frames.parts():
-            found[part] = -np.square(look(seen) - goals[frames.bench[part]]).mean(1)
-        return found
-
-    goals, told = frames.goals("image"), {}
-    told["classifier"] = np.concatenate([reward.score(seen["image"]) for _, seen in frames.parts()])
-    told["goal picture, pixels"] = near(pixels, pixels(goals))
-    told["goal picture, features"] = near(features, features(goals))
-    told["other bench's picture, features"] = near(features, features(goals)[_others(frames)])
-    height = np.concatenate([seen["state"][:, 2] for _, seen in frames.parts("state")])
-    told["height of the hand"] = frames.goals("state")["state"][frames.bench, 2] - height
+    goals, others = frames.goals("image", "state"), _others(frames)
+    wanted, shown = features(goals), pixels(goals)
+    told = {name: np.empty(len(frames.rows)) for name in DETECTORS}
+    for part, seen in frames.parts("image", "state"):
+        bench, felt = frames.bench[part], features(seen)
+        told["classifier"][part] = reward.score(seen["image"])
+        told["goal picture, pixels"][part] = _near(pixels(seen), shown[bench])
+        told["goal picture, features"][part] = _near(felt, wanted[bench])
+        told["other bench's picture, features"][part] = _near(felt, wanted[others[bench]])
+        told["height of the hand"][part] = goals["state"][bench, 2] - seen["state"][:, 2]
     ranks = [told[name].argsort().argsort() for name in ("classifier", "goal picture, features")]
-    told["classifier and goal picture"] = np.minimum(*ranks).astype(float)
+    told["classifier and goal picture"] = np.minimum(*ranks)
     return {"detectors": {name: figures(frames, told[name]) for name in DETECTORS}}
+
+
+def _near(seen: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """(B,) minus the mean squared difference, of (B, D) each."""
+    return -np.square(seen - goal).mean(1)
 
 
 def _others(frames: Frames) -> np.ndarray:

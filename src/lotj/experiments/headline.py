@@ -5,7 +5,6 @@ A unit is a connector with one pretraining on one bench: its practices near and 
 
 from __future__ import annotations
 
-import io
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from lotj.data.pictures import figure_svg
 from lotj.evaluation.statistics import reliable_units, sign_flip
 from lotj.experiments.study import RESET_S, after
 from lotj.experiments.tables import ALL, markdown, mean_words
@@ -141,23 +141,20 @@ def draw_judge(practices: Sequence[Practised]) -> bytes:
     """What the judge is worth against what practice makes of it, one point a practice, a colour a connector: share of
     the predicted successes that were true, and success after practice [%], as SVG. Points are moved apart a little."""
     rng = np.random.default_rng(0)
-    with mpl.rc_context({"svg.hashsalt": "lotj", "svg.fonttype": "none"}):
-        figure = Figure((7.0, 4.0), layout="constrained")
-        axes = figure.subplots()
-        connectors = dict.fromkeys(of.start.split(",")[0] for of in practices)
-        axes.set_prop_cycle(color=mpl.colormaps["tab20"].colors[: max(len(connectors), 2)])  # type: ignore[attr-defined]
-        for connector in connectors:
-            own = [of for of in practices if of.start.split(",")[0] == connector and of.practice["predicted"]]
-            true = [100.0 * (1.0 - of.practice["false"] / of.practice["predicted"]) for of in own]
-            after = [100.0 * of.outcome()["successes"] / of.outcome()["n"] for of in own]
-            moved = np.array([true, after]) + rng.uniform(-0.6, 0.6, (2, len(own)))
-            axes.scatter(*moved, label=connector, alpha=0.7, linewidths=0)
-        axes.set(xlabel="% of predicted successes that were true", ylabel="% success after practice")
-        axes.set(xlim=(-3, 103), ylim=(-3, 103))
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
+    figure = Figure((7.0, 4.0), layout="constrained")
+    axes = figure.subplots()
+    connectors = dict.fromkeys(of.start.split(",")[0] for of in practices)
+    axes.set_prop_cycle(color=mpl.colormaps["tab20"].colors[: max(len(connectors), 2)])  # type: ignore[attr-defined]
+    for connector in connectors:
+        own = [of for of in practices if of.start.split(",")[0] == connector and of.practice["predicted"]]
+        true = [100.0 * (1.0 - of.practice["false"] / of.practice["predicted"]) for of in own]
+        after = [100.0 * of.outcome()["successes"] / of.outcome()["n"] for of in own]
+        moved = np.array([true, after]) + rng.uniform(-0.6, 0.6, (2, len(own)))
+        axes.scatter(*moved, label=connector, alpha=0.7, linewidths=0)
+    axes.set(xlabel="% of predicted successes that were true", ylabel="% success after practice")
+    axes.set(xlim=(-3, 103), ylim=(-3, 103))
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure_svg(figure)
 
 
 def against_first(methods: Mapping[str, Sequence[Practised]]) -> str:

@@ -86,7 +86,7 @@ def adapt_job(
     Returns:
         ``curve``, as of `learn_job`; where the agent reads demonstrations, ``told``: successes when told by none (the
         prior), by its ``own rollouts`` so told, by demonstrations of the other part, and by those of this one with
-        their actions ``shuffled``; ``solved``, see `chapter.solved`.
+        their actions ``shuffled``; ``solved``, see `chapter_jobs.solved`.
     """
     torch.set_num_threads(threads)
     learner = load_agent(find_run(Path(trained), "pretrain"), device, agent)
