@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from lotj.cli import main
 from lotj.errors import SettingsError
 from lotj.experiments import presets
+from lotj.experiments.comparisons import COMPARISONS, OF_BASE, trainings
 from lotj.experiments.headline import (
     Practised,
     against_first,
@@ -23,12 +24,12 @@ from lotj.experiments.headline import (
     robot_time,
     targets,
 )
-from lotj.experiments.presets import Preset
-from lotj.experiments.study import RESET_S, practice_job, practice_settings, pretrain_job
+from lotj.experiments.presets import Preset, find_preset
+from lotj.experiments.study import BASE, RESET_S, Asked, practice_job, practice_settings, pretrain_job
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
-from lotj.runs import find_run
+from lotj.runs import base_run, find_run, first_difference, plain
 from lotj.training.collect import collect
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 from lotj.training.features import FeatureConfig
@@ -227,6 +228,20 @@ def test_a_part_that_is_lost_again_and_again_does_not_stop_the_list(
     settings = practice_settings("tiny", trials=12)
     result = practice_job("tiny", "runs/pretrained", "runs/cell", settings, [12], [], evaluation_trials=1, **bench)
     assert result["practice"]["lost"] == 12 and list(result["evaluations"]) == ["after-12"]
+
+
+def test_the_headline_begins_from_the_base_and_from_one_pretraining_more() -> None:
+    asked = Asked("laptop", Path("data/laptop"), Path("runs"), machine={"threads": 1})
+    jobs = {job.name: job for job in COMPARISONS["headline"].jobs(asked)}
+    assert [name for name in jobs if name.startswith("pretrain")] == ["pretrain-ours-seed1"]
+    first, second = jobs["far-europlug-iql-ours-ours-0-duo-0"], jobs["far-europlug-iql-ours-ours-1-trio-0"]
+    assert first.arguments["pretrained"] == BASE and not first.needs
+    assert second.arguments["pretrained"] == "runs/pretrain-ours-seed1" and second.needs == ("pretrain-ours-seed1",)
+    *of, seed = OF_BASE  # which the base is: of other settings it would be another pretraining
+    (job,) = (job for job in trainings(seed, asked) if job.name == "pretrain-ours-seed0")
+    assert [job.arguments["preset"], job.arguments["variant"]] == of and base_run().seed == seed
+    laptop = plain(asdict(find_preset("laptop").pretraining))
+    assert first_difference(base_run().config, laptop) in (None, "pretrain.save_minutes 3.0, not 0.5")
 
 
 def test_the_headline_from_nothing_and_on_where_it_was_stopped(

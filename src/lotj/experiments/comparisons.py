@@ -30,6 +30,9 @@ from lotj.training.localize import LOCALIZER
 CONNECTORS = {"deutsch-dt-12": "DT12-1", "mega-brick-1x1": "Mega 1x1", "nema-5-15": "NEMA 15", "europlug": "Europlug"}
 """The test connectors, and what the paper's tables call them."""
 
+OF_BASE = ("laptop", "ours", 0)
+"""Preset, variant and seed of the pretraining that comes with lotj."""
+
 SLOW = ("as-3112", "wall-charger")
 """The two validation connectors on which the pretrained policy succeeds least (lab notes)."""
 
@@ -189,6 +192,8 @@ class Comparison:
         benches, trials: see `lotj reproduce --help`.
         robots: of each bench.
         cells: folder of its jobs' results; studies that share jobs have one.
+        from_base: of our pretrainings that of seed 0 is the one that comes with lotj, which is not made anew; only at
+            the size it was made at.
         sections: what its page has below the table, of all practices of the last method that are done.
         beside: the same, of method -> its practices.
     """
@@ -203,6 +208,7 @@ class Comparison:
     robots: tuple[str, ...] = ROBOTS
     split: str = ""
     cells: str = PAPER
+    from_base: bool = False
     sections: tuple[Callable[[Sequence[Practised]], str], ...] = ()
     beside: Callable[[Mapping[str, Sequence[Practised]]], str] | None = None
 
@@ -288,9 +294,11 @@ class Comparison:
         shown = [*self.methods, *(method for other in alike for method in other.methods)]
         others = {m.controller for m in shown if m.learner == learner and m.controller != "practice"}
         folder = asked.runs / self.cells / name
+        shipped = self.from_base and (asked.preset, variant, unit.pretraining) == OF_BASE
+        from_base = variant == BASE or shipped
         arguments: dict[str, Any] = {
             "preset": asked.preset,
-            "pretrained": BASE if variant == BASE else str(asked.runs / pretrain_name(variant, unit.pretraining)),
+            "pretrained": BASE if from_base else str(asked.runs / pretrain_name(variant, unit.pretraining)),
             "folder": str(folder),
             "connector": connector,
             "scenario": scenario,
@@ -305,7 +313,7 @@ class Comparison:
         }
         learned = agent != "iql" or any("localize" in controller for controller in others)
         need = baselines_name(unit.pretraining) if learned else pretrain_name(variant, unit.pretraining)
-        return Job(name, practice_job, arguments, () if variant == BASE else (need,), asked.machine, folder)
+        return Job(name, practice_job, arguments, () if from_base else (need,), asked.machine, folder)
 
 
 def pretrain_name(variant: str, seed: int) -> str:
@@ -346,11 +354,11 @@ COMPARISONS = {
     for comparison in (
         Comparison(
             "headline", "Practice on the test connectors", ("near", "far"), CURVE,
-            benches=(0, 1, 2, 3, 4), trials=(25, 50, 100), cells="headline", sections=_SECTIONS,
+            benches=(0, 1, 2, 3, 4), trials=(25, 50, 100), cells="headline", from_base=True, sections=_SECTIONS,
         ),
         Comparison(
             "validation", "Practice on the validation connectors", ("far",), CURVE, (),
-            trials=(25, 50, 100), cells="validation", sections=_SECTIONS,
+            trials=(25, 50, 100), cells="validation", from_base=True, sections=_SECTIONS,
         ),
         Comparison(
             "blind", "Practice on the blind connectors", ("far",), CURVE, (),
