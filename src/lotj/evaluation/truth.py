@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+TRUTH = "truth"
+"""Stands in a run's settings and in results for what the robot was rewarded with, where it was told the truth."""
+
+
+class ToldTruth:
+    """In place of a reward model: the simulator's word, which no robot has. For studies that separate policy from
+    reward, and for nothing else.
+
+    Args:
+        file: of the robot, see `lotj.robots.simulated.SimulatedRobot`; it has a line more after each motion.
+    """
+
+    threshold = 0.5
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._read = file, file.stat().st_size if file.exists() else 0
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """(1,) whether the plug sits after the last motion; 0 where none came since the last call, as at a start."""
+        new = b""
+        if self._file.exists():
+            with self._file.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+        self._read, lines = self._read + len(new), new.splitlines()
+        return np.array([float(bool(lines) and json.loads(lines[-1])["true_success"])])
 
 
 def match_truth(metrics: Mapping[int, dict[str, Any]], truth: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:

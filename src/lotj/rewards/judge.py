@@ -171,6 +171,55 @@ class OnePose:
             self._poses.see(number, *self._elsewhere.pop(number))
 
 
+class GoalPictures:
+    """What looks like this bench's own seated plug, as the touch has verified it several times, is a success, too.
+
+    Frames are compared by mean squared difference of the policy's features, to the nearest of those kept. What counts
+    is no farther from it than any of these is from its nearest other; and nearer than all that the touch has refuted.
+    """
+
+    FEATURES = "feature/policy"
+    LEAST = 5
+    """Verified successes from which on pictures are asked."""
+
+    def __init__(self) -> None:
+        self._seated: list[np.ndarray] = []
+        self._refuted: list[np.ndarray] = []
+        self._play: list[float] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are successes enough."""
+        return len(self._seated) >= self.LEAST
+
+    @property
+    def play(self) -> float:
+        """What the plug's play is taken to be where it looks like the verified ones and is not felt [mm]."""
+        return float(np.median(self._play))
+
+    def see(self, episode: Episode) -> None:
+        """Keeps what a trial shows that was verified, or refuted, by the touch."""
+        features, touch = np.asarray(episode.observation[self.FEATURES], np.float32), episode.notes[TOUCH]
+        # A press may have brought the plug home: then it is the frame before that was none.
+        self._refuted += [*features[touch == PUSH_MOVED], *features[:-1][touch[1:] == PRESS_MOVED]]
+        end = claimed_step(episode)
+        if episode.notes[CLAIM].any() and touch[end] == STOOD:
+            self._seated.append(features[end])
+            self._play.append(float(episode.notes[PLAY][end]))
+
+    def shows(self, features: np.ndarray) -> bool:
+        """Whether (D,) features are of a seated plug."""
+        kept = np.stack(self._seated)
+
+        def nearest(one: np.ndarray, others: np.ndarray) -> float:
+            return float(np.square(others - one).mean(1).min())
+
+        features = np.asarray(features, np.float32)
+        limit = max(nearest(one, np.delete(kept, k, 0)) for k, one in enumerate(kept))
+        below = min((nearest(one, kept) for one in self._refuted), default=np.inf)
+        return nearest(features, kept) <= limit and nearest(features, kept) < below
+
+
 def claimed_step(episode: Episode) -> int:
     """How many steps a trial has up to the success that the robot claimed; all of them where it claimed none."""
     claim = episode.notes[CLAIM]
