@@ -72,8 +72,8 @@ class Memory:
         """Before the first trial; the reward model's `threshold` is where it begins."""
         touches = config.verify != "score"
         score = Score(Threshold(threshold, QUANTILE, MARGIN if touches else None))
-        pictures = GoalPictures() if config.verify == "picture" else None
-        return cls(score, OnePose() if touches else None, pictures)
+        pose = OnePose() if touches else None
+        return cls(score, pose, GoalPictures(pose) if pose and config.verify == "picture" else None)
 
     def judge(self, *more: Judge, together: Callable[..., Judge] = All) -> Judge:
         """Says what the trials are worth, with this memory and other judges, put `together`."""
@@ -87,7 +87,7 @@ class Memory:
             self.seats[episode.seed] = episode.observation["state"][end_of(episode), :2]
         judge.see(episode.seed, episode)
         if self.pictures:
-            self.pictures.see(episode)
+            self.pictures.see(episode.seed, episode)
 
 
 class SelfJudged:
