@@ -34,7 +34,7 @@ class Command(Checked):
     real benches; fig3, fig4: where the reward looks with and without the bottleneck, and the policy before and after
     practice; all: all of these in turn, but blind. By themselves: bottleneck: a control for that of the reward, and
     where it may matter; detectors: what tells a seated plug from near misses; policy-bottleneck and cameras (--preset
-    small --data data/laptop), reward-sources, paper-size, fewer-trials: what the paper leaves open
+    small --data data/laptop), reward-sources, brick, paper-size, fewer-trials: what the paper leaves open
     (docs/predictions.md); and the chapters iql, awac, ddpg-demos,
     residual, natural-rewards, oda, rig, cc-rig, val, ptp (docs/chapters.md)."""
     preset: str = "laptop"

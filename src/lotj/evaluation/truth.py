@@ -24,17 +24,17 @@ class ToldTruth:
     threshold = 0.5
 
     def __init__(self, file: Path) -> None:
-        self._file, self._read = file, file.stat().st_size if file.exists() else 0
+        self._file = file
+        self._read = len(self._lines())
+
+    def _lines(self) -> list[bytes]:
+        return self._file.read_bytes().splitlines() if self._file.exists() else []
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """(1,) whether the plug sits after the last motion; 0 where none came since the last call, as at a start."""
-        new = b""
-        if self._file.exists():
-            with self._file.open("rb") as file:
-                file.seek(self._read)
-                new = file.read()
-        self._read, lines = self._read + len(new), new.splitlines()
-        return np.array([float(bool(lines) and json.loads(lines[-1])["true_success"])])
+        new = self._lines()[self._read :]
+        self._read += len(new)
+        return np.array([float(bool(new) and json.loads(new[-1])["true_success"])])
 
 
 def match_truth(metrics: Mapping[int, dict[str, Any]], truth: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:

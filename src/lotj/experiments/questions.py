@@ -6,7 +6,8 @@ What counts as yes and as no was written down before (docs/predictions.md).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,31 +30,22 @@ BEFORE = "before, "
 """Begins the title of a method that is shown before its practice."""
 
 
-Pairs = Sequence[tuple[str, str]]
-"""Titles of methods: is the first better than the second?"""
-
-
-def answers(methods: Mapping[str, Sequence[Practised]], pairs: Pairs = ()) -> str:
-    """Each pair's difference in successes of 20 by shared unit, each scenario by itself, with the verdict of `LEAST`;
-    and what each practice was rewarded for."""
+def answers(methods: Mapping[str, Sequence[Practised]], pairs: Sequence[tuple[str, str]] = ()) -> str:
+    """Of each pair of titles the difference in successes of 20, first less second, by shared unit, each scenario by
+    itself, with the verdict of `LEAST`; and what each practice was rewarded for."""
     rows = []
-    for better, than in pairs:
-        ours, theirs = (
-            {(of.start, of.unit): _of_20(of, title) for of in methods.get(title, ())} for title in (better, than)
-        )
+    for pair in pairs:
+        ours, theirs = ({(of.start, of.unit): _of_20(of, title) for of in methods.get(title, ())} for title in pair)
         more = {unit: ours[unit] - theirs[unit] for unit in ours if unit in theirs}
         for scenario in dict.fromkeys(start.partition(", ")[2] for start, _ in more):
             by_seed = defaultdict[str, list[float]](list)
             for (start, unit), one in more.items():
                 if start.partition(", ")[2] == scenario:
                     by_seed[unit.split("-")[0]].append(one)
-            each, seeds = (
-                [one for of in by_seed.values() for one in of],
-                [float(np.mean(of)) for of in by_seed.values()],
-            )
-            asked = f"{better} less {than}" + (f", {scenario}" if scenario else "")
-            words = ", ".join(f"{mean:.1f}" for mean in seeds)
-            rows.append([asked, str(len(each)), mean_words(each), words, verdict(each, seeds)])
+            each, seeds = sum(by_seed.values(), []), [float(np.mean(of)) for of in by_seed.values()]
+            words = [", ".join(f"{mean:.1f}" for mean in seeds), verdict(each, seeds)]
+            asked = " less ".join(pair) + (scenario and f", {scenario}")
+            rows.append([asked, str(len(each)), mean_words(each), *words])
     head = ["question", "units", "of 20 more", "by pretraining", f"{LEAST:g} or more"]
     return f"## Answers\n\n{markdown(head, rows)}\n{_ANSWERS}\n## Rewards\n\n{rewards(methods)}"
 
@@ -73,25 +65,18 @@ def rewards(methods: Mapping[str, Sequence[Practised]]) -> str:
     rows = []
     for title, units in methods.items():
         of = [unit.practice for unit in units if not title.startswith(BEFORE) and unit.practice["predicted"]]
-        if of:
-            shares = [100.0 * one["false"] / one["predicted"] for one in of]
-            said, false, half = (sum(one.get(name, 0) for one in of) for name in ("predicted", "false", "half_in"))
-            told = "the truth" if units[0].result.get("reward") == TRUTH else "itself"
-            rows.append(
-                [title, told, f"{len(of)} of {len(units)}", str(said), mean_words(shares), *map(str, (false, half))]
-            )
-    head = ["practice", "rewarded by", "units", "predicted", "% of them false", "false", "of these half in"]
+        counts = [sum(one.get(name, 0) for one in of) for name in ("predicted", "false", "half_in")]
+        shares = mean_words([100.0 * one["false"] / one["predicted"] for one in of])
+        told = "the truth" if any(unit.result.get("reward") == TRUTH for unit in units) else "itself"
+        rows += [[title, told, f"{len(of)} of {len(units)}", shares, *map(str, counts)]] if of else []
+    head = ["practice", "rewarded by", "units", "% false", "predicted", "of them false", "of these half in"]
     return f"{markdown(head, rows)}\n{_REWARDS}"
 
 
 def sooner(methods: Mapping[str, Sequence[Practised]]) -> str:
-    """Each practice beside the first, and how many of its units are reliable, the sooner the better."""
-    told = []
-    for title, units in methods.items():
-        stages = enumerate(units[0].trials if units else ())
-        words = [f"after {count}, {headline.reliable_words(units, place)}" for place, count in stages]
-        told += [f"- {title}: {'; '.join(words)}"] if words else []
-    return headline.against_first(methods) + "\n19 of 20:\n\n" + "\n".join(told) + "\n"
+    """Each practice beside the first, and how many of its units are reliable after the fewest trials."""
+    told = [f"- {title}: {headline.reliable_words(units, 0)}\n" for title, units in methods.items() if units]
+    return f"{headline.against_first(methods)}\n## 19 of 20, the sooner\n\n{''.join(told)}\n"
 
 
 def _of_20(unit: Practised, title: str) -> float:
@@ -108,17 +93,6 @@ _REWARDS = """Of units that predicted a success; the share is a mean over them, 
 below the mouth of the socket, but not seated; the others are beside or above. Who is told the truth cannot be wrong: no
 robot has that.
 """
-
-
-def _arms(practices: Mapping[str, tuple[str, str]], offline: Sequence[str] = ()) -> tuple[Method, ...]:
-    """Methods by title, of variant and practice; of those named in `offline` what they are before practice, too."""
-    made = [Method(title, variant=variant, practice=practice) for title, (variant, practice) in practices.items()]
-    before = [Method(BEFORE + m.title, "iql", "offline", None, m.variant, m.practice) for m in made]
-    return (*(method for method in before if method.title.removeprefix(BEFORE) in offline), *made)
-
-
-def _asks(*pairs: tuple[str, str]) -> Callable[[Mapping[str, Sequence[Practised]]], str]:
-    return partial(answers, pairs=pairs)
 
 
 _POLICIES = {
@@ -147,39 +121,51 @@ _FEWER = {"ours": (BASE, OURS)} | {
 
 _SMALL: dict[str, Any] = {"connectors": SMALL_PARTS, "benches": (0, 1, 2), "pretrainings": 3, "cells": "small"}
 _FROM_BASE: dict[str, Any] = {"connectors": (), "split": "validation"}
-_LOTJ = {"LOTJ": ("lotj", PAPER)}
+_BRICKS: dict[str, Any] = {"connectors": ("duplo-2x2", "mega-brick-1x1"), "benches": (0, 1, 2, 3, 4)}
+
+
+def _study(
+    name: str, title: str, practices: Mapping[str, tuple[str, str]], before: Sequence[str],
+    pairs: Sequence[tuple[str, str]], **how: Any,
+) -> Comparison:  # fmt: skip
+    """A comparison of practices, title -> variant and practice; of those `before` also what they are before it."""
+    made = {
+        title: Method(title, variant=variant, practice=practice) for title, (variant, practice) in practices.items()
+    }
+    offline = tuple(replace(made[name], title=BEFORE + name, controller="offline") for name in before)
+    usual = {"scenarios": ("far",), "trials": (50, 100), "cells": name, "beside": partial(answers, pairs=pairs)}
+    return Comparison(name, title, methods=(*offline, *made.values()), **{**usual, **how})
+
+
+_PAPERS = [("paper's, told", "paper's"), ("paper's, touch", "paper's, told")]
 
 QUESTIONS = {
     study.name: study
     for study in (
-        Comparison(
-            "policy-bottleneck", "What the bottleneck of the policy adds, far", ("far",), _arms(_POLICIES, _TOLD),
-            trials=(50, 100), **_SMALL, beside=_asks(
-                (BEFORE + _TOLD[0], BEFORE + _TOLD[1]), (BEFORE + _TOLD[2], BEFORE + _TOLD[3]), (_TOLD[0], _TOLD[1]),
-                (_TOLD[2], _TOLD[3]), ("reward alone", "neither"), ("both", "reward alone"),
-            ),
+        _study(
+            "policy-bottleneck", "What the bottleneck of the policy adds, far", _POLICIES, _TOLD,
+            [*((f"{when}DAIB{colours}, told", f"{when}ERM{colours}, told")
+               for when in (BEFORE, "") for colours in ("", " without colours")),
+             ("reward alone", "neither"), ("both", "reward alone")], **_SMALL,
         ),
-        Comparison(
-            "cameras", "Cameras, and data as the paper's, far", ("far",), _arms(_CAMERAS, [*_CAMERAS][:3]),
-            trials=(50, 100), **_SMALL, beside=_asks(
-                ("one fixed", "two at the wrist"), ("one at the wrist", "two at the wrist"),
-                ("two, our data", "two at the wrist"),
-            ),
+        _study(
+            "cameras", "Cameras, and data as the paper's, far", _CAMERAS, [*_CAMERAS][:3],
+            [(name, "two at the wrist") for name in [*_CAMERAS][1:]], **_SMALL,
         ),
-        Comparison(
-            "reward-sources", "Where the reward comes from, far", ("far",), _arms(_SOURCES, ["paper's", "ours"]),
-            trials=(50, 100), **_FROM_BASE, cells="reward-sources", beside=_asks(
-                ("paper's, told", "paper's"), ("paper's, touch", "paper's, told"), ("ours, picture", "ours"),
-            ),
+        _study(
+            "reward-sources", "Where the reward comes from, far", _SOURCES, ["paper's", "ours"],
+            [*_PAPERS, ("ours, picture", "ours")], **_FROM_BASE,
         ),
-        Comparison(
-            "paper-size", "The paper's losses, practice and kind of data", ("near", "far"), _arms(_LOTJ, [*_LOTJ]),
-            trials=(50, 100), cells="paper-size", beside=_asks(("LOTJ", BEFORE + "LOTJ")),
+        _study(
+            "brick", "Why bricks fail by the paper's practice, far",
+            {title: of for title, of in _SOURCES.items() if "paper" in title}, ["paper's"], _PAPERS,
+            cells="reward-sources", **_BRICKS,
         ),
-        Comparison(
-            "fewer-trials", "Fewer trials, far", ("far",), _arms(_FEWER), trials=(25, 50), **_FROM_BASE,
-            cells="fewer-trials", beside=sooner,
+        _study(
+            "paper-size", "The paper's losses, practice and kind of data", {"LOTJ": ("lotj", PAPER)}, ["LOTJ"],
+            [("LOTJ", BEFORE + "LOTJ")], scenarios=("near", "far"),
         ),
+        _study("fewer-trials", "Fewer trials, far", _FEWER, [], [], trials=(25, 50), beside=sooner, **_FROM_BASE),
     )
 }  # fmt: skip
 """By name."""

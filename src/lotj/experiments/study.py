@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,11 @@ def colourless(preset: Preset) -> Preset:
     return replace(preset, front=replace(preset.front, augment=replace(preset.front.augment, **COLOURLESS)))
 
 
+def longer(preset: Preset) -> Preset:
+    """The preset whose agent is trained twice as long."""
+    return replace(preset, pretrain=replace(preset.pretrain, steps=2 * preset.pretrain.steps))
+
+
 def paper_data(preset: Preset, variant: str, episodes: int = 20) -> Preset:
     """The preset on data as the paper's: 50 connectors on two robots with one look each, the expert alone."""
     robots = tuple(f"{name}{OWN_DATA[variant]}" for name in ("duo", "trio"))
@@ -208,13 +214,8 @@ VARIANTS: dict[str, Callable[[Preset], Preset]] = {
     "both-erm": lambda preset: with_bottleneck(preset, "erm", "reward", "iql"),
     "colourless": colourless,
     "colourless-policy-erm": lambda preset: with_bottleneck(colourless(preset), "erm", "iql"),
-    "wrist-two": lambda preset: paper_data(preset, "wrist-two"),
-    "wrist-one": lambda preset: paper_data(preset, "wrist-one"),
-    "fixed": lambda preset: paper_data(preset, "fixed"),
-    "lotj": lambda preset: replace(
-        paper_data(as_in_paper(preset), "lotj", 40),
-        pretrain=replace(as_in_paper(preset).pretrain, steps=2 * preset.pretrain.steps),
-    ),
+    "lotj": lambda preset: longer(paper_data(as_in_paper(preset), "lotj", 40)),
+    **{name: partial(paper_data, variant=name) for name in ("wrist-two", "wrist-one", "fixed")},
 }
 """Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III); ours
 without either, and without changes of colour; ours with cameras, and the paper's, each on data as the paper's."""
@@ -235,14 +236,15 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     truth = read_lines(run.path / "truth.jsonl")
     known = match_truth(rows, truth)
     said = [known[trial] for trial, row in rows.items() if row["predicted_success"]]
+    wrong = [true for true in said if not true["true_success"]]
     unsaid = [known[trial] for trial, row in rows.items() if not row["predicted_success"]]
     *_, last = rows.values()
     minutes = (motions(rows, truth) / run.config["rate_hz"] + RESET_S) / 60
     return {
         "predicted": len(said),
-        "false": sum(not true["true_success"] for true in said),
+        "false": len(wrong),
         "wrong_socket": sum(bool(true.get("wrong_socket")) for true in said),
-        "half_in": sum(not true["true_success"] and _half_in(true) for true in said),
+        "half_in": sum(true["depth_mm"] > 0 and true["lateral_mm"] < 1e3 * INSIDE for true in wrong),
         "missed": sum(bool(true["true_success"]) for true in unsaid),
         "lost": sum(row["lost"] for row in rows.values()),
         "alarms": sum(row["alarm"] for row in rows.values()),
@@ -250,11 +252,6 @@ def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
         "kept": last["kept"],
         "robot_minutes": {after(count): round(float(minutes[:count].sum()), 2) for count in trials},
     }
-
-
-def _half_in(true: Mapping[str, Any]) -> bool:
-    """Whether a plug is below the mouth of its socket, as in `lotj.evaluation.detectors`."""
-    return true["depth_mm"] > 0 and true["lateral_mm"] < 1e3 * INSIDE
 
 
 def _made(run: Run) -> dict[str, Any]:
