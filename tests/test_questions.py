@@ -78,7 +78,7 @@ def test_from_the_base_nothing_is_trained() -> None:
     assert len(bricks) == 2 * 10 * 3 and len(shared := bricks.keys() & all_parts.keys()) == 2 * 3
     assert all(bricks[name] == all_parts[name] for name in shared)
     size = VARIANTS["lotj"](find_preset("laptop"))
-    assert size.pretrain.steps == 12_000 and size.iql.position_weight == 0 and size.collect.expert_episodes == 40
+    assert size.pretrain.steps == 9000 and size.iql.position_weight == 0 and size.collect.expert_episodes == 40
     assert len(jobs_of("paper-size")) == 1 + 2 + 4 * 2 * 2
 
 

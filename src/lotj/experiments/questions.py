@@ -42,7 +42,8 @@ def answers(methods: Mapping[str, Sequence[Practised]], pairs: Sequence[tuple[st
             for (start, unit), one in more.items():
                 if start.partition(", ")[2] == scenario:
                     by_seed[unit.split("-")[0]].append(one)
-            each, seeds = sum(by_seed.values(), []), [float(np.mean(of)) for of in by_seed.values()]
+            seeds = [float(np.mean(of)) for of in by_seed.values()]
+            each = [one for of in by_seed.values() for one in of]
             words = [", ".join(f"{mean:.1f}" for mean in seeds), verdict(each, seeds)]
             asked = " less ".join(pair) + (scenario and f", {scenario}")
             rows.append([asked, str(len(each)), mean_words(each), *words])
@@ -129,11 +130,10 @@ def _study(
     pairs: Sequence[tuple[str, str]], **how: Any,
 ) -> Comparison:  # fmt: skip
     """A comparison of practices, title -> variant and practice; of those `before` also what they are before it."""
-    made = {
-        title: Method(title, variant=variant, practice=practice) for title, (variant, practice) in practices.items()
-    }
+    made = {title: Method(title, variant=of[0], practice=of[1]) for title, of in practices.items()}
     offline = tuple(replace(made[name], title=BEFORE + name, controller="offline") for name in before)
-    usual = {"scenarios": ("far",), "trials": (50, 100), "cells": name, "beside": partial(answers, pairs=pairs)}
+    usual: dict[str, Any] = {"scenarios": ("far",), "trials": (50, 100), "cells": name}
+    usual["beside"] = partial(answers, pairs=pairs)
     return Comparison(name, title, methods=(*offline, *made.values()), **{**usual, **how})
 
 

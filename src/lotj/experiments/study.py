@@ -193,8 +193,8 @@ def colourless(preset: Preset) -> Preset:
 
 
 def longer(preset: Preset) -> Preset:
-    """The preset whose agent is trained twice as long."""
-    return replace(preset, pretrain=replace(preset.pretrain, steps=2 * preset.pretrain.steps))
+    """The preset whose agent is trained half as long again."""
+    return replace(preset, pretrain=replace(preset.pretrain, steps=3 * preset.pretrain.steps // 2))
 
 
 def paper_data(preset: Preset, variant: str, episodes: int = 20) -> Preset:
