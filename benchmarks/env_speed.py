@@ -15,7 +15,7 @@ from side_by_side import rates, report
 from lotj.envs.insertion import InsertionEnv
 from lotj.sim.bench import RATE_HZ
 from lotj.sim.renderer import renderer_info
-from lotj.sim.scene import CAMERAS, TIMESTEP
+from lotj.sim.scene import TIMESTEP
 
 import mujoco  # after lotj.sim, which chooses the renderer  # isort: skip
 
@@ -42,7 +42,7 @@ def measure(connector: str, image_size: int, steps: int, repeats: int) -> dict[s
         mujoco.mj_step(env.bench.model, env.bench.data, substeps)
 
     def render_only() -> None:
-        for camera in CAMERAS:
+        for camera in env.bench.arm.cameras:
             renderer.update_scene(env.bench.data, camera)
             renderer.render()
 

@@ -15,7 +15,8 @@ from lotj.sim.connector import catalogue
 from lotj.sim.randomization import draw_randomization
 
 NAMES = sorted(catalogue())
-ROBOTS = sorted(name for name, arm in ARMS.items() if not arm.links)  # a jointed arm: tests/test_jointed.py
+ROBOTS = sorted(name for name, arm in ARMS.items() if not arm.links and len(arm.cameras) == 2)
+"""A jointed arm: tests/test_jointed.py."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

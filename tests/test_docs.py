@@ -28,6 +28,7 @@ from lotj.experiments.chapters import chapters
 from lotj.experiments.comparisons import COMPARISONS
 from lotj.experiments.figures import FIGURES
 from lotj.experiments.presets import PAPER_PRACTICE, as_in_paper, find_preset
+from lotj.experiments.questions import QUESTIONS
 from lotj.experiments.reward_ablation import TABLE4
 from lotj.experiments.robustness import ROBUSTNESS
 from lotj.sim.connector import find_connector
@@ -147,6 +148,7 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
     asked: Any = parse(words[1:])
     studies: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
     named = list(studies) if asked.what == "all" else [asked.what]
+    studies |= QUESTIONS
     if asked.what in (*chapters(), "bottleneck", "detectors"):
         assert files == f"{asked.what}/*"
         return

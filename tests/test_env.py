@@ -26,7 +26,7 @@ from lotj.robots.simulated import SimulatedRobot
 from lotj.sim.bench import TILT_LIMIT
 from lotj.sim.connector import find_connector
 from lotj.sim.randomization import draw_randomization
-from lotj.sim.scene import CAMERAS, _corners
+from lotj.sim.scene import _corners
 
 
 def rollout(env: gym.Env, seed: int, steps: int = 5) -> np.ndarray:
@@ -89,7 +89,7 @@ def test_domains_look_different_enough_to_be_told_apart() -> None:
 def test_the_two_views_are_taken_from_directions_a_right_angle_apart(robot: str) -> None:
     env = InsertionEnv(robot=robot, image_size=32)
     image = env.reset(seed=0)[0]["image"]
-    backwards = [env.bench.data.camera(name).xmat.reshape(3, 3)[:2, 2] for name in CAMERAS]
+    backwards = [env.bench.data.camera(name).xmat.reshape(3, 3)[:2, 2] for name in env.bench.arm.cameras]
     a, b = (direction / np.linalg.norm(direction) for direction in backwards)
     # Each camera is mounted up to 1.2 degrees off about every axis, and the hand is not tilted.
     assert abs(np.degrees(np.arccos(a @ b)) - 90.0) < 8.0

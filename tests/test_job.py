@@ -143,7 +143,7 @@ def test_the_expert_inserts_from_every_start() -> None:
 
 
 def test_presets_are_found_by_name() -> None:
-    assert set(PRESETS) == {"demo", "laptop", "paper", "state"}
+    assert set(PRESETS) == {"demo", "small", "laptop", "paper", "state"}
     assert find_preset("paper").practice.online_fraction == 0.25  # LOTJ section V-C
     assert find_preset("paper").collect.near_miss_share == 0.0
     assert find_preset("paper").collect.image_size == find_preset("paper").collect_validation.image_size == 96

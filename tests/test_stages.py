@@ -29,7 +29,7 @@ from lotj.experience import SUCCESS, Episode
 from lotj.experiments.evaluation import evaluate_phase
 from lotj.experiments.parts import choose_training
 from lotj.experiments.practised import bench_of, part_of, practised_agent, pretraining_of
-from lotj.experiments.presets import Preset, find_preset
+from lotj.experiments.presets import PAPER_PRACTICE, Preset, find_preset
 from lotj.experiments.stages import (
     practice_phase,
     practise_task_phase,
@@ -42,6 +42,7 @@ from lotj.report import build_report
 from lotj.rewards.classifier import RewardConfig
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
+from lotj.runs.metrics import read_lines
 from lotj.sim.connector import catalogue, connector_text, find_connector
 from lotj.training.collect import collect
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
@@ -409,6 +410,36 @@ def test_a_resumed_simulated_robot_holds_its_part_as_the_one_that_was_killed(tmp
 
 
 # Several robots, several parts
+
+
+def test_the_truth_rewards_in_a_study_alone_and_is_named(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No command has it; who asks for it by name, or goes on with such a run, is refused in one line."""
+    monkeypatch.chdir(tmp_path)
+    of = Run.open(next((pretrained / "runs").glob("pretrain-*")))
+    told = replace(TINY, practice=replace(TINY.practice, **PAPER_PRACTICE))
+    run, _ = practice_phase(told, of, tmp_path, "europlug", "near", live=False, truth=True)
+    run.close()
+    assert run.config["reward"] == "truth"
+    truth = {line["seed"]: line["true_success"] for line in read_lines(run.path / "truth.jsonl")}
+    assert [bool(row["predicted_success"]) for row in run.metrics()] == [*truth.values()]
+    assert main(["practice", "--resume", str(run.path)]) == 2
+    assert "was rewarded by the simulator's truth, which only the study may that began it" in capsys.readouterr().err
+    assert main(["reproduce", "validation", "--practice", "truth"]) == 2
+    assert "unknown practice 'truth'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["practice", "--connector", "europlug", "--verify", "truth"])
+    assert "invalid choice 'truth'" in capsys.readouterr().err
+    plain = practise(pretrained)
+    assert "reward" not in plain.config
+    for settings, more, words in (
+        (TINY, {}, "one simulated robot, verify score; here .*touch"),
+        (told, {"robot": ["duo", "trio"]}, "one simulated robot"),
+        (told, {"resume": plain}, "was rewarded by what the robot sees"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            practice_phase(settings, of, tmp_path, "europlug", "near", live=False, truth=True, **more)
 
 
 def test_two_parts_at_once_are_kept_resumed_and_evaluated_each_on_its_bench(pretrained: Path, tmp_path: Path) -> None:

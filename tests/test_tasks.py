@@ -42,7 +42,7 @@ TABLES = [f"table/{task}" for task in ("pick-place", "play", "slide-then-open")]
 TABLES += [name for name in GOAL_TASKS if name.startswith("table/") and name not in TABLES]
 PARTS = {part.family: part.name for part in reversed(list(catalogue().values()))}  # the first of each family
 INSERTIONS = [f"insertion/{PARTS[family]}" for family in sorted(PARTS)]
-ROBOTS = sorted(name for name, arm in ARMS.items() if not arm.links)
+ROBOTS = sorted(name for name, arm in ARMS.items() if not arm.links and len(arm.cameras) == 2)
 NAMES = ("state", "image", "goal", "achieved_goal")
 
 

@@ -12,7 +12,7 @@ from rounds import Round, episodes, seconds, serve
 from lotj.envs.insertion import InsertionEnv
 from lotj.sim.bench import RATE_HZ
 from lotj.sim.renderer import renderer_info
-from lotj.sim.scene import CAMERAS, TIMESTEP
+from lotj.sim.scene import TIMESTEP
 
 import mujoco  # after lotj.sim, which chooses the renderer  # isort: skip
 
@@ -48,7 +48,7 @@ def begin() -> tuple[dict[str, Any], Round]:
     about = {
         "mujoco": mujoco.__version__,
         "renderer": renderer_info(),
-        "cameras": list(CAMERAS),
+        "cameras": list(env.bench.arm.cameras),
         "control_hz": RATE_HZ,
         "physics_steps_per_control_step": SUBSTEPS,
         "multisampling": int(model.vis.quality.offsamples),

@@ -33,10 +33,13 @@ class Command(Checked):
     has not seen; parts: what each part of our practice adds; disturbances: practice under each of what goes wrong on
     real benches; fig3, fig4: where the reward looks with and without the bottleneck, and the policy before and after
     practice; all: all of these in turn, but blind. By themselves: bottleneck: a control for that of the reward, and
-    where it may matter; detectors: what tells a seated plug from near misses; and the chapters iql, awac, ddpg-demos,
+    where it may matter; detectors: what tells a seated plug from near misses; policy-bottleneck and cameras (--preset
+    small --data data/laptop), reward-sources, brick, paper-size, fewer-trials: what the paper leaves open
+    (docs/predictions.md); and the chapters iql, awac, ddpg-demos,
     residual, natural-rewards, oda, rig, cc-rig, val, ptp (docs/chapters.md)."""
     preset: str = "laptop"
-    """Size of the trainings: demo, laptop or paper; of bottleneck, detectors and chapters quick, laptop or full."""
+    """Size of the trainings: demo, small, laptop or paper; of bottleneck, detectors and chapters quick, laptop or full.
+    """
     data: Path | None = None
     """Folder of the data set (`lotj collect`); data/<preset> by default."""
     connectors: tuple[str, ...] = ()
@@ -74,14 +77,16 @@ class Command(Checked):
         from lotj.experiments.detectors import DETECTOR_STUDY
         from lotj.experiments.figures import FIGURES
         from lotj.experiments.presets import PRESETS
+        from lotj.experiments.questions import QUESTIONS
         from lotj.experiments.reward_ablation import TABLE4
         from lotj.experiments.robustness import ROBUSTNESS
 
-        known: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
+        usual: dict[str, Any] = {**COMPARISONS, "disturbances": ROBUSTNESS, "table4": TABLE4, **FIGURES}
+        known = usual | QUESTIONS
         alone: dict[str, Any] = {**chapters(), "bottleneck": BOTTLENECK, "detectors": DETECTOR_STUDY}
         if self.what not in (*known, *alone, "all"):
             raise unknown("table", self.what, (*known, *alone, "all"))
-        names = [name for name in known if name != "blind"] if self.what == "all" else [self.what]
+        names = [name for name in usual if name != "blind"] if self.what == "all" else [self.what]
         known |= alone
         asked = self._asked(SIZES if self.what in alone else PRESETS)
         studies = {name: known[name].asked(asked) for name in names}

@@ -17,7 +17,6 @@ from lotj.sim.arm import ARMS
 from lotj.sim.bench import RATE_HZ, STEP_LIMIT, WORKSPACE, Bench, Reading
 from lotj.sim.connector import catalogue, find_connector
 from lotj.sim.randomization import draw_randomization
-from lotj.sim.scene import CAMERAS
 
 NEAR_BOX = 10e-3  # `near`: each of x and y within this of the socket axis [m] (LOTJ section VI-A)
 FAR_RING = (10e-3, 20e-3)  # `far`: the larger of |x| and |y| lies between these [m] (LOTJ section VI-A)
@@ -81,12 +80,12 @@ def insertion_task(connector: str, robot: str = "duo", seed: int = 0, look: int 
 
 
 class InsertionEnv(gym.Env):
-    """Plug one connector in, from the images of two wrist cameras.
+    """Plug one connector in, from the images of two wrist cameras, or of another one.
 
     Action: Box(-1, 1, (3,)), relative motion of the hand along x, y, z; 1 is 6 mm (60 mm/s at 10 Hz). The robot
     enforces step, workspace and force limits itself.
-    Observation: a dict of what is asked for: ``image``, (2, S/2, S, 3) uint8, a view for each camera; ``state``, (9,)
-    float32, see `STATE`.
+    Observation: a dict of what is asked for: ``image``, (V, S/2, S, 3) uint8, a view for each of V cameras;
+    ``state``, (9,) float32, see `STATE`.
     Reward: 1 on the first step of an episode that ends seated, else 0. `terminated` on true success, or when the plug
     is dislodged from the fingers; `truncated` after `max_steps`.
     Info: what a robot knows: ``force`` (3,) [N]; ``grip`` (2,), slip [m] and tilt [rad] of the plug in the fingers,
@@ -96,7 +95,8 @@ class InsertionEnv(gym.Env):
 
     Args:
         connector: catalogue name or path of a TOML file.
-        robot: ``duo`` or ``trio``, or ``panda``, an arm of seven joints, for which RobotError is raised without mink.
+        robot: ``duo`` or ``trio``, or ``panda``, an arm of seven joints, for which RobotError is raised without mink;
+            ``duo-one``, ``trio-one`` with one wrist camera, ``duo-fixed``, ``trio-fixed`` with one beside the bench.
         domain_seed: fixes clamp and grasp pose, camera, lights, materials, background and clutter.
         scenario: ``near`` or ``far``.
         image_size: S [pixels], even.
@@ -150,7 +150,7 @@ class InsertionEnv(gym.Env):
         self.estimate_error = NEAR_BOX if scenario == "near" else FAR_RING[1]
         self.bench = Bench(part, ARMS[robot], draw_randomization(part, domain_seed, look), image_size)
         spaces = {
-            "image": gym.spaces.Box(0, 255, (len(CAMERAS), image_size // 2, image_size, 3), np.uint8),
+            "image": gym.spaces.Box(0, 255, (len(self.bench.arm.cameras), image_size // 2, image_size, 3), np.uint8),
             "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),
         }
         self.observation_space = gym.spaces.Dict({name: spaces[name] for name in names})
@@ -202,7 +202,7 @@ class InsertionEnv(gym.Env):
         return self._observe(reading), reward, terminated, truncated, self._info(reading)
 
     def render(self) -> np.ndarray:
-        """The wrist cameras' two views at 256 pixels, (256, 256, 3) uint8."""
+        """The views of its V cameras at 256 pixels, (128 V, 256, 3) uint8."""
         return mosaic(self.bench.render(size=256))
 
     def close(self) -> None:

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+TRUTH = "truth"
+"""Stands in a run's settings and in results for what the robot was rewarded with, where it was told the truth."""
+
+
+class ToldTruth:
+    """In place of a reward model: the simulator's word, which no robot has. For studies that separate policy from
+    reward, and for nothing else.
+
+    Args:
+        file: of the robot, see `lotj.robots.simulated.SimulatedRobot`; it has a line more after each motion.
+    """
+
+    threshold = 0.5
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read = len(self._lines())
+
+    def _lines(self) -> list[bytes]:
+        return self._file.read_bytes().splitlines() if self._file.exists() else []
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """(1,) whether the plug sits after the last motion; 0 where none came since the last call, as at a start."""
+        new = self._lines()[self._read :]
+        self._read += len(new)
+        return np.array([float(bool(new) and json.loads(new[-1])["true_success"])])
 
 
 def match_truth(metrics: Mapping[int, dict[str, Any]], truth: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:

@@ -23,7 +23,7 @@ from lotj.experiments.parts import choose_training
 from lotj.experiments.reward_ablation import choose_split
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import known_mean, markdown, mean_words
-from lotj.nets.augment import AugmentConfig
+from lotj.nets.augment import COLOURLESS, AugmentConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
@@ -38,8 +38,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Looks of a connector on a robot: its own one; one of four that all connectors share, as in a laboratory; four own."""
 
-COLOUR = ("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise")
-AUGMENTS = {"full": RewardConfig().augment, "shift": AugmentConfig(**dict.fromkeys(COLOUR, 0.0))}
+AUGMENTS = {"full": RewardConfig().augment, "shift": AugmentConfig(**COLOURLESS)}
 """Changes of the training images, by name."""
 
 PLACES: tuple[Place, ...] = ("apart", "together")

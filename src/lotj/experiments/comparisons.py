@@ -9,6 +9,7 @@ from typing import Any
 
 from lotj.distributed import Job
 from lotj.errors import SettingsError, unknown
+from lotj.evaluation.truth import TRUTH
 from lotj.experiments import headline
 from lotj.experiments.headline import Practised, draw_judge
 from lotj.experiments.parts import of_split
@@ -16,8 +17,10 @@ from lotj.experiments.presets import PAPER_PRACTICE, find_preset
 from lotj.experiments.state_iql import STATE_IQL
 from lotj.experiments.study import (
     BASE,
+    OWN_DATA,
     VARIANTS,
     Asked,
+    collect_job,
     page,
     practice_job,
     practice_settings,
@@ -75,6 +78,9 @@ def units(benches: Iterable[int], robots: Iterable[str] = ROBOTS, pretrainings: 
 
 
 SHARED = {"full": {"reward": "ours"}, "daib-reward": {"reward": "ours", "iql": "no-daib"}}
+SHARED |= {"both-erm": {"iql": "policy-erm"}} | dict.fromkeys(
+    ("policy-erm", "colourless", "colourless-policy-erm"), {"reward": "ours"}
+)
 """Pretrainings that take over what others have trained alike: reward model and agent know nothing of each other."""
 
 BASELINES = (LOCALIZER, STATE_IQL, "sac")
@@ -98,6 +104,17 @@ PRACTICES: dict[str, dict[str, Any]] = {
     PAPER: PAPER_PRACTICE,
 }
 """Practice settings that are not the preset's: none, one part changed, the paper's protocol (LOTJ section V-C)."""
+
+CHANGES: dict[str, dict[str, Any]] = PRACTICES | {
+    TRUTH: PAPER_PRACTICE,
+    "paper-touch": {**PAPER_PRACTICE, "verify": "touch"},
+    "picture": {"verify": "picture"},
+    "warm-up-of-1": {"warmup_trials": 1},
+    "20-reversed-extractions": {"withdrawals": 20},
+    "90-percent-online": {"online_fraction": 0.9},
+}
+"""These, and others that single studies ask about: the paper's, told the truth or verified by touch; ours, verified by
+picture; what may need fewer trials."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +208,7 @@ class Comparison:
         connectors: the rows; none: those of its `split`, or where that is empty of the split of its name.
         benches, trials: see `lotj reproduce --help`.
         robots: of each bench.
+        pretrainings: how many, where all do not begin from the base.
         cells: folder of its jobs' results; studies that share jobs have one.
         from_base: of our pretrainings that of seed 0 is the one that comes with lotj, which is not made anew; only at
             the size it was made at.
@@ -206,6 +224,7 @@ class Comparison:
     benches: tuple[int, ...] = (0,)
     trials: tuple[int, ...] = (100, 200)
     robots: tuple[str, ...] = ROBOTS
+    pretrainings: int = PRETRAININGS
     split: str = ""
     cells: str = PAPER
     from_base: bool = False
@@ -236,7 +255,8 @@ class Comparison:
         learners = dict.fromkeys(method.learner for method in self.methods)
         of = itertools.product(learners, self._units, self._starts.values())
         made = [self._job(asked, unit, *start, learner) for learner, unit, start in of]
-        return with_needs(made, [job for seed in range(PRETRAININGS) for job in trainings(seed, asked)])
+        trained = [job for seed in range(self.pretrainings) for job in trainings(seed, asked)]
+        return with_needs(made, [*(_collection(variant, asked) for variant in OWN_DATA), *trained])
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """Name -> content of its files, made of results of its jobs and of nothing else."""
@@ -274,7 +294,7 @@ class Comparison:
     @property
     def _units(self) -> tuple[Unit, ...]:
         """Where all begin from the one pretraining that comes with lotj, units differ by bench and robot alone."""
-        known = 1 if all(method.variant == BASE for method in self.methods) else PRETRAININGS
+        known = 1 if all(method.variant == BASE for method in self.methods) else self.pretrainings
         return units(self.benches, self.robots, known)
 
     @property
@@ -302,15 +322,16 @@ class Comparison:
             "folder": str(folder),
             "connector": connector,
             "scenario": scenario,
-            "robot": unit.robot,
+            "robot": unit.robot + OWN_DATA.get(variant, ""),
             "domain_seed": unit.bench,
             "seed": unit.seed,
             "agent": agent,
-            "practice": practice_settings(asked.preset, **{**PRACTICES[practice], "trials": self.trials[-1]}),
+            "practice": practice_settings(asked.preset, **{**CHANGES[practice], "trials": self.trials[-1]}),
             "trials": list(self.trials),
             "controllers": sorted(others if self.beside or self.cells == PAPER else others | {"expert"}),
             "evaluation_trials": find_preset(asked.preset).evaluation_trials,
         }
+        arguments |= {"truth": True} if practice == TRUTH else {}
         learned = agent != "iql" or any("localize" in controller for controller in others)
         need = baselines_name(unit.pretraining) if learned else pretrain_name(variant, unit.pretraining)
         return Job(name, practice_job, arguments, () if from_base else (need,), asked.machine, folder)
@@ -340,11 +361,22 @@ def trainings(seed: int, asked: Asked) -> list[Job]:
         arguments: dict[str, Any] = {"preset": asked.preset, "data": str(asked.data), "folder": str(folder)}
         arguments |= {"variant": variant, "seed": seed}
         arguments |= {"done": {half: str(asked.runs / other) for half, other in done.items()}}
-        jobs.append(Job(name, pretrain_job, arguments, tuple(done.values()), asked.machine, folder))
+        needs = tuple(done.values())
+        if variant in OWN_DATA:
+            collection = _collection(variant, asked)
+            arguments["data"], needs = collection.arguments["folder"], (collection.name, *needs)
+        jobs.append(Job(name, pretrain_job, arguments, needs, asked.machine, folder))
         if variant == "full":
             also = {**arguments, "also": list(BASELINES)}
             jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), asked.machine, folder))
     return jobs
+
+
+def _collection(variant: str, asked: Asked) -> Job:
+    """What records the data of one of `OWN_DATA`."""
+    name = f"data-{variant}"
+    arguments = {"preset": asked.preset, "variant": variant, "folder": str(asked.runs / name)}
+    return Job(name, collect_job, arguments, leaves=asked.runs / name)
 
 
 _SECTIONS = (headline.targets, headline.robot_time, headline.in_practice)

@@ -191,7 +191,7 @@ def targets(practices: Sequence[Practised]) -> str:
     for share, place in ((0.95, -1), (0.8, half)):
         met = sum(unit.reliable(place) for unit in units) >= share * len(units)
         what = f"19 of 20 after {units[0].trials[place]} trials on {100 * share:.0f} % of units"
-        told.append((what, met, _reliable_words(units, place)))
+        told.append((what, met, reliable_words(units, place)))
     found = f"{len(units) - len(false)} of {len(units)} units"
     told.append(("false successes at most 0.5 % of predicted on 95 % of units", len(false) <= 0.05 * len(units), found))
     alarmed = not silent if doubtful else None
@@ -214,7 +214,7 @@ def predictions(units: Sequence[Practised], page: Path = PREDICTIONS) -> str:
         (sum(kinds.get(name) == kind for name in good), 2 * [*kinds.values()].count(kind)) for kind in ("easy", "hard")
     )
     told: list[tuple[str, bool | None, str]] = [
-        (f"19 of 20 on 19 or more of {BLIND_UNITS} units", len(good) >= 19, _reliable_words(units, -1)),
+        (f"19 of 20 on 19 or more of {BLIND_UNITS} units", len(good) >= 19, reliable_words(units, -1)),
         (f"440 or more of {20 * BLIND_UNITS} after practice", sum(k) >= 440, str(sum(k))),
         (f"60 to 200 of {20 * BLIND_UNITS} before", 60 <= before <= 200, str(before)),
         ("at most 2 units below 10 of 20", low <= 2, str(low)),
@@ -250,7 +250,7 @@ def leaderboard(text: str, units: Sequence[Practised], changed: str) -> str:
     return _LEADERBOARD + "".join(f"{rows[key]}\n" for key in sorted(rows))
 
 
-def _reliable_words(units: Sequence[Practised], place: int) -> str:
+def reliable_words(units: Sequence[Practised], place: int) -> str:
     """How many units are reliable, with the interval of their share."""
     outcomes = [unit.outcome(place) for unit in units]
     good, low, high = reliable_units([of["successes"] for of in outcomes], [of["n"] for of in outcomes], RELIABLE)

@@ -27,6 +27,7 @@ from lotj.envs.base import spec_of
 from lotj.envs.demonstrated import DemonstratedStarts
 from lotj.envs.registry import folder_name, make_task
 from lotj.errors import SettingsError, unknown
+from lotj.evaluation.truth import TRUTH, ToldTruth
 from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.benches import Bench, fleet, pairs, practising, prior_data, with_person
@@ -35,7 +36,7 @@ from lotj.experiments.practised import copy_of, part_of
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Positions
 from lotj.files import write_json
-from lotj.nets.augment import AugmentConfig
+from lotj.nets.augment import COLOURLESS, AugmentConfig
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Front, Pixels, Vector
 from lotj.ranges import SEED
@@ -65,8 +66,7 @@ from lotj.training.pretrain import (
 from lotj.training.rewarded import Rewarded
 from lotj.training.self_judged import SelfJudged
 
-_PLAIN = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise"), 0.0)
-SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**_PLAIN))
+SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**COLOURLESS))
 """Perception of tasks whose environments reward and show images."""
 
 INSERTION = "insertion/"
@@ -240,6 +240,7 @@ def practice_phase(
     on: str = "processes",
     ask: int = 0,
     watcher: Watcher | None = None,
+    truth: bool = False,
 ) -> tuple[Run, PracticeResult]:
     """Practise on a connector, or on several at once, with the robot's own verdict as the only reward.
 
@@ -258,6 +259,9 @@ def practice_phase(
         ask: how many questions a person is asked, see `lotj.rewards.ask`, of one robot alone; a run resumed keeps its
             own.
         watcher: see `practice`.
+        truth: of a study alone: the simulator's word in place of the reward model, which the run's settings say.
+            SettingsError where such a run is resumed without, or the other way round; and but for one simulated robot
+            that verifies by its score.
     """
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
@@ -267,6 +271,11 @@ def practice_phase(
         raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
     if not isinstance(config, SelfJudgedConfig):
         raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
+    if resume and (resume.config.get("reward") == TRUTH) != truth:
+        other = "the simulator's truth, which only the study may that began it" if not truth else "what the robot sees"
+        raise SettingsError(f"{resume.path}: was rewarded by {other}; begin another run")
+    if truth and (config.verify != "score" or several or is_address(robots[0])):
+        raise SettingsError(f"truth as reward: one simulated robot, verify score; here {robots}, {config.verify}")
     sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
     parts = [find_connector(source) for source in sources]
     before, learner, prior = practising(pretrained, agent, config, device)
@@ -286,6 +295,7 @@ def practice_phase(
     settings |= {"domain_seed": domain_seed, "disturbance": disturbance, "ask": ask, "delay": delay}
     settings |= {"rate_hz": machine.spec.rate_hz / (1 + delay)}
     settings |= {"connectors": connectors, "robots": robots, "on": on} if several else {}
+    settings |= {"reward": TRUTH} if truth else {}
     settings |= _part_settings(parts[0]) | _practice_settings(preset, agent, pretrained)
     with closing(machine):
         run = resume or Run.create(runs, "practice", settings, seed)
@@ -293,7 +303,8 @@ def practice_phase(
             atomic_write(copy_of(run, k), connector_text(source))
         atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
         where, how = names if several else names[0], {"resume": resume is not None, "snapshots": snapshots}
-        with timed(run, "practice"), _practitioners(benches, machine, before, learner, reward, run, judges, on) as made:
+        judge = ToldTruth(run.path / "truth.jsonl") if truth else reward
+        with timed(run, "practice"), _practitioners(benches, machine, before, learner, judge, run, judges, on) as made:
             return run, practice(made, learner, prior, config, run, where, live=live, watcher=watcher, **how)
 
 
@@ -315,7 +326,7 @@ def _benches(
 @contextmanager
 def _practitioners(
     benches: Sequence[Bench], machine: RemoteRobot | SimulatedRobot, before: Encoder, learner: Learner,
-    reward: RewardModel, run: Run, judges: Sequence[Judge], on: str,
+    reward: RewardModel | ToldTruth, run: Run, judges: Sequence[Judge], on: str,
 ) -> Iterator[Any]:  # fmt: skip
     """Who practises, for `practice`: the robot of the only bench, which is open as `machine`; or, where there are
     several, their robots, each in a process of its own, which opens its bench anew."""

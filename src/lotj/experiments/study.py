@@ -7,23 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.errors import RobotError, SettingsError
+from lotj.evaluation.detectors import INSIDE
 from lotj.evaluation.results import EvaluationResult
 from lotj.evaluation.truth import match_truth, motions
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
-from lotj.experiments.stages import practice_phase, pretrain_phase
+from lotj.experiments.stages import collect_phase, practice_phase, pretrain_phase
 from lotj.files import read_object
+from lotj.nets.augment import COLOURLESS
 from lotj.nets.bottleneck import Variant
 from lotj.runs import Run, base_run, find_run, first_difference, plain, read_timings, restore_settings
 from lotj.runs.metrics import read_lines
 from lotj.runs.versions import commit
+from lotj.training.collect_insertion import CollectConfig
 from lotj.training.practice import finished_trials
 from lotj.training.practice_config import SelfJudgedConfig
 
@@ -80,6 +85,12 @@ def with_needs(made: Sequence[Job], others: Sequence[Job]) -> list[Job]:
     return [job for job in others if job.name in needed] + [*made]
 
 
+def collect_job(preset: str, variant: str, folder: str) -> dict[str, Any]:
+    """Record the data of one of `OWN_DATA`, in sizes of a preset; goes on with what the folder holds."""
+    collect_phase(VARIANTS[variant](find_preset(preset)), Path(folder), workers=1)
+    return {"episodes": len(DiskStore.open(folder))}
+
+
 def pretrain_job(
     preset: str, data: str, folder: str, seed: int, variant: str, done: Mapping[str, str], also: Sequence[str] = (),
     threads: int = 1, device: str = "cpu",
@@ -116,10 +127,11 @@ def practice_job(
         practice: from `practice_settings`, of as many trials as the last of `trials`.
         trials: after which the policy is evaluated, from snapshots, when practice is over.
         controllers: what else to evaluate, see `evaluate_phase`; each in so many `evaluation_trials`.
-        bench: connector, scenario, robot, domain_seed, seed and agent, see `practice_phase`.
+        bench: connector, scenario, robot, domain_seed, seed and agent, and ``truth``, see `practice_phase`.
 
     Returns:
-        ``evaluations``: `after` or controller -> `_outcome`; ``practice``, from `in_practice`; ``run``, ``seconds``.
+        ``evaluations``: `after` or controller -> `_outcome`; ``practice``, from `in_practice`; ``run``, ``seconds``;
+        ``reward``, where it was the truth.
     """
     config = restore_settings(SelfJudgedConfig, {**practice, "threads": threads}, folder)
     settings = replace(find_preset(preset), practice=config)
@@ -145,6 +157,7 @@ def practice_job(
         for result in evaluate_phase(run, evaluation_trials, device, controllers=controllers) if controllers else ():
             evaluations[result.name] = _outcome(result)
     told = {"run": run.path.name, "seconds": _seconds(run, "practice"), "practice": in_practice(run, trials)}
+    told |= {"reward": run.config["reward"]} if "reward" in run.config else {}
     return {**told, "made": _made(run), "first_evaluation_seed": FIRST_EVALUATION_SEED, "evaluations": evaluations}
 
 
@@ -170,13 +183,42 @@ def with_bottleneck(preset: Preset, variant: Variant, *parts: str) -> Preset:
     return preset
 
 
+OWN_DATA = {"wrist-two": "", "wrist-one": "-one", "fixed": "-fixed", "lotj": ""}
+"""Variants whose data are recorded for them: what is behind the names of their robots, which says its cameras."""
+
+
+def colourless(preset: Preset) -> Preset:
+    """The preset whose policy is trained on pictures in their own colours, moved alone."""
+    return replace(preset, front=replace(preset.front, augment=replace(preset.front.augment, **COLOURLESS)))
+
+
+def longer(preset: Preset) -> Preset:
+    """The preset whose agent is trained half as long again."""
+    return replace(preset, pretrain=replace(preset.pretrain, steps=3 * preset.pretrain.steps // 2))
+
+
+def paper_data(preset: Preset, variant: str, episodes: int = 20) -> Preset:
+    """The preset on data as the paper's: 50 connectors on two robots with one look each, the expert alone."""
+    robots = tuple(f"{name}{OWN_DATA[variant]}" for name in ("duo", "trio"))
+    collect = CollectConfig(robots=robots, robots_per_connector=2, expert_episodes=episodes, near_miss_share=0.0)
+    validation = replace(collect, expert_episodes=12)
+    return replace(preset, training_connectors=50, collect=collect, collect_validation=validation)
+
+
 VARIANTS: dict[str, Callable[[Preset], Preset]] = {
     "ours": lambda preset: preset,
     "full": as_in_paper,
     "daib-reward": lambda preset: with_bottleneck(as_in_paper(preset), "erm", "iql"),
     "no-daib": lambda preset: with_bottleneck(as_in_paper(preset), "erm", "reward", "iql"),
+    "policy-erm": lambda preset: with_bottleneck(preset, "erm", "iql"),
+    "both-erm": lambda preset: with_bottleneck(preset, "erm", "reward", "iql"),
+    "colourless": colourless,
+    "colourless-policy-erm": lambda preset: with_bottleneck(colourless(preset), "erm", "iql"),
+    "lotj": lambda preset: longer(paper_data(as_in_paper(preset), "lotj", 40)),
+    **{name: partial(paper_data, variant=name) for name in ("wrist-two", "wrist-one", "fixed")},
 }
-"""Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III)."""
+"""Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III); ours
+without either, and without changes of colour; ours with cameras, and the paper's, each on data as the paper's."""
 
 
 def _outcome(result: EvaluationResult) -> dict[str, Any]:
@@ -187,20 +229,22 @@ def _outcome(result: EvaluationResult) -> dict[str, Any]:
 
 def in_practice(run: Run, trials: Sequence[int]) -> dict[str, Any]:
     """How practice went: trials ``predicted`` to be a success, those of them that truly were none (``false``), of
-    these again those that were one in the ``wrong_socket``; those that were one unseen (``missed``), ``lost`` parts;
-    trials under alarm and whether the last was; the trial whose policy was ``kept``; ``robot_minutes`` up to each of
-    `trials`, resets included."""
+    these again those that were one in the ``wrong_socket`` and those whose plug was ``half_in`` its own; those that
+    were one unseen (``missed``), ``lost`` parts; trials under alarm and whether the last was; the trial whose policy
+    was ``kept``; ``robot_minutes`` up to each of `trials`, resets included."""
     rows = {row["trial"]: row for row in run.metrics()}
     truth = read_lines(run.path / "truth.jsonl")
     known = match_truth(rows, truth)
     said = [known[trial] for trial, row in rows.items() if row["predicted_success"]]
+    wrong = [true for true in said if not true["true_success"]]
     unsaid = [known[trial] for trial, row in rows.items() if not row["predicted_success"]]
     *_, last = rows.values()
     minutes = (motions(rows, truth) / run.config["rate_hz"] + RESET_S) / 60
     return {
         "predicted": len(said),
-        "false": sum(not true["true_success"] for true in said),
+        "false": len(wrong),
         "wrong_socket": sum(bool(true.get("wrong_socket")) for true in said),
+        "half_in": sum(true["depth_mm"] > 0 and true["lateral_mm"] < 1e3 * INSIDE for true in wrong),
         "missed": sum(bool(true["true_success"]) for true in unsaid),
         "lost": sum(row["lost"] for row in rows.values()),
         "alarms": sum(row["alarm"] for row in rows.values()),

@@ -47,6 +47,12 @@ class AugmentConfig(Checked):
     """Largest standard deviation of pixel noise (of 1.0 = white)."""
 
 
+COLOURLESS: dict[str, float] = dict.fromkeys(
+    ("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise"), 0.0
+)
+"""Settings of an `AugmentConfig` that leave light and colour as they are."""
+
+
 @cache
 def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
     """Luma (3,); and (3, 3, 3), of which the first matrix, and the second times the cosine of a turn of the hue, and

@@ -157,9 +157,13 @@ class OnePose:
     def verdict(self, number: int, episode: Episode) -> Verdict:
         """Rejected, ``another pose``, where it ended at one; all else is accepted, claimed or not."""
         end = claimed_step(episode)
-        if number in self._poses.rejected | self._elsewhere.keys():
+        if self.rejects(number):
             return Verdict(end, False, "another pose")
         return Verdict(end, True)
+
+    def rejects(self, number: int) -> bool:
+        """Whether a trial has ended at another pose, by what is known now."""
+        return number in self._poses.rejected | self._elsewhere.keys()
 
     def taught(self, question: Question, success: bool | None) -> None:
         """See `EndPoses.taught`. That a trial without a claim was no success says nothing of where it ended: it may
@@ -169,6 +173,60 @@ class OnePose:
         self._poses.taught(question.trial, question.hand, success if question.claimed or success else None)
         for number in [n for n, (hand, *_) in self._elsewhere.items() if not self._poses.elsewhere(hand)]:
             self._poses.see(number, *self._elsewhere.pop(number))
+
+
+class GoalPictures:
+    """What looks like this bench's own seated plug, as the touch has verified it several times, is a success, too.
+
+    Frames are compared by mean squared difference of the policy's features, to the nearest of those kept. What counts
+    is no farther from it than any of these is from its nearest other; and nearer than all that the touch has refuted.
+
+    Args:
+        pose: successes that it rejects are none.
+    """
+
+    FEATURES = "feature/policy"
+    LEAST = 5
+    """Verified successes from which on pictures are asked."""
+
+    def __init__(self, pose: OnePose) -> None:
+        self._pose = pose
+        self._seats: dict[int, tuple[np.ndarray, float]] = {}  # trial -> features and play of its verified success
+        self._refuted: list[np.ndarray] = []
+
+    def see(self, number: int, episode: Episode) -> None:
+        """Keeps what a trial shows that was verified, or refuted, by the touch."""
+        features, touch = np.asarray(episode.observation[self.FEATURES], np.float32), episode.notes[TOUCH]
+        # A press may have brought the plug home: then it is the frame before that was none.
+        self._refuted += [*features[touch == PUSH_MOVED], *features[:-1][touch[1:] == PRESS_MOVED]]
+        end = claimed_step(episode)
+        if episode.notes[CLAIM].any() and touch[end] == STOOD:
+            self._seats[number] = features[end], float(episode.notes[PLAY][end])
+
+    def _kept(self) -> list[tuple[np.ndarray, float]]:
+        return [seat for number, seat in self._seats.items() if not self._pose.rejects(number)]
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are successes enough."""
+        return len(self._kept()) >= self.LEAST
+
+    @property
+    def play(self) -> float:
+        """What the plug's play is taken to be where it looks like the verified ones and is not felt [mm]."""
+        return float(np.median([play for _, play in self._kept()]))
+
+    def shows(self, features: np.ndarray) -> bool:
+        """Whether (D,) features are of a seated plug."""
+        kept = np.stack([seated for seated, _ in self._kept()])
+
+        def nearest(one: np.ndarray, others: np.ndarray) -> float:
+            return float(np.square(others - one).mean(1).min())
+
+        limit = max(nearest(one, np.delete(kept, k, 0)) for k, one in enumerate(kept))
+        below = min((nearest(one, kept) for one in self._refuted), default=np.inf)
+        apart = nearest(np.asarray(features, np.float32), kept)
+        return apart <= limit and apart < below
 
 
 def claimed_step(episode: Episode) -> int:

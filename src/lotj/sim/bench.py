@@ -1,4 +1,4 @@
-"""The bench in motion: a compliant Cartesian controller with limits, ground truth for labels, and the wrist cameras."""
+"""The bench in motion: a compliant Cartesian controller with limits, ground truth for labels, and the cameras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lotj.sim.drawing import Drawing
 from lotj.sim.hand import Carrier, Sliding
 from lotj.sim.jointed import Jointed
 from lotj.sim.randomization import Randomization
-from lotj.sim.scene import CAMERAS, TIMESTEP, build_scene, quaternion
+from lotj.sim.scene import TIMESTEP, build_scene, quaternion
 
 RATE_HZ = 10.0  # of the policy
 STEP_LIMIT = 6e-3  # largest commanded motion per policy step and axis [m]: 60 mm/s
@@ -207,7 +207,7 @@ class Bench:
         )
 
     def render(self, size: int | None = None) -> np.ndarray:
-        """What the two wrist cameras see, (2, S/2, S, 3) uint8.
+        """What the V cameras of its arm see, (V, S/2, S, 3) uint8.
 
         Args:
             size: S [pixels], even; None for `image_size`.
@@ -216,17 +216,17 @@ class Bench:
             RendererError: there is no renderer.
         """
         size = size or self.image_size
-        return self._drawing(self.data, CAMERAS, size, size // 2)
+        return self._drawing(self.data, self.arm.cameras, size, size // 2)
 
     def view(self, camera: str | mujoco.MjvCamera, size: int) -> np.ndarray:
         """What a camera sees that no policy learns from, (size, size, 3) uint8; a jointed arm has one called beside."""
         return self._drawing(self.data, [camera], size, size)[0]
 
     def parts_mask(self) -> np.ndarray:
-        """Which pixels of `render` show plug or socket, (2, S/2, S) bool; ground truth."""
+        """Which pixels of `render` show plug or socket, (V, S/2, S) bool; ground truth."""
         names = [self.model.geom(geom).name.split("-")[0] for geom in range(self.model.ngeom)]
         shown = np.array([*(name in ("plug", "socket") for name in names), False])  # the last: no geom, -1
-        return shown[self._drawing.geoms(self.data, CAMERAS, self.image_size, self.image_size // 2)]
+        return shown[self._drawing.geoms(self.data, self.arm.cameras, self.image_size, self.image_size // 2)]
 
     def close(self) -> None:
         """Free what pictures are drawn into."""

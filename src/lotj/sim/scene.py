@@ -1,4 +1,4 @@
-"""The work bench as a MuJoCo model: socket in a clamp, plug in a compliant gripper, wrist cameras, bench, clutter.
+"""The work bench as a MuJoCo model: socket in a clamp, plug in a compliant gripper, cameras, bench, clutter.
 
 World frame: origin at the socket's mating face if the clamp stood at its nominal pose, z up. Hand and plug slide on
 three position-controlled axes, or hang at a jointed arm; in the fingers the plug can tilt against a spring and slip
@@ -21,7 +21,6 @@ from lotj.sim.randomization import CameraMount, Randomization
 from lotj.sim.solids import Piece, plug_pieces, socket_pieces
 
 TIMESTEP = 0.002  # of the physics [s]
-CAMERAS = ("wrist-0", "wrist-1")  # in the order of their views in the image
 
 _PLUG_SIDE = {"contype": 1, "conaffinity": 2}
 _SOCKET_SIDE = {"contype": 2, "conaffinity": 1}
@@ -53,8 +52,10 @@ def build_scene(connector: Connector, arm: Arm, drawn: Randomization) -> mujoco.
         drive, mass = spec.actuator(f"drive-{axis}"), arm.felt_mass or spec.body("hand").mass
         drive.set_to_position(kp=arm.stiffness, kv=2.0 * np.sqrt(arm.stiffness * mass))
         drive.forcerange = [-arm.force_limit, arm.force_limit]
-    for name, position, mount in zip(CAMERAS, arm.camera_positions, drawn.cameras, strict=True):
+    for name, position, mount in zip(arm.cameras, arm.camera_positions, drawn.cameras, strict=False):
         _aim(spec.camera(name), arm, np.asarray(position), mount)
+        if name == "fixed":
+            spec.camera(name).pos += drawn.clamp_shift
     _merge_what_is_seen(spec)
     return spec.compile()
 

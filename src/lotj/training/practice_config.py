@@ -50,11 +50,13 @@ class PracticeConfig(Checked):
 class SelfJudgedConfig(PracticeConfig):
     """Settings of a robot that judges itself: those of all practice, and four more."""
 
-    verify: Literal["score", "touch"] = "touch"
+    verify: Literal["score", "touch", "picture"] = "touch"
     """What a success must pass. `score`: the reward model's own threshold (paper). `touch`: a threshold that adapts to
     the scores this part shows; then a press and pushes sideways, under which the hand must not follow (where it
     does, the trial goes on); then a pull, see `retention`, and pushes again; and the hand must be where most and
-    tightest successes end, earlier ones too, so the socket must not be moved between trials."""
+    tightest successes end, earlier ones too, so the socket must not be moved between trials. `picture`: as touch, until
+    five successes have been verified; from then on what looks like these to the policy's eyes, so that the robot pushes
+    no more (not measured in practice yet, see docs/detectors.md)."""
     retention: bool = True
     """Whether its seat holds the part back when it is pulled, as every connector with spring contacts does; then what
     comes out freely was no success. False for pegs, screws and spanners; where the part's file has a seating force of

@@ -31,6 +31,7 @@ from lotj.rewards.judge import (
     STOOD,
     TOUCH,
     All,
+    GoalPictures,
     Judge,
     OnePose,
     RewardModel,
@@ -62,14 +63,17 @@ class Memory:
 
     score: Score
     pose: OnePose | None  # where the touch verifies
+    pictures: GoalPictures | None = None  # where these take over from it
     seats: dict[int, np.ndarray] = field(default_factory=dict)
     """Where the hand was at the end of a claimed success, by trial, (2,) [m]."""
 
     @classmethod
     def empty(cls, threshold: float, config: SelfJudgedConfig) -> Self:
         """Before the first trial; the reward model's `threshold` is where it begins."""
-        touches = config.verify == "touch"
-        return cls(Score(Threshold(threshold, QUANTILE, MARGIN if touches else None)), OnePose() if touches else None)
+        touches = config.verify != "score"
+        score = Score(Threshold(threshold, QUANTILE, MARGIN if touches else None))
+        pose = OnePose() if touches else None
+        return cls(score, pose, GoalPictures(pose) if pose and config.verify == "picture" else None)
 
     def judge(self, *more: Judge, together: Callable[..., Judge] = All) -> Judge:
         """Says what the trials are worth, with this memory and other judges, put `together`."""
@@ -82,6 +86,8 @@ class Memory:
         if episode.notes[CLAIM].any() and "state" in episode.observation:
             self.seats[episode.seed] = episode.observation["state"][end_of(episode), :2]
         judge.see(episode.seed, episode)
+        if self.pictures:
+            self.pictures.see(episode.seed, episode)
 
 
 class SelfJudged:
@@ -116,12 +122,12 @@ class SelfJudged:
         corrections: Corrections | None = None,
     ) -> None:
         _check_cameras(robot.spec, encoders.spec)
-        if config.verify == "touch" and "state" not in robot.spec.observation:
+        if config.verify != "score" and "state" not in robot.spec.observation:
             raise SettingsError(
-                "verify touch: the robot does not measure its hand's position, `state`; try verify score"
+                f"verify {config.verify}: the robot does not measure its hand's position, `state`; try verify score"
             )
         self._env, self._encoders, self._learner, self._model = RobotEnv(robot), encoders, learner, reward_model
-        self._config, self._seed, self._touches = config, seed, config.verify == "touch"
+        self._config, self._seed = config, seed
         self.memory, self.corrections = Memory.empty(reward_model.threshold, config), corrections
         self.judge = self.memory.judge(*judges, together=together)
 
@@ -159,6 +165,12 @@ class SelfJudged:
     def see(self, episode: Episode) -> None:
         self.memory.see(episode, self.judge)
 
+    @property
+    def _touches(self) -> bool:
+        """Whether the touch verifies: all of a trial, for the memory changes between trials alone."""
+        pictures = self.memory.pictures
+        return self._config.verify != "score" and not (pictures and pictures.ready)
+
     def _trial(self, seed: int, start: np.ndarray | None, act: Callable[[Observation], np.ndarray]) -> Recorder:
         """One trial from `start`, or the pose of `seed`; `act` gives the (A,) action for what is recorded of an
         observation.
@@ -172,6 +184,13 @@ class SelfJudged:
         while len(trial) < self._config.max_steps:
             if self._acted(trial, act):
                 return trial
+            pictures = self.memory.pictures
+            if pictures and pictures.ready:
+                if pictures.shows(trial.observation[pictures.FEATURES]):
+                    trial.note(CLAIM, True, slice(-1, None))
+                    trial.note(PLAY, pictures.play, slice(-1, None))
+                    return trial
+                continue
             scores = valid_scores({name: trial.noted(name) for name in (SCORE, TOUCH)})
             # At its end a trial is verified whatever its score: the model may be blind to this part, the touch is not.
             if not (self.memory.score.likely(scores) or (self._touches and len(trial) >= self._config.max_steps)):
