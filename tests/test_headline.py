@@ -229,6 +229,7 @@ def test_a_part_that_is_lost_again_and_again_does_not_stop_the_list(
     assert result["practice"]["lost"] == 12 and list(result["evaluations"]) == ["after-12"]
 
 
+@pytest.mark.slow
 def test_the_headline_from_nothing_and_on_where_it_was_stopped(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

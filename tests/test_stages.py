@@ -411,6 +411,7 @@ def test_a_resumed_simulated_robot_holds_its_part_as_the_one_that_was_killed(tmp
 # Several robots, several parts
 
 
+@pytest.mark.slow
 def test_two_parts_at_once_are_kept_resumed_and_evaluated_each_on_its_bench(pretrained: Path, tmp_path: Path) -> None:
     """The first robot practises europlug on the duo of domain 0, the second as-3112 on the trio of domain 1."""
     of = Run.open(next((pretrained / "runs").glob("pretrain-*")))
