@@ -136,6 +136,7 @@ def arrivals(agent: Learner) -> float:
     return won / 50
 
 
+@pytest.mark.slow
 def test_where_the_environment_rewards_hindsight_learns_what_is_not_learnt_without(tmp_path: Path):
     having, lacking = (
         arrivals(point_practice(new_run(tmp_path, seed=1), make_td3(seed=1), relabel=relabel))
@@ -227,7 +228,7 @@ def test_corrupting_the_truth_changes_nothing(prior: DiskStore, tmp_path: Path, 
     for lie in (False, True):
         run, robot = new_run(tmp_path / str(lie)), ToyRobot(lie=lie, latches=verify == "touch")
         (run.path / "truth.jsonl").mkdir()  # whoever opens it fails
-        practise(SealedRobot(robot), ColourReward(), prior, make_config(trials=12, verify=verify), run)
+        practise(SealedRobot(robot), ColourReward(), prior, make_config(trials=6, verify=verify), run)
         runs.append(run)
         truths.append(robot.truth)
     assert truths[0] == [not truth for truth in truths[1]] and any(truths[0])
