@@ -228,7 +228,7 @@ def test_corrupting_the_truth_changes_nothing(prior: DiskStore, tmp_path: Path, 
     for lie in (False, True):
         run, robot = new_run(tmp_path / str(lie)), ToyRobot(lie=lie, latches=verify == "touch")
         (run.path / "truth.jsonl").mkdir()  # whoever opens it fails
-        practise(SealedRobot(robot), ColourReward(), prior, make_config(trials=6, verify=verify), run)
+        practise(SealedRobot(robot), ColourReward(), prior, make_config(trials=12, verify=verify), run)
         runs.append(run)
         truths.append(robot.truth)
     assert truths[0] == [not truth for truth in truths[1]] and any(truths[0])
