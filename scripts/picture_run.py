@@ -1,14 +1,18 @@
-"""Pictures of a practice run for README and docs: `python scripts/picture_run.py RUN docs/images`.
+"""Pictures of a practice run for README and docs: `python scripts/picture_run.py docs/images [RUN]`.
 
-RUN has been practised, evaluated and reported. Writes the live view as it was in the middle of practice, and parts of
-the report's page, which headless Chromium (`chromium` on the path) draws.
+RUN has been practised, evaluated and reported; without it the tutorial's commands do that now, on a machine with
+nothing else to do, for the live view shows times. Writes the live view as it was in the middle of practice, and parts
+of the report's page, which headless Chromium (`chromium` on the path) draws. What the tutorial and README say of the
+run, counts and all, is then to be changed by hand.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +23,7 @@ from PIL import Image, ImageChops
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
+from lotj.cli import main as lotj
 from lotj.training.live_view import LiveView
 
 PARTS = {"report": ("header", "#result"), "curve": ("#curve",), "trust": ("#trust",), "films": ("#films",)}
@@ -56,9 +61,25 @@ def live_view(run: Path) -> str:
     return f"<body style='margin:0;background:white'><div style='width:{WIDTH}px'>{svg}</div>"
 
 
+def practised(folder: Path) -> Path:
+    """A run in a folder, made as in the tutorial."""
+    shutil.copy(Path(__file__).parents[1] / "examples" / "my_plug.toml", folder)
+    os.chdir(folder)
+    for words in (["practice", "--connector", "my_plug.toml", "--trials", "60"], ["evaluate"], ["report"]):
+        if code := lotj(words):
+            sys.exit(code)
+    return folder / "runs" / "last"
+
+
 def main() -> None:
     """Write live-view.png and the parts of the report."""
-    run, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    folder = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as made:
+        draw(Path(sys.argv[2]) if len(sys.argv) > 2 else practised(Path(made)), folder)
+
+
+def draw(run: Path, folder: Path) -> None:
+    """Of a run that is there."""
     page = (run / "report.html").read_text(encoding="utf-8")
     pictures = {"live-view": live_view(run)}
     for name, shown in PARTS.items():

@@ -64,7 +64,7 @@ def main() -> None:
     others = [wrist(*domain, side // 2) for domain in OTHERS]
     columns = {
         "the bench, from outside": from_outside(*BENCH, side),
-        "what its policy sees: two wrist views, 64 x 64": wrist(BENCH[0], "duo", BENCH[1], side),
+        "what its policy sees: two wrist views of 64 x 32": wrist(BENCH[0], "duo", BENCH[1], side),
         "four other domains": np.concatenate([np.concatenate(others[i : i + 2], axis=1) for i in (0, 2)]),
     }
     sheet = Image.new("RGB", (len(columns) * (side + 8) - 8, side + 26), (255, 255, 255))

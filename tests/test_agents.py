@@ -189,6 +189,22 @@ def test_slow_copies_stand_still_at_rate_zero_and_follow_at_their_rate(name: str
     assert not any(p.requires_grad for module in learner.target.values() for p in module.parameters())
 
 
+@pytest.mark.parametrize("name", [name for name in BOOTSTRAPPING if name in EVERYWHERE])
+def test_a_slow_copy_sees_by_an_encoder_of_its_own(name: str) -> None:
+    """Another slow encoder makes other targets: the online one does not stand in its place (review A3)."""
+    learner, twin = learner_of(name, PIXELS), learner_of(name, PIXELS)
+    slow = [p for module in learner.target.values() for key, p in module.named_parameters() if "encoder." in key]
+    assert slow
+    torch.manual_seed(0)
+    for parameter in slow:
+        parameter.data.uniform_(-1, 1)
+    batch = make_batch(agent=name)
+    batch.terminated[:] = False
+    one, other = (learner.update(batch, At(0)) for learner in (learner, twin))
+    targets = {"target_mean", "loss_v"} & one.keys()  # IQL's slow copy is the target of V
+    assert any(one[number] != pytest.approx(other[number], rel=1e-4) for number in targets)
+
+
 # State
 
 
@@ -326,15 +342,15 @@ def test_what_is_practised_is_not_augmented(name: str) -> None:
 # Bad input
 
 
-@every_agent_that_sees_all
+@every_agent
 @pytest.mark.parametrize("where", ["action", "reward", "observation", "next observation"])
 def test_nan_is_named_and_changes_nothing(name: str, where: str) -> None:
     learner, twin = learner_of(name), learner_of(name)
     for one in (learner, twin):
         train(one, 1)
     bad = make_batch(agent=name, seed=2)
-    value = {"action": bad.action, "reward": bad.reward, "observation": bad.observation["state"]}
-    value["next observation"] = bad.next_observation["state"]
+    value = {"action": bad.action, "reward": bad.reward, "observation": bad.observation["goal"]}
+    value["next observation"] = bad.next_observation["goal"]
     value[where].flat[3] = np.nan
     with pytest.raises(NumericsError, match=f"^{where}.*: 1 of .* values are not finite"):
         learner.update(bad, At(1))

@@ -277,6 +277,7 @@ def lotj(installed: Path, folder: Path, *commands: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_an_installed_lotj_practises_from_its_base(installed: Path, tmp_path: Path) -> None:
     """With nothing else on the disk: no data, no pretraining of one's own."""
     practice = ["practice", "--connector", "europlug", "--scenario", "near", *FEW]

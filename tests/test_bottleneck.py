@@ -19,7 +19,7 @@ from lotj.experiments.bottleneck_control import BACKGROUND, COLUMNS, CuedClassif
 from lotj.experiments.study import Asked
 from lotj.nets.bottleneck import BottleneckConfig
 from lotj.sim.connector import find_connector
-from lotj.sim.randomization import LOOK, draw_randomization
+from lotj.sim.randomization import LABORATORY, draw_randomization
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 
 ASKED = Asked("quick", Path("data"), Path("runs"), machine={"threads": 1, "device": "cpu"})
@@ -98,8 +98,8 @@ def test_without_a_bottleneck_a_cue_that_is_always_right_is_gone_by() -> None:
 
 def test_connectors_of_a_laboratory_share_a_bench_and_not_their_colours() -> None:
     parts = [find_connector(name) for name in ("usb-b", "europlug")]
-    own, other = (draw_randomization(part, 0, look=3) for part in parts)
-    for name in set(LOOK) - {"clutter", "bench_texture"}:  # clutter keeps off a larger housing
+    own, other = (draw_randomization(part, 0, laboratory=3) for part in parts)
+    for name in set(LABORATORY) - {"clutter", "bench_texture"}:  # clutter keeps off a larger housing
         assert getattr(own, name) == getattr(other, name), name
     assert np.array_equal(own.bench_texture, other.bench_texture)
     plain = draw_randomization(parts[0], 0)
@@ -107,8 +107,8 @@ def test_connectors_of_a_laboratory_share_a_bench_and_not_their_colours() -> Non
     assert own.light_direction != plain.light_direction
     config = CollectConfig(laboratory_benches=2)
     tasks = InsertionCollection(("usb-b", "europlug", "bnc"), config).tasks()
-    assert [task.attributes["look"] for task in tasks] == [0, 1, 0]
-    assert "look" not in InsertionCollection(("usb-b",), CollectConfig()).tasks()[0].attributes
+    assert [task.attributes["laboratory"] for task in tasks] == [0, 1, 0]
+    assert "laboratory" not in InsertionCollection(("usb-b",), CollectConfig()).tasks()[0].attributes
     served = InsertionCollection(("usb-b",), config, "localhost:1")
     with pytest.raises(SettingsError, match="leave --laboratory-benches or --robot"), served.open(tasks[0]):
         pass

@@ -297,6 +297,7 @@ def test_stopping_the_collector_ends_its_workers_and_keeps_every_finished_episod
     assert all(done.task == "usb-a.duo.0" for done in rest)
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_is_raised_and_nothing_is_printed(tmp_path: Path) -> None:
     """Workers of five calls, each refused as the data set was made with other settings, beside jobs that wait."""
     (tmp_path / "program.py").write_text(

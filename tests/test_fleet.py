@@ -130,6 +130,7 @@ def test_a_stopped_fleet_goes_on_with_new_numbers_and_what_its_judges_knew(prior
     assert {row["seed"] for row in rows[5:]} <= {trial_seed(0, k) for k in range(8, 14)}
 
 
+@pytest.mark.slow
 def test_a_robot_whose_process_dies_costs_its_running_trial(
     prior: DiskStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -244,6 +244,7 @@ def test_the_headline_begins_from_the_base_and_from_one_pretraining_more() -> No
     assert first_difference(base_run().config, laptop) in (None, "pretrain.save_minutes 3.0, not 0.5")
 
 
+@pytest.mark.slow
 def test_the_headline_from_nothing_and_on_where_it_was_stopped(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shutil
@@ -10,11 +11,15 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
+from lotj.cli import COMMANDS
+from lotj.envs.registry import families
 from lotj.extras import EXTRAS
+from lotj.ranges import Checked
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "lotj"
@@ -225,6 +230,22 @@ def test_every_dependency_is_pinned() -> None:
     assert names <= pins
 
 
+OURS = {"bold", "boldness", "ways", "taken", "look", "looks", "place", "denied"}
+"""Words that were this project's own; a setting is called as the field calls it."""
+
+
+def test_settings_have_the_names_of_the_field() -> None:
+    for command in COMMANDS:
+        importlib.import_module(f"lotj.cli.{command}")
+    kinds = [Checked]
+    for kind in kinds:  # grows
+        kinds += [below for below in kind.__subclasses__() if below.__module__.startswith("lotj.")]
+    named = {f"{kind.__name__}.{field.name}" for kind in kinds if is_dataclass(kind) for field in fields(kind)}
+    named |= {f"{family.name}.{option}" for family in families().values() for option in family.options()}
+    assert {"SelfJudgedConfig.verify", "insertion.estimate_seed"} <= named and len(named) > 200
+    assert {name for name in named if OURS & {*re.split(r"[._]", name.lower())}} == set()
+
+
 AGENT = '''
 from lotj.agents.td3 import TD3
 
@@ -286,6 +307,7 @@ for words in (
 """
 
 
+@pytest.mark.slow
 def test_an_agent_and_an_environment_are_one_file_each_and_a_test(tmp_path: Path) -> None:
     """In a copy of the package to which these two are added, and nothing else, every command of a job takes them."""
     shutil.copytree(PACKAGE, tmp_path / "lotj", ignore=shutil.ignore_patterns("__pycache__"))

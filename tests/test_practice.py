@@ -96,6 +96,7 @@ def assert_same(one: Run, other: Run) -> None:
 # What is learnt
 
 
+@pytest.mark.slow
 def test_a_right_reward_helps_and_a_wrong_one_does_harm(prior: DiskStore, tmp_path: Path):
     settings = {"max_steps": 8, "batch_size": 64, "updates_per_step": 3}
     config = make_config(trials=70, **settings)
@@ -135,6 +136,7 @@ def arrivals(agent: Learner) -> float:
     return won / 50
 
 
+@pytest.mark.slow
 def test_where_the_environment_rewards_hindsight_learns_what_is_not_learnt_without(tmp_path: Path):
     having, lacking = (
         arrivals(point_practice(new_run(tmp_path, seed=1), make_td3(seed=1), relabel=relabel))
@@ -411,6 +413,7 @@ def test_resumed_is_identical_to_uninterrupted(prior: DiskStore, tmp_path: Path,
     assert_same(whole, broken)
 
 
+@pytest.mark.slow
 def test_kill_at_random_moments_loses_the_running_trial_at_most(prior: DiskStore, tmp_path: Path):
     config = make_config(trials=8, updates_per_step=3)
     whole, killed = new_run(tmp_path / "whole"), new_run(tmp_path / "killed")

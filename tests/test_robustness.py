@@ -208,6 +208,7 @@ def test_the_table_pairs_each_unit_with_itself_and_says_what_breaks() -> None:
     assert re.search(r"\| blur +\| as-3112 1-trio-0 +\| 6/20 +\| 14/20 +\| 20/20 +\|", units)
 
 
+@pytest.mark.slow
 def test_from_nothing_and_again(
     pretrained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

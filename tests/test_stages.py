@@ -442,6 +442,7 @@ def test_the_truth_rewards_in_a_study_alone_and_is_named(
             practice_phase(settings, of, tmp_path, "europlug", "near", live=False, truth=True, **more)
 
 
+@pytest.mark.slow
 def test_two_parts_at_once_are_kept_resumed_and_evaluated_each_on_its_bench(pretrained: Path, tmp_path: Path) -> None:
     """The first robot practises europlug on the duo of domain 0, the second as-3112 on the trio of domain 1."""
     of = Run.open(next((pretrained / "runs").glob("pretrain-*")))

@@ -27,6 +27,8 @@ from small_agents import same
 from toy_world import make_config, practise, trials_of
 
 SIZE = 32
+FELT = {"hand", "velocity", "slip", "tilt"}
+"""What a robot measures of itself; the rest of a reading is falsified."""
 
 
 class Arbitrary:
@@ -82,15 +84,11 @@ def test_nothing_changes_whatever_the_simulator_claims(
 
     def lie(bench: Bench, peak: float) -> Reading:
         true = read(bench, peak)
-        return dataclasses.replace(
-            true,
-            position=rng.normal(0, 1, 3),
-            force=rng.normal(0, 50, 3),
-            peak_force=float(rng.uniform(0, 99)),
-            success=not true.success,
-            wrong_socket=not true.wrong_socket,
-            dislodged=not true.dislodged,
-        )
+        lies: dict[str, Any] = {"position": rng.normal(0, 1, 3), "force": rng.normal(0, 50, 3)}
+        lies |= {"peak_force": float(rng.uniform(0, 99)), "success": not true.success}
+        lies |= {"wrong_socket": not true.wrong_socket, "dislodged": not true.dislodged}
+        assert lies.keys() | FELT == {field.name for field in dataclasses.fields(Reading)}
+        return dataclasses.replace(true, **lies)
 
     monkeypatch.setattr(Bench, "_read", lie)
     falsified, told, again = practised(data, tmp_path / "falsified", verify, late)

@@ -66,8 +66,8 @@ def _draw_place(rng: np.random.Generator, scenario: str, margin: float) -> np.nd
             return place
 
 
-def insertion_task(connector: str, robot: str = "duo", seed: int = 0, look: int | None = None) -> Task:
-    """Describe the domain of a connector, robot and seed; with a `look` that it shares, see `draw_randomization`.
+def insertion_task(connector: str, robot: str = "duo", seed: int = 0, laboratory: int | None = None) -> Task:
+    """Describe the domain of a connector, robot and seed; in a `laboratory`, see `draw_randomization`.
 
     Raises:
         SettingsError, CatalogueError: unknown names or a bad connector file.
@@ -75,7 +75,7 @@ def insertion_task(connector: str, robot: str = "duo", seed: int = 0, look: int 
     part = find_connector(connector)
     find("robot", robot, ARMS)
     about = {"connector": connector, "family": part.family, "robot": robot, "seed": seed}
-    about |= {} if look is None else {"look": look}
+    about |= {} if laboratory is None else {"laboratory": laboratory}
     return Task(f"{part.name}.{robot}.{seed}", f"insertion/{part.name}", part.split, about)
 
 
@@ -107,7 +107,7 @@ class InsertionEnv(gym.Env):
             anew for each episode, from the episode's seed (collection, evaluation: starts all around).
         end_on_success: false lets an episode go on after success (near-miss collection, and practice, which must not
             learn the truth from the end of an episode).
-        look: number of a laboratory's bench, whose background, light and cameras many connectors share.
+        laboratory: number of a bench whose background, light and cameras many connectors share; None: all its own.
 
     Raises:
         SettingsError: a name or number that is not allowed.
@@ -128,7 +128,7 @@ class InsertionEnv(gym.Env):
         end_on_success: bool = True,
         estimate_seed: int | None = None,
         render_mode: str | None = "rgb_array",
-        look: int | None = None,
+        laboratory: int | None = None,
     ) -> None:
         names = check_view(observation, image_size, max_steps)
         for name, text in (("connector", connector), ("robot", robot), ("scenario", scenario)):
@@ -144,11 +144,11 @@ class InsertionEnv(gym.Env):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise SettingsError(f"render_mode = {render_mode!r}: must be rgb_array or None; there is no window")
         self.part = part = find_connector(connector)
-        self.task = insertion_task(connector, robot, domain_seed, look)
+        self.task = insertion_task(connector, robot, domain_seed, laboratory)
         self.scenario, self.max_steps, self.end_on_success = scenario, max_steps, end_on_success
         self.estimate_seed, self.render_mode = estimate_seed, render_mode
         self.estimate_error = NEAR_BOX if scenario == "near" else FAR_RING[1]
-        self.bench = Bench(part, ARMS[robot], draw_randomization(part, domain_seed, look), image_size)
+        self.bench = Bench(part, ARMS[robot], draw_randomization(part, domain_seed, laboratory), image_size)
         spaces = {
             "image": gym.spaces.Box(0, 255, (len(self.bench.arm.cameras), image_size // 2, image_size, 3), np.uint8),
             "state": gym.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32),

@@ -26,15 +26,15 @@ GRIP_DELAY = (1, 2)
 """The reading is that of so many steps ago, at 10 Hz; which one changes from step to step."""
 
 
-def simulated_bench(setup: Setup, arm: str, look: int | None = None) -> InsertionEnv:
+def simulated_bench(setup: Setup, arm: str, laboratory: int | None = None) -> InsertionEnv:
     """The bench that an arm (``duo``, ``trio`` or ``panda``) is set up for; only in practice is it estimated wrongly
-    where the socket is. A `look` is of a laboratory, see `InsertionEnv`. CatalogueError for a part that is none."""
+    where the socket is. `laboratory`: see `InsertionEnv`. CatalogueError for a part that is none."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part.toml"
         path.write_text(setup.part, encoding="utf-8")
         seen = (setup.image_size, ("image", "state"), setup.max_steps, False)
         estimate = setup.seed if setup.purpose == PRACTICE else None
-        return InsertionEnv(str(path), arm, setup.domain_seed, setup.scenario, *seen, estimate, look=look)
+        return InsertionEnv(str(path), arm, setup.domain_seed, setup.scenario, *seen, estimate, laboratory=laboratory)
 
 
 class SimulatedRobot:

@@ -118,20 +118,20 @@ def _camera_mount(rng: np.random.Generator) -> CameraMount:
     return CameraMount(_uniform(rng, 0.003), turn, rng.uniform(0.94, 1.06))
 
 
-LOOK = ("cameras", "clamp_colour", "hand_colour", "light_direction", "light_level", "light_tint", "ambient")
-LOOK += ("bench_texture", "clamp_width", "clutter")
+LABORATORY = ("cameras", "clamp_colour", "hand_colour", "light_direction", "light_level", "light_tint", "ambient")
+LABORATORY += ("bench_texture", "clamp_width", "clutter")
 """What all connectors have in common that are tried on one bench of a laboratory."""
 
 
-def draw_randomization(connector: Connector, seed: int, look: int | None = None) -> Randomization:
+def draw_randomization(connector: Connector, seed: int, laboratory: int | None = None) -> Randomization:
     """The randomization of a domain. The same connector name and seed give the same one on every machine; with a number
-    `look` all that is in `LOOK` is that of the laboratory's bench of this number, whatever the connector."""
+    of a `laboratory` all that is in `LABORATORY` is that of its bench, whatever the connector."""
     # The whole name: parts of one family must not share their draws, least of all a test part and its relatives.
     drawn = _draw(connector, np.random.default_rng([seed, *connector.name.encode()]))
-    if look is None:
+    if laboratory is None:
         return drawn
-    bench = _draw(connector, np.random.default_rng([look]))
-    return replace(drawn, **{name: getattr(bench, name) for name in LOOK})
+    bench = _draw(connector, np.random.default_rng([laboratory]))
+    return replace(drawn, **{name: getattr(bench, name) for name in LABORATORY})
 
 
 def _draw(connector: Connector, rng: np.random.Generator) -> Randomization:

@@ -45,7 +45,7 @@ class CollectConfig(Checked):
     """Domains (draws of mount, camera, light, materials, clutter) per connector and robot."""
     laboratory_benches: Annotated[int, NOT_NEGATIVE] = 0
     """Benches of one laboratory that all connectors share in turn: background, clutter, light, cameras, hand and clamp.
-    0: each domain has looks of its own."""
+    0: each domain has its own."""
     expert_episodes: Annotated[int, COUNT] = 120
     """Episodes of the paper's expert."""
     near_miss_share: Annotated[float, Interval(0, 0.95)] = 0.4
@@ -116,11 +116,11 @@ class InsertionCollection:
         connector, arm, seed = (task.attributes[name] for name in ("connector", "robot", "seed"))
         part, size = find_connector(connector), (self.config.image_size, self.config.max_steps)
         setup = Setup(COLLECTION, connector_text(connector).decode(), seed, "far", *size)
-        look = task.attributes.get("look")
-        if self.robot and look is not None:
+        laboratory = task.attributes.get("laboratory")
+        if self.robot and laboratory is not None:
             own = f"robot {self.robot}: has a bench of its own"
             raise SettingsError(f"{own}; leave --laboratory-benches or --robot out")
-        env = ServedEnv(self.robot, setup, arm, part) if self.robot else simulated_bench(setup, arm, look)
+        env = ServedEnv(self.robot, setup, arm, part) if self.robot else simulated_bench(setup, arm, laboratory)
         with closing(env):
             yield lambda kind, seed: record_insertion(env, task, kind, seed, self.config)
 
