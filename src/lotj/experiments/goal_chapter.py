@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
 from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
-from lotj.experiments.chapter_jobs import collect_job, line_job, policies, tried
+from lotj.experiments.chapter_jobs import LINES, collect_job, line_job, policies, tried
 from lotj.experiments.claims import Curves
-from lotj.experiments.codes import Codes, represent_job
+from lotj.experiments.codes import Codes, Redrawn, represent_job
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
@@ -36,11 +36,14 @@ from lotj.nets.front import Vector
 from lotj.runs import Run, find_run
 from lotj.training.coded import CodedStore, Pursued, value_of
 from lotj.training.imagined import READS
-from lotj.training.practice import practice
+from lotj.training.practice import finished_trials, practice, trial_seed
 from lotj.training.pretrain import load_agent, pretrain_agent
 from lotj.training.rewarded import Rewarded
 
 FRONT = Vector(("code", "goal"))
+EVERY_LINE = tuple(Arm(line, line) for line in (*LINES, "copy", "mean action", "straight"))
+"""Who does not learn, ways through a task that are too easy included."""
+
 PATIENCE = 15
 """Steps for a subgoal: as many as lie between two of them. With PTP's 30, in 400, seven would take all of our 150."""
 SIZES = {"quick": Size(0.12, 1, 8, 4), "laptop": Size(1.0, 3, 34, 10), "full": Size(4.0, 10, 100, 100)}
@@ -162,6 +165,9 @@ def gate_page(found: Mapping[str, Any]) -> str:
     parts = [markdown(["gate", "here"], told), markdown(["sparse reward", "prior data", "held out"], rows)]
     points = reward["held_out"]["curve"][::5]
     parts.append(markdown(["eps", "precision", "recall"], [[f"{value:.2f}" for value in point] for point in points]))
+    if "valid" in found:
+        shares = [[name, f"{share:.2f}"] for name, share in found["valid"].items()]
+        parts.append(markdown(["outcomes, to a judge of the state", "share of pictures"], shares))
     made = {**found.get("plans", {}), **({"proposals": found["proposals"]} if "proposals" in found else {})}
     if made:
         head = ["made by", "s each", "decoded and encoded again within eps", "further than eps from the first frame"]
@@ -240,8 +246,11 @@ def arm_job(
     wanted |= {"shares": dict(shares), "offline_shares": dict(offline_shares), "settings": dict(settings)}
     left = begun(root, "practice", wanted)
     run = left or Run.create(root, "practice", wanted, seed)
-    proposer = proposer_of(goals, made, store)  # one: of a scene's draws some are practised, others relabelled with
+    proposer = proposer_of(goals, made, store, lambda: env.first)  # one: to practise with and to relabel with
     with closing(environment(proposer, told=False)) as env, run:
+        if isinstance(proposer, Redrawn):
+            for number in range(1, finished_trials(run) + 1):  # who was stopped draws again what was drawn before
+                env.reset(seed=trial_seed(run.seed, number))
         relabel = _relabel(shares, made, proposer)
         steps = spec_of(env).max_steps
         how = replace(how, max_steps=steps)
@@ -252,14 +261,17 @@ def arm_job(
     return {"curve": curve}
 
 
-def proposer_of(goals: str, made: Codes, store: CodedStore) -> GoalProposer | None:
-    """Who proposes, by the name of `GoalArm.goals`; None for the task itself."""
+def proposer_of(
+    goals: str, made: Codes, store: CodedStore, first: Callable[[], np.ndarray], bank: int = 32
+) -> GoalProposer | None:
+    """Who proposes, by the name of `GoalArm.goals`, so many draws in each scene; None for the task itself. `first` says
+    the first picture of the running episode."""
     if goals == "task":
         return None
     if goals == "seen":
         some = np.random.default_rng(0).integers(store.n_frames, size=4096)
         return Seen(lambda: store.observe(some, ["code"])["code"])
-    return made.proposer(32) if goals == "pixelcnn" else made.redrawn(goals)
+    return made.proposer(bank) if goals == "pixelcnn" else made.redrawn(goals, first, bank)
 
 
 def _relabel(shares: Mapping[str, float], made: Codes, proposer: GoalProposer | None) -> Relabel:

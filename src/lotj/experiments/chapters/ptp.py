@@ -4,10 +4,9 @@ chains. Everything but the plan is the same for all."""
 from __future__ import annotations
 
 from lotj.data.goal_replay import GoalShares
-from lotj.experiments.chapter import Arm, Problem
-from lotj.experiments.chapter_jobs import LINES
+from lotj.experiments.chapter import Problem
 from lotj.experiments.claims import Claim, paired, reached_more
-from lotj.experiments.goal_chapter import GoalArm, GoalChapter
+from lotj.experiments.goal_chapter import EVERY_LINE, GoalArm, GoalChapter
 
 GAMMA = 0.995
 _BOTH = {
@@ -25,7 +24,7 @@ _ARMS = (
     GoalArm("LEAP", "iql", plan="unconditional"),
     GoalArm("GCP", "iql", plan="midpoint"),
     GoalArm("PTP, no value", "iql", plan="hierarchical", planning={"value_weight": 0.0}, trials=0.0),
-    *(Arm(line, line) for line in LINES),
+    *EVERY_LINE,
 )
 
 
