@@ -108,7 +108,7 @@ def test_chapters_name_what_there_is(chapter: Any) -> None:
     jobs = {job.name: job for job in quick.jobs(Asked("quick", Path("data"), Path("runs")))}
     assert len(quick.problems) == 1
     assert jobs["data"].arguments["count"] == 240
-    assert jobs["codes"].arguments["updates"]["vq"] == 600
+    assert jobs["codes"].arguments["updates"]["vq"] == 480
 
 
 SMALL = {
@@ -124,7 +124,7 @@ def tiny(chapter: Any, problem: str, arms: Sequence[str], root: Path) -> Any:
           for arm in whole.arms if arm.title in arms]  # fmt: skip
     task = f"{whole.task.partition(',max_steps')[0]},max_steps=6"
     made = replace(whole, task=task, arms=of, trials=3, points=(0.7,), practice={**whole.practice, "warmup_trials": 1})
-    tasks = {"task": f"{chapter.task},max_steps=10", "held_out": f"table/{chapter.recipe},split=test,max_steps=10"}
+    tasks = {"task": f"{chapter.task},max_steps=40", "held_out": f"table/{chapter.recipe},split=test,max_steps=40"}
     agents = {name: {**settings, "hidden": (16,)} for name, settings in chapter.agents.items()}
     models = dict.fromkeys(chapter.model_updates, 3)
     return replace(chapter, problems=(made,), count=8, size=Size(1.0, 1, 2, 1), updates=2, agents=agents,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -29,7 +30,7 @@ from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
 from lotj.experiments.study import Asked, begun
 from lotj.experiments.tables import markdown
-from lotj.goals.planner import PlanConfig, Pursuit
+from lotj.goals.planner import PlanConfig, Pursuit, SubgoalPlanner
 from lotj.goals.proposer import Given, GoalProposer, Seen
 from lotj.goals.sparse import SparseReward
 from lotj.nets.front import Vector
@@ -46,6 +47,8 @@ EVERY_LINE = tuple(Arm(line, line) for line in (*LINES, "copy", "mean action", "
 
 PATIENCE = 15
 """Steps for a subgoal: as many as lie between two of them. With PTP's 30, in 400, seven would take all of our 150."""
+REMEMBERED = {"buffer": 1000, "buffer_after": 8}
+"""Of plans that remember: PTP does from its 32nd on, and our practice has 20."""
 SIZES = {"quick": Size(0.12, 1, 8, 4), "laptop": Size(1.0, 3, 34, 10), "full": Size(4.0, 10, 100, 100)}
 """By name; three seeds of a laptop try more than 100 times together."""
 
@@ -217,7 +220,7 @@ def arm_job(
     made, root = Codes(find_run(Path(codes), "codes"), device), Path(folder)
     learner = load_agent(find_run(Path(offline), "pretrain"), device, agent)
     asked = [learner]  # whose values a plan goes by
-    config = PlanConfig(**{"buffer": 1000 if plan.endswith("-buffer") else 0, **planning})
+    config = PlanConfig(**{**(REMEMBERED if plan.endswith("-buffer") else {}), **planning})
     planner = made.planner(plan.removesuffix("-buffer"), config, seed)
     reward, curve = SparseReward(made.eps), []
 
@@ -237,7 +240,9 @@ def arm_job(
     try_out(learner, 0, 0)
     if not trials:
         return {"curve": curve}
-    asked[0] = learner
+    planner = made.planner(
+        plan.removesuffix("-buffer"), config, seed
+    )  # of what was planned to be tried it knows nothing
     store = made.coded(DiskStore.open(Path(data)))
     how = replace(find_preset("state").practice, trials=trials, threads=threads, hindsight=0.0, **settings)
     prior = Source(store, 1.0 - how.online_fraction, None, {"imitate": True})
@@ -255,10 +260,41 @@ def arm_job(
         steps = spec_of(env).max_steps
         how = replace(how, max_steps=steps)
         rest: dict[str, Any] = {"live": False, "resume": left is not None, "snapshots": points}
-        practice(Rewarded(env, steps, run.seed), learner, [prior], how, run, folder_name(task), [relabel], **rest)
+        done = Rewarded(Planned(env, planner, run), steps, run.seed)
+        practice(done, learner, [prior], how, run, folder_name(task), [relabel], **rest)
         for learner, after, taken in policies(run, (*points, trials), device):
             try_out(learner, after, taken)
     return {"curve": curve}
+
+
+class Planned(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]):
+    """Practice by plans, which depend on those before: kept in the run, so that it can go on where it was stopped.
+
+    Args:
+        env: makes a plan as an episode begins.
+        planner: whose plans.
+        run: of the practice; of one that was begun the planner goes on with the first trial that is not finished.
+    """
+
+    def __init__(self, env: gym.Env, planner: SubgoalPlanner, run: Run) -> None:
+        super().__init__(env)
+        self._planner, self._run = planner, run
+        if run.has(KEPT):
+            kept, left = run.load(KEPT), trial_seed(run.seed, finished_trials(run) + 1)
+            planner.restore(kept["before" if kept["seed"] == left else "after"])
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode."""
+        before = self._planner.state()
+        begun = self.env.reset(seed=seed, options=options)
+        self._run.save(KEPT, {"seed": seed, "before": before, "after": self._planner.state()})
+        return begun
+
+
+KEPT = "plans"
+"""Name of what `Planned` keeps, in the run's folder."""
 
 
 def proposer_of(
