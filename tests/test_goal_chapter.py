@@ -217,7 +217,7 @@ def test_a_tiny_chapter_from_nothing_and_cut(
             patch.setattr(goal_chapter, "make_task", practised)
             job.work(**other, **job.machine)
         assert finished_trials(find_run(again / job.name, "practice")) == 2
-        assert job.work(**other, **job.machine) == results[job.name]
+        assert job.work(**other, **job.machine)["curve"] == results[job.name]["curve"]
         both = [weights(folder, "practice", "practice") for folder in (Path(job.arguments["folder"]), again / job.name)]
         assert all(torch.equal(*pair) for pair in zip(*both, strict=True))
 

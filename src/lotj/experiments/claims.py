@@ -284,7 +284,7 @@ def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         shares = [
-            [np.mean([one["curve"][0]["reached"] for one in done]) for done in both]
+            [np.mean([one["curve"][0].get("reached", np.nan) for one in done]) for done in both]
             for problem in problems
             if all(both := [curves.get((problem, title), ()) for title in (better, worse)])
         ]

@@ -214,7 +214,7 @@ def arm_job(
     task's own goal. The encoder and who proposes stay as they are.
 
     Returns:
-        ``curve`` as of `learn_job`, with the share of the subgoals left that were ``reached`` in their time.
+        ``curve`` as of `learn_job`, with the share of the subgoals left that were ``reached`` in their time, if any was.
     """
     torch.set_num_threads(threads)
     made, root = Codes(find_run(Path(codes), "codes"), device), Path(folder)
@@ -235,14 +235,13 @@ def arm_job(
         with closing(environment(None, told=True)) as env:
             tries = point_trials if trials in points else evaluation_trials
             found = tried(env, PolicyController(learner, 0.0), agent, seed, tries)
-            curve.append({"trials": trials, "steps": steps, **found, "reached": env.met})
+            left = {} if np.isnan(env.met) else {"reached": env.met}
+            curve.append({"trials": trials, "steps": steps, **found, **left})
 
     try_out(learner, 0, 0)
     if not trials:
         return {"curve": curve}
-    planner = made.planner(
-        plan.removesuffix("-buffer"), config, seed
-    )  # of what was planned to be tried it knows nothing
+    planner = made.planner(plan.removesuffix("-buffer"), config, seed)  # to be tried leaves no plans to remember
     store = made.coded(DiskStore.open(Path(data)))
     how = replace(find_preset("state").practice, trials=trials, threads=threads, hindsight=0.0, **settings)
     prior = Source(store, 1.0 - how.online_fraction, None, {"imitate": True})
