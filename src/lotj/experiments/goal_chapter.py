@@ -214,7 +214,7 @@ def arm_job(
     task's own goal. The encoder and who proposes stay as they are.
 
     Returns:
-        ``curve`` as of `learn_job`, with the share of the subgoals left that were ``reached`` in their time, if any was.
+        ``curve`` as of `learn_job`, with the share of the subgoals left, if any, that were ``reached`` in their time.
     """
     torch.set_num_threads(threads)
     made, root = Codes(find_run(Path(codes), "codes"), device), Path(folder)
