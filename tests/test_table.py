@@ -311,5 +311,5 @@ def test_what_has_learnt_nothing_does_not_get_there(problem: Problem) -> None:
     assert not any(successes(problem, line, 3) for line in ("nothing", "random", "mean action"))
     straight = successes(problem, "straight", 3)
     assert straight == 3 if problem.name in ("close-drawer", "button") else straight <= 1
-    if problem in ptp.CHAPTER.problems:
+    if problem in ptp.CHAPTER.problems and problem.name != "out-then-close":
         assert successes(problem, "copy", 3) <= 1
