@@ -176,12 +176,12 @@ def represent_job(
 
     def learn(name: str, model: nn.Module, draw: Draw, config: Any, losses: Any = None, **made_with: Any) -> None:
         training = ModelTraining(updates.get(name, updates.get("subgoals", 0)), **config)
-        torch.manual_seed(seed)
         Modeller(model, training, seed, device, losses).learn(draw, run, name, **made_with)
         last = means(run.metrics(name)[-3:])
         told[name] = {key: value for key, value in last.items() if key not in ("step", "time")}
 
     seen = pairs(store, BATCH, device)
+    torch.manual_seed(seed)  # whatever this process has drawn before: weights begin by the seed alone
     vq = VQVAE(VQ)
     learn("vq", vq, seen, {"lr": VQ.lr, "clip": 1.0})
     vq.rescale(pairs(store, 512, device)(np.random.default_rng(0))[0])
@@ -191,6 +191,7 @@ def represent_job(
         run.save("numbers", {"numbers": torch.from_numpy(coded.numbers.astype(np.int16))})
     draws = Draws(coded, codes.encoder)
     for name in models:
+        torch.manual_seed(seed)
         if name in MODELS:
             settings = SIZED[name]
             learn(name, picture_model(name, settings, seed), seen, {}, kind=name, settings=settings)
