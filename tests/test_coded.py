@@ -18,6 +18,7 @@ from lotj.data.store import MemoryStore
 from lotj.envs.base import spec_of
 from lotj.errors import DataError
 from lotj.experience import Episode, Task
+from lotj.experiments.codes import Redrawn
 from lotj.goals.codes import CodeEncoder, CodeGenerator
 from lotj.goals.pixelcnn_proposer import PixelCNNProposer
 from lotj.goals.planner import Pursuit
@@ -135,6 +136,43 @@ def test_a_scene_keeps_its_draws(encoder: CodeEncoder) -> None:
     np.testing.assert_array_equal(first, second)
     with pytest.raises(ValueError, match="those of a scene"):
         made.propose(None, 1, rng)
+
+
+def test_draws_follow_from_the_scene_alone(encoder: CodeEncoder) -> None:
+    """Whatever was drawn before: practice that was stopped draws again what it drew."""
+    torch.manual_seed(1)
+    model = PixelCNN(PixelCNNConfig(channels=4, layers=2, head=8), 8, 2, 4)
+    contexts = encoder.encode(np.stack([picture((0, x), 0) for x in range(3)]))
+    made, resumed = (PixelCNNProposer(model, encoder, bank=6) for _ in range(2))
+    for number, context in enumerate(contexts):
+        made.propose(context, 3, np.random.default_rng(number))
+    resumed.propose(contexts[2], 1, np.random.default_rng(9))
+    np.testing.assert_array_equal(resumed.banks(contexts[2:]), made.banks(contexts[2:]))
+    assert not np.array_equal(made.banks(contexts[1:2]), made.banks(contexts[2:]))
+
+
+class First:
+    """A model that decodes whatever it is asked to the first picture that it was shown."""
+
+    size, context_size = 1, 16 * 16 * 3
+
+    def context(self, first: np.ndarray) -> np.ndarray:
+        return first.reshape(len(first), -1).astype(np.float32)
+
+    def decode(self, codes: np.ndarray, context: np.ndarray) -> np.ndarray:
+        return np.repeat(context.astype(np.uint8).reshape(1, 16, 16, 3), len(codes), 0)
+
+
+def test_another_models_goals_are_of_the_true_first_picture(encoder: CodeEncoder) -> None:
+    seen = [picture((1, x), 1)[None] for x in range(2)]
+    made = Redrawn(First(), encoder, lambda: seen[-1], bank=3)  # type: ignore[arg-type]
+    context, rng = encoder.context(seen[1])[0], np.random.default_rng(0)
+    np.testing.assert_array_equal(made.propose(context, 2, rng), np.repeat(context[None], 2, 0))
+    seen.append(seen[0])
+    made.propose(context, 1, rng)  # relabelled later: as drawn when its episode began
+    wrong = encoder.context(picture((3, 3), 2)[None])[0]
+    with pytest.raises(DataError, match="scene that has not begun"):
+        made.propose(wrong, 1, rng)
 
 
 class Discs(gym.Env):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.utils._pytree import tree_leaves
 
+from lotj.data.store import DiskStore
+from lotj.distributed import run_jobs
+from lotj.envs.registry import make_task
+from lotj.experiments import codes, goal_chapter
+from lotj.experiments.chapter import Size, job_name
 from lotj.experiments.chapters import ptp, val
 from lotj.experiments.claims import gate, paired, reached_more
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
@@ -19,12 +27,20 @@ from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
 from lotj.experiments.study import Asked
 from lotj.goals.planner import PlanConfig
+from lotj.nets.pixelcnn import PixelCNNConfig
+from lotj.nets.subgoal_cvae import SubgoalConfig
+from lotj.nets.vq_vae import VQVAEConfig
+from lotj.runs import find_run
+from lotj.training.practice import finished_trials
 
 
 def curves(**rates: list[list[int]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Arm -> successes of 50 trials before and after practice, of each seed; the same in problems "a" and "b"."""
     return {
-        (problem, title): [{"curve": [{"successes": k, "n": 50, "reached": k / 50} for k in seed]} for seed in seeds]
+        (problem, title): [
+            {"curve": [{"successes": k, "n": 50, "reached": k / 50} for k in seed], "seed": number}
+            for number, seed in enumerate(seeds)
+        ]
         for problem in ("a", "b")
         for title, seeds in rates.items()
     }
@@ -39,6 +55,24 @@ def test_pairs_of_problem_and_seed_by_hand() -> None:
     assert paired(("a", "b"), ("x", -1), ("x", 0), 25.0)(done)[0] is None  # it is, its interval is not
     assert paired(("a", "b"), ("x", -1), ("y", -1))(done)[0] is False  # +10 and -20
     assert paired(("a", "c"), ("x", -1), ("z", -1))(done) == (None, "not done yet")
+
+
+def test_what_shares_an_agent_is_not_independent() -> None:
+    done = curves(x=[[0, 20], [0, 0]])  # of two agents one gains 40 points, in both problems: four pairs, two units
+    met, told = paired(("a", "b"), ("x", -1), ("x", 0))(done)
+    assert met is None and told == "+20 points, +0 to +40, over 4 pairs"
+    assert paired(("a", "b"), ("x", -1), ("x", 0))(curves(x=[[0, 20]]))[0] is None  # a single agent
+
+
+def test_a_seed_that_is_missing_is_no_other() -> None:
+    done = curves(x=[[0], [25], [50]], y=[[0], [25], [50]])
+    for problem in ("a", "b"):
+        del done[problem, "y"][0]
+    assert paired(("a", "b"), ("x", 0), ("y", 0), -1.0)(done) == (True, "+0 points, +0 to +0, over 4 pairs")
+    chapter = replace(val.CHAPTER, size=Size(1.0, 3, 1, 1))
+    name = val.CHAPTER.problems[0].name
+    found = chapter.curves({job_name(chapter.problems[0], chapter.problems[0].arms[0], 2): {"curve": []}})
+    assert [one["seed"] for one in found[name, "VAL"]] == [2]
 
 
 def test_shares_of_subgoals_and_gates() -> None:
@@ -74,7 +108,118 @@ def test_chapters_name_what_there_is(chapter: Any) -> None:
     jobs = {job.name: job for job in quick.jobs(Asked("quick", Path("data"), Path("runs")))}
     assert len(quick.problems) == 1
     assert jobs["data"].arguments["count"] == 240
-    assert jobs["codes"].arguments["updates"]["vq"] == 600
+    assert jobs["codes"].arguments["updates"]["vq"] == 480
+
+
+SMALL = {
+    "VQ": VQVAEConfig(hidden=8, residual_hidden=4, residual_layers=1, codes=16), "BANK": 2, "LEARNT": 50,
+    "DRAWN": PixelCNNConfig(channels=4, layers=2, head=8), "CHAINED": SubgoalConfig(latent=2, hidden=8), "PLANNED": 1,
+}  # fmt: skip
+
+
+def tiny(chapter: Any, problem: str, arms: Sequence[str], root: Path) -> Any:
+    """A chapter of one problem and some of its arms, in the smallest size there is."""
+    (whole,) = (one for one in chapter.problems if one.name == problem)
+    of = [replace(arm, planning={**arm.planning, "samples": 4}) if isinstance(arm, GoalArm) else arm
+          for arm in whole.arms if arm.title in arms]  # fmt: skip
+    task = f"{whole.task.partition(',max_steps')[0]},max_steps=6"
+    made = replace(whole, task=task, arms=of, trials=3, points=(0.7,), practice={**whole.practice, "warmup_trials": 1})
+    tasks = {"task": f"{chapter.task},max_steps=40", "held_out": f"table/{chapter.recipe},split=test,max_steps=40"}
+    agents = {name: {**settings, "hidden": (16,)} for name, settings in chapter.agents.items()}
+    models = dict.fromkeys(chapter.model_updates, 3)
+    return replace(chapter, problems=(made,), count=8, size=Size(1.0, 1, 2, 1), updates=2, agents=agents,
+                   model_updates=models, **tasks)  # fmt: skip
+
+
+def asked(root: Path) -> Asked:
+    return Asked("laptop", Path("data"), root / "runs", machine={"threads": 1, "device": "cpu"})
+
+
+class Cut:
+    """Ctrl-C in the call of that number."""
+
+    def __init__(self, call: Any, at: int) -> None:
+        self._call, self._left = call, at
+
+    def __call__(self, *args: Any, **how: Any) -> Any:
+        self._left -= 1
+        if not self._left:
+            raise KeyboardInterrupt
+        return self._call(*args, **how)
+
+
+def weights(folder: Path, kind: str, name: str) -> list[Any]:
+    """Of a checkpoint of the job of that folder."""
+    state = find_run(folder, kind).load(name)["agent"]
+    return [leaf for leaf in tree_leaves(state) if isinstance(leaf, torch.Tensor)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("chapter", "problem", "arms"),
+    [
+        (val.CHAPTER, "close-drawer", ("VAL", "CC-VAE's goals", "seen goals", "random")),
+        (ptp.CHAPTER, "close-then-slide", ("PTP", "HIQL", "LEAP", "GCP", "PTP, no value")),
+    ],
+    ids=["val", "ptp"],
+)
+def test_a_tiny_chapter_from_nothing_and_cut(
+    chapter: Any, problem: str, arms: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SMALL.items():
+        monkeypatch.setattr(codes, name, value)
+    small = tiny(chapter, problem, arms, tmp_path)
+    jobs = small.jobs(asked(tmp_path))
+    results = run_jobs(jobs, tmp_path / "results")
+    files = small.files(results)
+    assert {"table.md", "gates.md", "gates.png"} <= files.keys()
+    page = " ".join(files["table.md"].decode().split())
+    for arm in arms:
+        curve = results[job_name(small.problems[0], small.problems[0].arm(arm), 0)]["curve"]
+        practised = arm not in ("random", "PTP, no value")
+        assert [(at["trials"], at["steps"], at["n"]) for at in curve] == [(0, 0, 2), (2, 12, 1), (3, 18, 2)][
+            : 3 if practised else 1
+        ]
+        assert f"| {arm} | 1 |" in page
+    if chapter is val.CHAPTER:
+        assert set(results["codes"]["valid"]) == {
+            "seen",
+            "judge",
+            "pixelcnn",
+            "vae",
+            "cc-vae",
+            "over_vae",
+            "over_cc-vae",
+        }
+    by_name = {job.name: job for job in jobs}
+    job, again = by_name["codes"], tmp_path / "again"
+    cut = Cut(codes.pairs(DiskStore.open(Path(job.arguments["data"])), codes.BATCH), 3)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(codes, "pairs", lambda *of: cut)  # of the VQ-VAE's updates the third
+        job.work(**{**job.arguments, "folder": str(again / "codes")}, **job.machine)
+    found = job.work(**{**job.arguments, "folder": str(again / "codes")}, **job.machine)
+    assert found["eps"] == results["codes"]["eps"] and found["reconstruction"] == results["codes"]["reconstruction"]
+    for name in ("vq", *small.models):
+        both = [weights(folder, "codes", name) for folder in (Path(job.arguments["folder"]), again / "codes")]
+        assert all(torch.equal(*pair) for pair in zip(*both, strict=True))
+    for arm in arms[:2]:
+        job = by_name[job_name(small.problems[0], small.problems[0].arm(arm), 0)]
+        other = {**job.arguments, "folder": str(again / job.name)}
+        made: list[Any] = []
+
+        def practised(name: str, made: list[Any] = made) -> Any:
+            made.append(make_task(name))
+            if len(made) == 2:  # the first is tried before practice
+                made[1].reset = Cut(made[1].reset, 3)
+            return made[-1]
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(goal_chapter, "make_task", practised)
+            job.work(**other, **job.machine)
+        assert finished_trials(find_run(again / job.name, "practice")) == 2
+        assert job.work(**other, **job.machine)["curve"] == results[job.name]["curve"]
+        both = [weights(folder, "practice", "practice") for folder in (Path(job.arguments["folder"]), again / job.name)]
+        assert all(torch.equal(*pair) for pair in zip(*both, strict=True))
 
 
 def page(chapter: Any, **more: Any) -> dict[str, bytes]:

@@ -61,6 +61,19 @@ def test_a_waypoint_lies_so_many_steps_ahead_and_not_beyond_the_goal(shares: Goa
     np.testing.assert_array_equal(batch.columns["waypoint"], np.minimum(batch.observation["code"] + 4, goal))
 
 
+def test_waypoints_are_looked_up_once() -> None:
+    """Nine steps: a goal beyond the next four moves no waypoint, and one that is nearer moves its own alone."""
+    store = MemoryStore([Task("line", "line")])
+    store.append(walked(np.arange(10.0)[:, None], np.ones((9, 1))))
+    asked, observe = [], store.observe
+    store.observe = lambda frames, names=None: asked.append(len(frames)) or observe(frames, names)  # type: ignore
+    replay_of(store, GoalShares(1.0, 0.0, 0.0, 0.0), 4, 200).sample(np.random.default_rng(0))
+    assert asked[:2] == [400, 200] and sum(asked[2:]) == 0  # both ends of the steps, waypoints; none anew
+    asked.clear()
+    replay_of(store, GoalShares(0.0, 1.0, 0.0, 0.0), 4, 200).sample(np.random.default_rng(0))
+    assert 0 < asked[-1] < 200  # the last step of the episode leads to its end already
+
+
 def test_losses_are_those_of_the_paper() -> None:
     """Of one V, whose slow copy is V itself as yet: equations 1, 6 and 7 of Park et al. 2023, written out."""
     learner = learner_of("hiql", critics=1, discount=0.9, expectile=0.8, advantage_scale=2.0, ema=0.0)

@@ -22,6 +22,7 @@ from lotj.envs.registry import make_task
 from lotj.errors import SettingsError
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.experiments.chapter import Size
+from lotj.experiments.chapters import cc_rig, rig
 from lotj.experiments.claims import Claim, higher
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.imagined import (
@@ -273,3 +274,27 @@ def test_a_tiny_chapter_from_nothing_and_again(tmp_path: Path, monkeypatch: pyte
     assert {"push-cc-0.png", "push-encoder-cc-0.png", "push.svg"} <= files.keys()
     with pytest.raises(SettingsError, match="takes no connectors"):
         TINY.asked(replace(asked, connectors=("usb-b",)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter", [rig.CHAPTER, cc_rig.CHAPTER], ids=["rig", "cc-rig"])
+def test_every_job_of_a_chapter_in_the_smallest_size(
+    chapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imagined, "ENCODER_STEPS", 3)
+    monkeypatch.setattr(imagined, "GATED", 12)
+    problems = tuple(
+        replace(problem, task=f"{problem.task},max_steps=6", data={"data": {"count": 4, "recipe": "random"}},
+                also={name: f"{task},max_steps=6" for name, task in problem.also.items()},
+                updates=2, trials=2, points=())
+        for problem in chapter.problems
+    )  # fmt: skip
+    small = replace(chapter, problems=problems, size=Size(1.0, 1, 1, 1))
+    asked = Asked("laptop", Path("data"), tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
+    results = run_jobs(small.jobs(asked), tmp_path / "results")
+    page = small.files(results)["table.md"].decode()
+    assert "not done yet" not in page and "nan" not in page
+    for problem in problems:
+        assert page.count(f"`{problem.task}`") == 2  # gates, and what its arms reach
+        rows = page.partition(f"`{problem.task}` at the end")[2].partition("##")[0]
+        assert all(f"| {arm.title} " in rows for arm in problem.arms)

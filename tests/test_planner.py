@@ -97,6 +97,18 @@ def test_refinement_lowers_the_cost_and_a_seed_says_everything() -> None:
     assert costs[1] < 0.7 * costs[0]
 
 
+def test_who_was_stopped_plans_on() -> None:
+    levels: list[Level] = [Chain(Walk(2.0), 2), Chain(Walk(), 2)]
+    whole, resumed = (planner(levels, seed, samples=8, buffer=4, buffer_after=1) for seed in (0, 1))
+    for _ in range(3):
+        whole.plan(START, GOAL, none)
+    state = whole.state()
+    expected = whole.plan(START, GOAL, none)
+    resumed.restore(state)  # copied: the plan since then is not in it
+    np.testing.assert_array_equal(resumed.plan(START, GOAL, none), expected)
+    assert resumed.plans == 4 and [len(chosen) for chosen in resumed.memory] == [4, 4]
+
+
 def test_a_buffer_brings_back_what_was_chosen() -> None:
     settings = {"samples": 8, "noise": (), "buffer_after": 1, "buffer_skip": 0.0}
     far = np.array([9.0, 0.0], np.float32)  # three deviations in each of two steps: hardly ever drawn

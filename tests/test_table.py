@@ -15,6 +15,9 @@ from lotj.envs.registry import expert_of, make_task
 from lotj.envs.table import TableEnv
 from lotj.envs.table_tasks import JOBS, attempt, pair, reached
 from lotj.errors import SettingsError
+from lotj.experiments.chapter import Problem
+from lotj.experiments.chapter_jobs import line_job
+from lotj.experiments.chapters import ptp, val
 from lotj.sim.drawing import Drawing
 from lotj.sim.table import POPPED, Scene, Table, inside, turned, within
 from lotj.sim.table_scenes import draw_scene, occupied
@@ -281,3 +284,32 @@ def test_recipes_are_for_their_own_tasks() -> None:
         wanted = pytest.raises(SettingsError, match=f"recipe {recipe}: is for table/{recipe} alone")
         with wanted, collection.open(collection.tasks()[0]) as record:
             record(recipe, 0)
+
+
+# ---- what has learnt nothing ----------------------------------------------------------------------------------------
+
+
+def successes(problem: Problem, line: str, trials: int) -> int:
+    """Of a line of the chapters."""
+    task = problem.with_options("observation=state")
+    return line_job(task, task, 0, trials, line)["curve"][0]["successes"]
+
+
+def test_straight_for_it_shuts_a_drawer_and_a_mean_action_does_not() -> None:
+    (problem,) = (one for one in val.CHAPTER.problems if one.name == "close-drawer")
+    assert {line: successes(problem, line, 1) for line in ("straight", "copy", "mean action")} == {
+        "straight": 1, "copy": 1, "mean action": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", [*val.CHAPTER.problems, *ptp.CHAPTER.problems], ids=lambda problem: problem.name)
+def test_what_has_learnt_nothing_does_not_get_there(problem: Problem) -> None:
+    """But for the two tasks of a single push, which going straight for it does; and copies of a demonstration, played
+    blindly, from a start that is nearly the same: their figures stand in the chapters' tables."""
+    assert successes(problem, "expert", 3) == 3
+    assert not any(successes(problem, line, 3) for line in ("nothing", "random", "mean action"))
+    straight = successes(problem, "straight", 3)
+    assert straight == 3 if problem.name in ("close-drawer", "button") else straight <= 1
+    if problem in ptp.CHAPTER.problems and problem.name != "out-then-close":
+        assert successes(problem, "copy", 3) <= 1

@@ -192,6 +192,40 @@ class Skills:
                 break
 
 
+class Straight(Skills):
+    """On the table: straight to each thing that the plan changes, from whatever side and whatever stands in between;
+    closes the fingers there, and straight on to where that thing is at the goal."""
+
+    def _play(self) -> Iterator[np.ndarray]:
+        for skill in self.plan:
+            place, to = self._ends(skill)
+            yaw = float(self._hand[3])
+            yield from self._go(place, yaw, OPEN)
+            yield from self._hold(CLOSED, 3)
+            yield from self._go(to, yaw, CLOSED)
+            yield from self._hold(OPEN, 2)
+            self.done += 1
+        while True:
+            yield np.zeros(5)
+
+    def _ends(self, skill: Skill) -> tuple[np.ndarray, np.ndarray]:
+        """(3,) where a thing is, and where it is to be [m]."""
+        (name, *to), aims, now = skill, self.table.aims(), self.table.look()
+        if name in ("open", "close"):
+            left = aims["travel"] - now["opening"] if name == "open" else -now["opening"]
+            return aims["handle"][:3], aims["handle"][:3] + left * _out(aims["square"])
+        if name == "press":
+            return aims["button"], aims["button"] - [0.0, 0.0, 0.02]
+        if name == "shut":
+            return aims["pop"][:3], aims["pop"][:3] - now["popped"] * _out(aims["pop"][3])
+        (place,) = to
+        end = aims[place] if isinstance(place, str) else np.array([*place, 0.0])
+        if name == "slide":
+            return np.append(now["large"][:2], LOW), np.append(end[:2], LOW)
+        lifted = [0.0, 0.0, aims["grasp"]]
+        return now["small"][:3] + lifted, end + lifted
+
+
 def _out(yaw: float) -> np.ndarray:
     """(3,) the direction in which a drawer opens whose cabinet is turned so far."""
     return np.array([np.sin(yaw), -np.cos(yaw), 0.0])

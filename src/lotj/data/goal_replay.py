@@ -67,7 +67,10 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
         columns = batch.columns
         if "waypoint" in columns:
             until = np.where(source == 1, segment.frame + 1, np.where(source == 2, later, segment.last))
-            columns = {**columns, "waypoint": waypoints(segment.store, segment.frame, segment.ahead, until)}
+            nearer = np.flatnonzero(until < np.minimum(segment.frame + segment.ahead, segment.last))
+            waypoint = np.array(columns["waypoint"])
+            waypoint[nearer] = waypoints(segment.store, segment.frame[nearer], segment.ahead, until[nearer])
+            columns = {**columns, "waypoint": waypoint}
         return replace(
             batch,
             columns=columns,

@@ -186,7 +186,7 @@ class Chapter:
         """The results by problem and arm; of a problem with a `full` arm scored, and none before that can be."""
         found: dict[tuple[str, str], Sequence[Mapping[str, Any]]] = {}
         for problem in self.problems:
-            of = {arm.title: [results[name] for seed in problem.seeds(arm, self.size)
+            of = {arm.title: [{**results[name], "seed": seed} for seed in problem.seeds(arm, self.size)
                               if (name := job_name(problem, arm, seed)) in results]
                   for arm in problem.arms}  # fmt: skip
             if problem.full:

@@ -5,7 +5,7 @@ Its arguments and its result are what JSON holds; where it leaves a folder, stop
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,14 @@ from lotj.agents import Learner
 from lotj.agents.brac import log_likelihood
 from lotj.controllers import Controller, Memoryless
 from lotj.controllers.blocks import SideEntry
+from lotj.controllers.table_skills import Straight
 from lotj.data.store import DiskStore
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import expert_of, make_task, named_options
 from lotj.envs.residual import ResidualAction
 from lotj.evaluation.rollout import evaluate
+from lotj.experience import rollout
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
 from lotj.experiments.practised import Practised, practised_agent
 from lotj.experiments.presets import find_preset
@@ -70,9 +72,7 @@ def best_job(data: str, share: float, folder: str) -> dict[str, Any]:
 def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, controller: str) -> dict[str, Any]:
     """What the scripted expert, random actions or none reach."""
     with closing(make_task(evaluated)) as env:
-        shape = env.action_space.shape
-        acts = expert_of(evaluated, env) if controller == "expert" else {**LINES, **FURTHER}[controller](shape)
-        return tried_once(env, acts, controller, seed, evaluation_trials)
+        return tried_once(env, line_of(controller, evaluated, env), controller, seed, evaluation_trials)
 
 
 def again_job(task: str, evaluated: str, seed: int, evaluation_trials: int, practised: str) -> dict[str, Any]:
@@ -249,7 +249,47 @@ class Random:
         return self._rng.uniform(-1.0, 1.0, self._shape).astype(np.float32)
 
 
+class Replayed:
+    """Plays the actions (T, A) of another episode without looking, and then does nothing."""
+
+    def __init__(self, actions: np.ndarray) -> None:
+        self._actions = np.vstack([actions, np.zeros_like(actions[:1])])
+
+    def reset(self, seed: int) -> None:
+        """Start an episode."""
+        self._step = -1
+
+    def __call__(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
+        """(A,) of the next step."""
+        self._step = min(self._step + 1, len(self._actions) - 1)
+        return self._actions[self._step]
+
+
+def _shown(task: str, env: Any) -> np.ndarray:
+    """(T, A) actions of the scripted expert from one start, which is not evaluated."""
+    how: dict[str, Any] = {"task": task, "kind": "expert", "max_steps": spec_of(env).max_steps}
+    return rollout(env, expert_of(task, env), 0, **how).action
+
+
+def _mean(task: str, env: Any) -> Replayed:
+    shown = _shown(task, env)
+    return Replayed(np.broadcast_to(shown.mean(0), shown.shape))
+
+
 LINES: Mapping[str, Any] = {"expert": None, "random": Random, "nothing": Nothing}
 """Who does not learn, in every figure."""
-FURTHER: Mapping[str, Any] = {"side-entry": lambda shape: SideEntry()}
-"""Further lines, of some tasks alone."""
+FURTHER: Mapping[str, Callable[[str, Any], Controller]] = {
+    "side-entry": lambda task, env: SideEntry(),
+    "copy": lambda task, env: Replayed(_shown(task, env)),
+    "mean action": _mean,
+    "straight": lambda task, env: Straight(env.unwrapped.table, lambda: env.unwrapped.pair.plan),
+}
+"""Further lines, of some tasks alone: an expert's actions from another start, played blindly, or their mean at every
+step; and straight to what is to be moved, and on. Where one of them succeeds, success says little of who learns."""
+
+
+def line_of(line: str, task: str, env: Any) -> Controller:
+    """One of `LINES` or `FURTHER`, for an environment of that task."""
+    if line in FURTHER:
+        return FURTHER[line](task, env)
+    return expert_of(task, env) if line == "expert" else LINES[line](env.action_space.shape)

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from lotj.data.pictures import figure_png
 from lotj.data.store import DiskStore, Store
-from lotj.envs.table_tasks import reached
+from lotj.envs.table_tasks import ABSENT, reached
+from lotj.errors import DataError
 from lotj.experiments.study import begun
 from lotj.goals.codes import CodeEncoder, CodeGenerator
 from lotj.goals.encoder import Latent
-from lotj.goals.pixelcnn_proposer import PixelCNNProposer
+from lotj.goals.judge import Regressor
+from lotj.goals.pixelcnn_proposer import Banked, PixelCNNProposer
 from lotj.goals.planner import Chain, Midpoint, PlanConfig, Step, SubgoalPlanner, Unconditional, Value
 from lotj.goals.sparse import Calibration, calibrate, check, distance
 from lotj.nets.pixelcnn import PixelCNN, PixelCNNConfig
@@ -54,9 +56,18 @@ PLANS: Mapping[str, Callable[[Mapping[str, Any]], list[Step]]] = {
 SIZED = {"vae": {"size": 32}, "cc-vae": {"size": 16, "context_size": 32}}
 """Of models of pictures: a table holds much more than a puck."""
 
+VQ, DRAWN, CHAINED = VQVAEConfig(), PixelCNNConfig(), SubgoalConfig()
+"""Settings of the models of codes."""
+
 BATCH, BANK = 64, 8
 SHOWN, PLANNED = 8, 3
 """Held-out scenes in the gates' picture, and those of them that are planned in."""
+
+JUDGED, EACH, LEARNT = 32, 8, 8000
+"""Held-out scenes in which draws are judged, draws in each, and true frames of each kind that the judge learns from."""
+
+HEIGHTS = [5, 8]
+"""Where `lotj.envs.table_tasks.things` has the heights of the small and the large object."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Codes:
     @cached_property
     def encoder(self) -> CodeEncoder:
         """Of images."""
-        return CodeEncoder(self._restored("codebook", VQVAE(VQVAEConfig())), self.device)
+        return CodeEncoder(self._restored("codebook", VQVAE(VQ)), self.device)
 
     @property
     def eps(self) -> float:
@@ -93,9 +104,9 @@ class Codes:
         made.keep(coded.firsts, self.run.load("bank")["numbers"].numpy().astype(np.uint16))
         return made
 
-    def redrawn(self, name: str) -> Redrawn:
-        """What the model ``vae`` or ``cc-vae`` draws, as codes of the VQ-VAE."""
-        return Redrawn(load_encoder(self.run, self.device, name), self.encoder)
+    def redrawn(self, name: str, first: Callable[[], np.ndarray], bank: int) -> Redrawn:
+        """What the model ``vae`` or ``cc-vae`` draws, as codes of the VQ-VAE; see `Redrawn`."""
+        return Redrawn(load_encoder(self.run, self.device, name), self.encoder, first, bank)
 
     def planner(self, name: str, config: PlanConfig, seed: int) -> SubgoalPlanner:
         """One of `PLANS`."""
@@ -108,32 +119,37 @@ class Codes:
         return model
 
 
-class Redrawn:
-    """Goals of another model, decoded to pictures and encoded again, so that proposers can be compared on one agent."""
+class Redrawn(Banked):
+    """Goals of another model, decoded to pictures and encoded again, so that proposers can be compared on one agent.
 
-    needs_context = True
+    Args:
+        latent: the model.
+        encoder, bank: see `Banked`.
+        first: says the first picture (1, H, W, 3) of the running episode, which the model wants to see and not what the
+            codes make of it. So a scene's draws are made as its episode begins.
+    """
 
-    def __init__(self, latent: Latent, encoder: CodeEncoder) -> None:
-        self._latent, self._encoder = latent, encoder
+    def __init__(self, latent: Latent, encoder: CodeEncoder, first: Callable[[], np.ndarray], bank: int) -> None:
+        super().__init__(encoder, bank)
+        self._latent, self._first = latent, first
 
-    def propose(self, context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
-        """(n, D) codes, for the scene of the code `context` (D,)."""
-        assert context is not None
-        first = self._encoder.decode(context[None])
-        z = rng.standard_normal((n, self._latent.size), np.float32)
-        return self._encoder.encode(self._latent.decode(z, self._latent.context(first)))
+    def _drawn(self, contexts: np.ndarray, seed: int) -> np.ndarray:
+        first = self._first()
+        if not np.array_equal(self._encoder.context(first), contexts):
+            raise DataError("goals of a scene that has not begun: reset its episode before")
+        z = np.random.default_rng(seed).standard_normal((self._bank, self._latent.size), np.float32)
+        shown = self._latent.decode(z, self._latent.context(first))
+        return self._encoder.numbers(self._encoder.encode(shown))[None]
 
 
 def pixelcnn() -> PixelCNN:
     """Untrained, for the codes of the laptop's VQ-VAE."""
-    vq = VQVAEConfig()
-    return PixelCNN(PixelCNNConfig(), vq.codes, vq.embedding, vq.cells)
+    return PixelCNN(DRAWN, VQ.codes, VQ.embedding, VQ.cells)
 
 
 def subgoals(name: str) -> SubgoalCVAE:
     """One of `CONTEXTS`, untrained."""
-    vq = VQVAEConfig()
-    return SubgoalCVAE(SubgoalConfig(), vq.embedding, vq.cells, CONTEXTS[name])
+    return SubgoalCVAE(CHAINED, VQ.embedding, VQ.cells, CONTEXTS[name])
 
 
 def represent_job(
@@ -160,14 +176,14 @@ def represent_job(
 
     def learn(name: str, model: nn.Module, draw: Draw, config: Any, losses: Any = None, **made_with: Any) -> None:
         training = ModelTraining(updates.get(name, updates.get("subgoals", 0)), **config)
-        torch.manual_seed(seed)
         Modeller(model, training, seed, device, losses).learn(draw, run, name, **made_with)
         last = means(run.metrics(name)[-3:])
         told[name] = {key: value for key, value in last.items() if key not in ("step", "time")}
 
     seen = pairs(store, BATCH, device)
-    vq = VQVAE(VQVAEConfig())
-    learn("vq", vq, seen, {"lr": VQVAEConfig.lr, "clip": 1.0})
+    torch.manual_seed(seed)  # whatever this process has drawn before: weights begin by the seed alone
+    vq = VQVAE(VQ)
+    learn("vq", vq, seen, {"lr": VQ.lr, "clip": 1.0})
     vq.rescale(pairs(store, 512, device)(np.random.default_rng(0))[0])
     run.save("codebook", {"agent": {"model": vq.state_dict()}})
     coded = CodedStore(store, codes.encoder)
@@ -175,21 +191,23 @@ def represent_job(
         run.save("numbers", {"numbers": torch.from_numpy(coded.numbers.astype(np.int16))})
     draws = Draws(coded, codes.encoder)
     for name in models:
+        torch.manual_seed(seed)
         if name in MODELS:
             settings = SIZED[name]
             learn(name, picture_model(name, settings, seed), seen, {}, kind=name, settings=settings)
         elif name == "pixelcnn":
-            clipped = {"lr": PixelCNNConfig.lr, "clip": 1.0}
+            clipped = {"lr": DRAWN.lr, "clip": 1.0}
             learn(name, pixelcnn(), lambda rng: draws.outcome(rng, last), clipped)
         else:
             model = subgoals(name)
             chained = partial(model.losses, quantise=codes.encoder.model.quantise)
-            learn(name, model, draws.of(name), {"lr": SubgoalConfig.lr, "clip": 1.0}, chained)
+            learn(name, model, draws.of(name), {"lr": CHAINED.lr, "clip": 1.0}, chained)
     if "pixelcnn" in models and not run.has("bank"):
         proposer, firsts = codes.proposer(BANK), coded.firsts
-        proposer.prepare(firsts, np.random.default_rng(seed))
+        proposer.prepare(firsts)
         run.save("bank", {"numbers": torch.from_numpy(proposer.banks(firsts).astype(np.int32))})
-    return {"models": told, **gates(codes, coded, CodedStore(unseen, codes.encoder), unseen)}
+    found = gates(codes, coded, CodedStore(unseen, codes.encoder), unseen)
+    return {"models": told, **found, **({"valid": validity(codes, store, unseen)} if "pixelcnn" in models else {})}
 
 
 class Draws:
@@ -275,7 +293,7 @@ def gates(codes: Codes, coded: CodedStore, unseen: CodedStore, pictures: Store) 
     if codes.run.has("pixelcnn"):
         proposer, rng = codes.proposer(16), np.random.default_rng(0)
         began = time.perf_counter()
-        proposer.prepare(firsts, rng)
+        proposer.prepare(firsts)
         seconds = (time.perf_counter() - began) / (16 * len(firsts))
         drawn = np.stack([proposer.propose(first, 16, rng) for first in firsts])
         found["proposals"] = {"seconds": seconds, **_likeness(codes, drawn, firsts)}
@@ -290,6 +308,48 @@ def gates(codes: Codes, coded: CodedStore, unseen: CodedStore, pictures: Store) 
         found.setdefault("plans", {})[name] = {"seconds": seconds, "cost": float(planner.cost.sum()), **likeness}
         rows += [(f"{name}, {n + 1}", codes.encoder.decode(plans[:, n])) for n in range(7)]
     return found | {"eps": calibration.eps, "picture": _picture(rows)}
+
+
+def validity(codes: Codes, data: Store, pictures: Store, seed: int = 0) -> dict[str, float]:
+    """Of the pictures that each model draws in held-out scenes, the share which a judge finds to be an outcome: the
+    scene's small and large object are there or not, as in its first frame, something is elsewhere than in that, and all
+    is where things can be.
+
+    The judge (`Regressor`) has learnt from the truth of prior data and of other held-out episodes; it looks at first
+    frames, too, so that its own faults do not count as a change. ``seen``: the same share of later true frames of the
+    scenes; ``judge``: of these, where it is right about whether something has changed.
+    """
+    rng, starts = np.random.default_rng(seed), pictures.episodes["first_frame"].astype(np.int64)
+    scenes = min(JUDGED, len(starts) // 2)
+    both = [(data, data.n_frames), (pictures, int(starts[-scenes]))]
+    rows = [rng.integers(last, size=min(LEARNT, last)) for _, last in both]
+    shown = [store.observe(some, ["image"])["image"][:, 0] for (store, _), some in zip(both, rows, strict=True)]
+    truth = np.concatenate([store.truth("things")[some] for (store, _), some in zip(both, rows, strict=True)])
+    judge = Regressor(np.concatenate(shown), truth, min(1500, len(truth)), seed)
+    margin = 0.05 * np.ptp(truth, 0) + 1e-3
+    first = starts[-scenes:].repeat(EACH)
+    later = rng.integers(first + 1, pictures.last_frames[-scenes:].repeat(EACH) + 1)
+    before, after = (pictures.observe(at, ["image"])["image"][:, 0] for at in (first, later))
+    things, said = pictures.truth("things"), judge(before)
+    contexts = codes.encoder.context(before[::EACH])
+    proposer = codes.proposer(EACH)
+    proposer.prepare(contexts)
+    drawn = proposer.banks(contexts).reshape(len(first), *codes.encoder.shape[1:])
+    made = {"seen": after, "pixelcnn": codes.encoder.decode(codes.encoder.look_up(drawn))}
+    for name in filter(codes.run.has, MODELS):
+        latent = load_encoder(codes.run, codes.device, name)
+        z = rng.standard_normal((len(first), latent.size), np.float32)
+        made[name] = latent.decode(z, latent.context(before))
+    found = {}
+    for name, images in made.items():
+        told = judge(images)
+        there = ((told[:, HEIGHTS] > ABSENT / 2) == (things[first][:, HEIGHTS] > ABSENT / 2)).all(1)
+        can = ((told > truth.min(0) - margin) & (told < truth.max(0) + margin)).all(1)
+        changed = ~reached(told, said).all(1)
+        found[name] = float((there & can & changed).mean())
+        if name == "seen":
+            found["judge"] = float((changed == ~reached(things[later], things[first]).all(1)).mean())
+    return found | {f"over_{name}": found["pixelcnn"] - found[name] for name in MODELS if name in found}
 
 
 def _likeness(codes: Codes, made: np.ndarray, firsts: np.ndarray) -> dict[str, float]:

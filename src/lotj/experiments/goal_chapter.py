@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -21,28 +22,33 @@ from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
 from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
-from lotj.experiments.chapter_jobs import collect_job, line_job, policies, tried
+from lotj.experiments.chapter_jobs import LINES, collect_job, line_job, policies, tried
 from lotj.experiments.claims import Curves
-from lotj.experiments.codes import Codes, represent_job
+from lotj.experiments.codes import Codes, Redrawn, represent_job
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
 from lotj.experiments.study import Asked, begun
 from lotj.experiments.tables import markdown
-from lotj.goals.planner import PlanConfig, Pursuit
+from lotj.goals.planner import PlanConfig, Pursuit, SubgoalPlanner
 from lotj.goals.proposer import Given, GoalProposer, Seen
 from lotj.goals.sparse import SparseReward
 from lotj.nets.front import Vector
 from lotj.runs import Run, find_run
 from lotj.training.coded import CodedStore, Pursued, value_of
 from lotj.training.imagined import READS
-from lotj.training.practice import practice
+from lotj.training.practice import finished_trials, practice, trial_seed
 from lotj.training.pretrain import load_agent, pretrain_agent
 from lotj.training.rewarded import Rewarded
 
 FRONT = Vector(("code", "goal"))
+EVERY_LINE = tuple(Arm(line, line) for line in (*LINES, "copy", "mean action", "straight"))
+"""Who does not learn, ways through a task that are too easy included."""
+
 PATIENCE = 15
 """Steps for a subgoal: as many as lie between two of them. With PTP's 30, in 400, seven would take all of our 150."""
+REMEMBERED = {"buffer": 1000, "buffer_after": 8}
+"""Of plans that remember: PTP does from its 32nd on, and our practice has 20."""
 SIZES = {"quick": Size(0.12, 1, 8, 4), "laptop": Size(1.0, 3, 34, 10), "full": Size(4.0, 10, 100, 100)}
 """By name; three seeds of a laptop try more than 100 times together."""
 
@@ -162,6 +168,9 @@ def gate_page(found: Mapping[str, Any]) -> str:
     parts = [markdown(["gate", "here"], told), markdown(["sparse reward", "prior data", "held out"], rows)]
     points = reward["held_out"]["curve"][::5]
     parts.append(markdown(["eps", "precision", "recall"], [[f"{value:.2f}" for value in point] for point in points]))
+    if "valid" in found:
+        shares = [[name, f"{share:.2f}"] for name, share in found["valid"].items()]
+        parts.append(markdown(["outcomes, to a judge of the state", "share of pictures"], shares))
     made = {**found.get("plans", {}), **({"proposals": found["proposals"]} if "proposals" in found else {})}
     if made:
         head = ["made by", "s each", "decoded and encoded again within eps", "further than eps from the first frame"]
@@ -205,13 +214,13 @@ def arm_job(
     task's own goal. The encoder and who proposes stay as they are.
 
     Returns:
-        ``curve`` as of `learn_job`, with the share of the subgoals left that were ``reached`` in their time.
+        ``curve`` as of `learn_job`, with the share of the subgoals left, if any, that were ``reached`` in their time.
     """
     torch.set_num_threads(threads)
     made, root = Codes(find_run(Path(codes), "codes"), device), Path(folder)
     learner = load_agent(find_run(Path(offline), "pretrain"), device, agent)
     asked = [learner]  # whose values a plan goes by
-    config = PlanConfig(**{"buffer": 1000 if plan.endswith("-buffer") else 0, **planning})
+    config = PlanConfig(**{**(REMEMBERED if plan.endswith("-buffer") else {}), **planning})
     planner = made.planner(plan.removesuffix("-buffer"), config, seed)
     reward, curve = SparseReward(made.eps), []
 
@@ -226,12 +235,13 @@ def arm_job(
         with closing(environment(None, told=True)) as env:
             tries = point_trials if trials in points else evaluation_trials
             found = tried(env, PolicyController(learner, 0.0), agent, seed, tries)
-            curve.append({"trials": trials, "steps": steps, **found, "reached": env.met})
+            left = {} if np.isnan(env.met) else {"reached": env.met}
+            curve.append({"trials": trials, "steps": steps, **found, **left})
 
     try_out(learner, 0, 0)
     if not trials:
         return {"curve": curve}
-    asked[0] = learner
+    planner = made.planner(plan.removesuffix("-buffer"), config, seed)  # to be tried leaves no plans to remember
     store = made.coded(DiskStore.open(Path(data)))
     how = replace(find_preset("state").practice, trials=trials, threads=threads, hindsight=0.0, **settings)
     prior = Source(store, 1.0 - how.online_fraction, None, {"imitate": True})
@@ -240,26 +250,63 @@ def arm_job(
     wanted |= {"shares": dict(shares), "offline_shares": dict(offline_shares), "settings": dict(settings)}
     left = begun(root, "practice", wanted)
     run = left or Run.create(root, "practice", wanted, seed)
-    proposer = proposer_of(goals, made, store)  # one: of a scene's draws some are practised, others relabelled with
+    proposer = proposer_of(goals, made, store, lambda: env.first)  # one: to practise with and to relabel with
     with closing(environment(proposer, told=False)) as env, run:
+        if isinstance(proposer, Redrawn):
+            for number in range(1, finished_trials(run) + 1):  # who was stopped draws again what was drawn before
+                env.reset(seed=trial_seed(run.seed, number))
         relabel = _relabel(shares, made, proposer)
         steps = spec_of(env).max_steps
         how = replace(how, max_steps=steps)
         rest: dict[str, Any] = {"live": False, "resume": left is not None, "snapshots": points}
-        practice(Rewarded(env, steps, run.seed), learner, [prior], how, run, folder_name(task), [relabel], **rest)
+        done = Rewarded(Planned(env, planner, run), steps, run.seed)
+        practice(done, learner, [prior], how, run, folder_name(task), [relabel], **rest)
         for learner, after, taken in policies(run, (*points, trials), device):
             try_out(learner, after, taken)
     return {"curve": curve}
 
 
-def proposer_of(goals: str, made: Codes, store: CodedStore) -> GoalProposer | None:
-    """Who proposes, by the name of `GoalArm.goals`; None for the task itself."""
+class Planned(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]):
+    """Practice by plans, which depend on those before: kept in the run, so that it can go on where it was stopped.
+
+    Args:
+        env: makes a plan as an episode begins.
+        planner: whose plans.
+        run: of the practice; of one that was begun the planner goes on with the first trial that is not finished.
+    """
+
+    def __init__(self, env: gym.Env, planner: SubgoalPlanner, run: Run) -> None:
+        super().__init__(env)
+        self._planner, self._run = planner, run
+        if run.has(KEPT):
+            kept, left = run.load(KEPT), trial_seed(run.seed, finished_trials(run) + 1)
+            planner.restore(kept["before" if kept["seed"] == left else "after"])
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode."""
+        before = self._planner.state()
+        begun = self.env.reset(seed=seed, options=options)
+        self._run.save(KEPT, {"seed": seed, "before": before, "after": self._planner.state()})
+        return begun
+
+
+KEPT = "plans"
+"""Name of what `Planned` keeps, in the run's folder."""
+
+
+def proposer_of(
+    goals: str, made: Codes, store: CodedStore, first: Callable[[], np.ndarray], bank: int = 32
+) -> GoalProposer | None:
+    """Who proposes, by the name of `GoalArm.goals`, so many draws in each scene; None for the task itself. `first` says
+    the first picture of the running episode."""
     if goals == "task":
         return None
     if goals == "seen":
         some = np.random.default_rng(0).integers(store.n_frames, size=4096)
         return Seen(lambda: store.observe(some, ["code"])["code"])
-    return made.proposer(32) if goals == "pixelcnn" else made.redrawn(goals)
+    return made.proposer(bank) if goals == "pixelcnn" else made.redrawn(goals, first, bank)
 
 
 def _relabel(shares: Mapping[str, float], made: Codes, proposer: GoalProposer | None) -> Relabel:

@@ -23,9 +23,9 @@ from lotj.data.replay import Relabel, Source
 from lotj.data.store import DiskStore, MemoryStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
-from lotj.envs.registry import expert_of, folder_name, make_task
+from lotj.envs.registry import folder_name, make_task
 from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
-from lotj.experiments.chapter_jobs import LINES, collect_job, policies
+from lotj.experiments.chapter_jobs import LINES, collect_job, line_of, policies
 from lotj.experiments.claims import Curves, Rule
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.study import Asked, begun
@@ -293,8 +293,7 @@ def line_job(task: str, also: Mapping[str, str], tried: int, line: str, seed: in
 
     def reached(name: str) -> dict[str, Any]:
         with closing(make_task(name)) as env:
-            acts = expert_of(name, env) if line == "expert" else LINES[line](env.action_space.shape)
-            return distances(env, acts, tried, seed)
+            return distances(env, line_of(line, name, env), tried, seed)
 
     return {"curve": [{"steps": 0, **reached(task)}], "also": {name: reached(other) for name, other in also.items()}}
 

@@ -33,28 +33,27 @@ class Scenes:
 
 
 class Regressor:
-    """Places and colour, from pictures; learnt from true ones."""
+    """What is true of pictures (N, 48, 48, 3) uint8, P numbers each; learnt from (N, P) of true ones."""
 
-    def __init__(self, scenes: Scenes, steps: int = 600, seed: int = 0) -> None:
-        truth = np.hstack([scenes.places, scenes.colour]).astype(np.float32)
-        self._mean, self._scale, self._places = truth.mean(0), truth.std(0) + 1e-6, scenes.places.shape[1]
+    def __init__(self, images: np.ndarray, truth: np.ndarray, steps: int = 600, seed: int = 0) -> None:
+        truth = truth.astype(np.float32)
+        self._mean, self._scale = truth.mean(0), truth.std(0) + 1e-6
         torch.manual_seed(seed)
         self._net = nn.Sequential(convolutions(3), nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, truth.shape[1]))
         optimiser, rng = torch.optim.Adam(self._net.parameters(), 1e-3), np.random.default_rng(seed)
         wanted = torch.from_numpy((truth - self._mean) / self._scale)
         for _ in range(steps):
             rows = rng.integers(len(truth), size=64)
-            loss = (self._net(pixels(scenes.images[rows])) - wanted[rows]).square().mean()
+            loss = (self._net(pixels(images[rows])) - wanted[rows]).square().mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         self._net.eval()
 
     @torch.no_grad()
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, P) places and (N, 3) colours of pictures."""
-        found = self._net(pixels(images)).numpy() * self._scale + self._mean
-        return found[:, : self._places], found[:, self._places :]
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """(N, P) of pictures."""
+        return self._net(pixels(images)).numpy() * self._scale + self._mean
 
 
 def reconstruction(encoder: Latent, scenes: Scenes) -> dict[str, float]:
@@ -87,9 +86,9 @@ def samples(encoder: Latent, scenes: Scenes, seed: int = 0) -> dict[str, float]:
     pictures, own = encoder.decode(drawn, context), encoder.decode(encoder.encode(scenes.images, scenes.first), context)
     told = {}
     if scenes.colour.std(0).min() >= SAME:
-        judge = Regressor(scenes, min(600, 3 * len(scenes.first)), seed)
+        judge = Regressor(scenes.images, scenes.colour, min(600, 3 * len(scenes.first)), seed)
         for name, shown in (("same_colour", pictures), ("same_colour_own", own)):
-            off = np.sqrt(np.square(judge(shown)[1] - scenes.colour).mean(1))
+            off = np.sqrt(np.square(judge(shown) - scenes.colour).mean(1))
             told[name] = float((off < MATCH).mean())
     again = encoder.encode(pictures, scenes.first)
     return {**told, "round_trip": float(np.linalg.norm(again - drawn, axis=1).mean() / np.sqrt(encoder.size))}

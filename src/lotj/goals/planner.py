@@ -5,9 +5,9 @@ time after the other."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
@@ -143,6 +143,18 @@ class SubgoalPlanner:
         self.levels, self.config, self._rng = tuple(levels), config, rng
         self.memory: list[deque[np.ndarray]] = [deque(maxlen=config.buffer) for _ in levels]
         self.plans, self.cost = 0, np.zeros(len(self.levels))
+
+    def state(self) -> dict[str, Any]:
+        """All that further plans depend on, copied."""
+        memory = [[torch.from_numpy(z) for z in chosen] for chosen in self.memory]
+        return {"plans": self.plans, "memory": memory, "draws": self._rng.bit_generator.state}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a `state`."""
+        self.plans, self._rng.bit_generator.state = state["plans"], state["draws"]
+        for chosen, known in zip(self.memory, state["memory"], strict=True):
+            chosen.clear()
+            chosen.extend(z.numpy() for z in known)
 
     @torch.no_grad()
     def plan(self, h: np.ndarray, h_goal: np.ndarray, value: Value) -> np.ndarray:

@@ -104,13 +104,14 @@ class MetaChapter(Chapter):
         found: dict[tuple[str, str], Sequence[Mapping[str, Any]]] = {}
         for part in (*TEST, *HELD_OUT, *CHALLENGE, *OWN_WAY):
             of = {title: self._done(who, part, results) for title, who in _LEARNT.items()}
-            told = {f"told {by}": [{"curve": [one["told"][by]]} for one in of["ODA"] if by in one["told"]]
+            told = {f"told {by}": [{**one, "curve": [one["told"][by]]} for one in of["ODA"] if by in one["told"]]
                     for by in _TOLD}  # fmt: skip
             found |= {(part, title): done for title, done in {**of, **told}.items()}
         return found
 
     def _done(self, who: str, part: str, results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        return [results[name] for seed in range(self.size.seeds) if (name := f"{who}-{part}-{seed}") in results]
+        names = ((seed, f"{who}-{part}-{seed}") for seed in range(self.size.seeds))
+        return [{**results[name], "seed": seed} for seed, name in names if name in results]
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         rows, gaps = [], []
