@@ -184,7 +184,7 @@ def test_a_loose_grasp_differs_from_episode_to_episode_within_its_bounds() -> No
         plug, drawn = bare.bench.model.body("plug"), bare.bench.drawn
         turn = Rotation.from_quat(np.roll(plug.quat, -1)).as_rotvec() - drawn.grasp_tilt
         held.append([1e3 * (plug.pos - drawn.grasp_shift), np.degrees(turn)])
-    for off in np.moveaxis(held, 1, 0):  # [mm], then [degrees]
+    for off in np.moveaxis(np.array(held), 1, 0):  # [mm], then [degrees]
         assert np.abs(off).max() <= 1.0 + 1e-9 and np.std(off) == pytest.approx(1 / np.sqrt(3), rel=0.2)
 
 

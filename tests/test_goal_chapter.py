@@ -176,10 +176,8 @@ def test_a_tiny_chapter_from_nothing_and_cut(
     page = " ".join(files["table.md"].decode().split())
     for arm in arms:
         curve = results[job_name(small.problems[0], small.problems[0].arm(arm), 0)]["curve"]
-        practised = arm not in ("random", "PTP, no value")
-        assert [(at["trials"], at["steps"], at["n"]) for at in curve] == [(0, 0, 2), (2, 12, 1), (3, 18, 2)][
-            : 3 if practised else 1
-        ]
+        points = 1 if arm in ("random", "PTP, no value") else 3
+        assert [(at["trials"], at["steps"], at["n"]) for at in curve] == [(0, 0, 2), (2, 12, 1), (3, 18, 2)][:points]
         assert f"| {arm} | 1 |" in page
     if chapter is val.CHAPTER:
         assert set(results["codes"]["valid"]) == {

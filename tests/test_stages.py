@@ -433,11 +433,12 @@ def test_the_truth_rewards_in_a_study_alone_and_is_named(
     assert "invalid choice 'truth'" in capsys.readouterr().err
     plain = practise(pretrained)
     assert "reward" not in plain.config
-    for settings, more, words in (
+    refused: tuple[tuple[Any, dict[str, Any], str], ...] = (
         (TINY, {}, "one simulated robot, verify score; here .*touch"),
         (told, {"robot": ["duo", "trio"]}, "one simulated robot"),
         (told, {"resume": plain}, "was rewarded by what the robot sees"),
-    ):
+    )
+    for settings, more, words in refused:
         with pytest.raises(SettingsError, match=words):
             practice_phase(settings, of, tmp_path, "europlug", "near", live=False, truth=True, **more)
 

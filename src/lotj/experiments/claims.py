@@ -328,7 +328,7 @@ def _crossed(gaps: Mapping[tuple[str, int], float]) -> tuple[float, float]:
     """95 % of the mean of a number of each problem and seed, by a bootstrap that draws problems and seeds each anew
     (pigeonhole bootstrap, Owen 2007, Annals of Applied Statistics 1): those that share an agent or a scene are not
     independent of each other."""
-    rows, columns = (sorted({key[part] for key in gaps}) for part in (0, 1))
+    rows, columns = sorted({row for row, _ in gaps}), sorted({column for _, column in gaps})
     values = np.array([[gaps.get((row, column), np.nan) for column in columns] for row in rows])
     rng, parts = np.random.default_rng(0), [np.nan_to_num(values), np.isfinite(values).astype(float)]
     drawn = [rng.multinomial(count, np.full(count, 1.0 / count), 10_000) for count in values.shape]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ class AugmentConfig(Checked):
     """Largest standard deviation of pixel noise (of 1.0 = white)."""
 
 
-COLOURLESS: dict[str, float] = dict.fromkeys(
+COLOURLESS: Mapping[str, Any] = dict.fromkeys(
     ("brightness", "contrast", "saturation", "hue", "grey", "gradient", "noise"), 0.0
 )
 """Settings of an `AugmentConfig` that leave light and colour as they are."""
