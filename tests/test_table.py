@@ -305,11 +305,13 @@ def test_straight_for_it_shuts_a_drawer_and_a_mean_action_does_not() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", [*val.CHAPTER.problems, *ptp.CHAPTER.problems], ids=lambda problem: problem.name)
 def test_what_has_learnt_nothing_does_not_get_there(problem: Problem) -> None:
-    """But for the two tasks of a single push, which going straight for it does; and copies of a demonstration, played
-    blindly, from a start that is nearly the same: their figures stand in the chapters' tables."""
+    """But for the two tasks of a single push, which going straight for it does, and a random walk that now and then
+    pulls a drawer (1 of 8); and copies of a demonstration, played blindly, from a start that is nearly the same: their
+    figures stand in the chapters' tables."""
     assert successes(problem, "expert", 3) == 3
-    assert not any(successes(problem, line, 3) for line in ("nothing", "random", "mean action"))
+    assert not any(successes(problem, line, 3) for line in ("nothing", "mean action"))
+    assert successes(problem, "random", 8) <= 1
     straight = successes(problem, "straight", 3)
     assert straight == 3 if problem.name in ("close-drawer", "button") else straight <= 1
-    if problem in ptp.CHAPTER.problems and problem.name != "out-then-close":
+    if problem.name in ("slide-then-open", "slide-open-in"):
         assert successes(problem, "copy", 3) <= 1
