@@ -24,16 +24,22 @@ class ToldTruth:
     threshold = 0.5
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        self._read = len(self._lines())
+        self._file, self._read = file, 0  # bytes
+        self._new()
 
-    def _lines(self) -> list[bytes]:
-        return self._file.read_bytes().splitlines() if self._file.exists() else []
+    def _new(self) -> list[bytes]:
+        """Lines that have come since the last call: the file grows all through practice, and is read once."""
+        if not self._file.exists():
+            return []
+        with self._file.open("rb") as lines:
+            lines.seek(self._read)
+            new = lines.read()
+        self._read += len(new)
+        return new.splitlines()
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """(1,) whether the plug sits after the last motion; 0 where none came since the last call, as at a start."""
-        new = self._lines()[self._read :]
-        self._read += len(new)
+        new = self._new()
         return np.array([float(bool(new) and json.loads(new[-1])["true_success"])])
 
 

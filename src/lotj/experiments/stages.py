@@ -271,11 +271,7 @@ def practice_phase(
         raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
     if not isinstance(config, SelfJudgedConfig):
         raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
-    if resume and (resume.config.get("reward") == TRUTH) != truth:
-        other = "the simulator's truth, which only the study may that began it" if not truth else "what the robot sees"
-        raise SettingsError(f"{resume.path}: was rewarded by {other}; begin another run")
-    if truth and (config.verify != "score" or several or is_address(robots[0])):
-        raise SettingsError(f"truth as reward: one simulated robot, verify score; here {robots}, {config.verify}")
+    _check_truth(truth, resume, config, robots)
     sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
     parts = [find_connector(source) for source in sources]
     before, learner, prior = practising(pretrained, agent, config, device)
@@ -306,6 +302,15 @@ def practice_phase(
         judge = ToldTruth(run.path / "truth.jsonl") if truth else reward
         with timed(run, "practice"), _practitioners(benches, machine, before, learner, judge, run, judges, on) as made:
             return run, practice(made, learner, prior, config, run, where, live=live, watcher=watcher, **how)
+
+
+def _check_truth(truth: bool, resume: Run | None, config: SelfJudgedConfig, robots: Sequence[str]) -> None:
+    """SettingsError where what rewards is not what rewarded the run before, or the truth cannot."""
+    if resume and (resume.config.get("reward") == TRUTH) != truth:
+        other = "the simulator's truth, which only the study may that began it" if not truth else "what the robot sees"
+        raise SettingsError(f"{resume.path}: was rewarded by {other}; begin another run")
+    if truth and (config.verify != "score" or len(robots) > 1 or is_address(robots[0])):
+        raise SettingsError(f"truth as reward: one simulated robot, verify score; here {robots}, {config.verify}")
 
 
 def _benches(

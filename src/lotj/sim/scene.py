@@ -52,7 +52,8 @@ def build_scene(connector: Connector, arm: Arm, drawn: Randomization) -> mujoco.
         drive, mass = spec.actuator(f"drive-{axis}"), arm.felt_mass or spec.body("hand").mass
         drive.set_to_position(kp=arm.stiffness, kv=2.0 * np.sqrt(arm.stiffness * mass))
         drive.forcerange = [-arm.force_limit, arm.force_limit]
-    for name, position, mount in zip(arm.cameras, arm.camera_positions, drawn.cameras, strict=False):
+    mounts = drawn.cameras[: len(arm.cameras)]  # drawn are as many as any arm has
+    for name, position, mount in zip(arm.cameras, arm.camera_positions, mounts, strict=True):
         _aim(spec.camera(name), arm, np.asarray(position), mount)
         if name == "fixed":
             spec.camera(name).pos += drawn.clamp_shift
