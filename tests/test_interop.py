@@ -288,6 +288,33 @@ def test_actions_come_from_the_range_of_their_space() -> None:
         ("observation.state = {from = 'obs/pose', join = 'sum'}", {}, ("join is for the action alone",)),
         ("[tasks]\n'push it' = 3", {}, ("tasks.push it is 3, must be the name of a task",)),
         ("rate = 'fast'", {}, ("rate is 'fast'",)),
+        ("rate = nan\nsource_rate = 20", {}, ("rate is nan",)),
+        ("rate = true\nsource_rate = 20", {}, ("rate is True",)),
+        ("rate = -10\nsource_rate = 20", {}, ("rate is -10",)),
+        ("split = 'trian'", {}, ("unknown split in", "did you mean 'train'")),
+        ("observation.image = {from = 'obs/side', size = [9999999, 9]}", {}, ("height and width, of 1 to 4096",)),
+        ("observation.state = {from = 'obs/pose', scale = nan}", {}, ("x, key obs/pose: not finite in row 0; take",)),
+        (
+            "[observation]\nstate='obs/pose'",
+            {"obs/pose": [[0.0], [1], [np.inf], [2]]},
+            ("obs/pose: not finite in row 2",),
+        ),
+        (
+            "[observation]\nstate='obs/pose'",
+            {"actions": np.full((4, 2), np.nan)},
+            ("key actions: not finite in row 0",),
+        ),
+        (
+            "[observation]\nstate='obs/pose'",
+            {"obs/pose": np.array([b"a"] * 4)},
+            ("obs/pose: |S1 of shape (4,), must be",),
+        ),
+        (
+            "[observation]\nstate='obs/pose'",
+            {"obs/pose": np.float32(3)},
+            ("key obs/pose: float32 of shape (), must be",),
+        ),
+        ("[observation]\nstate='obs/pose'", {"actions": np.zeros((0, 2))}, ("key actions: has no steps; take",)),
         ("rate 3", {}, ("not TOML",)),
     ],
 )
@@ -386,6 +413,26 @@ def test_episodes_of_robomimic_must_be_alike(tmp_path: Path) -> None:
     store = DiskStore.open(tmp_path / "back")
     assert store.column("eef")[:, 0].tolist() == [0, 1, 2, 3, 3]  # the last of next_obs
     assert store.tasks[0].name == "Lift" and store.settings["rate"] == 20
+
+
+@pytest.mark.parametrize(
+    ("rate", "text", "words"),
+    [
+        ("fast", "", "not a file of robomimic"),
+        (20, "[observation]\n'../up' = 'obs/eef'", "episode 0: column '../up' of"),
+    ],
+)
+def test_what_a_file_of_robomimic_says_is_checked(tmp_path: Path, rate: Any, text: str, words: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "demo.hdf5", "w") as file:
+        about = {"env_name": "Lift", "type": 1, "env_kwargs": {"control_freq": rate}}
+        file.create_group("data").attrs["env_args"] = json.dumps(about)
+        for name in ("actions", "rewards", "dones", "obs/eef"):
+            file[f"data/demo_0/{name}"] = np.zeros((4, 7)) if name in ("actions", "obs/eef") else np.zeros(4)
+    (tmp_path / "map.toml").write_text(text)
+    with pytest.raises(DataError, match=words):
+        import_(tmp_path / "demo.hdf5", "robomimic", tmp_path / "back", tmp_path / "map.toml")
+    assert not (tmp_path / "back").exists()
 
 
 def test_two_tasks_that_would_have_one_name_are_told_of(tmp_path: Path) -> None:

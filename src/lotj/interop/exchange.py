@@ -204,7 +204,10 @@ class _Into:
 
     def append(self, task: Task, episode: Episode, where: str) -> None:
         """Stores an episode; DataError if it is not like the first."""
-        schema = Schema.of(episode)
+        try:
+            schema = Schema.of(episode)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}; mend the map") from error
         self._schema = self._schema or schema
         other = first_difference(self._schema.to_json(), schema.to_json(), strictly=True)
         if other:
