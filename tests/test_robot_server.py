@@ -25,6 +25,7 @@ import msgpack
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from lotj import patience
+from lotj.cli import main
 from lotj.data.store import DiskStore
 from lotj.errors import FaultError, LostError, RobotError, SettingsError
 from lotj.experiments.evaluation import evaluate_phase
@@ -475,9 +476,22 @@ def test_a_driver_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: p
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RobotError, match=r"'my_odd_arm:Off': cannot be made \(ConnectionError: no bus\)"):
         driver("my_odd_arm:Off")
-    for name in ("my_odd_arm:On", "my_odd_arm", "no_such_module:Off", ":"):
+    (tmp_path / "my_torn_arm.py").write_text("def (")
+    (tmp_path / "my_rash_arm.py").write_text("1 / 0")
+    for name in ("my_odd_arm:On", "my_odd_arm", "no_such_module:Off", ":", "my_torn_arm:Off", "my_rash_arm:Off"):
         with pytest.raises(SettingsError, match="must be module:Class"):
             driver(name)
+    (tmp_path / "my_half_arm.py").write_text("class On:\n    spec = action_scale = reset = move = park = close = 1\n")
+    with pytest.raises(RobotError, match="'my_half_arm:On': has no relax, estimate_error; docs/real-robot.md says"):
+        driver("my_half_arm:On")
+
+
+def test_a_truth_file_that_cannot_be_written_is_told_before_anybody_is_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["robot", "serve", "--port", "0", "--truth", str(tmp_path / "file/truth.jsonl")]) == 5
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_errors_of_the_robot_arrive_as_what_they_are() -> None:
@@ -509,7 +523,7 @@ def test_errors_of_the_robot_arrive_as_what_they_are() -> None:
         ("http://localhost:80", "must be host:port"),
         ("localhost:port", "must be host:port"),
         ("ws://10.0.0.7:8750", "is another machine, which is spoken to encrypted alone; use wss://10.0.0.7:8750"),
-        ("localhost:1", "no robot server answers"),
+        ("localhost:1", "no robot server answers .*; start it, or mend the address"),
     ],
 )
 def test_an_address_that_will_not_do_gets_one_line(address: str, text: str) -> None:

@@ -29,6 +29,9 @@ from lotj.robots.simulated import SimulatedRobot, simulated_bench
 
 _log = logging.getLogger(__name__)
 
+MEMBERS = ("reset", "move", "relax", "park", "close", "spec", "action_scale", "estimate_error")
+"""What a driver must have, see `Robot`."""
+
 Make = Callable[[Setup], Robot]
 """Gives the robot, ready for what it is set up for; RobotError where it cannot be."""
 
@@ -66,7 +69,7 @@ def driver(name: str) -> Make:
     module, _, kind = name.partition(":")
     try:
         made = getattr(importlib.import_module(module), kind)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # of a file of somebody else
         raise SettingsError(f"robot {name!r}: must be module:Class of a class that can be imported: {error}") from None
     try:
         robot = made()
@@ -76,6 +79,8 @@ def driver(name: str) -> Make:
         raise RobotError(
             f"robot {name!r}: cannot be made ({type(error).__name__}: {error}); mend it or its driver"
         ) from error
+    if lacking := [member for member in MEMBERS if not hasattr(robot, member)]:
+        raise RobotError(f"robot {name!r}: has no {', '.join(lacking)}; docs/real-robot.md says what each is")
 
     def ready(setup: Setup) -> Robot:
         getattr(robot, "prepare", lambda setup: None)(setup)
