@@ -435,6 +435,37 @@ def test_what_a_file_of_robomimic_says_is_checked(tmp_path: Path, rate: Any, tex
     assert not (tmp_path / "back").exists()
 
 
+@pytest.mark.parametrize(
+    ("form", "file"),
+    [("lerobot", "meta/info.json"), ("lerobot", "lotj/about.json"), ("minari", "data/metadata.json")],
+)
+def test_no_entry_of_what_a_source_says_of_itself_is_trusted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, file: str
+) -> None:
+    """Each entry, and each of the entries in it, is nothing, 0, a text, or a list: it does not matter, or it is told of
+    in one line, and nothing is made."""
+    pytest.importorskip(NEEDS[form])
+    out, back = tmp_path / OUT[form], tmp_path / "back"
+    export(record(tmp_path / "data", 1), form, out)
+    whole = json.loads((out / file).read_text())
+    ours = out / ("lotj/about.json" if form == "lerobot" else "data/lotj.json")
+    if file != "lotj/about.json":  # then another has written it
+        ours.unlink()
+    nested = [(key, inner) for key, value in whole.items() if isinstance(value, dict) for inner in value]
+    for place in [*((key,) for key in whole), *nested]:
+        for value in (None, 0, "odd", []):
+            wrong = json.loads(json.dumps(whole))
+            inner = wrong if len(place) == 1 else wrong[place[0]]
+            inner[place[-1]] = value
+            (out / file).write_text(json.dumps(wrong))
+            code = main(["data", "import", "--from", form, str(out), str(back)])
+            error = capsys.readouterr().err
+            told = error.count("\n") == 1 and "fault in lotj" not in error and not back.exists()
+            assert code == 0 or (code == 2 and told), (place, value, error)
+            for made in (back, tmp_path / ".back.part"):
+                shutil.rmtree(made, ignore_errors=True)
+
+
 def test_two_tasks_that_would_have_one_name_are_told_of(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "two.hdf5", "w") as file:
