@@ -3,6 +3,7 @@ its learner, or says what no learner says, moves nothing."""
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import shutil
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 pytest.importorskip("msgpack", reason="pip install 'lotj[robot]'")
 
 import msgpack
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 
 from lotj import patience
 from lotj.cli import main
@@ -457,6 +458,21 @@ def test_a_second_learner_is_refused_and_the_first_goes_on() -> None:
         with closing(second), pytest.raises(FaultError, match="no trial: reset first"):
             second.move(np.array(GO, np.float32))
     assert robot.moves == 1
+
+
+def test_a_lost_connection_is_one_line_where_the_robot_is_and_a_fault_is_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As websockets logs them; the second is a fault of the server's own."""
+    with served(lambda setup: Counting()):
+        for error in (ConnectionClosedError(None, None), ValueError("odd")):
+            try:
+                raise error
+            except (ConnectionClosedError, ValueError):
+                logging.getLogger("lotj.robots.connections").error("keepalive ping failed", exc_info=True)
+    lost, fault = (record for record in caplog.records if record.name == "lotj.robots.connections")
+    assert lost.getMessage() == "the connection is lost: no close frame received or sent" and lost.exc_info is None
+    assert fault.getMessage() == "keepalive ping failed" and fault.exc_info is not None
 
 
 def test_a_learner_whose_connection_was_cut_takes_its_own_place() -> None:

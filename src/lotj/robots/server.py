@@ -228,6 +228,8 @@ class RobotServer:
         self._holder: tuple[str, Any, str] = ("", None, "")  # its name, its connection, since when
         self._robot: Safe | None = None  # of the last conversation
         self.stop = EmergencyStop()
+        connections = logging.getLogger("lotj.robots.connections")
+        connections.addFilter(_in_one_line)
         context = wire.encryption(host, certificate, key)
         try:
             self._server = library("websockets.sync.server").serve(
@@ -244,7 +246,7 @@ class RobotServer:
                 ping_timeout=5,
                 close_timeout=1,
                 server_header=None,
-                logger=logging.getLogger("lotj.robots.connections"),
+                logger=connections,
             )
         except OSError as error:
             raise SettingsError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another port") from None
@@ -305,3 +307,11 @@ class RobotServer:
         finally:
             self._thread.submit(talk.end).result()
             self._robot = talk.robot or self._robot
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """A connection that is lost is no fault of the server: what its library says of that needs no traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, library("websockets.exceptions").ConnectionClosed):
+        record.msg, record.args, record.exc_info = "the connection is lost: %s", (str(error),), None
+    return True
