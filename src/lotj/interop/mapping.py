@@ -194,7 +194,7 @@ def read_map(path: Path) -> Map:
     texts, numbers, tables = ("task", "kind", "split"), ("rate", "source_rate"), ("observation", "tasks")
     for name in content.keys() & {*texts, *numbers, *tables}:
         right = str if name in texts else dict if name in tables else (int, float)
-        value = content[name]
+        value: Any = content[name]
         fine = isinstance(value, right) and not isinstance(value, bool) and value != ""
         if not fine or (name in numbers and not 0 < value < math.inf):
             raise SettingsError(f"{path}: {name} is {value!r}, not what docs/interoperability.md says")
