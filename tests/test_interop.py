@@ -481,6 +481,18 @@ def test_two_tasks_that_would_have_one_name_are_told_of(tmp_path: Path) -> None:
     assert len(DiskStore.open(tmp_path / "other")) == 2
 
 
+def test_a_task_of_a_map_that_is_none_of_ours_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("h5py")
+    export(record(tmp_path / "data", 1), "robomimic", tmp_path / "set.hdf5")
+    for name, told in (("fetch/rech", "did you mean 'fetch/reach'"), ("fetch/reach", "")):
+        (tmp_path / "map.toml").write_text(f"task = '{name}'\nobservation.state = 'obs/state'")
+        words = [str(tmp_path / "set.hdf5"), str(tmp_path / name[6:]), "--map", str(tmp_path / "map.toml")]
+        code = main(["data", "import", "--from", "robomimic", *words])
+        said, failed = capsys.readouterr()
+        assert code == 0, failed
+        assert ("unknown task" in said) == bool(told) and told in said
+
+
 def test_of_what_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "there").mkdir()
