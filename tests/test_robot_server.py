@@ -499,7 +499,9 @@ def test_a_driver_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: p
         with pytest.raises(SettingsError, match="must be module:Class"):
             driver(name)
     (tmp_path / "my_half_arm.py").write_text("class On:\n    spec = action_scale = reset = move = park = close = 1\n")
-    with pytest.raises(RobotError, match="'my_half_arm:On': has no relax, estimate_error; docs/real-robot.md says"):
+    with pytest.raises(
+        RobotError, match="'my_half_arm:On': has no relax, estimate_error, height_error; docs/real-robot.md says"
+    ):
         driver("my_half_arm:On")
 
 

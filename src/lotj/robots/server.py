@@ -29,7 +29,7 @@ from lotj.robots.simulated import SimulatedRobot, simulated_bench
 
 _log = logging.getLogger(__name__)
 
-MEMBERS = ("reset", "move", "relax", "park", "close", "spec", "action_scale", "estimate_error")
+MEMBERS = ("reset", "move", "relax", "park", "close", "spec", "action_scale", "estimate_error", "height_error")
 """What a driver must have, see `Robot`."""
 
 Make = Callable[[Setup], Robot]
@@ -193,7 +193,7 @@ class Conversation:
         made = self._make(asked)
         self.robot = Safe(made, self._limits, self._clock, self._stop)
         self._tells = asked.purpose in (EVALUATION, COLLECTION) and hasattr(made, "outcome")
-        about = {name: getattr(made, name) for name in ("action_scale", "estimate_error")}
+        about = {name: getattr(made, name) for name in ("action_scale", "estimate_error", "height_error")}
         name = getattr(made, "name", type(made).__name__)
         return {**about, "spec": asdict(made.spec), "name": name, "tells": self._tells}
 
