@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import tyro
 from rich import get_console
 
-from lotj.cli.job import progress_bars
-from lotj.errors import DataError
+from lotj.cli.job import progress_bars, say
+from lotj.errors import DataError, SettingsError
 from lotj.ranges import COUNT, POSITIVE, SEED, Checked
 
 DATA = Path("data/laptop")
@@ -155,6 +155,21 @@ class Import(Checked):
         with progress_bars() as show:
             import_(self.source, self.of, self.out, self.map, partial(show, "importing"))
         print(self.out)
+        if self.map is not None:
+            self._say_unknown(self.map)
+
+    @staticmethod
+    def _say_unknown(path: Path) -> None:
+        """Names tasks that are none of ours: they may be a script's own, or mistyped."""
+        from lotj.envs.registry import find_task
+        from lotj.interop.mapping import read_map
+
+        mapped = read_map(path)
+        for name in dict.fromkeys([mapped.task, *mapped.tasks.values()]):
+            try:
+                _ = name and find_task(name)
+            except SettingsError as error:
+                say(f"{error}; until it is, its data can be trained on, not practised with")
 
 
 Command = Info | View | Check | Upgrade | Export | Import
