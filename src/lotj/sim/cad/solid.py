@@ -141,9 +141,8 @@ def load_solid(path: Path, unit: str = "mm") -> Solid:
         mesh = trimesh.load_mesh(path)
     except Exception as error:  # its readers raise whatever they meet
         reason = " ".join(str(error).split()) or type(error).__name__
-        reason = (
-            "no solid body in it" if isinstance(error, FileNotFoundError) else reason
-        )  # what it made of a STEP file
+        if isinstance(error, FileNotFoundError):  # what its reader has made of a STEP file
+            reason = "no solid body in it"
         raise MeshError(
             f"{path}: cannot be read as {path.suffix[1:].upper()}: {reason[:120]}; export it again"
         ) from None
