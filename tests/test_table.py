@@ -13,7 +13,7 @@ from lotj.controllers.table_skills import Skills
 from lotj.data.store import DiskStore
 from lotj.envs.registry import expert_of, make_task
 from lotj.envs.table import TableEnv
-from lotj.envs.table_tasks import JOBS, attempt, pair, reached, straight_does
+from lotj.envs.table_tasks import attempt, pair, reached, straight_does
 from lotj.errors import SettingsError
 from lotj.experiments.chapter import Problem
 from lotj.experiments.chapter_jobs import line_job

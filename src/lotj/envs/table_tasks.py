@@ -134,9 +134,7 @@ def _playful(scene: Scene, goal: np.ndarray, rng: np.random.Generator) -> list[S
     return resolve(scene, goal, order, rng) if order else None
 
 
-def start_of(
-    job: str, split: str, rng: np.random.Generator, table: Table, looks: Sequence[int] = ()
-) -> Pair | None:
+def start_of(job: str, split: str, rng: np.random.Generator, table: Table, looks: Sequence[int] = ()) -> Pair | None:
     """A start of a task, on the table, with its plan and itself for a goal; None if this draw does not make one. For
     `looks` see `draw_scene`."""
     need, skills = {**JOBS[job].need}, JOBS[job].skills
@@ -168,7 +166,7 @@ def _goes(hand: Skills, plan: Sequence[Skill], table: Table) -> Iterator[None]:
 
 
 def straight_does(found: Pair, table: Table) -> bool:
-    """Whether going straight to what is to be moved, and on, gets to the goal of a pair, whose scene is on the table."""
+    """Whether going straight to what is to be moved, and on, gets to a pair's goal; its scene is on the table."""
     table.set_state(found.start)
     steps = _goes(Straight(table, lambda: found.plan), found.plan, table)
     return any(reached(things(table), found.goal_things).all() for _ in steps)
@@ -178,8 +176,8 @@ def attempt(
     job: str, split: str, rng: np.random.Generator, table: Table, looks: Sequence[int] = ()
 ) -> tuple[Pair | None, str]:
     """A draw of a pair, and why it is to be dropped, empty where it is not: the scripted hand does not get there, it
-    moves something else, start and goal are the same to `reached`, or going straight gets there, but for a button, where
-    it always does. None if the draw does not even make a start. For `looks` see `draw_scene`."""
+    moves something else, start and goal are the same to `reached`, or going straight gets there, as it always does with
+    a button, which stays. None if the draw does not even make a start. For `looks` see `draw_scene`."""
     start = start_of(job, split, rng, table, looks)
     if start is None:
         return None, ""

@@ -285,7 +285,7 @@ FURTHER: Mapping[str, Callable[[str, Any], Controller]] = {
     "straight": lambda task, env: Straight(env.unwrapped.table, lambda: env.unwrapped.pair.plan),
 }
 """Further lines, of some tasks alone: an expert's actions from another start, played blindly, or their mean at every
-step; and straight to what is to be moved, and on, which the truth tells. Where one of them succeeds, success says little
+step; and straight to what is to be moved, and on, as the truth says. Where one of them succeeds, success says little
 of who learns."""
 
 
