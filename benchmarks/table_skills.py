@@ -23,7 +23,7 @@ from lotj.sim.table import Table
 
 from PIL import Image  # isort: skip
 
-LINES = ("random", "straight", "copy", "expert")  # the expert last: the next copy is of what it did
+LINES: tuple[str, ...] = ("random", "straight", "copy", "expert")  # the expert last: the next copy is of what it did
 SHOWN = ("open-drawer", "button", "pick-place", "slide", "slide-then-open", "out-close-slide")
 
 
