@@ -15,6 +15,7 @@ from lotj.errors import DataError, SettingsError
 from lotj.ranges import COUNT, POSITIVE, SEED, Checked
 
 DATA = Path("data/laptop")
+VIEWS = (".png", ".rrd")
 """Where `lotj collect` puts its episodes unless told otherwise."""
 
 
@@ -49,7 +50,7 @@ class View(Checked):
     """Draws the episodes."""
 
     def run(self) -> None:
-        """DataError where none of the episodes has one of the seeds."""
+        """DataError where none of the episodes has one of the seeds; SettingsError for another ending."""
         import numpy as np
 
         from lotj.data.layout import META
@@ -57,6 +58,8 @@ class View(Checked):
         from lotj.data.store import DiskStore
         from lotj.files import atomic_write, storage_errors
 
+        if self.out.suffix not in VIEWS:
+            raise SettingsError(f"out {self.out}: must end with {' or '.join(VIEWS)}")
         practised = (self.root / "run.json").exists() and not (self.root / META).exists()
         store = DiskStore.open(self.root / "trials" if practised else self.root)
         episodes = np.flatnonzero(np.isin(store.episodes["seed"], self.seeds)).tolist()
