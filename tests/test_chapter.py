@@ -60,14 +60,14 @@ def curve(*successes: int, n: int = 10, every: int = 100) -> dict[str, Any]:
 
 
 CURVES = {
-    ("p", "good"): [curve(5, 8, 9), curve(5, 7, 9)],
+    ("p", "good"): [curve(5, 8, 9) | {"seed": 0}, curve(5, 7, 9) | {"seed": 1}],
     ("p", "bad"): [curve(5, 1, 6), curve(5, 3, 6)],
     ("p", "alike"): [curve(5, 7, 9), curve(5, 8, 8)],
     ("p", "wide"): [curve(0, 0, 10), curve(0, 0, 4)],
     ("p", "never"): [curve(0, 0, 0)],
     ("p", "full"): [curve(10, 10, 10)],
     ("p", "waiting"): [],
-    ("q", "good"): [curve(5, 8, 6)],
+    ("q", "good"): [curve(5, 8, 6) | {"seed": 0}],
     ("p", "BRAC"): [curve(5) | {"likelihood": {"offline": 8.0, "online": [6.0, 2.0]}}],
     ("p", "lived"): [curve(5) | {"practice": {"action": [-0.4, -0.6], "solved": 60}}],
     ("p", "later"): [curve(5) | {"solved": 90}, curve(5) | {"solved": None}, curve(5) | {"solved": 200}],

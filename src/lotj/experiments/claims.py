@@ -190,15 +190,19 @@ def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -
 
 def reaches(problems: Sequence[str], of: At, bound: float, sign: int = 1) -> Rule:
     """Over all problems and seeds an arm's mean success at a point of its curves is at least `bound` [%]; at most with
-    `sign` -1. It cannot be told where the mean's 95 % interval (bootstrap over them) holds the bound."""
+    `sign` -1. It cannot be told where the mean's 95 % interval (see `_crossed`) holds the bound."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        rates = [success_rate(one["curve"][of[1]]) for problem in problems for one in curves.get((problem, of[0]), ())]
+        rates = {
+            (problem, one["seed"]): success_rate(one["curve"][of[1]])
+            for problem in problems
+            for one in curves.get((problem, of[0]), ())
+        }
         if not rates:
             return None, "not done yet"
-        low, high = _interval(np.array(rates))
-        told = f"{of[0]} {np.mean(rates):.0f}, {low:.0f} to {high:.0f}, over {len(rates)}"
-        return (None if low < bound < high else bool(sign * np.mean(rates) >= sign * bound)), told
+        (low, high), mean = _crossed(rates), float(np.mean([*rates.values()]))
+        told = f"{of[0]} {mean:.0f}, {low:.0f} to {high:.0f}, over {len(rates)}"
+        return (None if low < bound < high else sign * mean >= sign * bound), told
 
     return rule
 
@@ -334,11 +338,4 @@ def _crossed(gaps: Mapping[tuple[str, int], float]) -> tuple[float, float]:
     drawn = [rng.multinomial(count, np.full(count, 1.0 / count), 10_000) for count in values.shape]
     sums, counts = (np.einsum("dr,rc,dc->d", drawn[0], part, drawn[1]) for part in parts)
     low, high = np.percentile(sums[counts > 0] / counts[counts > 0], [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % of a mean, bootstrap over the values."""
-    drawn = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
