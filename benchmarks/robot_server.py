@@ -33,7 +33,7 @@ SIZES = {"bench, 2 x 64 x 32": (2, 32, 64, 3), "2 x 128 x 64": (2, 64, 128, 3), 
 class Still:
     """Shows smooth pictures with a little noise, as cameras do, and moves nothing."""
 
-    action_scale, estimate_error, name = 6e-3, 0.0, "still"
+    action_scale, estimate_error, height_error, name = 6e-3, 0.0, 0.0, "still"
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         arrays = {"image": Array(shape, "uint8", 0, 255), "state": Array((9,), "float32", -np.inf, np.inf)}

@@ -32,7 +32,8 @@ class Arm:
 class MyRobot:
     """See docs/real-robot.md. Positions are from where the part would sit if its estimate held [m]."""
 
-    action_scale, estimate_error = 6e-3, 10e-3  # metres of an action of 1; how far the estimate may be off
+    action_scale = 6e-3  # metres of an action of 1
+    estimate_error, height_error = 10e-3, 5e-3  # how far the estimate may be off, along x and y, and along z [m]
     images, state = Array((2, 32, 64, 3), "uint8", 0, 255), Array((9,), "float32", -np.inf, np.inf)
     spec = Spec({"image": images, "state": state}, action=(3,), rate_hz=10.0, max_steps=20)
 

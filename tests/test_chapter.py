@@ -193,6 +193,15 @@ def test_every_agent_takes_its_settings_in_and_before_practice(problem: Problem,
         assert arm.data in problem.data if arm.data else not find_agent(arm.agent).offline
 
 
+def test_in_awac_who_has_learnt_before_practises_gently() -> None:
+    (insertion,) = (problem for problem in chapters()["awac"].problems if problem.name == "insertion")
+    rates = {arm.title: arm.online.get("lr") for arm in insertion.arms if arm.learns and arm.trials}
+    fresh = {"SAC, data in the replay", "SAC", "RLPD"}  # learn from their first trial on
+    assert {title for title, rate in rates.items() if rate is None} == fresh
+    assert {rate for title, rate in rates.items() if title not in fresh} == {1e-4}
+    assert len(rates) == 11
+
+
 @pytest.mark.parametrize("chapter", chapters().values(), ids=list(chapters()))
 def test_every_task_makes_an_environment(chapter: Chapter) -> None:
     tasks = {problem.with_options(arm.options) for problem in chapter.problems for arm in problem.arms}

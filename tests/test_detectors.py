@@ -59,6 +59,17 @@ def test_figures_by_hand() -> None:
             figures(frames, scores)
 
 
+def test_scores_over_time_and_shifted_views_by_hand() -> None:
+    """Of an episode of four frames and one of two: each mean of at most three, none across."""
+    scores, episode = np.array([1.0, 2, 6, 7, 10, 20]), np.array([4, 4, 4, 4, 9, 9])
+    assert detectors._over_time(scores, episode).tolist() == [1, 1.5, 3, 5, 10, 15]
+    images = np.arange(24, dtype=np.uint8).reshape(1, 1, 4, 6, 1)
+    same, up, down, left, right = (view[0, 0, :, :, 0] for view in detectors._shifted(images))
+    assert (same == images[0, 0, :, :, 0]).all()
+    assert up[:, 0].tolist() == [0, 0, 0, 6] and down[:, 0].tolist() == [12, 18, 18, 18]
+    assert left[0].tolist() == [0, 0, 0, 1, 2, 3] and right[0].tolist() == [2, 3, 4, 5, 5, 5]
+
+
 def test_the_study_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(detectors.SIZES, "quick", (2, 2))
     asked = Asked("quick", Path("data"), tmp_path / "runs", machine={"threads": 1, "device": "cpu"})

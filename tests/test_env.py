@@ -488,7 +488,7 @@ def test_robot_shows_what_is_observed_and_writes_the_truth_aside(tmp_path: Path)
     assert {(line["seed"], line["true_success"]) for line in lines} == {(3, False)}
     robot.close()
     public = {name for name in vars(robot) if not name.startswith("_")}
-    assert public == {"spec", "action_scale", "estimate_error", "name", "truth_file"}
+    assert public == {"spec", "action_scale", "estimate_error", "height_error", "name", "truth_file"}
     with pytest.raises(RobotError, match="the truth is for evaluation and collection, not for practice"):
         robot.outcome()
 

@@ -218,7 +218,8 @@ class SealedRobot:
         self.__robot = robot
 
     def __getattr__(self, name: str) -> Any:
-        assert name in {"spec", "action_scale", "estimate_error", "reset", "move", "relax", "park", "close"}, name
+        attributes = {"spec", "action_scale", "estimate_error", "height_error"}
+        assert name in {*attributes, "reset", "move", "relax", "park", "close"}, name
         return getattr(self.__robot, name)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lotj.controllers.verification import PRESS, PULL, PUSHES, SHIFTS, sinks, slides
+from lotj.controllers.verification import ELSEWHERE, PRESS, PULL, PUSHES, SHIFTS, elsewhere, sinks, slides
 from lotj.errors import SettingsError
 from lotj.experience import Episode
 from lotj.rewards.judge import NONE, PRESS_MOVED, PUSH_MOVED, STOOD
@@ -66,6 +66,41 @@ def test_without_touch_the_word_of_the_reward_model_stands(tmp_path: Path) -> No
     robot = ToyRobot()
     trial, row = practised(robot, tmp_path, "score")
     assert trial.terminated and len(trial) == robot.steps == row["steps"] == 3 and row["predicted_success"] == 1
+
+
+class ShiftedRobot(HeldRobot):
+    """Its hand is that far from where it would be if the plug sat and the estimate held [mm]."""
+
+    place = (0.0, 0.0, 0.0)
+
+    def observe(self) -> dict[str, np.ndarray]:
+        return {**super().observe(), "state": np.array([*np.array(self.place) / 1000, *[0.0] * 6], np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("place", "believed"),
+    [((20, -20, -5), True), ((23.9, 0, 8.9), True), ((0, 24.1, 0), False), ((-24.1, 0, 0), False)]
+    + [((0, 0, -9.1), False), ((0, 0, 9.1), False)],
+)
+def test_what_stands_where_the_socket_cannot_be_is_not_believed(
+    tmp_path: Path, place: tuple[float, ...], believed: bool
+) -> None:
+    """The socket is within 20 mm of its estimate and 5 mm of its height, and the plug held a little otherwise."""
+    robot = ShiftedRobot(estimate_error=20e-3, height_error=5e-3)
+    robot.place = place
+    trial, row = practised(robot, tmp_path)
+    assert row["predicted_success"] == believed and trial.terminated == believed
+    if not believed:
+        assert marks(trial)[-1] == PUSH_MOVED and row["rejected_pushes"] == 1  # not verified again where it stands
+
+
+def test_what_is_not_known_of_the_socket_is_anywhere(tmp_path: Path) -> None:
+    robot = ShiftedRobot(estimate_error=20e-3)
+    robot.place = (0, 0, -50)
+    assert practised(robot, tmp_path)[1]["predicted_success"] == 1
+    far, error = np.array([1.0, -1.0, 1.0]), np.array([0.02, 0.02, 0.005])
+    assert not elsewhere(far, np.zeros(3)) and elsewhere(far * (0, 0, 1), error) and not elsewhere(0 * far, error)
+    assert not elsewhere(error + 0.99 * ELSEWHERE, error) and elsewhere(error + 1.01 * ELSEWHERE, error)
 
 
 def test_what_slides_on_a_push_is_no_success_and_the_trial_goes_on(tmp_path: Path) -> None:

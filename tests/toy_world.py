@@ -74,6 +74,7 @@ class ToyRobot:
     height: float = 0.0  # in actions
     action_scale: float = 20e-3  # so that ways out are no longer than the picture
     estimate_error: float = 0.0
+    height_error: float = 0.0
 
     def reset(self, seed: int, start: np.ndarray | None = None) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)

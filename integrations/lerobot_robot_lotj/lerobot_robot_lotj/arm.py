@@ -34,7 +34,7 @@ class LeRobotArm:
         degrees: the arm counts in degrees, not in radians.
         held: what else it is told each time, e.g. ``{"gripper.pos": 0.0}``.
         above: height of a start above `seat` [m].
-        action_scale, estimate_error, rate_hz, max_steps: see `Robot` and `Spec`.
+        action_scale, estimate_error, height_error, rate_hz, max_steps: see `Robot` and `Spec`.
         wait: until the next step is due (seconds).
         force: (3,) contact force at the tool [N], where it is measured.
     """
@@ -52,6 +52,7 @@ class LeRobotArm:
         above: float = 0.015,
         action_scale: float = 6e-3,
         estimate_error: float = 10e-3,
+        height_error: float = 0.0,
         rate_hz: float = 10.0,
         max_steps: int = 20,
         wait: Callable[[float], None] = time.sleep,
@@ -61,7 +62,7 @@ class LeRobotArm:
         self._seat, self._above, self._cameras, self._size = np.array(seat, float), above, list(cameras), size
         self._unit, self._held = (np.pi / 180.0 if degrees else 1.0), dict(held or {})
         self._wait, self._measured_force, self._seconds = wait, force, 1.0 / rate_hz
-        self.action_scale, self.estimate_error = action_scale, estimate_error
+        self.action_scale, self.estimate_error, self.height_error = action_scale, estimate_error, height_error
         image = Array((len(cameras), *size, 3), "uint8", 0, 255)
         state = Array((9,), "float32", -np.inf, np.inf)
         self.spec = Spec({"image": image, "state": state}, (3,), rate_hz, max_steps)

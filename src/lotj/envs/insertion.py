@@ -147,7 +147,7 @@ class InsertionEnv(gym.Env):
         self.task = insertion_task(connector, robot, domain_seed, laboratory)
         self.scenario, self.max_steps, self.end_on_success = scenario, max_steps, end_on_success
         self.estimate_seed, self.render_mode = estimate_seed, render_mode
-        self.estimate_error = NEAR_BOX if scenario == "near" else FAR_RING[1]
+        self.estimate_error, self.height_error = NEAR_BOX if scenario == "near" else FAR_RING[1], HEIGHT_ERROR
         self.bench = Bench(part, ARMS[robot], draw_randomization(part, domain_seed, laboratory), image_size)
         spaces = {
             "image": gym.spaces.Box(0, 255, (len(self.bench.arm.cameras), image_size // 2, image_size, 3), np.uint8),

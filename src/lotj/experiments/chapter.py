@@ -21,6 +21,10 @@ from lotj.experiments.claims import Claim, Curves, area_under, success_rate
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import markdown, mean_words
 
+AFTER_PRETRAINING = {"lr": 1e-4}
+"""Settings of practice for an agent that has learnt before: pretraining ends at a learning rate of 0, and at the usual
+1e-3 the first trial's updates undo it (docs/lab-notes/chapters.md)."""
+
 
 @dataclass(frozen=True)
 class Arm:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 
 from lotj.distributed import Job
 from lotj.evaluation.detectors import BESIDE, HALF_IN, PLACES, RECALL, Frames, figures
@@ -28,9 +29,19 @@ SEED = 20
 SIZES = {"quick": (3, 4), "laptop": (12, 8), "full": (12, 100)}
 """By name: validation connectors, and episodes of the expert on each bench; there are 1.5 times as many near misses."""
 
+SHIFT = 2
+"""Pixels that a view is moved by: as far as training moves pictures."""
+
+EVEN = 1e-6
+"""A score nearer to 0 or 1 than this counts as this far from it, lest a logit is infinite."""
+
 DETECTORS = {
     "classifier": "the success classifier of the base that comes with lotj",
+    "classifier, three frames": "the mean of its logits of a frame and of the two before it in the episode",
+    "classifier, shifted views": "the mean of its logits of a frame moved by two pixels to each side, and as it is",
+    "steps to go": "the value that the base's critic gives the frame, its discount to the power of the steps to go",
     "goal picture, pixels": "minus the mean squared difference to a picture of the plug seated on this bench",
+    "goal picture, pixels, worse camera": "the same of the camera that differs more",
     "goal picture, features": "the same of the features that the base's policy reads",
     "other bench's picture, features": "the same, of a picture from the other bench of this connector and robot",
     "height of the hand": "how far down the hand is, beside where it was when the plug sat on this bench",
@@ -61,30 +72,57 @@ def score_job(connectors: tuple[str, ...], folder: str, threads: int = 1, device
     frames, run = opened(Path(folder) / "data", connectors), base_run()
     reward, agent = load_reward(run, device), load_agent(run, device)
 
+    def logits(images: np.ndarray) -> np.ndarray:
+        return logit(np.clip(reward.score(images), EVEN, 1.0 - EVEN))
+
     def features(seen: Mapping[str, np.ndarray]) -> np.ndarray:
         return agent.encode({"image": seen["image"]})["feature/policy"].astype(np.float32)
 
     def pixels(seen: Mapping[str, np.ndarray]) -> np.ndarray:
-        return seen["image"].reshape(len(seen["image"]), -1).astype(np.float32) / 255.0
+        return seen["image"].astype(np.float32) / 255.0
 
     goals, others = frames.goals("image", "state"), _others(frames)
     wanted, shown = features(goals), pixels(goals)
     told = {name: np.empty(len(frames.rows)) for name in DETECTORS}
     for part, seen in frames.parts("image", "state"):
         bench, felt = frames.bench[part], features(seen)
-        told["classifier"][part] = reward.score(seen["image"])
+        views = [logits(view) for view in _shifted(seen["image"])]
+        told["classifier"][part], told["classifier, shifted views"][part] = expit(views[0]), np.mean(views, 0)
+        told["steps to go"][part] = agent.value(seen)
         told["goal picture, pixels"][part] = _near(pixels(seen), shown[bench])
+        cameras = [_near(pixels(seen)[:, k], shown[bench, k]) for k in range(shown.shape[1])]
+        told["goal picture, pixels, worse camera"][part] = np.min(cameras, 0)
         told["goal picture, features"][part] = _near(felt, wanted[bench])
         told["other bench's picture, features"][part] = _near(felt, wanted[others[bench]])
         told["height of the hand"][part] = goals["state"][bench, 2] - seen["state"][:, 2]
+    episode = frames.store.frame_episode[frames.rows]
+    told["classifier, three frames"] = _over_time(logit(told["classifier"]), episode)
     ranks = [told[name].argsort().argsort() for name in ("classifier", "goal picture, features")]
     told["classifier and goal picture"] = np.minimum(*ranks)
     return {"detectors": {name: figures(frames, told[name]) for name in DETECTORS}}
 
 
 def _near(seen: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """(B,) minus the mean squared difference, of (B, D) each."""
-    return -np.square(seen - goal).mean(1)
+    """(B,) minus the mean squared difference, of (B, ...) each."""
+    return -np.square(seen - goal).reshape(len(seen), -1).mean(1)
+
+
+def _shifted(images: np.ndarray) -> list[np.ndarray]:
+    """(B, V, H, W, 3) images as they are, and moved by `SHIFT` to each side, edges drawn out."""
+    wide = np.pad(images, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+    high, across = images.shape[2:4]
+    corners = ((SHIFT, SHIFT), (0, SHIFT), (2 * SHIFT, SHIFT), (SHIFT, 0), (SHIFT, 2 * SHIFT))
+    return [np.ascontiguousarray(wide[:, :, y : y + high, x : x + across]) for y, x in corners]
+
+
+def _over_time(scores: np.ndarray, episode: np.ndarray) -> np.ndarray:
+    """(N,) means of each score and of up to two before it, in the same of (N,) episodes, which are in order."""
+    sums, counts = scores.copy(), np.ones(len(scores))
+    for back in (1, 2):
+        same = np.concatenate([np.zeros(back, bool), episode[back:] == episode[:-back]])
+        sums[same] += np.roll(scores, back)[same]
+        counts += same
+    return sums / counts
 
 
 def _others(frames: Frames) -> np.ndarray:

@@ -53,7 +53,8 @@ class RemoteRobot:
         about = self._connect()
         self.name = str(about["name"])
         self.spec = Spec.from_json(about["spec"])
-        self.action_scale, self.estimate_error = float(about["action_scale"]), float(about["estimate_error"])
+        self.action_scale = float(about["action_scale"])
+        self.estimate_error, self.height_error = float(about["estimate_error"]), float(about["height_error"])
         if about["tells"]:
             self.outcome = self._outcome
 

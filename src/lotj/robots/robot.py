@@ -37,6 +37,7 @@ class Robot(Protocol):
     spec: Spec  # what it observes and how it is moved
     action_scale: float  # metres of an action of 1
     estimate_error: float  # its goal is within this of where it takes it to be, along x and y [m]; 0: not known
+    height_error: float  # the same along z
 
     def reset(self, seed: int, start: np.ndarray | None = None) -> Observation:
         """Move to `start`, (2,) along x and y from where the goal is estimated to be [m], or to a pose drawn from

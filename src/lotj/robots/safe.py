@@ -95,7 +95,8 @@ class Safe:
         stop: EmergencyStop | None = None,
     ) -> None:
         self._robot, self._limits, self._clock, self._stop = robot, limits, clock, stop or EmergencyStop()
-        self.spec, self.action_scale, self.estimate_error = robot.spec, robot.action_scale, robot.estimate_error
+        self.spec, self.action_scale = robot.spec, robot.action_scale
+        self.estimate_error, self.height_error = robot.estimate_error, robot.height_error
         self._cameras = Cameras(robot.spec)
         self._low, self._high = np.array(limits.low) + limits.margin_m, np.array(limits.high) - limits.margin_m
         self._over = "no trial: reset first"  # why nothing moves; empty in a trial

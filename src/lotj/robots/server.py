@@ -188,7 +188,7 @@ class Conversation:
         made = self._make(asked)
         self.robot = Safe(made, self._limits, self._clock, self._stop)
         self._tells = asked.purpose in (EVALUATION, COLLECTION) and hasattr(made, "outcome")
-        about = {name: getattr(made, name) for name in ("action_scale", "estimate_error")}
+        about = {name: getattr(made, name) for name in ("action_scale", "estimate_error", "height_error")}
         name = getattr(made, "name", type(made).__name__)
         return {**about, "spec": asdict(made.spec), "name": name, "tells": self._tells}
 

@@ -68,7 +68,8 @@ class SimulatedRobot:
         self._grips: list[np.ndarray] = []
         self._rng = np.random.default_rng(0)
         self._alarm = False
-        self.spec, self.action_scale, self.estimate_error = spec_of(env), bare.action_scale, bare.estimate_error
+        self.spec, self.action_scale = spec_of(env), bare.action_scale
+        self.estimate_error, self.height_error = bare.estimate_error, bare.height_error
 
     def reset(self, seed: int, start: np.ndarray | None = None) -> Observation:
         """See `Robot.reset`."""

@@ -26,7 +26,7 @@ from lotj.experience import Observation
 from lotj.extras import library
 from lotj.spaces import Spec, is_picture
 
-VERSION = 2
+VERSION = 3
 LARGEST_REQUEST = 128 * 1024
 """Bytes; the largest is the part's TOML."""
 LARGEST_ANSWER = 64 * 1024 * 1024

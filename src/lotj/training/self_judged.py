@@ -229,9 +229,9 @@ class SelfJudged:
 
     def _verified(self, trial: Recorder) -> bool:
         """Presses and pushes, pulls and pushes again. The press that the part has stood is the end of the trial, so
-        that the policy learns to press home what looks seated; what follows is recorded only. Where the part moves the
-        trial goes on."""
-        before = len(trial)
+        that the policy learns to press home what looks seated; what follows is recorded only. Where the part moves, or
+        the socket cannot be, the trial goes on."""
+        before, here, robot = len(trial), _hand(trial), self._env.robot
         for motion in (verification.PRESS, *verification.PUSHES):
             last = _hand(trial)
             if self._step(trial, motion, STOOD):
@@ -243,7 +243,8 @@ class SelfJudged:
         play = self._pulled(trial)
         if trial.noted(LOST)[-1]:
             return False
-        if play > verification.LOOSE:
+        error = np.array([robot.estimate_error, robot.estimate_error, robot.height_error])
+        if play > verification.LOOSE or verification.elsewhere(here, error):
             return self._moved(trial, before, PUSH_MOVED)
         trial.note(CLAIM, True, slice(before + 1, before + 2))
         trial.note(PLAY, play, slice(before + 1, before + 2))

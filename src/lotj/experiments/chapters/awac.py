@@ -8,7 +8,7 @@ from typing import Any
 
 from lotj.agents import find_agent
 from lotj.envs.registry import find_task
-from lotj.experiments.chapter import Arm, Chapter, Problem
+from lotj.experiments.chapter import AFTER_PRETRAINING, Arm, Chapter, Problem
 from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, at_least, contrary, end_over, falls, higher
 
@@ -47,7 +47,10 @@ def _arms(scale: float, **common: Any) -> tuple[Arm, ...]:
     )
     known = {arm.agent: {field.name for field in fields(find_agent(arm.agent).CONFIG)} for arm in arms}
     shared = {agent: {name: common[name] for name in common if name in names} for agent, names in known.items()}
-    return tuple(replace(arm, settings={**shared[arm.agent], **arm.settings}) for arm in arms)
+    arms = tuple(replace(arm, settings={**shared[arm.agent], **arm.settings}) for arm in arms)
+    return tuple(
+        replace(arm, online=AFTER_PRETRAINING) if arm.data and arm.updates and arm.trials else arm for arm in arms
+    )
 
 
 def _problem(name: str, task: str, demos: int, arms: Sequence[Arm], lines: Sequence[str] = tuple(LINES)) -> Problem:

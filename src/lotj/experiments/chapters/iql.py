@@ -17,7 +17,7 @@ from lotj.data.pictures import figure_png
 from lotj.distributed import Job
 from lotj.envs.grid import Grid
 from lotj.envs.registry import make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, job_name
+from lotj.experiments.chapter import AFTER_PRETRAINING, Arm, Chapter, Problem, job_name
 from lotj.experiments.chapter_jobs import LINES
 from lotj.experiments.claims import Claim, Curves, at_least, end_over, gate, higher, level
 from lotj.experiments.study import Asked
@@ -28,9 +28,6 @@ from lotj.training.pretrain import load_agent
 DISCOUNT = {"medium": 0.97, "large": 0.98}
 EMA = 0.02
 """For all: with the usual 0.005, ten thousand updates do not carry the goal's value back to the start."""
-ONLINE = {"lr": 1e-4}
-"""Settings of practice: pretraining ends at a learning rate of 0, and at the usual 1e-3 the first trial's updates undo
-it (docs/lab-notes/chapters.md)."""
 FINE = 3
 """Places of a cell at which V is asked, along each axis."""
 BEST = 0.1
@@ -74,7 +71,7 @@ def _arms(name: str) -> tuple[Arm, ...]:
     practised = ("IQL 0.9", "AWAC")
     learnt = (
         Arm(
-            title, agent, values, ONLINE if title in practised else {},
+            title, agent, values, AFTER_PRETRAINING if title in practised else {},
             data="best" if "best" in title else "stitched", trials=float(title in practised),
         )
         for title, (agent, values) in settings.items()
