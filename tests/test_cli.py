@@ -471,7 +471,7 @@ def test_without_a_renderer_the_doctor_says_what_to_install() -> None:
 
 
 def test_a_renderer_that_does_not_work_is_named() -> None:
-    done = lotj("connectors", "sheet", "--out", os.devnull, MUJOCO_GL="nonsense")
+    done = lotj("doctor", MUJOCO_GL="nonsense")
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     assert "MUJOCO_GL=nonsense does not work" in done.stderr
