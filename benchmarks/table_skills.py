@@ -1,4 +1,4 @@
-"""The table's scripted skills and tasks: how often they succeed, beside random actions; how fast steps are; a film.
+"""The table's scripted skills and tasks: how often they succeed, beside ways that learn nothing; speed; a film.
 
 python benchmarks/table_skills.py --out results/benchmarks/table_skills.json --film docs/images/table.png
 """
@@ -18,10 +18,12 @@ from lotj.envs.registry import expert_of, make_task
 from lotj.envs.table import LAYOUTS, WITHOUT_GOAL
 from lotj.envs.table_tasks import JOBS, attempt, dropped, pair
 from lotj.evaluation.statistics import wilson
+from lotj.experiments.chapter_jobs import Replayed, line_of
 from lotj.sim.table import Table
 
 from PIL import Image  # isort: skip
 
+LINES: tuple[str, ...] = ("random", "straight", "copy", "expert")  # the expert last: the next copy is of what it did
 SHOWN = ("open-drawer", "button", "pick-place", "slide", "slide-then-open", "out-close-slide")
 
 
@@ -51,30 +53,32 @@ def skills(n: int) -> dict[str, Any]:
 
 
 def tasks(n: int) -> dict[str, Any]:
-    """The scripted hand and random actions from the same starts, by task."""
+    """The scripted hand, random actions, going straight, and a copy of what the hand did in the episode before, played
+    blindly, from the same starts, by task."""
     found = {}
     for task in JOBS:
         env: Any = make_task(f"table/{task}", observation="state")
-        expert: Any = expert_of(f"table/{task}", env)
-        rng = np.random.default_rng(0)
-        counts, steps = {"expert": 0, "random": 0}, []
-        for seed in range(n):
-            for player in counts:
+        lines = LINES[::3] if task in WITHOUT_GOAL else LINES
+        players: dict[str, Any] = {line: line_of(line, f"table/{task}", env) for line in lines}
+        counts, steps = dict.fromkeys(lines, 0), []
+        for seed in range(1, n + 1):  # the first copy is of seed 0
+            for name, player in players.items():
                 observation, info = env.reset(seed=seed)
-                expert.reset(seed)
-                truncated, length, success = False, 0, False
-                while not truncated and not (player == "expert" and expert.finished):
-                    action = expert(observation, info) if player == "expert" else rng.uniform(-1, 1, 5)
-                    observation, _, _, truncated, info = env.step(action)
-                    length, success = length + 1, success or info["is_success"]
-                # Of the expert the last state counts, of random actions any.
-                counts[player] += info["is_success"] if player == "expert" else success
-                if player == "expert":
-                    steps.append(length)
+                player.reset(seed)
+                truncated, actions, success = False, [], False
+                while not truncated and not (name == "expert" and player.finished):
+                    actions.append(player(observation, info))
+                    observation, _, _, truncated, info = env.step(actions[-1])
+                    success = success or info["is_success"]
+                # Of the expert the last state counts, of others any.
+                counts[name] += info["is_success"] if name == "expert" else success
+            steps.append(len(actions))
+            if "copy" in players:
+                players["copy"] = Replayed(np.array(actions))
         found[task] = {player: counted(count, n) for player, count in counts.items()}
         found[task] |= {"steps": round(float(np.mean(steps)), 1), "limit": env.max_steps, "dropped": dropped(task)}
         if task not in WITHOUT_GOAL:
-            scenes = {repr(pair(task, JOBS[task].split, number).scene) for number in range(LAYOUTS)}
+            scenes = {repr(pair(task, JOBS[task].split, number, number).scene) for number in range(LAYOUTS)}
             found[task]["layouts"] = len(scenes)
         env.close()
         print(task, found[task], flush=True)
@@ -104,11 +108,11 @@ def speed(size: int) -> dict[str, float]:
 
 
 def film(path: Path, size: int = 96, frames: int = 10) -> None:
-    """One row a task of the scripted hand at work, the goal at the end; the first four at what learners see, 48 px."""
+    """One row a task of the scripted hand at work, the goal at the end; the first two at what learners see, 48 px."""
     rows = []
     for number, task in enumerate(SHOWN):
         seen = 48 if number < 2 else size
-        env: Any = make_task(f"table/{task}", layout=number, image_size=seen)
+        env: Any = make_task(f"table/{task}", scene=number, image_size=seen)
         expert: Any = expert_of(f"table/{task}", env)
         observation, info = env.reset(seed=0)
         expert.reset(0)

@@ -119,6 +119,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["collect", "--seed", "9999999999999999"], "seed 9999999999999999: must be between 0 and"),
         (["collect", "--training-connectors", "-1"], "training_connectors -1: must be at least 1"),
         (["data", "view", "/nowhere", "--rows", "0"], "rows 0: must be at least 1"),
+        (["data", "view", "/nowhere", "--out", "a.jpg"], "out a.jpg: must end with .png or .rrd"),
         (["data", "view", "/nowhere", "--rows", "-3"], "rows -3: must be at least 1"),
         (["data", "view", "/nowhere", "--seed", "4294967296"], "seed 4294967296: must be between 0 and 4294967295"),
         (["demo", "--seed", "-1"], "seed -1: must be between 0 and 4294967295"),

@@ -536,6 +536,37 @@ def test_a_loss_is_known_from_the_gripper_alone_late_and_grasped_anew(tmp_path: 
     robot.close()
 
 
+@pytest.mark.parametrize("lost_before", [False, True])
+def test_a_trial_that_is_made_again_holds_the_part_as_its_void_attempt_did(lost_before: bool) -> None:
+    """Whatever that has done to the part: a slip of 6 mm (the limit is 3 mm) that nobody was told of any more."""
+    env = InsertionEnv("usb-b", image_size=32, scenario="near", end_on_success=False)
+    robot = SimulatedRobot(env)
+    slip, plug = env.bench.model.joint("slip").qposadr[0], env.bench._plug
+
+    def held() -> list[float]:
+        return [*env.bench.model.body_pos[plug], *env.bench.model.body_quat[plug]]
+
+    def slips() -> None:
+        env.bench.data.qpos[slip] = -6e-3
+        robot.move(np.zeros(3))  # felt one step later at the earliest
+
+    robot.reset(0)
+    at_first = held()
+    if lost_before:
+        slips()
+    robot.reset(1)
+    begun = held()
+    assert (begun != at_first) == lost_before
+    for _ in range(2):  # a void attempt after another
+        slips()
+        robot.reset(1)
+        assert held() == begun
+    slips()
+    robot.reset(2)  # that one counted
+    assert held() != begun
+    robot.close()
+
+
 def test_a_tilt_that_springs_back_may_pass_unnoticed_and_a_firm_grip_may_alarm() -> None:
     """At the limit half of the readings are alarms; at half the limit of tilt, 4.5 deviations below, none is."""
     robot = SimulatedRobot(InsertionEnv("usb-b", image_size=32, end_on_success=False))

@@ -108,6 +108,27 @@ def test_a_plug_that_is_gone_in_its_socket_is_named() -> None:
         measure(assembled_seat(alone, pin()[1]), "pin")
 
 
+def test_parts_that_lie_beside_one_another_are_named() -> None:
+    """Said to be assembled, 50 mm apart: nothing of the one is over the other, whatever the axis."""
+    plug, socket = pin()
+    beside = plug.moved(np.eye(3), np.array([50.0, 0, 0]))
+    for axis in ("z", "-z", "y"):
+        with pytest.raises(MeshError, match="do not mate: nothing of the one is over the other") as caught:
+            assembled_seat(beside, socket, axis)
+        assert "inf" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_plug_and_socket_that_are_mistaken_for_one_another_are_named(tmp_path: Path) -> None:
+    """Of all pairs of the two, each found by searching: a line with numbers in it, no infinite ones."""
+    part = load_connector_file(CATALOGUE / "usb-b.toml")
+    plug, socket = solid_of("plug", plug_pieces(part)), solid_of("socket", socket_pieces(part))
+    for one, other in ((socket, plug), (plug, plug)):
+        with pytest.raises(MeshError, match=r"the plug first\?|at most") as caught:
+            find_seat(one, other)
+        assert "inf " not in str(caught.value)
+
+
 def test_an_undercut_is_named() -> None:
     plug, socket = pin()
     barb = solid_of("barb", [block((-3.8, 3.8), (-2, 2), (-10, -9))])
@@ -123,12 +144,14 @@ def test_files_that_cannot_be_are_refused_in_one_line(tmp_path: Path) -> None:
     write_stl(tmp_path / "open.stl", Solid("", plug.triangles[:-1]))
     (tmp_path / "bad.stl").write_bytes(b"not a mesh")
     (tmp_path / "plug.sldprt").write_bytes(b"")
+    (tmp_path / "torn.stl").write_bytes((tmp_path / "plug.stl").read_bytes()[:400])
     for name, unit, part in (
         ("open.stl", "mm", "is not closed: 3 open edges"),
         ("plug.stl", "m", r"largest must be 4 to 250 mm; is it in mm\? \(--unit mm\)"),
         ("bad.stl", "mm", "bad.stl: "),
         ("plug.sldprt", "mm", "must end in one of .stl"),
         ("none.stl", "mm", "no such file"),
+        ("torn.stl", "mm", "holds no triangles that can be read; export the solid body whole"),
     ):
         with pytest.raises(MeshError, match=part) as caught:
             load_solid(tmp_path / name, unit)

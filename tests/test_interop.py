@@ -288,6 +288,33 @@ def test_actions_come_from_the_range_of_their_space() -> None:
         ("observation.state = {from = 'obs/pose', join = 'sum'}", {}, ("join is for the action alone",)),
         ("[tasks]\n'push it' = 3", {}, ("tasks.push it is 3, must be the name of a task",)),
         ("rate = 'fast'", {}, ("rate is 'fast'",)),
+        ("rate = nan\nsource_rate = 20", {}, ("rate is nan",)),
+        ("rate = true\nsource_rate = 20", {}, ("rate is True",)),
+        ("rate = -10\nsource_rate = 20", {}, ("rate is -10",)),
+        ("split = 'trian'", {}, ("unknown split in", "did you mean 'train'")),
+        ("observation.image = {from = 'obs/side', size = [9999999, 9]}", {}, ("height and width, of 1 to 4096",)),
+        ("observation.state = {from = 'obs/pose', scale = nan}", {}, ("x, key obs/pose: not finite in row 0; take",)),
+        (
+            "[observation]\nstate='obs/pose'",
+            {"obs/pose": [[0.0], [1], [np.inf], [2]]},
+            ("obs/pose: not finite in row 2",),
+        ),
+        (
+            "[observation]\nstate='obs/pose'",
+            {"actions": np.full((4, 2), np.nan)},
+            ("key actions: not finite in row 0",),
+        ),
+        (
+            "[observation]\nstate='obs/pose'",
+            {"obs/pose": np.array([b"a"] * 4)},
+            ("obs/pose: |S1 of shape (4,), must be",),
+        ),
+        (
+            "[observation]\nstate='obs/pose'",
+            {"obs/pose": np.float32(3)},
+            ("key obs/pose: float32 of shape (), must be",),
+        ),
+        ("[observation]\nstate='obs/pose'", {"actions": np.zeros((0, 2))}, ("key actions: has no steps; take",)),
         ("rate 3", {}, ("not TOML",)),
     ],
 )
@@ -388,6 +415,57 @@ def test_episodes_of_robomimic_must_be_alike(tmp_path: Path) -> None:
     assert store.tasks[0].name == "Lift" and store.settings["rate"] == 20
 
 
+@pytest.mark.parametrize(
+    ("rate", "text", "words"),
+    [
+        ("fast", "", "not a file of robomimic"),
+        (20, "[observation]\n'../up' = 'obs/eef'", "episode 0: column '../up' of"),
+    ],
+)
+def test_what_a_file_of_robomimic_says_is_checked(tmp_path: Path, rate: Any, text: str, words: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "demo.hdf5", "w") as file:
+        about = {"env_name": "Lift", "type": 1, "env_kwargs": {"control_freq": rate}}
+        file.create_group("data").attrs["env_args"] = json.dumps(about)
+        for name in ("actions", "rewards", "dones", "obs/eef"):
+            file[f"data/demo_0/{name}"] = np.zeros((4, 7)) if name in ("actions", "obs/eef") else np.zeros(4)
+    (tmp_path / "map.toml").write_text(text)
+    with pytest.raises(DataError, match=words):
+        import_(tmp_path / "demo.hdf5", "robomimic", tmp_path / "back", tmp_path / "map.toml")
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize(
+    ("form", "file"),
+    [("lerobot", "meta/info.json"), ("lerobot", "lotj/about.json"), ("minari", "data/metadata.json")],
+)
+def test_no_entry_of_what_a_source_says_of_itself_is_trusted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, file: str
+) -> None:
+    """Each entry, and each of the entries in it, is nothing, 0, a text, or a list: it does not matter, or it is told of
+    in one line, and nothing is made."""
+    pytest.importorskip(NEEDS[form])
+    out, back = tmp_path / OUT[form], tmp_path / "back"
+    export(record(tmp_path / "data", 1), form, out)
+    whole = json.loads((out / file).read_text())
+    ours = out / ("lotj/about.json" if form == "lerobot" else "data/lotj.json")
+    if file != "lotj/about.json":  # then another has written it
+        ours.unlink()
+    nested = [(key, inner) for key, value in whole.items() if isinstance(value, dict) for inner in value]
+    for place in [*((key,) for key in whole), *nested]:
+        for value in (None, 0, "odd", []):
+            wrong = json.loads(json.dumps(whole))
+            inner = wrong if len(place) == 1 else wrong[place[0]]
+            inner[place[-1]] = value
+            (out / file).write_text(json.dumps(wrong))
+            code = main(["data", "import", "--from", form, str(out), str(back)])
+            error = capsys.readouterr().err
+            told = error.count("\n") == 1 and "fault in lotj" not in error and not back.exists()
+            assert code == 0 or (code == 2 and told), (place, value, error)
+            for made in (back, tmp_path / ".back.part"):
+                shutil.rmtree(made, ignore_errors=True)
+
+
 def test_two_tasks_that_would_have_one_name_are_told_of(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "two.hdf5", "w") as file:
@@ -401,6 +479,18 @@ def test_two_tasks_that_would_have_one_name_are_told_of(tmp_path: Path) -> None:
     (tmp_path / "map.toml").write_text('task = "fetch/push"')
     import_(tmp_path / "two.hdf5", "robomimic", tmp_path / "other", tmp_path / "map.toml")
     assert len(DiskStore.open(tmp_path / "other")) == 2
+
+
+def test_a_task_of_a_map_that_is_none_of_ours_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("h5py")
+    export(record(tmp_path / "data", 1), "robomimic", tmp_path / "set.hdf5")
+    for name, told in (("fetch/rech", "did you mean 'fetch/reach'"), ("fetch/reach", "")):
+        (tmp_path / "map.toml").write_text(f"task = '{name}'\nobservation.state = 'obs/state'")
+        words = [str(tmp_path / "set.hdf5"), str(tmp_path / name[6:]), "--map", str(tmp_path / "map.toml")]
+        code = main(["data", "import", "--from", "robomimic", *words])
+        said, failed = capsys.readouterr()
+        assert code == 0, failed
+        assert ("unknown task" in said) == bool(told) and told in said
 
 
 def test_of_what_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,6 +196,8 @@ def test_pause_and_stop_finish_the_running_trial_and_the_run_goes_on_as_if_nothi
 ) -> None:
     run, whole = (Run.create(tmp_path / name, "practice", {}, 0) for name in ("page", "whole"))
     assert asked(page, "do", {"do": "pause"}) == (200, {"status": "preparing"})
+    early = asked(page, "do", {"do": "answer", "trial": 1, "answer": "yes"})
+    assert early == (400, {"why": "answer: practice has not begun yet"})
     with practising(page, prior, run) as result:
         until(lambda: page.state()["status"] == "paused")
         assert page.state()["done"] == 0

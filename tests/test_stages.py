@@ -132,7 +132,7 @@ def test_runs_and_data_can_be_moved_and_used_from_elsewhere(
     [
         ({"domain_seed": -1}, "domain_seed -1: must be between 0 and"),
         ({"seed": -1}, "seed -1: must be between 0 and"),
-        ({"robot": "solo"}, "unknown robot 'solo'"),
+        ({"robot": "solo"}, "unknown robot 'solo': must be one of duo, trio, .*, or host:port of a served one"),
         ({"agent": "sac"}, "holds no sac agent"),
     ],
 )

@@ -13,7 +13,7 @@ from lotj.controllers.table_skills import Skills
 from lotj.data.store import DiskStore
 from lotj.envs.registry import expert_of, make_task
 from lotj.envs.table import TableEnv
-from lotj.envs.table_tasks import JOBS, attempt, pair, reached
+from lotj.envs.table_tasks import attempt, pair, reached, straight_does
 from lotj.errors import SettingsError
 from lotj.experiments.chapter import Problem
 from lotj.experiments.chapter_jobs import line_job
@@ -93,6 +93,16 @@ def test_objects_lie_clear_of_all_that_stands_or_moves() -> None:
         scene, goal = draw_scene(rng, "train", {"small": "table"})
         gaps = [np.hypot(x - scene.small_at[0], y - scene.small_at[1]) - r for x, y, r in occupied(scene, goal)]
         assert not gaps or min(gaps) > 0.034  # a distractor of 3 cm keeps 3.5 from the 5 of the object, and so on
+        near = [np.hypot(x - scene.hand[0], y - scene.hand[1]) - r for x, y, r in occupied(scene, goal)]
+        assert min([*near, 1.0]) > 0.05 and 0.03 < scene.hand[2] < 0.1
+
+
+def test_looks_are_those_of_their_seed_and_places_are_not() -> None:
+    rng = np.random.default_rng(2)
+    drawn = [draw_scene(rng, "test", {"cabinet": "closed", "small": "any"}, (3, 1))[0] for _ in range(8)]
+    assert len({(one.handle, one.small, repr(one.colours), one.texture, tuple(one.light)) for one in drawn}) == 1
+    assert len({one.cabinet for one in drawn}) == len({one.hand for one in drawn}) == 8
+    assert {one.large for one in drawn} <= {"", max(one.large for one in drawn)}
 
 
 def test_frames_there_and_back() -> None:
@@ -198,9 +208,9 @@ def test_reached_by_numbers_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("task", ["open-drawer", "pick-place", "slide-then-open"])
 def test_the_goal_is_another_state_that_the_hand_reaches_and_success_ends_nothing(task: str) -> None:
-    env = TableEnv(task, layout=2)
-    found = pair(task, JOBS[task].split, 2)
+    env = TableEnv(task, scene=2)
     observation, info = env.reset(seed=5)
+    found = env.pair
     assert observation.keys() == {"image", "goal"} and not info["is_success"]
     assert not env.reached[found.changes].any() and np.delete(env.reached, found.changes).all()
     assert np.abs(observation["image"].astype(int) - observation["goal"]).max() > 50
@@ -226,7 +236,7 @@ def test_equal_seeds_are_equal_frames() -> None:
 
 
 def test_a_learner_that_sees_pictures_sees_no_truth() -> None:
-    env = TableEnv("pick-place", observation=("image", "state"), layout=0)
+    env = TableEnv("pick-place", observation=("image", "state"), scene=0)
     observation, info = env.reset(seed=0)
     assert observation["state"].shape == (5,) and set(info) == {"is_success", "lost"}
     assert env.truth(info).keys() == {"things", "reached", "simulator"}
@@ -235,19 +245,21 @@ def test_a_learner_that_sees_pictures_sees_no_truth() -> None:
 
 def test_draws_are_dropped_for_a_reason() -> None:
     table = Table()
-    found, why = attempt("open-drawer", "train", np.random.default_rng(0), table)
-    assert found and why == "" and found.goal_things[0] > 0.09 and found.plan == [("open",)]
-    assert found.changes == [0]
-    reasons = {attempt("pick-place", "test", np.random.default_rng(seed), table)[1] for seed in range(12)}
-    assert reasons <= {"", "start is goal", "moved something else", "not done: put"} and "" in reasons
+    draws = [attempt("open-drawer", "test", np.random.default_rng(seed), table) for seed in range(7)]
+    assert {why for _, why in draws} == {"", "going straight gets there"}
+    found = next(found for found, why in draws if not why)
+    assert found and found.goal_things[0] > 0.09 and found.plan == [("open",)] and found.changes == [0]
+    reasons = {attempt("pick-place", "test", np.random.default_rng(seed), table)[1] for seed in range(6)}
+    known = {"", "start is goal", "moved something else", "going straight gets there", "not done: put"}
+    assert "" in reasons and reasons <= known
 
 
 @pytest.mark.parametrize(
     ("task", "options", "words"),
     [
         ("table/open-drawer", {"split": "validation"}, "split = 'validation': must be train or test"),
-        ("table/open-drawer", {"layout": 24}, "from 0 to 23"),
-        ("table/play", {"layout": 1}, "draws a new one"),
+        ("table/open-drawer", {"scene": 24}, "from 0 to 23"),
+        ("table/play", {"scene": 1}, "draws a new one"),
         ("table/open-drawer", {"image_size": 3}, "16 to 1024"),
     ],
 )
@@ -288,6 +300,8 @@ def test_recipes_are_for_their_own_tasks() -> None:
 
 # ---- what has learnt nothing ----------------------------------------------------------------------------------------
 
+CHAPTERS = [*val.CHAPTER.problems, *ptp.CHAPTER.problems]
+
 
 def successes(problem: Problem, line: str, trials: int) -> int:
     """Of a line of the chapters."""
@@ -295,23 +309,42 @@ def successes(problem: Problem, line: str, trials: int) -> int:
     return line_job(task, task, 0, trials, line)["curve"][0]["successes"]
 
 
-def test_straight_for_it_shuts_a_drawer_and_a_mean_action_does_not() -> None:
-    (problem,) = (one for one in val.CHAPTER.problems if one.name == "close-drawer")
-    assert {line: successes(problem, line, 1) for line in ("straight", "copy", "mean action")} == {
-        "straight": 1, "copy": 1, "mean action": 0,
+def test_problems_of_the_chapters_are_one_scene_in_many_layouts() -> None:
+    assert all("scene=0" in problem.task for problem in CHAPTERS)
+    env: Any = make_task(next(one for one in CHAPTERS if one.name == "button").with_options("observation=state"))
+    found = []
+    for seed in range(12):
+        start, _ = env.reset(seed=seed)
+        found.append(env.unwrapped.pair)
+        assert np.allclose(start["goal"], found[-1].goal_things)  # of the same layout
+    assert len({repr(one.scene.colours) for one in found}) == 1 and len({one.scene.unit for one in found}) > 6
+    env.close()
+
+
+def test_straight_for_it_presses_a_button_and_a_mean_action_does_not() -> None:
+    (problem,) = (one for one in CHAPTERS if one.name == "button")
+    assert {line: successes(problem, line, 1) for line in ("straight", "expert", "mean action")} == {
+        "straight": 1, "expert": 1, "mean action": 0,
     }  # fmt: skip
 
 
+def test_no_pair_is_one_that_going_straight_does() -> None:
+    table, found = Table(), pair("close-button-drawer", "test", 1, 1)
+    table.load(found.scene)
+    assert not straight_does(found, table)
+    pressed = pair("button", "test", 1, 1)
+    table.load(pressed.scene)
+    assert straight_does(pressed, table)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("problem", [*val.CHAPTER.problems, *ptp.CHAPTER.problems], ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", CHAPTERS, ids=lambda problem: problem.name)
 def test_what_has_learnt_nothing_does_not_get_there(problem: Problem) -> None:
-    """But for the two tasks of a single push, which going straight for it does, and a random walk that now and then
-    pulls a drawer (1 of 8); and copies of a demonstration, played blindly, from a start that is nearly the same: their
-    figures stand in the chapters' tables."""
-    assert successes(problem, "expert", 3) == 3
+    """At most 5 % of random actions and 20 % of blind copies; and of going straight, but for the button, which no more
+    is asked for than to find it."""
+    assert successes(problem, "expert", 20) >= 19
     assert not any(successes(problem, line, 3) for line in ("nothing", "mean action"))
-    assert successes(problem, "random", 8) <= 1
-    straight = successes(problem, "straight", 3)
-    assert straight == 3 if problem.name in ("close-drawer", "button") else straight <= 1
-    if problem.name in ("slide-then-open", "slide-open-in"):
-        assert successes(problem, "copy", 3) <= 1
+    assert successes(problem, "random", 20) <= 1
+    assert successes(problem, "copy", 20) <= 4
+    straight = successes(problem, "straight", 20)
+    assert straight >= 19 if problem.name == "button" else straight <= 4

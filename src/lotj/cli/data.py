@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 import tyro
 from rich import get_console
 
-from lotj.cli.job import progress_bars
-from lotj.errors import DataError
+from lotj.cli.job import progress_bars, say
+from lotj.errors import DataError, SettingsError
 from lotj.ranges import COUNT, POSITIVE, SEED, Checked
 
 DATA = Path("data/laptop")
+VIEWS = (".png", ".rrd")
 """Where `lotj collect` puts its episodes unless told otherwise."""
 
 
@@ -49,7 +50,7 @@ class View(Checked):
     """Draws the episodes."""
 
     def run(self) -> None:
-        """DataError where none of the episodes has one of the seeds."""
+        """DataError where none of the episodes has one of the seeds; SettingsError for another ending."""
         import numpy as np
 
         from lotj.data.layout import META
@@ -57,6 +58,8 @@ class View(Checked):
         from lotj.data.store import DiskStore
         from lotj.files import atomic_write, storage_errors
 
+        if self.out.suffix not in VIEWS:
+            raise SettingsError(f"out {self.out}: must end with {' or '.join(VIEWS)}")
         practised = (self.root / "run.json").exists() and not (self.root / META).exists()
         store = DiskStore.open(self.root / "trials" if practised else self.root)
         episodes = np.flatnonzero(np.isin(store.episodes["seed"], self.seeds)).tolist()
@@ -155,6 +158,21 @@ class Import(Checked):
         with progress_bars() as show:
             import_(self.source, self.of, self.out, self.map, partial(show, "importing"))
         print(self.out)
+        if self.map is not None:
+            self._say_unknown(self.map)
+
+    @staticmethod
+    def _say_unknown(path: Path) -> None:
+        """Names tasks that are none of ours: they may be a script's own, or mistyped."""
+        from lotj.envs.registry import find_task
+        from lotj.interop.mapping import read_map
+
+        mapped = read_map(path)
+        for name in dict.fromkeys([mapped.task, *mapped.tasks.values()]):
+            try:
+                _ = name and find_task(name)
+            except SettingsError as error:
+                say(f"{error}; until it is, its data can be trained on, not practised with")
 
 
 Command = Info | View | Check | Upgrade | Export | Import

@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from lotj.cli.job import say
+from lotj.files import storage_errors
 from lotj.ranges import Checked, Interval
 from lotj.robots import wire
 from lotj.robots.safe import EmergencyStop, Limits
@@ -58,6 +59,9 @@ class Command(Checked):
         logging.getLogger("lotj.robots").setLevel(logging.INFO)
         logging.getLogger("lotj.robots.connections").setLevel(logging.ERROR)
         sys.path.insert(0, os.getcwd())  # a driver of one's own lies where one works
+        if self.truth is not None:  # now, and not in the first trial
+            with storage_errors(self.truth):
+                self.truth.open("a").close()
         make = Benches(self.arm, self.truth) if self.driver == "bench" else driver(self.driver)
         given = os.environ.get(wire.TOKEN)
         token = given or secrets.token_urlsafe(32)

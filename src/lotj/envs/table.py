@@ -17,7 +17,7 @@ from lotj.errors import SettingsError
 from lotj.sim.drawing import free_camera
 from lotj.sim.table import RATE_HZ, Table
 
-LAYOUTS = 24  # pairs of start and goal of a task that seeds choose from
+LAYOUTS = 24  # pairs of start and goal of a task, or of one of its as many scenes, that seeds choose from
 JITTER = (0.02, 0.02, 0.02, np.radians(6.0))  # the hand starts off that of its pair by at most this [m, rad]
 WITHOUT_GOAL = ("play", "primitives")
 
@@ -40,8 +40,8 @@ class TableEnv(TaskEnv):
     Args:
         task: one of `table_tasks.JOBS`.
         split: shapes are those of training scenes, ``train``, or held out from them, ``test``; the task's own usually.
-        layout: the number of the pair; else each episode draws one of 24. One is VAL's new scene. For the others see
-            `TaskEnv`.
+        scene: shapes, colours and light are those of this one of 24, VAL's new scene, and 24 pairs differ in what of it
+            is there and where; else each pair has its own. For the others see `TaskEnv`.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class TableEnv(TaskEnv):
         max_steps: int | None = None,
         end_on_success: bool = False,
         split: str = "",
-        layout: int | None = None,
+        scene: int | None = None,
     ) -> None:
         if split not in ("", "train", "test"):
             raise SettingsError(f"split = {split!r}: must be train or test")
-        if layout is not None:
-            check_whole("layout", layout, 0, LAYOUTS - 1)
+        if scene is not None:
+            check_whole("scene", scene, 0, LAYOUTS - 1)
             if task in WITHOUT_GOAL:
-                raise SettingsError(f"layout = {layout!r}: table/{task} draws a new one for each episode; leave it out")
-        self.task, self.split, self._layout = task, split or JOBS[task].split, layout
+                raise SettingsError(f"scene = {scene!r}: table/{task} draws a new one for each episode; leave it out")
+        self.task, self.split, self._scene = task, split or JOBS[task].split, scene
         self.table = Table()
         self._picture: dict[int, np.ndarray] = {}
         steps = JOBS[task].steps if max_steps is None else max_steps
@@ -83,8 +83,8 @@ class TableEnv(TaskEnv):
                 start = start_of(self.task, self.split, rng, self.table)
             self.pair: Pair = start
             return
-        self.layout = int(rng.integers(LAYOUTS)) if self._layout is None else self._layout
-        self.pair = pair(self.task, self.split, self.layout)
+        self.layout = int(rng.integers(LAYOUTS))
+        self.pair = pair(self.task, self.split, self.layout, self.layout if self._scene is None else self._scene)
         self.table.load(self.pair.scene)
         if (size := self._image_size) and self.layout not in self._picture:
             self.table.set_state(self.pair.goal)

@@ -1,20 +1,21 @@
 """The tasks of the table: which skills, in which scenes, and from which start to which goal.
 
 Start and goal of a task are a pair, the same for whoever plays it: the goal is where the scripted hand has got from the
-start, so it can be reached, hand and all. Pairs are numbered, drawn from their number, and kept in memory.
+start, so it can be reached, hand and all. Pairs are numbered, drawn from their number, and kept in memory. Those of one
+scene share shapes, colours and light; its layout, which of the things are there and where, is each pair's own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from zlib import crc32
 
 import numpy as np
 
-from lotj.controllers.table_skills import Skill, Skills
+from lotj.controllers.table_skills import Skill, Skills, Straight
 from lotj.errors import NumericsError
 from lotj.sim.table import Scene, Table, inside
 from lotj.sim.table_scenes import CLEAR, draw_scene, free_spot, occupied
@@ -133,15 +134,16 @@ def _playful(scene: Scene, goal: np.ndarray, rng: np.random.Generator) -> list[S
     return resolve(scene, goal, order, rng) if order else None
 
 
-def start_of(job: str, split: str, rng: np.random.Generator, table: Table) -> Pair | None:
-    """A start of a task, on the table, with its plan and itself for a goal; None if this draw does not make one."""
+def start_of(job: str, split: str, rng: np.random.Generator, table: Table, looks: Sequence[int] = ()) -> Pair | None:
+    """A start of a task, on the table, with its plan and itself for a goal; None if this draw does not make one. For
+    `looks` see `draw_scene`."""
     need, skills = {**JOBS[job].need}, JOBS[job].skills
     if job == "primitives":
         need["cabinet"], need["large"] = (
             str(rng.choice(["open", "closed"])),
             str(rng.choice(["blocking", "beside", "free"])),
         )
-    scene, goal = draw_scene(rng, split, need)
+    scene, goal = draw_scene(rng, split, need, looks)
     plan = resolve(scene, goal, skills, rng) if skills else _playful(scene, goal, rng)
     if not plan:
         return None
@@ -153,18 +155,34 @@ def start_of(job: str, split: str, rng: np.random.Generator, table: Table) -> Pa
     return Pair(scene, plan, table.state(), table.state(), things(table))
 
 
-def attempt(job: str, split: str, rng: np.random.Generator, table: Table) -> tuple[Pair | None, str]:
+def _goes(hand: Skills, plan: Sequence[Skill], table: Table) -> Iterator[None]:
+    """Plays a plan, step by step, from what is on the table."""
+    hand.reset(0)
+    for _ in range(MOST * len(plan)):
+        if hand.finished:
+            return
+        table.act(np.asarray(hand(None, {}), float))
+        yield
+
+
+def straight_does(found: Pair, table: Table) -> bool:
+    """Whether going straight to what is to be moved, and on, gets to a pair's goal; its scene is on the table."""
+    table.set_state(found.start)
+    steps = _goes(Straight(table, lambda: found.plan), found.plan, table)
+    return any(reached(things(table), found.goal_things).all() for _ in steps)
+
+
+def attempt(
+    job: str, split: str, rng: np.random.Generator, table: Table, looks: Sequence[int] = ()
+) -> tuple[Pair | None, str]:
     """A draw of a pair, and why it is to be dropped, empty where it is not: the scripted hand does not get there, it
-    moves something else, or start and goal are the same to `reached`. None if the draw does not even make a start."""
-    start = start_of(job, split, rng, table)
+    moves something else, start and goal are the same to `reached`, or going straight gets there, as it always does with
+    a button, which stays. None if the draw does not even make a start. For `looks` see `draw_scene`."""
+    start = start_of(job, split, rng, table, looks)
     if start is None:
         return None, ""
-    hand = Skills(table, lambda: start.plan)
-    hand.reset(0)
-    for _ in range(MOST * len(start.plan)):
-        if hand.finished:
-            break
-        table.act(np.asarray(hand(None, {}), float))
+    for _ in _goes(Skills(table, lambda: start.plan), start.plan, table):
+        pass
     goal, why = things(table), ""
     same = reached(goal, start.goal_things)
     wanted = {"open": goal[0] > 0.09, "close": goal[0] < 0.01, "press": goal[1] > 0.07, "shut": goal[1] < 0.01}
@@ -176,7 +194,10 @@ def attempt(job: str, split: str, rng: np.random.Generator, table: Table) -> tup
         why = why or f"not done: {name}" * (not wanted[name])
     why = why or "start is goal" * bool(same[start.changes].any())
     why = why or "moved something else" * (not np.delete(same, start.changes).all())
-    return replace(start, goal=table.state(), goal_things=goal), why
+    found = replace(start, goal=table.state(), goal_things=goal)
+    if not why and found.plan != [("press",)] and straight_does(found, table):
+        why = "going straight gets there"
+    return found, why
 
 
 _DROPPED: Counter[tuple[str, str]] = Counter()
@@ -189,11 +210,13 @@ def dropped(job: str) -> dict[str, int]:
 
 
 @cache
-def pair(job: str, split: str, number: int) -> Pair:
-    """The start and goal of that number, the first draw that is not to be dropped; those dropped are counted."""
+def pair(job: str, split: str, number: int, scene: int) -> Pair:
+    """The start and goal of that number in that scene, the first draw that is not to be dropped; those dropped are
+    counted."""
+    of = crc32(job.encode()), int(split == "test")
     for draw in range(1000):
-        rng = np.random.default_rng([crc32(job.encode()), split == "test", number, draw])
-        found, why = attempt(job, split, rng, _workshop())
+        rng = np.random.default_rng([*of, number, draw])
+        found, why = attempt(job, split, rng, _workshop(), (*of, scene))
         if found and not why:
             return found
         if why:

@@ -19,7 +19,7 @@ from lotj.data.store import DiskStore, Store
 from lotj.distributed import actors
 from lotj.envs.disturbances import disturbed
 from lotj.envs.settled import Settled
-from lotj.errors import SettingsError, find
+from lotj.errors import SettingsError, unknown
 from lotj.experience import INTERVENTION
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.rewards.ask import Ask
@@ -102,8 +102,8 @@ def pairs(connector: str | Sequence[str], robot: str | Sequence[str]) -> tuple[l
         rule = "name one of the one kind, or as many of both"
         raise SettingsError(f"{len(connectors)} connectors and {len(robots)} robots: {rule}")
     for name in robots:
-        if not is_address(name):
-            find("robot", name, ARMS)
+        if not is_address(name) and name not in ARMS:
+            raise unknown("robot", name, ARMS, f"must be one of {', '.join(ARMS)}, or host:port of a served one")
     count = max(len(connectors), len(robots))
     return connectors * (count // len(connectors)), robots * (count // len(robots))
 

@@ -285,7 +285,8 @@ FURTHER: Mapping[str, Callable[[str, Any], Controller]] = {
     "straight": lambda task, env: Straight(env.unwrapped.table, lambda: env.unwrapped.pair.plan),
 }
 """Further lines, of some tasks alone: an expert's actions from another start, played blindly, or their mean at every
-step; and straight to what is to be moved, and on. Where one of them succeeds, success says little of who learns."""
+step; and straight to what is to be moved, and on, as the truth says. Where one of them succeeds, success says little
+of who learns."""
 
 
 def line_of(line: str, task: str, env: Any) -> Controller:

@@ -100,7 +100,8 @@ class About:
         """What `to_json` gave; DataError if it is not that."""
         try:
             schema, tasks = Schema.from_json(content["schema"]), [Task(**task) for task in content["tasks"]]
-            return cls(schema, tasks, content["settings"], float(content["rate"]), content["discarded"])
+            lines = {name: [dict(line) for line in of] for name, of in dict(content["discarded"]).items()}
+            return cls(schema, tasks, dict(content["settings"]), float(content["rate"]), lines)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{where}: not what lotj has written ({error!r}); export it again") from error
 

@@ -16,7 +16,7 @@ from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError, NumericsError, SettingsError
 from lotj.experience import Episode, Task
 from lotj.files import first_difference, growing, reading
-from lotj.interop.contract import About, Header, Part, Source, find_format
+from lotj.interop.contract import About, Header, Part, Source, find_format, foreign_file
 from lotj.interop.mapping import Map, foreign_episode, own_episode, read_map
 from lotj.interop.video import check_encoder
 
@@ -93,7 +93,8 @@ def import_(
     """
     source, out, form = Path(source), Path(out), find_format(of)
     how = read_map(mapped) if mapped else Map()
-    foreign: Source = form.Source(source)
+    with foreign_file(source, f"a data set of {of}"):
+        foreign: Source = form.Source(source)
     own = foreign.about if mapped is None else None
     every, theirs = (1, None) if own else (how.every(foreign.rate), how.source_rate or foreign.rate)
     said = json.loads(json.dumps({"from": of, "map": asdict(how)}))
@@ -102,6 +103,8 @@ def import_(
     with growing(out, wanted) as work, _Into(work / "data", settings, own.schema if own else None) as into:
 
         def task_of(header: Header) -> Task:
+            if own and header.task not in own.task_number:
+                raise DataError(f"{source}: task {header.task!r} is none of those that lotj exported; give a --map")
             return own.tasks[own.task_number[header.task]] if own else how.task_of(header)
 
         def unfinished(header: Header) -> bool:
@@ -204,7 +207,10 @@ class _Into:
 
     def append(self, task: Task, episode: Episode, where: str) -> None:
         """Stores an episode; DataError if it is not like the first."""
-        schema = Schema.of(episode)
+        try:
+            schema = Schema.of(episode)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}; mend the map") from error
         self._schema = self._schema or schema
         other = first_difference(self._schema.to_json(), schema.to_json(), strictly=True)
         if other:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -204,6 +205,10 @@ class Source:
             self.rate, self.total = float(info["fps"]), int(info["total_episodes"])
             self._features = {key: feature for key, feature in info["features"].items() if key not in _COUNTERS}
             self._videos = [key for key, feature in self._features.items() if feature["dtype"] == "video"]
+            if odd := [key for key, feature in self._features.items() if not isinstance(feature["shape"], list)]:
+                raise ValueError(f"{odd[0]} has no shape")
+            if not 0 < self.rate < math.inf:
+                raise ValueError(f"fps is {self.rate:g}")
             self._video_path = info.get("video_path") or VIDEOS
         about = path / ABOUT
         self.about = About.from_json(read_object(about), about) if about.exists() else None

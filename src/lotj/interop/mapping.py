@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lotj.errors import DataError, SettingsError, unknown
+from lotj.errors import DataError, SettingsError, find, unknown
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.files import reading
 from lotj.interop.contract import About, Header, Keys, Trajectory
+
+SPLITS = ("train", "validation", "test")
+_SIDE = 4096  # of a picture at most [px]
 
 _JOINS = {
     "sum": lambda values, starts: np.add.reduceat(values, starts, axis=0),
@@ -58,7 +62,7 @@ class Column:
         if self.size is not None:
             raise DataError(f"{where}, key {self.keys[0]}: size is for pictures (..., 3) uint8; see the map")
         try:
-            values = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+            values = np.concatenate([part.reshape(len(part), math.prod(part.shape[1:])) for part in parts], axis=1)
         except ValueError as error:
             raise DataError(f"{where}, keys {', '.join(self.keys)}: of different lengths ({error})") from error
         if self.axes is not None:
@@ -76,13 +80,20 @@ class Column:
                     raise DataError(f"{where}, key {self.keys[0]}: {rule}; give one, or one for each")
                 by = np.array(given, np.float32)
                 values = values * by if name == "scale" else values + by
+        if not (fine := np.isfinite(values)).all():
+            row = int(fine.all(axis=1).argmin())
+            raise DataError(f"{where}, key {self.keys[0]}: not finite in row {row}; take the episode out, or mend it")
         return values
 
     def _theirs(self, key: str, columns: Mapping[str, np.ndarray], where: str) -> np.ndarray:
         if key not in columns:
             known = ", ".join(columns)
             raise DataError(f"{where}, key {key}: is missing; it has {known}; mend the map, or the data set")
-        return columns[key]
+        column = np.asarray(columns[key])
+        if column.dtype.kind not in "biuf" or not column.ndim:
+            rule = "must be numbers, a row for each step; give the map an [observation] without it"
+            raise DataError(f"{where}, key {key}: {column.dtype} of shape {column.shape}, {rule}")
+        return column
 
     def _pictures(self, parts: list[np.ndarray], where: str) -> np.ndarray:
         cameras: list[np.ndarray] = []
@@ -183,8 +194,11 @@ def read_map(path: Path) -> Map:
     texts, numbers, tables = ("task", "kind", "split"), ("rate", "source_rate"), ("observation", "tasks")
     for name in content.keys() & {*texts, *numbers, *tables}:
         right = str if name in texts else dict if name in tables else (int, float)
-        if not isinstance(content[name], right) or content[name] in (0, ""):
-            raise SettingsError(f"{path}: {name} is {content[name]!r}, not what docs/interoperability.md says")
+        value: Any = content[name]
+        fine = isinstance(value, right) and not isinstance(value, bool) and value != ""
+        if not fine or (name in numbers and not 0 < value < math.inf):
+            raise SettingsError(f"{path}: {name} is {value!r}, not what docs/interoperability.md says")
+    find(f"split in {path}:", content.get("split", "train"), dict.fromkeys(SPLITS))
     for name, env in content.get("tasks", {}).items():
         if not isinstance(env, str) or not env:
             raise SettingsError(f"{path}: tasks.{name} is {env!r}, must be the name of a task of ours")
@@ -215,8 +229,12 @@ def _column(entry: Any, where: str) -> Column:
         value = value if isinstance(value, list) else [value]
         whole = name in ("axes", "size")
         right = all(type(number) is int or (not whole and type(number) is float) for number in value)
-        if not value or not right or (name == "size" and (len(value) != 2 or min(value) < 1)):
-            wanted = "height and width" if name == "size" else f"{'whole ' if whole else ''}numbers"
+        if (
+            not value
+            or not right
+            or (name == "size" and (len(value) != 2 or not 1 <= min(value) <= max(value) <= _SIDE))
+        ):
+            wanted = f"height and width, of 1 to {_SIDE}" if name == "size" else f"{'whole ' if whole else ''}numbers"
             raise SettingsError(f"{where}: {name} is {value!r}, must be {wanted}")
         table[name] = tuple(value)
     return Column(tuple(keys), **table)

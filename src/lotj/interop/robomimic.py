@@ -72,7 +72,7 @@ class Source:
             self._demos = numbered(list(data), "demo_", path)
             self._env = str(environment.get("env_name", "task"))
             rate = environment.get("env_kwargs", {}).get("control_freq")
-        self.rate, self.total = float(rate) if rate else None, len(self._demos)
+            self.rate, self.total = float(rate) if rate else None, len(self._demos)
         self.about = None if text is None else About.from_json(json.loads(text), path)
         if self.about:
             self.rate = self.about.rate

@@ -113,7 +113,8 @@ class Page:
             self._go.set()
         elif does == "answer":
             if not isinstance(self._judge, Ask):
-                raise SettingsError("answer: nothing is asked in this practice; begin one with --ask")
+                rule = "nothing is asked in this practice; begin one with --ask"
+                raise SettingsError(f"answer: {'practice has not begun yet' if self._judge is None else rule}")
             self._judge.answer(message["trial"], message["answer"])
         elif does == "hold":
             action = message["action"]

@@ -29,6 +29,9 @@ from lotj.robots.simulated import SimulatedRobot, simulated_bench
 
 _log = logging.getLogger(__name__)
 
+MEMBERS = ("reset", "move", "relax", "park", "close", "spec", "action_scale", "estimate_error", "height_error")
+"""What a driver must have, see `Robot`."""
+
 Make = Callable[[Setup], Robot]
 """Gives the robot, ready for what it is set up for; RobotError where it cannot be."""
 
@@ -66,7 +69,7 @@ def driver(name: str) -> Make:
     module, _, kind = name.partition(":")
     try:
         made = getattr(importlib.import_module(module), kind)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # of a file of somebody else
         raise SettingsError(f"robot {name!r}: must be module:Class of a class that can be imported: {error}") from None
     try:
         robot = made()
@@ -76,6 +79,8 @@ def driver(name: str) -> Make:
         raise RobotError(
             f"robot {name!r}: cannot be made ({type(error).__name__}: {error}); mend it or its driver"
         ) from error
+    if lacking := [member for member in MEMBERS if not hasattr(robot, member)]:
+        raise RobotError(f"robot {name!r}: has no {', '.join(lacking)}; docs/real-robot.md says what each is")
 
     def ready(setup: Setup) -> Robot:
         getattr(robot, "prepare", lambda setup: None)(setup)
@@ -223,6 +228,8 @@ class RobotServer:
         self._holder: tuple[str, Any, str] = ("", None, "")  # its name, its connection, since when
         self._robot: Safe | None = None  # of the last conversation
         self.stop = EmergencyStop()
+        connections = logging.getLogger("lotj.robots.connections")
+        connections.addFilter(_in_one_line)
         context = wire.encryption(host, certificate, key)
         try:
             self._server = library("websockets.sync.server").serve(
@@ -239,7 +246,7 @@ class RobotServer:
                 ping_timeout=5,
                 close_timeout=1,
                 server_header=None,
-                logger=logging.getLogger("lotj.robots.connections"),
+                logger=connections,
             )
         except OSError as error:
             raise SettingsError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another port") from None
@@ -300,3 +307,11 @@ class RobotServer:
         finally:
             self._thread.submit(talk.end).result()
             self._robot = talk.robot or self._robot
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """A connection that is lost is no fault of the server: what its library says of that needs no traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, library("websockets.exceptions").ConnectionClosed):
+        record.msg, record.args, record.exc_info = "the connection is lost: %s", (str(error),), None
+    return True

@@ -41,7 +41,8 @@ class SimulatedRobot:
     """Observes and takes motions. Ground truth goes one way: to a side file that no learner opens.
 
     That the part was lost it knows from its gripper alone, whose reading is blurred and late: it reports losses
-    that are none, and misses others. After a reported one the part is grasped anew, in another pose.
+    that are none, and misses others. After a reported one the part is grasped anew, in another pose. A reset of the
+    same seed again is a trial made again, and holds the part as that one did.
 
     Args:
         env: the bench, wrapped or not (`lotj.envs.disturbances`); its episodes must not end on true success
@@ -67,7 +68,7 @@ class SimulatedRobot:
         self._trial: dict[str, Any] = {}  # none before the first reset
         self._grips: list[np.ndarray] = []
         self._rng = np.random.default_rng(0)
-        self._alarm = False
+        self._alarm = self._regrasps = False
         self.spec, self.action_scale = spec_of(env), bare.action_scale
         self.estimate_error, self.height_error = bare.estimate_error, bare.height_error
 
@@ -75,9 +76,12 @@ class SimulatedRobot:
         """See `Robot.reset`."""
         if not self._trial:
             self._recover(seed)
-        # Between trials the reading has the time to settle.
-        lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1], self._rng))
-        options = {"regrasp": lost and not self._witnessed} | ({} if start is None else {"start": start})
+        # Between trials the reading has the time to settle. A trial that is made again begins as it did, whatever its
+        # void attempt has done to the part.
+        if self._trial.get("seed") != int(seed):
+            lost = self._alarm or (bool(self._grips) and self._reads_a_loss(self._grips[-1], self._rng))
+            self._regrasps = lost and not self._witnessed
+        options = {"regrasp": self._regrasps} | ({} if start is None else {"start": start})
         self._grasped = int(seed) if options["regrasp"] else self._grasped
         observation, info = self._env.reset(seed=seed, options=options)
         self._rng, self._grips, self._alarm = np.random.default_rng([seed, 1]), [info["grip"]], False

@@ -60,12 +60,14 @@ def speaking(url: str, server: str, secret: str, kind: type[RobotError] = FaultE
     except failed.InvalidStatus as error:
         if error.response.status_code == 401:
             raise RobotError(f"{url}: the token is wrong: set {secret}, as the server has said") from None
-        raise kind(f"{url}: answers {error.response.status_code}, is no {server}") from None
+        raise kind(f"{url}: answers {error.response.status_code}, is no {server}; is it another port?") from None
     except failed.ConnectionClosed as error:
         reason = error.rcvd.reason if error.rcvd else ""
         raise kind(f"{url}: the connection is gone ({reason or error})") from None
     except (OSError, ValueError, failed.WebSocketException) as error:
-        raise kind(f"{url}: no {server} answers ({error or type(error).__name__})") from None
+        raise kind(
+            f"{url}: no {server} answers ({error or type(error).__name__}); start it, or mend the address"
+        ) from None
 
 
 def dial(url: str, **how: Any) -> Any:

@@ -33,10 +33,10 @@ _OTHERS = (
 
 
 def _problem(name: str, steps: int, *more: GoalArm) -> Problem:
-    """One fixed layout, as in the paper; the hand starts up to 2 cm off."""
+    """One scene in 24 layouts, where the paper has one layout, which could be learnt by heart."""
     practice = {"online_fraction": 0.6, "updates_per_step": 0.5, "imitate": "all", "warmup_trials": 1}
     practice["exploration_noise"] = 0.0  # the policy's own spread explores
-    task = f"table/{name},layout=0,max_steps={steps}"
+    task = f"table/{name},scene=0,max_steps={steps}"
     return Problem(name, task, {}, (*_PLAIN, *more), trials=20, points=(), practice=practice)
 
 

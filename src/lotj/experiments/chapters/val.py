@@ -21,11 +21,11 @@ _ARMS = (
 
 
 def _problem(task: str) -> Problem:
-    """One scene, whose shapes no prior episode shows."""
+    """One scene, whose shapes no prior episode shows, in 24 layouts."""
     # VAL has one buffer: after its 50,000 steps of practice a tenth of that is practised, 400,000 steps are prior data
     practice = {"online_fraction": 0.1, "updates_per_step": 0.5, "imitate": "all", "warmup_trials": 3}
     practice["exploration_noise"] = 0.0  # the policy's own spread explores
-    name = f"table/{task},layout=0,max_steps=65"
+    name = f"table/{task},scene=0,max_steps=65"
     return Problem(task, name, {}, _ARMS, trials=50, points=(0.2, 0.5), practice=practice)
 
 

@@ -103,7 +103,8 @@ def find_seat(plug: Solid, socket: Solid, plug_axis: str = "auto", socket_axis: 
         )
     raise MeshError(
         f"{plug.name} and {socket.name} do not mate: nothing of the one goes {_LEAST:g} mm into the other along a "
-        "straight line; are both of one size and unit? (--assembled, if both files show them seated in one frame)"
+        "straight line; are both of one size and unit, the plug first? (--assembled, if both files show them seated in "
+        "one frame)"
     )
 
 
@@ -116,6 +117,11 @@ def assembled_seat(plug: Solid, socket: Solid, axis: str = "z") -> Seat:
     turn = AXES["z" if axis == "auto" else axis]
     plug, socket = plug.moved(turn, np.zeros(3)), socket.moved(turn, np.zeros(3))
     hit, place = _contact(plug, socket)
+    if not np.isfinite(hit):
+        raise MeshError(
+            f"{plug.name} and {socket.name} do not mate: nothing of the one is over the other along {axis}; are they "
+            "in one frame? (without --assembled the pose is searched for)"
+        )
     if hit > 0.05:
         x, y, z = turn.T @ place
         raise MeshError(
@@ -147,6 +153,8 @@ def _seat(plug: Solid, socket: Solid, plug_axis: str, socket_axis: str) -> Seat 
             placed, turn = _evened(plug, socket, guess)
             deep = socket.bounds[1, 2] - placed.bounds[0, 2]
             hit, place = _contact(placed, socket)
+            if not np.isfinite(hit):  # nothing of the one is over the other
+                continue
             if abs(hit) <= 2.5 * guess.coarse and deep - hit >= _LEAST:
                 placed = placed.moved(np.eye(3), np.array([0, 0, hit]))
                 found.append(Seat(placed, socket, plug_axis, socket_axis, np.degrees(turn), guess.score))

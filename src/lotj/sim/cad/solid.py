@@ -141,11 +141,15 @@ def load_solid(path: Path, unit: str = "mm") -> Solid:
         mesh = trimesh.load_mesh(path)
     except Exception as error:  # its readers raise whatever they meet
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, FileNotFoundError):  # what its reader has made of a STEP file
+            reason = "no solid body in it"
         raise MeshError(
             f"{path}: cannot be read as {path.suffix[1:].upper()}: {reason[:120]}; export it again"
         ) from None
     if not len(mesh.faces):
-        raise MeshError(f"{path}: holds no triangles; export the solid body, not a sketch or a drawing")
+        raise MeshError(
+            f"{path}: holds no triangles that can be read; export the solid body whole, not a sketch or a drawing"
+        )
     scale = UNITS["m" if step else unit]
     solid = Solid(path.name, np.asarray(mesh.vertices, float)[np.asarray(mesh.faces)] * scale)
     _check_size(path, solid, "m" if step else unit)
