@@ -1,6 +1,7 @@
 """What every connector of the catalogue must do on the bench. A new connector is tested with no line written here.
 
-The fast tests hold each connector against one of the checks, in turn; the slow ones all against all.
+The fast tests hold each connector against one of the checks, in turn, the two long ones half as often as the others;
+the slow ones all against all.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ ROBOTS = sorted(name for name, arm in ARMS.items() if not arm.links and len(arm.
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each connector for each check; `slow` where it is not the connector's turn."""
     checks = [name for name, thing in vars(metafunc.module).items() if name.startswith("test_") and callable(thing)]
-    turn = checks.index(metafunc.function.__name__)
+    turns = [*checks, *checks[2:], *checks[2:]]
     cases = [
-        pytest.param(name, marks=[] if number % len(checks) == turn else pytest.mark.slow)
+        pytest.param(name, marks=[] if turns[number % len(turns)] == metafunc.function.__name__ else pytest.mark.slow)
         for number, name in enumerate(NAMES)
     ]
     metafunc.parametrize("bench", cases, indirect=True)

@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -510,23 +511,37 @@ def test_a_whole_job_in_folders_with_spaces_and_without_a_terminal(
     ],
     ids=["collect", "practice"],
 )
-def test_a_full_disk_is_one_line_and_what_is_finished_stays(tmp_path: Path, words: list[str], size: int) -> None:
+def test_a_full_disk_is_one_line_and_what_is_finished_stays(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    size: int,
+) -> None:
     """A limit of a file's size is to the writer what a full disk is."""
-    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
-    code = f"{limited}import sys\nfrom lotj.cli import main\nsys.exit(main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert done.returncode == 5 and len(lines) == 1, done.stderr
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        code = main(words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert code == 5 and len(lines) == 1, lines
     assert re.search(r"disk full at .*: free space and run again, .* what is finished is kept", lines[0])
     if words[0] == "collect":
         assert recorded_episodes(tmp_path / "d") > 1
 
 
-def test_doctor_says_what_is_slow_and_what_to_change(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_doctor_says_what_is_slow_and_what_to_change(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from lotj.cli import doctor
 
-    slow = lotj("doctor", OMP_NUM_THREADS="1", LOTJ_COMPILE="0")
-    changes = [line.strip() for line in slow.stdout.splitlines() if line.strip().startswith(">")]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in all tests: what PyTorch does is so, too
+    monkeypatch.setenv("LOTJ_COMPILE", "0")
+    assert main(["doctor"]) == 0
+    changes = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip().startswith(">")]
     assert "> LOTJ_COMPILE=0 asks for none: unset it" in changes
     if (os.cpu_count() or 1) > 1:
         assert [line for line in changes if re.search(r"trainings use 1 of \d+ cores: unset OMP_NUM_THREADS", line)]

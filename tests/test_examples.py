@@ -84,7 +84,8 @@ def test_an_agent_of_ones_own_practises(example: Example) -> None:
 
 
 def test_goals_are_imagined_and_practised(example: Example) -> None:
-    said = example("08_imagined_goals.py", "--episodes", "2", "--updates", "2", "--trials", "2", "--model", "cc-vae")
+    few = ["--task", "push/one,max_steps=10", "--episodes", "2", "--updates", "2", "--trials", "2"]
+    said = example("08_imagined_goals.py", *few, "--model", "cc-vae")
     assert re.search(r"practised: object \d+\.\d cm.*\nnothing done: object \d+\.\d cm, hand \d+", said)
 
 

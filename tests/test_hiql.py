@@ -124,7 +124,7 @@ def test_it_goes_to_goals_further_than_any_episode_went() -> None:
         return abs(float(place[0, 0]) - towards)
 
     untrained = [left(goal) for goal in (4.0, -4.0)]
-    for number in range(500):
+    for number in range(350):
         learner.update(replay.sample(np.random.default_rng(number)), At(number))
     assert max(left(goal) for goal in (4.0, -4.0)) < 1.5 < max(untrained)
     far, near = (learner.value({"code": np.zeros((1, 1)), "goal": np.full((1, 1), goal)})[0] for goal in (4.0, 1.0))

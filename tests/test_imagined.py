@@ -175,7 +175,7 @@ def test_a_task_without_pictures_is_refused() -> None:
 
 
 def test_practice_on_goals_brings_the_hand_nearer(tmp_path: Path) -> None:
-    """Reaching, from the true state: 50 episodes of 15 steps bring the mean distance below half of doing nothing."""
+    """Reaching, from the true state: 40 episodes of 15 steps bring the mean distance below half of doing nothing."""
     with (
         closing(Stated(make_task("push/reacher", max_steps=15))) as env,
         Run.create(tmp_path, "practice", {}, 0) as run,
@@ -186,7 +186,7 @@ def test_practice_on_goals_brings_the_hand_nearer(tmp_path: Path) -> None:
         shares = GoalShares(keep=0.5, future=0.3, proposed=0.2)
         relabel = [choose_goals(shares, Prior(2).propose, False, LatentReward())]
         assert relabel[0].reads == ("code", "goal", "code")  # type: ignore[attr-defined]
-        how = PracticeConfig(trials=50, max_steps=15, batch_size=64, updates_per_step=1, warmup_trials=5,
+        how = PracticeConfig(trials=40, max_steps=15, batch_size=64, updates_per_step=1, warmup_trials=5,
                              exploration_noise=0.3, save_every=50, threads=1)  # fmt: skip
         nothing = distances(env, Still(), 15, 0)
         practice(Rewarded(env, 15, 0), learner, [], how, run, "reach", relabel, live=False)
@@ -257,6 +257,7 @@ TINY = ImaginedChapter(
 def test_a_tiny_chapter_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagined, "ENCODER_STEPS", 3)
     monkeypatch.setattr(imagined, "GATED", 12)
+    monkeypatch.setattr(imagined, "BATCH", 16)
     asked = Asked("laptop", Path("data"), tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
     jobs = TINY.jobs(asked)
     results = run_jobs(jobs, tmp_path / "results")

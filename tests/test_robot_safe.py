@@ -38,7 +38,8 @@ def nonsense(rng: np.random.Generator) -> Any:
     ][rng.integers(4)]()
 
 
-def test_a_learner_that_sends_nonsense_10000_times_stays_in_the_box_and_under_the_force_limit() -> None:
+@pytest.mark.parametrize("times", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_learner_that_sends_nonsense_stays_in_the_box_and_under_the_force_limit(times: int) -> None:
     """Smaller limits than the bench has itself: it would go 40 mm far and press with up to 42 N."""
     env = InsertionEnv("usb-b", "duo", 0, "near", 16, "state", 20, end_on_success=False, estimate_seed=0)
     robot, rng, said = SimulatedRobot(env), np.random.default_rng(0), Counter[str]()
@@ -46,7 +47,7 @@ def test_a_learner_that_sends_nonsense_10000_times_stays_in_the_box_and_under_th
     safe = Safe(robot, limits)
     safe.reset(0)
     logging.getLogger("lotj.robots.safe").setLevel(logging.ERROR)
-    for step in range(10_000):
+    for step in range(times):
         try:
             safe.move(nonsense(rng))
             said["moved"] += 1
@@ -59,7 +60,7 @@ def test_a_learner_that_sends_nonsense_10000_times_stays_in_the_box_and_under_th
         assert (sensed["position"] >= limits.low).all() and (sensed["position"] <= limits.high).all()
         assert max(sensed["peak_force"], np.linalg.norm(sensed["force"])) <= limits.force_n
     logging.getLogger("lotj.robots.safe").setLevel(logging.NOTSET)
-    assert said["refused"] > 6000 and said["moved"] > 2000 and safe.limited > 1000
+    assert said["refused"] > 0.6 * times and said["moved"] > 0.2 * times and safe.limited > 0.1 * times
     env.close()
 
 

@@ -37,6 +37,8 @@ PLAIN = Asked("laptop", Path("data/laptop"), Path("runs/reproduce-laptop"))
 SHORT = replace(TINY, practice=replace(TINY.practice, trials=2, max_steps=6))  # without updates
 LEARNING = replace(TINY, practice=replace(TINY.practice, trials=4, warmup_trials=1, batch_size=8, updates_per_step=1))
 ONLY_EVALUATED = [name for name, of in DISTURBANCES.items() if of.begins == 1.0]
+FIRST = {"blur", "action-latency", "soft-arm", "loose-grasp", "changed-light", *ONLY_EVALUATED}
+"""One of each kind: of pictures, actions, the bench, its episodes; from the middle on, and after practice."""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,9 @@ def films(run: Run) -> list[np.ndarray]:
     return [result.film]
 
 
-@pytest.mark.parametrize("name", DISTURBANCES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FIRST else pytest.mark.slow) for name in DISTURBANCES]
+)
 def test_each_acts_in_practice_and_in_evaluation(
     name: str, pretrained: Run, calm: tuple[Run, list[np.ndarray]], tmp_path: Path
 ) -> None:

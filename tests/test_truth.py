@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +77,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DiskStore:
     return DiskStore.open(folder, split="train")
 
 
+@pytest.fixture(scope="module")
+def honest(
+    data: DiskStore, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[Any, list[dict], list[Any]]]:
+    """What `practised` gives where the simulator tells the truth."""
+    return functools.cache(lambda *how: practised(data, tmp_path_factory.mktemp("honest"), *how))
+
+
 @pytest.mark.parametrize("verify,late", [("touch", ""), ("score", ""), ("touch", "late-frame")])
 def test_nothing_changes_whatever_the_simulator_claims(
-    data: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: str, late: str
+    data: DiskStore, honest: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: str, late: str
 ) -> None:
-    honest, rows, recorded = practised(data, tmp_path / "honest", verify, late)
+    weights, rows, recorded = honest(verify, late)
     read, rng = Bench._read, np.random.default_rng(0)
 
     def lie(bench: Bench, peak: float) -> Reading:
@@ -92,7 +102,7 @@ def test_nothing_changes_whatever_the_simulator_claims(
 
     monkeypatch.setattr(Bench, "_read", lie)
     falsified, told, again = practised(data, tmp_path / "falsified", verify, late)
-    assert same(honest, falsified) and rows == told
+    assert same(weights, falsified) and rows == told
     np.testing.assert_equal(recorded, again)
     assert sum(row["updates"] for row in rows) > 0
     if verify == "touch":
@@ -101,10 +111,12 @@ def test_nothing_changes_whatever_the_simulator_claims(
         assert {kind.split("-")[0] for (kind, _), *_ in recorded} == {"practice", "reversed"}
 
 
-def test_what_the_gripper_feels_does_reach_it(data: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_gripper_feels_does_reach_it(
+    data: DiskStore, honest: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The test above could not see a leak if nothing at all of a reading mattered."""
-    honest, *_ = practised(data, tmp_path / "honest", "touch")
+    weights, *_ = honest("touch", "")
     read = Bench._read
     monkeypatch.setattr(Bench, "_read", lambda bench, peak: dataclasses.replace(read(bench, peak), slip=0.0, tilt=0.0))
     numb, *_ = practised(data, tmp_path / "numb", "touch")
-    assert not same(honest, numb)
+    assert not same(weights, numb)

@@ -9,7 +9,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from lotj.errors import SettingsError, find
 from lotj.sim.bench import Bench
@@ -36,6 +35,8 @@ def _levels(picture: np.ndarray) -> np.ndarray:
 
 
 def _blur(seen: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter  # takes longer to import than making a task does
+
     pixels = seen[-1].shape[-2] / 64
     return _levels(gaussian_filter(seen[-1].astype(np.float32), pixels, axes=(-3, -2), mode="nearest"))
 

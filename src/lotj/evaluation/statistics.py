@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import betaln
 
 from lotj.errors import SettingsError
 
@@ -34,6 +34,8 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     if successes == n == 0:
         return 0.0, 1.0
     (k,), (trials,) = _counts([successes], [n])
+    from scipy import stats  # takes half a second to import, which other commands need not wait for
+
     interval = stats.binomtest(k, trials).proportion_ci(0.95, "wilson")
     return float(interval.low), float(interval.high)
 
@@ -55,6 +57,8 @@ def barnard(successes_a: int, n_a: int, successes_b: int, n_b: int) -> float:
         SettingsError: impossible counts or an empty group.
     """
     _counts([successes_a, successes_b], [n_a, n_b])
+    from scipy import stats
+
     if successes_a + successes_b in (0, n_a + n_b):  # the statistic is 0/0: nothing tells the groups apart
         return 1.0
     table = [[successes_a, successes_b], [n_a - successes_a, n_b - successes_b]]  # columns are the groups
@@ -83,7 +87,9 @@ def unit_interval(successes: Sequence[int], n: Sequence[int]) -> tuple[float, fl
     rates = (np.arange(_GRID_RATES) + 0.5) / _GRID_RATES
     spread = _GRID_CORRELATIONS / (np.arange(_GRID_CORRELATIONS) + 0.5) - 1.0  # 1 / correlation - 1 = a + b
     a, b = rates[:, None] * spread, (1.0 - rates[:, None]) * spread
-    likelihood = np.sum([stats.betabinom.logpmf(x, m, a, b) for x, m in zip(k, trials, strict=True)], axis=0)
+    (k, trials), count = np.unique([k, trials], axis=1, return_counts=True)
+    likelihood = sum(c * betaln(x + a, m - x + b) for x, m, c in zip(k, trials, count, strict=True))
+    likelihood -= count.sum() * betaln(a, b)  # but for what the rates do not change
     density = np.exp(likelihood - likelihood.max()).sum(1)
     order = np.argsort(-density, kind="stable")
     mass = np.cumsum(density[order]) / density.sum()
@@ -125,6 +131,8 @@ def reliable_units(successes: Sequence[int], n: Sequence[int], least: float = 0.
         SettingsError: as `unit_interval`.
     """
     k, trials = _counts(successes, n)
+    from scipy import stats
+
     good = int((k >= least * trials - 1e-9).sum())
     interval = stats.binomtest(good, len(k)).proportion_ci(0.95, method="exact")
     return good, float(interval.low), float(interval.high)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import rankdata
 
 from lotj.errors import DataError
 
@@ -24,12 +23,13 @@ evenly: on some domains practice would see no reward at all."""
 
 def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
     """Probability that a random success scores higher than a random other frame, ties counting half (ROC AUC), of (N,)
-    scores and (N,) bool labels; NaN if one label is missing."""
+    scores and (N,) bool labels; NaN if one label is missing or a score is NaN."""
     labels = np.asarray(labels, bool)
-    positive, negative = int(labels.sum()), int((~labels).sum())
-    if not positive or not negative:
+    found, others = scores[labels], np.sort(scores[~labels])
+    if not len(found) or not len(others) or np.isnan(scores).any():
         return float("nan")
-    return float((rankdata(scores)[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    twice = sum(np.searchsorted(others, found, side).sum() for side in ("left", "right"))  # below, and below or equal
+    return float(twice / (2 * len(found) * len(others)))
 
 
 def curve(scores: np.ndarray, labels: np.ndarray, near: np.ndarray, domains: np.ndarray) -> Any:

@@ -43,7 +43,7 @@ class Piece:
         if len(self.rings) != 2 or low.shape != (4, 2) or high.shape != (4, 2) or not np.allclose(low, high, atol=1e-9):
             return None
         box = geo.bounds(low)
-        if not all(np.isclose(geo.spanned(box), p, atol=1e-9).all(axis=1).any() for p in low):
+        if not np.isclose(geo.spanned(box), low[:, None], atol=1e-9).all(-1).any(-1).all():
             return None
         least, most = np.append(box[:2], z0), np.append(box[2:], z1)
         return (least + most) / 2, (most - least) / 2
