@@ -471,11 +471,12 @@ def test_without_a_renderer_the_doctor_says_what_to_install() -> None:
         assert package in done.stderr
 
 
-def test_a_renderer_that_does_not_work_is_named() -> None:
-    done = lotj("doctor", MUJOCO_GL="nonsense")
+@pytest.mark.parametrize("words", [["doctor"], ["tasks"]])
+def test_a_renderer_that_does_not_work_is_named(words: list[str]) -> None:
+    done = lotj(*words, MUJOCO_GL="nonsense")
     assert done.returncode == 3
-    assert len(done.stderr.splitlines()) == 1
-    assert "MUJOCO_GL=nonsense does not work" in done.stderr
+    rule = "must be egl, osmesa, glfw or disable; unset it, and lotj chooses"
+    assert done.stderr == f"the renderer MUJOCO_GL=nonsense does not work: {rule}\n"
 
 
 def test_doctor_reports_the_renderer_and_its_rate(capsys: pytest.CaptureFixture[str]) -> None:

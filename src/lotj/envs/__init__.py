@@ -2,6 +2,7 @@
 
 import gymnasium
 
+import lotj.sim  # noqa: F401  # chooses the renderer, before anything here loads mujoco
 from lotj.envs.insertion import InsertionEnv, insertion_task
 
 __all__ = ["InsertionEnv", "insertion_task"]

@@ -22,6 +22,23 @@ _LIBRARIES = {
 }
 """What each backend needs, in the order of preference: one library out of each group."""
 
+_KNOWN = {
+    *_LIBRARIES,
+    "glfw",
+    "glx",
+    "disable",
+    "disabled",
+    "off",
+    "false",
+    "0",
+    "enable",
+    "enabled",
+    "on",
+    "true",
+    "1",
+}
+"""What MuJoCo takes on Linux."""
+
 _WAY_OUT = (
     "as root, `make renderer` installs one on Debian (libegl1, libopengl0 and libgl1-mesa-dri; libosmesa6 does too); "
     "`lotj doctor` looks again"
@@ -63,10 +80,19 @@ def choose_renderer() -> str:
 
     Returns:
         The value of MUJOCO_GL; "" where the system brings a renderer of its own (not Linux).
+
+    Raises:
+        RendererError: a value that MuJoCo does not know (on Linux), with which it cannot even be imported.
     """
-    if not os.environ.get("MUJOCO_GL") and sys.platform == "linux":
+    if sys.platform != "linux":
+        return os.environ.get("MUJOCO_GL", "")
+    if not os.environ.get("MUJOCO_GL"):
         os.environ["MUJOCO_GL"] = next((name for name in _LIBRARIES if _loads(name)), "disable")
-    return os.environ.get("MUJOCO_GL", "")
+    chosen = os.environ["MUJOCO_GL"]
+    if chosen.lower().strip() not in _KNOWN:
+        rule = "must be egl, osmesa, glfw or disable; unset it, and lotj chooses"
+        raise RendererError(f"the renderer MUJOCO_GL={chosen} does not work: {rule}")
+    return chosen
 
 
 @cache
