@@ -71,7 +71,7 @@ def test_without_touch_the_word_of_the_reward_model_stands(tmp_path: Path) -> No
 class ShiftedRobot(HeldRobot):
     """Its hand is that far from where it would be if the plug sat and the estimate held [mm]."""
 
-    place = (0.0, 0.0, 0.0)
+    place: tuple[float, ...] = (0.0, 0.0, 0.0)
 
     def observe(self) -> dict[str, np.ndarray]:
         return {**super().observe(), "state": np.array([*np.array(self.place) / 1000, *[0.0] * 6], np.float32)}
