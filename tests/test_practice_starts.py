@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lotj.envs.insertion import InsertionEnv
+from lotj.errors import SettingsError
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.training.starts import choose_start
@@ -75,6 +76,20 @@ def test_a_robot_starts_around_where_its_hand_was_when_it_succeeded(tmp_path: Pa
     before, after = np.array(told[1:5]), np.array(told[5:])
     assert (np.abs(before) <= 0.01 * np.arange(1, 5)[:, None] / 10).all()
     assert (np.abs(after - (0.003, -0.004)) <= 0.01 + 1e-9).all() and np.abs(after - (0.003, -0.004)).max() > 0.006
+
+
+def test_a_false_seat_far_away_does_not_lead_starts_out_of_reach() -> None:
+    """Of two that lie 35 and 45 mm beside the estimate, where the socket is within 20 mm: 40 mm at most, the bench's
+    workspace."""
+    seats, rng = [np.array([0.035, -0.045]), np.array([0.045, -0.035])], np.random.default_rng(0)
+    drawn = np.array([choose_start(rng, seats, 5, 0.02) for _ in range(200)])
+    assert np.abs(drawn).max() == 0.04 and (np.abs(drawn) < 0.04).any()
+    env = InsertionEnv("usb-b", "duo", 1, "far", observation="state", end_on_success=False, estimate_seed=3)
+    for start in drawn[np.abs(drawn).max(1) == 0.04][:20]:
+        env.reset(seed=1, options={"start": start})
+    with pytest.raises(SettingsError, match="within the workspace"):
+        env.reset(seed=1, options={"start": np.array([0.041, 0.0])})
+    env.close()
 
 
 def test_practice_resumed_starts_where_it_would_have(tmp_path: Path) -> None:

@@ -26,10 +26,12 @@ def choose_start(rng: np.random.Generator, seats: Sequence[np.ndarray], trials: 
         error: the socket lies within this of its estimate along x and y [m]; 0 where that is not known.
 
     Returns:
-        (2,) from the socket's estimated position [m]; None: as the robot does by itself.
+        (2,) from the socket's estimated position [m], at most twice the error, as from a true seat: a false one may lie
+        anywhere, but a robot cannot start there; None: as the robot does by itself.
     """
     if not error or not trials:
         return None
     if len(seats):
-        return np.median(seats, axis=0) + rng.uniform() * rng.uniform(-error, error, 2)
+        start = np.median(seats, axis=0) + rng.uniform() * rng.uniform(-error, error, 2)
+        return np.clip(start, -2.0 * error, 2.0 * error)
     return rng.uniform(-error, error, 2) * min(1.0, trials / WIDE_AFTER)
