@@ -56,7 +56,7 @@ class SelfJudgedConfig(PracticeConfig):
     does, the trial goes on); then a pull, see `retention`, and pushes again; and the hand must be where most and
     tightest successes end, earlier ones too, so the socket must not be moved between trials. `picture`: as touch, until
     five successes have been verified; from then on what looks like these to the policy's eyes, so that the robot pushes
-    no more (not measured in practice yet, see docs/detectors.md)."""
+    no more (as good after 100 trials, slower to begin, see docs/reproduction.md)."""
     retention: bool = True
     """Whether its seat holds the part back when it is pulled, as every connector with spring contacts does; then what
     comes out freely was no success. False for pegs, screws and spanners; where the part's file has a seating force of
