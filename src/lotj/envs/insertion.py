@@ -241,9 +241,8 @@ def checked_start(
         height = float(options.get("height", height))
     except (TypeError, ValueError):
         raise SettingsError(f"reset options {dict(options)}: offset must be 2 numbers, height one") from None
-    if (
-        offset.shape != (2,) or not (np.abs(offset - error[:2]) <= np.array(WORKSPACE[:2]) + 1e-9).all()
-    ):  # NaN is refused, too
+    reach = np.array(WORKSPACE[:2]) + 1e-9
+    if offset.shape != (2,) or not (np.abs(offset - error[:2]) <= reach).all():  # NaN is refused, too
         raise SettingsError(
             f"reset option offset = {offset.tolist()}: must be 2 numbers [m] within the workspace, "
             f"{1e3 * WORKSPACE[0]:g} mm about the estimated position {np.round(error[:2], 4).tolist()}"
