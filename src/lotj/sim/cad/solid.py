@@ -122,6 +122,9 @@ def _winding(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarr
     return turns
 
 
+_EMPTY = "holds no triangles that can be read; export the solid body whole, not a sketch or a drawing"
+
+
 def load_solid(path: Path, unit: str = "mm") -> Solid:
     """A closed mesh from an STL, OBJ, PLY or STEP file; `unit` is one of `UNITS` (STEP knows its own).
 
@@ -139,6 +142,8 @@ def load_solid(path: Path, unit: str = "mm") -> Solid:
     trimesh = library("trimesh")
     try:
         mesh = trimesh.load_mesh(path)
+    except ModuleNotFoundError:  # what it reads text with, so the binary file is torn
+        raise MeshError(f"{path}: {_EMPTY}") from None
     except Exception as error:  # its readers raise whatever they meet
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, FileNotFoundError):  # what its reader has made of a STEP file
@@ -147,9 +152,7 @@ def load_solid(path: Path, unit: str = "mm") -> Solid:
             f"{path}: cannot be read as {path.suffix[1:].upper()}: {reason[:120]}; export it again"
         ) from None
     if not len(mesh.faces):
-        raise MeshError(
-            f"{path}: holds no triangles that can be read; export the solid body whole, not a sketch or a drawing"
-        )
+        raise MeshError(f"{path}: {_EMPTY}")
     scale = UNITS["m" if step else unit]
     solid = Solid(path.name, np.asarray(mesh.vertices, float)[np.asarray(mesh.faces)] * scale)
     _check_size(path, solid, "m" if step else unit)
