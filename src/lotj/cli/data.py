@@ -15,8 +15,9 @@ from lotj.errors import DataError, SettingsError
 from lotj.ranges import COUNT, POSITIVE, SEED, Checked
 
 DATA = Path("data/laptop")
-VIEWS = (".png", ".rrd")
 """Where `lotj collect` puts its episodes unless told otherwise."""
+VIEWS = (".png", ".rrd")
+"""Endings of what `lotj data view` writes."""
 
 
 @dataclass(frozen=True)

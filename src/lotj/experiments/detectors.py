@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, logit
 
 from lotj.distributed import Job
 from lotj.evaluation.detectors import BESIDE, HALF_IN, PLACES, RECALL, Frames, figures
 from lotj.experiments.parts import of_split
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import markdown, mean_words
+from lotj.rewards.calibration import clipped_logit
 from lotj.runs import base_run
 from lotj.sim.connector import find_connector
 from lotj.training.collect import collect
@@ -31,9 +31,6 @@ SIZES = {"quick": (3, 4), "laptop": (12, 8), "full": (12, 100)}
 
 SHIFT = 2
 """Pixels that a view is moved by: as far as training moves pictures."""
-
-EVEN = 1e-6
-"""A score nearer to 0 or 1 than this counts as this far from it, lest a logit is infinite."""
 
 DETECTORS = {
     "classifier": "the success classifier of the base that comes with lotj",
@@ -72,9 +69,6 @@ def score_job(connectors: tuple[str, ...], folder: str, threads: int = 1, device
     frames, run = opened(Path(folder) / "data", connectors), base_run()
     reward, agent = load_reward(run, device), load_agent(run, device)
 
-    def logits(images: np.ndarray) -> np.ndarray:
-        return logit(np.clip(reward.score(images), EVEN, 1.0 - EVEN))
-
     def features(seen: Mapping[str, np.ndarray]) -> np.ndarray:
         return agent.encode({"image": seen["image"]})["feature/policy"].astype(np.float32)
 
@@ -85,18 +79,20 @@ def score_job(connectors: tuple[str, ...], folder: str, threads: int = 1, device
     wanted, shown = features(goals), pixels(goals)
     told = {name: np.empty(len(frames.rows)) for name in DETECTORS}
     for part, seen in frames.parts("image", "state"):
-        bench, felt = frames.bench[part], features(seen)
-        views = [logits(view) for view in _shifted(seen["image"])]
-        told["classifier"][part], told["classifier, shifted views"][part] = expit(views[0]), np.mean(views, 0)
+        bench, felt, drawn = frames.bench[part], features(seen), pixels(seen)
+        scores = [reward.score(view) for view in _shifted(seen["image"])]
+        logits = np.array([[clipped_logit(score) for score in view] for view in scores])
+        told["classifier"][part], told["classifier, three frames"][part] = scores[0], logits[0]
+        told["classifier, shifted views"][part] = logits.mean(0)
         told["steps to go"][part] = agent.value(seen)
-        told["goal picture, pixels"][part] = _near(pixels(seen), shown[bench])
-        cameras = [_near(pixels(seen)[:, k], shown[bench, k]) for k in range(shown.shape[1])]
+        told["goal picture, pixels"][part] = _near(drawn, shown[bench])
+        cameras = [_near(drawn[:, k], shown[bench, k]) for k in range(shown.shape[1])]
         told["goal picture, pixels, worse camera"][part] = np.min(cameras, 0)
         told["goal picture, features"][part] = _near(felt, wanted[bench])
         told["other bench's picture, features"][part] = _near(felt, wanted[others[bench]])
         told["height of the hand"][part] = goals["state"][bench, 2] - seen["state"][:, 2]
-    episode = frames.store.frame_episode[frames.rows]
-    told["classifier, three frames"] = _over_time(logit(told["classifier"]), episode)
+    own = told["classifier, three frames"]
+    told["classifier, three frames"] = _over_time(own, frames.store.frame_episode[frames.rows])
     ranks = [told[name].argsort().argsort() for name in ("classifier", "goal picture, features")]
     told["classifier and goal picture"] = np.minimum(*ranks)
     return {"detectors": {name: figures(frames, told[name]) for name in DETECTORS}}

@@ -29,8 +29,9 @@ from lotj.robots.simulated import SimulatedRobot, simulated_bench
 
 _log = logging.getLogger(__name__)
 
-MEMBERS = ("reset", "move", "relax", "park", "close", "spec", "action_scale", "estimate_error", "height_error")
-"""What a driver must have, see `Robot`."""
+FIGURES = ("action_scale", "estimate_error", "height_error")
+MEMBERS = ("reset", "move", "relax", "park", "close", "spec", *FIGURES)
+"""What a driver must have, see `Robot`; the figures are told to the learner."""
 
 Make = Callable[[Setup], Robot]
 """Gives the robot, ready for what it is set up for; RobotError where it cannot be."""
@@ -193,7 +194,7 @@ class Conversation:
         made = self._make(asked)
         self.robot = Safe(made, self._limits, self._clock, self._stop)
         self._tells = asked.purpose in (EVALUATION, COLLECTION) and hasattr(made, "outcome")
-        about = {name: getattr(made, name) for name in ("action_scale", "estimate_error", "height_error")}
+        about = {name: getattr(made, name) for name in FIGURES}
         name = getattr(made, "name", type(made).__name__)
         return {**about, "spec": asdict(made.spec), "name": name, "tells": self._tells}
 

@@ -22,21 +22,8 @@ _LIBRARIES = {
 }
 """What each backend needs, in the order of preference: one library out of each group."""
 
-_KNOWN = {
-    *_LIBRARIES,
-    "glfw",
-    "glx",
-    "disable",
-    "disabled",
-    "off",
-    "false",
-    "0",
-    "enable",
-    "enabled",
-    "on",
-    "true",
-    "1",
-}
+_OFF, _ON = ("disable", "disabled", "off", "false", "0"), ("enable", "enabled", "on", "true", "1")
+_KNOWN = {*_LIBRARIES, "glfw", "glx", *_OFF, *_ON}
 """What MuJoCo takes on Linux."""
 
 _WAY_OUT = (

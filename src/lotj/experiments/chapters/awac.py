@@ -47,9 +47,14 @@ def _arms(scale: float, **common: Any) -> tuple[Arm, ...]:
     )
     known = {arm.agent: {field.name for field in fields(find_agent(arm.agent).CONFIG)} for arm in arms}
     shared = {agent: {name: common[name] for name in common if name in names} for agent, names in known.items()}
-    arms = tuple(replace(arm, settings={**shared[arm.agent], **arm.settings}) for arm in arms)
+    learnt = {arm.title for arm in arms if arm.data and arm.updates and arm.trials}
     return tuple(
-        replace(arm, online=AFTER_PRETRAINING) if arm.data and arm.updates and arm.trials else arm for arm in arms
+        replace(
+            arm,
+            settings={**shared[arm.agent], **arm.settings},
+            online=AFTER_PRETRAINING if arm.title in learnt else {},
+        )
+        for arm in arms
     )
 
 
