@@ -163,6 +163,25 @@ def test_rewards_without_success_are_scored_between_random_actions_and_the_full_
     assert higher("p", "long", "short", 40)(curves)[0] is True and end_over("p", "short", 99)(curves)[0] is True
 
 
+def test_what_is_stopped_has_whole_seeds_and_its_verdicts_say_how_many() -> None:
+    """Two arms of three seeds, of which the worse has all and the better two: a gap of 100 agrees, by two seeds."""
+    arms = (Arm("better", "bc"), Arm("worse", "bc"), Arm("not begun", "bc"))
+    data = {"data": {"count": 3}}
+    claim = Claim("better is better", higher("p", "better", "worse", 50))
+    chapter = Chapter("c", "C", (Problem("p", "maze/umaze-toy", data, arms),), (claim,), Size(1.0, 3, 1))
+    names = [job.name for job in chapter.jobs(Asked("laptop", Path("data"), Path("runs")))]
+    assert names == ["p-data", *(f"p-{arm}-{seed}" for seed in range(3) for arm in ("better", "worse", "not.begun"))]
+
+    def successes(count: int) -> dict[str, Any]:
+        return {"curve": [{"steps": 0, "successes": count, "n": 1}]}
+
+    done = {f"p-worse-{seed}": successes(0) for seed in range(3)} | {
+        f"p-better-{seed}": successes(1) for seed in (0, 1)
+    }
+    assert "| agrees (seeds: 2) |" in chapter.verdicts(chapter.curves(done))
+    assert "| agrees |" in chapter.verdicts(chapter.curves({**done, "p-better-2": successes(1)}))
+
+
 def test_who_plays_alone_is_trained_once() -> None:
     arms = (Arm("teacher", "bc", trials=0.0), Arm("learner", "sac", trials=2.0))
     data = {"data": {"count": 3, "recipe": "policy", "policy": "teacher"}}

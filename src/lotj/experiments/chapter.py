@@ -168,7 +168,7 @@ class Chapter:
             made += [self._data_job(asked, problem, name) for name in problem.data]
             for arm in problem.arms:
                 made += [self._job(asked, problem, arm, seed) for seed in problem.seeds(arm, self.size)]
-        return made
+        return seed_by_seed(made)
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """Name -> content of its page and figures."""
@@ -182,9 +182,17 @@ class Chapter:
         """What curves say of the claims."""
         words = {True: "agrees", False: "does not agree", None: "cannot tell"}
         told = [(claim.text, *claim.rule(curves)) for claim in self.claims]
-        few = f" (seeds: {self.size.seeds})" if self.size.seeds < ENOUGH else ""
+        seeds = self._seeds_done(curves)
+        few = f" (seeds: {seeds})" if seeds < ENOUGH else ""
         rows = [[text, words[met] + few, why] for text, met, why in told]
         return "## Claims\n\n" + markdown(["claim", "here", "figures"], rows)
+
+    def _seeds_done(self, curves: Curves) -> int:
+        """The fewest of an arm that has begun, but for those whose first alone is needed."""
+        arms = [(problem, arm) for problem in self.problems for arm in problem.arms]
+        done = [len(curves.get((problem.name, arm.title), ())) for problem, arm in arms
+                if len(problem.seeds(arm, self.size)) == self.size.seeds]  # fmt: skip
+        return min(filter(None, done), default=self.size.seeds)
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """The results by problem and arm; of a problem with a `full` arm scored, and none before that can be."""
@@ -257,6 +265,11 @@ class Chapter:
         what = "score" if problem.full else "% success"
         head = ["arm", "seeds", f"{what} before practice", "at the end", "on average over practice", "steps"]
         return f"## {problem.name}: `{problem.task}`\n\n" + markdown(head, rows)
+
+
+def seed_by_seed(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs of the first seed, then those of the second: where they are stopped, all arms have the same seeds."""
+    return sorted(jobs, key=lambda job: job.arguments.get("seed", 0))
 
 
 def job_name(problem: Problem, arm: Arm, seed: int) -> str:

@@ -21,7 +21,7 @@ from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
+from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name, seed_by_seed
 from lotj.experiments.chapter_jobs import LINES, collect_job, line_job, policies, tried
 from lotj.experiments.claims import Curves
 from lotj.experiments.codes import Codes, Redrawn, represent_job
@@ -121,7 +121,7 @@ class GoalChapter(Chapter):
         for problem in self.problems:
             for arm in problem.arms:
                 made += [self._goal_job(asked, problem, arm, seed, shared) for seed in range(self.size.seeds)]
-        return made
+        return seed_by_seed(made)
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """The results by problem and arm, and the gates as those of ("gates", "codes")."""

@@ -24,7 +24,7 @@ from lotj.data.store import DiskStore, MemoryStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
+from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name, seed_by_seed
 from lotj.experiments.chapter_jobs import LINES, collect_job, line_of, policies
 from lotj.experiments.claims import Curves, Rule
 from lotj.experiments.evaluation import PolicyController
@@ -131,7 +131,7 @@ class ImaginedChapter(Chapter):
                     given |= {"settings": dict(settings), "steps": steps, "seed": seed}
                     made.append(Job(job, encoder_job, given, (data,), asked.machine, root / job))
             made += [self._practice_job(asked, problem, arm, seed) for arm in problem.arms for seed in seeds]
-        return made
+        return seed_by_seed(made)
 
     def _practice_job(self, asked: Asked, problem: ImaginedProblem, arm: Arm, seed: int) -> Job:
         name, root = job_name(problem, arm, seed), asked.runs / self.name

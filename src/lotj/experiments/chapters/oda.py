@@ -11,7 +11,7 @@ import numpy as np
 
 from lotj.distributed import Job
 from lotj.evaluation.statistics import sign_flip
-from lotj.experiments.chapter import Chapter
+from lotj.experiments.chapter import Chapter, seed_by_seed
 from lotj.experiments.chapter_jobs import LINES, collect_job, learn_job, line_job
 from lotj.experiments.chapters.ddpg_demos import CLONING
 from lotj.experiments.claims import Claim, Curves, paired, reaches, solved_after, solved_sooner, success_rate
@@ -83,7 +83,7 @@ class MetaChapter(Chapter):
         for part, seed in itertools.product(new, range(size.seeds)):
             made.append(_scratch(part, seed, size.share, size.evaluation_trials, root, asked))
             made.append(_cloned(part, seed, size.share, size.evaluation_trials, root, asked))
-        return made
+        return seed_by_seed(made)
 
     def _meta(self, agent: str, seed: int, data: str, name: str, asked: Asked) -> Job:
         root = asked.runs / self.name
