@@ -27,7 +27,7 @@ ARMS = (
     *EVERY_LINE,
 )
 VAE = {"vae": ("vae", {"size": 8, "beta": 2.0})}
-DATA = {"data": {"count": 800, "recipe": "random"}}
+DATA = {"data": {"count": 1600, "recipe": "random"}}
 
 CHAPTER = ImaginedChapter(
     name="rig",
