@@ -90,7 +90,7 @@ class ImaginedProblem(Problem):
         measure: ``object_distance`` or ``hand_distance``, which the score is of.
     """
 
-    data: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"data": {"count": 400, "recipe": "random"}})
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"data": {"count": 1600, "recipe": "random"}})
     arms: Sequence[Arm] = ()
     updates: int = 40_000
     trials: int = 100
