@@ -16,7 +16,7 @@ import pytest
 from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import Localizer, LocalizerConfig
 from lotj.data.layout import Schema
-from lotj.data.store import DiskStore, Store
+from lotj.data.store import DiskStore, MemoryStore, Store
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import CheckpointError, DataError, SettingsError
 from lotj.experience import SUCCESS, Batch, Episode, Task
@@ -30,7 +30,7 @@ from lotj.training.loop import StopRequest, means
 from lotj.training.policy_report import policy_report, returns
 from lotj.training.pretrain import REWARD, load_agent, load_reward, pretrain_agent, pretrain_reward, take_over
 from lotj.training.pretrain_config import PretrainConfig
-from lotj.training.prior import batches
+from lotj.training.prior import batches, sources
 from small_agents import OFF, chosen, same
 
 SIZE = 16
@@ -471,3 +471,22 @@ def test_too_little_data_says_nothing(data):
     few = chosen(dataset, np.arange(len(dataset)) < 2)
     agent = Known(few, lambda place: np.zeros(3), np.zeros(few.n_frames))
     assert policy_report(agent, few, 0.97, 10, np.random.default_rng(0)) == {"overall": {}, "tasks": {}}
+
+
+@pytest.mark.parametrize(
+    ("env", "ends", "rows", "ended"),
+    [
+        ("insertion/usb-b", False, [0, 1], [1]),  # a robot that judges itself: what follows its success is not learnt
+        ("force-insertion/usb-b", False, [0, 1, 2, 3], []),  # the environment goes on, and goes on rewarding
+        ("force-insertion/usb-b", True, [0, 1, 2, 3], [3]),  # until it says that it is over
+    ],
+)
+def test_prior_data_end_where_practice_does(env: str, ends: bool, rows: list[int], ended: list[int]) -> None:
+    """Four steps of which the second leads to a success that lasts: rewards 0, 1, 1, 1."""
+    store, won = MemoryStore([Task("t", env)]), np.array([False, False, True, True, True])
+    seen, action = {"state": np.zeros((5, 1), np.float32)}, np.zeros((4, 1), np.float32)
+    paid = np.array([0, 1, 1, 1], np.float32)
+    store.append(Episode(seen, action, paid, ends, not ends, "t", "expert", 0, {SUCCESS: won}, {}))
+    (source,) = sources(store, PretrainConfig(policy_kinds=None))
+    assert source.rows is not None and source.rows.tolist() == rows
+    assert [row for row in rows if source.columns["terminated"][row]] == ended

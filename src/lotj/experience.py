@@ -32,6 +32,10 @@ def batch_of_one(observation: Observation) -> Observation:
     return {name: values[None] for name, values in observation.items()}
 
 
+INSERTION = "insertion/"
+"""Beginning of the names of tasks in which a robot judges itself."""
+
+
 @dataclass(frozen=True)
 class Task:
     """Where episodes come from: one environment with everything that is fixed from episode to episode (a *domain*).
@@ -47,6 +51,12 @@ class Task:
     env: str
     split: str = "train"
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def self_judged(self) -> bool:
+        """Whether the robot says itself what is a success, which then ends what counts of an episode. Elsewhere the
+        environment rewards, and says what ends."""
+        return self.env.startswith(INSERTION)
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,17 +125,19 @@ class Store:
         """(E,) bool: which episodes are of one of these kinds."""
         return np.isin(self.episodes["kind"], [number for number, kind in enumerate(self.kinds) if kind in kinds])
 
-    def starts(self) -> np.ndarray:
+    def starts(self, absorbing: bool = True) -> np.ndarray:
         """(M,) int64, the frames at which the transitions begin that may be learnt from: all but the last of an episode
-        and those that are a success already."""
-        usable = ~self.success
+        and, where success is `absorbing`, those that are one already."""
+        usable = ~self.success if absorbing else np.ones(self.n_frames, bool)
         usable[self.last_frames] = False
         return np.flatnonzero(usable).astype(np.int64)
 
-    def terminated(self) -> np.ndarray:
-        """(F,) bool: whether the step that begins at a frame ended the task, by success or as its episode says."""
+    def terminated(self, absorbing: bool = True) -> np.ndarray:
+        """(F,) bool: whether the step that begins at a frame ended the task, as its episode says or, where that is
+        `absorbing`, by success."""
         ended = np.zeros(self.n_frames, bool)
-        ended[:-1] = self.success[1:]
+        if absorbing:
+            ended[:-1] = self.success[1:]
         last = self.last_frames
         ended[last] = False
         ended[last - 1] |= self.episodes["terminated"]

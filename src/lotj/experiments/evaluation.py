@@ -27,9 +27,9 @@ from lotj.errors import SettingsError, unknown
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
 from lotj.evaluation.results import EXPERT, LABELS, REMOTE, USUAL, EvaluationResult, add_evaluation
 from lotj.evaluation.rollout import evaluate
-from lotj.experience import Observation, batch_of_one, rollout
+from lotj.experience import INSERTION, Observation, batch_of_one, rollout
 from lotj.experiments.practised import bench_of, practised_agent, pretraining_of
-from lotj.experiments.stages import INSERTION, timed
+from lotj.experiments.stages import timed
 from lotj.experiments.state_iql import STATE_IQL, Located
 from lotj.nets.front import PixelEncoder
 from lotj.rewards.model import RewardModel

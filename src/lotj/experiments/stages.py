@@ -69,9 +69,6 @@ from lotj.training.self_judged import SelfJudged
 SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**COLOURLESS))
 """Perception of tasks whose environments reward and show images."""
 
-INSERTION = "insertion/"
-"""Beginning of the names of tasks in which a robot judges itself."""
-
 
 def collect_phase(
     preset: Preset,
@@ -148,7 +145,7 @@ def pretrain_phase(
         SettingsError: no such agent, or one that these data are not for.
     """
     train = DiskStore.open(data, split="train")
-    judged = all(task.env.startswith(INSERTION) for task in train.tasks)
+    judged = all(task.self_judged for task in train.tasks)
     for name in (agent, *also):
         if name not in (LOCALIZER, STATE_IQL) or name == agent:
             find_agent(name)

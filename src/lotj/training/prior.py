@@ -18,12 +18,14 @@ ASIDE_M = 0.002
 
 def sources(data: Store, config: PretrainConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
     """The transitions of a data set in the shares that the settings say: those that the policy imitates, divided by
-    whether the plug is aside, and the others. `relabel` is done to all of them.
+    whether the plug is aside, and the others. `relabel` is done to all of them. Where the environment rewards, its word
+    is what ends an episode, as in practice.
 
     Raises:
         DataError: no transition is of a kind that the policy imitates.
     """
-    starts = data.starts()
+    absorbing = all(task.self_judged for task in data.tasks)
+    starts = data.starts(absorbing)
     imitate = data.of_frames(data.of_kind(data.kinds if config.policy_kinds is None else config.policy_kinds))
     if not imitate[starts].any():
         raise DataError(
@@ -35,7 +37,8 @@ def sources(data: Store, config: PretrainConfig, relabel: Sequence[Relabel] = ()
         apart = config.aside_share if imitate[rows].all() and "position" in data.schema.truth else None
         aside = np.linalg.norm(data.truth("position")[:, :2], axis=1) > ASIDE_M if apart is not None else imitate
         pools += _parts(rows, aside, apart, share, config.batch)
-    return [Source(data, share, rows, {"imitate": imitate}, relabel=relabel) for rows, share in pools]
+    columns = {"imitate": imitate, "terminated": data.terminated(absorbing)}
+    return [Source(data, share, rows, columns, relabel=relabel) for rows, share in pools]
 
 
 def batches(
