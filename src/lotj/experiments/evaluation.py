@@ -163,6 +163,8 @@ def _agent(controller: Any) -> Learner:
 
 def _where(run: Run, image_size: int, robot: str, delay: int, bench: int) -> Any:
     """The environment of an evaluation: the run's task here, or the robot at an address."""
+    if bench > 1 and not image_size:
+        raise SettingsError(f"bench {bench}: is of robots on connectors, this run practised on {run.setting('task')}")
     on = bench_of(run, bench) if image_size else None
     robot = robot or (on[1] if on and is_address(on[1]) else "")
     if not robot:
