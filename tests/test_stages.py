@@ -134,6 +134,7 @@ def test_runs_and_data_can_be_moved_and_used_from_elsewhere(
         ({"seed": -1}, "seed -1: must be between 0 and"),
         ({"robot": "solo"}, "unknown robot 'solo': must be one of duo, trio, .*, or host:port of a served one"),
         ({"agent": "sac"}, "holds no sac agent"),
+        ({"agent": "iqn"}, "unknown agent 'iqn': did you mean 'iql'"),
     ],
 )
 def test_what_practice_refuses_leaves_no_run(pretrained: Path, wrong: dict[str, Any], line: str) -> None:

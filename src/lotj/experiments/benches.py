@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from lotj.agents import Learner
+from lotj.agents import Learner, find_agent
 from lotj.data import layout
 from lotj.data.replay import Relabel, Source
 from lotj.data.store import DiskStore, Store
@@ -134,6 +134,7 @@ def acting(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> 
     if agent == STATE_IQL:
         before, learner = Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
     else:
+        find_agent(agent)  # one that there is not cannot be pretrained either
         before = load_agent(pretrained, device, agent)
         learner = before.on_features(**tuned)
     blind = GoalPictures.FEATURES not in learner.reads
