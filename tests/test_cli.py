@@ -148,6 +148,33 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
             "ask 3: questions are about one robot, here are 2; leave ask out",
         ),
         (["practice", "--connector", "usb-b", "--ask", "-1"], "ask -1: must be at least 0"),
+        (
+            ["practice", "--connector", "usb-b", "--task", "insertion/usb-c"],
+            "task insertion/usb-c: names a connector, and so does --connector; leave one out",
+        ),
+        *(
+            (
+                ["practice", "--task", "fetch/reach", f"--{flag}", value],
+                f"{flag} {value}: is for connectors, fetch/reach",
+            )
+            for flag, value in (
+                ("connector", "usb-b"),
+                ("scenario", "near"),
+                ("robot", "trio"),
+                ("robots", "2"),
+                ("on", "ray"),
+            )
+        ),
+        (["practice", "--task", "fetch/reach", "--domain-seed", "3"], "domain_seed 3: is for connectors"),
+        (
+            ["practice", "--task", "fetch/reach", "--disturbance", "action-latency"],
+            "is an environment; name the task fetch/reach,disturbance=action-latency",
+        ),
+        (
+            ["practice", "--connector", "usb-b", "--robot", "localhost:1", "--disturbance", "blur"],
+            "disturbance blur: is of a bench simulated here, localhost:1 is served; leave it out",
+        ),
+        (["reproduce", "brick", "--show", "--changed", "starts"], "changed 'starts': is for the leaderboard"),
         (["practice", "--connector", "usb-b", "--page", "--page-at", "8751"], "page-at '8751': must be host:port"),
         (
             ["practice", "--connector", "usb-b", "--page", "--page-at", "0.0.0.0:0"],

@@ -238,6 +238,24 @@ def test_the_friction_of_the_seat_holds_in_the_second_socket_too() -> None:
     assert held == [(0.0, force), (0.0, force), (0.0, 0.0)]
 
 
+@pytest.mark.parametrize("name", ["worn-clearance", "second-socket"])
+def test_a_bench_that_changes_holds_the_plug_as_before(name: str) -> None:
+    """Both make the scene anew. A robot that goes on after a kill has first taken its part as it last held it."""
+    env: Any = InsertionEnv("usb-b", image_size=32, end_on_success=False)
+    disturbed = Disturbed(env, name)
+
+    def held() -> list[float]:
+        plug = env.bench.model.body("plug").id
+        return [*env.bench.model.body_pos[plug], *env.bench.model.body_quat[plug]]
+
+    before = held()
+    env.reset(seed=3, options={"regrasp": True})
+    regrasped, scene = held(), env.bench
+    disturbed.reset(seed=4)
+    assert before != regrasped == held() and env.bench is not scene
+    env.close()
+
+
 def test_a_robot_takes_a_disturbed_bench() -> None:
     env = Disturbed(InsertionEnv("usb-b", image_size=32, end_on_success=False), "late-frame")
     robot = SimulatedRobot(env)

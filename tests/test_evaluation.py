@@ -262,7 +262,7 @@ def test_evaluations_are_kept_by_name(tmp_path):
 def test_damaged_evaluations(tmp_path, text, words):
     path = tmp_path / "evaluation.json"
     path.write_text(text)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=f"^{path}: .*{words}.*: delete it and run `lotj evaluate` again$"):
         read_evaluations(path)
 
 
@@ -300,7 +300,7 @@ def test_bad_film_strips(tmp_path):
     path.write_bytes(b"not an archive")
     with pytest.raises(DataError, match="not a film strip file"):
         load_filmstrips(path)
-    with pytest.raises(DataError, match="not a film strip file"):
+    with pytest.raises(DataError, match="not a film strip file.*: delete it and run `lotj evaluate` again"):
         load_filmstrips(tmp_path / "absent.npz")
     np.savez(tmp_path / "other.npz", before_frames=frames)
     with pytest.raises(DataError, match="not a film strip file"):

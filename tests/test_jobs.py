@@ -168,13 +168,27 @@ def test_a_killed_parent_takes_its_workers_along(tmp_path: Path) -> None:
 def test_a_result_of_other_arguments_or_none_is_refused(tmp_path: Path) -> None:
     log = str(tmp_path / "log")
     run_jobs([Job("a", double, {"value": 1, "log": log})], tmp_path)
-    with pytest.raises(DataError, match=r"a\.json is of value 1, not 2: remove it, or choose another folder"):
+    with pytest.raises(DataError, match=r"a\.json is of value 1, not 2: give the flags that it was made"):
         run_jobs([Job("a", double, {"value": 2, "log": log})], tmp_path)
-    with pytest.raises(DataError, match=r"a\.json is of log '.*log', not None: remove it"):
+    with pytest.raises(DataError, match=r"a\.json is of log '.*log', not None: give the flags"):
         run_jobs([Job("a", double, {"value": 1})], tmp_path)
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(DataError, match=r"a\.json is not the result of a job"):
         run_jobs([Job("a", double, {"value": 1, "log": log})], tmp_path)
+    (tmp_path / "a.json").write_text(json.dumps({"arguments": {"value": 1, "log": log}, "result": None}))
+    with pytest.raises(DataError, match=r"a\.json is not the result of a job \(result None: must be an object\)"):
+        read_results([Job("a", double, {"value": 1, "log": log})], tmp_path)
+
+
+def test_what_a_result_lacks_is_said_with_its_file(tmp_path: Path) -> None:
+    """Of the objects in it as well: a table asks for what an earlier lotj, or a hand, has left out."""
+    job = Job("a", double, {"value": 1})
+    (tmp_path / "a.json").write_text(json.dumps({"arguments": {"value": 1}, "result": {"practice": {"lost": 0}}}))
+    result = read_results([job], tmp_path)["a"]
+    assert result == {"practice": {"lost": 0}} and result.get("twice") is None and "twice" not in result
+    for lacks, name in ((result, "twice"), (result["practice"], "false")):
+        with pytest.raises(DataError, match=rf"a\.json has no '{name}': remove it, and the job is done again"):
+            lacks[name]
 
 
 @pytest.mark.parametrize(

@@ -573,6 +573,16 @@ def test_damaged_trials_are_named(prior: DiskStore, tmp_path: Path, damage: Any,
         practise(ToyRobot(), SILENT, prior, dataclasses.replace(config, trials=2), run, resume=True)
 
 
+def test_figures_that_are_gone_are_named(prior: DiskStore, tmp_path: Path):
+    """What practice does next depends on them: how many trials failed in a row."""
+    run, config = new_run(tmp_path), make_config(trials=2, updates_per_step=0)
+    practise(ToyRobot(), SILENT, prior, config, run)
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    (run.path / "metrics.jsonl").write_text(lines[1] + "\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl holds 1 of 2 trials: restore it from a copy, or start"):
+        practise(ToyRobot(), SILENT, prior, dataclasses.replace(config, trials=3), run, resume=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

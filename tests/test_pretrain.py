@@ -380,7 +380,7 @@ def test_localizer_stopped_and_resumed_equals_never_stopped(data: Data, tmp_path
     whole = Run.create(tmp_path, "pretrain", {}, seed=3)
     localize(data, whole)
     run = PatientRun.create(tmp_path, "pretrain", {}, seed=3)
-    with pytest.raises(CheckpointError, match="train it with `lotj pretrain --resume .* --also localizer"):
+    with pytest.raises(CheckpointError, match="`lotj pretrain --resume .* --also localizer` makes it"):
         load_localizer(run)
     run.press = ("localizer", 4)
     with pytest.raises(KeyboardInterrupt, match="stopped after update 4 of 6"):

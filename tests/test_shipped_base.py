@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from lotj.errors import CheckpointError
 from lotj.runs import BASE, base_run
 from lotj.sim.connector import catalogue
+from lotj.training.localize import load_localizer
 from lotj.training.pretrain import load_agent, load_features, load_reward
 
 
@@ -22,3 +26,10 @@ def test_the_base_is_whole_and_has_seen_no_connector_that_it_is_measured_on() ->
     seen = [catalogue()[name] for name in {task.attributes["connector"] for task in tasks}]
     held = [part for part in catalogue().values() if part.split != "train"]
     assert not [(part.name, other.name) for part in held for other in seen if part.is_variant_of(other)]
+
+
+@pytest.mark.parametrize("name", ["localizer", "state-iql", "sac"])
+def test_what_the_base_lacks_is_not_trained_into_the_package(name: str) -> None:
+    """It comes without the data, and is not the user's to write to."""
+    with pytest.raises(CheckpointError, match=f"holds no .*: `lotj pretrain --also {name}` makes a pretraining that"):
+        load_localizer(base_run()) if name == "localizer" else load_agent(base_run(), name=name)

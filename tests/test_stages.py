@@ -134,6 +134,7 @@ def test_runs_and_data_can_be_moved_and_used_from_elsewhere(
         ({"seed": -1}, "seed -1: must be between 0 and"),
         ({"robot": "solo"}, "unknown robot 'solo': must be one of duo, trio, .*, or host:port of a served one"),
         ({"agent": "sac"}, "holds no sac agent"),
+        ({"agent": "iqn"}, "unknown agent 'iqn': did you mean 'iql'"),
     ],
 )
 def test_what_practice_refuses_leaves_no_run(pretrained: Path, wrong: dict[str, Any], line: str) -> None:
@@ -304,6 +305,9 @@ def test_the_agent_that_was_pretrained_practises_and_is_counted(
     assert [entry["task"] for entry in found] == 3 * ["fetch/reach"]
     assert main(["evaluate", "--controllers", "straight-down"]) == 2
     assert "'straight-down' is not for this run: there are offline, practice, expert" in capsys.readouterr().err
+    assert main(["evaluate", "--bench", "2"]) == 2
+    assert "bench 2: is of robots on connectors, this run practised on fetch/reach" in capsys.readouterr().err
+    assert not (run.path / "evaluation-2.json").exists()
 
 
 def test_state_iql_learns_from_positions_and_practises_on_located_ones(pretrained: Path, tmp_path: Path) -> None:
@@ -318,6 +322,10 @@ def test_state_iql_learns_from_positions_and_practises_on_located_ones(pretraine
         replace(TINY, practice=trials), of, root / "runs", "europlug", "near", live=False, agent="state-iql"
     )
     assert run.metrics()[-1]["updates"] > 0
+    looks = replace(TINY, practice=replace(trials, verify="picture"))
+    with pytest.raises(SettingsError, match="verify picture: compares what the policy sees, state-iql sees none; try"):
+        practice_phase(looks, of, root / "runs", "europlug", "near", live=False, agent="state-iql")
+    assert [*(root / "runs").glob("practice-*")] == [run.path]
     held = DiskStore.open(run.path / "trials")
     seen = held.observe(np.arange(3))
     np.testing.assert_allclose(seen["position"], load_localizer(of).locate(seen["image"]), atol=1e-6)

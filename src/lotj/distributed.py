@@ -127,17 +127,31 @@ def _write(job: Job, ended: Future, folder: Path) -> None:
     write_json(_path(job, folder), content)
 
 
+class _Found(dict):
+    """An object in a result file. What it lacks, for an earlier lotj made it or somebody has changed it, is a
+    `DataError` that names the file."""
+
+    def __init__(self, found: Mapping[str, Any], path: Path) -> None:
+        super().__init__(found)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise DataError(f"{self._path} has no {key!r}: remove it, and the job is done again")
+
+
 def _read(job: Job, folder: Path) -> Any:
     path = _path(job, folder)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=lambda found: _Found(found, path))
         arguments, result = content["arguments"], content["result"]
+        if not isinstance(result, dict):
+            raise TypeError(f"result {result!r}: must be an object")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not the result of a job ({error}): remove it, and the job is done again") from error
     wanted = json.loads(json.dumps(dict(job.arguments)))
     if arguments != wanted:
         other = first_difference(arguments, wanted, strictly=True)
-        raise DataError(f"{path} is of {other}: remove it, or choose another folder")
+        raise DataError(f"{path} is of {other}: give the flags that it was made with, or choose another folder")
     return result
 
 

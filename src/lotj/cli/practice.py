@@ -117,6 +117,8 @@ class Command(Watched):
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
         bench: dict[str, Any] = {}
         if not task or task.startswith("insertion/"):
+            if self.connector and task:
+                raise SettingsError(f"task {task}: names a connector, and so does --connector; leave one out")
             connector = self.connector or ((task.removeprefix("insertion/"),) if task else ())
             if not connector:
                 raise SettingsError(
@@ -126,8 +128,12 @@ class Command(Watched):
                 job.check_connector(name)
             bench = {name: getattr(self, name) for name in ("scenario", "domain_seed", "disturbance", "on", "ask")}
             bench |= {"connector": connector, "robot": self._fleet()}
-        elif self._fleet() != ("duo",):
-            raise SettingsError(f"robot: practises on connectors; {task} is an environment, leave --robot(s) out")
+        else:
+            for name in ("connector", "scenario", "robot", "robots", "on", "domain_seed", "disturbance"):
+                if (given := getattr(self, name)) != getattr(Command, name):
+                    said = " ".join(given) if isinstance(given, tuple) else given
+                    way = f"name the task {task},disturbance={said}" if name == "disturbance" else "leave it out"
+                    raise SettingsError(f"{name} {said}: is for connectors, {task} is an environment; {way}")
         if self.ask and not (bench and self.page):
             raise SettingsError(f"ask {self.ask}: is answered on the page, of a connector; give --page and --connector")
         pretrained = job.pick_pretraining(self.pretrained) if bench or self.pretrained else None

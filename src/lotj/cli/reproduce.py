@@ -100,6 +100,10 @@ class Command(Checked):
         from lotj.sim.connector import find_connector
 
         find("preset", self.preset, presets)
+        if self.changed and self.what != "headline":
+            raise SettingsError(
+                f"changed {self.changed!r}: is for the leaderboard, which headline writes; leave it out"
+            )
         if list(self.trials) != sorted({*self.trials} - {0}):
             raise SettingsError(f"trials {self.trials}: must be at least 1, and rise")
         for name, numbers in (("benches", self.benches), ("connectors", self.connectors)):

@@ -149,8 +149,10 @@ class Disturbed(gym.Wrapper):
             self._rng = np.random.default_rng([*self._seed, seed])
         inner: Any = self.env.unwrapped
         if self._disturbance.change is not None and self._episode == self._after:
-            inner.bench.close()
-            inner.bench = self._disturbance.change(inner.bench, np.random.default_rng(self._seed))
+            before = inner.bench
+            before.close()
+            inner.bench = self._disturbance.change(before, np.random.default_rng(self._seed))
+            inner.bench.hold_as(before)  # maybe regrasped already, where practice goes on
         if self._disturbance.episode is not None:
             self._disturbance.episode(inner.bench, self._rng)
         self._episode += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lotj.errors import DataError
+from lotj.evaluation.results import AGAIN
 from lotj.files import atomic_file
 
 _OPTIONAL = ("scores", "reward_heat", "policy_heat")
@@ -40,15 +42,11 @@ class FilmStrip:
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 5 or self.frames.shape[-1] != 3 or not len(self.frames):
-            raise DataError(
-                f"film frames must be uint8 (T, V, H, W, 3), not {self.frames.dtype} {self.frames.shape}: "
-                "run `lotj evaluate` again"
-            )
+            raise DataError(f"film frames must be uint8 (T, V, H, W, 3), not {self.frames.dtype} {self.frames.shape}")
         for name, wanted in (("scores", 1), ("reward_heat", 4), ("policy_heat", 4), ("steps", 1)):
             part = getattr(self, name)
             if part is not None and part.shape != self.frames.shape[:wanted]:
-                shapes = f"{part.shape} must match frames {self.frames.shape}"
-                raise DataError(f"film {name} of shape {shapes}: run `lotj evaluate` again")
+                raise DataError(f"film {name} of shape {part.shape} must match frames {self.frames.shape}")
 
     def step(self, frame: int) -> int:
         """After which step a frame was, also counted from the end."""
@@ -67,6 +65,9 @@ def save_filmstrips(path: Path, strips: Mapping[str, FilmStrip]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
+_DAMAGE = (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
 def load_filmstrips(path: Path) -> dict[str, FilmStrip]:
     """Reads strips back.
 
@@ -80,5 +81,5 @@ def load_filmstrips(path: Path) -> dict[str, FilmStrip]:
                 name, part = key.split("_", 1)
                 strips.setdefault(name, dict.fromkeys(_OPTIONAL))[part] = array if array.ndim else array.item()
         return {name: FilmStrip(**parts) for name, parts in strips.items()}
-    except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a film strip file ({error}): run `lotj evaluate` again") from error
+    except (DataError, *_DAMAGE) as error:
+        raise DataError(f"{path}: not a film strip file ({error}): {AGAIN}") from error

@@ -117,12 +117,16 @@ class EvaluationResult:
             if all("reward" in result for result in results):  # an earlier lotj did not keep it
                 columns["reward"] = np.array([float(result["reward"]) for result in results])
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"an evaluation has a missing or wrong entry ({error!r}): make it again") from error
+            raise DataError(f"an evaluation has a missing or wrong entry ({error!r})") from error
         if not results:
-            raise DataError(f"evaluation {name!r} has no trials: make it again")
+            raise DataError(f"evaluation {name!r} has no trials")
         head = ("name", "n", "successes", "results", "label", "summary")  # the last two of an earlier lotj
         context = {key: value for key, value in entry.items() if key not in head}
         return cls(name=name, context=context, **columns)
+
+
+AGAIN = "delete it and run `lotj evaluate` again"
+"""What helps where a file of an evaluation is damaged: those to come are put into it."""
 
 
 def read_evaluations(path: Path) -> list[EvaluationResult]:
@@ -134,10 +138,13 @@ def read_evaluations(path: Path) -> list[EvaluationResult]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}): run `lotj evaluate` again") from error
+        raise DataError(f"{path}: cannot be read as JSON ({error}): {AGAIN}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError(f"{path}: must hold a list of evaluations: run `lotj evaluate` again")
-    return [EvaluationResult.from_json(entry) for entry in entries]
+        raise DataError(f"{path}: must hold a list of evaluations: {AGAIN}")
+    try:
+        return [EvaluationResult.from_json(entry) for entry in entries]
+    except DataError as error:
+        raise DataError(f"{path}: {error}: {AGAIN}") from error
 
 
 def add_evaluation(path: Path, result: EvaluationResult) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from lotj.agents import Learner
+from lotj.agents import Learner, find_agent
 from lotj.data import layout
 from lotj.data.replay import Relabel, Source
 from lotj.data.store import DiskStore, Store
@@ -23,6 +23,7 @@ from lotj.errors import SettingsError, unknown
 from lotj.experience import INTERVENTION
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.rewards.ask import Ask
+from lotj.rewards.judge import GoalPictures
 from lotj.robots.client import RemoteRobot, is_address
 from lotj.robots.robot import Setup
 from lotj.robots.simulated import SimulatedRobot, simulated_bench
@@ -53,6 +54,13 @@ class Bench:
     done: int = 0  # trials of the run that it has gone wrong in already
     delay: int | None = None  # of the simulated robot [steps], if that is known
     truth: Path | None = None  # see `SimulatedRobot`
+
+    def __post_init__(self) -> None:
+        """SettingsError where what is to go wrong is on a bench elsewhere."""
+        if self.disturbance and is_address(self.robot):
+            raise SettingsError(
+                f"disturbance {self.disturbance}: is of a bench simulated here, {self.robot} is served; leave it out"
+            )
 
     def open(self) -> tuple[RemoteRobot | SimulatedRobot, int]:
         """The robot, to be closed, and by how many steps it is late."""
@@ -120,12 +128,19 @@ def practising(
 
 
 def acting(pretrained: Run, agent: str, config: PracticeConfig, device: str) -> tuple[Encoder, Learner]:
-    """What stands before the practising learner, and the learner."""
+    """What stands before the practising learner, and the learner; SettingsError where pictures shall verify that it
+    does not read."""
     tuned = {"advantage_scale": config.advantage_scale, "q_gradient_weight": config.q_gradient_weight}
     if agent == STATE_IQL:
-        return Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
-    encoders = load_agent(pretrained, device, agent)
-    return encoders, encoders.on_features(**tuned)
+        before, learner = Located(load_localizer(pretrained, device)), load_agent(pretrained, device, agent, **tuned)
+    else:
+        find_agent(agent)  # one that there is not cannot be pretrained either
+        before = load_agent(pretrained, device, agent)
+        learner = before.on_features(**tuned)
+    blind = GoalPictures.FEATURES not in learner.reads
+    if blind and isinstance(config, SelfJudgedConfig) and config.verify == "picture":
+        raise SettingsError(f"verify picture: compares what the policy sees, {agent} sees none; try verify touch")
+    return before, learner
 
 
 def prior_data(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from lotj.envs.registry import expert_of, find_task, make_task, unseen_by
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips, save_filmstrips
-from lotj.evaluation.results import EXPERT, LABELS, REMOTE, USUAL, EvaluationResult, add_evaluation
+from lotj.evaluation.results import EXPERT, LABELS, REMOTE, USUAL, EvaluationResult, add_evaluation, read_evaluations
 from lotj.evaluation.rollout import evaluate
 from lotj.experience import INSERTION, Observation, batch_of_one, rollout
 from lotj.experiments.practised import bench_of, practised_agent, pretraining_of
@@ -117,7 +118,11 @@ def evaluate_phase(
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
     how: dict[str, Any] = {"max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + delay)}
     how["context"] = {**(_bench_words(run, bench, recover) if insertion else {"task": task}), "spread": spread}
-    results, films = [], {}
+    results, films, films_file = [], {}, run.path / "filmstrips.npz"
+    file = run.path / ("evaluation.json" if bench == 1 else f"evaluation-{bench}.json")
+    for earlier, read in ((file, read_evaluations), (films_file, load_filmstrips)):  # damage is told of before a trial
+        if earlier.exists():
+            read(earlier)
     with closing(env), timed(run, "evaluate"):
         known = _entrants(run, pretrained, env, device, spread, after, recover)
         if policy:
@@ -129,19 +134,18 @@ def evaluate_phase(
             how["film"] = bool(reward) and name in _WHEN
             how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
             results.append(evaluate(env, controller, seeds, name=name, **how))
-            add_evaluation(run.path / ("evaluation.json" if bench == 1 else f"evaluation-{bench}.json"), results[-1])
+            add_evaluation(file, results[-1])
             if isinstance(controller, RemotePolicy):
                 controller.close()
             if name in _WHEN and (film := _film(env, controller, results[-1], reward)):
                 films[_WHEN[name]] = film
         if films and bench == 1:
-            _add_films(run, films)
+            _add_films(films_file, films)
     return results
 
 
-def _add_films(run: Run, films: dict[str, FilmStrip]) -> None:
-    """Puts film strips into the run's file, in place of earlier ones of the same name."""
-    path = run.path / "filmstrips.npz"
+def _add_films(path: Path, films: dict[str, FilmStrip]) -> None:
+    """Puts film strips into a run's file, in place of earlier ones of the same name."""
     save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
 
 
@@ -163,6 +167,8 @@ def _agent(controller: Any) -> Learner:
 
 def _where(run: Run, image_size: int, robot: str, delay: int, bench: int) -> Any:
     """The environment of an evaluation: the run's task here, or the robot at an address."""
+    if bench > 1 and not image_size:
+        raise SettingsError(f"bench {bench}: is of robots on connectors, this run practised on {run.setting('task')}")
     on = bench_of(run, bench) if image_size else None
     robot = robot or (on[1] if on and is_address(on[1]) else "")
     if not robot:

@@ -38,7 +38,8 @@ def simulated_bench(setup: Setup, arm: str, laboratory: int | None = None) -> In
 
 
 class SimulatedRobot:
-    """Observes and takes motions. Ground truth goes one way: to a side file that no learner opens.
+    """Observes and takes motions. Ground truth goes one way: to a side file that no learner opens,
+    but in a study that says so (`lotj.evaluation.truth.ToldTruth`).
 
     That the part was lost it knows from its gripper alone, whose reading is blurred and late: it reports losses
     that are none, and misses others. After a reported one the part is grasped anew, in another pose. A reset of the

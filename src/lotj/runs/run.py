@@ -160,6 +160,11 @@ class Run:
         """All complete lines of a stream, oldest first; a torn last line is left out."""
         return read_lines(self.path / f"{stream}.jsonl")
 
+    def sync(self, stream: str = "metrics") -> None:
+        """Have the lines of a stream survive a power cut, as the checkpoint does that is to follow."""
+        with open(self.path / f"{stream}.jsonl", "rb") as file:
+            os.fsync(file.fileno())
+
     def rewind(self, step: int, stream: str = "metrics") -> None:
         """Drop the lines of a stream after `step`: a run resumed from a checkpoint of `step` will write them again.
         TensorBoard's files stay as they are; the next one says that earlier points from its first on are void."""

@@ -132,6 +132,11 @@ class Bench:
         self.model.body_pos[self._plug] = np.asarray(self.drawn.grasp_shift) + shift
         self.model.body_quat[self._plug] = quaternion(np.asarray(self.drawn.grasp_tilt) + turn)
 
+    def hold_as(self, other: Bench) -> None:
+        """Hold the plug as another bench of this connector does."""
+        self.model.body_pos[self._plug] = other.model.body_pos[other._plug]
+        self.model.body_quat[self._plug] = other.model.body_quat[other._plug]
+
     def _vary_light(self, rng: np.random.Generator) -> None:
         level = rng.uniform(0.88, 1.12)
         self.model.light_diffuse[self._lamp] = self.base_light["light_diffuse"] * level

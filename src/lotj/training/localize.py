@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import closing
 from dataclasses import asdict
 
@@ -18,7 +17,7 @@ from lotj.errors import CheckpointError
 from lotj.experience import Batch
 from lotj.runs import Run
 from lotj.training import loop
-from lotj.training.pretrain import spec_of_data
+from lotj.training.pretrain import remedy, spec_of_data
 from lotj.training.pretrain_config import PretrainConfig
 
 LOCALIZER = "localizer"
@@ -66,8 +65,5 @@ def pretrain_localizer(
 def load_localizer(run: Run, device: str | torch.device = "cpu") -> Localizer:
     """The localisation model of a pretraining, as of its last checkpoint; CheckpointError if none fits."""
     if not run.has(LOCALIZER):
-        raise CheckpointError(
-            f"{run.path} holds no localisation model: train it with "
-            f"`lotj pretrain --resume {shlex.quote(str(run.path))} --also localizer`"
-        )
+        raise CheckpointError(f"{run.path} holds no localisation model: {remedy(run, LOCALIZER)}")
     return Localizer.load(run.load(LOCALIZER, str(device))["agent"], device, Position)

@@ -223,6 +223,9 @@ class _Sitting:
             self.kept, self._kept_agent = state.get("kept", done), state.get("kept_agent")
         self._run.rewind(done)
         self._rows = self._run.metrics()
+        if len(self._rows) < done:
+            held = f"{self._run.path / 'metrics.jsonl'} holds {len(self._rows)} of {done} trials"
+            raise CheckpointError(f"{held}: restore it from a copy, or start a new run")
         for episode in self.trials.restore(done):
             self.benches[episode.task].see(episode)
         self.trials.judge(self._judges, self._online)
@@ -310,6 +313,7 @@ class _Sitting:
         if number:
             state = {"trial": number, "agent": self._learner.state(), "kept": self.kept, "kept_agent": self._kept_agent}
             state |= {"skipped": self._skipped} if self._skipped else {}
+            self._run.sync()
             if number in self._snapshots:  # first: once the other is there, practice resumed goes on behind it
                 self._run.save(checkpoint_after(number), state)
             self._run.save(CHECKPOINT, state)

@@ -187,7 +187,7 @@ def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", 
     `settings` are fields of its config to change, e.g. ``lr`` for practice.
     """
     if not run.has(name):
-        raise CheckpointError(f"{run.path} holds no {name} agent: {_mend(run, name)}")
+        raise CheckpointError(f"{run.path} holds no {name} agent: {remedy(run, name)}")
     return Learner.load(run.load(name, str(device))["agent"], device, **settings)
 
 
@@ -207,19 +207,19 @@ def load_features(run: Run, name: str = "iql") -> FeatureStore:
     path = _features(run, name)
     if not path.exists():
         rule = f"the {name} agent has no features of prior data to practise on"
-        raise CheckpointError(f"{path}: {rule}: {_mend(run, name)}")
+        raise CheckpointError(f"{path}: {rule}: {remedy(run, name)}")
     try:
         return FeatureStore.load(path)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}: delete it; {_mend(run, name)}") from error
+        raise CheckpointError(f"{error}: delete it; {remedy(run, name)}") from error
 
 
 def _features(run: Run, name: str) -> Path:
     return run.path / f"{name}_features.npz"
 
 
-def _mend(run: Run, name: str) -> str:
-    """What helps where an agent's part of a pretraining is missing."""
+def remedy(run: Run, name: str) -> str:
+    """What helps where a pretraining has not the agent, or the other model, of that name."""
     also = "" if run.config.get("agent") == name else f" --also {name}"
     if run.path != BASE:
         return f"`lotj pretrain --resume {shlex.quote(str(run.path))}{also}` makes it"
