@@ -47,7 +47,7 @@ from lotj.nets.front import Vector
 from lotj.nets.vae import VAE, VAEConfig
 from lotj.runs import Run
 from lotj.sim.push_scene import BLUES, HELD_OUT, TRAINED, colour_of, shape_of
-from lotj.training.imagined import Imagined, Stated, coded_store, stated_store
+from lotj.training.imagined import Imagined, Stated, coded_store, stated_store, units_of
 from lotj.training.practice import practice
 from lotj.training.practice_config import PracticeConfig
 from lotj.training.rewarded import Rewarded
@@ -155,7 +155,9 @@ def test_random_data_as_codes_hold_nothing_that_is_true() -> None:
     raw, notes = MemoryStore([Task("push", "push")]), {SUCCESS: np.array([False, True, True, True])}
     action, paid = np.zeros((3, 2), np.float32), np.ones(3, np.float32)
     raw.append(Episode({"image": images}, action, paid, True, False, "push", "random", 0, notes, {"places": places}))
-    made, told = coded_store(raw, encoder, Prior(2), 0), stated_store(raw, 2.0, 0)
+    assert units_of(raw) == pytest.approx([5**0.5, 5**0.5])  # 0, 2, 4, 6 and 1, 3, 5, 7: each 1 or 3 from its mean
+    units = np.array([2.0, 4.0], np.float32)
+    made, told = coded_store(raw, encoder, Prior(2), 0), stated_store(raw, units, 0)
     for store in (made, told):
         assert not store.column("reward")[:3].any() and not store.terminated().any()
         assert store.starts().tolist() == [0, 1, 2]
@@ -166,7 +168,17 @@ def test_random_data_as_codes_hold_nothing_that_is_true() -> None:
     assert set(seen) == {"code", "goal", "context"}
     assert seen["code"] == pytest.approx(encoder.encode(images[:, 0], images[0]), abs=1e-6)
     assert seen["context"] == pytest.approx(np.repeat(encoder.context(images[0]), 4, 0), abs=1e-6)
-    assert told.observe(np.arange(4))["code"].tolist() == (places / 2).tolist()
+    assert told.observe(np.arange(4))["code"].tolist() == (places / units).tolist()
+
+
+def test_the_oracle_measures_what_hardly_moves_in_small_units() -> None:
+    """Units 0.1 and 0.05 m: a hand 0.1 m away and a puck 0.1 m away are 1 and 2 apart, together the root of 5."""
+    with closing(Stated(make_task("push/one"), np.array([0.1, 0.1, 0.05, 0.05], np.float32))) as env:
+        env.reset(seed=0)
+        inner: Any = env.unwrapped
+        inner.goal = inner.state + (0.1, 0.0, 0.0, 0.1)
+        *_, reward, _, _, _ = env.step(np.zeros(2, np.float32))
+    assert reward == pytest.approx(-(5**0.5), abs=0.02)
 
 
 def test_a_task_without_pictures_is_refused() -> None:
@@ -177,7 +189,7 @@ def test_a_task_without_pictures_is_refused() -> None:
 def test_practice_on_goals_brings_the_hand_nearer(tmp_path: Path) -> None:
     """Reaching, from the true state: 40 episodes of 15 steps bring the mean distance below half of doing nothing."""
     with (
-        closing(Stated(make_task("push/reacher", max_steps=15))) as env,
+        closing(Stated(make_task("push/reacher", max_steps=15), np.full(2, 0.1, np.float32))) as env,
         Run.create(tmp_path, "practice", {}, 0) as run,
     ):
         kind = find_agent("td3")

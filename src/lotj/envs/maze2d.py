@@ -51,8 +51,6 @@ class Maze2dEnv(GoalPicture):
         task: a name in `MEMBERS`. For the others see `TaskEnv`.
     """
 
-    unit = 2.0
-
     def __init__(
         self,
         task: str = "seen",

@@ -37,9 +37,6 @@ class GoalPicture(TaskEnv):
     _goal_data: mujoco.MjData
     """The goal's state, of the same model."""
 
-    unit: float
-    """A length that differences of states are of the order of [m]."""
-
     def picture_of_goal(self) -> np.ndarray:
         """(H, W, 3) uint8: the goal of the running episode, hand included, as the episode's own scene would look."""
         size = self._image_size or 48
@@ -69,8 +66,6 @@ class PushEnv(GoalPicture):
         present: pucks that are there, the first ones; others lie out of sight. None: all.
         For the others see `TaskEnv`.
     """
-
-    unit = 0.1
 
     def __init__(
         self,

@@ -98,14 +98,14 @@ def _untold(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Stated(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]):
-    """The oracle: the true state as "code" and the task's goal as "goal", in the environment's `unit` of length,
+    """The oracle: the true state as "code" and the task's goal as "goal", each entry in its `unit` (see `units_of`),
     with minus their distance as the reward. It bounds what codes can do; no practice on its own sees this."""
 
-    def __init__(self, env: gym.Env) -> None:
+    def __init__(self, env: gym.Env, unit: np.ndarray) -> None:
         super().__init__(env)
         shape = spec_of(env).observation["goal"].shape
         self.observation_space = gym.spaces.Dict({name: gym.spaces.Box(-np.inf, np.inf, shape) for name in READS[:2]})
-        self._unit = np.float32(getattr(env.unwrapped, "unit", 1.0))
+        self._unit = unit
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -145,13 +145,20 @@ def coded_store(
     return _seen_as(store, observed, seed)
 
 
-def stated_store(store: Store, unit: float, seed: int) -> MemoryStore:
-    """The same prior data as the oracle sees them, `Stated`: the true places in units of length, each episode with the
+def units_of(store: Store) -> np.ndarray:
+    """(D,) [m]: the deviations of the true places in random data, which the oracle's distance is in as that of a VAE's
+    codes about is. In metres the hand, which gets about, counts for more than the puck, which does not, and pushing does
+    not pay (docs/lab-notes/chapters.md)."""
+    return np.maximum(store.truth("places").std(0), 1e-3, dtype=np.float32)
+
+
+def stated_store(store: Store, unit: np.ndarray, seed: int) -> MemoryStore:
+    """The same prior data as the oracle sees them, `Stated`: the true places in their `unit`, each episode with the
     state of some other time as its goal."""
-    states = store.truth("places") / np.float32(unit)
+    states = store.truth("places") / unit
 
     def observed(episode: Episode, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        code = episode.truth["places"] / np.float32(unit)
+        code = episode.truth["places"] / unit
         return {"code": code, "goal": np.repeat(states[rng.integers(len(states))][None], len(code), 0)}
 
     return _seen_as(store, observed, seed)

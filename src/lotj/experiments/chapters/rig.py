@@ -27,7 +27,6 @@ ARMS = (
     *EVERY_LINE,
 )
 VAE = {"vae": ("vae", {"size": 8, "beta": 2.0})}
-DATA = {"data": {"count": 800, "recipe": "random"}}
 
 CHAPTER = ImaginedChapter(
     name="rig",
@@ -46,7 +45,6 @@ CHAPTER = ImaginedChapter(
             "one",
             "push/one",
             arms=ARMS,
-            data=DATA,
             encoders={
                 **VAE,
                 "ae": ("vae", {"size": 8, "kind": "ae"}),
@@ -59,7 +57,6 @@ CHAPTER = ImaginedChapter(
             arms=(RIG, ORACLE, *EVERY_LINE),
             encoders={"vae": ("vae", {"size": 12, "beta": 2.0})},
             trials=50,
-            data=DATA,
             also={"one puck": "push/two,present=1", "no puck": "push/two,present=0"},
         ),
     ),  # fmt: skip
