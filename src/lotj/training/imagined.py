@@ -147,8 +147,8 @@ def coded_store(
 
 def units_of(store: Store) -> np.ndarray:
     """(D,) [m]: the deviations of the true places in random data, which the oracle's distance is in as that of a VAE's
-    codes about is. In metres the hand, which gets about, counts for more than the puck, which does not, and pushing does
-    not pay (docs/lab-notes/chapters.md)."""
+    codes about is. In metres the hand, which gets about, counts for more than the puck, which does not, and pushing
+    does not pay (docs/lab-notes/chapters.md)."""
     return np.maximum(store.truth("places").std(0), 1e-3, dtype=np.float32)
 
 
