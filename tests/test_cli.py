@@ -216,6 +216,14 @@ def test_evaluate_and_report_refuse_a_run_of_another_kind(tmp_path: Path, capsys
         assert code == 2 and "a practice run is needed, this is a pretrain run; name one, or" in line
 
 
+def test_a_chapters_own_practice_is_left_to_the_chapter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those of rig and oda are recorded: without what else a run of practice has."""
+    run = Run.create(tmp_path, "practice", {"task": "push/one", "goals": "prior"}, seed=0)
+    for words in (["evaluate", str(run.path)], ["report", str(run.path)], ["practice", "--resume", str(run.path)]):
+        code, line = one_line(capsys, *words)
+        assert code == 2 and "is a part of a chapter of `lotj reproduce`" in line and "name a run of" in line
+
+
 def test_practice_on_a_part_of_the_training_set_is_said_to_be_that(capsys: pytest.CaptureFixture[str]) -> None:
     for name, said in (("usb-a", True), ("usb-b", False)):
         assert main(["practice", "--connector", name, "--pretrained", "/nowhere"]) == 2  # there is no pretraining

@@ -38,12 +38,37 @@ class Slope(gym.Env[np.ndarray, np.ndarray]):
 def slope() -> None:
     gym.register("lotj-test/Slope-v0", lambda **_: Slope(), max_episode_steps=7)
     gym.register("lotj-test/Steps-v0", lambda **_: _with(gym.spaces.Discrete(3)))
+    gym.register("lotj-test/Level-v0", lambda level, **_: Slope())
+    gym.register("lotj-test/Nothing-v0", lambda **_: _seeing(gym.spaces.Box(-1.0, 1.0, (0,))))
     gym.register("lotj-test/Boundless-v0", lambda **_: _with(gym.spaces.Box(-np.inf, np.inf, (1,))))
+
+
+class Doubled(gym.RewardWrapper[Any, Any]):
+    def reward(self, reward: Any) -> float:
+        return 2.0 * float(reward)
+
+
+class Broken(Slope):
+    """Its steps give something else, or raise."""
+
+    def __init__(self, gives: Any) -> None:
+        self.gives = gives
+
+    def step(self, action: np.ndarray) -> Any:
+        if isinstance(self.gives, Exception):
+            raise self.gives
+        return self.gives
 
 
 def _with(space: gym.Space) -> Slope:
     made = Slope()
     made.action_space = space  # type: ignore[assignment]
+    return made
+
+
+def _seeing(space: gym.Space) -> Slope:
+    made = Slope()
+    made.observation_space = space  # type: ignore[assignment]
     return made
 
 
@@ -63,9 +88,87 @@ def test_an_environment_by_its_id(name: str) -> None:
     assert ends == [(False, False)] * 6 + [(False, True)]
 
 
+@pytest.mark.filterwarnings("ignore:.*(Overriding environment|Using the latest versioned).*:UserWarning")
+def test_a_module_registers_it_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``module:ID`` imports the module, as `gymnasium.make` does; an id without its version is the latest."""
+    (tmp_path / "lotj_own_slope.py").write_text(
+        "import gymnasium\nfrom test_foreign import Slope\n"
+        "gymnasium.register('lotj-own/Slope-v3', lambda **_: Slope(), max_episode_steps=4)\n"
+    )
+    for folder in (tmp_path, Path(__file__).parent):
+        monkeypatch.syspath_prepend(folder)
+    for name in ("gym:lotj_own_slope:lotj-own/Slope-v3", "gym/lotj-own/Slope"):
+        env = make_task(name)
+        assert spec_of(env).max_steps == 4
+        env.reset(seed=0)
+        assert [env.step(np.array([-1.0], np.float32))[3] for _ in range(4)] == [False] * 3 + [True]
+    assert spec_of(make_task("gym:lotj_own_slope:lotj-own/Slope-v3", max_steps=9)).max_steps == 9
+
+
+def test_wrappers_that_it_is_registered_with_stay() -> None:
+    """Twice 0.5, the place after a step of 0 (1 of theirs, half of it)."""
+    gym.register("lotj-test/Doubled-v0", lambda **_: Doubled(Slope()))
+    env = make_task("gym:lotj-test/Doubled-v0")
+    env.reset(seed=0)
+    assert env.step(np.zeros(1, np.float32))[1] == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:.*(Overriding environment|Using the latest versioned).*:UserWarning")
+@pytest.mark.parametrize(
+    ("space", "action", "theirs"),
+    [
+        (gym.spaces.Box(-1.0, 3.0, (2, 2)), [-1.0, 0.0, 0.5, 1.0], [[-1.0, 1.0], [2.0, 3.0]]),
+        (gym.spaces.Box(0.0, 4.0, ()), [0.5], 3.0),
+        (gym.spaces.Box(0, 5, (2,), np.int64), [0.1, 1.0], [3, 5]),  # 2.75 and 5
+    ],
+)
+def test_actions_of_any_shape(space: gym.Space, action: list[float], theirs: Any) -> None:
+    """Flattened for agents; of whole numbers the nearest is meant."""
+    done: list[Any] = []
+
+    class Seen(Slope):
+        action_space = space  # type: ignore[assignment]
+
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+            done.append(action.tolist())
+            return np.zeros((1, 1)), 0.0, False, False, {"success": np.array([True, False])}
+
+    gym.register("lotj-test/Seen-v0", lambda **_: Seen())
+    env = make_task("gym:lotj-test/Seen-v0")
+    env.reset(seed=0)
+    assert not env.step(np.array(action, np.float32))[4]["is_success"] and done == [theirs]  # not all of it is reached
+
+
+@pytest.mark.filterwarnings("ignore:.*(Overriding environment|Using the latest versioned).*:UserWarning")
+@pytest.mark.parametrize(
+    ("gives", "words"),
+    [
+        (ValueError("no\nway"), "ValueError: no way"),
+        ((np.zeros((1, 1)), 0.0, False, {}), "not enough values to unpack"),  # of gym, before Gymnasium
+        ((np.zeros((1, 1)), None, False, False, {}), "TypeError"),
+        ((np.zeros((1, 1)), np.nan, False, False, {}), "a reward of nan, which must be finite"),
+        ((np.zeros((1, 2)), 0.0, False, False, {}), "must be finite numbers of Box(-5.0, 5.0, (1, 1)"),
+        ((np.full((1, 1), np.inf), 0.0, False, False, {}), "must be finite numbers of Box"),
+    ],
+)
+def test_a_fault_of_theirs_is_told_as_theirs(gives: Any, words: str) -> None:
+    gym.register("lotj-test/Broken-v0", lambda **_: Broken(gives))
+    env = make_task("gym:lotj-test/Broken-v0")
+    env.reset(seed=0)
+    with pytest.raises(SettingsError) as caught:
+        env.step(np.zeros(1, np.float32))
+    told = str(caught.value)
+    assert told.startswith("gym/lotj-test/Broken-v0: its step() fails (") and words in told and "\n" not in told
+    assert "mend the environment" in told
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("gym:lotj-test/Level-v0", ("to make it fails", "'level'")),
+        ("gym:lotj-test/Nothing-v0", ("observations Box", "must be arrays")),
+        ("gym:a:b:c", ("to make it fails", "too many values")),
+        ("gym:no_such_module:X-v0", ("no such environment", "No module named 'no_such_module'")),
         ("gym:lotj-test/Steps-v0", ("Discrete(3)", "Box with bounds")),
         ("gym:lotj-test/Boundless-v0", ("Box with bounds",)),
         ("gym:Nowhere-v0", ("gym/Nowhere-v0", "no such environment")),
@@ -147,6 +250,8 @@ def test_any_agent_is_trained_on_any_task(tmp_path: Path, capsys: pytest.Capture
         (["--task", "fetch/reach", "--set", "critics=many"], "critics is a int"),
         (["--task", "gym:lotj-test/Slope-v0", "--demos", "2"], "no scripted expert"),
         (["--task", "maze/umaze-toy", "--agent", "oda"], "agent oda: is told its task by demonstrations"),
+        (["--task", "table/button"], "table/button: its goal is a picture, which no agent here is shown"),
+        (["--task", "push/one,observation=image+state"], "choose observation=state"),
         (["--task", "maze/umaze-toy,observation=image", "--demos", "2"], "add observation=image+state"),
     ):
         assert main(["train", *flags, *common]) == 2

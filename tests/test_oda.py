@@ -52,6 +52,29 @@ def test_one_code_a_task_and_batch() -> None:
     assert learner_of("oda").update(batch, At(0)) == one
 
 
+def test_in_practice_the_code_follows_the_encoder() -> None:
+    """Acting goes by the code that the losses see: of the context alone, which the batch's own mean would take out, and
+    of the encoder as it is after updates, not as it was when practice began."""
+    learner = learner_of("oda")
+    for number in range(20):  # of two tasks: what is observed before and after, and what is done, has a spread
+        learner.update(make_batch(agent="oda"), At(number))
+    batch, algorithm = make_batch(agent="oda"), learner.algorithm
+    assert isinstance(algorithm, ODA)
+    batch.task[:] = PRACTISED
+    batch.columns["context"][:] = batch.columns["context"][:1] + 1.0
+    context, statistics = torch.from_numpy(batch.columns["context"][0]), algorithm.context.normal.running_mean.clone()
+    learner.update(batch, At(20, lr=0.0))
+    told = algorithm.context.code.clone()
+    algorithm.adapt(context)
+    torch.testing.assert_close(told, algorithm.context.code)
+    assert told.abs().max() > 0 and torch.equal(algorithm.context.normal.running_mean, statistics)
+    for number in range(21, 25):
+        learner.update(batch, At(number))
+    assert not torch.equal(algorithm.context.code, told)
+    state = learner.state()  # what a checkpoint holds is told, too
+    assert torch.equal(state["modules"][""]["context.code"], algorithm.context.code)
+
+
 def demonstrated(task: str, goal: float, kind: str, count: int = 30) -> list[Episode]:
     """Episodes of one step: a move that ends within 0.3 of the task's own goal pays 1."""
     rng, made = np.random.default_rng(int(10 * goal) + 50 + len(kind)), []

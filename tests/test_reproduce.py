@@ -345,6 +345,7 @@ MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
         (["--connectors", "europlag"], "unknown connector 'europlag'; nearest: europlug"),
         (["--connectors", MINE], f"connectors {MINE}: must be in the catalogue; `lotj practice` takes files"),
         (["--data", "nowhere"], "nowhere holds no data set: `lotj collect --preset laptop --data nowhere` makes it"),
+        (["--changed", "nets"], "changed 'nets': is for the leaderboard, of headline alone; leave it out"),
     ],
 )
 def test_what_cannot_work_is_one_line(
@@ -354,6 +355,11 @@ def test_what_cannot_work_is_one_line(
     assert main(["reproduce", "table1", *words]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and line in errors[0]
+
+
+def test_a_chapter_makes_its_own_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "rig", "--preset", "quick", "--data", "mine", "--show"]) == 2
+    assert "data mine: rig makes its own; leave it out" in capsys.readouterr().err
 
 
 def test_a_table_is_known_by_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lotj.agents.awac import AWAC, AWACConfig
 from lotj.agents.base import At, Losses
-from lotj.experience import Batch
+from lotj.experience import PRACTISED, Batch
 from lotj.nets.encoder import Encoder
 from lotj.nets.front import Front, Seen
 from lotj.nets.heads import mlp
@@ -101,10 +101,15 @@ class ODA(AWAC):
         self.context = ContextEncoder(2 * sum(vectors) + self.axes + 1, config)
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:
-        """Those of AWAC given z, one a task and batch, and ``kl``."""
+        """Those of AWAC given z, one a task and batch, and ``kl``. In practice the task at hand is told anew: its code
+        follows the encoder, which goes on learning."""
         tasks, place = torch.unique(batch.task, return_inverse=True)
         first = torch.stack([(place == number).nonzero()[0, 0] for number in range(len(tasks))])
+        if practised := bool(tasks[0] == PRACTISED):  # the lowest
+            self.context.normal.eval()  # normalised by its own mean, a task alone would look like any other
         mean, variance = self.context(batch.columns["context"][first])
+        if practised:
+            self.context.code.copy_(mean[0].detach())
         code = mean + variance.sqrt() * torch.empty_like(mean).normal_(generator=generator)
         divergence = 0.5 * (variance + mean.square() - 1.0 - variance.log()).sum(1).mean()
         now = {**batch.observation, CODE: code[place]}

@@ -93,6 +93,9 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
     run = Run.open(Path(folder))
     if run.kind != kind:
         raise SettingsError(f"{folder}: a {kind} run is needed, this is a {run.kind} run; name one, or leave it out")
+    if kind == "practice" and "task" in run.config and "preset" not in run.config:
+        rule = "which goes on with it, tries it and tells of it; name a run of `lotj practice` or `lotj train`"
+        raise SettingsError(f"{folder}: is a part of a chapter of `lotj reproduce`, {rule}")
     return run
 
 

@@ -88,6 +88,10 @@ class Command(Checked):
             raise unknown("table", self.what, (*known, *alone, "all"))
         names = [name for name in usual if name != "blind"] if self.what == "all" else [self.what]
         known |= alone
+        if self.data and self.what in alone:
+            raise SettingsError(f"data {self.data}: {self.what} makes its own; leave it out")
+        if self.changed and self.what not in ("headline", "all"):
+            raise SettingsError(f"changed {self.changed!r}: is for the leaderboard, of headline alone; leave it out")
         asked = self._asked(SIZES if self.what in alone else PRESETS)
         studies = {name: known[name].asked(asked) for name in names}
         shown = [name for name, study in studies.items() if self._do(name, study, asked)]
@@ -100,10 +104,6 @@ class Command(Checked):
         from lotj.sim.connector import find_connector
 
         find("preset", self.preset, presets)
-        if self.changed and self.what != "headline":
-            raise SettingsError(
-                f"changed {self.changed!r}: is for the leaderboard, which headline writes; leave it out"
-            )
         if list(self.trials) != sorted({*self.trials} - {0}):
             raise SettingsError(f"trials {self.trials}: must be at least 1, and rise")
         for name, numbers in (("benches", self.benches), ("connectors", self.connectors)):

@@ -25,6 +25,7 @@ from lotj.data.store import DiskStore, Store
 from lotj.distributed import actors
 from lotj.envs.base import spec_of
 from lotj.envs.demonstrated import DemonstratedStarts
+from lotj.envs.push import GoalPicture
 from lotj.envs.registry import folder_name, make_task
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.truth import TRUTH, ToldTruth
@@ -210,6 +211,10 @@ def _of_task(name: str, agent: str, share: float) -> tuple[Front, tuple[str, ...
         shown, returns = spec_of(env).observation, getattr(env.unwrapped, "returns", (-math.inf, math.inf))
         seen = tuple(array for array in ("state", "goal") if array in shown)
         if "image" in shown:
+            bare: Any = env.unwrapped
+            if isinstance(bare, GoalPicture) or len(getattr(shown.get("goal"), "shape", ())) > 1:
+                rule = "which no agent here is shown; choose observation=state, or see `lotj reproduce rig` and `val`"
+                raise SettingsError(f"{name}: its goal is a picture, {rule}")
             return SMALL_PIXELS, ("image",), [], returns
         relabelled = "achieved_goal" in shown and env.has_wrapper_attr("compute_reward")
         if not relabelled or not share or "return" in find_agent(agent).requires:
