@@ -79,6 +79,8 @@ def test_shares_of_subgoals_and_gates() -> None:
     done = curves(x=[[30, 0]], y=[[15, 0]])
     assert reached_more(("a", "b"), "x", "y")(done) == (True, "0.60 and 0.30; 0.60 and 0.30")
     assert reached_more(("a",), "y", "x")(done)[0] is False
+    done["a", "x"] = [{"curve": [{"reached": float("nan")}]}]  # it had no subgoal left
+    assert reached_more(("a",), "y", "x")(done)[0] is None
     found: dict[Any, Any] = {("p", "a"): [{"proposals": {"changed": 0.3}}, {"proposals": {"changed": 0.5}}]}
     path = "proposals", "changed"
     assert gate("p", "a", path, 0.51)(found)[0] is False and gate("p", "a", path, 0.29)(found)[0] is True

@@ -134,4 +134,6 @@ def test_a_new_part_is_told_by_its_demonstrations_and_practised_on(parts: Path, 
     assert [at["trials"] for at in found["curve"]] == [0, 1, 3] and found["solved"] is None
     assert set(found["told"]) == ({"nothing", "own rollouts", "another part", "shuffled"} if agent == "oda" else set())
     assert adapt_job(*of) == found  # resumed after its end
+    drawn = find_run(tmp_path / "new", "practice").setting("practice", dict)["online_fraction"]
+    assert drawn == (1.0 if agent == "oda" else 0.8)  # who is told nothing learns from the demonstrations as they are
     assert adapt_job(*of[:4], "", *of[5:])["told"] == {}

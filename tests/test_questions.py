@@ -25,7 +25,19 @@ from lotj.experiments.study import BASE, VARIANTS, Asked, collect_job, practice_
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
-from lotj.rewards.judge import CLAIM, NONE, PLAY, PRESS_MOVED, PUSH_MOVED, SCORE, STOOD, TOUCH, GoalPictures, OnePose
+from lotj.rewards.judge import (
+    CLAIM,
+    NONE,
+    PLAY,
+    PRESS_MOVED,
+    PUSH_MOVED,
+    SCORE,
+    STOOD,
+    TOUCH,
+    GoalPictures,
+    OnePose,
+    Question,
+)
 from lotj.runs import Run, find_run
 from lotj.runs.metrics import read_lines
 from lotj.training.features import FeatureConfig
@@ -180,6 +192,20 @@ def test_goal_pictures_by_hand() -> None:
     assert [pictures.shows(np.array([value])) for value in (11, 12, 15.9)] == [True, False, False]
     pictures.see(*seen(7, 4.5, PRESS_MOVED, False))  # home now: it was the frame before that was none
     assert pictures.shows(np.array([4.5]))
+
+
+def test_a_success_that_a_person_denies_is_no_goal_picture() -> None:
+    """Six seats, the last at 50: with it the limit is 46 from its nearest, without it 1."""
+    pose = OnePose()
+    pictures = GoalPictures(pose)
+    for number, value in enumerate((0, 1, 2, 3, 4, 50)):
+        pictures.see(*seen(number, value, STOOD, True))
+    assert pictures.shows(np.array([50]))
+    question = Question(5, 1, 0.9, True, np.zeros(3))
+    pose.taught(question, False)
+    assert pictures.ready and not pictures.shows(np.array([50]))
+    pose.taught(question, None)
+    assert pictures.shows(np.array([50]))
 
 
 class Still(ToyRobot):

@@ -284,7 +284,8 @@ def contrary(rule: Rule) -> Rule:
 
 
 def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
-    """More of one arm's subgoals are reached within their time than of another's, before practice, in each problem."""
+    """More of one arm's subgoals are reached within their time than of another's, before practice, in each problem; it
+    cannot be told where one has none left to reach."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
         shares = [
@@ -293,7 +294,8 @@ def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
             if all(both := [curves.get((problem, title), ()) for title in (better, worse)])
         ]
         told = "; ".join(f"{one:.2f} and {other:.2f}" for one, other in shares) or "not done yet"
-        return (all(one > other for one, other in shares) if shares else None), told
+        known = bool(shares) and np.isfinite(shares).all()
+        return (all(one > other for one, other in shares) if known else None), told
 
     return rule
 

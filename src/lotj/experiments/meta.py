@@ -14,7 +14,7 @@ import torch
 
 from lotj.agents import Learner
 from lotj.agents.oda import ODA, vector_names
-from lotj.data.replay import DEMONSTRATED, Contexts
+from lotj.data.replay import DEMONSTRATED, Contexts, Source
 from lotj.data.store import DiskStore, MemoryStore, Store
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
@@ -29,6 +29,8 @@ from lotj.runs import Run, find_run
 from lotj.training.practice import practice
 from lotj.training.practice_config import TaskPracticeConfig
 from lotj.training.pretrain import load_agent
+from lotj.training.pretrain_config import PretrainConfig
+from lotj.training.prior import sources
 from lotj.training.rewarded import Rewarded
 
 
@@ -74,8 +76,8 @@ def adapt_job(
     task: str, agent: str, trained: str, demos: str, other: str, trials: int, points: Sequence[int], seed: int,
     evaluation_trials: int, practice_settings: Mapping[str, Any], folder: str, threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
-    """What a policy for all parts does on a new one: told by demonstrations which it is, and after practice that
-    begins with an empty buffer.
+    """What a policy for all parts does on a new one: told by demonstrations which it is, and after practice whose
+    buffer begins empty; that of an agent which cannot be told holds the demonstrations.
 
     Args:
         trained: folder of a `meta_job`.
@@ -113,19 +115,30 @@ def adapt_job(
         }
         if not trials:
             return found
+        prior = _buffered(DiskStore.open(Path(demos) / "data")) if contexts is None else []
         config = TaskPracticeConfig(
-            trials=trials, max_steps=spec_of(env).max_steps, online_fraction=1.0, threads=threads, **practice_settings
-        )
+            trials=trials, max_steps=spec_of(env).max_steps, online_fraction=1.0 - sum(of.share for of in prior),
+            threads=threads, **practice_settings,
+        )  # fmt: skip
         root, resume = Path(folder), begun(Path(folder), "practice")
         run = resume or Run.create(root, "practice", {"task": task, "agent": agent, "practice": asdict(config)}, seed)
         with run:
             how: dict[str, Any] = {"live": False, "resume": resume is not None, "snapshots": points}
-            practice(Rewarded(env, config.max_steps, seed), learner, [], config, run, contexts=contexts, **how)
+            practice(Rewarded(env, config.max_steps, seed), learner, prior, config, run, contexts=contexts, **how)
             rows = run.metrics()
             for policy, after, taken in policies(run, (*points, trials), device):
                 found["curve"].append({"trials": after, "steps": taken, **successes(policy)})
     found["solved"] = solved([row["predicted_success"] for row in rows])
     return found
+
+
+DEMONSTRATIONS = 0.2
+"""Share of a batch: 20 demonstrations beside up to 100 trials, evenly drawn."""
+
+
+def _buffered(shown: Store) -> list[Source]:
+    made = sources(shown, PretrainConfig(policy_kinds=None))
+    return [replace(source, share=DEMONSTRATIONS * source.share) for source in made]
 
 
 def rollouts(env: Any, learner: Learner, seed: int) -> MemoryStore:

@@ -280,7 +280,7 @@ def practice_phase(
     for part in parts:
         _refuse_seen(part, prior[0].store.tasks)
     disturbance = resume.config.get("disturbance", "") if resume else disturbance
-    done = finished_trials(resume) if resume and disturbance else 0
+    done = finished_trials(resume) // len(robots) if resume and disturbance else 0
     of_each: dict[str, Any] = {"pretrained": pretrained.path, "agent": agent, "device": device, "done": done}
     drawn = (domain_seed, scenario, reward.shape[2], config.max_steps, seed)
     benches = _benches(robots, sources, parts, drawn, config, disturbance=disturbance, **of_each)
@@ -319,9 +319,9 @@ def _benches(
     robots: Sequence[str], sources: Sequence[str], parts: Sequence[Connector],
     drawn: tuple[int, str, int, int, int], config: SelfJudgedConfig, **of_each: Any,
 ) -> list[Bench]:  # fmt: skip
-    """Where robots practise, each on a part; `drawn` is the first one's `Setup` from its domain's seed on, which the
-    others have one higher each."""
-    benches = []
+    """Where robots practise, each on a part and for its share of the trials; `drawn` is the first one's `Setup` from
+    its domain's seed on, which the others have one higher each."""
+    config, benches = replace(config, trials=math.ceil(config.trials / len(robots))), []
     for k, (name, source, part) in enumerate(zip(robots, sources, parts, strict=True)):
         # Known of a peg or a screw as its kind is, by whoever has it in hand.
         own = config if part.seating_force else replace(config, retention=False)

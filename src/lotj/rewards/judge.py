@@ -165,6 +165,10 @@ class OnePose:
         """Whether a trial has ended at another pose, by what is known now."""
         return number in self._poses.rejected | self._elsewhere.keys()
 
+    def denies(self, number: int) -> bool:
+        """See `EndPoses.denies`."""
+        return self._poses.denies(number)
+
     def taught(self, question: Question, success: bool | None) -> None:
         """See `EndPoses.taught`. That a trial without a claim was no success says nothing of where it ended: it may
         have been anywhere on its way. It takes an earlier yes back."""
@@ -182,7 +186,7 @@ class GoalPictures:
     is no farther from it than any of these is from its nearest other; and nearer than all that the touch has refuted.
 
     Args:
-        pose: successes that it rejects are none.
+        pose: successes that it rejects, or a person denies, are none.
     """
 
     FEATURES = "feature/policy"
@@ -204,7 +208,8 @@ class GoalPictures:
             self._seats[number] = features[end], float(episode.notes[PLAY][end])
 
     def _kept(self) -> list[tuple[np.ndarray, float]]:
-        return [seat for number, seat in self._seats.items() if not self._pose.rejects(number)]
+        pose = self._pose
+        return [seat for number, seat in self._seats.items() if not (pose.rejects(number) or pose.denies(number))]
 
     @property
     def ready(self) -> bool:

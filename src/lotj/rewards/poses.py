@@ -73,6 +73,10 @@ class EndPoses:
         if success is not None:
             self._told[trial] = hand, success
 
+    def denies(self, trial: int) -> bool:
+        """Whether a person has said that a trial was no success."""
+        return trial in self._told and not self._told[trial][1]
+
     def see(self, trial: int, hand: np.ndarray, score: float, play: float) -> None:
         """Take in a trial that ended in success: its number, where the hand was (3,) [m], its last frame's score, and
         the plug's play [mm]."""

@@ -44,7 +44,7 @@ CHAPTER = Chapter(
         _problem("push", "fetch/push", {"recipe": "human"}, "ours", "HER", "BC"),
         _problem("pick", "fetch/pick-and-place-air", {"recipe": "human"}),
         _problem("stack", "fetch/stack-2", {"recipe": "human"}, "ours", "ours, resets", "BC"),
-        _problem("bad-teacher", "fetch/push", {"noise": 0.2}, "ours", "no Q-filter", "BC"),
+        _problem("bad-teacher", "fetch/push", {"noise": 0.4}, "ours", "no Q-filter", "BC"),
     ),
     claims=(
         Claim("push: demonstrations make learning twice as fast", sooner("push", "ours", "HER", 50, 2.0)),
