@@ -31,6 +31,7 @@ from lotj.experiments.parts import choose_training
 from lotj.experiments.practised import bench_of, part_of, practised_agent, pretraining_of
 from lotj.experiments.presets import PAPER_PRACTICE, Preset, find_preset
 from lotj.experiments.stages import (
+    _benches,
     practice_phase,
     practise_task_phase,
     pretrain_phase,
@@ -418,6 +419,16 @@ def test_a_resumed_simulated_robot_holds_its_part_as_the_one_that_was_killed(tmp
 
 
 # Several robots, several parts
+
+
+def test_each_robot_of_several_has_its_share_of_the_trials() -> None:
+    """Of five trials three at most are one robot's: what changes in mid-practice changes by its own."""
+    config, part = SelfJudgedConfig(trials=5), find_connector("usb-b")
+    rest: dict[str, Any] = {"pretrained": Path("p"), "agent": "iql", "device": "cpu", "disturbance": "changed-light"}
+    made = _benches(["duo", "trio"], ["usb-b"] * 2, [part] * 2, (0, "far", 32, 20, 0), config, **rest)
+    assert [(bench.config.trials, bench.setup.domain_seed) for bench in made] == [(3, 0), (3, 1)]
+    (alone,) = _benches(["duo"], ["usb-b"], [part], (0, "far", 32, 20, 0), config, **rest)
+    assert alone.config == config
 
 
 def test_the_truth_rewards_in_a_study_alone_and_is_named(
