@@ -20,7 +20,7 @@ from lotj.envs.grid import Grid
 from lotj.envs.registry import find_task, make_task
 from lotj.errors import SettingsError
 from lotj.experience import Episode, Task, batch_of_one
-from lotj.experiments.chapter import SIZES, Arm, Chapter, Problem, Size, area_under, job_name
+from lotj.experiments.chapter import SIZES, Arm, Chapter, Problem, Size, area_under, job_name, overview
 from lotj.experiments.chapter_jobs import LINES, best_job
 from lotj.experiments.chapters import chapters
 from lotj.experiments.chapters.iql import arrives, draw_values, values_job
@@ -180,6 +180,17 @@ def test_what_is_stopped_has_whole_seeds_and_its_verdicts_say_how_many() -> None
     }
     assert "| agrees (seeds: 2) |" in chapter.verdicts(chapter.curves(done))
     assert "| agrees |" in chapter.verdicts(chapter.curves({**done, "p-better-2": successes(1)}))
+
+
+def test_the_overview_counts_verdicts(tmp_path: Path) -> None:
+    known = {"two": Chapter("two", "Two", (), ()), "none": Chapter("none", "None", (), ())}
+    (tmp_path / "two").mkdir()
+    claims = "| claim | here | figures |\n| --- | --- | --- |\n| a | agrees (seeds: 2) | does not agree |\n"
+    claims += "| agrees | does not agree (seeds: 2) | 1 |\n| c | cannot tell (seeds: 2) | agrees |\n"
+    page = f"# T\n\n## Claims\n\n{claims}\n## p: `task`\n\n| arm | agrees |\n"
+    (tmp_path / "two" / "table.md").write_text(page, encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in overview(known, tmp_path).splitlines()[4:]]
+    assert rows == [["`two`", "Two", "1", "1", "1", "2"], ["`none`", "None", "not run yet", "", "", ""]]
 
 
 def test_who_plays_alone_is_trained_once() -> None:

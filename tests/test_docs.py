@@ -24,6 +24,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from lotj.cli import COMMANDS, main, parse
+from lotj.experiments.chapter import overview
 from lotj.experiments.chapters import chapters
 from lotj.experiments.comparisons import COMPARISONS
 from lotj.experiments.figures import FIGURES
@@ -150,10 +151,14 @@ def test_the_command_of_a_result_is_there_and_writes_that_file(files: str, comma
     named = list(studies) if asked.what == "all" else [asked.what]
     studies |= QUESTIONS
     if asked.what in (*chapters(), "bottleneck", "detectors"):
-        assert files == f"{asked.what}/*"
+        assert files in (f"{asked.what}/*", "chapters.md")
         return
     folders = {*named, *(studies[name].cells for name in named)}
     assert files.split("/")[0] in folders or files == "leaderboard.md"
+
+
+def test_the_overview_of_the_chapters_is_that_of_their_pages() -> None:
+    assert (ROOT / "results" / "chapters.md").read_text("utf-8") == overview(chapters(), ROOT / "results")
 
 
 DONE = [

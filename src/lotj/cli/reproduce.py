@@ -121,6 +121,8 @@ class Command(Checked):
     def _do(self, name: str, study: Any, asked: Any) -> bool:
         """Do a study's jobs and write its table; whether there is anything to show."""
         from lotj.distributed import Job, read_results, run_jobs
+        from lotj.experiments.chapter import overview
+        from lotj.experiments.chapters import chapters
         from lotj.experiments.headline import leaderboard
 
         jobs, cells = study.jobs(asked), self.out / study.cells
@@ -152,6 +154,8 @@ class Command(Checked):
             if file.endswith(".md"):
                 say(content.decode())
         say(f"{folder}: " + (f"{missing} of {len(jobs)} jobs are not done yet" if missing else "done"))
+        if name in chapters():
+            atomic_write(self.out / "chapters.md", overview(chapters(), self.out).encode())
         if name == "headline" and not (missing or asked.connectors or asked.benches or asked.trials):
             board = self.out / "leaderboard.md"
             before = board.read_text(encoding="utf-8") if board.exists() else ""

@@ -6,8 +6,10 @@ arm, seed) is one job, whose result is a learning curve. Claims are judged on th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,11 +182,10 @@ class Chapter:
 
     def verdicts(self, curves: Curves) -> str:
         """What curves say of the claims."""
-        words = {True: "agrees", False: "does not agree", None: "cannot tell"}
         told = [(claim.text, *claim.rule(curves)) for claim in self.claims]
         seeds = self._seeds_done(curves)
         few = f" (seeds: {seeds})" if seeds < ENOUGH else ""
-        rows = [[text, words[met] + few, why] for text, met, why in told]
+        rows = [[text, VERDICTS[met] + few, why] for text, met, why in told]
         return "## Claims\n\n" + markdown(["claim", "here", "figures"], rows)
 
     def _seeds_done(self, curves: Curves) -> int:
@@ -265,6 +266,25 @@ class Chapter:
         what = "score" if problem.full else "% success"
         head = ["arm", "seeds", f"{what} before practice", "at the end", "on average over practice", "steps"]
         return f"## {problem.name}: `{problem.task}`\n\n" + markdown(head, rows)
+
+
+VERDICTS = {True: "agrees", False: "does not agree", None: "cannot tell"}
+"""What is said of a claim."""
+
+
+def overview(chapters: Mapping[str, Chapter], out: Path) -> str:
+    """A row for each chapter: what its page in the folder `out` says of its claims, and of how many seeds."""
+    rows = []
+    for name, chapter in chapters.items():
+        file = out / name / "table.md"
+        page = file.read_text(encoding="utf-8") if file.exists() else ""
+        claims = page.partition("## Claims\n")[2].partition("\n## ")[0]
+        said = [line.split("|")[2].strip() for line in claims.splitlines() if line.startswith("| ")][1:]
+        counts = [str(sum(one.startswith(word) for one in said)) for word in VERDICTS.values()]
+        few = re.search(r"\(seeds: (\d+)\)", claims)
+        seeds = few[1] if few else f"{ENOUGH} or more"
+        rows.append([f"`{name}`", chapter.title, *([*counts, seeds] if said else ["not run yet", "", "", ""])])
+    return "# Chapters\n\n" + markdown(["chapter", "title", *VERDICTS.values(), "seeds"], rows)
 
 
 def seed_by_seed(jobs: Sequence[Job]) -> list[Job]:

@@ -99,7 +99,7 @@ _PROBLEMS = (
 
 CHAPTER = Chapter(
     name="awac",
-    title="Advantage-weighted actor-critic: from prior data to practice",
+    title="Advantage-weighted actor-critic",
     problems=_PROBLEMS,
     claims=(
         *(

@@ -51,7 +51,7 @@ _FIRST, _TWO, _THREE = _TASKS[:1], _TASKS[:3], _TASKS[3:]
 
 CHAPTER = GoalChapter(
     name="ptp",
-    title="Planning to practise: subgoals in learnt codes",
+    title="Planning to practise",
     problems=_PROBLEMS,
     claims=(
         Claim("P1: before practice, subgoals raise success", paired(_TWO, ("PTP", 0), ("model-free", 0))),

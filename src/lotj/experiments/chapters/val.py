@@ -34,7 +34,7 @@ _SCENES = tuple(problem.name for problem in _PROBLEMS)
 
 CHAPTER = GoalChapter(
     name="val",
-    title="Visuomotor affordance learning: practice on outcomes that prior data propose",
+    title="Visuomotor affordance learning",
     problems=_PROBLEMS,
     claims=(
         Claim("V1: practice on proposed goals gains", paired(_SCENES, ("VAL", -1), ("VAL", 0))),
