@@ -332,11 +332,10 @@ def practise_job(
     worth = LatentReward(reward, latent)  # type: ignore[arg-type]
 
     walks = DiskStore.open(Path(data))
-    unit = units_of(walks)
 
     def make(name: str) -> Any:
         if latent is None:
-            return Stated(make_task(name), unit)
+            return Stated(make_task(name), units_of(walks))
         env = Imagined(make_task(name, observation="image"), latent, Prior(latent.size), worth)
         if goals == "task":
             env.proposer = Given(env.task_goal)
@@ -347,7 +346,7 @@ def practise_job(
         size = spec.observation["goal"].shape[0]
         proposer: GoalProposer = env.proposer if goals == "prior" else Prior(size)
         if latent is None:
-            store = stated_store(walks, unit, seed)
+            store = stated_store(walks, units_of(walks), seed)
         else:
             store = coded_store(walks, latent, proposer, seed, worth.reads)
         relabel = (choose_goals(GoalShares(**shares), proposer.propose, proposer.needs_context, worth),)
