@@ -62,12 +62,14 @@ def test_in_practice_the_code_follows_the_encoder() -> None:
     assert isinstance(algorithm, ODA)
     batch.task[:] = PRACTISED
     batch.columns["context"][:] = batch.columns["context"][:1] + 1.0
-    context, statistics = torch.from_numpy(batch.columns["context"][0]), algorithm.context.normal.running_mean.clone()
+    context, normal = torch.from_numpy(batch.columns["context"][0]), algorithm.context.normal
+    assert normal.running_mean is not None
+    statistics = normal.running_mean.clone()
     learner.update(batch, At(20, lr=0.0))
     told = algorithm.context.code.clone()
     algorithm.adapt(context)
     torch.testing.assert_close(told, algorithm.context.code)
-    assert told.abs().max() > 0 and torch.equal(algorithm.context.normal.running_mean, statistics)
+    assert told.abs().max() > 0 and torch.equal(normal.running_mean, statistics)
     for number in range(21, 25):
         learner.update(batch, At(number))
     assert not torch.equal(algorithm.context.code, told)
