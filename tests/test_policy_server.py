@@ -131,7 +131,9 @@ def test_nobody_there_gets_one_line() -> None:
 
 def test_a_policy_server_is_an_entrant_of_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says what `straight-down` does, and comes out as that."""
-    run = Run.create(tmp_path, "practice", {**BENCH, "pretrain_run": "", "agent": "iql", "domain_seed": 0}, 0)
+    run = Run.create(
+        tmp_path, "practice", {**BENCH, "pretrain_run": "", "agent": "iql", "domain_seed": 0, "preset": "laptop"}, 0
+    )
     down = StraightDown()
     with policy_server(lambda seen: {"actions": np.tile(down(seen, {}), (4, 1))}) as url:
         served, scripted = evaluate_phase(run, 2, controllers=["straight-down"], policy=url)[::-1]
