@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -152,5 +152,4 @@ def prior_data(
     """The prior data in the shares of the pretraining, as far as practice leaves room for them."""
     data = seen(DiskStore.open(pretrained.locate("data", "meta.json"), split="train"))
     trained = restore_settings(PretrainConfig, pretrained.setting("pretrain", dict), str(pretrained.path))
-    left = 1.0 - config.online_fraction
-    return [replace(source, share=left * source.share) for source in sources(data, trained, relabel)]
+    return sources(data, trained, relabel, 1.0 - config.online_fraction)

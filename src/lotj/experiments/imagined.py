@@ -330,7 +330,6 @@ def practise_job(
     torch.set_num_threads(threads)
     latent = load_encoder(find_run(Path(encoder), "encoder"), device) if encoder else None
     worth = LatentReward(reward, latent)  # type: ignore[arg-type]
-
     walks = DiskStore.open(Path(data))
 
     def make(name: str) -> Any:

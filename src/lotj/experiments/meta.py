@@ -14,7 +14,7 @@ import torch
 
 from lotj.agents import Learner
 from lotj.agents.oda import ODA, vector_names
-from lotj.data.replay import DEMONSTRATED, Contexts, Source
+from lotj.data.replay import DEMONSTRATED, Contexts
 from lotj.data.store import DiskStore, MemoryStore, Store
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
@@ -115,7 +115,10 @@ def adapt_job(
         }
         if not trials:
             return found
-        prior = _buffered(DiskStore.open(Path(demos) / "data")) if contexts is None else []
+        prior = []
+        if contexts is None:
+            shown = DiskStore.open(Path(demos) / "data")
+            prior = sources(shown, PretrainConfig(policy_kinds=None), share_of_batch=DEMONSTRATIONS)
         config = TaskPracticeConfig(
             trials=trials, max_steps=spec_of(env).max_steps, online_fraction=1.0 - sum(of.share for of in prior),
             threads=threads, **practice_settings,
@@ -134,11 +137,6 @@ def adapt_job(
 
 DEMONSTRATIONS = 0.2
 """Share of a batch: 20 demonstrations beside up to 100 trials, evenly drawn."""
-
-
-def _buffered(shown: Store) -> list[Source]:
-    made = sources(shown, PretrainConfig(policy_kinds=None))
-    return [replace(source, share=DEMONSTRATIONS * source.share) for source in made]
 
 
 def rollouts(env: Any, learner: Learner, seed: int) -> MemoryStore:

@@ -16,10 +16,12 @@ ASIDE_M = 0.002
 """Further from the socket axis than this, the expert moves sideways [m]."""
 
 
-def sources(data: Store, config: PretrainConfig, relabel: Sequence[Relabel] = ()) -> list[Source]:
+def sources(
+    data: Store, config: PretrainConfig, relabel: Sequence[Relabel] = (), share_of_batch: float = 1.0
+) -> list[Source]:
     """The transitions of a data set in the shares that the settings say: those that the policy imitates, divided by
-    whether the plug is aside, and the others. `relabel` is done to all of them. Where the environment rewards, its word
-    is what ends an episode, as in practice.
+    whether the plug is aside, and the others; all together that share of a batch. `relabel` is done to all of
+    them. Where the environment rewards, its word is what ends an episode, as in practice.
 
     Raises:
         DataError: no transition is of a kind that the policy imitates.
@@ -38,7 +40,7 @@ def sources(data: Store, config: PretrainConfig, relabel: Sequence[Relabel] = ()
         aside = np.linalg.norm(data.truth("position")[:, :2], axis=1) > ASIDE_M if apart is not None else imitate
         pools += _parts(rows, aside, apart, share, config.batch)
     columns = {"imitate": imitate, "terminated": data.terminated(absorbing)}
-    return [Source(data, share, rows, columns, relabel=relabel) for rows, share in pools]
+    return [Source(data, share_of_batch * share, rows, columns, relabel=relabel) for rows, share in pools]
 
 
 def batches(
