@@ -490,6 +490,21 @@ def test_a_learner_whose_connection_was_cut_takes_its_own_place() -> None:
     assert robot.moves == 1
 
 
+def test_another_robot_behind_the_same_address_is_not_moved() -> None:
+    """Served anew with motions ten times as long, where the learner goes on with what it was told first."""
+    robots = [Counting()]
+    with served(lambda setup: robots[-1]) as server, closing(RemoteRobot(server.address, SETUP, TOKEN)) as learner:
+        learner.reset(0)
+        learner._cut()
+        robots.append(Counting(action_scale=0.2))
+        for _ in range(2):
+            with pytest.raises(RobotError, match="Counting, 200 mm an action, is served where Counting, 20 mm, was"):
+                learner.reset(1)
+        assert not robots[-1].resets
+        robots.append(robots[0])
+        learner.reset(1)
+
+
 class Stuffed(Counting):
     """Shows 8 MB a step: more than a connection holds of what nobody takes."""
 
