@@ -25,7 +25,7 @@ from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError, LotjError, SettingsError
 from lotj.experience import Episode
 from lotj.interop import exchange
-from lotj.interop.contract import Header, Keys, Trajectory
+from lotj.interop.contract import Header, Keys, Trajectory, find_format
 from lotj.interop.exchange import export, import_
 from lotj.interop.mapping import Column, Map, foreign_episode, read_map
 from test_data import episode, task
@@ -222,6 +222,23 @@ def test_a_map_says_what_becomes_of_what(tmp_path: Path) -> None:
         "fetch.reach",
     )
     assert how.task_of(Header(0, "push it")).env == "fetch/reach"
+
+
+@pytest.mark.parametrize(
+    ("changed", "bounds", "text"),
+    [
+        ({"obs/Pose": np.ones((4, 2))}, None, "keys obs/pose and obs/Pose would both be pose"),
+        ({"obs/side": np.zeros((4, 8, 8, 3), np.uint8), "obs/image": np.ones((4, 2))}, None, "would both be image"),
+        ({"rewards": np.zeros((4, 2))}, None, "episode 0, key rewards: 2 numbers a row, must be one"),
+        ({}, (np.zeros(2), np.array([1.0, 0.0])), "key actions: axis 1 of the actions' space is a point"),
+    ],
+)
+def test_what_is_guessed_loses_nothing_without_a_word(changed: dict[str, Any], bounds: Any, text: str) -> None:
+    keys = find_format("robomimic").KEYS
+    columns = {"obs/pose": np.zeros((4, 3)), "actions": np.zeros((4, 2)), **changed}
+    with pytest.raises(DataError, match=text):
+        how = Map().completed(columns, keys, bounds)
+        foreign_episode(Trajectory(Header(0, "t"), columns), how, keys, 1, "episode 0")
 
 
 def test_the_map_of_the_page_is_one(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import http
 import importlib
 import logging
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -279,7 +280,8 @@ class RobotServer:
         learner = connection.request.headers.get("Lotj-Learner", "")
         holder, old, since = self._holder
         if learner and old is not None and learner == holder:
-            old.close()
+            with suppress(OSError):
+                old.socket.shutdown(socket.SHUT_RDWR)  # to close it would wait for a message that nobody takes
         if not self._seat.acquire(timeout=2.0):  # who has just hung up is still being taken leave of
             _log.warning("refused: a second learner")
             return connection.close(1013, f"another learner has had the robot since {since}; wait, or stop it")
@@ -293,21 +295,24 @@ class RobotServer:
             _log.info("the learner has gone")
 
     def _converse(self, connection: Any) -> None:
-        talk = Conversation(self._make, self._limits, stop=self.stop)
+        talk, over = Conversation(self._make, self._limits, stop=self.stop), threading.Event()
+        # A thread of its own: this one waits, too, where the learner does not take its answers.
+        threading.Thread(target=self._watch, args=[talk, over], name="watchdog", daemon=True).start()
         try:
             connection.send(talk.greeting())
             while True:
-                try:
-                    data = connection.recv(timeout=self._limits.watchdog_s / 3)
-                except TimeoutError:
-                    self._thread.submit(talk.check_time).result()
-                    continue
-                connection.send(self._thread.submit(talk.answer, data).result())
+                connection.send(self._thread.submit(talk.answer, connection.recv()).result())
         except library("websockets.exceptions").ConnectionClosed:
             pass
         finally:
+            over.set()
             self._thread.submit(talk.end).result()
             self._robot = talk.robot or self._robot
+
+    def _watch(self, talk: Conversation, over: threading.Event) -> None:
+        while not over.wait(self._limits.watchdog_s / 3):
+            with suppress(RuntimeError):  # the server has been closed
+                self._thread.submit(talk.check_time).result()
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
