@@ -221,8 +221,8 @@ def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
     return rule
 
 
-def near_oracle(problem: str, arm: str, share: float = 0.25) -> Rule:
-    """An arm lacks at most that share of what the oracle has over random actions, by the means over seeds; no where it
+def near_oracle(problem: str, arm: str) -> Rule:
+    """An arm lacks at most a quarter of what the oracle has over random actions, by the means over seeds; no where it
     lacks twice that. It cannot be told where the oracle has nothing over them."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
@@ -232,7 +232,7 @@ def near_oracle(problem: str, arm: str, share: float = 0.25) -> Rule:
             return None, "not done yet"
         told = ", ".join(f"{title} {mean_words(end)}" for title, end in zip(titles, ends, strict=True))
         own, oracle, random = (float(np.mean(end)) for end in ends)
-        return (_within(oracle - own, share * (oracle - random)) if oracle > random else None), told
+        return (_within(oracle - own, 0.25 * (oracle - random)) if oracle > random else None), told
 
     return rule
 
