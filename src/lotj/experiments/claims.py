@@ -97,12 +97,11 @@ def _above(two: Mapping[str, tuple[str, str]], least: float, at: int) -> Rule:
     return rule
 
 
-def level(problem: str, arms: Sequence[str], most: float, at: int = -1) -> Rule:
-    """Some arms lie within `most` points of each other, on average over seeds, at a point of the curves; no where they
-    span twice as much."""
+def level(problem: str, arms: Sequence[str], most: float) -> Rule:
+    """Some arms end within `most` points of each other, on average over seeds; no where they span twice as much."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends = [[success_rate(one["curve"][at]) for one in curves.get((problem, title), ())] for title in arms]
+        ends = [[success_rate(one["curve"][-1]) for one in curves.get((problem, title), ())] for title in arms]
         if not all(ends):
             return None, "not done yet"
         means = [float(np.mean(rates)) for rates in ends]

@@ -389,10 +389,10 @@ def _offline(
         return pretrain_agent("td3", store, None, Vector(names), made, config, run, device, False, relabel, seen)
 
 
-def _reached(env: Any, acts: PolicyController, latent: Latent, count: int = 10) -> str:
+def _reached(env: Any, acts: PolicyController, latent: Latent) -> str:
     """First frames, proposed goals decoded, and last frames."""
     rows: list[list[np.ndarray]] = [[], [], []]
-    for seed in range(count):
+    for seed in range(10):
         observation, info = env.reset(seed=FIRST_TRIED // 2 + seed)
         acts.reset(seed)
         over = False

@@ -17,9 +17,6 @@ from torch import Tensor, nn
 from lotj.errors import SettingsError
 from lotj.ranges import COUNT, NOT_NEGATIVE, Checked
 
-SIZE = 48
-"""Side of the pictures [pixels]."""
-
 FEATURES = 16
 """Whose places an encoder sees."""
 SHARPNESS = 3.0

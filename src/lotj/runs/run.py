@@ -165,9 +165,9 @@ class Run:
         """All complete lines of a stream, oldest first; a torn last line is left out."""
         return read_lines(self.path / f"{stream}.jsonl")
 
-    def sync(self, stream: str = "metrics") -> None:
-        """Have the lines of a stream survive a power cut, as the checkpoint does that is to follow."""
-        with open(self.path / f"{stream}.jsonl", "rb") as file:
+    def sync(self) -> None:
+        """Have the metrics survive a power cut, as the checkpoint does that is to follow."""
+        with open(self.path / "metrics.jsonl", "rb") as file:
             os.fsync(file.fileno())
 
     def rewind(self, step: int, stream: str = "metrics") -> None:
