@@ -118,7 +118,7 @@ class GridEnv(TaskEnv):
     ) -> None:
         self.grid = Grid()
         self.walls = self.grid.walls
-        arrays = dict.fromkeys(("goal", "achieved_goal", "state"), (2,))
+        arrays = {name: (2,) for name in ("goal", "achieved_goal", "state")}
         super().__init__(None, arrays, (2,), 1.0, None, observation, image_size, max_steps, end_on_success)
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:

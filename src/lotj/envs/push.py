@@ -51,7 +51,7 @@ class GoalPicture(TaskEnv):
         self._substeps = round(1.0 / RATE_HZ / model.opt.timestep)
         self.goal = np.zeros(size)
         names = ("state", "goal", "achieved_goal") if "state" in observation else ()
-        shapes = dict.fromkeys(names, (size,))
+        shapes = {name: (size,) for name in names}
         super().__init__(model, shapes, (2,), RATE_HZ, camera, observation, *view)
 
     @property
