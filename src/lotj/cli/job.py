@@ -205,7 +205,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time, and force where it is measured."""
     context, measured = results[0].context, any(bool(result.peak_force_n.any()) for result in results)
     where = f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]
-    earns = "task" in context and not any(result.success.any() for result in results)
+    earns = "connector" not in context and not any(result.success.any() for result in results)
     table = Table(
         "controller", title=f"{escape(where)}: true success of {len(results[0])} trials", title_justify="left"
     )
