@@ -423,6 +423,8 @@ def test_episodes_of_robomimic_must_be_alike(tmp_path: Path) -> None:
                 demo["obs/eef"] = demo["next_obs/eef"] = np.arange(4.0)[:, None] + np.zeros(size)
         with pytest.raises(DataError, match=words.replace("[", r"\[").replace("]", r"\]")):
             import_(path, "robomimic", tmp_path / "back")
+        kept = (tmp_path / ".back.part").exists()  # where a first episode is stored, not where there is none
+        assert kept == (width == 5)
         shutil.rmtree(tmp_path / ".back.part", ignore_errors=True)
     with h5py.File(path, "a") as file:
         del file["data/demo_1"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
 from lotj.envs.base import Family
-from lotj.envs.push import RATE_HZ, GoalPicture
+from lotj.envs.push import GoalPicture
 from lotj.sim.drawing import free_camera
 from lotj.sim.push_scene import colour_of
 
@@ -51,6 +51,8 @@ class Maze2dEnv(GoalPicture):
         task: a name in `MEMBERS`. For the others see `TaskEnv`.
     """
 
+    step_limit = STEP_LIMIT
+
     def __init__(
         self,
         task: str = "seen",
@@ -61,14 +63,8 @@ class Maze2dEnv(GoalPicture):
     ) -> None:
         self._numbers, self._split = LAYOUTS[task], "held-out" if task == "unseen" else "train"
         self.walls = layouts()[self._numbers[0]].copy()
-        self.model = _scene()
-        self.data, self._goal_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
-        self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
-        self.goal = np.zeros(2)
-        names = ("state", "goal", "achieved_goal") if "state" in observation else ()
-        shape: dict[str, tuple[int, ...]] = {name: (2,) for name in names}
         camera = free_camera((0.0, 0.0, 0.0), 7.6, azimuth=90.0, elevation=-90.0)
-        super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)
+        super().__init__(_scene(), 2, camera, observation, image_size, max_steps, end_on_success)
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
         rng = self.np_random
@@ -86,14 +82,6 @@ class Maze2dEnv(GoalPicture):
             mujoco.mj_resetData(self.model, data)
             data.qpos[:] = data.ctrl[:] = place
             mujoco.mj_forward(self.model, data)
-
-    def act(self, action: np.ndarray) -> None:
-        start = np.clip(self.data.ctrl, self.data.qpos - STEP_LIMIT, self.data.qpos + STEP_LIMIT)
-        self.data.ctrl[:] = start + STEP_LIMIT * action
-        mujoco.mj_step(self.model, self.data, self._substeps)
-
-    def measure(self) -> dict[str, np.ndarray]:
-        return {"state": self.data.qpos.copy(), "achieved_goal": self.data.qpos.copy(), "goal": self.goal}
 
     def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
         return self._distance() < WITHIN, False

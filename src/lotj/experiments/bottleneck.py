@@ -162,9 +162,7 @@ def regime_job(
     bottleneck = replace(config.bottleneck, variant=variant, adversarial_weight=adversarial_weight)
     config = replace(config, bottleneck=bottleneck)
     with RewardTrainer(train, inner, config, split, device) as trainer:
-        while not trainer.done:
-            trainer.step()
-        model = RewardModel(trainer.classifier, config, 0.5, device=device)
+        model = trainer.run()
     frames = score_frames(model, inner)
     cut = choose_threshold(frames.score, frames.success, frames.near, frames.task, config.min_precision)
     parts: dict[str, Store] = {"train": train, "inner": inner, "held_out": held_out}

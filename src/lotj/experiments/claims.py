@@ -49,6 +49,15 @@ def solved_after(one: Mapping[str, Any]) -> int | None:
     return one.get("solved", one.get("practice", {}).get("solved"))
 
 
+def reached(curves: Curves, arms: Mapping[str, tuple[str, str]], at: int = -1) -> tuple[list[list[float]], str]:
+    """Success of arms at a point of their curves, title -> problem and arm, by seed; and that in words. Empty where one
+    of them is not done yet."""
+    ends = [[success_rate(one["curve"][at]) for one in curves.get(key, ())] for key in arms.values()]
+    if not all(ends):
+        return [], "not done yet"
+    return ends, ", ".join(f"{title} {mean_words(rates)}" for title, rates in zip(arms, ends, strict=True))
+
+
 def _apart(better: Sequence[float], worse: Sequence[float], gap: float, least: float, less: float) -> bool | None:
     """Whether a `gap` of two arms' means is one: yes from `least` on, if each seed of the one lies above each of the
     other; no below `less`; between them, and where seeds overlap, it cannot be told."""
@@ -88,26 +97,23 @@ def _above(two: Mapping[str, tuple[str, str]], least: float, at: int) -> Rule:
     """See `higher`, of two titles and what of the curves they stand for."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends = [[success_rate(one["curve"][at]) for one in curves.get(key, ())] for key in two.values()]
-        if not all(ends):
-            return None, "not done yet"
-        told = ", ".join(f"{title} {mean_words(rates)}" for title, rates in zip(two, ends, strict=True))
+        ends, told = reached(curves, two, at)
+        if not ends:
+            return None, told
         return _apart(ends[0], ends[1], float(np.mean(ends[0]) - np.mean(ends[1])), least, least / 3), told
 
     return rule
 
 
-def level(problem: str, arms: Sequence[str], most: float, at: int = -1) -> Rule:
-    """Some arms lie within `most` points of each other, on average over seeds, at a point of the curves; no where they
-    span twice as much."""
+def level(problem: str, arms: Sequence[str], most: float) -> Rule:
+    """Some arms end within `most` points of each other, on average over seeds; no where they span twice as much."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends = [[success_rate(one["curve"][at]) for one in curves.get((problem, title), ())] for title in arms]
-        if not all(ends):
-            return None, "not done yet"
+        ends, told = reached(curves, {title: (problem, title) for title in arms})
+        if not ends:
+            return None, told
         means = [float(np.mean(rates)) for rates in ends]
         span = max(means) - min(means)
-        told = ", ".join(f"{title} {mean_words(rates)}" for title, rates in zip(arms, ends, strict=True))
         return (True if span <= most else False if span > 2 * most else None), told
 
     return rule

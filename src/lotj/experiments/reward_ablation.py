@@ -21,7 +21,6 @@ from lotj.experiments.study import Asked, page, with_bottleneck
 from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.nets.bottleneck import Variant
 from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
-from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
 from lotj.sim.connector import find_connector
 
@@ -80,9 +79,7 @@ def reward_job(
     held_out = DiskStore.open(Path(data), lambda task: task.attributes["connector"] in held_names)
     config = replace(with_bottleneck(find_preset(preset), variant, "reward").reward, steps=steps)
     with RewardTrainer(train, held_out, config, seed, device) as trainer:
-        while not trainer.done:
-            trainer.step()
-        model = RewardModel(trainer.classifier, config, 0.5, device=device)
+        model = trainer.run()
     frames, bottleneck = score_frames(model, held_out), bottleneck_report(model, train, held_out, seed)
     if "auc_without_invariant" in bottleneck:
         bottleneck["invariant_drop"] = bottleneck["auc"] - bottleneck["auc_without_invariant"]

@@ -29,7 +29,7 @@ from lotj.envs.push import GoalPicture
 from lotj.envs.registry import folder_name, make_task
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.truth import TRUTH, ToldTruth
-from lotj.experience import Task
+from lotj.experience import INSERTION, Task
 from lotj.experiments import state_iql
 from lotj.experiments.benches import Bench, fleet, pairs, practising, prior_data, with_person
 from lotj.experiments.parts import choose_training, of_split
@@ -351,7 +351,7 @@ def _practitioners(
 
 def _part_settings(part: Connector) -> dict[str, Any]:
     """What a run keeps of the connector that it practises on."""
-    about = {"task": f"insertion/{part.name}", "connector_title": part.title, "family": part.family}
+    about = {"task": INSERTION + part.name, "connector_title": part.title, "family": part.family}
     return {**about, "insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
 
 
