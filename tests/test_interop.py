@@ -282,6 +282,14 @@ def test_actions_come_from_the_range_of_their_space() -> None:
     ]
 
 
+def test_a_sum_of_actions_whose_space_is_not_centred_is_not_guessed() -> None:
+    """From 0 to 1, 0.5 and 0.5 would be 0 and 0, and 0.25 and 0.25 -1: neither says how far it went."""
+    how, columns = Map(action=Column(("actions",), join="sum")), foreign().columns
+    with pytest.raises(DataError, match="key actions: the actions' space is not centred on 0"):
+        how.completed(columns, KEYS, (np.zeros(2), np.ones(2)))
+    assert how.completed(columns, KEYS, (-2 * np.ones(2), 2 * np.ones(2))).action.scale == (0.5, 0.5)
+
+
 @pytest.mark.parametrize(
     ("text", "columns", "words"),
     [

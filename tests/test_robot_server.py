@@ -296,8 +296,11 @@ def test_what_is_refused_does_not_keep_the_watchdog_quiet_and_a_new_setup_lets_g
     [{}, {"purpose": "practice"}, *(asdict(SETUP) | odd for odd in ({"more": 1}, {"seed": "1"}, {"purpose": "x"}))],
 )
 def test_a_setup_of_another_form_is_refused(setup: dict[str, Any]) -> None:
-    talk, _ = started()
+    talk, robot = started()
     assert talk.say("prepare", setup=setup)["error"] == "refused"
+    for do in ({"do": "reset", "seed": 1, "start": None}, {"do": "move", "action": GO}):  # nor does the earlier robot
+        assert f"{do['do']} before prepare" in talk.say(**do)["why"]
+    assert robot.resets == 1 and robot.moves == 0
 
 
 @pytest.mark.parametrize("part", ["", "name = 3", "\x00", "[[", "x" * 10_000, 'name = "../../etc"\n'])

@@ -179,6 +179,9 @@ class Map:
             if (low == high).any():
                 where = f"axis {int((low == high).argmax())} of the actions' space is a point"
                 raise DataError(f"key {keys.action}: {where}; give `action.axes` in the map, without it")
+            if action.join == "sum" and (low != -high).any():
+                rule = "its sum over steps would add their middle once a step; give action.scale and action.offset"
+                raise DataError(f"key {keys.action}: the actions' space is not centred on 0: {rule} in the map")
             if (low != -1).any() or (high != 1).any():
                 scale = 2 / (high - low)
                 action = replace(action, scale=tuple(scale.tolist()), offset=tuple((-1 - low * scale).tolist()))

@@ -111,6 +111,7 @@ class Conversation:
         self._stop = stop or EmergencyStop()
         self.session, self._last = secrets.token_hex(16), 0
         self.robot: Safe | None = None
+        self._prepared = False  # else the robot is an earlier one, which a refused `prepare` leaves standing
         self._tells = False  # the truth
 
     def greeting(self) -> bytes:
@@ -160,9 +161,10 @@ class Conversation:
         return number
 
     def _done(self, request: dict[str, Any]) -> dict[str, Any]:
-        do, robot = request["do"], self.robot
+        do, robot = request["do"], self.robot if self._prepared else None
         if do == "prepare":
-            return self._prepared(request["setup"])
+            self._prepared = False
+            return self._prepare(request["setup"])
         if robot is None:
             raise RobotError(f"{do} before prepare; nothing has moved")
         if do == "park":
@@ -184,7 +186,7 @@ class Conversation:
             }
         return answer
 
-    def _prepared(self, setup: dict[str, Any]) -> dict[str, Any]:
+    def _prepare(self, setup: dict[str, Any]) -> dict[str, Any]:
         kinds = {field.name: {"str": str, "int": int}[str(field.type)] for field in fields(Setup)}
         if setup.keys() != kinds.keys() or any(type(setup[name]) is not kind for name, kind in kinds.items()):
             raise RobotError(f"prepare: setup must have {', '.join(kinds)}, texts and whole numbers")
@@ -195,6 +197,7 @@ class Conversation:
         made = self._make(asked)
         self.robot = Safe(made, self._limits, self._clock, self._stop)
         self._tells = asked.purpose in (EVALUATION, COLLECTION) and hasattr(made, "outcome")
+        self._prepared = True
         about = {name: getattr(made, name) for name in FIGURES}
         name = getattr(made, "name", type(made).__name__)
         return {**about, "spec": asdict(made.spec), "name": name, "tells": self._tells}
