@@ -268,7 +268,7 @@ def encoder_job(
     gates |= samples(encoder, there)
     few = [array[:10] for array in (there.first, there.images)]
     context = encoder.context(few[0])
-    drawn = np.random.default_rng(0).standard_normal((10, encoder.size), np.float32)
+    drawn = encoder.draw(10, np.random.default_rng(0))
     shown = [*few, encoder.decode(encoder.encode(few[1], few[0]), context), encoder.decode(drawn, context)]
     return {"gates": gates, **({} if seed else {"picture": _picture(shown)})}
 
@@ -332,7 +332,7 @@ def practise_job(
     def make(name: str) -> Any:
         if latent is None:
             return Stated(make_task(name), units_of(walks))
-        env = Imagined(make_task(name, observation="image"), latent, Prior(latent.size), worth)
+        env = Imagined(make_task(name, observation="image"), latent, Prior(latent), worth)
         if goals == "task":
             env.proposer = Given(env.task_goal)
         return env
@@ -340,7 +340,8 @@ def practise_job(
     with closing(make(task)) as env:
         spec, root = spec_of(env), Path(folder)
         size = spec.observation["goal"].shape[0]
-        proposer: GoalProposer = env.proposer if goals == "prior" else Prior(size)
+        # Who has the task's goals relabels with what was reached alone.
+        proposer: GoalProposer = env.proposer if goals == "prior" else Given(lambda: np.zeros(size))
         if latent is None:
             store = stated_store(walks, units_of(walks), seed)
         else:
