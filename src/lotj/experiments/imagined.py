@@ -26,7 +26,7 @@ from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
 from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name, seed_by_seed
 from lotj.experiments.chapter_jobs import LINES, collect_job, line_of, policies
-from lotj.experiments.claims import Curves, Rule
+from lotj.experiments.claims import Curves
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.study import Asked, begun
 from lotj.experiments.tables import markdown, mean_words
@@ -199,57 +199,6 @@ def scored(result: Mapping[str, Any], nothing: Any, measure: str) -> dict[str, A
 
     also = {name: score(at, nothing["also"][name]) for name, at in result["also"].items()}
     return {**result, "curve": [score(at, nothing["curve"][0]) for at in result["curve"]], "also": also}
-
-
-# Rules
-
-
-def _within(lower: float, most: float) -> bool | None:
-    return True if lower <= most else False if lower > 2 * most else None
-
-
-def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
-    """One arm is worse than another by `most` points at most, in the mean over seeds; no where it is by twice that."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends = [[one["curve"][-1]["score"] for one in curves.get((problem, arm), ())] for arm in (worse, better)]
-        if not all(ends):
-            return None, "not done yet"
-        told = f"{worse} {mean_words(ends[0])}, {better} {mean_words(ends[1])}"
-        return _within(float(np.mean(ends[1]) - np.mean(ends[0])), most), told
-
-    return rule
-
-
-def near_oracle(problem: str, arm: str, share: float = 0.25) -> Rule:
-    """An arm lacks at most that share of what the oracle has over random actions, by the means over seeds; no where it
-    lacks twice that. It cannot be told where the oracle has nothing over them."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        titles = arm, "oracle", "random"
-        ends = [[one["curve"][-1]["score"] for one in curves.get((problem, title), ())] for title in titles]
-        if not all(ends):
-            return None, "not done yet"
-        told = ", ".join(f"{title} {mean_words(end)}" for title, end in zip(titles, ends, strict=True))
-        own, oracle, random = (float(np.mean(end)) for end in ends)
-        return (_within(oracle - own, share * (oracle - random)) if oracle > random else None), told
-
-    return rule
-
-
-def alike(problem: str, arm: str, also: str, most: float) -> Rule:
-    """What an arm reaches on another task besides is not lower by more than `most` points, by the mean over seeds; no
-    where it is by twice as much. It cannot be told where there are not so many points to lose."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        done = curves.get((problem, arm), ())
-        if not done:
-            return None, "not done yet"
-        here, there = [one["curve"][-1]["score"] for one in done], [one["also"][also]["score"] for one in done]
-        told = f"{mean_words(here)}, {also} {mean_words(there)}"
-        return (_within(float(np.mean(here) - np.mean(there)), most) if np.mean(here) > most else None), told
-
-    return rule
 
 
 # Jobs
