@@ -313,13 +313,11 @@ class Comparison:
         alike = [other for other in COMPARISONS.values() if other.cells == self.cells and scenario in other.scenarios]
         shown = [*self.methods, *(method for other in alike for method in other.methods)]
         others = {m.controller for m in shown if m.learner == learner and m.controller != "practice"}
-        folder = asked.runs / self.cells / name
         shipped = self.from_base and (asked.preset, variant, unit.pretraining) == OF_BASE
         from_base = variant == BASE or shipped
         arguments: dict[str, Any] = {
             "preset": asked.preset,
             "pretrained": BASE if from_base else str(asked.runs / pretrain_name(variant, unit.pretraining)),
-            "folder": str(folder),
             "connector": connector,
             "scenario": scenario,
             "robot": unit.robot + OWN_DATA.get(variant, ""),
@@ -334,7 +332,8 @@ class Comparison:
         arguments |= {"truth": True} if practice == TRUTH else {}
         learned = agent != "iql" or any("localize" in controller for controller in others)
         need = baselines_name(unit.pretraining) if learned else pretrain_name(variant, unit.pretraining)
-        return Job(name, practice_job, arguments, () if from_base else (need,), asked.machine, folder)
+        needs = () if from_base else (need,)
+        return Job.in_folder(asked.runs / self.cells, name, practice_job, arguments, needs, asked.machine)
 
 
 def pretrain_name(variant: str, seed: int) -> str:
@@ -357,26 +356,23 @@ def trainings(seed: int, asked: Asked) -> list[Job]:
     jobs = []
     for variant in VARIANTS:
         name = pretrain_name(variant, seed)
-        folder, done = asked.runs / name, {h: pretrain_name(of, seed) for h, of in SHARED.get(variant, {}).items()}
-        arguments: dict[str, Any] = {"preset": asked.preset, "data": str(asked.data), "folder": str(folder)}
-        arguments |= {"variant": variant, "seed": seed}
+        done = {half: pretrain_name(of, seed) for half, of in SHARED.get(variant, {}).items()}
+        arguments: dict[str, Any] = {"preset": asked.preset, "data": str(asked.data), "variant": variant, "seed": seed}
         arguments |= {"done": {half: str(asked.runs / other) for half, other in done.items()}}
         needs = tuple(done.values())
         if variant in OWN_DATA:
             collection = _collection(variant, asked)
             arguments["data"], needs = collection.arguments["folder"], (collection.name, *needs)
-        jobs.append(Job(name, pretrain_job, arguments, needs, asked.machine, folder))
+        jobs.append(Job.in_folder(asked.runs, name, pretrain_job, arguments, needs, asked.machine))
         if variant == "full":
-            also = {**arguments, "also": list(BASELINES)}
-            jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), asked.machine, folder))
+            also = {**arguments, "also": list(BASELINES), "folder": str(asked.runs / name)}
+            jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), asked.machine, asked.runs / name))
     return jobs
 
 
 def _collection(variant: str, asked: Asked) -> Job:
     """What records the data of one of `OWN_DATA`."""
-    name = f"data-{variant}"
-    arguments = {"preset": asked.preset, "variant": variant, "folder": str(asked.runs / name)}
-    return Job(name, collect_job, arguments, leaves=asked.runs / name)
+    return Job.in_folder(asked.runs, f"data-{variant}", collect_job, {"preset": asked.preset, "variant": variant})
 
 
 _SECTIONS = (headline.targets, headline.robot_time, headline.in_practice)

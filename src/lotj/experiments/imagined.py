@@ -7,9 +7,10 @@ result is a curve of true distances to goal pictures, which practice does not kn
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from lotj.data.store import DiskStore, MemoryStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name, seed_by_seed
+from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
 from lotj.experiments.chapter_jobs import LINES, collect_job, line_of, policies
 from lotj.experiments.claims import Curves
 from lotj.experiments.evaluation import PolicyController
@@ -111,41 +112,35 @@ ENCODER_STEPS = 4000
 class ImaginedChapter(Chapter):
     """See `Chapter`; scores are the share of the distance that doing nothing leaves which is gone [%]."""
 
-    def asked(self, asked: Asked) -> Chapter:
-        """As of `Chapter`, in sizes of its own."""
-        return replace(super().asked(asked), size=SIZES[asked.preset])
+    sizes = SIZES
 
-    def jobs(self, asked: Asked) -> list[Job]:
-        """All that must be done for it."""
-        made: list[Job] = []
-        for problem in self.problems:
-            assert isinstance(problem, ImaginedProblem)
-            task, root, seeds = f"{problem.task},observation=image", asked.runs / self.name, range(self.size.seeds)
-            data = f"{problem.name}-data"
-            how = {"task": task, "folder": str(root / data), **problem.data["data"]}
-            how["count"] = round(min(1.0, max(0.3, self.size.share)) * how["count"])
-            made.append(Job(data, collect_job, how, (), {}, root / data))
-            steps = round(min(1.0, max(0.3, self.size.share)) * ENCODER_STEPS)
-            for name, (kind, settings) in problem.encoders.items():
-                for job, seed in ((f"{problem.name}-encoder-{name}-{seed}", seed) for seed in seeds):
-                    given = {"task": task, "data": str(root / data / "data"), "folder": str(root / job), "kind": kind}
-                    given |= {"settings": dict(settings), "steps": steps, "seed": seed}
-                    made.append(Job(job, encoder_job, given, (data,), asked.machine, root / job))
-            made += [self._practice_job(asked, problem, arm, seed) for arm in problem.arms for seed in seeds]
-        return seed_by_seed(made)
+    def _prepare(self, asked: Asked, problem: Problem) -> list[Job]:
+        """Prior data, and encoders learnt from them."""
+        assert isinstance(problem, ImaginedProblem)
+        task, root, data = f"{problem.task},observation=image", asked.runs / self.name, f"{problem.name}-data"
+        part, how = min(1.0, max(0.3, self.size.share)), {"task": task, **problem.data["data"]}
+        how["count"] = round(part * how["count"])
+        made = [Job.in_folder(root, data, collect_job, how)]
+        for (name, (kind, settings)), seed in itertools.product(problem.encoders.items(), range(self.size.seeds)):
+            given = {"task": task, "data": str(root / data / "data"), "kind": kind, "settings": dict(settings)}
+            given |= {"steps": round(part * ENCODER_STEPS), "seed": seed}
+            job = f"{problem.name}-encoder-{name}-{seed}"
+            made.append(Job.in_folder(root, job, encoder_job, given, (data,), asked.machine))
+        return made
 
-    def _practice_job(self, asked: Asked, problem: ImaginedProblem, arm: Arm, seed: int) -> Job:
+    def _job(self, asked: Asked, problem: Problem, arm: Arm, seed: int) -> Job:
+        assert isinstance(problem, ImaginedProblem)
         name, root = job_name(problem, arm, seed), asked.runs / self.name
         given: dict[str, Any] = {"task": problem.task, "also": dict(problem.also), "tried": self.size.evaluation_trials}
         if not isinstance(arm, ImaginedArm):
-            return Job(name, line_job, {**given, "line": arm.agent, "seed": seed}, (), {})
+            return Job(name, line_job, {**given, "line": arm.agent, "seed": seed})
         needs = (f"{problem.name}-data", *([f"{problem.name}-encoder-{arm.encoder}-{seed}"] if arm.encoder else []))
         trials, points = problem.practised(arm, self.size)
         given |= {"points": points, "trials": trials, "point_tried": self.size.point_trials}
         given |= {"encoder": str(root / needs[1]) if arm.encoder else "", "goals": arm.goals, "reward": arm.reward}
         given |= {"updates": max(10, round(self.size.share * problem.updates)), "share": arm.share}
         given |= {"shares": dict(arm.shares), "data": str(root / needs[0] / "data"), "seed": seed}
-        return Job(name, practise_job, {**given, "folder": str(root / name)}, needs, asked.machine, root / name)
+        return Job.in_folder(root, name, practise_job, given, needs, asked.machine)
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """As of `Chapter`; gates are results of the arm ``encoder NAME``."""
