@@ -37,6 +37,7 @@ from lotj.training.corrections import Corrections
 from lotj.training.features import Encoder, imitated
 from lotj.training.fleet import Elsewhere, Hand
 from lotj.training.localize import load_localizer
+from lotj.training.practice import finished_trials
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig
 from lotj.training.pretrain import load_agent, load_features, load_reward
 from lotj.training.pretrain_config import PretrainConfig
@@ -90,17 +91,21 @@ class Bench:
 
 
 def benches_of(
-    robots: Sequence[str], sources: Sequence[str], parts: Sequence[Connector], setup: Setup, *,
-    config: SelfJudgedConfig, **of_each: Any,
+    robots: Sequence[str], sources: Sequence[str], parts: Sequence[Connector], setup: Setup, resume: Run | None = None,
+    *, config: SelfJudgedConfig, disturbance: str = "", **of_each: Any,
 ) -> list[Bench]:  # fmt: skip
     """Where robots practise, each on a part and for its share of the trials; `setup` is the first one's, but for its
-    part, and the others have a domain's seed that is one higher each."""
-    config, benches = replace(config, trials=math.ceil(config.trials / len(robots))), []
+    part, and the others have a domain's seed that is one higher each. A run resumed keeps its own disturbance."""
+    config, benches, done, delay = replace(config, trials=math.ceil(config.trials / len(robots))), [], 0, None
+    if resume:
+        disturbance, delay = (resume.config.get(name, usual) for name, usual in (("disturbance", ""), ("delay", 0)))
+        done = finished_trials(resume) // len(robots) if disturbance else 0
+    rest: dict[str, Any] = {**of_each, "disturbance": disturbance, "done": done}
     for k, (name, source, part) in enumerate(zip(robots, sources, parts, strict=True)):
         # Known of a peg or a screw as its kind is, by whoever has it in hand.
         own = config if part.seating_force else replace(config, retention=False)
         there = replace(setup, part=connector_text(source).decode(), domain_seed=setup.domain_seed + k)
-        benches.append(Bench(name, there, config=own, **of_each))
+        benches.append(Bench(name, there, config=own, delay=None if k else delay, **rest))
     return benches
 
 

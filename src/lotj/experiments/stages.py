@@ -51,7 +51,7 @@ from lotj.training.collect import Progress, Recording, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.live_view import Watcher
 from lotj.training.localize import LOCALIZER, pretrain_localizer
-from lotj.training.practice import PracticeResult, finished_trials, practice
+from lotj.training.practice import PracticeResult, practice
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 from lotj.training.pretrain import (
     keep_features,
@@ -264,23 +264,16 @@ def practice_phase(
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
     connectors, robots = pairs(connector, robot)
-    several, config, reward = len(robots) > 1, preset.practice, load_reward(pretrained, device)
-    if ask and several:
-        raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
-    if not isinstance(config, SelfJudgedConfig):
-        raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
-    _check_truth(truth, resume, config, robots)
+    several, reward = len(robots) > 1, load_reward(pretrained, device)
+    config = _self_judged(preset, robots, resume, ask, truth)
     sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
     parts = [find_connector(source) for source in sources]
     before, learner, prior = practising(pretrained, agent, config, device)
     for part in parts:
         _refuse_seen(part, prior[0].store.tasks)
-    disturbance = resume.config.get("disturbance", "") if resume else disturbance
-    done = finished_trials(resume) // len(robots) if resume and disturbance else 0
     setup = Setup(PRACTICE, "", domain_seed, scenario, reward.shape[2], config.max_steps, seed)
-    rest: dict[str, Any] = {"agent": agent, "device": device, "disturbance": disturbance, "done": done}
-    benches = benches_of(robots, sources, parts, setup, config=config, pretrained=pretrained.path, **rest)
-    benches[0] = replace(benches[0], delay=resume.config.get("delay", 0) if resume else None)
+    of_each: dict[str, Any] = {"pretrained": pretrained.path, "agent": agent, "device": device, "config": config}
+    benches = benches_of(robots, sources, parts, setup, resume, disturbance=disturbance, **of_each)
     machine, delay = benches[0].open()
     benches[0] = replace(benches[0], delay=delay)
     names, settings = bench_settings(benches, parts, machine)
@@ -298,13 +291,19 @@ def practice_phase(
             return run, practice(made, learner, prior, config, run, where, live=live, watcher=watcher, **how)
 
 
-def _check_truth(truth: bool, resume: Run | None, config: SelfJudgedConfig, robots: Sequence[str]) -> None:
-    """SettingsError where what rewards is not what rewarded the run before, or the truth cannot."""
-    if resume and (resume.config.get("reward") == TRUTH) != truth:
-        other = "the simulator's truth, which only the study may that began it" if not truth else "what the robot sees"
+def _self_judged(preset: Preset, robots: Sequence[str], resume: Run | None, ask: int, truth: bool) -> SelfJudgedConfig:
+    """A preset's settings of practice; SettingsError where these, the questions or what rewards will not do."""
+    config, told = preset.practice, resume is not None and resume.config.get("reward") == TRUTH
+    if ask and len(robots) > 1:
+        raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
+    if not isinstance(config, SelfJudgedConfig):
+        raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
+    if resume and told != truth:
+        other = "the simulator's truth, which only the study may that began it" if told else "what the robot sees"
         raise SettingsError(f"{resume.path}: was rewarded by {other}; begin another run")
     if truth and (config.verify != "score" or len(robots) > 1 or is_address(robots[0])):
         raise SettingsError(f"truth as reward: one simulated robot, verify score; here {robots}, {config.verify}")
+    return config
 
 
 def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> dict[str, Any]:
