@@ -87,7 +87,7 @@ class Codes:
         """Calibrated on the prior data."""
         return float(self.run.load("eps")["eps"])
 
-    def proposer(self, bank: int = 128) -> PixelCNNProposer:
+    def proposer(self, bank: int) -> PixelCNNProposer:
         """The PixelCNN, with so many draws for each scene."""
         return PixelCNNProposer(self._restored("pixelcnn", pixelcnn()), self.encoder, bank)
 
@@ -310,7 +310,7 @@ def gates(codes: Codes, coded: CodedStore, unseen: CodedStore, pictures: Store) 
     return found | {"eps": calibration.eps, "picture": _picture(rows)}
 
 
-def validity(codes: Codes, data: Store, pictures: Store, seed: int = 0) -> dict[str, float]:
+def validity(codes: Codes, data: Store, pictures: Store) -> dict[str, float]:
     """Of the pictures that each model draws in held-out scenes, the share which a judge finds to be an outcome: the
     scene's small and large object are there or not, as in its first frame, something is elsewhere than in that, and all
     is where things can be.
@@ -319,13 +319,13 @@ def validity(codes: Codes, data: Store, pictures: Store, seed: int = 0) -> dict[
     frames, too, so that its own faults do not count as a change. ``seen``: the same share of later true frames of the
     scenes; ``judge``: of these, where it is right about whether something has changed.
     """
-    rng, starts = np.random.default_rng(seed), pictures.episodes["first_frame"].astype(np.int64)
+    rng, starts = np.random.default_rng(0), pictures.episodes["first_frame"].astype(np.int64)
     scenes = min(JUDGED, len(starts) // 2)
     both = [(data, data.n_frames), (pictures, int(starts[-scenes]))]
     rows = [rng.integers(last, size=min(LEARNT, last)) for _, last in both]
     shown = [store.observe(some, ["image"])["image"][:, 0] for (store, _), some in zip(both, rows, strict=True)]
     truth = np.concatenate([store.truth("things")[some] for (store, _), some in zip(both, rows, strict=True)])
-    judge = Regressor(np.concatenate(shown), truth, min(1500, len(truth)), seed)
+    judge = Regressor(np.concatenate(shown), truth, min(1500, len(truth)), 0)
     margin = 0.05 * np.ptp(truth, 0) + 1e-3
     first = starts[-scenes:].repeat(EACH)
     later = rng.integers(first + 1, pictures.last_frames[-scenes:].repeat(EACH) + 1)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,13 +135,8 @@ def evaluate_phase(
             if name in _WHEN and (film := _film(env, controller, results[-1], reward)):
                 films[_WHEN[name]] = film
         if films and bench == 1:
-            _add_films(films_file, films)
+            save_filmstrips(films_file, (load_filmstrips(films_file) if films_file.exists() else {}) | films)
     return results
-
-
-def _add_films(path: Path, films: dict[str, FilmStrip]) -> None:
-    """Puts film strips into a run's file, in place of earlier ones of the same name."""
-    save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
 
 
 def _on_connector(run: Run) -> bool:
@@ -160,12 +154,6 @@ def _where_words(run: Run, bench: int, recover: bool) -> dict[str, Any]:
         name = find_connector(part).name
         words |= {"task": f"insertion/{name}", "connector": name, "robot": arm, "domain": f"{name}.{arm}.{seed}"}
     return words | {"recover": recover}
-
-
-def _agent(controller: Any) -> Learner:
-    """Who acts in one of the learned entrants."""
-    acts: Any = controller.controller if isinstance(controller, Recovery) else controller
-    return acts.agent
 
 
 def _delay(run: Run) -> int:
@@ -250,7 +238,10 @@ def _served(policy: str, run: Run, env: Any) -> dict[str, Callable[[], Controlle
 def _film(env: Any, controller: Controller, result: EvaluationResult, reward: RewardModel | None) -> FilmStrip | None:
     """The first trial of a learned policy: of a robot that judges itself what it and its reward saw, else see
     `_played_again`."""
-    return _judged(result, _agent(controller), reward) if reward else _played_again(env, controller, result)
+    if reward is None:
+        return _played_again(env, controller, result)
+    acts: Any = controller.controller if isinstance(controller, Recovery) else controller
+    return _judged(result, acts.agent, reward)
 
 
 def _judged(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:

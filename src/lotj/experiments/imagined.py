@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
 from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
-from lotj.experiments.chapter_jobs import LINES, collect_job, line_of, policies
+from lotj.experiments.chapter_jobs import LINES, collect_job, policies
 from lotj.experiments.claims import Curves
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.study import Asked, begun
@@ -238,25 +239,28 @@ def line_job(task: str, also: Mapping[str, str], tried: int, line: str, seed: in
 
     def reached(name: str) -> dict[str, Any]:
         with closing(make_task(name)) as env:
-            return distances(env, line_of(line, name, env), tried, seed)
+            return distances(env, LINES[line](name, env), tried, seed)
 
     return {"curve": [{"steps": 0, **reached(task)}], "also": {name: reached(other) for name, other in also.items()}}
 
 
 def distances(env: Any, acts: Any, tried: int, run: int, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Means at the end of episodes, whose seeds all arms of a seed share [m]."""
-    ends = []
     first = FIRST_TRIED * (run + 1)
-    for seed in range(first, first + tried):
-        observation, info = env.reset(seed=seed, options=options)
-        acts.reset(seed)
-        over = False
-        while not over:
-            observation, _, terminated, truncated, info = env.step(acts(observation, info))
-            over = terminated or truncated
-        ends.append([info["object_distance"], info["hand_distance"]])
-    means = np.mean(ends, 0).round(5).tolist()
+    ends = [_played(env, acts, seed, options) for seed in range(first, first + tried)]
+    means = np.mean([[info["object_distance"], info["hand_distance"]] for info in ends], 0).round(5).tolist()
     return {"object_distance": means[0], "hand_distance": means[1], "n": tried}
+
+
+def _played(env: Any, acts: Any, seed: int, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The info at the end of an episode."""
+    observation, info = env.reset(seed=seed, options=options)
+    acts.reset(seed)
+    over = False
+    while not over:
+        observation, _, terminated, truncated, info = env.step(acts(observation, info))
+        over = terminated or truncated
+    return info
 
 
 def practise_job(
@@ -274,20 +278,11 @@ def practise_job(
     torch.set_num_threads(threads)
     latent = load_encoder(find_run(Path(encoder), "encoder"), device) if encoder else None
     worth = LatentReward(reward, latent)  # type: ignore[arg-type]
-    walks = DiskStore.open(Path(data))
-
-    def make(name: str) -> Any:
-        if latent is None:
-            return Stated(make_task(name), units_of(walks))
-        env = Imagined(make_task(name, observation="image"), latent, Prior(latent.size), worth)
-        if goals == "task":
-            env.proposer = Given(env.task_goal)
-        return env
-
+    walks, root = DiskStore.open(Path(data)), Path(folder)
+    make = partial(_environment, latent=latent, walks=walks, goals=goals, worth=worth)
     with closing(make(task)) as env:
-        spec, root = spec_of(env), Path(folder)
-        size = spec.observation["goal"].shape[0]
-        proposer: GoalProposer = env.proposer if goals == "prior" else Prior(size)
+        spec = spec_of(env)
+        proposer: GoalProposer = env.proposer if goals == "prior" else Prior(spec.observation["goal"].shape[0])
         if latent is None:
             store = stated_store(walks, units_of(walks), seed)
         else:
@@ -309,16 +304,24 @@ def practise_job(
             how: dict[str, Any] = {"resume": left is not None, "snapshots": points}
             practice(done, learner, prior, config, run, folder_name(task), relabel, False, **how)
             for policy, trial, steps in policies(run, (*points, trials), device):
-                after = PolicyController(policy, 0.0)
-                count = tried if trial == trials else point_tried
-                found = distances(env, after, count, seed, TASK)
-                curve.append({"trials": trial, "steps": steps, **found})
+                after, count = PolicyController(policy, 0.0), tried if trial == trials else point_tried
+                curve.append({"trials": trial, "steps": steps, **distances(env, after, count, seed, TASK)})
         picture = {} if seed or latent is None else {"picture": _reached(env, after, latent)}
     besides = {}
     for name, other in also.items():
         with closing(make(other)) as env:
             besides[name] = distances(env, after, tried, seed, TASK)
     return {"curve": curve, "also": besides, **picture}
+
+
+def _environment(task: str, latent: Latent | None, walks: DiskStore, goals: str, worth: LatentReward) -> Any:
+    """A task as codes of an encoder, or as true states in the units of prior data."""
+    if latent is None:
+        return Stated(make_task(task), units_of(walks))
+    env = Imagined(make_task(task, observation="image"), latent, Prior(latent.size), worth)
+    if goals == "task":
+        env.proposer = Given(env.task_goal)
+    return env
 
 
 def _offline(
@@ -333,15 +336,11 @@ def _offline(
         return pretrain_agent("td3", store, None, Vector(names), made, config, run, device, False, relabel, seen)
 
 
-def _reached(env: Any, acts: PolicyController, latent: Latent, count: int = 10) -> str:
+def _reached(env: Any, acts: PolicyController, latent: Latent) -> str:
     """First frames, proposed goals decoded, and last frames."""
     rows: list[list[np.ndarray]] = [[], [], []]
-    for seed in range(count):
-        observation, info = env.reset(seed=FIRST_TRIED // 2 + seed)
-        acts.reset(seed)
-        over = False
-        while not over:
-            observation, _, _, over, info = env.step(acts(observation, info))
+    for seed in range(10):
+        _played(env, acts, FIRST_TRIED // 2 + seed)
         rows[0].append(env.first[0])
         rows[1].append(latent.decode(env.goal[None], env.context)[0])
         rows[2].append(env.last[0])
