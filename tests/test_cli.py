@@ -478,6 +478,20 @@ def test_ctrl_c_and_its_kin_are_one_line_and_exit_code_130(tmp_path: Path, stop:
     assert errors.splitlines() == ["stopped"]
 
 
+def test_ctrl_c_speaks_of_resume_where_there_is_a_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(name: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lotj.cli.job.find_device", interrupt)  # the user, at the very beginning
+    monkeypatch.setattr(Run, "made", False)
+    words = ["pretrain", "--preset", "demo", "--data", str(tmp_path)]
+    assert one_line(capsys, *words) == (130, "stopped")
+    Run.create(tmp_path, "pretrain", {}, seed=0)
+    assert one_line(capsys, *words) == (130, "stopped; all updates are kept: `lotj pretrain --resume` goes on")
+
+
 def test_a_hangup_is_ignored_where_nohup_says_so(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import lotj.cli.doctor as d, os, signal\ndef run(self):\n    os.kill(os.getpid(), signal.SIGHUP)\n"
@@ -640,7 +654,8 @@ def stopped(words: list[str], when: str, folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert errors.splitlines() == [importlib.import_module(f"lotj.cli.{words[0]}").Command.interrupted]
+    command: Any = importlib.import_module(f"lotj.cli.{words[0]}").Command
+    assert errors.splitlines() == [getattr(command, "resumable", "") or command.interrupted]
 
 
 @pytest.mark.slow

@@ -172,6 +172,14 @@ def test_a_success_is_absorbing_and_a_time_out_goes_on(root: Path) -> None:
         assert store.column("action")[frame, 0].tolist() == pytest.approx([0, 0.1, 0, 0.2, 0, 0, 0.1])
 
 
+def test_where_the_environment_rewards_its_word_ends_an_episode(root: Path) -> None:
+    rewarded = Task("peg.0", "push/one")
+    fill(root, episode(0, (0, 1, 0, 0), truncated=True), of=rewarded)  # it goes on after the success
+    store = DiskStore.open(root)
+    assert store.starts().tolist() == [0, 1, 2] and not store.terminated().any()
+    assert store.success.tolist() == [False, True, False, False]
+
+
 def test_an_end_without_success_is_an_end(root: Path) -> None:
     lost = copy.copy(episode(1, (0, 0, 0)))
     object.__setattr__(lost, "terminated", True)

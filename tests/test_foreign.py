@@ -235,6 +235,11 @@ def test_any_agent_is_trained_on_any_task(tmp_path: Path, capsys: pytest.Capture
     assert "true success of 2 trials" in capsys.readouterr().out
     assert main([*task, "--agent", "sac", *common]) == 2
     assert "give --resume" in capsys.readouterr().err
+    assert main([*task, "--agent", "sac", "--set", "critics=3", *common, "--resume", "--trials", "3"]) == 2
+    assert "was begun with settings.trials 2, not 3: give the same" in capsys.readouterr().err
+    assert main([*task, "--agent", "sac", "--set", "critics=3", *common, "--resume"]) == 0
+    assert main(["evaluate", "--runs", str(tmp_path), "--trials", "1"]) == 0  # the newest that there is
+    assert f"practice: {run}" in capsys.readouterr().out
     demos = ["train", "--task", "maze/umaze-toy", "--agent", "iql", "--demos", "3", "--recipe", "expert"]
     assert main([*demos, "--updates", "3", "--updates-per-step", ".1", *common]) == 0
     folder = tmp_path / "train-maze.umaze-toy-iql-0"

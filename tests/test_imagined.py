@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import lotj.experiments.imagined as imagined
 from lotj.agents import Learner, find_agent
@@ -44,6 +45,7 @@ from lotj.nets.front import Vector
 from lotj.nets.vae import VAE, VAEConfig
 from lotj.runs import Run
 from lotj.sim.push_scene import BLUES, HELD_OUT, TRAINED, colour_of, shape_of
+from lotj.training.encoders import Modeller, ModelTraining, picture_model
 from lotj.training.imagined import Imagined, Stated, coded_store, stated_store, units_of
 from lotj.training.practice import practice
 from lotj.training.practice_config import PracticeConfig
@@ -308,3 +310,21 @@ def test_every_job_of_a_chapter_in_the_smallest_size(
         assert page.count(f"`{problem.task}`") == 2  # gates, and what its arms reach
         rows = page.partition(f"`{problem.task}` at the end")[2].partition("##")[0]
         assert all(f"| {arm.title} " in rows for arm in problem.arms)
+
+
+@pytest.mark.slow  # 10 s
+def test_codes_become_straight_in_where_a_thing_is() -> None:
+    """The reason for `Broadcast`: a line through the codes of pictures of a dot tells where the dot is."""
+    rng, grid = np.random.default_rng(0), np.arange(48)
+    places = rng.uniform(8, 40, (400, 2))
+    away = np.square(grid - places[:, :1])[:, :, None] + np.square(grid - places[:, 1:])[:, None, :]
+    images = torch.from_numpy((away < 16)[:, None].repeat(3, 1).astype(np.float32))
+    modeller = Modeller(picture_model("vae", {"size": 4}), ModelTraining(300))
+    for _ in range(300):
+        shown = images[rng.integers(300, size=32)]
+        modeller.update(shown, shown)
+    with torch.no_grad():
+        codes = modeller.model.code(images, images)[0].numpy()
+    line = np.linalg.lstsq(np.c_[codes, np.ones(400)][:300], places[:300], rcond=None)[0]
+    left = np.square(np.c_[codes, np.ones(400)][300:] @ line - places[300:]).mean(0)
+    assert (1 - left / places[300:].var(0) > 0.9).all()

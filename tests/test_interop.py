@@ -25,7 +25,7 @@ from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError, LotjError, SettingsError
 from lotj.experience import Episode
 from lotj.interop import exchange
-from lotj.interop.contract import Header, Keys, Trajectory
+from lotj.interop.contract import Header, Keys, Trajectory, find_format
 from lotj.interop.exchange import export, import_
 from lotj.interop.mapping import Column, Map, foreign_episode, read_map
 from test_data import episode, task
@@ -224,6 +224,23 @@ def test_a_map_says_what_becomes_of_what(tmp_path: Path) -> None:
     assert how.task_of(Header(0, "push it")).env == "fetch/reach"
 
 
+@pytest.mark.parametrize(
+    ("changed", "bounds", "text"),
+    [
+        ({"obs/Pose": np.ones((4, 2))}, None, "keys obs/pose and obs/Pose would both be pose"),
+        ({"obs/side": np.zeros((4, 8, 8, 3), np.uint8), "obs/image": np.ones((4, 2))}, None, "would both be image"),
+        ({"rewards": np.zeros((4, 2))}, None, "episode 0, key rewards: 2 numbers a row, must be one"),
+        ({}, (np.zeros(2), np.array([1.0, 0.0])), "key actions: axis 1 of the actions' space is a point"),
+    ],
+)
+def test_what_is_guessed_loses_nothing_without_a_word(changed: dict[str, Any], bounds: Any, text: str) -> None:
+    keys = find_format("robomimic").KEYS
+    columns = {"obs/pose": np.zeros((4, 3)), "actions": np.zeros((4, 2)), **changed}
+    with pytest.raises(DataError, match=text):
+        how = Map().completed(columns, keys, bounds)
+        foreign_episode(Trajectory(Header(0, "t"), columns), how, keys, 1, "episode 0")
+
+
 def test_the_map_of_the_page_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[1] / "docs" / "interoperability.md").read_text("utf-8")
     how = mapped(tmp_path, page.partition("```toml\n")[2].partition("```")[0])
@@ -263,6 +280,14 @@ def test_actions_come_from_the_range_of_their_space() -> None:
         [1],
         [0],
     ]
+
+
+def test_a_sum_of_actions_whose_space_is_not_centred_is_not_guessed() -> None:
+    """From 0 to 1, 0.5 and 0.5 would be 0 and 0, and 0.25 and 0.25 -1: neither says how far it went."""
+    how, columns = Map(action=Column(("actions",), join="sum")), foreign().columns
+    with pytest.raises(DataError, match="key actions: the actions' space is not centred on 0"):
+        how.completed(columns, KEYS, (np.zeros(2), np.ones(2)))
+    assert how.completed(columns, KEYS, (-2 * np.ones(2), 2 * np.ones(2))).action.scale == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -406,6 +431,8 @@ def test_episodes_of_robomimic_must_be_alike(tmp_path: Path) -> None:
                 demo["obs/eef"] = demo["next_obs/eef"] = np.arange(4.0)[:, None] + np.zeros(size)
         with pytest.raises(DataError, match=words.replace("[", r"\[").replace("]", r"\]")):
             import_(path, "robomimic", tmp_path / "back")
+        kept = (tmp_path / ".back.part").exists()  # where a first episode is stored, not where there is none
+        assert kept == (width == 5)
         shutil.rmtree(tmp_path / ".back.part", ignore_errors=True)
     with h5py.File(path, "a") as file:
         del file["data/demo_1"]

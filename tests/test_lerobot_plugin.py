@@ -181,6 +181,7 @@ def test_an_arm_of_lerobots_stands_behind_the_boundary(tmp_path: Path, plugin: A
     safe = Safe(robot, Limits(watchdog_s=60.0))
     seen = safe.reset(0, np.array([4e-3, -2e-3]))
     np.testing.assert_allclose(seen["state"][:3], [4e-3, -2e-3, 15e-3], atol=6e-4)
+    np.testing.assert_allclose(seen["state"][3:6], 0.0, atol=1e-9)  # it stands still at its start
     assert seen["image"].shape == (1, 32, 64, 3) and arm.told["gripper.pos"] == 3.0
     after = safe.move(np.array([5 / 6, 0.0, -5 / 6]))
     np.testing.assert_allclose(after["state"][:3] - seen["state"][:3], [5e-3, 0.0, -5e-3], atol=1e-4)

@@ -489,4 +489,4 @@ def test_prior_data_end_where_practice_does(env: str, ends: bool, rows: list[int
     store.append(Episode(seen, action, paid, ends, not ends, "t", "expert", 0, {SUCCESS: won}, {}))
     (source,) = sources(store, PretrainConfig(policy_kinds=None))
     assert source.rows is not None and source.rows.tolist() == rows
-    assert [row for row in rows if source.columns["terminated"][row]] == ended
+    assert [row for row in rows if store.terminated()[row]] == ended

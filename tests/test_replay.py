@@ -19,7 +19,7 @@ from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import batches
 from test_data import episode, fill
 
-TASKS = [Task("a", "reach"), Task("b", "reach")]
+TASKS = [Task("a", "insertion/a"), Task("b", "insertion/b")]
 
 
 def trial(steps: int, first: int, success: bool = False, name: str = "a", axes: int = 2, **changes: Any) -> Episode:

@@ -381,9 +381,11 @@ def test_show_makes_the_table_of_what_is_done_and_does_nothing(
     result = outcome(offline=[0, 0, 0], after_100=[1, 0, 0], after_200=[1, 1, 0])
     result["made"] = {"commit": "abc1234", "cpu": "a processor", "torch": "2.0"}
     (out / f"{job.name}.json").write_text(json.dumps({"arguments": job.arguments, "result": result}))
+    Path("results/table1").mkdir()
+    Path("results/table1/table.md").write_text("of all connectors")
     assert main(words) == 0
-    assert "15 of 16 jobs are not done yet" in capsys.readouterr().out
-    table = Path("results/table1/table.md").read_text()
+    assert "15 of 16 jobs are not done yet" in (table := capsys.readouterr().out)
+    assert Path("results/table1/table.md").read_text() == "of all connectors"
     assert re.search(r"^\| SAC offline +\| 0/3 \[0\] \(one run\) \|$", table, re.MULTILINE)
     assert re.search(r"^\| SAC online +\| 2/3 \[0\] \(one run\) \|$", table, re.MULTILINE)
     assert "results: 1; commit: abc1234; cpu: a processor; torch: 2.0\n" in table

@@ -19,6 +19,7 @@ from lotj.robots.cameras import FROZEN
 from lotj.robots.safe import EmergencyStop, Limits, Safe
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
+from lotj.spaces import Array, Spec
 from lotj.training import practice as practising
 from test_practice import assert_same
 from toy_world import ColourReward, ToyRobot, collect, make_config, practise
@@ -150,6 +151,40 @@ def test_a_driver_that_fails_on_the_way_to_a_start_lets_go() -> None:
         safe.move(ASIDE)
 
 
+@pytest.mark.parametrize(
+    "sensors",
+    [
+        lambda: _raise(FaultError("no force is measured")),
+        lambda: _raise(OSError("no bus")),
+        lambda: {"position": np.zeros(3)},
+        lambda: {"position": np.zeros(2), "force": np.zeros(3)},
+        lambda: {"position": np.zeros(3), "force": np.zeros(3), "peak_force": np.nan},
+        lambda: {"position": np.zeros(3), "force": np.zeros(3), "torque": np.full(3, np.nan)},
+    ],
+)
+def test_sensors_that_fail_end_the_trial_and_let_go(sensors: Any) -> None:
+    """Limits that are measured by what was felt before would hold nothing."""
+    safe, robot, _ = begun()
+    robot.sensors = sensors
+    with pytest.raises(FaultError, match="no force is measured|the robot's sensors"):
+        safe.move(ASIDE)
+    assert robot.relaxed == 1
+    with pytest.raises(FaultError, match="reset first"):
+        safe.move(ASIDE)
+    assert len(robot.done) == 1
+
+
+def test_a_driver_that_shows_neither_position_nor_force_is_refused() -> None:
+    """Its limits would measure nothing."""
+    robot = ToyRobot()
+    for shown in (None, 3):
+        spec = {name: array for name, array in ToyRobot.spec.observation.items() if name != "state"}
+        spec |= {} if shown is None else {"state": Array((shown,), "float32", -np.inf, np.inf)}
+        robot.spec = Spec(spec, (3,), 10.0, 20)
+        with pytest.raises(RobotError, match=r"has no sensors\(\), and no state of 9 numbers"):
+            Safe(robot, Limits())
+
+
 def test_after_a_part_is_lost_in_letting_go_nothing_moves() -> None:
     safe, robot, _ = begun()
     robot.relax = lambda: _raise(LostError("it has slipped"))
@@ -246,6 +281,22 @@ def test_limits_that_leave_no_room_are_refused() -> None:
 
 
 # Faults
+
+
+def test_a_camera_that_freezes_while_sensors_fail_is_noticed() -> None:
+    robot = Faulty()
+    safe = Safe(robot, Limits(), Clock())
+    safe.reset(0)
+    good, bad = robot.observe, robot.observe()
+    robot.fault, robot.observe = lambda image: bad["image"], lambda: {**bad, "state": np.full(9, np.nan, np.float32)}
+    with pytest.raises(FaultError, match="not finite"):
+        safe.move(ASIDE)
+    robot.observe = good
+    with pytest.raises(FaultError, match="frozen"):
+        for seed in range(1, 4):
+            safe.reset(seed)
+            for _ in range(4):
+                safe.move(ASIDE)
 
 
 class Faulty(ToyRobot):

@@ -8,8 +8,10 @@ import math
 import random
 import re
 import shutil
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
@@ -294,8 +296,11 @@ def test_what_is_refused_does_not_keep_the_watchdog_quiet_and_a_new_setup_lets_g
     [{}, {"purpose": "practice"}, *(asdict(SETUP) | odd for odd in ({"more": 1}, {"seed": "1"}, {"purpose": "x"}))],
 )
 def test_a_setup_of_another_form_is_refused(setup: dict[str, Any]) -> None:
-    talk, _ = started()
+    talk, robot = started()
     assert talk.say("prepare", setup=setup)["error"] == "refused"
+    for do in ({"do": "reset", "seed": 1, "start": None}, {"do": "move", "action": GO}):  # nor does the earlier robot
+        assert f"{do['do']} before prepare" in talk.say(**do)["why"]
+    assert robot.resets == 1 and robot.moves == 0
 
 
 @pytest.mark.parametrize("part", ["", "name = 3", "\x00", "[[", "x" * 10_000, 'name = "../../etc"\n'])
@@ -486,6 +491,64 @@ def test_a_learner_whose_connection_was_cut_takes_its_own_place() -> None:
         learner.reset(1)
         learner.move(np.array(GO, np.float32))
     assert robot.moves == 1
+
+
+def test_another_robot_behind_the_same_address_is_not_moved() -> None:
+    """Served anew with motions ten times as long, where the learner goes on with what it was told first."""
+    robots = [Counting()]
+    with served(lambda setup: robots[-1]) as server, closing(RemoteRobot(server.address, SETUP, TOKEN)) as learner:
+        learner.reset(0)
+        learner._cut()
+        robots.append(Counting(action_scale=0.2))
+        for _ in range(2):
+            with pytest.raises(RobotError, match="Counting, 200 mm an action, is served where Counting, 20 mm, was"):
+                learner.reset(1)
+        assert not robots[-1].resets
+        robots.append(robots[0])
+        learner.reset(1)
+
+
+class Stuffed(Counting):
+    """Shows 8 MB a step: more than a connection holds of what nobody takes."""
+
+    relaxed = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        scan = Array((2_000_000,), "float32", -1.0, 1.0)
+        self.spec = Spec({**self.spec.observation, "scan": scan}, (3,), 10.0, 20)
+
+    def observe(self) -> dict[str, np.ndarray]:
+        return {**super().observe(), "scan": np.zeros(2_000_000, np.float32)}
+
+    def relax(self) -> Any:
+        self.relaxed += 1
+        return super().relax()
+
+
+def test_a_learner_that_takes_no_answers_does_not_keep_the_watchdog_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server waits for ever to send; the robot lets go all the same, and the learner can take its place again."""
+    monkeypatch.setattr(wire, "LATE_S", 30.0)
+    robot = Stuffed()
+    with served(lambda setup: robot, Limits()) as server, socket.socket() as small:
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        small.connect(("127.0.0.1", int(server.address.rpartition(":")[2])))
+        headers = {"Authorization": f"Bearer {TOKEN}", "Lotj-Learner": "the first"}
+        deaf = wire.dial(server.address, additional_headers=headers, sock=small, max_queue=1)
+        greeting, by = wire.unpack(deaf.recv()), time.monotonic() + 20.0
+        for number, (do, more) in enumerate(
+            [("prepare", {"setup": asdict(SETUP)}), ("reset", {"seed": 0, "start": None})]
+            + [("move", {"action": GO})] * 8,
+            1,
+        ):
+            deaf.send(wire.pack({"session": greeting["session"], "n": number, "by": by, "do": do, **more}))
+        until = time.monotonic() + 10.0
+        while not robot.relaxed and time.monotonic() < until:
+            time.sleep(0.05)
+        assert robot.relaxed == 1 and 1 <= robot.moves < 8
+        with closing(wire.dial(server.address, additional_headers=headers)) as again:
+            assert "session" in wire.unpack(again.recv(timeout=10.0))
+        deaf.socket.close()
 
 
 def test_a_driver_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

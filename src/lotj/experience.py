@@ -14,8 +14,8 @@ import numpy as np
 from lotj.errors import NumericsError
 
 SUCCESS = "success"
-"""Note of an episode whose frames are labelled, (T+1,) bool: the task is accomplished in this frame. A success is
-absorbing: nothing that starts in one is learnt from, however long the episode was recorded."""
+"""Note of an episode whose frames are labelled, (T+1,) bool: the task is accomplished in this frame. Where a
+robot judges itself a success is absorbing: nothing that starts in one is learnt from, however long the episode is."""
 
 INTERVENTION = "intervention"
 """Note of an episode, (T+1,) bool: the motion that led to this frame was a person's, who corrected the robot."""

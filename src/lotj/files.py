@@ -107,8 +107,9 @@ def first_difference(values: Mapping[str, Any], wanted: Mapping[str, Any], stric
 def growing(out: Path, wanted: Mapping[str, Any]) -> Iterator[Path]:
     """A hidden folder beside `out` where ``data`` grows, which is named `out` when the block ends without an error.
 
-    Stopped in whatever way, it is there again when the same is `wanted` (JSON values); DataError where `out` exists,
-    something else was begun, or another process is at it; StorageError if the disk is full or cannot be written.
+    Stopped in whatever way, it is there again when the same is `wanted` (JSON values), and gone where it held nothing;
+    DataError where `out` exists, something else was begun, or another process is at it; StorageError if the disk is
+    full or cannot be written.
     """
     if out.exists():
         raise DataError(f"{out} exists: name a new one")
@@ -126,10 +127,14 @@ def growing(out: Path, wanted: Mapping[str, Any]) -> Iterator[Path]:
             write_json(begun, wanted)
         elif other := first_difference(read_object(begun), wanted, strictly=True):
             raise DataError(f"{work} was begun with {other}: delete it, or name another than {out}")
-        with storage_errors(work):
-            yield work
-            os.rename(work / "data", out)
-            sync_folder(out.parent)
-            shutil.rmtree(work)
+        try:
+            with storage_errors(work):
+                yield work
+                os.rename(work / "data", out)
+                sync_folder(out.parent)
+                shutil.rmtree(work)
+        finally:
+            if work.exists() and [*work.iterdir()] == [begun]:
+                shutil.rmtree(work)
     finally:
         os.close(handle)

@@ -77,6 +77,7 @@ class LeRobotArm:
         high = self._above + 0.02
         for goal in ([*self._now()[:2], high], [*beside, high], [*beside, self._above]):
             self._go(self._seat + goal)
+        self._before = self._seat + self._now()  # it stands still, however far it has come
         return self._seen()
 
     def move(self, action: np.ndarray) -> Observation:

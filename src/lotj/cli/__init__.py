@@ -2,9 +2,9 @@
 
 A command module has a dataclass `Command`: its docstring and those of its fields are the help, its fields the flags
 (tyro), its method `run` the work, which is to call other parts. If it has them, `default_for` makes the defaults from
-the flags (a preset), and `interrupted` is what Ctrl-C says. Several dataclasses, ``List | Show``, are subcommands, of
-which `USUAL` is done where none is named. A module may have another dataclass `Resume`, which takes over with
-``--resume``. Errors that a user can cause come out as one line.
+the flags (a preset), `interrupted` is what Ctrl-C says, and `resumable` what it says once there is a run. Several
+dataclasses, ``List | Show``, are subcommands, of which `USUAL` is done where none is named. A module may have another
+dataclass `Resume`, which takes over with ``--resume``. Errors that a user can cause come out as one line.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if signal.getsignal(name) == signal.SIG_DFL:
             signal.signal(name, signal.default_int_handler)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    interrupted = "stopped"
+    command: Any = None
     try:
         if not words or words[0] in ("-h", "--help"):
             _print_help()
@@ -61,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"lotj {lotj.__version__}")
         else:
             command = parse(words)
-            interrupted = getattr(command, "interrupted", interrupted)
             from lotj.processes import keep_memory
             from lotj.runs.tracking import tracked
 
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LotjError as error:
         return _fail(str(error), error.exit_code, error)
     except KeyboardInterrupt as error:
-        return _fail(interrupted, INTERRUPTED, error)
+        return _fail(_stopped(command), INTERRUPTED, error)
     except BrokenPipeError:  # the reader went away, e.g. `lotj connectors list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -107,6 +106,13 @@ def parse(words: list[str]) -> Any:
     if not isinstance(command, type):
         options["description"] = COMMANDS[name]
     return tyro.cli(command, prog=f"lotj {name}", args=flags, **options)
+
+
+def _stopped(command: Any) -> str:
+    """What Ctrl-C says: how to go on, if there is anything to go on with."""
+    from lotj.runs import Run
+
+    return (Run.made and getattr(command, "resumable", "")) or getattr(command, "interrupted", "stopped")
 
 
 def _print_help() -> None:

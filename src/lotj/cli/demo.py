@@ -24,7 +24,8 @@ class Command(job.OnDevice):
     """Practise on an unseen connector from the base that comes with lotj, evaluate, report: minutes. With --all the
     whole job from nothing, small: collect, pretrain, and then the same from that."""
 
-    interrupted: ClassVar[str] = "stopped; finished work is kept: the same command with --resume goes on"
+    interrupted: ClassVar[str] = "stopped; recorded episodes are kept: the same command goes on"
+    resumable: ClassVar[str] = "stopped; finished work is kept: the same command with --resume goes on"
 
     all: bool = False
     """Collect and pretrain, too, instead of beginning from the base."""

@@ -19,6 +19,7 @@ from rich.progress import MofNCompleteColumn, Progress, TaskID
 from rich.table import Table
 
 from lotj.errors import SettingsError
+from lotj.experience import INSERTION
 from lotj.ranges import Checked
 from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
@@ -29,6 +30,9 @@ if TYPE_CHECKING:  # SciPy and torch are slow to import
 
 RUNS = Path("runs")
 """Folder of all runs unless told otherwise."""
+
+_FOLDERS = "*", "train-*/*"
+"""Where runs lie in it; `lotj train` gives each job a folder of its own."""
 
 _RESULT = "checkpoints/practice.pt"
 """What a run of practice holds when others can build on it."""
@@ -89,7 +93,7 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
     """The run in `folder`, or the newest of its kind under `runs`: of practice with a finished trial, or just `begun`;
     SettingsError if there is none, or it is of another kind."""
     if folder is None:
-        return find_run(runs, kind, "" if begun else _RESULT)
+        return find_run(runs, kind, "" if begun else _RESULT, _FOLDERS)
     run = Run.open(Path(folder))
     if run.kind != kind:
         raise SettingsError(f"{folder}: a {kind} run is needed, this is a {run.kind} run; name one, or leave it out")
@@ -143,7 +147,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 
 def is_insertion(run: Run) -> bool:
     """Whether a practice run is on a connector, where a robot judges itself."""
-    return run.setting("task").startswith("insertion/")
+    return run.setting("task").startswith(INSERTION)
 
 
 def check_connector(name: str) -> Connector:
@@ -201,7 +205,7 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     """True successes of each controller with their Wilson 95 % intervals, time, and force where it is measured."""
     context, measured = results[0].context, any(bool(result.peak_force_n.any()) for result in results)
     where = f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]
-    earns = "task" in context and not any(result.success.any() for result in results)
+    earns = "connector" not in context and not any(result.success.any() for result in results)
     table = Table(
         "controller", title=f"{escape(where)}: true success of {len(results[0])} trials", title_justify="left"
     )

@@ -15,6 +15,7 @@ import tyro
 
 from lotj.cli import job
 from lotj.errors import SettingsError
+from lotj.experience import INSERTION
 from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import COUNT, NOT_NEGATIVE, SEED
 from lotj.runs import Run, restore_settings
@@ -62,7 +63,7 @@ class Command(Watched):
     `lotj practice --resume [FOLDER]` goes on with a stopped run, the newest by default, with its settings.
     """
 
-    interrupted: ClassVar[str] = "stopped; all finished trials are kept: `lotj practice --resume` goes on"
+    resumable: ClassVar[str] = "stopped; all finished trials are kept: `lotj practice --resume` goes on"
 
     settings: Annotated[PracticeConfig, tyro.conf.arg(name="")]
     connector: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -116,10 +117,10 @@ class Command(Watched):
         task = self.task or ""
         preset = dataclasses.replace(find_preset(self.preset), practice=self.settings)
         bench: dict[str, Any] = {}
-        if not task or task.startswith("insertion/"):
+        if not task or task.startswith(INSERTION):
             if self.connector and task:
                 raise SettingsError(f"task {task}: names a connector, and so does --connector; leave one out")
-            connector = self.connector or ((task.removeprefix("insertion/"),) if task else ())
+            connector = self.connector or ((task.removeprefix(INSERTION),) if task else ())
             if not connector:
                 raise SettingsError(
                     "practise on what? name a --connector (`lotj connectors list`) or a --task (`lotj tasks`)"
@@ -153,7 +154,7 @@ class Command(Watched):
 class Resume(Watched, job.Resume):
     """Go on after the last finished trial of a stopped run, with its settings."""
 
-    interrupted: ClassVar[str] = Command.interrupted
+    interrupted: ClassVar[str] = Command.resumable
 
     def run(self) -> None:
         run = job.pick_run(self.folder, self.runs, "practice", begun=True)

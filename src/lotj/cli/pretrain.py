@@ -26,7 +26,7 @@ class Command(job.Tracked):
     `lotj pretrain --resume [FOLDER]` goes on with a stopped run, the newest by default, with its settings.
     """
 
-    interrupted: ClassVar[str] = "stopped; all updates are kept: `lotj pretrain --resume` goes on"
+    resumable: ClassVar[str] = "stopped; all updates are kept: `lotj pretrain --resume` goes on"
 
     data: Path
     """Folder of the data set that `lotj collect` made."""
@@ -59,7 +59,7 @@ class Command(job.Tracked):
 class Resume(job.Resume):
     """Go on with a stopped pretraining, with its settings; the result is that of an unstopped one."""
 
-    interrupted: ClassVar[str] = Command.interrupted
+    interrupted: ClassVar[str] = Command.resumable
 
     also: tuple[str, ...] = ()
     """Also train what baselines need, see `lotj pretrain --help`; a finished pretraining can be given it."""

@@ -55,7 +55,8 @@ class Command(Checked):
     changed: str = ""
     """headline: what has changed since the last one, for the leaderboard."""
     show: bool = False
-    """Do nothing more: make the table of what is done."""
+    """Do nothing more: make the table of what is done. With connectors, benches or trials it is shown alone, for
+    that in the folder may be of all."""
     on: Literal["here", "processes", "ray"] = "processes"
     """Where jobs run: one after the other here, in several processes, or on the Ray cluster of RAY_ADDRESS (extra
     `cluster`)."""
@@ -147,16 +148,19 @@ class Command(Checked):
             say(f"{name}: nothing is done yet")
             return False
         folder, missing = self.out / name, len(jobs) - len(results)
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        part = bool(asked.connectors or asked.benches or asked.trials)
+        if not (look := self.show and part):
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
         for file, content in study.files(results).items():
-            atomic_write(folder / file, content)
+            if not look:
+                atomic_write(folder / file, content)
             if file.endswith(".md"):
                 say(content.decode())
         say(f"{folder}: " + (f"{missing} of {len(jobs)} jobs are not done yet" if missing else "done"))
         if name in chapters():
             atomic_write(self.out / "chapters.md", overview(chapters(), self.out).encode())
-        if name == "headline" and not (missing or asked.connectors or asked.benches or asked.trials):
+        if name == "headline" and not (missing or part):
             board = self.out / "leaderboard.md"
             before = board.read_text(encoding="utf-8") if board.exists() else ""
             atomic_write(board, leaderboard(before, study.practised(results), self.changed).encode())

@@ -17,10 +17,14 @@ from lotj.cli.collect import collect_with_bar
 from lotj.envs.registry import find_task, folder_name
 from lotj.errors import SettingsError
 from lotj.experiments.presets import Preset, find_preset
+from lotj.files import first_difference, read_object, storage_errors, write_json
 from lotj.ranges import COUNT, NOT_NEGATIVE, SEED
 from lotj.runs import Run
 from lotj.training.collect import TaskCollection
 from lotj.training.practice_config import TaskPracticeConfig
+
+_FREE = "device", "wandb", "evaluation_trials", "runs", "resume"
+"""Flags that may be others when a job is gone on with."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Command(job.Tracked):
     """Record demonstrations of a task's scripted expert, learn from them, practise with them, evaluate and report; or,
     without --demos, learn from practice alone.
 
-    `lotj train ... --resume` goes on with the stopped job of the same flags.
+    `lotj train ... --resume` goes on with the stopped job, which must have had the same flags.
     """
 
     interrupted: ClassVar[str] = "stopped; finished work is kept: the same command with --resume goes on"
@@ -77,8 +81,7 @@ class Command(job.Tracked):
         preset = dataclasses.replace(find_preset("state"), practice=self.settings, agent=parsed(self.set, kind()))
         preset = dataclasses.replace(preset, pretrain=dataclasses.replace(preset.pretrain, steps=self.updates))
         folder = self.runs / f"train-{folder_name(self.task)}-{self.agent}-{self.seed}"
-        if folder.exists() and not self.resume:
-            raise SettingsError(f"{folder} holds a job: give --resume, or another --seed or --runs")
+        self._begin(folder)
         from lotj.experiments.stages import practise_task_phase
 
         pretrained = self._learn_from_demos(preset, folder, device) if self.demos else None
@@ -87,6 +90,21 @@ class Command(job.Tracked):
         resume = job.begun(folder, "practice", self.seed) if self.resume else None
         run, _ = practise_task_phase(preset, self.task, folder, self.agent, resume=resume, **how)
         job.evaluate_and_report(run, self.evaluation_trials, device, spread=0.0)
+
+    def _begin(self, folder: Path) -> None:
+        """Keep the flags of the job, or compare them with those that it was begun with."""
+        file = folder / "job.json"
+        begun = any(path != file for path in folder.glob("*"))
+        if begun and not self.resume:
+            raise SettingsError(f"{folder} holds a job: give --resume, or another --seed or --runs")
+        flags = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        flags = {name: value for name, value in flags.items() if name not in _FREE}
+        if not (begun and file.exists()):  # a new job, or one of an older lotj
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_json(file, flags)
+        elif other := first_difference(read_object(file), flags, strictly=True):
+            raise SettingsError(f"{folder} was begun with {other}: give the same, or another --seed or --runs")
 
     def _learn_from_demos(self, preset: Preset, folder: Path, device: str) -> Run:
         """What comes before practice."""

@@ -29,11 +29,15 @@ class Skills:
     Args:
         table: whose truth is read.
         plan: gives the skills of the episode that begins.
+
+    Attributes:
         misses: probability that a skill is missed on purpose: grasped beside, pulled half.
     """
 
-    def __init__(self, table: Any, plan: Callable[[], Sequence[Skill]], misses: float = 0.0) -> None:
-        self.table, self._plan, self.misses = table, plan, misses
+    misses = 0.0
+
+    def __init__(self, table: Any, plan: Callable[[], Sequence[Skill]]) -> None:
+        self.table, self._plan = table, plan
 
     def reset(self, seed: int) -> None:
         """Start an episode; its misses come from the seed."""

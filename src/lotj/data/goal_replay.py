@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 
-from lotj.data.replay import Relabel, Segment, waypoints
+from lotj.data.replay import Relabel, Segment, waypoints, with_goal
 from lotj.errors import SettingsError
 from lotj.experience import Batch
 from lotj.ranges import SHARE, Checked
@@ -64,21 +64,13 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
         rows = np.flatnonzero(source == 3)
         if len(rows):
             goal[rows] = _proposed(rows, batch.observation.get("context") if by_context else None, propose, rng)
-        columns = batch.columns
-        if "waypoint" in columns:
+        if "waypoint" in batch.columns:
             until = np.where(source == 1, segment.frame + 1, np.where(source == 2, later, segment.last))
             nearer = np.flatnonzero(until < np.minimum(segment.frame + segment.ahead, segment.last))
-            waypoint = np.array(columns["waypoint"])
+            waypoint = np.array(batch.columns["waypoint"])
             waypoint[nearer] = waypoints(segment.store, segment.frame[nearer], segment.ahead, until[nearer])
-            columns = {**columns, "waypoint": waypoint}
-        return replace(
-            batch,
-            columns=columns,
-            observation={**batch.observation, "goal": goal},
-            next_observation={**batch.next_observation, "goal": goal},
-            reward=np.asarray(worth(batch.next_observation, goal), np.float32),
-            terminated=np.zeros(count, bool),
-        )
+            batch = replace(batch, columns={**batch.columns, "waypoint": waypoint})
+        return with_goal(batch, goal, worth(batch.next_observation, goal), np.zeros(count, bool))
 
     scene = ("context",) if by_context else ()
     relabel.reads = ("code", "goal", *scene, *getattr(worth, "reads", ()))  # type: ignore[attr-defined]

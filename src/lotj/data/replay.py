@@ -272,6 +272,13 @@ def join(batches: Sequence[Batch]) -> Batch:
     return Batch(**{name: joined([getattr(batch, name) for batch in batches]) for name in Batch.__dataclass_fields__})
 
 
+def with_goal(batch: Batch, goal: np.ndarray, reward: Any, terminated: np.ndarray) -> Batch:
+    """A batch of other goals (B, G), and what follows from them."""
+    before, after = ({**seen, "goal": goal} for seen in (batch.observation, batch.next_observation))
+    paid = np.asarray(reward, np.float32)
+    return replace(batch, observation=before, next_observation=after, reward=paid, terminated=terminated)
+
+
 def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: float = 0.8) -> Relabel:
     """Hindsight relabelling, strategy *future* (Andrychowicz et al. 2017): the goal becomes what was achieved later in
     the same episode. The reward of every transition follows from its goal, whatever the environment paid: one that pays
@@ -292,12 +299,6 @@ def hindsight(reward: Callable[[np.ndarray, np.ndarray], np.ndarray], share: flo
         chosen = rng.random(count) < share
         goal = np.where(chosen[:, None], achieved, batch.observation["goal"])
         gained = np.asarray(reward(batch.next_observation["achieved_goal"], goal), np.float32)
-        return replace(
-            batch,
-            observation={**batch.observation, "goal": goal},
-            next_observation={**batch.next_observation, "goal": goal},
-            reward=gained,
-            terminated=(gained > 0) | batch.terminated,
-        )
+        return with_goal(batch, goal, gained, (gained > 0) | batch.terminated)
 
     return relabel

@@ -125,20 +125,23 @@ class Store:
         """(E,) bool: which episodes are of one of these kinds."""
         return np.isin(self.episodes["kind"], [number for number, kind in enumerate(self.kinds) if kind in kinds])
 
-    def starts(self, absorbing: bool = True) -> np.ndarray:
+    @property
+    def _absorbing(self) -> np.ndarray:
+        """(F,) bool, the frames of success where that ends what counts of an episode, see `Task.self_judged`."""
+        return self.success & all(task.self_judged for task in self.tasks)
+
+    def starts(self) -> np.ndarray:
         """(M,) int64, the frames at which the transitions begin that may be learnt from: all but the last of an episode
-        and, where success is `absorbing`, those that are one already."""
-        usable = ~self.success if absorbing else np.ones(self.n_frames, bool)
+        and, where the robot judges itself, those of a success."""
+        usable = ~self._absorbing
         usable[self.last_frames] = False
         return np.flatnonzero(usable).astype(np.int64)
 
-    def terminated(self, absorbing: bool = True) -> np.ndarray:
-        """(F,) bool: whether the step that begins at a frame ended the task, as its episode says or, where that is
-        `absorbing`, by success."""
-        ended = np.zeros(self.n_frames, bool)
-        if absorbing:
-            ended[:-1] = self.success[1:]
-        last = self.last_frames
+    def terminated(self) -> np.ndarray:
+        """(F,) bool: whether the step that begins at a frame ended the task, as its episode says or, where the robot
+        judges itself, by success."""
+        ended, last = np.zeros(self.n_frames, bool), self.last_frames
+        ended[:-1] = self._absorbing[1:]
         ended[last] = False
         ended[last - 1] |= self.episodes["terminated"]
         return ended

@@ -17,7 +17,7 @@ import numpy as np
 from lotj.data import layout
 from lotj.data.writer import EpisodeWriter
 from lotj.errors import DataError
-from lotj.experience import SUCCESS, Episode, Task
+from lotj.experience import INSERTION, SUCCESS, Episode, Task
 from lotj.files import growing, read_object, reading
 
 ROW = np.dtype([("action", "<f4", (3,)), ("state", "<f4", (6,)), ("success", "u1")])
@@ -70,7 +70,7 @@ def _read_task(folder: Path) -> Task:
     about = read_object(path)
     try:
         name, split = about.pop("name"), about.pop("split")
-        task = Task(name, f"insertion/{about['connector']}", split, about)
+        task = Task(name, f"{INSERTION}{about['connector']}", split, about)
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]} is missing; restore it from a copy") from error
     if name != folder.name or about.keys() != {"connector", "family", "robot", "seed"}:

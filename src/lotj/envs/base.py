@@ -58,15 +58,14 @@ def spec_of(env: gym.Env) -> Spec:
 
 
 class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
-    """The contract, for a task in one MuJoCo model, which a subclass starts, moves, measures and judges. A success pays
-    1, once, unless the subclass says otherwise.
+    """The contract, for a task in one MuJoCo model or in none, which a subclass starts, moves, measures and judges. A
+    success pays 1, once, unless the subclass says otherwise.
 
     Args:
-        model: what is drawn.
+        model, camera: what is drawn, and whence; None where the subclass has a `picture` of its own.
         arrays: name -> shape of what can be observed beside images; "state" is where it is asked for.
         action: its shape.
         rate_hz: of actions.
-        camera: of the pictures.
         observation: names of what is observed beside the goals: ``image``, ``state``, or both in a tuple.
         image_size: side of the image [pixels].
         max_steps: time limit.
@@ -83,11 +82,11 @@ class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
 
     def __init__(
         self,
-        model: mujoco.MjModel,
+        model: mujoco.MjModel | None,
         arrays: Mapping[str, tuple[int, ...]],
         action: tuple[int, ...],
         rate_hz: float,
-        camera: mujoco.MjvCamera,
+        camera: mujoco.MjvCamera | None,
         observation: str | Sequence[str],
         image_size: int,
         max_steps: int,
@@ -97,9 +96,10 @@ class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
         self.max_steps, self.end_on_success = max_steps, end_on_success
         self.metadata = {**self.metadata, "render_fps": rate_hz}
         self._image_size = image_size if "image" in shown else None
-        self._camera = camera
-        model.vis.quality.offsamples = 0  # with 4 samples a pixel a small picture takes 3 times as long
-        self._drawing = Drawing(model)
+        self._camera, self._drawing = camera, None
+        if model is not None:
+            model.vis.quality.offsamples = 0  # with 4 samples a pixel a small picture takes 3 times as long
+            self._drawing = Drawing(model)
         self._steps: int | None = None  # none before the first reset
         self._paid = False
         self.action_space = gym.spaces.Box(-1.0, 1.0, action, np.float32)
@@ -155,9 +155,14 @@ class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
     def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
         """Whether the task is accomplished now, and whether it can no longer be."""
 
-    @abstractmethod
     def picture_of(self) -> mujoco.MjData:
         """What a picture shows."""
+        raise NotImplementedError
+
+    def picture(self, size: int, of: mujoco.MjData | None = None) -> np.ndarray:
+        """(1, H, H, 3) uint8, of what is now or of another state of the model."""
+        assert self._drawing is not None and self._camera is not None
+        return self._drawing(self.picture_of() if of is None else of, [self._camera], size, size)
 
     def facts(self, success: bool) -> dict[str, Any]:
         """What else is true now and goes into `info` by name."""
@@ -169,17 +174,18 @@ class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
 
     def render(self) -> np.ndarray:
         """(256, 256, 3) uint8."""
-        return self._drawing(self.picture_of(), [self._camera], 256, 256)[0]
+        return self.picture(256)[0]
 
     def close(self) -> None:
         """Free the renderers."""
-        self._drawing.close()
+        if self._drawing is not None:
+            self._drawing.close()
 
     def _observe(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         measured = self.measure()
         observation = {name: measured[name].astype(np.float32) for name in self._arrays}
-        if size := self._image_size:
-            observation["image"] = self._drawing(self.picture_of(), [self._camera], size, size)
+        if self._image_size:
+            observation["image"] = self.picture(self._image_size)
         success, lost = self.judge(observation)
         return observation, {"is_success": success, "lost": lost, **self.facts(success)}
 

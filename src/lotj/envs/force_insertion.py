@@ -55,7 +55,7 @@ def goal_error_of(connector: Connector, given: float | str) -> float:
         error = float(given.removesuffix("x") if isinstance(given, str) else given) * scale
     except (TypeError, ValueError):
         error = float("nan")
-    if isinstance(given, bool) or not 0.0 <= error <= 10e-3:
+    if isinstance(given, bool) or not 0.0 <= error <= MOST_ERROR:
         rule = (
             f"must be 0 to 10 [mm], or as '1.5x', times the capture range, {1e3 * connector.capture_range:.2f} mm here"
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-from lotj.envs.base import check_options, check_view, checked_action
+from lotj.envs.base import TaskEnv
 
 UMAZE = """\
 ##########
@@ -99,7 +98,7 @@ def expectile(values: np.ndarray, weights: np.ndarray, tau: float) -> np.ndarray
         found = following
 
 
-class GridEnv(gym.Env[dict[str, Any], np.ndarray]):
+class GridEnv(TaskEnv):
     """The toy maze as a task.
 
     Action: (2,) right and up; the larger of the two decides which of the four neighbours is meant, so that actions
@@ -110,9 +109,6 @@ class GridEnv(gym.Env[dict[str, Any], np.ndarray]):
     goal. `terminated` at the goal; without `end_on_success` it stays there. For the options see `GoalEnv`.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 1.0}
-    render_mode = "rgb_array"
-
     def __init__(
         self,
         observation: str | Sequence[str] = "state",
@@ -120,60 +116,36 @@ class GridEnv(gym.Env[dict[str, Any], np.ndarray]):
         max_steps: int = 100,
         end_on_success: bool = True,
     ) -> None:
-        shown = check_view(observation, image_size, max_steps)
-        self.returns = (0.0, 1.0)
-        self.grid, self.max_steps, self.end_on_success = Grid(), max_steps, end_on_success
+        self.grid = Grid()
         self.walls = self.grid.walls
-        self._shown, self._image_size = ("goal", "achieved_goal", *shown), image_size
-        self._cell, self._steps = self.grid.start, -1
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
-        boxes: dict[str, gym.Space] = {n: gym.spaces.Box(-np.inf, np.inf, (2,), np.float32) for n in self._shown}
-        if "image" in shown:
-            boxes["image"] = gym.spaces.Box(0, 255, (1, image_size, image_size, 3), np.uint8)
-        self.observation_space = gym.spaces.Dict(boxes)
+        arrays = {name: (2,) for name in ("goal", "achieved_goal", "state")}
+        super().__init__(None, arrays, (2,), 1.0, None, observation, image_size, max_steps, end_on_success)
 
-    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start an episode; SettingsError for options: there are none."""
-        check_options(options, ())
-        super().reset(seed=seed)
-        self._cell, self._steps = self.grid.start, 0
-        return self._observe()
+    def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
+        self._cell = self.grid.start
 
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Act: (2,) in [-1, 1]; what lies outside is clipped."""
-        if self._steps < 0:
-            raise gym.error.ResetNeeded("call reset() before step()")
-        right, up = checked_action(action, self.action_space.shape)
+    def act(self, action: np.ndarray) -> None:
+        right, up = action
         move = (2 + (right > 0)) if abs(right) > abs(up) else int(up <= 0)
-        before = self._cell
-        if before != self.grid.goal:
-            weights = self.grid.transition[before, move]
+        if self._cell != self.grid.goal:
+            weights = self.grid.transition[self._cell, move]
             self._cell = int(self.np_random.choice(len(weights), p=weights))
-        self._steps += 1
-        observation, info = self._observe()
-        reward = float(self._cell == self.grid.goal != before)
-        terminated = info["is_success"] and self.end_on_success
-        return observation, reward, terminated, not terminated and self._steps >= self.max_steps, info
+
+    def measure(self) -> dict[str, np.ndarray]:
+        middle = np.subtract(self.walls.shape, 1) / 2
+        here, goal = (((self.grid.cells[cell] - middle) * (-1, 1))[::-1] for cell in (self._cell, self.grid.goal))
+        return {"goal": goal, "achieved_goal": here, "state": here}
+
+    def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
+        return self._cell == self.grid.goal, False
 
     def compute_reward(self, achieved_goal: np.ndarray, goal: np.ndarray, info: Any = None) -> np.ndarray:
         """(...) float32: 1 where the (..., 2) cell is that of the goal, else 0; for hindsight."""
         return (np.abs(achieved_goal - goal).max(-1) < 0.5).astype(np.float32)
 
-    def render(self) -> np.ndarray:
-        """(256, 256, 3) uint8."""
-        return self._picture(256)
-
-    def _observe(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        middle = np.subtract(self.walls.shape, 1) / 2
-        here, goal = (((self.grid.cells[cell] - middle) * (-1, 1))[::-1] for cell in (self._cell, self.grid.goal))
-        seen = {name: (goal if name == "goal" else here).astype(np.float32) for name in self._shown if name != "image"}
-        if "image" in self._shown:
-            seen["image"] = self._picture(self._image_size)[None]
-        return seen, {"is_success": self._cell == self.grid.goal, "lost": False}
-
-    def _picture(self, size: int) -> np.ndarray:
+    def picture(self, size: int, of: Any = None) -> np.ndarray:
         colours = np.where(self.walls[..., None], 60, 230).repeat(3, -1).astype(np.uint8)
         for cell, colour in ((self.grid.goal, (200, 30, 30)), (self._cell, (30, 90, 200))):
             colours[tuple(self.grid.cells[cell])] = colour
         rows, columns = (np.arange(size) * n // size for n in self.walls.shape)
-        return colours[rows[:, None], columns]
+        return colours[rows[:, None], columns][None]

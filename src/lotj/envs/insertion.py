@@ -11,7 +11,7 @@ import numpy as np
 from lotj.controllers.expert import Expert
 from lotj.envs.base import Family, check_options, check_view, check_whole, checked_action
 from lotj.errors import SettingsError, find, unknown
-from lotj.experience import Task
+from lotj.experience import INSERTION, Task
 from lotj.geometry import mosaic
 from lotj.sim.arm import ARMS
 from lotj.sim.bench import RATE_HZ, STEP_LIMIT, WORKSPACE, Bench, Reading
@@ -76,7 +76,7 @@ def insertion_task(connector: str, robot: str = "duo", seed: int = 0, laboratory
     find("robot", robot, ARMS)
     about = {"connector": connector, "family": part.family, "robot": robot, "seed": seed}
     about |= {} if laboratory is None else {"laboratory": laboratory}
-    return Task(f"{part.name}.{robot}.{seed}", f"insertion/{part.name}", part.split, about)
+    return Task(f"{part.name}.{robot}.{seed}", INSERTION + part.name, part.split, about)
 
 
 class InsertionEnv(gym.Env):

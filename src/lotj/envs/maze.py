@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +91,13 @@ class MazeEnv(GoalEnv):
         return self.inner._get_obs(self.inner.point_env._get_obs()[0])
 
 
-def make(
-    maze: str = "umaze",
-    observation: str | Sequence[str] = "state",
-    image_size: int = 64,
-    max_steps: int | None = None,
-    end_on_success: bool = True,
-    whole_route: bool = False,
-    repeat: int = 1,
-) -> Any:
-    """A `MazeEnv`, or a `GridEnv` of 100 steps, which has one route alone."""
-    if maze == "umaze-toy":
-        return GridEnv(observation, image_size, 100 if max_steps is None else max_steps, end_on_success)
-    return MazeEnv(maze, observation, image_size, max_steps, end_on_success, whole_route, repeat)
+@wraps(MazeEnv, assigned=(), updated=())  # the options are its own
+def make(maze: str = "umaze", **options: Any) -> Any:
+    """A `MazeEnv`, or a `GridEnv`, which has one route alone."""
+    if maze != "umaze-toy":
+        return MazeEnv(maze, **options)
+    taken = inspect.signature(GridEnv).parameters
+    return GridEnv(**{k: value for k, value in options.items() if k in taken and (k, value) != ("max_steps", None)})
 
 
 FAMILY = Family(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import resources
 from typing import Any
 
 import mujoco
@@ -11,13 +12,13 @@ import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
 from lotj.envs.base import Family
-from lotj.envs.push import RATE_HZ, GoalPicture
+from lotj.envs.push import GoalPicture
 from lotj.sim.drawing import free_camera
 from lotj.sim.push_scene import colour_of
 
 MEMBERS = {"seen": "15 layouts of walls", "unseen": "three further layouts, and dots of colours that are held out"}
 LAYOUTS = {"seen": range(15), "unseen": range(15, 18)}
-CELLS, BLOCKS, RADIUS = 7, 5, 0.38  # a side, border included; walls within; of the dot [m]
+CELLS, BLOCKS = 7, 5  # a side, border included; walls within
 STEP_LIMIT, WITHIN = 0.35, 0.5  # commanded motion of an action of 1; the goal is reached within this of it [m]
 
 
@@ -51,6 +52,8 @@ class Maze2dEnv(GoalPicture):
         task: a name in `MEMBERS`. For the others see `TaskEnv`.
     """
 
+    step_limit = STEP_LIMIT
+
     def __init__(
         self,
         task: str = "seen",
@@ -61,14 +64,8 @@ class Maze2dEnv(GoalPicture):
     ) -> None:
         self._numbers, self._split = LAYOUTS[task], "held-out" if task == "unseen" else "train"
         self.walls = layouts()[self._numbers[0]].copy()
-        self.model = _scene()
-        self.data, self._goal_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
-        self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
-        self.goal = np.zeros(2)
-        names = ("state", "goal", "achieved_goal") if "state" in observation else ()
-        shape: dict[str, tuple[int, ...]] = {name: (2,) for name in names}
         camera = free_camera((0.0, 0.0, 0.0), 7.6, azimuth=90.0, elevation=-90.0)
-        super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)
+        super().__init__(_scene(), 2, camera, observation, image_size, max_steps, end_on_success)
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
         rng = self.np_random
@@ -87,14 +84,6 @@ class Maze2dEnv(GoalPicture):
             data.qpos[:] = data.ctrl[:] = place
             mujoco.mj_forward(self.model, data)
 
-    def act(self, action: np.ndarray) -> None:
-        start = np.clip(self.data.ctrl, self.data.qpos - STEP_LIMIT, self.data.qpos + STEP_LIMIT)
-        self.data.ctrl[:] = start + STEP_LIMIT * action
-        mujoco.mj_step(self.model, self.data, self._substeps)
-
-    def measure(self) -> dict[str, np.ndarray]:
-        return {"state": self.data.qpos.copy(), "achieved_goal": self.data.qpos.copy(), "goal": self.goal}
-
     def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
         return self._distance() < WITHIN, False
 
@@ -110,30 +99,8 @@ class Maze2dEnv(GoalPicture):
 
 
 def _scene() -> mujoco.MjModel:
-    spec = mujoco.MjSpec()
-    spec.option.timestep, spec.option.integrator = 0.01, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.stat.extent, spec.stat.center = 5.0, np.zeros(3)
-    world, box = spec.worldbody, mujoco.mjtGeom.mjGEOM_BOX
-    lamp = world.add_light(dir=(0, 0, -1), castshadow=False, diffuse=(0.4,) * 3, specular=(0,) * 3)
-    lamp.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
-    world.add_geom(
-        type=box, size=(3.5, 3.5, 0.1), pos=(0, 0, -0.2), rgba=(0.85, 0.85, 0.85, 1), contype=0, conaffinity=0
-    )
-    solid: dict[str, Any] = {"type": box, "rgba": (0.2, 0.2, 0.2, 1), "friction": (0.05, 0, 0)}
-    for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        world.add_geom(size=(0.5 if x else 3.5, 0.5 if y else 3.5, 0.3), pos=(3.0 * x, 3.0 * y, 0), **solid)
-    for block in range(BLOCKS):
-        world.add_geom(name=f"block{block}", size=(0.5, 0.5, 0.3), pos=(1, 1, 0), **solid)  # at 0 it could not be moved
-    dot = world.add_body(name="dot", gravcomp=1.0)
-    for axis, along in (("x", (1, 0, 0)), ("y", (0, 1, 0))):
-        dot.add_joint(name=axis, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=along)
-        drive = spec.add_actuator(name=axis, target=axis, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        drive.set_to_position(kp=200.0, kv=28.0)
-        drive.forcelimited, drive.forcerange = True, (-60.0, 60.0)
-    dot.add_geom(
-        name="dot", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(RADIUS, 0.3, 0), mass=1.0, friction=(0.05, 0, 0)
-    )
-    return spec.compile()
+    scene = resources.files("lotj.sim").joinpath("maze2d.xml").read_text(encoding="utf-8")
+    return mujoco.MjModel.from_xml_string(scene)
 
 
 FAMILY = Family(

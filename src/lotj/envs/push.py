@@ -31,16 +31,47 @@ FIXED = ((0.0, -0.12), ((0.0, -0.02),), ((-0.06, -0.02), (0.06, -0.02)))  # of t
 
 
 class GoalPicture(TaskEnv):
-    """An environment whose goal is a picture; the distances, which only a simulator knows, are in `info`."""
+    """An environment whose goal is a picture, with a hand that slides along x and y, for which a state is places; the
+    distances, which only a simulator knows, are in `info`.
 
-    data: mujoco.MjData
-    _goal_data: mujoco.MjData
-    """The goal's state, of the same model."""
+    Args:
+        size: entries of a state, and of the goal. For the others see `TaskEnv`.
+    """
+
+    hand: slice | list[int] = slice(2)
+    """Where it is in the model's positions."""
+    step_limit, reach = STEP_LIMIT, np.inf
+    """Commanded motion of an action of 1; how far from the middle it may be, both ways [m]."""
+
+    def __init__(
+        self, model: mujoco.MjModel, size: int, camera: mujoco.MjvCamera, observation: Any, *view: Any
+    ) -> None:
+        self.model = model
+        self.data, self._goal_data = mujoco.MjData(model), mujoco.MjData(model)
+        self._substeps = round(1.0 / RATE_HZ / model.opt.timestep)
+        self.goal = np.zeros(size)
+        names = ("state", "goal", "achieved_goal") if "state" in observation else ()
+        shapes = {name: (size,) for name in names}
+        super().__init__(model, shapes, (2,), RATE_HZ, camera, observation, *view)
+
+    @property
+    def state(self) -> np.ndarray:
+        """(S,) the places [m]."""
+        return self.data.qpos[self.hand].copy()
+
+    def act(self, action: np.ndarray) -> None:
+        here = self.data.qpos[self.hand]
+        start = np.clip(self.data.ctrl, here - self.step_limit, here + self.step_limit)  # who is blocked: no wind-up
+        self.data.ctrl[:] = np.clip(start + self.step_limit * action, -self.reach, self.reach)
+        mujoco.mj_step(self.model, self.data, self._substeps)
+
+    def measure(self) -> dict[str, np.ndarray]:
+        state = self.state
+        return {"state": state, "achieved_goal": state, "goal": self.goal}
 
     def picture_of_goal(self) -> np.ndarray:
         """(H, W, 3) uint8: the goal of the running episode, hand included, as the episode's own scene would look."""
-        size = self._image_size or 48
-        return self._drawing(self._goal_data, [self._camera], size, size)[0]
+        return self.picture(self._image_size or 48, self._goal_data)[0]
 
     def picture_of(self) -> mujoco.MjData:
         return self.data
@@ -67,6 +98,8 @@ class PushEnv(GoalPicture):
         For the others see `TaskEnv`.
     """
 
+    reach = REACH
+
     def __init__(
         self,
         task: str = "one",
@@ -86,17 +119,12 @@ class PushEnv(GoalPicture):
             raise SettingsError(f"start = {start!r}: must be {', '.join(STARTS)}")
         self._vary, self._split, self._start = vary, split, STARTS[start]
         self._present = pucks if present is None else present
-        self.model = push_scene(pucks)
-        self.data, self._goal_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
-        dress(self.model, self.data, np.random.default_rng(0), vary, split)
-        self._hand = [self.model.joint(f"hand-{axis}").qposadr[0] for axis in "xy"]
-        self._pucks = [self.model.joint(f"puck{puck}").qposadr[0] for puck in range(pucks)]
-        self._substeps = round(1.0 / RATE_HZ / self.model.opt.timestep)
-        self.goal = np.zeros(2 + 2 * pucks)
+        model = push_scene(pucks)
+        dress(model, mujoco.MjData(model), np.random.default_rng(0), vary, split)
+        self.hand = [model.joint(f"hand-{axis}").qposadr[0] for axis in "xy"]
+        self._pucks = [model.joint(f"puck{puck}").qposadr[0] for puck in range(pucks)]
         camera = free_camera((0.0, 0.0, 0.0), 0.49, azimuth=90.0, elevation=-65.0)
-        names = ("state", "goal", "achieved_goal") if "state" in observation else ()
-        shape: dict[str, tuple[int, ...]] = {name: self.goal.shape for name in names}
-        super().__init__(self.model, shape, (2,), RATE_HZ, camera, observation, image_size, max_steps, end_on_success)
+        super().__init__(model, 2 + 2 * pucks, camera, observation, image_size, max_steps, end_on_success)
         self.scene: Mapping[str, Any] = {}
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
@@ -111,21 +139,11 @@ class PushEnv(GoalPicture):
         for data, state, turn in ((self._goal_data, self.goal, turns[0]), (self.data, start, turns[1])):
             self._place(data, state, turn)
 
-    def act(self, action: np.ndarray) -> None:
-        here = self.data.qpos[self._hand]
-        start = np.clip(self.data.ctrl, here - STEP_LIMIT, here + STEP_LIMIT)  # a blocked hand does not wind up
-        self.data.ctrl[:] = np.clip(start + STEP_LIMIT * action, -REACH, REACH)
-        mujoco.mj_step(self.model, self.data, self._substeps)
-
-    def measure(self) -> dict[str, np.ndarray]:
-        state = self.state
-        return {"state": state, "achieved_goal": state, "goal": self.goal}
-
     @property
     def state(self) -> np.ndarray:
         """(2 + 2 pucks,) places of hand and pucks [m]; of a puck that is not there its goal."""
         places = [self.data.qpos[at : at + 2] for at in self._pucks[: self._present]]
-        return np.concatenate([self.data.qpos[self._hand], *places, self.goal[2 + 2 * self._present :]])
+        return np.concatenate([self.data.qpos[self.hand], *places, self.goal[2 + 2 * self._present :]])
 
     def judge(self, observation: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
         return bool(self._distances().max() < WITHIN), False
@@ -162,7 +180,7 @@ class PushEnv(GoalPicture):
 
     def _place(self, data: mujoco.MjData, state: np.ndarray, turn: np.ndarray) -> None:
         mujoco.mj_resetData(self.model, data)
-        data.qpos[self._hand] = data.ctrl[:] = state[:2]
+        data.qpos[self.hand] = data.ctrl[:] = state[:2]
         for puck, at in enumerate(self._pucks):
             there = puck < self._present
             place = (*state[2 + 2 * puck :][:2], HEIGHT) if there else (5.0 + puck, 5.0, -5.0)

@@ -88,7 +88,7 @@ class TableEnv(TaskEnv):
         self.table.load(self.pair.scene)
         if (size := self._image_size) and self.layout not in self._picture:
             self.table.set_state(self.pair.goal)
-            self._picture[self.layout] = self._drawing(self.table.data, [self._camera], size, size)
+            self._picture[self.layout] = self.picture(size)
         self.table.set_state(self.pair.start, rng.uniform(-1.0, 1.0, 4) * JITTER)
 
     def act(self, action: np.ndarray) -> None:

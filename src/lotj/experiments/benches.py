@@ -22,7 +22,7 @@ from lotj.envs.disturbances import disturbed
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.truth import ToldTruth
-from lotj.experience import INTERVENTION
+from lotj.experience import INSERTION, INTERVENTION
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.rewards.ask import Ask
 from lotj.rewards.judge import GoalPictures, Judge
@@ -119,7 +119,7 @@ def bench_settings(
     names = [f"{own.name}.{kind}.{bench.setup.domain_seed}" for own, kind, bench in of_each]
     delay = first.delay or 0
     return names, {
-        "task": f"insertion/{part.name}",
+        "task": INSERTION + part.name,
         "connector_title": part.title,
         "family": part.family,
         "insertion_depth_mm": round(1e3 * part.insertion_depth, 3),

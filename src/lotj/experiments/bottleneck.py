@@ -20,7 +20,7 @@ from lotj.data.store import DiskStore, Store
 from lotj.distributed import Job
 from lotj.experiments.bottleneck_control import Place, control_job
 from lotj.experiments.parts import choose_training
-from lotj.experiments.reward_ablation import choose_split, trained
+from lotj.experiments.reward_ablation import choose_split
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.nets.augment import COLOURLESS, AugmentConfig
@@ -29,6 +29,7 @@ from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
 from lotj.rewards.model import RewardModel
 from lotj.rewards.threshold import choose_threshold
+from lotj.rewards.training import RewardTrainer
 from lotj.training.collect import collect
 from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 
@@ -160,7 +161,8 @@ def regime_job(
     )  # fmt: skip
     bottleneck = replace(config.bottleneck, variant=variant, adversarial_weight=adversarial_weight)
     config = replace(config, bottleneck=bottleneck)
-    model = trained(train, inner, config, split, device)
+    with RewardTrainer(train, inner, config, split, device) as trainer:
+        model = trainer.run()
     frames = score_frames(model, inner)
     cut = choose_threshold(frames.score, frames.success, frames.near, frames.task, config.min_precision)
     parts: dict[str, Store] = {"train": train, "inner": inner, "held_out": held_out}

@@ -152,7 +152,7 @@ def _where_words(run: Run, bench: int, recover: bool) -> dict[str, Any]:
     if bench > 1:
         part, arm, seed, _ = bench_of(run, bench)
         name = find_connector(part).name
-        words |= {"task": f"insertion/{name}", "connector": name, "robot": arm, "domain": f"{name}.{arm}.{seed}"}
+        words |= {"task": INSERTION + name, "connector": name, "robot": arm, "domain": f"{name}.{arm}.{seed}"}
     return words | {"recover": recover}
 
 

@@ -288,23 +288,22 @@ class Planned(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray
         return begun
 
 
+BANK = 32
+"""Draws of each scene that goals are taken from."""
+
 KEPT = "plans"
 """Name of what `Planned` keeps, in the run's folder."""
 
 
-DRAWS = 32
-"""Goals that a proposer draws in each scene of practice."""
-
-
 def proposer_of(goals: str, made: Codes, store: CodedStore, first: Callable[[], np.ndarray]) -> GoalProposer | None:
-    """Who proposes, by the name of `GoalArm.goals`, `DRAWS` draws in each scene; None for the task itself. `first` says
-    the first picture of the running episode."""
+    """Who proposes, by the name of `GoalArm.goals`; None for the task itself. `first` says the first picture of the
+    running episode."""
     if goals == "task":
         return None
     if goals == "seen":
         some = np.random.default_rng(0).integers(store.n_frames, size=4096)
         return Seen(lambda: store.observe(some, ["code"])["code"])
-    return made.proposer(DRAWS) if goals == "pixelcnn" else made.redrawn(goals, first, DRAWS)
+    return made.proposer(BANK) if goals == "pixelcnn" else made.redrawn(goals, first, BANK)
 
 
 def _relabel(shares: Mapping[str, float], made: Codes, proposer: GoalProposer | None) -> Relabel:

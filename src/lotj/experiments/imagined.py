@@ -105,7 +105,7 @@ class ImaginedProblem(Problem):
 
 SIZES = {"quick": Size(0.15, 1, 20, 10), "laptop": Size(1.0, 3, 50, 20), "full": Size(4.0, 10, 100, 100)}
 """By name."""
-ENCODER_STEPS = 4000
+ENCODER_STEPS = 3000
 """Updates of an encoder, of 64 pictures; of a smaller size a third, and no more of a larger one."""
 
 

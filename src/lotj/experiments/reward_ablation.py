@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lotj.data.store import DiskStore, Store
+from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.errors import DataError
 from lotj.experience import Task
@@ -20,9 +20,7 @@ from lotj.experiments.presets import find_preset
 from lotj.experiments.study import Asked, page, with_bottleneck
 from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.nets.bottleneck import Variant
-from lotj.rewards.classifier import RewardConfig
 from lotj.rewards.held_out import bottleneck_report, held_out_report, score_frames
-from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
 from lotj.sim.connector import find_connector
 
@@ -80,21 +78,14 @@ def reward_job(
     train = DiskStore.open(Path(data), trained_on)
     held_out = DiskStore.open(Path(data), lambda task: task.attributes["connector"] in held_names)
     config = replace(with_bottleneck(find_preset(preset), variant, "reward").reward, steps=steps)
-    model = trained(train, held_out, config, seed, device)
+    with RewardTrainer(train, held_out, config, seed, device) as trainer:
+        model = trainer.run()
     frames, bottleneck = score_frames(model, held_out), bottleneck_report(model, train, held_out, seed)
     if "auc_without_invariant" in bottleneck:
         bottleneck["invariant_drop"] = bottleneck["auc"] - bottleneck["auc_without_invariant"]
     figures = bottleneck | held_out_report(model, held_out, frames)["overall"]
     of_data = {"held_out": sorted(held_names), "domains": len(train.tasks)}
     return {name: figures.get(name) for name in COLUMNS} | of_data
-
-
-def trained(train: Store, other: Store, config: RewardConfig, seed: int, device: str) -> RewardModel:
-    """A reward model with the cut at 0.5, see `RewardTrainer`."""
-    with RewardTrainer(train, other, config, seed, device) as trainer:
-        while not trainer.done:
-            trainer.step()
-        return RewardModel(trainer.classifier, config, 0.5, device=device)
 
 
 def choose_split(data: Path, split: int, train_on: int = TRAIN, hold_out: int = HELD_OUT) -> tuple[set[str], set[str]]:

@@ -74,19 +74,16 @@ class PixelCNNProposer(Banked):
     Args:
         model: trained on the codes of `encoder`.
         encoder, bank, scenes: see `Banked`.
-        temperature: of the draws, above 0.
     """
 
-    def __init__(
-        self, model: PixelCNN, encoder: CodeEncoder, bank: int = 128, scenes: int = 4096, temperature: float = 1.0
-    ) -> None:
+    def __init__(self, model: PixelCNN, encoder: CodeEncoder, bank: int = 128, scenes: int = 4096) -> None:
         super().__init__(encoder, bank, scenes)
-        self._model, self._temperature = model.to(encoder.device).eval().requires_grad_(False), temperature
+        self._model = model.to(encoder.device).eval().requires_grad_(False)
 
     def _drawn(self, contexts: np.ndarray, seed: int) -> np.ndarray:
         generator = torch.Generator(self._encoder.device).manual_seed(seed)
         maps = self._encoder.maps(contexts).repeat_interleave(self._bank, 0)
-        parts = [self._model.sample(part, generator, self._temperature).cpu() for part in maps.split(ROWS)]
+        parts = [self._model.sample(part, generator).cpu() for part in maps.split(ROWS)]
         drawn = torch.cat(parts).numpy()
         return drawn.reshape(len(contexts), self._bank, *drawn.shape[1:])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -253,3 +254,5 @@ class _Into:
     def __exit__(self, *_: object) -> None:
         while self._writers:
             self._writers.popitem()[1].close()
+        if not any(path.stat().st_size for path in (self._root / layout.TASKS).glob(f"*/{layout.INDEX}")):
+            shutil.rmtree(self._root, ignore_errors=True)  # nothing to go on with

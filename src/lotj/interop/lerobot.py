@@ -22,14 +22,7 @@ from lotj.errors import DataError, SettingsError
 from lotj.experience import Episode
 from lotj.extras import library
 from lotj.files import atomic_file, read_object, write_json
-from lotj.interop.contract import (
-    About,
-    Header,
-    Keys,
-    Part,
-    Trajectory,
-    foreign_file,
-)
+from lotj.interop.contract import About, Header, Keys, Part, Trajectory, foreign_file
 from lotj.interop.video import PIXELS, Encoder, decode
 from lotj.spaces import is_picture
 

@@ -53,7 +53,7 @@ class Column:
     def take(self, columns: Mapping[str, np.ndarray], where: str) -> np.ndarray:
         """(N, ...): pictures (N, V, H, W, 3) uint8, numbers (N, A) float32, flags (N, ...) bool."""
         parts = [self._theirs(key, columns, where) for key in self.keys]
-        if parts[0].dtype == np.uint8 and parts[0].ndim >= 4 and parts[0].shape[-1] == 3:
+        if _are_pictures(parts[0]):
             if any(entry is not None for entry in (self.axes, self.scale, self.offset)):
                 raise DataError(
                     f"{where}, key {self.keys[0]}: axes, scale and offset are not for pictures; see the map"
@@ -162,16 +162,26 @@ class Map:
         if not seen:
             theirs = [key for key in columns if key.startswith(keys.observation)]
             theirs = theirs or [key for key in columns if key == keys.observation.rstrip("./")]
-            pictures = [key for key in theirs if columns[key].dtype == np.uint8 and columns[key].shape[-1] == 3]
+            pictures = [key for key in theirs if _are_pictures(np.asarray(columns[key]))]
+            if pictures:
+                seen["image"] = Column(tuple(sorted(pictures)))
             for key in theirs:
                 if key not in pictures:
                     name = re.sub(r"[^a-z0-9_/-]+", "_", key.removeprefix(keys.observation).lower()).strip("_/-")
-                    seen["state" if key + "/" == keys.observation or not name else name[:60]] = Column((key,))
-            if pictures:
-                seen["image"] = Column(tuple(sorted(pictures)))
+                    name = "state" if key + "/" == keys.observation or not name else name[:60]
+                    if name in seen:
+                        both = f"keys {seen[name].keys[0]} and {key} would both be {name}"
+                        raise DataError(f"{both}; give the map an [observation]")
+                    seen[name] = Column((key,))
         action = self.action or Column((keys.action,))
         if bounds is not None and action.scale is None and action.axes is None and action.offset is None:
             low, high = (bound.astype(np.float64) for bound in bounds)
+            if (low == high).any():
+                where = f"axis {int((low == high).argmax())} of the actions' space is a point"
+                raise DataError(f"key {keys.action}: {where}; give `action.axes` in the map, without it")
+            if action.join == "sum" and (low != -high).any():
+                rule = "its sum over steps would add their middle once a step; give action.scale and action.offset"
+                raise DataError(f"key {keys.action}: the actions' space is not centred on 0: {rule} in the map")
             if (low != -1).any() or (high != 1).any():
                 scale = 2 / (high - low)
                 action = replace(action, scale=tuple(scale.tolist()), offset=tuple((-1 - low * scale).tolist()))
@@ -343,7 +353,14 @@ def _steps(values: np.ndarray, steps: int, key: str, where: str) -> np.ndarray:
     """(T,) of T rows."""
     if len(values) != steps:
         raise DataError(f"{where}, key {key}: {len(values)} rows for {steps} actions; mend or take out the episode")
+    if values.size != steps:
+        rule = f"{values.size // steps} numbers a row, must be one; name its axis in the map"
+        raise DataError(f"{where}, key {key}: {rule}")
     return values.reshape(steps)
+
+
+def _are_pictures(values: np.ndarray) -> bool:
+    return values.dtype == np.uint8 and values.ndim >= 4 and values.shape[-1] == 3
 
 
 def _resized(pictures: np.ndarray, size: tuple[int, ...] | None) -> np.ndarray:

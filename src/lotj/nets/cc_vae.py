@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from lotj.nets.vae import (
     FEATURES,
     LEAST_LOG_VARIANCE,
+    Broadcast,
     PictureModel,
     bernoulli,
     convolutions,
-    deconvolutions,
     divergence,
     draw,
     places_of,
@@ -54,8 +54,8 @@ class CCVAE(PictureModel):
         self.context_head = nn.Sequential(
             nn.Dropout(config.dropout), nn.Linear(64 * 3 * 3, config.context_size), normal
         )
-        self.decoder = deconvolutions(config.size + config.context_size)
-        self.context_decoder = deconvolutions(config.context_size)
+        self.decoder = Broadcast(config.size + config.context_size)
+        self.context_decoder = Broadcast(config.context_size)
 
     def code(self, images: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.head(self.trunk(torch.cat([images, first], 1))).chunk(2, 1)

@@ -82,14 +82,14 @@ def normalise_and_rectify(norm: nn.Module, x: Tensor) -> Tensor:
     return norm(x, relu=True) if isinstance(norm, GroupNorm) else torch.relu_(norm(x))
 
 
-def standardise(images: Tensor, eps: float = 0.02) -> Tensor:
+def standardise(images: Tensor) -> Tensor:
     """Subtract each image's mean and divide by its standard deviation, over pixels and colours together, (B, 3, H, W).
 
-    Takes away what a lamp's brightness and a camera's gain do; keeps colour. `eps` (about 5 grey levels of 255) stops
+    Takes away what a lamp's brightness and a camera's gain do; keeps colour. 0.02 (about 5 grey levels of 255) stops
     an almost uniform image from becoming amplified noise.
     """
     flat = images.permute(0, 2, 3, 1).flatten(1)  # no copy where the batch is channels-last
     mean = flat.mean(1)
     deviation = ((flat * flat).mean(1) - mean * mean).clamp_min(0.0).sqrt()  # exact enough in float32 for [0, 1]
-    scale = 1.0 / (deviation + eps)
+    scale = 1.0 / (deviation + 0.02)
     return images * scale[:, None, None, None] - (mean * scale)[:, None, None, None]

@@ -105,7 +105,7 @@ class PixelCNN(nn.Module):
         return {"nats": F.cross_entropy(self(numbers, context), numbers)}
 
     @torch.no_grad()
-    def sample(self, context: Tensor, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+    def sample(self, context: Tensor, generator: torch.Generator) -> Tensor:
         """(B, h, w) draws, one for each context. Each row of the vertical stack and each cell of the horizontal one is
         computed once, from what is kept of those before: the work of one pass instead of one for each cell."""
         rows, side, channels = len(context), self.cells, self.config.channels
@@ -131,7 +131,7 @@ class PixelCNN(nn.Module):
                     cell = layer.run(seen, across[number][:, :, :, x : x + 1], condition[:, :, *place])
                     if number + 1 < len(left):
                         left[number + 1][:, :, y, x + self.layers[number + 1].reach] = cell[:, :, 0, 0]
-                chances = torch.softmax(self.head(cell)[:, :, 0, 0] / temperature, 1)
+                chances = torch.softmax(self.head(cell)[:, :, 0, 0], 1)
                 drawn[:, y, x] = torch.multinomial(chances, 1, generator=generator)[:, 0]
                 embedded = self.embedding(drawn[:, y, x])
                 reach = self.layers[0].reach

@@ -27,6 +27,7 @@ from lotj.errors import LotjError
 from lotj.evaluation.filmstrip import FilmStrip, load_filmstrips
 from lotj.evaluation.results import EvaluationResult, read_evaluations
 from lotj.evaluation.truth import match_truth, motions
+from lotj.experience import INSERTION
 from lotj.files import read_object
 from lotj.runs import Run, read_timings
 from lotj.runs.metrics import read_lines
@@ -82,7 +83,7 @@ def read_run(folder: Path) -> RunFiles:
         SettingsError: it is no run, or its settings lack what the page needs, as those of an older version may.
     """
     run, absent = Run.open(folder), {}
-    folder, judged = run.path, run.setting("task").startswith("insertion/")
+    folder, judged = run.path, run.setting("task").startswith(INSERTION)
     for name, kind in {"commands": list, **({"connector": str, "insertion_depth_mm": float} if judged else {})}.items():
         run.setting(name, kind)
 
@@ -124,7 +125,7 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def _judged(config: dict[str, Any]) -> bool:
-    return str(config.get("task", "insertion/")).startswith("insertion/")
+    return str(config.get("task", INSERTION)).startswith(INSERTION)
 
 
 def _unit(run: Run) -> str:

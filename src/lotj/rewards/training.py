@@ -117,6 +117,12 @@ class RewardTrainer:
         norm = numbers.pop("gradient_norm_classifier")
         return {"loss": success + daib, "success_loss": success, **numbers, "gradient_norm": norm, "lr": lr}
 
+    def run(self) -> RewardModel:
+        """Do all updates; the reward model, whose threshold is not chosen yet."""
+        while not self.done:
+            self.step()
+        return RewardModel(self.classifier, self.config, 0.5, device=self.learner.device)
+
     def model(self) -> RewardModel:
         """The reward model so far, with its threshold chosen and its figures taken on the validation tasks."""
         model = RewardModel(self.classifier, self.config, 0.5, device=self.learner.device)

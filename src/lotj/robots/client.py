@@ -63,9 +63,17 @@ class RemoteRobot:
 
         Raises:
             FaultError: the robot is not back yet.
+            RobotError: another one is.
         """
         if self._connection is None:
-            self._connect()
+            about = self._connect()
+            now, before = (str(about["name"]), float(about["action_scale"])), (self.name, self.action_scale)
+            if now != before:
+                self._cut()
+                there = (
+                    f"{now[0]}, {1e3 * now[1]:g} mm an action, is served where {before[0]}, {1e3 * before[1]:g} mm, was"
+                )
+                raise RobotError(f"{self._url}: {there}; serve that again")
         where = None if start is None else [float(number) for number in start]
         return self._seen(self._ask("reset", RESET_S, seed=int(seed), start=where))
 

@@ -4,6 +4,7 @@ robot's own controller, and no safety function in the sense of a standard (docs/
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-6
 """By which an element of an action may be beyond 1: a float's rounding."""
+
+SENSORS = ("position", "force", "peak_force", "torque", "slip")
+"""Of `Safe`; the first two are needed."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ class Safe:
         limits: of it.
         clock: seconds.
         stop: ends the trial that runs, and refuses all after it.
+
+    Raises:
+        RobotError: a driver that shows neither, so that the limits would measure nothing.
     """
 
     def __init__(
@@ -97,7 +104,10 @@ class Safe:
         self._robot, self._limits, self._clock, self._stop = robot, limits, clock, stop or EmergencyStop()
         self.spec, self.action_scale = robot.spec, robot.action_scale
         self.estimate_error, self.height_error = robot.estimate_error, robot.height_error
-        self._cameras = Cameras(robot.spec)
+        self._cameras, self._feels = Cameras(robot.spec), hasattr(robot, "sensors")
+        if not self._feels and math.prod(getattr(robot.spec.observation.get("state"), "shape", (0,))) < 9:
+            rule = "has no sensors(), and no state of 9 numbers: position, velocity and force"
+            raise RobotError(f"the robot's driver {rule}; give it one of them, for its limits (docs/real-robot.md)")
         self._low, self._high = np.array(limits.low) + limits.margin_m, np.array(limits.high) - limits.margin_m
         self._over = "no trial: reset first"  # why nothing moves; empty in a trial
         self._since: float | None = None  # the last motion of the trial that runs; None: the watchdog sleeps
@@ -227,11 +237,9 @@ class Safe:
     def _checked(self, seen: Observation) -> Observation:
         """What was observed, once it and the sensors are as they must be."""
         before = self._hand
-        sensed = self._sensors(seen)
-        self._hand, self._force = (np.asarray(sensed[name], float) for name in ("position", "force"))
         try:
-            if not np.isfinite([*self._hand, *self._force]).all():
-                raise FaultError("the robot's sensors are not finite")
+            sensed = self._sensed(seen)
+            self._hand, self._force = sensed["position"], sensed["force"]
             if not ((self._hand >= self._limits.low) & (self._hand <= self._limits.high)).all():
                 raise FaultError(f"the hand is outside its box, at {np.round(self._hand, 4).tolist()} m")
             self._cameras.check(seen, float(np.linalg.norm(self._hand - before)))
@@ -250,11 +258,23 @@ class Safe:
             raise
         return seen
 
-    def _sensors(self, seen: Observation) -> Mapping[str, Any]:
-        if hasattr(self._robot, "sensors"):
-            return self._robot.sensors()  # type: ignore[attr-defined]
-        state = np.asarray(seen.get("state", np.zeros(9)), float).ravel()
-        return {"position": state[:3], "force": state[6:9] if len(state) >= 9 else np.zeros(3)}
+    def _sensed(self, seen: Observation) -> dict[str, np.ndarray]:
+        """What is measured, finite; FaultError if it is not, or what the driver raises."""
+        try:
+            if self._feels:
+                sensed: Mapping[str, Any] = self._robot.sensors()  # type: ignore[attr-defined]
+            else:
+                state = np.asarray(seen["state"], float).ravel()
+                sensed = {"position": state[:3], "force": state[6:9]}
+            found = {name: np.asarray(sensed[name], float) for name in SENSORS if name in sensed}
+            whole = found["position"].shape == found["force"].shape == (3,)
+        except RobotError:
+            raise
+        except Exception as error:  # a driver's
+            raise FaultError(f"the robot's sensors have failed ({type(error).__name__}: {error})") from error
+        if not whole or not all(np.isfinite(values).all() for values in found.values()):
+            raise FaultError("the robot's sensors are not finite, position and force three numbers each")
+        return found
 
     def _halt(self, why: str) -> None:
         """Lets go and ends the trial."""

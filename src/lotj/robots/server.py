@@ -7,6 +7,7 @@ import http
 import importlib
 import logging
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -110,6 +111,7 @@ class Conversation:
         self._stop = stop or EmergencyStop()
         self.session, self._last = secrets.token_hex(16), 0
         self.robot: Safe | None = None
+        self._prepared = False  # else the robot is an earlier one, which a refused `prepare` leaves standing
         self._tells = False  # the truth
 
     def greeting(self) -> bytes:
@@ -159,9 +161,10 @@ class Conversation:
         return number
 
     def _done(self, request: dict[str, Any]) -> dict[str, Any]:
-        do, robot = request["do"], self.robot
+        do, robot = request["do"], self.robot if self._prepared else None
         if do == "prepare":
-            return self._prepared(request["setup"])
+            self._prepared = False
+            return self._prepare(request["setup"])
         if robot is None:
             raise RobotError(f"{do} before prepare; nothing has moved")
         if do == "park":
@@ -183,7 +186,7 @@ class Conversation:
             }
         return answer
 
-    def _prepared(self, setup: dict[str, Any]) -> dict[str, Any]:
+    def _prepare(self, setup: dict[str, Any]) -> dict[str, Any]:
         kinds = {field.name: {"str": str, "int": int}[str(field.type)] for field in fields(Setup)}
         if setup.keys() != kinds.keys() or any(type(setup[name]) is not kind for name, kind in kinds.items()):
             raise RobotError(f"prepare: setup must have {', '.join(kinds)}, texts and whole numbers")
@@ -194,6 +197,7 @@ class Conversation:
         made = self._make(asked)
         self.robot = Safe(made, self._limits, self._clock, self._stop)
         self._tells = asked.purpose in (EVALUATION, COLLECTION) and hasattr(made, "outcome")
+        self._prepared = True
         about = {name: getattr(made, name) for name in FIGURES}
         name = getattr(made, "name", type(made).__name__)
         return {**about, "spec": asdict(made.spec), "name": name, "tells": self._tells}
@@ -279,7 +283,8 @@ class RobotServer:
         learner = connection.request.headers.get("Lotj-Learner", "")
         holder, old, since = self._holder
         if learner and old is not None and learner == holder:
-            old.close()
+            with suppress(OSError):
+                old.socket.shutdown(socket.SHUT_RDWR)  # to close it would wait for a message that nobody takes
         if not self._seat.acquire(timeout=2.0):  # who has just hung up is still being taken leave of
             _log.warning("refused: a second learner")
             return connection.close(1013, f"another learner has had the robot since {since}; wait, or stop it")
@@ -293,21 +298,24 @@ class RobotServer:
             _log.info("the learner has gone")
 
     def _converse(self, connection: Any) -> None:
-        talk = Conversation(self._make, self._limits, stop=self.stop)
+        talk, over = Conversation(self._make, self._limits, stop=self.stop), threading.Event()
+        # A thread of its own: this one waits, too, where the learner does not take its answers.
+        threading.Thread(target=self._watch, args=[talk, over], name="watchdog", daemon=True).start()
         try:
             connection.send(talk.greeting())
             while True:
-                try:
-                    data = connection.recv(timeout=self._limits.watchdog_s / 3)
-                except TimeoutError:
-                    self._thread.submit(talk.check_time).result()
-                    continue
-                connection.send(self._thread.submit(talk.answer, data).result())
+                connection.send(self._thread.submit(talk.answer, connection.recv()).result())
         except library("websockets.exceptions").ConnectionClosed:
             pass
         finally:
+            over.set()
             self._thread.submit(talk.end).result()
             self._robot = talk.robot or self._robot
+
+    def _watch(self, talk: Conversation, over: threading.Event) -> None:
+        while not over.wait(self._limits.watchdog_s / 3):
+            with suppress(RuntimeError):  # the server has been closed
+                self._thread.submit(talk.check_time).result()
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:

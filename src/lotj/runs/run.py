@@ -16,9 +16,10 @@ import shlex
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import lotj
 from lotj.errors import CheckpointError, DataError, SettingsError
@@ -48,11 +49,14 @@ class Run:
     where another has claimed it: its trials and checkpoints would be mixed with these.
 
     Attributes:
+        made: of the class: whether this process has made a run, or has written to one.
         path: the folder.
         kind, seed: what ran, ``pretrain`` or ``practice``, and the seed of its random numbers.
         created, command: when (ISO text, in the order of time), and by which command line; "" if not recorded.
         config: the settings as plain JSON values.
     """
+
+    made: ClassVar[bool] = False
 
     def __init__(self, path: Path, about: dict[str, Any], config: dict[str, Any]) -> None:
         self.path = path
@@ -78,6 +82,7 @@ class Run:
         write_json(path / "versions.json", versions())
         write_json(path / "run.json", about)  # last: a folder with this file is a whole run
         _point(Path(root) / "last", path)
+        Run.made = True
         return cls(path, about, settings)
 
     @classmethod
@@ -160,9 +165,9 @@ class Run:
         """All complete lines of a stream, oldest first; a torn last line is left out."""
         return read_lines(self.path / f"{stream}.jsonl")
 
-    def sync(self, stream: str = "metrics") -> None:
-        """Have the lines of a stream survive a power cut, as the checkpoint does that is to follow."""
-        with open(self.path / f"{stream}.jsonl", "rb") as file:
+    def sync(self) -> None:
+        """Have the metrics survive a power cut, as the checkpoint does that is to follow."""
+        with open(self.path / "metrics.jsonl", "rb") as file:
             os.fsync(file.fileno())
 
     def rewind(self, step: int, stream: str = "metrics") -> None:
@@ -225,11 +230,12 @@ def load_tensors(path: Path, device: str = "cpu") -> Any:
         raise CheckpointError(f"{path}: torn or not a lotj checkpoint; delete it and make it again") from None
 
 
-def find_run(root: Path, kind: str, result: str = "") -> Run:
-    """The newest run of a kind under `root`; what is no run of this format is passed over, and so are runs without the
-    file `result`, unless none has it. SettingsError if there is none; the message says which kinds there are."""
+def find_run(root: Path, kind: str, result: str = "", folders: Sequence[str] = ("*",)) -> Run:
+    """The newest run of a kind in `folders` under `root`, patterns as of a shell; what is no run of this
+    format is passed over, and so are runs without the file `result`, unless none has it. SettingsError if there is
+    none; the message says which kinds there are."""
     root, runs, odd = Path(root), [], []
-    for found in root.glob("*/run.json"):
+    for found in (path for folder in folders for path in root.glob(f"{folder}/run.json")):
         try:
             runs += [Run.open(found.parent)] if found.parent.name != "last" else []
         except SettingsError as error:
@@ -281,6 +287,7 @@ def _claim(folder: Path) -> None:
     except OSError:
         pass
     _claimed[folder] = descriptor
+    Run.made = True
 
 
 def _new_folder(root: Path, kind: str) -> Path:

@@ -7,6 +7,7 @@ boxes and cylinders. Its parts are changed in the model as it stands: nothing is
 from __future__ import annotations
 
 import colorsys
+from importlib import resources
 from typing import Any
 
 import mujoco
@@ -19,7 +20,6 @@ SPLITS = ("train", "held-out")
 INSIDE = 0.17  # of the walls
 REACH = 0.153  # of the hand's middle, both ways along x and y
 HAND, HEIGHT = 0.015, 0.02  # radius of the hand; half the height of a puck
-ARM = 0.03  # radius of what is seen above the hand
 PARTS = 3
 TRAINED, HELD_OUT = 24, 8  # shapes, by number
 TEXTURES = 12  # of the table; the last three are held out
@@ -31,51 +31,21 @@ _HIDDEN = 4  # a group of geoms that is not drawn
 
 def push_scene(pucks: int) -> mujoco.MjModel:
     """The model, with joints ``hand-x``, ``hand-y`` and ``puck0``, ..."""
-    spec = mujoco.MjSpec()
-    spec.option.timestep, spec.option.cone = 0.004, mujoco.mjtCone.mjCONE_ELLIPTIC
-    spec.option.integrator, spec.option.impratio = mujoco.mjtIntegrator.mjINT_IMPLICITFAST, 5.0
-    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE  # its boxes are those of the parts as compiled
-    spec.visual.map.znear, spec.stat.extent, spec.stat.center = 0.01, 0.5, np.zeros(3)
-    world = spec.worldbody
-    lamp = world.add_light(name="lamp", dir=(-0.3, 0.4, -1.0), castshadow=False, diffuse=(0.5,) * 3, specular=(0,) * 3)
-    lamp.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    spec = mujoco.MjSpec.from_string(resources.files("lotj.sim").joinpath("push.xml").read_text(encoding="utf-8"))
     rng = np.random.default_rng(0)
+    kinds = [getattr(mujoco.mjtBuiltin, f"mjBUILTIN_{kind}") for kind in ("CHECKER", "GRADIENT", "FLAT")]
     for number in range(TEXTURES):
-        kind = (
-            mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
-            mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-            mujoco.mjtBuiltin.mjBUILTIN_FLAT,
-        )
         first, second = rng.uniform(0.35, 0.75, (2, 3))
         spec.add_texture(
-            name=f"table{number}", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=kind[number % 3], rgb1=first,
+            name=f"table{number}", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=kinds[number % 3], rgb1=first,
             rgb2=second, markrgb=second, mark=mujoco.mjtMark.mjMARK_RANDOM, random=0.05 * (number % 3 == 2),
             width=64, height=64,
         )  # fmt: skip
         material = spec.add_material(name=f"table{number}", texrepeat=(2, 2))
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"table{number}"
-    solid: dict[str, Any] = {"type": _BOX, "contype": 2, "conaffinity": 1, "friction": (0.5, 0.003, 0.0001)}
-    world.add_geom(name="table", size=(0.2, 0.2, 0.01), pos=(0, 0, -0.01), rgba=(0.75, 0.72, 0.68, 1), **solid)
-    for number, (x, y) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
-        size = (0.01 if x else INSIDE + 0.02, 0.01 if y else INSIDE + 0.02, 0.015)
-        place = (x * (INSIDE + 0.01), y * (INSIDE + 0.01), 0.015)
-        world.add_geom(name=f"wall{number}", size=size, pos=place, rgba=(0.4, 0.35, 0.3, 1), **solid)
-    for number in range(2):
-        world.add_geom(name=f"distractor{number}", size=(0.01,) * 3, pos=(0, 0, -1), group=_HIDDEN, **solid)
     moved: dict[str, Any] = {"contype": 1, "conaffinity": 3, "friction": (0.5, 0.003, 0.0001), "condim": 4}
-    hand = world.add_body(name="hand", gravcomp=1.0)
-    for axis, along in (("x", (1, 0, 0)), ("y", (0, 1, 0))):
-        hand.add_joint(name=f"hand-{axis}", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=along)
-        drive = spec.add_actuator(name=f"drive-{axis}", target=f"hand-{axis}", trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        drive.set_to_position(kp=400.0, kv=40.0)
-        drive.forcelimited, drive.forcerange = True, (-6.0, 6.0)
-    look = {"rgba": (0.2, 0.2, 0.2, 1), "mass": 0.5}
-    hand.add_geom(name="hand", type=_CYLINDER, size=(HAND, 0.03, 0), pos=(0, 0, 0.033), **look, **moved)
-    # An arm above the hand, which touches nothing: a hand alone is a dozen pixels, too few for a model of pictures.
-    arm = {"rgba": (0.2, 0.2, 0.2, 1), "mass": 0.0, "contype": 0, "conaffinity": 0}
-    hand.add_geom(name="arm", type=_CYLINDER, size=(ARM, 0.015, 0), pos=(0, 0, 0.065), **arm)
     for number in range(pucks):
-        body = world.add_body(name=f"puck{number}", pos=(0.1 * number, 0, HEIGHT))
+        body = spec.worldbody.add_body(name=f"puck{number}", pos=(0.1 * number, 0, HEIGHT))
         body.add_freejoint(name=f"puck{number}")
         for part in range(PARTS):
             frame = {"pos": (0.001, 0.002, 0), "quat": (0.8, 0, 0, 0.6)}  # not the body's, or it could not be changed

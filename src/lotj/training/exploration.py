@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers import Memoryless
-from lotj.experience import Observation
+from lotj.experience import Observation, batch_of_one
 
 BOOST_FAILURES, BOOST_SUCCESSES = 3, 10
 """Failures in a row at which the boost is full, and successes in all at which it is gone; in between in proportion. A
@@ -43,6 +43,11 @@ class Exploration(Memoryless):
             more = np.array([*((SIDEWAYS - 1) * mean[:2]), -PRESS])
             action, noise = action + self.boost * more, noise + self.boost * NOISE
         return np.clip(action + self.rng.normal(0.0, noise, action.shape), -1.0, 1.0).astype(np.float32)
+
+
+def acting(learner: Any) -> Callable[[Observation, float, np.random.Generator], np.ndarray]:
+    """How a `Learner` acts on what is observed at a time, for an `Exploration`."""
+    return lambda observation, spread, rng: learner.act(batch_of_one(observation), spread, rng)[0]
 
 
 def boost(successes: int, failures: int) -> float:

@@ -14,8 +14,8 @@ import torch
 
 from lotj.agents import Learner
 from lotj.experience import Episode
-from lotj.training.exploration import Exploration
-from lotj.training.practice import Attempted, acting
+from lotj.training.exploration import Exploration, acting
+from lotj.training.practice import Attempted
 from lotj.training.self_judged import Memory, SelfJudged
 from lotj.training.trials import Past
 

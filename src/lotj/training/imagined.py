@@ -74,7 +74,8 @@ class Imagined(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarra
         """Act; the time limit truncates, nothing terminates."""
         seen, _, _, truncated, info = self.env.step(action)
         coded = self._coded(seen)
-        reward = self._reward({name: values[None] for name, values in coded.items()} | self._context(), self.goal[None])
+        shown = {name: values[None] for name, values in coded.items()} | {"context": self.context}
+        reward = self._reward(shown, self.goal[None])
         return coded, float(reward[0]), False, truncated, _untold(info)
 
     def task_goal(self) -> np.ndarray:
@@ -88,9 +89,6 @@ class Imagined(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarra
         coded = {"code": code, "goal": self.goal.astype(np.float32), "precision": precision}
         coded |= {"context": self.context[0], **{name: seen[name] for name in self._kept}}
         return {name: coded[name] for name in self.observation_space.spaces}  # type: ignore[attr-defined]
-
-    def _context(self) -> dict[str, np.ndarray]:
-        return {"context": self.context}
 
 
 def _untold(info: Mapping[str, Any]) -> dict[str, Any]:

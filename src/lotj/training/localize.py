@@ -40,8 +40,7 @@ def pretrain_localizer(
     spec = spec_of_data(train.schema, ("image",))
     model = Localizer(Position, spec, localizer.front, localizer, 1, run.seed, device)
     made_with = {"settings": asdict(localizer), "tasks": [task.name for task in train.tasks]}
-    if run.has(LOCALIZER):
-        loop.resume(run, LOCALIZER, model, made_with)
+    loop.resume(run, LOCALIZER, model, made_with)
 
     def load(step: int) -> Batch:
         frames = np.random.default_rng([run.seed, step]).integers(train.n_frames, size=localizer.batch)

@@ -52,7 +52,10 @@ def means(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def resume(run: Run, name: str, learner: Learner, made_with: Mapping[str, Any]) -> None:
-    """Take up the run's checkpoint of a training; CheckpointError where it was begun with other settings or data."""
+    """Take up the run's checkpoint of a training, if it has one; CheckpointError where it was begun with other settings
+    or data."""
+    if not run.has(name):
+        return
     state = run.load(name, str(learner.device))
     for what, value in made_with.items():
         if state.get(what) != value:

@@ -23,10 +23,10 @@ import torch
 from lotj.agents import At, Learner
 from lotj.data.replay import DERIVED, Contexts, Relabel, Replay, Source
 from lotj.errors import CheckpointError, RobotError, SettingsError
-from lotj.experience import Episode, Observation, Task, batch_of_one
+from lotj.experience import Episode, Task
 from lotj.rewards.judge import Judge
 from lotj.runs import Run
-from lotj.training.exploration import Exploration, boost
+from lotj.training.exploration import Exploration, acting, boost
 from lotj.training.live_view import LiveView, Watcher
 from lotj.training.loop import means
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig
@@ -117,11 +117,6 @@ def finished_trials(run: Run) -> int:
 def checkpoint_after(trial: int) -> str:
     """Name of the checkpoint that is the snapshot of a trial, see `practice`."""
     return f"{CHECKPOINT}-{trial}"
-
-
-def acting(learner: Learner) -> Callable[[Observation, float, np.random.Generator], np.ndarray]:
-    """How a learner acts on what is observed at a time, for an `Exploration`."""
-    return lambda observation, spread, rng: learner.act(batch_of_one(observation), spread, rng)[0]
 
 
 def practice(

@@ -97,8 +97,7 @@ def pretrain_reward(
         KeyboardInterrupt: Ctrl-C; the last update is saved.
     """
     with RewardTrainer(train, validation, reward, run.seed, device) as trainer:
-        if run.has(REWARD):
-            loop.resume(run, REWARD, trainer.learner, trainer.made_with)
+        loop.resume(run, REWARD, trainer.learner, trainer.made_with)
         if trainer.done and (run.path / REWARD_FILE).exists():
             return load_reward(run, device)
         learner, shown, update = trainer.learner, ("success_loss", "accuracy"), lambda _: trainer.step()

@@ -21,13 +21,12 @@ def sources(
 ) -> list[Source]:
     """The transitions of a data set in the shares that the settings say: those that the policy imitates, divided by
     whether the plug is aside, and the others; all together that share of a batch. `relabel` is done to all of
-    them. Where the environment rewards, its word is what ends an episode, as in practice.
+    them.
 
     Raises:
         DataError: no transition is of a kind that the policy imitates.
     """
-    absorbing = all(task.self_judged for task in data.tasks)
-    starts = data.starts(absorbing)
+    starts = data.starts()
     imitate = data.of_frames(data.of_kind(data.kinds if config.policy_kinds is None else config.policy_kinds))
     if not imitate[starts].any():
         raise DataError(
@@ -39,8 +38,7 @@ def sources(
         apart = config.aside_share if imitate[rows].all() and "position" in data.schema.truth else None
         aside = np.linalg.norm(data.truth("position")[:, :2], axis=1) > ASIDE_M if apart is not None else imitate
         pools += _parts(rows, aside, apart, share, config.batch)
-    columns = {"imitate": imitate, "terminated": data.terminated(absorbing)}
-    return [Source(data, share_of_batch * share, rows, columns, relabel=relabel) for rows, share in pools]
+    return [Source(data, share_of_batch * share, rows, {"imitate": imitate}, relabel=relabel) for rows, share in pools]
 
 
 def batches(

@@ -15,9 +15,9 @@ import numpy as np
 from lotj.controllers import Controller
 from lotj.controllers.waypoints import Waypoints
 from lotj.errors import SettingsError
-from lotj.experience import Episode, Observation, batch_of_one
+from lotj.experience import Episode, Observation
 from lotj.runs import Run
-from lotj.training.exploration import Exploration
+from lotj.training.exploration import Exploration, acting
 
 NOISE = (0.1, 0.2)  # standard deviation of a person's actions, drawn for each episode
 PAUSE, PAUSES = 0.03, (3, 8)  # probability in each step that a pause begins, and how long it is [steps]
@@ -190,8 +190,7 @@ class Policy(Recipe):
         if agent.spec.action != env.action_space.shape or not agent.reads <= shown.keys():
             made_for = f"{', '.join(sorted(agent.reads))} and actions {agent.spec.action}"
             raise SettingsError(f"policy of {run}: made for {made_for}, which this task has not; name another run")
-        act = Exploration(lambda seen, spread, rng: agent.act(batch_of_one(seen), spread, rng)[0], 0.0, 0.0, rng)
-        super().__init__(env, act, rng)
+        super().__init__(env, Exploration(acting(agent), 0.0, 0.0, rng), rng)
 
 
 @cache

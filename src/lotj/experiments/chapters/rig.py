@@ -24,7 +24,7 @@ ARMS = (
     ORACLE,
     *EVERY_LINE,
 )
-VAE = {"vae": ("vae", {"size": 8, "beta": 2.0})}
+VAE = {"vae": ("vae", {"size": 8})}
 
 CHAPTER = ImaginedChapter(
     name="rig",
@@ -53,7 +53,7 @@ CHAPTER = ImaginedChapter(
             "two",
             "push/two",
             arms=(RIG, ORACLE, *EVERY_LINE),
-            encoders={"vae": ("vae", {"size": 12, "beta": 2.0})},
+            encoders={"vae": ("vae", {"size": 12})},
             trials=50,
             also={"one puck": "push/two,present=1", "no puck": "push/two,present=0"},
         ),
