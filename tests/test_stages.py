@@ -28,14 +28,13 @@ from lotj.evaluation.filmstrip import load_filmstrips
 from lotj.experience import SUCCESS, Episode
 from lotj.experiments.benches import benches_of
 from lotj.experiments.evaluation import evaluate_phase
-from lotj.experiments.parts import choose_training
+from lotj.experiments.parts import choose_training, refuse_seen
 from lotj.experiments.practised import bench_of, part_of, practised_agent, pretraining_of
 from lotj.experiments.presets import PAPER_PRACTICE, Preset, find_preset
 from lotj.experiments.stages import (
     practice_phase,
     practise_task_phase,
     pretrain_phase,
-    refuse_seen,
 )
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels

@@ -143,21 +143,15 @@ def practitioners(
     truth = run.path / "truth.jsonl"
     if len(benches) > 1:
         machine.close()
-        with fleet([replace(bench, truth=truth) for bench in benches], learner, reward.threshold, on) as made:
-            yield made
+        away = [replace(bench, truth=truth) for bench in benches]
+        with actors([bench.make for bench in away], on) as starts:
+            made = zip(starts, away, strict=True)
+            yield [Elsewhere(start, learner, Memory.empty(reward.threshold, bench.config)) for start, bench in made]
     else:
         if isinstance(machine, SimulatedRobot):
             machine.truth_file = truth
         person = with_person(run, learner.spec.action[0], machine.spec.rate_hz)
         yield SelfJudged(machine, before, learner, reward, benches[0].config, run.seed, judges, **person)
-
-
-@contextmanager
-def fleet(benches: Sequence[Bench], learner: Learner, threshold: float, on: str) -> Iterator[list[Elsewhere]]:
-    """Robots on benches, each in a process of its own, see `lotj.distributed.actors`; for the rest see `SelfJudged`."""
-    with actors([bench.make for bench in benches], on) as starts:
-        made = zip(starts, benches, strict=True)
-        yield [Elsewhere(start, learner, Memory.empty(threshold, bench.config)) for start, bench in made]
 
 
 def with_person(run: Run, axes: int, rate_hz: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ arm, seed) is one job, whose result is a learning curve. Claims are judged on th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -149,8 +149,6 @@ class Chapter:
     size: Size = SIZES["laptop"]
     all_points: bool = False
     """Whether each point of a curve is of as many episodes as its ends."""
-    exact: Callable[[], Mapping[str, bytes]] = dict
-    """Further files of its folder, of what can be computed and need not be learnt."""
 
     @property
     def cells(self) -> str:
@@ -180,8 +178,7 @@ class Chapter:
         curves = self.curves(results)
         parts = [self.verdicts(curves), *(self._table(problem, curves) for problem in self.problems)]
         drawn = {f"{problem.name}.svg": draw_curves(problem, curves) for problem in self.problems}
-        files = {"table.md": page(self.title, parts, results), **self.exact()}
-        return files | {name: svg for name, svg in drawn.items() if svg}
+        return {"table.md": page(self.title, parts, results)} | {name: svg for name, svg in drawn.items() if svg}
 
     def verdicts(self, curves: Curves) -> str:
         """What curves say of the claims."""

@@ -22,10 +22,10 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import expert_of
 from lotj.errors import DataError
 from lotj.experience import Controller, rollout
-from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, OURS, PAPER, Unit, job_name, pretrain_name, units
+from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, OURS, PAPER, Unit, job_name, units
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, policy_heat, reward_heat
 from lotj.experiments.practised import bench_of, practised_agent, pretraining_of
-from lotj.experiments.study import Asked, page, with_needs
+from lotj.experiments.study import Asked, page, pretrain_name, with_needs
 from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.files import atomic_write
 from lotj.runs import find_run

@@ -148,13 +148,11 @@ class ImaginedChapter(Chapter):
         found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for problem in self.problems:
             assert isinstance(problem, ImaginedProblem)
+            still = [results.get(f"{problem.name}-nothing-{seed}") for seed in range(self.size.seeds)]
             for arm in problem.arms:
-                found[problem.name, arm.title] = []
-            for seed in range(self.size.seeds):
-                if nothing := results.get(f"{problem.name}-nothing-{seed}"):
-                    for arm in problem.arms:
-                        done = results.get(job_name(problem, arm, seed))
-                        found[problem.name, arm.title] += [scored(done, nothing, problem.measure)] if done else []
+                done = [(results.get(job_name(problem, arm, seed)), nothing) for seed, nothing in enumerate(still)]
+                known = [scored(one, nothing, problem.measure) for one, nothing in done if one and nothing]
+                found[problem.name, arm.title] = known
             for name in problem.encoders:
                 names = [f"{problem.name}-encoder-{name}-{seed}" for seed in range(self.size.seeds)]
                 found[problem.name, f"encoder {name}"] = [results[name] for name in names if name in results]

@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -19,7 +19,6 @@ import torch
 
 from lotj.agents import Learner, find_agent
 from lotj.agents.base import AgentConfig
-from lotj.data import layout
 from lotj.data.replay import Relabel, Source, hindsight
 from lotj.data.store import DiskStore, Store
 from lotj.distributed import actors
@@ -29,10 +28,9 @@ from lotj.envs.push import GoalPicture
 from lotj.envs.registry import folder_name, make_task
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.truth import TRUTH, ToldTruth
-from lotj.experience import Task
 from lotj.experiments import state_iql
 from lotj.experiments.benches import bench_settings, benches_of, pairs, practising, practitioners, prior_data
-from lotj.experiments.parts import choose_training, of_split
+from lotj.experiments.parts import choose_training, of_split, refuse_variants
 from lotj.experiments.practised import copy_of, part_of
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Positions
@@ -270,7 +268,7 @@ def practice_phase(
     parts = [find_connector(source) for source in sources]
     before, learner, prior = practising(pretrained, agent, config, device)
     for part in parts:
-        _refuse_seen(part, prior[0].store.tasks)
+        refuse_variants(part, prior[0].store.tasks)
     setup = Setup(PRACTICE, "", domain_seed, scenario, reward.shape[2], config.max_steps, seed)
     of_each: dict[str, Any] = {"pretrained": pretrained.path, "agent": agent, "device": device, "config": config}
     benches = benches_of(robots, sources, parts, setup, resume, disturbance=disturbance, **of_each)
@@ -373,23 +371,6 @@ def practise_task_phase(
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), folder_name(name)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots, "watcher": watcher}
         return run, practice(rewarded, learner, prior, config, run, title, relabel, **how)
-
-
-def refuse_seen(part: Connector, data: Path) -> None:
-    """Raises SettingsError where `data`, if there is any yet, holds training connectors that are variants of `part`."""
-    if (data / layout.META).exists():
-        tasks = [layout.read_task(layout.task_folder(data, name)) for name in layout.task_names(data)]
-        _refuse_seen(part, [task for task in tasks if task.split == "train"])
-
-
-def _refuse_seen(part: Connector, trained_on: Iterable[Task]) -> None:
-    seen = [find_connector(name) for name in sorted({task.attributes["connector"] for task in trained_on})]
-    variants = [other.name for other in seen if part.is_variant_of(other)]
-    if variants and part not in seen:  # who names a training connector itself is told so, see `check_connector`
-        raise SettingsError(
-            f"{part.name}: {variants[0]!r} in the training data is a close variant of it, so the result would not be "
-            "that of an unseen connector; collect into another folder, with `lotj collect --leave-out`, and pretrain"
-        )
 
 
 @contextmanager
