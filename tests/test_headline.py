@@ -13,7 +13,7 @@ import pytest
 from lotj.cli import main
 from lotj.errors import SettingsError
 from lotj.experiments import presets
-from lotj.experiments.comparisons import COMPARISONS, OF_BASE, trainings
+from lotj.experiments.comparisons import COMPARISONS, OF_BASE
 from lotj.experiments.headline import (
     Practised,
     against_first,
@@ -25,7 +25,7 @@ from lotj.experiments.headline import (
     targets,
 )
 from lotj.experiments.presets import Preset, find_preset
-from lotj.experiments.study import BASE, RESET_S, Asked, practice_job, practice_settings, pretrain_job
+from lotj.experiments.study import BASE, RESET_S, Asked, practice_job, practice_settings, pretrain_job, trainings
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.rewards.classifier import RewardConfig
@@ -238,7 +238,7 @@ def test_the_headline_begins_from_the_base_and_from_one_pretraining_more() -> No
     assert first.arguments["pretrained"] == BASE and not first.needs
     assert second.arguments["pretrained"] == "runs/pretrain-ours-seed1" and second.needs == ("pretrain-ours-seed1",)
     *of, seed = OF_BASE  # which the base is: of other settings it would be another pretraining
-    (job,) = (job for job in trainings(seed, asked) if job.name == "pretrain-ours-seed0")
+    (job,) = (job for job in trainings(seed + 1, asked) if job.name == "pretrain-ours-seed0")
     assert [job.arguments["preset"], job.arguments["variant"]] == of and base_run().seed == seed
     laptop = plain(asdict(find_preset("laptop").pretraining))
     assert first_difference(base_run().config, laptop) in (None, "pretrain.save_minutes 3.0, not 0.5")

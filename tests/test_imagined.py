@@ -24,7 +24,7 @@ from lotj.errors import SettingsError
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.experiments.chapter import Size
 from lotj.experiments.chapters import cc_rig, rig
-from lotj.experiments.claims import Claim, higher
+from lotj.experiments.claims import Claim, alike, higher, lower_by, near_oracle
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.imagined import (
     AGENT,
@@ -33,10 +33,7 @@ from lotj.experiments.imagined import (
     ImaginedArm,
     ImaginedChapter,
     ImaginedProblem,
-    alike,
     distances,
-    lower_by,
-    near_oracle,
     scored,
 )
 from lotj.experiments.study import Asked

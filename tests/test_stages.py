@@ -26,21 +26,21 @@ from lotj.envs.registry import families, find_task
 from lotj.errors import CatalogueError, DataError, LostError, SettingsError
 from lotj.evaluation.filmstrip import load_filmstrips
 from lotj.experience import SUCCESS, Episode
+from lotj.experiments.benches import benches_of
 from lotj.experiments.evaluation import evaluate_phase
-from lotj.experiments.parts import choose_training
+from lotj.experiments.parts import choose_training, refuse_seen
 from lotj.experiments.practised import bench_of, part_of, practised_agent, pretraining_of
 from lotj.experiments.presets import PAPER_PRACTICE, Preset, find_preset
 from lotj.experiments.stages import (
-    _benches,
     practice_phase,
     practise_task_phase,
     pretrain_phase,
-    refuse_seen,
 )
 from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Pixels
 from lotj.report import build_report
 from lotj.rewards.classifier import RewardConfig
+from lotj.robots.robot import PRACTICE, Setup
 from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import Run
 from lotj.runs.metrics import read_lines
@@ -425,9 +425,10 @@ def test_each_robot_of_several_has_its_share_of_the_trials() -> None:
     """Of five trials three at most are one robot's: what changes in mid-practice changes by its own."""
     config, part = SelfJudgedConfig(trials=5), find_connector("usb-b")
     rest: dict[str, Any] = {"pretrained": Path("p"), "agent": "iql", "device": "cpu", "disturbance": "changed-light"}
-    made = _benches(["duo", "trio"], ["usb-b"] * 2, [part] * 2, (0, "far", 32, 20, 0), config, **rest)
+    setup = Setup(PRACTICE, "", 0, "far", 32, 20, 0)
+    made = benches_of(["duo", "trio"], ["usb-b"] * 2, [part] * 2, setup, config=config, **rest)
     assert [(bench.config.trials, bench.setup.domain_seed) for bench in made] == [(3, 0), (3, 1)]
-    (alone,) = _benches(["duo"], ["usb-b"], [part], (0, "far", 32, 20, 0), config, **rest)
+    (alone,) = benches_of(["duo"], ["usb-b"], [part], setup, config=config, **rest)
     assert alone.config == config
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +46,15 @@ class Job:
     needs: tuple[str, ...] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
     leaves: Path | None = None
+
+    @classmethod
+    def in_folder(
+        cls, root: Path, name: str, work: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any],
+        needs: Iterable[str] = (), machine: Mapping[str, Any] | None = None,
+    ) -> Job:  # fmt: skip
+        """One that leaves the folder of its name in `root`, which it is told as ``folder``."""
+        given = {**arguments, "folder": str(root / name)}
+        return cls(name, work, given, tuple(needs), machine or {}, root / name)
 
 
 def run_jobs(

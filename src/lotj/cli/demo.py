@@ -74,7 +74,8 @@ class Command(job.OnDevice):
 
     def _pretrain(self, preset: Preset, data: Path, runs: Path, part: Connector, device: str) -> Run:
         """All that comes before practice."""
-        from lotj.experiments.stages import pretrain_phase, refuse_seen
+        from lotj.experiments.parts import refuse_seen
+        from lotj.experiments.stages import pretrain_phase
 
         refuse_seen(part, data)
         get_console().rule("collect", align="left")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,23 @@ from lotj.distributed import actors
 from lotj.envs.disturbances import disturbed
 from lotj.envs.settled import Settled
 from lotj.errors import SettingsError, unknown
-from lotj.experience import INTERVENTION
+from lotj.evaluation.truth import ToldTruth
+from lotj.experience import INSERTION, INTERVENTION
 from lotj.experiments.state_iql import STATE_IQL, Located, Positions
 from lotj.rewards.ask import Ask
-from lotj.rewards.judge import GoalPictures
+from lotj.rewards.judge import GoalPictures, Judge
+from lotj.rewards.model import RewardModel
 from lotj.robots.client import RemoteRobot, is_address
 from lotj.robots.robot import Setup
 from lotj.robots.simulated import SimulatedRobot, simulated_bench
 from lotj.runs import Run, restore_settings
 from lotj.sim.arm import ARMS
+from lotj.sim.connector import Connector, connector_text
 from lotj.training.corrections import Corrections
 from lotj.training.features import Encoder, imitated
 from lotj.training.fleet import Elsewhere, Hand
 from lotj.training.localize import load_localizer
+from lotj.training.practice import finished_trials
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig
 from lotj.training.pretrain import load_agent, load_features, load_reward
 from lotj.training.pretrain_config import PretrainConfig
@@ -85,12 +90,68 @@ class Bench:
         return Hand(SelfJudged(robot, before, learner, reward, self.config, self.setup.seed), learner, robot.close)
 
 
+def benches_of(
+    robots: Sequence[str], sources: Sequence[str], parts: Sequence[Connector], setup: Setup, resume: Run | None = None,
+    *, config: SelfJudgedConfig, disturbance: str = "", **of_each: Any,
+) -> list[Bench]:  # fmt: skip
+    """Where robots practise, each on a part and for its share of the trials; `setup` is the first one's, but for its
+    part, and the others have a domain's seed that is one higher each. A run resumed keeps its own disturbance."""
+    config, benches, done, delay = replace(config, trials=math.ceil(config.trials / len(robots))), [], 0, None
+    if resume:
+        disturbance, delay = (resume.config.get(name, usual) for name, usual in (("disturbance", ""), ("delay", 0)))
+        done = finished_trials(resume) // len(robots) if disturbance else 0
+    rest: dict[str, Any] = {**of_each, "disturbance": disturbance, "done": done}
+    for k, (name, source, part) in enumerate(zip(robots, sources, parts, strict=True)):
+        # Known of a peg or a screw as its kind is, by whoever has it in hand.
+        own = config if part.seating_force else replace(config, retention=False)
+        there = replace(setup, part=connector_text(source).decode(), domain_seed=setup.domain_seed + k)
+        benches.append(Bench(name, there, config=own, delay=None if k else delay, **rest))
+    return benches
+
+
+def bench_settings(
+    benches: Sequence[Bench], parts: Sequence[Connector], machine: RemoteRobot | SimulatedRobot
+) -> tuple[list[str], dict[str, Any]]:
+    """The names of benches, and what a run keeps of the first, its part and its robot, which is open as `machine`."""
+    first, part, others = benches[0], parts[0], enumerate(benches[1:], 2)
+    kinds = [machine.name, *(f"robot-{k}" if is_address(of.robot) else of.robot for k, of in others)]
+    of_each = zip(parts, kinds, benches, strict=True)
+    names = [f"{own.name}.{kind}.{bench.setup.domain_seed}" for own, kind, bench in of_each]
+    delay = first.delay or 0
+    return names, {
+        "task": INSERTION + part.name,
+        "connector_title": part.title,
+        "family": part.family,
+        "insertion_depth_mm": round(1e3 * part.insertion_depth, 3),
+        "scenario": first.setup.scenario,
+        "robot": first.robot,
+        "domain": names[0],
+        "domain_seed": first.setup.domain_seed,
+        "disturbance": first.disturbance,
+        "delay": delay,
+        "rate_hz": machine.spec.rate_hz / (1 + delay),
+    }
+
+
 @contextmanager
-def fleet(benches: Sequence[Bench], learner: Learner, threshold: float, on: str) -> Iterator[list[Elsewhere]]:
-    """Robots on benches, each in a process of its own, see `lotj.distributed.actors`; for the rest see `SelfJudged`."""
-    with actors([bench.make for bench in benches], on) as starts:
-        made = zip(starts, benches, strict=True)
-        yield [Elsewhere(start, learner, Memory.empty(threshold, bench.config)) for start, bench in made]
+def practitioners(
+    benches: Sequence[Bench], machine: RemoteRobot | SimulatedRobot, before: Encoder, learner: Learner,
+    reward: RewardModel | ToldTruth, run: Run, judges: Sequence[Judge], on: str,
+) -> Iterator[Any]:  # fmt: skip
+    """Who practises, for `practice`: the robot of the only bench, which is open as `machine`; or, where there are
+    several, their robots, each in a process of its own, which opens its bench anew."""
+    truth = run.path / "truth.jsonl"
+    if len(benches) > 1:
+        machine.close()
+        away = [replace(bench, truth=truth) for bench in benches]
+        with actors([bench.make for bench in away], on) as starts:
+            made = zip(starts, away, strict=True)
+            yield [Elsewhere(start, learner, Memory.empty(reward.threshold, bench.config)) for start, bench in made]
+    else:
+        if isinstance(machine, SimulatedRobot):
+            machine.truth_file = truth
+        person = with_person(run, learner.spec.action[0], machine.spec.rate_hz)
+        yield SelfJudged(machine, before, learner, reward, benches[0].config, run.seed, judges, **person)
 
 
 def with_person(run: Run, axes: int, rate_hz: float) -> dict[str, Any]:

@@ -67,10 +67,8 @@ class World:
         meant = 2.0 * success - 1.0
         sign = meant + SIGN_DEVIATION * rng.standard_normal(len(domain))
         cue = meant * self.maps[domain] * np.where(rng.random(len(domain)) < self.strength, 1.0, -1.0)
-        shown = (torch.from_numpy(values.astype(np.float32))[:, None].expand(-1, COLUMNS) for values in (sign, cue))
-        sign_shown, cue_shown = shown
-        seen = torch.cat([torch.from_numpy(self.background[domain]), sign_shown], 1)
-        return seen, cue_shown, torch.from_numpy(success)
+        sign, cue = (torch.from_numpy(of.astype(np.float32))[:, None].expand(-1, COLUMNS) for of in (sign, cue))
+        return torch.cat([torch.from_numpy(self.background[domain]), sign], 1), cue, torch.from_numpy(success)
 
 
 class CuedClassifier(nn.Module):

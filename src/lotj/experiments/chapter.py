@@ -7,10 +7,10 @@ arm, seed) is one job, whose result is a learning curve. Claims are judged on th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -83,7 +83,6 @@ class Problem:
         updates, trials: before practice; of practice.
         points: shares of the trials after which the policy is tried, besides before and at the end.
         practice: settings of practice, where they are not the preset's.
-        evaluated: the task as the policy is tried on it, where that is another.
         full: title of the arm whose reward is 100 % where there is no success, random actions being 0 (D4RL's score).
     """
 
@@ -95,7 +94,6 @@ class Problem:
     trials: int = 0
     points: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     practice: Mapping[str, Any] = field(default_factory=dict)
-    evaluated: str = ""
     full: str = ""
 
     def with_options(self, options: str) -> str:
@@ -147,11 +145,10 @@ class Chapter:
     title: str
     problems: Sequence[Problem]
     claims: Sequence[Claim]
+    sizes: ClassVar[Mapping[str, Size]] = SIZES
     size: Size = SIZES["laptop"]
     all_points: bool = False
     """Whether each point of a curve is of as many episodes as its ends."""
-    exact: Callable[[], Mapping[str, bytes]] = dict
-    """Further files of its folder, of what can be computed and need not be learnt."""
 
     @property
     def cells(self) -> str:
@@ -161,24 +158,27 @@ class Chapter:
     def asked(self, asked: Asked) -> Chapter:
         """The chapter in the size asked for; SettingsError for what it does not know."""
         asked.refuse_choices(self.name)
-        return replace(self, size=SIZES[asked.preset])
+        return replace(self, size=self.sizes[asked.preset])
 
     def jobs(self, asked: Asked) -> list[Job]:
         """All that must be done for it."""
         made: list[Job] = []
         for problem in self.problems:
-            made += [self._data_job(asked, problem, name) for name in problem.data]
+            made += self._prepare(asked, problem)
             for arm in problem.arms:
                 made += [self._job(asked, problem, arm, seed) for seed in problem.seeds(arm, self.size)]
         return seed_by_seed(made)
+
+    def _prepare(self, asked: Asked, problem: Problem) -> list[Job]:
+        """What all arms of a problem need."""
+        return [self._data_job(asked, problem, name) for name in problem.data]
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """Name -> content of its page and figures."""
         curves = self.curves(results)
         parts = [self.verdicts(curves), *(self._table(problem, curves) for problem in self.problems)]
         drawn = {f"{problem.name}.svg": draw_curves(problem, curves) for problem in self.problems}
-        files = {"table.md": page(self.title, parts, results), **self.exact()}
-        return files | {name: svg for name, svg in drawn.items() if svg}
+        return {"table.md": page(self.title, parts, results)} | {name: svg for name, svg in drawn.items() if svg}
 
     def verdicts(self, curves: Curves) -> str:
         """What curves say of the claims."""
@@ -211,47 +211,43 @@ class Chapter:
 
     def _data_job(self, asked: Asked, problem: Problem, name: str) -> Job:
         """Records prior data of a problem, or chooses them from others."""
-        root, settings = asked.runs / self.name, dict(problem.data[name])
-        folder = root / f"{problem.name}-{name}"
+        root, settings, name = asked.runs / self.name, dict(problem.data[name]), f"{problem.name}-{name}"
         if "of" in settings:
             whole = f"{problem.name}-{settings['of']}"
-            given = {"data": str(root / whole), "share": settings["share"], "folder": str(folder)}
-            return Job(folder.name, best_job, given, (whole,), {}, folder)
+            given = {"data": str(root / whole), "share": settings["share"]}
+            return Job.in_folder(root, name, best_job, given, (whole,))
         needs = {of: job_name(problem, problem.arm(settings[of]), 0) for of in PLAYERS if settings.get(of)}
         settings |= {of: str(root / need) for of, need in needs.items()}
         if settings["count"] >= MANY:  # demonstrations are few, and stay as many
             settings["count"] = round(min(1.0, self.size.share) * settings["count"])
         task = problem.with_options(settings.pop("options", ""))
-        arguments = {"task": task, "folder": str(folder), **settings}
-        return Job(folder.name, collect_job, arguments, tuple(needs.values()), {}, folder)
+        return Job.in_folder(root, name, collect_job, {"task": task, **settings}, needs.values())
 
     def _job(self, asked: Asked, problem: Problem, arm: Arm, seed: int) -> Job:
-        name, size = job_name(problem, arm, seed), self.size
+        name, size, root = job_name(problem, arm, seed), self.size, asked.runs / self.name
         task = problem.with_options(arm.options)
-        tried = {"task": task, "evaluated": problem.evaluated or task, "seed": seed}
-        tried |= {"evaluation_trials": size.evaluation_trials}
+        tried = {"task": task, "evaluated": task, "seed": seed, "evaluation_trials": size.evaluation_trials}
         if arm.again:
             needs = (job_name(problem, problem.arm(arm.again), seed),)
-            return Job(name, again_job, tried | {"practised": str(asked.runs / self.name / needs[0])}, needs, {})
+            return Job(name, again_job, tried | {"practised": str(root / needs[0])}, needs)
         if not arm.learns:
-            return Job(name, line_job, tried | {"controller": arm.agent}, (), {})
-        trials, points = problem.practised(arm, size)
-        folder, needs = asked.runs / self.name / name, ()
+            return Job(name, line_job, tried | {"controller": arm.agent})
+        (trials, points), needs = problem.practised(arm, size), ()
         arguments: dict[str, Any] = tried | {
             "agent": arm.agent, "settings": dict(arm.settings), "share": arm.share, "trials": trials, "points": points,
             "updates": round(size.share * arm.updates * problem.updates), "online": dict(arm.online),
-            "practice": {**problem.practice, **arm.practice}, "data": "", "folder": str(folder),
+            "practice": {**problem.practice, **arm.practice}, "data": "",
         }  # fmt: skip
         if not self.all_points:
             arguments["point_trials"] = size.point_trials
         if arm.data:
             needs = (f"{problem.name}-{arm.data}",)
-            arguments["data"] = str(asked.runs / self.name / needs[0] / "data")
+            arguments["data"] = str(root / needs[0] / "data")
         for what, title in (("corrects", arm.corrects), ("begins", arm.begins)):
             if title:
                 needs = (*needs, base := job_name(problem, problem.arm(title), 0))
-                arguments[what] = str(asked.runs / self.name / base)
-        return Job(name, learn_job, arguments, needs, asked.machine, folder)
+                arguments[what] = str(root / base)
+        return Job.in_folder(root, name, learn_job, arguments, needs, asked.machine)
 
     def _table(self, problem: Problem, curves: Curves) -> str:
         """What the arms of a problem reach."""

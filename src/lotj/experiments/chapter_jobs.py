@@ -72,7 +72,7 @@ def best_job(data: str, share: float, folder: str) -> dict[str, Any]:
 def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, controller: str) -> dict[str, Any]:
     """What the scripted expert, random actions or none reach."""
     with closing(make_task(evaluated)) as env:
-        return tried_once(env, line_of(controller, evaluated, env), controller, seed, evaluation_trials)
+        return tried_once(env, {**LINES, **FURTHER}[controller](evaluated, env), controller, seed, evaluation_trials)
 
 
 def again_job(task: str, evaluated: str, seed: int, evaluation_trials: int, practised: str) -> dict[str, Any]:
@@ -276,9 +276,15 @@ def _mean(task: str, env: Any) -> Replayed:
     return Replayed(np.broadcast_to(shown.mean(0), shown.shape))
 
 
-LINES: Mapping[str, Any] = {"expert": None, "random": Random, "nothing": Nothing}
-"""Who does not learn, in every figure."""
-FURTHER: Mapping[str, Callable[[str, Any], Controller]] = {
+Line = Callable[[str, Any], Controller]
+"""Who plays in a task, and in an environment of it, without learning."""
+LINES: Mapping[str, Line] = {
+    "expert": expert_of,
+    "random": lambda task, env: Random(env.action_space.shape),
+    "nothing": lambda task, env: Nothing(env.action_space.shape),
+}
+"""In every figure."""
+FURTHER: Mapping[str, Line] = {
     "side-entry": lambda task, env: SideEntry(),
     "copy": lambda task, env: Replayed(_shown(task, env)),
     "mean action": _mean,
@@ -287,10 +293,3 @@ FURTHER: Mapping[str, Callable[[str, Any], Controller]] = {
 """Further lines, of some tasks alone: an expert's actions from another start, played blindly, or their mean at every
 step; and straight to what is to be moved, and on, as the truth says. Where one of them succeeds, success says little
 of who learns."""
-
-
-def line_of(line: str, task: str, env: Any) -> Controller:
-    """One of `LINES` or `FURTHER`, for an environment of that task."""
-    if line in FURTHER:
-        return FURTHER[line](task, env)
-    return expert_of(task, env) if line == "expert" else LINES[line](env.action_space.shape)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -49,13 +51,30 @@ def solved_after(one: Mapping[str, Any]) -> int | None:
     return one.get("solved", one.get("practice", {}).get("solved"))
 
 
-def reached(curves: Curves, arms: Mapping[str, tuple[str, str]], at: int = -1) -> tuple[list[list[float]], str]:
-    """Success of arms at a point of their curves, title -> problem and arm, by seed; and that in words. Empty where one
-    of them is not done yet."""
-    ends = [[success_rate(one["curve"][at]) for one in curves.get(key, ())] for key in arms.values()]
-    if not all(ends):
-        return [], "not done yet"
-    return ends, ", ".join(f"{title} {mean_words(rates)}" for title, rates in zip(arms, ends, strict=True))
+Judge = Callable[..., tuple[bool | None, str]]
+"""Figures of each arm, one a seed -> what a `Rule` says."""
+
+
+def _rule(figure: Callable[[Mapping[str, Any]], Any], judge: Judge, *arms: tuple[str | Sequence[str], str]) -> Rule:
+    """Has `judge` decide by a `figure` of each result of some arms, named by problem, or problems, and title; a figure
+    that is None is left out. Not done yet while an arm has none."""
+    keys = [([problems] if isinstance(problems, str) else problems, title) for problems, title in arms]
+
+    def rule(curves: Curves) -> tuple[bool | None, str]:
+        known = [[figure(one) for problem in of for one in curves.get((problem, title), ())] for of, title in keys]
+        known = [[value for value in values if value is not None] for values in known]
+        return judge(*known) if all(known) else (None, "not done yet")
+
+    return rule
+
+
+def _success(at: int) -> Callable[[Mapping[str, Any]], float]:
+    """Success of a result at a point of its curve [%]."""
+    return lambda one: success_rate(one["curve"][at])
+
+
+def _words(titles: Iterable[str], rates: Iterable[Sequence[float]]) -> str:
+    return ", ".join(f"{title} {mean_words(of)}" for title, of in zip(titles, rates, strict=True))
 
 
 def _apart(better: Sequence[float], worse: Sequence[float], gap: float, least: float, less: float) -> bool | None:
@@ -64,113 +83,135 @@ def _apart(better: Sequence[float], worse: Sequence[float], gap: float, least: f
     return True if gap >= least and min(better) > max(worse) else False if gap < less else None
 
 
+def _within(gap: float, most: float) -> bool | None:
+    """Whether a gap is no larger than `most`; no where it is larger than twice that."""
+    return True if gap <= most else False if gap > 2 * most else None
+
+
 def faster(problem: str, better: str, worse: str, ratio: float) -> Rule:
     """The mean over the steps of one arm's curves is so many times another's, on average over seeds, and each seed's
     lies above each of the other's; no where a third of that gain is not there."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        areas = [[area_under(one["curve"]) for one in curves.get((problem, arm), ())] for arm in (better, worse)]
-        if not all(areas):
-            return None, "not done yet"
-        first, second = (float(np.mean(of)) for of in areas)
+    def judge(ours: Sequence[float], theirs: Sequence[float]) -> tuple[bool | None, str]:
+        first, second = float(np.mean(ours)), float(np.mean(theirs))
         told = f"on average over practice: {better} {first:.0f}, {worse} {second:.0f}"
-        return _apart(areas[0], areas[1], first - second, (ratio - 1) * second, (ratio - 1) / 3 * second), told
+        return _apart(ours, theirs, first - second, (ratio - 1) * second, (ratio - 1) / 3 * second), told
 
-    return rule
+    return _rule(lambda one: area_under(one["curve"]), judge, (problem, better), (problem, worse))
 
 
 def higher(problem: str, better: str, worse: str, least: float, at: int = -1) -> Rule:
     """One arm is better than another by `least`, on average over seeds, at a point of the curves, by default their end;
     no where it is by less than a third of that. Between them, and where the seeds do not tell the arms apart, it cannot
     be told."""
-
-    return _above({better: (problem, better), worse: (problem, worse)}, least, at)
+    return _above((better, worse), ((problem, better), (problem, worse)), least, at)
 
 
 def lower(usual: str, harder: str, arm: str, least: float) -> Rule:
     """An arm ends lower by at least so much on one problem than on another, by the rule of `higher`."""
+    return _above((usual, harder), ((usual, arm), (harder, arm)), least, -1)
 
-    return _above({usual: (usual, arm), harder: (harder, arm)}, least, -1)
 
+def _above(titles: tuple[str, str], arms: Sequence[tuple[str, str]], least: float, at: int) -> Rule:
+    """See `higher`."""
 
-def _above(two: Mapping[str, tuple[str, str]], least: float, at: int) -> Rule:
-    """See `higher`, of two titles and what of the curves they stand for."""
+    def judge(*ends: Sequence[float]) -> tuple[bool | None, str]:
+        gap = float(np.mean(ends[0]) - np.mean(ends[1]))
+        return _apart(*ends, gap, least, least / 3), _words(titles, ends)
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends, told = reached(curves, two, at)
-        if not ends:
-            return None, told
-        return _apart(ends[0], ends[1], float(np.mean(ends[0]) - np.mean(ends[1])), least, least / 3), told
-
-    return rule
+    return _rule(_success(at), judge, *arms)
 
 
 def level(problem: str, arms: Sequence[str], most: float) -> Rule:
     """Some arms end within `most` points of each other, on average over seeds; no where they span twice as much."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends, told = reached(curves, {title: (problem, title) for title in arms})
-        if not ends:
-            return None, told
-        means = [float(np.mean(rates)) for rates in ends]
-        span = max(means) - min(means)
-        return (True if span <= most else False if span > 2 * most else None), told
+    def judge(*ends: Sequence[float]) -> tuple[bool | None, str]:
+        return _within(float(np.ptp([np.mean(rates) for rates in ends])), most), _words(arms, ends)
 
-    return rule
+    return _rule(_success(-1), judge, *((problem, arm) for arm in arms))
+
+
+def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
+    """One arm ends below another by `most` points at most, on average over seeds; no where it does by twice that."""
+
+    def judge(*ends: Sequence[float]) -> tuple[bool | None, str]:
+        return _within(float(np.mean(ends[1]) - np.mean(ends[0])), most), _words((worse, better), ends)
+
+    return _rule(_success(-1), judge, (problem, worse), (problem, better))
+
+
+def near_oracle(problem: str, arm: str) -> Rule:
+    """At the end an arm lacks at most a quarter of what the oracle has over random actions, on average over seeds; no
+    where it lacks twice that. It cannot be told where the oracle has nothing over them."""
+    titles = (arm, "oracle", "random")
+
+    def judge(*ends: Sequence[float]) -> tuple[bool | None, str]:
+        own, oracle, random = (float(np.mean(of)) for of in ends)
+        met = _within(oracle - own, 0.25 * (oracle - random)) if oracle > random else None
+        return met, _words(titles, ends)
+
+    return _rule(_success(-1), judge, *((problem, title) for title in titles))
+
+
+def alike(problem: str, arm: str, also: str, most: float) -> Rule:
+    """What an arm reaches on another task besides is not lower by more than `most` points, on average over seeds; no
+    where it is by twice as much. It cannot be told where there are not so many points to lose."""
+
+    def judge(done: Sequence[tuple[float, float]]) -> tuple[bool | None, str]:
+        here, there = zip(*done, strict=True)
+        met = _within(float(np.mean(here) - np.mean(there)), most) if np.mean(here) > most else None
+        return met, f"{mean_words(here)}, {also} {mean_words(there)}"
+
+    return _rule(lambda one: (success_rate(one["curve"][-1]), success_rate(one["also"][also])), judge, (problem, arm))
 
 
 def end_over(problem: str, arm: str, least: float) -> Rule:
-    """Practice ends higher than it begins by more than `least`, in each seed."""
+    """Practice ends higher than it begins by more than `least`, in each seed; it cannot be told where all begin above
+    95 %."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        done = curves.get((problem, arm), ())
-        if not done:
-            return None, "not done yet"
-        gains = [success_rate(one["curve"][-1]) - success_rate(one["curve"][0]) for one in done]
-        full = [success_rate(one["curve"][0]) > 95 for one in done]
-        met = None if all(full) else all(gain > least for gain in gains)
+    def judge(done: Sequence[tuple[float, float]]) -> tuple[bool | None, str]:
+        gains = [last - first for first, last in done]
+        met = None if all(first > 95 for first, _ in done) else all(gain > least for gain in gains)
         return met, f"gains {', '.join(f'{gain:+.0f}' for gain in gains)}"
 
-    return rule
+    return _rule(lambda one: (_success(0)(one), _success(-1)(one)), judge, (problem, arm))
 
 
 def at_least(problem: str, arm: str, most: float) -> Rule:
     """No point of practice lies lower than its begin by more than -`most`, on average over seeds; it cannot be told
     where there is no more to lose."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        done = curves.get((problem, arm), ())
-        if not done:
-            return None, "not done yet"
-        worth = np.array([[success_rate(at) for at in one["curve"]] for one in done]).mean(0)
+    def judge(done: Sequence[Sequence[float]]) -> tuple[bool | None, str]:
+        worth = np.array(done).mean(0)
         dip = float((worth - worth[0]).min())
         met = None if dip >= most and worth[0] < -most else dip >= most
         return met, f"lowest point {dip:+.0f} from the start's {worth[0]:.0f}"
 
-    return rule
+    return _rule(lambda one: [success_rate(at) for at in one["curve"]], judge, (problem, arm))
 
 
 def sooner(problem: str, faster: str, slower: str, success: float, ratio: float) -> Rule:
     """One arm reaches `success` [%] in so many times fewer steps than another, or that never does; no where the ratio
     is below 1.3."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        steps = [
-            [
-                next((at["steps"] for at in one["curve"] if success_rate(at) >= success), np.inf)
-                for one in curves[problem, arm]
-            ]
-            for arm in (faster, slower)
-        ]
-        if not all(steps):
-            return None, "not done yet"
-        first, second = (float(np.median(of)) for of in steps)
-        told = f"median steps to {success:g} %: {faster} {first:.0f}, {slower} {second:.0f}"
+    def reached(one: Mapping[str, Any]) -> float:
+        return next((at["steps"] for at in one["curve"] if success_rate(at) >= success), np.inf)
+
+    judge = _sooner(f"steps to {success:g} %", faster, slower, ratio, lambda first, second: second < 1.3 * first)
+    return _rule(reached, judge, (problem, faster), (problem, slower))
+
+
+def _sooner(what: str, faster: str, slower: str, ratio: float, no: Callable[[float, float], bool]) -> Judge:
+    """Whether the median of one arm is so many times less than another's, or `no` says that it is not."""
+
+    def judge(*counts: Sequence[float]) -> tuple[bool | None, str]:
+        first, second = (float(np.median(of)) for of in counts)
+        told = f"median {what}: {faster} {first:.0f}, {slower} {second:.0f}"
         if not np.isfinite(first):
             return (None if not np.isfinite(second) else False), told
-        return (True if second >= ratio * first else False if second < 1.3 * first else None), told
+        return (True if second >= ratio * first else False if no(first, second) else None), told
 
-    return rule
+    return judge
 
 
 At = tuple[str, int]
@@ -183,7 +224,8 @@ def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -
     a single seed it cannot be told, for all its problems may share one agent."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        gaps = _gaps(problems, better, worse, curves)
+        ours, theirs = (_rates(problems, of, curves) for of in (better, worse))
+        gaps = {pair: rate - theirs[pair] for pair, rate in ours.items() if pair in theirs}
         if not gaps:
             return None, "not done yet"
         (low, high), mean = _crossed(gaps), float(np.mean([*gaps.values()]))
@@ -199,11 +241,7 @@ def reaches(problems: Sequence[str], of: At, bound: float, sign: int = 1) -> Rul
     `sign` -1. It cannot be told where the mean's 95 % interval (see `_crossed`) holds the bound."""
 
     def rule(curves: Curves) -> tuple[bool | None, str]:
-        rates = {
-            (problem, one["seed"]): success_rate(one["curve"][of[1]])
-            for problem in problems
-            for one in curves.get((problem, of[0]), ())
-        }
+        rates = _rates(problems, of, curves)
         if not rates:
             return None, "not done yet"
         (low, high), mean = _crossed(rates), float(np.mean([*rates.values()]))
@@ -216,34 +254,22 @@ def reaches(problems: Sequence[str], of: At, bound: float, sign: int = 1) -> Rul
 def solved_sooner(problems: Sequence[str], faster: str, slower: str, ratio: float) -> Rule:
     """Over all problems and seeds, the median of the trials until one arm's practice had so many successes in a row
     (``solved``; never counts as infinity) is so many times less than another's; no where it is not less at all."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        told = [[solved_after(one) or np.inf for problem in problems for one in curves.get((problem, arm), ())]
-                for arm in (faster, slower)]  # fmt: skip
-        if not all(told):
-            return None, "not done yet"
-        first, second = (float(np.median(of)) for of in told)
-        words = f"median trials: {faster} {first:.0f}, {slower} {second:.0f}"
-        if not np.isfinite(first):
-            return (None if not np.isfinite(second) else False), words
-        return (True if second >= ratio * first else False if second <= first else None), words
-
-    return rule
+    judge = _sooner("trials", faster, slower, ratio, lambda first, second: second <= first)
+    return _rule(lambda one: solved_after(one) or np.inf, judge, (problems, faster), (problems, slower))
 
 
 def falls(problem: str, arm: str, key: str, least: float) -> Rule:
     """A number of practice ends below what it was ``offline`` by at least so much, on average over seeds; no where it
     ends by less than a third of that below."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        done = [one[key] for one in curves.get((problem, arm), ()) if key in one]
-        if not done:
-            return None, "not done yet"
-        before, after = np.mean([(one["offline"], one["online"][-1]) for one in done], axis=0)
+    def judge(done: Sequence[tuple[float, float]]) -> tuple[bool | None, str]:
+        before, after = np.mean(done, axis=0)
         met = True if before - after >= least else False if before - after < least / 3 else None
         return met, f"{before:.1f} offline, {after:.1f} at the end"
 
-    return rule
+    return _rule(
+        lambda one: (one[key]["offline"], one[key]["online"][-1]) if key in one else None, judge, (problem, arm)
+    )
 
 
 def hacked(problem: str, arm: str, line: str, least: float = 0.1) -> Rule:
@@ -310,30 +336,18 @@ def gate(problem: str, arm: str, path: Sequence[str], least: float = -np.inf, mo
     """A number of the results of an arm, found by the names that lead to it, lies between, in each seed; no where it
     does in none; else it cannot be told."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        values = []
-        for found in curves.get((problem, arm), ()):
-            for name in path:
-                found = found[name]
-            values.append(float(found))  # type: ignore[arg-type]
-        if not values:
-            return None, "not done yet"
+    def judge(values: Sequence[float]) -> tuple[bool | None, str]:
         between = [least <= value <= most for value in values]
         return (True if all(between) else None if any(between) else False), f"{path[-1]} {mean_words(values)}"
 
-    return rule
+    return _rule(lambda one: float(reduce(getitem, path, one)), judge, (problem, arm))  # type: ignore[arg-type]
 
 
-def _gaps(problems: Sequence[str], one: At, other: At, curves: Curves) -> dict[tuple[str, int], float]:
-    """Success rate of one less that of the other [%], of each problem and seed that both have done."""
-    found = {}
-    for problem in problems:
-        first, second = (
-            {of["seed"]: success_rate(of["curve"][at]) for of in curves.get((problem, title), ())}
-            for title, at in (one, other)
-        )
-        found |= {(problem, seed): first[seed] - second[seed] for seed in first if seed in second}
-    return found
+def _rates(problems: Sequence[str], of: At, curves: Curves) -> dict[tuple[str, int], float]:
+    """Success of an arm at a point of its curves [%], of each problem and seed that is done."""
+    title, at = of
+    done = [(problem, one) for problem in problems for one in curves.get((problem, title), ())]
+    return {(problem, one["seed"]): _success(at)(one) for problem, one in done}
 
 
 def _crossed(gaps: Mapping[tuple[str, int], float]) -> tuple[float, float]:

@@ -87,7 +87,7 @@ class Codes:
         """Calibrated on the prior data."""
         return float(self.run.load("eps")["eps"])
 
-    def proposer(self, bank: int = 128) -> PixelCNNProposer:
+    def proposer(self, bank: int) -> PixelCNNProposer:
         """The PixelCNN, with so many draws for each scene."""
         return PixelCNNProposer(self._restored("pixelcnn", pixelcnn()), self.encoder, bank)
 

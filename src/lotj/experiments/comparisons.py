@@ -18,17 +18,16 @@ from lotj.experiments.state_iql import STATE_IQL
 from lotj.experiments.study import (
     BASE,
     OWN_DATA,
-    VARIANTS,
     Asked,
-    collect_job,
+    baselines_name,
     page,
     practice_job,
     practice_settings,
-    pretrain_job,
+    pretrain_name,
+    trainings,
     with_needs,
 )
 from lotj.experiments.tables import NOTE, Cell, SuccessTable
-from lotj.training.localize import LOCALIZER
 
 CONNECTORS = {"deutsch-dt-12": "DT12-1", "mega-brick-1x1": "Mega 1x1", "nema-5-15": "NEMA 15", "europlug": "Europlug"}
 """The test connectors, and what the paper's tables call them."""
@@ -76,15 +75,6 @@ def units(benches: Iterable[int], robots: Iterable[str] = ROBOTS, pretrainings: 
     pairs = itertools.product(benches, enumerate(robots))
     return tuple(Unit((bench + place) % pretrainings, robot, bench) for bench, (place, robot) in pairs)
 
-
-SHARED = {"full": {"reward": "ours"}, "daib-reward": {"reward": "ours", "iql": "no-daib"}}
-SHARED |= {"both-erm": {"iql": "policy-erm"}} | dict.fromkeys(
-    ("policy-erm", "colourless", "colourless-policy-erm"), {"reward": "ours"}
-)
-"""Pretrainings that take over what others have trained alike: reward model and agent know nothing of each other."""
-
-BASELINES = (LOCALIZER, STATE_IQL, "sac")
-"""What the full pretraining trains beside reward and agent."""
 
 OURS = "ours"
 
@@ -255,8 +245,7 @@ class Comparison:
         learners = dict.fromkeys(method.learner for method in self.methods)
         of = itertools.product(learners, self._units, self._starts.values())
         made = [self._job(asked, unit, *start, learner) for learner, unit, start in of]
-        trained = [job for seed in range(self.pretrainings) for job in trainings(seed, asked)]
-        return with_needs(made, [*(_collection(variant, asked) for variant in OWN_DATA), *trained])
+        return with_needs(made, trainings(self.pretrainings, asked))
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """Name -> content of its files, made of results of its jobs and of nothing else."""
@@ -313,13 +302,11 @@ class Comparison:
         alike = [other for other in COMPARISONS.values() if other.cells == self.cells and scenario in other.scenarios]
         shown = [*self.methods, *(method for other in alike for method in other.methods)]
         others = {m.controller for m in shown if m.learner == learner and m.controller != "practice"}
-        folder = asked.runs / self.cells / name
         shipped = self.from_base and (asked.preset, variant, unit.pretraining) == OF_BASE
         from_base = variant == BASE or shipped
         arguments: dict[str, Any] = {
             "preset": asked.preset,
             "pretrained": BASE if from_base else str(asked.runs / pretrain_name(variant, unit.pretraining)),
-            "folder": str(folder),
             "connector": connector,
             "scenario": scenario,
             "robot": unit.robot + OWN_DATA.get(variant, ""),
@@ -334,49 +321,13 @@ class Comparison:
         arguments |= {"truth": True} if practice == TRUTH else {}
         learned = agent != "iql" or any("localize" in controller for controller in others)
         need = baselines_name(unit.pretraining) if learned else pretrain_name(variant, unit.pretraining)
-        return Job(name, practice_job, arguments, () if from_base else (need,), asked.machine, folder)
-
-
-def pretrain_name(variant: str, seed: int) -> str:
-    """Name of a pretraining job."""
-    return f"pretrain-{variant}-seed{seed}"
-
-
-def baselines_name(seed: int) -> str:
-    """Name of the job that trains `BASELINES` beside the full pretraining."""
-    return f"baselines-seed{seed}"
+        needs = () if from_base else (need,)
+        return Job.in_folder(asked.runs / self.cells, name, practice_job, arguments, needs, asked.machine)
 
 
 def job_name(scenario: str, connector: str, learner: tuple[str, str, str], unit: Unit) -> str:
     """Name of a practice job."""
     return "-".join((scenario, connector, *learner, str(unit)))
-
-
-def trainings(seed: int, asked: Asked) -> list[Job]:
-    """All pretrainings of a seed, and what trains the baselines beside the full one."""
-    jobs = []
-    for variant in VARIANTS:
-        name = pretrain_name(variant, seed)
-        folder, done = asked.runs / name, {h: pretrain_name(of, seed) for h, of in SHARED.get(variant, {}).items()}
-        arguments: dict[str, Any] = {"preset": asked.preset, "data": str(asked.data), "folder": str(folder)}
-        arguments |= {"variant": variant, "seed": seed}
-        arguments |= {"done": {half: str(asked.runs / other) for half, other in done.items()}}
-        needs = tuple(done.values())
-        if variant in OWN_DATA:
-            collection = _collection(variant, asked)
-            arguments["data"], needs = collection.arguments["folder"], (collection.name, *needs)
-        jobs.append(Job(name, pretrain_job, arguments, needs, asked.machine, folder))
-        if variant == "full":
-            also = {**arguments, "also": list(BASELINES)}
-            jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), asked.machine, folder))
-    return jobs
-
-
-def _collection(variant: str, asked: Asked) -> Job:
-    """What records the data of one of `OWN_DATA`."""
-    name = f"data-{variant}"
-    arguments = {"preset": asked.preset, "variant": variant, "folder": str(asked.runs / name)}
-    return Job(name, collect_job, arguments, leaves=asked.runs / name)
 
 
 _SECTIONS = (headline.targets, headline.robot_time, headline.in_practice)

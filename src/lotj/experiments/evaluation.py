@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,29 +107,25 @@ def evaluate_phase(
         SettingsError: an unknown controller, or one that is not for this task.
         CheckpointError: a model that one of them needs is missing.
     """
-    task, insertion = run.setting("task"), run.setting("task").startswith(INSERTION)
-    pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
+    insertion, pretrained = _on_connector(run), pretraining_of(run) if run.setting("pretrain_run") else None
     reward = load_reward(pretrained, device) if insertion and pretrained else None
-    delay = run.config.get("delay", 0)
-    env = _where(run, reward.shape[2] if reward else 0, robot, delay, bench)
+    env = _where(run, reward.shape[2] if reward else 0, robot, bench)
     spec = spec_of(env)
     recover = recover and insertion and "state" in spec.observation
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + trials)
-    how: dict[str, Any] = {"max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + delay)}
-    how["context"] = {**(_bench_words(run, bench, recover) if insertion else {"task": task}), "spread": spread}
+    how: dict[str, Any] = {"max_steps": spec.max_steps, "rate_hz": spec.rate_hz / (1 + _delay(run))}
+    how["context"] = {**_where_words(run, bench, recover), "spread": spread}
     results, films, films_file = [], {}, run.path / "filmstrips.npz"
     file = run.path / ("evaluation.json" if bench == 1 else f"evaluation-{bench}.json")
     for earlier, read in ((file, read_evaluations), (films_file, load_filmstrips)):  # damage is told of before a trial
         if earlier.exists():
             read(earlier)
     with closing(env), timed(run, "evaluate"):
-        known = _entrants(run, pretrained, env, device, spread, after, recover)
-        if policy:
-            prompt = f"insert the {run.config.get('connector_title', 'part')}" if insertion else task
-            known[REMOTE] = lambda: RemotePolicy(policy, spec.action, prompt)
-            controllers = (*choose_entrants([*controllers], known), REMOTE)
+        served = _served(policy, run, env)
+        known = _entrants(run, pretrained, env, device, spread, after, recover) | served
         # All are made before the first trial, so that a model that is missing is told of at once.
-        for name, controller in {name: known[name]() for name in choose_entrants(controllers, known)}.items():
+        made = {name: known[name]() for name in (*choose_entrants(controllers, known), *served)}
+        for name, controller in made.items():
             how["film"] = bool(reward) and name in _WHEN
             how["on_trial"] = lambda trial, success, name=name: on_trial(name, trial + 1, trials)
             results.append(evaluate(env, controller, seeds, name=name, **how))
@@ -140,17 +135,19 @@ def evaluate_phase(
             if name in _WHEN and (film := _film(env, controller, results[-1], reward)):
                 films[_WHEN[name]] = film
         if films and bench == 1:
-            _add_films(films_file, films)
+            save_filmstrips(films_file, (load_filmstrips(films_file) if films_file.exists() else {}) | films)
     return results
 
 
-def _add_films(path: Path, films: dict[str, FilmStrip]) -> None:
-    """Puts film strips into a run's file, in place of earlier ones of the same name."""
-    save_filmstrips(path, (load_filmstrips(path) if path.exists() else {}) | films)
+def _on_connector(run: Run) -> bool:
+    """Whether a practice run is on a connector, where a robot judges itself."""
+    return run.setting("task").startswith(INSERTION)
 
 
-def _bench_words(run: Run, bench: int, recover: bool) -> dict[str, Any]:
-    """What a result says of the bench that it was evaluated on."""
+def _where_words(run: Run, bench: int, recover: bool) -> dict[str, Any]:
+    """What a result says of the task or bench that it was evaluated on."""
+    if not _on_connector(run):
+        return {"task": run.setting("task")}
     words = {key: run.setting(key) for key in ("task", "connector", "scenario", "robot", "domain")}
     if bench > 1:
         part, arm, seed, _ = bench_of(run, bench)
@@ -159,13 +156,12 @@ def _bench_words(run: Run, bench: int, recover: bool) -> dict[str, Any]:
     return words | {"recover": recover}
 
 
-def _agent(controller: Any) -> Learner:
-    """Who acts in one of the learned entrants."""
-    acts: Any = controller.controller if isinstance(controller, Recovery) else controller
-    return acts.agent
+def _delay(run: Run) -> int:
+    """Steps that the run's robot is late."""
+    return run.config.get("delay", 0)
 
 
-def _where(run: Run, image_size: int, robot: str, delay: int, bench: int) -> Any:
+def _where(run: Run, image_size: int, robot: str, bench: int) -> Any:
     """The environment of an evaluation: the run's task here, or the robot at an address."""
     if bench > 1 and not image_size:
         raise SettingsError(f"bench {bench}: is of robots on connectors, this run practised on {run.setting('task')}")
@@ -174,7 +170,7 @@ def _where(run: Run, image_size: int, robot: str, delay: int, bench: int) -> Any
     if not robot:
         insertion = InsertionEnv(*on, image_size=image_size, observation=("image", "state")) if on else None
         bare: Any = insertion or make_task(run.setting("task"))
-        return Settled(lambda: disturbed(bare, run.config.get("disturbance", ""), run.seed), delay)
+        return Settled(lambda: disturbed(bare, run.config.get("disturbance", ""), run.seed), _delay(run))
     if on is None:
         raise SettingsError(f"robot {robot}: is for connectors, this run practised on {run.setting('task')}")
     source, _, domain_seed, scenario = on
@@ -233,10 +229,19 @@ def _entrants(
     return made
 
 
+def _served(policy: str, run: Run, env: Any) -> dict[str, Callable[[], Controller]]:
+    """What a policy server makes, where there is one."""
+    prompt = f"insert the {run.config.get('connector_title', 'part')}" if _on_connector(run) else run.setting("task")
+    return {REMOTE: lambda: RemotePolicy(policy, spec_of(env).action, prompt)} if policy else {}
+
+
 def _film(env: Any, controller: Controller, result: EvaluationResult, reward: RewardModel | None) -> FilmStrip | None:
     """The first trial of a learned policy: of a robot that judges itself what it and its reward saw, else see
     `_played_again`."""
-    return _judged(result, _agent(controller), reward) if reward else _played_again(env, controller, result)
+    if reward is None:
+        return _played_again(env, controller, result)
+    acts: Any = controller.controller if isinstance(controller, Recovery) else controller
+    return _judged(result, acts.agent, reward)
 
 
 def _judged(result: EvaluationResult, agent: Learner, reward: RewardModel) -> FilmStrip:

@@ -22,10 +22,10 @@ from lotj.envs.insertion import InsertionEnv
 from lotj.envs.registry import expert_of
 from lotj.errors import DataError
 from lotj.experience import Controller, rollout
-from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, OURS, PAPER, Unit, job_name, pretrain_name, units
+from lotj.experiments.comparisons import COMPARISONS, CONNECTORS, OURS, PAPER, Unit, job_name, units
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController, policy_heat, reward_heat
 from lotj.experiments.practised import bench_of, practised_agent, pretraining_of
-from lotj.experiments.study import Asked, page, with_needs
+from lotj.experiments.study import Asked, page, pretrain_name, with_needs
 from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.files import atomic_write
 from lotj.runs import find_run
@@ -152,23 +152,26 @@ class SaliencyFigure:
             else:
                 names = {"practised": job_name("far", connector, ("iql", OURS, OURS), unit)}
                 more = {"trajectories": TRAJECTORIES}
-            name = self._job_name(connector, unit)
-            more |= {"folder": str(asked.runs / self.cells / name)} | {key: folders[of] for key, of in names.items()}
-            made.append(Job(name, self.work, more, tuple(names.values()), asked.machine))
+            more |= {key: folders[of] for key, of in names.items()}
+            rest = (self._job_name(connector, unit), self.work, more, names.values(), asked.machine)
+            made.append(Job.in_folder(asked.runs / self.cells, *rest))
         return with_needs(made, learning)
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """See `Comparison`; of each connector a picture of the first unit that is done, where its job has left it."""
         made = {"table.md": page(f"{self.title}: share of the heat on plug and socket", [self.table(results)], results)}
         for connector in self.connectors:
-            names = [self._job_name(connector, unit) for unit in units(self.benches)]
-            pictures = [Path(results[name]["picture"]) for name in names if name in results]
+            pictures = [Path(result["picture"]) for result in self._done(connector, results)]
             if pictures and pictures[0].exists():
                 made[f"{connector}.png"] = pictures[0].read_bytes()
         return made
 
     def _job_name(self, connector: str, unit: Unit) -> str:
         return f"{self.name}-{connector}-{unit}"
+
+    def _done(self, connector: str, results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        names = [self._job_name(connector, unit) for unit in units(self.benches)]
+        return [results[name] for name in names if name in results]
 
     def table(self, results: Mapping[str, Any]) -> str:
         """Share of the heat on plug and socket, of all connectors and of each; the difference is of the same pictures.
@@ -177,8 +180,7 @@ class SaliencyFigure:
         difference = f"{second} - {first}"
         means: dict[str, list[list[float | None]]] = {row: [] for row in (first, second, difference, AREA)}
         for connector in self.connectors:
-            names = [self._job_name(connector, unit) for unit in units(self.benches)]
-            done = [results[name]["shares"] for name in names if name in results]
+            done = [result["shares"] for result in self._done(connector, results)]
             shares = [{row: np.array(values, float) for row, values in share.items()} for share in done]
             for share in shares:
                 share[difference] = share[second] - share[first]

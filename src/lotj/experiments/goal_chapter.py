@@ -80,6 +80,7 @@ class GoalChapter(Chapter):
         offline, online: where goals come from.
     """
 
+    sizes = SIZES
     task: str = "table/play"
     recipe: str = "play"
     held_out: str = "table/play,split=test"
@@ -95,33 +96,23 @@ class GoalChapter(Chapter):
     def asked(self, asked: Asked) -> Chapter:
         """As of `Chapter`; the quick size has the first problem alone."""
         made = super().asked(asked)
-        return replace(made, problems=made.problems[: 1 if asked.preset == "quick" else None], size=SIZES[asked.preset])
+        return replace(made, problems=made.problems[:1]) if asked.preset == "quick" else made
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """All that must be done for it."""
-        root, share = asked.runs / self.name, self.size.share
-        folders = {name: root / name for name in ("data", "held-out", "codes")}
-        made = []
+        """As of `Chapter`; before, prior data, codes and the agents offline, which all problems share."""
+        root, share, made = asked.runs / self.name, self.size.share, []
         for name, task, part in (("data", self.task, 1.0), ("held-out", self.held_out, 0.125)):
             count = max(8, round(min(share, 1.0) * part * self.count))
-            how = {"task": task, "folder": str(folders[name]), "recipe": self.recipe, "count": count}
-            made.append(Job(name, collect_job, how, (), {}, folders[name]))
-        data, held = (str(folders[name] / "data") for name in ("data", "held-out"))
-        updates = {name: max(10, round(share * steps)) for name, steps in self.model_updates.items()}
-        arguments = {"data": data, "held_out": held, "folder": str(folders["codes"]), "models": list(self.models)}
-        arguments |= {"updates": updates, "last": self.outcomes}
-        made.append(Job("codes", represent_job, arguments, ("data", "held-out"), asked.machine, folders["codes"]))
-        shared: dict[str, Any] = {"codes": str(folders["codes"]), "data": data}
-        for agent, seed in itertools.product(self.agents, range(self.size.seeds)):
-            name = f"offline-{agent}-{seed}"
-            how = {**shared, "agent": agent, "settings": dict(self.agents[agent])}
-            how |= {"updates": max(10, round(share * self.updates))}
-            how |= {"shares": asdict(self.offline), "folder": str(root / name), "seed": seed}
-            made.append(Job(name, offline_job, how, ("codes",), asked.machine, root / name))
-        for problem in self.problems:
-            for arm in problem.arms:
-                made += [self._goal_job(asked, problem, arm, seed, shared) for seed in range(self.size.seeds)]
-        return seed_by_seed(made)
+            made.append(Job.in_folder(root, name, collect_job, {"task": task, "recipe": self.recipe, "count": count}))
+        how: dict[str, Any] = {"held_out": str(root / "held-out" / "data"), "models": list(self.models)}
+        how |= {"updates": {name: max(10, round(share * steps)) for name, steps in self.model_updates.items()}}
+        how |= {"data": str(root / "data" / "data"), "last": self.outcomes}
+        made.append(Job.in_folder(root, "codes", represent_job, how, ("data", "held-out"), asked.machine))
+        for (agent, settings), seed in itertools.product(self.agents.items(), range(self.size.seeds)):
+            how = {**_shared(root), "agent": agent, "settings": dict(settings), "seed": seed}
+            how |= {"updates": max(10, round(share * self.updates)), "shares": asdict(self.offline)}
+            made.append(Job.in_folder(root, f"offline-{agent}-{seed}", offline_job, how, ("codes",), asked.machine))
+        return seed_by_seed([*made, *super().jobs(asked)])
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """The results by problem and arm, and the gates as those of ("gates", "codes")."""
@@ -135,22 +126,27 @@ class GoalChapter(Chapter):
             files["gates.png"] = base64.b64decode(results["codes"]["picture"])
         return files
 
-    def _goal_job(self, asked: Asked, problem: Problem, arm: Arm, seed: int, shared: Mapping[str, Any]) -> Job:
-        name, size, folder = job_name(problem, arm, seed), self.size, asked.runs / self.name
+    def _job(self, asked: Asked, problem: Problem, arm: Arm, seed: int) -> Job:
+        name, size, root = job_name(problem, arm, seed), self.size, asked.runs / self.name
         if not isinstance(arm, GoalArm):  # a line
             how: dict[str, Any] = {"task": problem.task, "evaluated": problem.with_options("observation=state")}
             how |= {"seed": seed, "evaluation_trials": size.evaluation_trials, "controller": arm.agent}
-            return Job(name, line_job, how, (), {})
+            return Job(name, line_job, how)
         trials, points = problem.practised(arm, size)
         offline = f"offline-{arm.agent}-{seed}"
         how = {
-            **shared, "agent": arm.agent, "task": problem.task, "offline": str(folder / offline),
-            "folder": str(folder / name), "seed": seed, "goals": arm.goals, "plan": arm.plan, "trials": trials,
+            **_shared(root), "agent": arm.agent, "task": problem.task, "offline": str(root / offline),
+            "seed": seed, "goals": arm.goals, "plan": arm.plan, "trials": trials,
             "planning": dict(arm.planning), "points": points, "evaluation_trials": size.evaluation_trials,
             "point_trials": size.point_trials, "shares": asdict(self.online), "offline_shares": asdict(self.offline),
             "settings": {**problem.practice, **arm.practice},
         }  # fmt: skip
-        return Job(name, arm_job, how, (offline,), asked.machine, folder / name)
+        return Job.in_folder(root, name, arm_job, how, (offline,), asked.machine)
+
+
+def _shared(root: Path) -> dict[str, str]:
+    """What those who learn are told of a chapter's folder."""
+    return {"codes": str(root / "codes"), "data": str(root / "data" / "data")}
 
 
 def gate_page(found: Mapping[str, Any]) -> str:

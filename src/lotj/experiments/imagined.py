@@ -7,9 +7,11 @@ result is a curve of true distances to goal pictures, which practice does not kn
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,9 @@ from lotj.data.store import DiskStore, MemoryStore
 from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
-from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name, seed_by_seed
-from lotj.experiments.chapter_jobs import LINES, collect_job, line_of, policies
-from lotj.experiments.claims import Curves, Rule, reached
+from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
+from lotj.experiments.chapter_jobs import LINES, collect_job, policies
+from lotj.experiments.claims import Curves
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.study import Asked, begun
 from lotj.experiments.tables import markdown, mean_words
@@ -111,54 +113,46 @@ ENCODER_STEPS = 3000
 class ImaginedChapter(Chapter):
     """See `Chapter`; scores are the share of the distance that doing nothing leaves which is gone [%]."""
 
-    def asked(self, asked: Asked) -> Chapter:
-        """As of `Chapter`, in sizes of its own."""
-        return replace(super().asked(asked), size=SIZES[asked.preset])
+    sizes = SIZES
 
-    def jobs(self, asked: Asked) -> list[Job]:
-        """All that must be done for it."""
-        made: list[Job] = []
-        for problem in self.problems:
-            assert isinstance(problem, ImaginedProblem)
-            task, root, seeds = f"{problem.task},observation=image", asked.runs / self.name, range(self.size.seeds)
-            data = f"{problem.name}-data"
-            how = {"task": task, "folder": str(root / data), **problem.data["data"]}
-            how["count"] = round(min(1.0, max(0.3, self.size.share)) * how["count"])
-            made.append(Job(data, collect_job, how, (), {}, root / data))
-            steps = round(min(1.0, max(0.3, self.size.share)) * ENCODER_STEPS)
-            for name, (kind, settings) in problem.encoders.items():
-                for job, seed in ((f"{problem.name}-encoder-{name}-{seed}", seed) for seed in seeds):
-                    given = {"task": task, "data": str(root / data / "data"), "folder": str(root / job), "kind": kind}
-                    given |= {"settings": dict(settings), "steps": steps, "seed": seed}
-                    made.append(Job(job, encoder_job, given, (data,), asked.machine, root / job))
-            made += [self._practice_job(asked, problem, arm, seed) for arm in problem.arms for seed in seeds]
-        return seed_by_seed(made)
+    def _prepare(self, asked: Asked, problem: Problem) -> list[Job]:
+        """Prior data, and encoders learnt from them."""
+        assert isinstance(problem, ImaginedProblem)
+        task, root, data = f"{problem.task},observation=image", asked.runs / self.name, f"{problem.name}-data"
+        part, how = min(1.0, max(0.3, self.size.share)), {"task": task, **problem.data["data"]}
+        how["count"] = round(part * how["count"])
+        made = [Job.in_folder(root, data, collect_job, how)]
+        for (name, (kind, settings)), seed in itertools.product(problem.encoders.items(), range(self.size.seeds)):
+            given = {"task": task, "data": str(root / data / "data"), "kind": kind, "settings": dict(settings)}
+            given |= {"steps": round(part * ENCODER_STEPS), "seed": seed}
+            job = f"{problem.name}-encoder-{name}-{seed}"
+            made.append(Job.in_folder(root, job, encoder_job, given, (data,), asked.machine))
+        return made
 
-    def _practice_job(self, asked: Asked, problem: ImaginedProblem, arm: Arm, seed: int) -> Job:
+    def _job(self, asked: Asked, problem: Problem, arm: Arm, seed: int) -> Job:
+        assert isinstance(problem, ImaginedProblem)
         name, root = job_name(problem, arm, seed), asked.runs / self.name
         given: dict[str, Any] = {"task": problem.task, "also": dict(problem.also), "tried": self.size.evaluation_trials}
         if not isinstance(arm, ImaginedArm):
-            return Job(name, line_job, {**given, "line": arm.agent, "seed": seed}, (), {})
+            return Job(name, line_job, {**given, "line": arm.agent, "seed": seed})
         needs = (f"{problem.name}-data", *([f"{problem.name}-encoder-{arm.encoder}-{seed}"] if arm.encoder else []))
         trials, points = problem.practised(arm, self.size)
         given |= {"points": points, "trials": trials, "point_tried": self.size.point_trials}
         given |= {"encoder": str(root / needs[1]) if arm.encoder else "", "goals": arm.goals, "reward": arm.reward}
         given |= {"updates": max(10, round(self.size.share * problem.updates)), "share": arm.share}
         given |= {"shares": dict(arm.shares), "data": str(root / needs[0] / "data"), "seed": seed}
-        return Job(name, practise_job, {**given, "folder": str(root / name)}, needs, asked.machine, root / name)
+        return Job.in_folder(root, name, practise_job, given, needs, asked.machine)
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """As of `Chapter`; gates are results of the arm ``encoder NAME``."""
         found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for problem in self.problems:
             assert isinstance(problem, ImaginedProblem)
+            still = [results.get(f"{problem.name}-nothing-{seed}") for seed in range(self.size.seeds)]
             for arm in problem.arms:
-                found[problem.name, arm.title] = []
-            for seed in range(self.size.seeds):
-                if nothing := results.get(f"{problem.name}-nothing-{seed}"):
-                    for arm in problem.arms:
-                        done = results.get(job_name(problem, arm, seed))
-                        found[problem.name, arm.title] += [scored(done, nothing, problem.measure)] if done else []
+                done = [(results.get(job_name(problem, arm, seed)), nothing) for seed, nothing in enumerate(still)]
+                known = [scored(one, nothing, problem.measure) for one, nothing in done if one and nothing]
+                found[problem.name, arm.title] = known
             for name in problem.encoders:
                 names = [f"{problem.name}-encoder-{name}-{seed}" for seed in range(self.size.seeds)]
                 found[problem.name, f"encoder {name}"] = [results[name] for name in names if name in results]
@@ -199,54 +193,6 @@ def scored(result: Mapping[str, Any], nothing: Any, measure: str) -> dict[str, A
 
     also = {name: score(at, nothing["also"][name]) for name, at in result["also"].items()}
     return {**result, "curve": [score(at, nothing["curve"][0]) for at in result["curve"]], "also": also}
-
-
-# Rules
-
-
-def _within(lower: float, most: float) -> bool | None:
-    return True if lower <= most else False if lower > 2 * most else None
-
-
-def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
-    """One arm is worse than another by `most` points at most, in the mean over seeds; no where it is by twice that."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends, told = reached(curves, {arm: (problem, arm) for arm in (worse, better)})
-        if not ends:
-            return None, told
-        return _within(float(np.mean(ends[1]) - np.mean(ends[0])), most), told
-
-    return rule
-
-
-def near_oracle(problem: str, arm: str) -> Rule:
-    """An arm lacks at most a quarter of what the oracle has over random actions, by the means over seeds; no where it
-    lacks twice that. It cannot be told where the oracle has nothing over them."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        ends, told = reached(curves, {title: (problem, title) for title in (arm, "oracle", "random")})
-        if not ends:
-            return None, told
-        own, oracle, random = (float(np.mean(end)) for end in ends)
-        return (_within(oracle - own, 0.25 * (oracle - random)) if oracle > random else None), told
-
-    return rule
-
-
-def alike(problem: str, arm: str, also: str, most: float) -> Rule:
-    """What an arm reaches on another task besides is not lower by more than `most` points, by the mean over seeds; no
-    where it is by twice as much. It cannot be told where there are not so many points to lose."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        done = curves.get((problem, arm), ())
-        if not done:
-            return None, "not done yet"
-        here, there = [one["curve"][-1]["score"] for one in done], [one["also"][also]["score"] for one in done]
-        told = f"{mean_words(here)}, {also} {mean_words(there)}"
-        return (_within(float(np.mean(here) - np.mean(there)), most) if np.mean(here) > most else None), told
-
-    return rule
 
 
 # Jobs
@@ -291,25 +237,28 @@ def line_job(task: str, also: Mapping[str, str], tried: int, line: str, seed: in
 
     def reached(name: str) -> dict[str, Any]:
         with closing(make_task(name)) as env:
-            return distances(env, line_of(line, name, env), tried, seed)
+            return distances(env, LINES[line](name, env), tried, seed)
 
     return {"curve": [{"steps": 0, **reached(task)}], "also": {name: reached(other) for name, other in also.items()}}
 
 
 def distances(env: Any, acts: Any, tried: int, run: int, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Means at the end of episodes, whose seeds all arms of a seed share [m]."""
-    ends = []
     first = FIRST_TRIED * (run + 1)
-    for seed in range(first, first + tried):
-        observation, info = env.reset(seed=seed, options=options)
-        acts.reset(seed)
-        over = False
-        while not over:
-            observation, _, terminated, truncated, info = env.step(acts(observation, info))
-            over = terminated or truncated
-        ends.append([info["object_distance"], info["hand_distance"]])
-    means = np.mean(ends, 0).round(5).tolist()
+    ends = [_played(env, acts, seed, options) for seed in range(first, first + tried)]
+    means = np.mean([[info["object_distance"], info["hand_distance"]] for info in ends], 0).round(5).tolist()
     return {"object_distance": means[0], "hand_distance": means[1], "n": tried}
+
+
+def _played(env: Any, acts: Any, seed: int, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The info at the end of an episode."""
+    observation, info = env.reset(seed=seed, options=options)
+    acts.reset(seed)
+    over = False
+    while not over:
+        observation, _, terminated, truncated, info = env.step(acts(observation, info))
+        over = terminated or truncated
+    return info
 
 
 def practise_job(
@@ -327,18 +276,10 @@ def practise_job(
     torch.set_num_threads(threads)
     latent = load_encoder(find_run(Path(encoder), "encoder"), device) if encoder else None
     worth = LatentReward(reward, latent)  # type: ignore[arg-type]
-    walks = DiskStore.open(Path(data))
-
-    def make(name: str) -> Any:
-        if latent is None:
-            return Stated(make_task(name), units_of(walks))
-        env = Imagined(make_task(name, observation="image"), latent, Prior(latent), worth)
-        if goals == "task":
-            env.proposer = Given(env.task_goal)
-        return env
-
+    walks, root = DiskStore.open(Path(data)), Path(folder)
+    make = partial(_environment, latent=latent, walks=walks, goals=goals, worth=worth)
     with closing(make(task)) as env:
-        spec, root = spec_of(env), Path(folder)
+        spec = spec_of(env)
         size = spec.observation["goal"].shape[0]
         # Who has the task's goals relabels with what was reached alone.
         proposer: GoalProposer = env.proposer if goals == "prior" else Given(lambda: np.zeros(size))
@@ -363,16 +304,24 @@ def practise_job(
             how: dict[str, Any] = {"resume": left is not None, "snapshots": points}
             practice(done, learner, prior, config, run, folder_name(task), relabel, False, **how)
             for policy, trial, steps in policies(run, (*points, trials), device):
-                after = PolicyController(policy, 0.0)
-                count = tried if trial == trials else point_tried
-                found = distances(env, after, count, seed, TASK)
-                curve.append({"trials": trial, "steps": steps, **found})
+                after, count = PolicyController(policy, 0.0), tried if trial == trials else point_tried
+                curve.append({"trials": trial, "steps": steps, **distances(env, after, count, seed, TASK)})
         picture = {} if seed or latent is None else {"picture": _reached(env, after, latent)}
     besides = {}
     for name, other in also.items():
         with closing(make(other)) as env:
             besides[name] = distances(env, after, tried, seed, TASK)
     return {"curve": curve, "also": besides, **picture}
+
+
+def _environment(task: str, latent: Latent | None, walks: DiskStore, goals: str, worth: LatentReward) -> Any:
+    """A task as codes of an encoder, or as true states in the units of prior data."""
+    if latent is None:
+        return Stated(make_task(task), units_of(walks))
+    env = Imagined(make_task(task, observation="image"), latent, Prior(latent), worth)
+    if goals == "task":
+        env.proposer = Given(env.task_goal)
+    return env
 
 
 def _offline(
@@ -391,11 +340,7 @@ def _reached(env: Any, acts: PolicyController, latent: Latent) -> str:
     """First frames, proposed goals decoded, and last frames."""
     rows: list[list[np.ndarray]] = [[], [], []]
     for seed in range(10):
-        observation, info = env.reset(seed=FIRST_TRIED // 2 + seed)
-        acts.reset(seed)
-        over = False
-        while not over:
-            observation, _, _, over, info = env.step(acts(observation, info))
+        _played(env, acts, FIRST_TRIED // 2 + seed)
         rows[0].append(env.first[0])
         rows[1].append(latent.decode(env.goal[None], env.context)[0])
         rows[2].append(env.last[0])

@@ -34,12 +34,17 @@ from lotj.training.prior import sources
 from lotj.training.rewarded import Rewarded
 
 
+def _data(folder: str) -> Path:
+    """Of a job that records."""
+    return Path(folder) / "data"
+
+
 def merge_job(demos: Sequence[str], practised: Sequence[str], folder: str) -> dict[str, Any]:
     """One data set of the demonstrations of several parts, and of all trials of those that have been practised on:
     folders of the jobs that made them. Each part is a task."""
     trials: dict[str, list[DiskStore]] = {}
     for path in demos:
-        store = DiskStore.open(Path(path) / "data")
+        store = DiskStore.open(_data(path))
         trials.setdefault(store.tasks[0].env, []).append(store)
     for path in practised:
         run = find_run(Path(path), "practice")
@@ -47,7 +52,7 @@ def merge_job(demos: Sequence[str], practised: Sequence[str], folder: str) -> di
     counts = {}
     for env, stores in trials.items():
         task = Task(stores[0].tasks[0].name, env)
-        with EpisodeWriter(Path(folder) / "data", task, stores[0].schema) as writer:
+        with EpisodeWriter(_data(folder), task, stores[0].schema) as writer:
             for store in stores:
                 for number in range(len(store)):
                     episode = store.episode(number)
@@ -66,7 +71,7 @@ def meta_job(
     preset = find_preset("state")
     preset = replace(preset, agent=settings, pretrain=replace(preset.pretrain, steps=updates))
     run = pretrain_phase(
-        preset, Path(data) / "data", Path(folder), seed, device, begun(Path(folder), "pretrain"), False, agent=agent
+        preset, _data(data), Path(folder), seed, device, begun(Path(folder), "pretrain"), False, agent=agent
     )
     run.close()
     return {"run": run.path.name}
@@ -92,6 +97,7 @@ def adapt_job(
     """
     torch.set_num_threads(threads)
     learner = load_agent(find_run(Path(trained), "pretrain"), device, agent)
+    shown = DiskStore.open(_data(demos))
     with closing(make_task(task)) as env:
 
         def successes(policy: Learner) -> dict[str, Any]:
@@ -101,23 +107,17 @@ def adapt_job(
         if isinstance(learner.algorithm, ODA):
             if other:
                 told["nothing"] = successes(learner)  # z is 0, the mean of the prior
-                _tell(learner, rollouts(env, learner, seed), seed)
-                told["own rollouts"] = successes(learner)
-                _tell(learner, DiskStore.open(Path(other) / "data"), seed)
-                told["another part"] = successes(learner)
-                _tell(learner, DiskStore.open(Path(demos) / "data"), seed, shuffled=True)
-                told["shuffled"] = successes(learner)
-            contexts = _tell(learner, DiskStore.open(Path(demos) / "data"), seed)
-        found: dict[str, Any] = {
-            "curve": [{"trials": 0, "steps": 0, **successes(learner)}],
-            "told": told,
-            "solved": None,
-        }
+                wrong = {"own rollouts": rollouts(env, learner, seed), "another part": DiskStore.open(_data(other))}
+                for by, store in (wrong | {"shuffled": shown}).items():
+                    _tell(learner, store, seed, shuffled=by == "shuffled")
+                    told[by] = successes(learner)
+            contexts = _tell(learner, shown, seed)
+        curve = [{"trials": 0, "steps": 0, **successes(learner)}]
+        found: dict[str, Any] = {"curve": curve, "told": told, "solved": None}
         if not trials:
             return found
         prior = []
         if contexts is None:
-            shown = DiskStore.open(Path(demos) / "data")
             prior = sources(shown, PretrainConfig(policy_kinds=None), share_of_batch=DEMONSTRATIONS)
         config = TaskPracticeConfig(
             trials=trials, max_steps=spec_of(env).max_steps, online_fraction=1.0 - sum(of.share for of in prior),
@@ -130,7 +130,7 @@ def adapt_job(
             practice(Rewarded(env, config.max_steps, seed), learner, prior, config, run, contexts=contexts, **how)
             rows = run.metrics()
             for policy, after, taken in policies(run, (*points, trials), device):
-                found["curve"].append({"trials": after, "steps": taken, **successes(policy)})
+                curve.append({"trials": after, "steps": taken, **successes(policy)})
     found["solved"] = solved([row["predicted_success"] for row in rows])
     return found
 

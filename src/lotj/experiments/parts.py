@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
+from pathlib import Path
 
+from lotj.data import layout
 from lotj.errors import SettingsError
-from lotj.sim.connector import Connector, catalogue, training_connectors
+from lotj.experience import Task
+from lotj.sim.connector import Connector, catalogue, find_connector, training_connectors
 
 
 def choose_training(count: int | None, left_out: Sequence[Connector] = ()) -> tuple[str, ...]:
@@ -36,3 +39,21 @@ def of_split(split: str, opened: bool = False) -> tuple[str, ...]:
     if split == "blind" and not opened:
         raise SettingsError("split blind: is opened by the names of its connectors alone, see docs/predictions.md")
     return tuple(name for name, part in catalogue().items() if part.split == split)
+
+
+def refuse_seen(part: Connector, data: Path) -> None:
+    """Raises SettingsError where `data`, if there is any yet, holds training connectors that are variants of `part`."""
+    if (data / layout.META).exists():
+        tasks = [layout.read_task(layout.task_folder(data, name)) for name in layout.task_names(data)]
+        refuse_variants(part, [task for task in tasks if task.split == "train"])
+
+
+def refuse_variants(part: Connector, trained_on: Iterable[Task]) -> None:
+    """Raises SettingsError where one of these tasks is of a connector that `part` is a close variant of."""
+    seen = [find_connector(name) for name in sorted({task.attributes["connector"] for task in trained_on})]
+    variants = [other.name for other in seen if part.is_variant_of(other)]
+    if variants and part not in seen:  # who names a training connector itself is told so, see `check_connector`
+        raise SettingsError(
+            f"{part.name}: {variants[0]!r} in the training data is a close variant of it, so the result would not be "
+            "that of an unseen connector; collect into another folder, with `lotj collect --leave-out`, and pretrain"
+        )

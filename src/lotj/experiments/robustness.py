@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from lotj.distributed import Job
@@ -40,9 +39,9 @@ class Robustness(Comparison):
         practices = [job for job in plain if job.work is practice_job]
         made = [job for job in plain if job not in practices]
         for job, row in itertools.product(practices, ROWS):
-            folder = asked.runs / self.cells / f"{row}-{job.name}"
-            arguments = {**job.arguments, "folder": str(folder), "disturbance": "" if row == NONE else row}
-            made.append(replace(job, name=folder.name, arguments=arguments, leaves=folder))
+            arguments = {**job.arguments, "disturbance": "" if row == NONE else row}
+            rest = (practice_job, arguments, job.needs, job.machine)
+            made.append(Job.in_folder(asked.runs / self.cells, f"{row}-{job.name}", *rest))
         return made
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:

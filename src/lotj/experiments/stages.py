@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -19,7 +19,6 @@ import torch
 
 from lotj.agents import Learner, find_agent
 from lotj.agents.base import AgentConfig
-from lotj.data import layout
 from lotj.data.replay import Relabel, Source, hindsight
 from lotj.data.store import DiskStore, Store
 from lotj.distributed import actors
@@ -29,10 +28,9 @@ from lotj.envs.push import GoalPicture
 from lotj.envs.registry import folder_name, make_task
 from lotj.errors import SettingsError, unknown
 from lotj.evaluation.truth import TRUTH, ToldTruth
-from lotj.experience import INSERTION, Task
 from lotj.experiments import state_iql
-from lotj.experiments.benches import Bench, fleet, pairs, practising, prior_data, with_person
-from lotj.experiments.parts import choose_training, of_split
+from lotj.experiments.benches import bench_settings, benches_of, pairs, practising, practitioners, prior_data
+from lotj.experiments.parts import choose_training, of_split, refuse_variants
 from lotj.experiments.practised import copy_of, part_of
 from lotj.experiments.presets import Preset
 from lotj.experiments.state_iql import STATE_IQL, Positions
@@ -42,19 +40,16 @@ from lotj.nets.encoder import EncoderConfig
 from lotj.nets.front import Front, Pixels, Vector
 from lotj.ranges import SEED
 from lotj.rewards.judge import Judge
-from lotj.rewards.model import RewardModel
 from lotj.rewards.training import check_data
-from lotj.robots.client import RemoteRobot, is_address
+from lotj.robots.client import is_address
 from lotj.robots.robot import PRACTICE, Setup
-from lotj.robots.simulated import SimulatedRobot
 from lotj.runs import BASE, Run, atomic_write, read_timings, typed_command
 from lotj.sim.connector import Connector, connector_text, find_connector
 from lotj.training.collect import Progress, Recording, TaskCollection, collect
 from lotj.training.collect_insertion import InsertionCollection
-from lotj.training.features import Encoder
 from lotj.training.live_view import Watcher
 from lotj.training.localize import LOCALIZER, pretrain_localizer
-from lotj.training.practice import PracticeResult, finished_trials, practice
+from lotj.training.practice import PracticeResult, practice
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 from lotj.training.pretrain import (
     keep_features,
@@ -65,7 +60,6 @@ from lotj.training.pretrain import (
     take_over,
 )
 from lotj.training.rewarded import Rewarded
-from lotj.training.self_judged import SelfJudged
 
 SMALL_PIXELS = Pixels(EncoderConfig(width=16, stages=1, standardise=False), 16, AugmentConfig(**COLOURLESS))
 """Perception of tasks whose environments reward and show images."""
@@ -268,33 +262,22 @@ def practice_phase(
     for name, value in (("seed", seed), ("domain_seed", domain_seed)):
         SEED.check(name, value)
     connectors, robots = pairs(connector, robot)
-    several, config, reward = len(robots) > 1, preset.practice, load_reward(pretrained, device)
-    if ask and several:
-        raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
-    if not isinstance(config, SelfJudgedConfig):
-        raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
-    _check_truth(truth, resume, config, robots)
+    several, reward = len(robots) > 1, load_reward(pretrained, device)
+    config = _self_judged(preset, robots, resume, ask, truth)
     sources = [part_of(resume, k) for k in range(1, len(robots) + 1)] if resume else connectors
     parts = [find_connector(source) for source in sources]
     before, learner, prior = practising(pretrained, agent, config, device)
     for part in parts:
-        _refuse_seen(part, prior[0].store.tasks)
-    disturbance = resume.config.get("disturbance", "") if resume else disturbance
-    done = finished_trials(resume) // len(robots) if resume and disturbance else 0
-    of_each: dict[str, Any] = {"pretrained": pretrained.path, "agent": agent, "device": device, "done": done}
-    drawn = (domain_seed, scenario, reward.shape[2], config.max_steps, seed)
-    benches = _benches(robots, sources, parts, drawn, config, disturbance=disturbance, **of_each)
-    benches[0] = replace(benches[0], delay=resume.config.get("delay", 0) if resume else None)
+        refuse_variants(part, prior[0].store.tasks)
+    setup = Setup(PRACTICE, "", domain_seed, scenario, reward.shape[2], config.max_steps, seed)
+    of_each: dict[str, Any] = {"pretrained": pretrained.path, "agent": agent, "device": device, "config": config}
+    benches = benches_of(robots, sources, parts, setup, resume, disturbance=disturbance, **of_each)
     machine, delay = benches[0].open()
     benches[0] = replace(benches[0], delay=delay)
-    kinds = [machine.name, *(f"robot-{k}" if is_address(name) else name for k, name in enumerate(robots[1:], 2))]
-    names = [f"{part.name}.{kind}.{domain_seed + k}" for k, (part, kind) in enumerate(zip(parts, kinds, strict=True))]
-    settings = {"connector": connectors[0], "scenario": scenario, "robot": robots[0], "domain": names[0]}
-    settings |= {"domain_seed": domain_seed, "disturbance": disturbance, "ask": ask, "delay": delay}
-    settings |= {"rate_hz": machine.spec.rate_hz / (1 + delay)}
+    names, settings = bench_settings(benches, parts, machine)
+    settings |= {"connector": connectors[0], "ask": ask, **_practice_settings(preset, agent, pretrained)}
     settings |= {"connectors": connectors, "robots": robots, "on": on} if several else {}
     settings |= {"reward": TRUTH} if truth else {}
-    settings |= _part_settings(parts[0]) | _practice_settings(preset, agent, pretrained)
     with closing(machine):
         run = resume or Run.create(runs, "practice", settings, seed)
         for k, source in enumerate([] if resume else sources, 1):
@@ -302,57 +285,23 @@ def practice_phase(
         atomic_write(run.path / "reward_report.json", json.dumps(reward.report).encode())
         where, how = names if several else names[0], {"resume": resume is not None, "snapshots": snapshots}
         judge = ToldTruth(run.path / "truth.jsonl") if truth else reward
-        with timed(run, "practice"), _practitioners(benches, machine, before, learner, judge, run, judges, on) as made:
+        with timed(run, "practice"), practitioners(benches, machine, before, learner, judge, run, judges, on) as made:
             return run, practice(made, learner, prior, config, run, where, live=live, watcher=watcher, **how)
 
 
-def _check_truth(truth: bool, resume: Run | None, config: SelfJudgedConfig, robots: Sequence[str]) -> None:
-    """SettingsError where what rewards is not what rewarded the run before, or the truth cannot."""
-    if resume and (resume.config.get("reward") == TRUTH) != truth:
-        other = "the simulator's truth, which only the study may that began it" if not truth else "what the robot sees"
+def _self_judged(preset: Preset, robots: Sequence[str], resume: Run | None, ask: int, truth: bool) -> SelfJudgedConfig:
+    """A preset's settings of practice; SettingsError where these, the questions or what rewards will not do."""
+    config, told = preset.practice, resume is not None and resume.config.get("reward") == TRUTH
+    if ask and len(robots) > 1:
+        raise SettingsError(f"ask {ask}: questions are about one robot, here are {len(robots)}; leave ask out")
+    if not isinstance(config, SelfJudgedConfig):
+        raise SettingsError(f"preset {preset.name}: is for tasks that reward; for a connector choose laptop, or none")
+    if resume and told != truth:
+        other = "the simulator's truth, which only the study may that began it" if told else "what the robot sees"
         raise SettingsError(f"{resume.path}: was rewarded by {other}; begin another run")
     if truth and (config.verify != "score" or len(robots) > 1 or is_address(robots[0])):
         raise SettingsError(f"truth as reward: one simulated robot, verify score; here {robots}, {config.verify}")
-
-
-def _benches(
-    robots: Sequence[str], sources: Sequence[str], parts: Sequence[Connector],
-    drawn: tuple[int, str, int, int, int], config: SelfJudgedConfig, **of_each: Any,
-) -> list[Bench]:  # fmt: skip
-    """Where robots practise, each on a part and for its share of the trials; `drawn` is the first one's `Setup` from
-    its domain's seed on, which the others have one higher each."""
-    config, benches = replace(config, trials=math.ceil(config.trials / len(robots))), []
-    for k, (name, source, part) in enumerate(zip(robots, sources, parts, strict=True)):
-        # Known of a peg or a screw as its kind is, by whoever has it in hand.
-        own = config if part.seating_force else replace(config, retention=False)
-        setup = Setup(PRACTICE, connector_text(source).decode(), drawn[0] + k, *drawn[1:])
-        benches.append(Bench(name, setup, config=own, **of_each))
-    return benches
-
-
-@contextmanager
-def _practitioners(
-    benches: Sequence[Bench], machine: RemoteRobot | SimulatedRobot, before: Encoder, learner: Learner,
-    reward: RewardModel | ToldTruth, run: Run, judges: Sequence[Judge], on: str,
-) -> Iterator[Any]:  # fmt: skip
-    """Who practises, for `practice`: the robot of the only bench, which is open as `machine`; or, where there are
-    several, their robots, each in a process of its own, which opens its bench anew."""
-    truth = run.path / "truth.jsonl"
-    if len(benches) > 1:
-        machine.close()
-        with fleet([replace(bench, truth=truth) for bench in benches], learner, reward.threshold, on) as made:
-            yield made
-    else:
-        if isinstance(machine, SimulatedRobot):
-            machine.truth_file = truth
-        person = with_person(run, learner.spec.action[0], machine.spec.rate_hz)
-        yield SelfJudged(machine, before, learner, reward, benches[0].config, run.seed, judges, **person)
-
-
-def _part_settings(part: Connector) -> dict[str, Any]:
-    """What a run keeps of the connector that it practises on."""
-    about = {"task": INSERTION + part.name, "connector_title": part.title, "family": part.family}
-    return {**about, "insertion_depth_mm": round(1e3 * part.insertion_depth, 3)}
+    return config
 
 
 def _practice_settings(preset: Preset, agent: str, pretrained: Run | None) -> dict[str, Any]:
@@ -422,23 +371,6 @@ def practise_task_phase(
         rewarded, title = Rewarded(env, spec.max_steps, run.seed), folder_name(name)
         how: dict[str, Any] = {"live": live, "resume": resume is not None, "snapshots": snapshots, "watcher": watcher}
         return run, practice(rewarded, learner, prior, config, run, title, relabel, **how)
-
-
-def refuse_seen(part: Connector, data: Path) -> None:
-    """Raises SettingsError where `data`, if there is any yet, holds training connectors that are variants of `part`."""
-    if (data / layout.META).exists():
-        tasks = [layout.read_task(layout.task_folder(data, name)) for name in layout.task_names(data)]
-        _refuse_seen(part, [task for task in tasks if task.split == "train"])
-
-
-def _refuse_seen(part: Connector, trained_on: Iterable[Task]) -> None:
-    seen = [find_connector(name) for name in sorted({task.attributes["connector"] for task in trained_on})]
-    variants = [other.name for other in seen if part.is_variant_of(other)]
-    if variants and part not in seen:  # who names a training connector itself is told so, see `check_connector`
-        raise SettingsError(
-            f"{part.name}: {variants[0]!r} in the training data is a close variant of it, so the result would not be "
-            "that of an unseen connector; collect into another folder, with `lotj collect --leave-out`, and pretrain"
-        )
 
 
 @contextmanager

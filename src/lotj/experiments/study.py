@@ -5,6 +5,7 @@ A job finds what an interrupted one of the same name has left in its folder and 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -22,6 +23,7 @@ from lotj.evaluation.truth import match_truth, motions
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, evaluate_phase
 from lotj.experiments.presets import Preset, as_in_paper, find_preset
 from lotj.experiments.stages import collect_phase, practice_phase, pretrain_phase
+from lotj.experiments.state_iql import STATE_IQL
 from lotj.files import read_object
 from lotj.nets.augment import COLOURLESS
 from lotj.nets.bottleneck import Variant
@@ -29,6 +31,7 @@ from lotj.runs import Run, base_run, find_run, first_difference, plain, read_tim
 from lotj.runs.metrics import read_lines
 from lotj.runs.versions import commit
 from lotj.training.collect_insertion import CollectConfig
+from lotj.training.localize import LOCALIZER
 from lotj.training.practice import finished_trials
 from lotj.training.practice_config import SelfJudgedConfig
 
@@ -219,6 +222,46 @@ VARIANTS: dict[str, Callable[[Preset], Preset]] = {
 }
 """Pretrainings: ours, the paper's, and the paper's without the bottleneck of policy or of both (LOTJ, table III); ours
 without either, and without changes of colour; ours with cameras, and the paper's, each on data as the paper's."""
+
+
+SHARED = {"full": {"reward": "ours"}, "daib-reward": {"reward": "ours", "iql": "no-daib"}}
+SHARED |= {"both-erm": {"iql": "policy-erm"}} | dict.fromkeys(
+    ("policy-erm", "colourless", "colourless-policy-erm"), {"reward": "ours"}
+)
+"""Pretrainings that take over what others have trained alike: reward model and agent know nothing of each other."""
+
+BASELINES = (LOCALIZER, STATE_IQL, "sac")
+"""What the full pretraining trains beside reward and agent."""
+
+
+def pretrain_name(variant: str, seed: int) -> str:
+    """Name of a pretraining job."""
+    return f"pretrain-{variant}-seed{seed}"
+
+
+def baselines_name(seed: int) -> str:
+    """Name of the job that trains `BASELINES` beside the full pretraining."""
+    return f"baselines-seed{seed}"
+
+
+def trainings(count: int, asked: Asked) -> list[Job]:
+    """All pretrainings of so many seeds, what trains baselines beside the full ones, and what records `OWN_DATA`."""
+    preset = {"preset": asked.preset}
+    own = {of: Job.in_folder(asked.runs, f"data-{of}", collect_job, {**preset, "variant": of}) for of in OWN_DATA}
+    jobs = [*own.values()]
+    for seed, variant in itertools.product(range(count), VARIANTS):
+        name = pretrain_name(variant, seed)
+        done = {half: pretrain_name(of, seed) for half, of in SHARED.get(variant, {}).items()}
+        arguments: dict[str, Any] = {**preset, "data": str(asked.data), "variant": variant, "seed": seed}
+        arguments |= {"done": {half: str(asked.runs / other) for half, other in done.items()}}
+        needs = tuple(done.values())
+        if variant in own:
+            arguments["data"], needs = str(own[variant].leaves), (own[variant].name, *needs)
+        jobs.append(Job.in_folder(asked.runs, name, pretrain_job, arguments, needs, asked.machine))
+        if variant == "full":
+            also = {**arguments, "also": list(BASELINES), "folder": str(asked.runs / name)}
+            jobs.append(Job(baselines_name(seed), pretrain_job, also, (name,), asked.machine, asked.runs / name))
+    return jobs
 
 
 def _outcome(result: EvaluationResult) -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from lotj.experiments.claims import Claim, gate, higher
+from lotj.experiments.claims import Claim, alike, gate, higher, lower_by, near_oracle
 from lotj.experiments.imagined import (
     EVERY_LINE,
     ORACLE,
     ImaginedArm,
     ImaginedChapter,
     ImaginedProblem,
-    alike,
-    lower_by,
-    near_oracle,
 )
 
 CC, RIG = ImaginedArm("CC-RIG", encoder="cc-vae"), ImaginedArm("RIG", encoder="vae")

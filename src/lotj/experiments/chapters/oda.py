@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,45 +58,81 @@ class MetaChapter(Chapter):
     """Trains on the data of eleven parts, tells by demonstrations of each other part what it is, and practises."""
 
     def jobs(self, asked: Asked) -> list[Job]:
-        size, root = self.size, asked.runs / self.name
-        new = (*TEST, *HELD_OUT, *CHALLENGE)
-        made = [_demos(part, root) for part in (*TRAIN, *new)]
-        made += [_scratch(part, 0, size.share, size.evaluation_trials, root, asked) for part in TRAIN]
-        made.append(_merged("data", TRAIN, root))
-        made.append(_merged("data-and-demos", TRAIN, root, new))
+        size, new = self.size, (*TEST, *HELD_OUT, *CHALLENGE)
+        made = [self._demos(asked, part) for part in (*TRAIN, *new)]
+        made += [self._scratch(asked, part, 0) for part in TRAIN]
+        made += [self._merged(asked, "data", TRAIN), self._merged(asked, "data-and-demos", TRAIN, new)]
         for agent, seed in itertools.product(AGENTS, range(size.seeds)):
             data = "data-and-demos" if agent == "awac" else "data"
-            made.append(self._meta(agent, seed, data, f"meta-{agent}-{seed}", asked))
+            made.append(self._meta(asked, agent, seed, data))
             own_way = OWN_WAY if agent != "ddpg" else ()
             for place, part in enumerate((*new, *own_way)):
                 trials = round(size.share * TRIALS) if agent != "ddpg" and part in new else 0
-                made.append(
-                    _adapt(agent, part, new[place % len(new) - 1], seed, trials, size.evaluation_trials, root, asked)
-                )
+                made.append(self._adapt(asked, agent, part, seed, new[place % len(new) - 1], trials))
         for part, line in itertools.product(new, LINES):
-            given = {"task": _task(part), "evaluated": _task(part), "seed": 0, "controller": line}
-            given["evaluation_trials"] = size.evaluation_trials
-            made.append(Job(f"{line}-{part}-0", line_job, given))
+            made.append(Job(f"{line}-{part}-0", line_job, {**self._tried(part, 0), "controller": line}))
         for few, seed in itertools.product(FEWER, range(size.seeds)):
-            made += self._fewer(few, seed, asked)
+            made += self._fewer(asked, few, seed)
         for part, seed in itertools.product(new, range(size.seeds)):
-            made.append(_scratch(part, seed, size.share, size.evaluation_trials, root, asked))
-            made.append(_cloned(part, seed, size.share, size.evaluation_trials, root, asked))
+            made += [self._scratch(asked, part, seed), self._cloned(asked, part, seed)]
         return seed_by_seed(made)
 
-    def _meta(self, agent: str, seed: int, data: str, name: str, asked: Asked) -> Job:
-        root = asked.runs / self.name
-        arguments = {"agent": agent, "settings": dict(AGENTS[agent]), "data": str(root / data), "seed": seed}
-        arguments |= {"updates": round(self.size.share * UPDATES), "folder": str(root / name)}
-        return Job(name, meta_job, arguments, (data,), asked.machine, root / name)
+    def _tried(self, part: str, seed: int) -> dict[str, Any]:
+        """What whoever learns or plays on one part alone is told."""
+        task = _task(part)
+        return {"task": task, "evaluated": task, "seed": seed, "evaluation_trials": self.size.evaluation_trials}
 
-    def _fewer(self, few: int, seed: int, asked: Asked) -> list[Job]:
+    def _demos(self, asked: Asked, part: str) -> Job:
+        how = {"task": _task(part), "count": DEMOS, "recipe": "human"}
+        return Job.in_folder(asked.runs / self.name, f"demos-{part}", collect_job, how)
+
+    def _scratch(self, asked: Asked, part: str, seed: int) -> Job:
+        """DDPG from demonstrations; of the training parts its trials are the prior data."""
+        how = {"agent": "ddpg", "settings": {**CLONING, "hidden": (256, 256)}, "updates": 0, "share": 0.3}
+        return self._alone(asked, "scratch", part, seed, {**how, "trials": max(4, round(self.size.share * EPISODES))})
+
+    def _cloned(self, asked: Asked, part: str, seed: int) -> Job:
+        """Behaviour cloning on the demonstrations alone."""
+        how = {"agent": "bc", "settings": {}, "updates": round(self.size.share * CLONED), "share": 0.0, "trials": 0}
+        return self._alone(asked, "cloned", part, seed, how)
+
+    def _alone(self, asked: Asked, who: str, part: str, seed: int, how: Mapping[str, Any]) -> Job:
+        """Learns from the demonstrations of one part alone."""
+        root, demos = asked.runs / self.name, f"demos-{part}"
+        given = {**self._tried(part, seed), **how, "data": str(root / demos / "data")}
+        given |= {"practice": PRACTICE, "online": {}, "points": []}
+        return Job.in_folder(root, f"{who}-{part}-{seed}", learn_job, given, (demos,), asked.machine)
+
+    def _merged(self, asked: Asked, name: str, parts: Sequence[str], more: Sequence[str] = ()) -> Job:
+        root, demos = asked.runs / self.name, [f"demos-{part}" for part in (*parts, *more)]
+        practised = [f"scratch-{part}-0" for part in parts]
+        given = {"demos": [str(root / one) for one in demos], "practised": [str(root / one) for one in practised]}
+        return Job.in_folder(root, name, merge_job, given, (*demos, *practised))
+
+    def _meta(self, asked: Asked, agent: str, seed: int, data: str, trained: str = "") -> Job:
+        """Trains the policy for all parts; by name that of the agent, or another of it."""
+        root = asked.runs / self.name
+        given = {"agent": agent, "settings": dict(AGENTS[agent]), "data": str(root / data), "seed": seed}
+        given |= {"updates": round(self.size.share * UPDATES)}
+        return Job.in_folder(root, f"meta-{trained or agent}-{seed}", meta_job, given, (data,), asked.machine)
+
+    def _adapt(
+        self, asked: Asked, agent: str, part: str, seed: int, other: str = "", trials: int = 0, trained: str = ""
+    ) -> Job:
+        """What the policy of a `_meta` does on a part."""
+        root, trained = asked.runs / self.name, trained or agent
+        needs = [f"meta-{trained}-{seed}", f"demos-{part}", *([f"demos-{other}"] if other else [])]
+        folders = dict(zip(("trained", "demos", "other"), (str(root / need) for need in needs), strict=False))
+        given = {"task": _task(part), "agent": agent, "seed": seed, "other": "", **folders, "trials": trials}
+        given |= {"points": [], "evaluation_trials": self.size.evaluation_trials, "practice_settings": PRACTICE}
+        return Job.in_folder(root, f"{trained}-{part}-{seed}", adapt_job, given, needs, asked.machine)
+
+    def _fewer(self, asked: Asked, few: int, seed: int) -> list[Job]:
         """ODA trained on so many parts, tried on the test parts."""
-        root, data, name = asked.runs / self.name, f"data-{few}-{seed}", f"meta-oda{few}-{seed}"
+        data, trained = f"data-{few}-{seed}", f"oda{few}"
         parts = [TRAIN[k] for k in np.random.default_rng([seed, few]).permutation(len(TRAIN))[:few]]
-        made = [_merged(data, parts, root), self._meta("oda", seed, data, name, asked)]
-        tested = (seed, 0, self.size.evaluation_trials, root, asked)
-        return made + [_adapt("oda", part, "", *tested, f"oda{few}") for part in TEST]
+        made = [self._merged(asked, data, parts), self._meta(asked, "oda", seed, data, trained)]
+        return made + [self._adapt(asked, "oda", part, seed, trained=trained) for part in TEST]
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """The results by part and who learnt; what is told by another context as curves of one point."""
@@ -173,52 +208,6 @@ _LEARNT |= {f"ODA of {few}": f"oda{few}" for few in FEWER}
 
 def _task(part: str) -> str:
     return f"force-insertion/{part},{OPTIONS}"
-
-
-def _demos(part: str, root: Path) -> Job:
-    folder = root / f"demos-{part}"
-    arguments = {"task": _task(part), "folder": str(folder), "count": DEMOS, "recipe": "human"}
-    return Job(folder.name, collect_job, arguments, (), {}, folder)
-
-
-def _scratch(part: str, seed: int, share: float, trials: int, root: Path, asked: Asked) -> Job:
-    """DDPG from demonstrations; of the training parts its trials are the prior data."""
-    how = {"agent": "ddpg", "settings": {**CLONING, "hidden": (256, 256)}, "updates": 0, "share": 0.3}
-    how["trials"] = max(4, round(share * EPISODES))
-    return _alone("scratch", part, seed, trials, root, asked, how)
-
-
-def _cloned(part: str, seed: int, share: float, trials: int, root: Path, asked: Asked) -> Job:
-    """Behaviour cloning on the demonstrations alone."""
-    how = {"agent": "bc", "settings": {}, "updates": round(share * CLONED), "share": 0.0, "trials": 0}
-    return _alone("cloned", part, seed, trials, root, asked, how)
-
-
-def _alone(who: str, part: str, seed: int, tested: int, root: Path, asked: Asked, how: Mapping[str, Any]) -> Job:
-    """Learns from the demonstrations of one part alone, and is tried in so many episodes."""
-    folder, demos = root / f"{who}-{part}-{seed}", f"demos-{part}"
-    arguments = {**how, "task": _task(part), "evaluated": _task(part), "seed": seed, "evaluation_trials": tested}
-    arguments |= {"data": str(root / demos / "data"), "folder": str(folder), "practice": PRACTICE}
-    return Job(folder.name, learn_job, {**arguments, "online": {}, "points": []}, (demos,), asked.machine, folder)
-
-
-def _merged(name: str, parts: Sequence[str], root: Path, more: tuple[str, ...] = ()) -> Job:
-    demos, practised = [f"demos-{part}" for part in (*parts, *more)], [f"scratch-{part}-0" for part in parts]
-    arguments = {"demos": [str(root / one) for one in demos], "practised": [str(root / one) for one in practised]}
-    return Job(name, merge_job, arguments | {"folder": str(root / name)}, (*demos, *practised), {}, root / name)
-
-
-def _adapt(
-    agent: str, part: str, other: str, seed: int, trials: int, tested: int, root: Path, asked: Asked, trained: str = ""
-) -> Job:
-    """What the policy of a meta-training, by default that of the agent, does on a part."""
-    trained = trained or agent
-    folder, needs = root / f"{trained}-{part}-{seed}", [f"meta-{trained}-{seed}", f"demos-{part}"]
-    needs += [f"demos-{other}"] if other else []
-    arguments = {"task": _task(part), "agent": agent, "seed": seed, "other": str(root / needs[2]) if other else ""}
-    arguments |= {"trained": str(root / needs[0]), "demos": str(root / needs[1])}
-    arguments |= {"trials": trials, "points": [], "evaluation_trials": tested, "practice_settings": PRACTICE}
-    return Job(folder.name, adapt_job, arguments | {"folder": str(folder)}, tuple(needs), asked.machine, folder)
 
 
 _NINE = (*TEST, *HELD_OUT)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from lotj.experiments.claims import Claim, gate, higher
+from lotj.experiments.claims import Claim, alike, gate, higher, near_oracle
 from lotj.experiments.imagined import (
     EVERY_LINE,
     ORACLE,
     ImaginedArm,
     ImaginedChapter,
     ImaginedProblem,
-    alike,
-    near_oracle,
 )
 
 RIG = ImaginedArm("RIG", encoder="vae")
