@@ -59,7 +59,7 @@ def main() -> None:
     model = picture_model(asked.model, {"size": 8})
     Modeller(model, ModelTraining(asked.updates)).learn(pairs(DiskStore.open(Path("data/walk"))))
     encoder, reward = Latent(model), LatentReward()
-    env = Imagined(make_task(asked.task, observation="image"), encoder, Prior(encoder.size), reward)
+    env = Imagined(make_task(asked.task, observation="image"), encoder, Prior(encoder), reward)
     spec, kind = spec_of(env), find_agent("td3")
     names = tuple(name for name in READS if name in spec.observation)
     learner = Learner(kind, spec, Vector(names), kind.CONFIG(discount=0.99, critic_projection=0), tasks=1)

@@ -157,8 +157,13 @@ def test_shares_that_do_not_add_up_are_refused() -> None:
 
 def test_proposers() -> None:
     rng = np.random.default_rng(0)
-    drawn = Prior(3).propose(None, 4000, rng)
+    drawn = Prior(encoder := Latent(VAE(VAEConfig(size=2)))).propose(None, 4000, rng)
     assert drawn.dtype == np.float32 and abs(drawn.mean()) < 0.05 and drawn.std() == pytest.approx(1, abs=0.05)
+    for _ in range(1000):  # codes (3, 0) and (1, 2): their mean is (2, 1), their covariance ((1, -1), (-1, 1))
+        encoder.model.count(torch.tensor([[3.0, 0.0], [1.0, 2.0]]))
+    drawn = Prior(encoder).propose(None, 4000, rng)
+    np.testing.assert_allclose(drawn.mean(0), [2, 1], atol=0.05)
+    np.testing.assert_allclose(np.cov(drawn.T), [[1, -1], [-1, 1]], atol=0.06)
     assert {*Seen(lambda: np.array([[1.0], [2.0]])).propose(None, 50, rng).ravel()} == {1.0, 2.0}
     with pytest.raises(DataError, match="nothing yet"):
         Seen(lambda: np.zeros((0, 2))).propose(None, 1, rng)
@@ -198,12 +203,12 @@ def test_bad_input_is_named_in_one_line(asked: Any, words: str) -> None:
 
 
 def test_a_small_model_learns_where_the_square_is_and_goes_on_from_its_state() -> None:
-    """160 updates: below half the error of the mean picture, and codes rank as true distances."""
+    """240 updates: below half the error of the mean picture, and codes rank as true distances."""
     images = pictures(200)
-    training, shown = ModelTraining(160, 1e-2), pixels(images)
+    training, shown = ModelTraining(240, 2e-2), pixels(images)
     made, again = (Modeller(picture_model("vae", {"size": 4, "beta": 1.0}), training) for _ in range(2))
-    for number in range(160):
-        batch = shown[np.random.default_rng(number).integers(200, size=32)]
+    for number in range(240):
+        batch = shown[np.random.default_rng(number).integers(200, size=12)]
         made.update(batch, batch)
         if number == 3:
             again.restore(made.state())

@@ -128,7 +128,7 @@ def test_bad_options_are_named_in_one_line(name: str, words: str) -> None:
 @pytest.mark.parametrize("kind", ["dense", "precision", "pixel"])
 def test_practice_sees_codes_and_never_the_truth(kind: Any) -> None:
     encoder = Latent(CCVAE(CCVAEConfig(size=3, context_size=2)))
-    env = Imagined(make_task("push/one", observation="image"), encoder, Prior(3), LatentReward(kind, encoder))
+    env = Imagined(make_task("push/one", observation="image"), encoder, Prior(encoder), LatentReward(kind, encoder))
     observation, info = env.reset(seed=1)
     assert observation["code"].shape == observation["goal"].shape == (3,) and observation["context"].shape == (2,)
     assert set(observation) <= {"code", "goal", "context", "precision", "image"} and "is_success" not in info
@@ -156,7 +156,7 @@ def test_random_data_as_codes_hold_nothing_that_is_true() -> None:
     raw.append(Episode({"image": images}, action, paid, True, False, "push", "random", 0, notes, {"places": places}))
     assert units_of(raw) == pytest.approx([5**0.5, 5**0.5])  # 0, 2, 4, 6 and 1, 3, 5, 7: each 1 or 3 from its mean
     units = np.array([2.0, 4.0], np.float32)
-    made, told = coded_store(raw, encoder, Prior(2), 0), stated_store(raw, units, 0)
+    made, told = coded_store(raw, encoder, Prior(encoder), 0), stated_store(raw, units, 0)
     for store in (made, told):
         assert not store.column("reward")[:3].any() and not store.terminated().any()
         assert store.starts().tolist() == [0, 1, 2]
@@ -182,7 +182,7 @@ def test_the_oracle_measures_what_hardly_moves_in_small_units() -> None:
 
 def test_a_task_without_pictures_is_refused() -> None:
     with closing(make_task("push/one")) as env, pytest.raises(SettingsError, match="needs pictures"):
-        Imagined(env, Latent(VAE(VAEConfig())), Prior(4), LatentReward())
+        Imagined(env, blind := Latent(VAE(VAEConfig())), Prior(blind), LatentReward())
 
 
 def test_practice_on_goals_brings_the_hand_nearer(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_practice_on_goals_brings_the_hand_nearer(tmp_path: Path) -> None:
         config = kind.CONFIG(**{**AGENT, "hidden": (64,), "critic_hidden": 64, "ema": 0.05, "discount": 0.9})
         learner = Learner(kind, spec_of(env), Vector(("code", "goal")), config, 1, 0)
         shares = GoalShares(keep=0.5, future=0.3, proposed=0.2)
-        relabel = [choose_goals(shares, Prior(2).propose, False, LatentReward())]
+        relabel = [choose_goals(shares, Prior(Latent(VAE(VAEConfig(size=2)))).propose, False, LatentReward())]
         assert relabel[0].reads == ("code", "goal", "code")  # type: ignore[attr-defined]
         how = PracticeConfig(trials=40, max_steps=15, batch_size=64, updates_per_step=1, warmup_trials=5,
                              exploration_noise=0.3, save_every=50, threads=1)  # fmt: skip

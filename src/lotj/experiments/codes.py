@@ -137,7 +137,7 @@ class Redrawn(Banked):
         first = self._first()
         if not np.array_equal(self._encoder.context(first), contexts):
             raise DataError("goals of a scene that has not begun: reset its episode before")
-        z = np.random.default_rng(seed).standard_normal((self._bank, self._latent.size), np.float32)
+        z = self._latent.draw(self._bank, np.random.default_rng(seed))
         shown = self._latent.decode(z, self._latent.context(first))
         return self._encoder.numbers(self._encoder.encode(shown))[None]
 
@@ -338,8 +338,7 @@ def validity(codes: Codes, data: Store, pictures: Store) -> dict[str, float]:
     made = {"seen": after, "pixelcnn": codes.encoder.decode(codes.encoder.look_up(drawn))}
     for name in filter(codes.run.has, MODELS):
         latent = load_encoder(codes.run, codes.device, name)
-        z = rng.standard_normal((len(first), latent.size), np.float32)
-        made[name] = latent.decode(z, latent.context(before))
+        made[name] = latent.decode(latent.draw(len(first), rng), latent.context(before))
     found = {}
     for name, images in made.items():
         told = judge(images)

@@ -214,7 +214,7 @@ def encoder_job(
     gates |= samples(encoder, there)
     few = [array[:10] for array in (there.first, there.images)]
     context = encoder.context(few[0])
-    drawn = np.random.default_rng(0).standard_normal((10, encoder.size), np.float32)
+    drawn = encoder.draw(10, np.random.default_rng(0))
     shown = [*few, encoder.decode(encoder.encode(few[1], few[0]), context), encoder.decode(drawn, context)]
     return {"gates": gates, **({} if seed else {"picture": _picture(shown)})}
 
@@ -280,7 +280,9 @@ def practise_job(
     make = partial(_environment, latent=latent, walks=walks, goals=goals, worth=worth)
     with closing(make(task)) as env:
         spec = spec_of(env)
-        proposer: GoalProposer = env.proposer if goals == "prior" else Prior(spec.observation["goal"].shape[0])
+        size = spec.observation["goal"].shape[0]
+        # Who has the task's goals relabels with what was reached alone.
+        proposer: GoalProposer = env.proposer if goals == "prior" else Given(lambda: np.zeros(size))
         if latent is None:
             store = stated_store(walks, units_of(walks), seed)
         else:
@@ -316,7 +318,7 @@ def _environment(task: str, latent: Latent | None, walks: DiskStore, goals: str,
     """A task as codes of an encoder, or as true states in the units of prior data."""
     if latent is None:
         return Stated(make_task(task), units_of(walks))
-    env = Imagined(make_task(task, observation="image"), latent, Prior(latent.size), worth)
+    env = Imagined(make_task(task, observation="image"), latent, Prior(latent), worth)
     if goals == "task":
         env.proposer = Given(env.task_goal)
     return env

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from lotj.errors import SettingsError
-from lotj.nets.vae import PictureModel
+from lotj.nets.vae import GaussianModel, PictureModel
 
 CHUNK = 256
 """Pictures that pass through a model at once."""
+
+LEAST = 1e-6
+"""Least variance of an entry of what is drawn, so that one that is always the same can be."""
 
 
 class Encoder(Protocol):
@@ -81,6 +84,14 @@ class Latent:
         parts = (torch.from_numpy(np.array(part, np.float32)) for part in (codes, wanted))
         (pictures,) = self._in_chunks(lambda z, c: (self.model.picture(z, c),), *parts)
         return np.rint(255.0 * pictures.transpose(0, 2, 3, 1)).astype(np.uint8)
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, D) float32 of the Gaussian that fits the codes of the training; N(0, I) before that."""
+        if not isinstance(self.model, GaussianModel):
+            raise SettingsError(f"{type(self.model).__name__}: its codes are not drawn of a Gaussian")
+        mean, square = (part.double().cpu().numpy() for part in (self.model.mean, self.model.square))
+        factor = np.linalg.cholesky(square - np.outer(mean, mean) + LEAST * np.eye(self.size))
+        return (mean + rng.standard_normal((count, self.size), np.float32) @ factor.T).astype(np.float32)
 
     @torch.no_grad()
     def _in_chunks(self, ask: Callable[..., tuple[Tensor, ...]], *arrays: Tensor) -> tuple[np.ndarray, ...]:

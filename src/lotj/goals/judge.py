@@ -80,9 +80,10 @@ def ranks(encoder: Latent, here: Scenes, there: Scenes) -> dict[str, float]:
 
 def samples(encoder: Latent, scenes: Scenes) -> dict[str, float]:
     """Goals from the prior, decoded in the scenes: share whose object has the scene's colour (and that of frames that
-    are decoded from their own codes); mean distance of a code from that of its own picture, beside sqrt(size)."""
+    are decoded from their own codes); mean distance of a code from that of its own picture, as a share of that from the
+    mean code."""
     rng = np.random.default_rng(0)
-    drawn, context = rng.standard_normal((len(scenes.first), encoder.size), np.float32), encoder.context(scenes.first)
+    drawn, context = encoder.draw(len(scenes.first), rng), encoder.context(scenes.first)
     pictures, own = encoder.decode(drawn, context), encoder.decode(encoder.encode(scenes.images, scenes.first), context)
     told = {}
     if scenes.colour.std(0).min() >= SAME:
@@ -91,7 +92,8 @@ def samples(encoder: Latent, scenes: Scenes) -> dict[str, float]:
             off = np.sqrt(np.square(judge(shown) - scenes.colour).mean(1))
             told[name] = float((off < MATCH).mean())
     again = encoder.encode(pictures, scenes.first)
-    return {**told, "round_trip": float(np.linalg.norm(again - drawn, axis=1).mean() / np.sqrt(encoder.size))}
+    off, spread = (np.linalg.norm(drawn - other, axis=1).mean() for other in (again, drawn.mean(0)))
+    return {**told, "round_trip": float(off / spread)}
 
 
 def probes(encoder: Latent, scenes: Scenes) -> dict[str, float]:

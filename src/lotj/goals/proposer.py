@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from lotj.errors import DataError
+from lotj.goals.encoder import Latent
 
 
 class GoalProposer(Protocol):
@@ -26,17 +27,17 @@ class GoalProposer(Protocol):
 
 
 class Prior:
-    """z ~ N(0, I), that of a variational autoencoder (RIG); with a context encoder the scene comes with the episode's
-    own context, so the same draw serves (CC-RIG)."""
+    """What a variational autoencoder draws (RIG), see `Latent.draw`; with a context encoder the scene comes with the
+    episode's own context, so the same draw serves (CC-RIG)."""
 
     needs_context = False
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, encoder: Latent) -> None:
+        self._encoder = encoder
 
     def propose(self, context: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
         """(n, D) float32."""
-        return rng.standard_normal((n, self._size), np.float32)
+        return self._encoder.draw(n, rng)
 
 
 class Seen:

@@ -18,7 +18,7 @@ from lotj.nets.vae import (
     FEATURES,
     LEAST_LOG_VARIANCE,
     Broadcast,
-    PictureModel,
+    GaussianModel,
     bernoulli,
     convolutions,
     divergence,
@@ -42,12 +42,12 @@ class CCVAEConfig(Checked):
     """Before each encoder's head; the released code has 0.5."""
 
 
-class CCVAE(PictureModel):
+class CCVAE(GaussianModel):
     """See this module."""
 
     def __init__(self, config: CCVAEConfig) -> None:
-        super().__init__()
-        self.config, self.size, self.context_size = config, config.size, config.context_size
+        super().__init__(config.size, config.context_size)
+        self.config = config
         self.trunk, self.context_trunk = places_of(6, FEATURES), convolutions(3)
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * FEATURES, 2 * config.size))
         normal = nn.BatchNorm1d(config.context_size, affine=False)
@@ -70,6 +70,7 @@ class CCVAE(PictureModel):
     def losses(self, images: Tensor, first: Tensor) -> Mapping[str, Tensor]:
         """``reconstruction`` of s_t, ``divergence`` times beta, and ``context``, the reconstruction of s_0 from z_c."""
         mean, log_variance = self.code(images, first)
+        self.count(mean)
         context = self.context(first)
         code = draw(mean, log_variance)
         return {

@@ -28,6 +28,9 @@ FEATURES = 16
 SHARPNESS = 3.0
 """Of the softmax over each feature's map, at the start."""
 
+NEW = 0.02
+"""Share of the latest batch in what is known of all codes."""
+
 LEAST_LOG_VARIANCE = -6.9
 """Floor of q's log variances: a variance of 1e-3."""
 
@@ -72,17 +75,38 @@ class PictureModel(nn.Module):
         raise NotImplementedError
 
 
-class VAE(PictureModel):
+class GaussianModel(PictureModel):
+    """One whose codes can be drawn: of the Gaussian that fits those of its training. Of N(0, I) training asks only that
+    codes are not far; where they have more entries than things have places, its draws are pictures of nothing.
+
+    Attributes:
+        mean, square: (D,) and (D, D), of the codes of the last batches and of their products; at first those of
+            N(0, I).
+    """
+
+    def __init__(self, size: int, context_size: int = 0) -> None:
+        super().__init__()
+        self.size, self.context_size = size, context_size
+        self.mean, self.square = nn.Buffer(torch.zeros(size)), nn.Buffer(torch.eye(size))
+
+    @torch.no_grad()
+    def count(self, codes: Tensor) -> None:
+        """Takes codes (B, D) of a batch of training into the fit."""
+        self.mean.lerp_(codes.mean(0), NEW)
+        self.square.lerp_(codes.T @ codes / len(codes), NEW)
+
+
+class VAE(GaussianModel):
     """An encoder of the places of features, a linear layer to mean and log variance, and a `Broadcast` decoder. The
     released 48-pixel model's encoder has kernels 5, 3, 3 with strides 3, 2, 2 and flattens its last maps, its decoder
     kernels 3, 3, 6 with strides 2, 2, 3: in thousands of updates instead of millions such codes fold, and no policy is
     learnt on them (docs/lab-notes/chapters.md)."""
 
     def __init__(self, config: VAEConfig) -> None:
-        super().__init__()
+        super().__init__(config.size)
         if config.kind == "spatial" and config.size % 2:
             raise SettingsError(f"size {config.size} of spatial codes: must be even, two numbers for each place")
-        self.config, self.size = config, config.size
+        self.config = config
         spatial = config.kind == "spatial"
         self.trunk = places_of(3, config.size // 2 if spatial else FEATURES)
         self.head = nn.Identity() if spatial else nn.Linear(2 * FEATURES, 2 * config.size)
@@ -102,6 +126,7 @@ class VAE(PictureModel):
     def losses(self, images: Tensor, first: Tensor) -> Mapping[str, Tensor]:
         """``reconstruction`` and, of a ``vae``, ``divergence`` times beta."""
         mean, log_variance = self.code(images, first)
+        self.count(mean)
         sampled = self.config.kind == "vae"
         code = draw(mean, log_variance) if sampled else mean
         terms = {"reconstruction": bernoulli(self.decoder(code), images)}
