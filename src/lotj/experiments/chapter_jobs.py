@@ -72,7 +72,7 @@ def best_job(data: str, share: float, folder: str) -> dict[str, Any]:
 def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, controller: str) -> dict[str, Any]:
     """What the scripted expert, random actions or none reach."""
     with closing(make_task(evaluated)) as env:
-        return tried_once(env, {**LINES, **FURTHER}[controller](evaluated, env), controller, seed, evaluation_trials)
+        return tried_once(env, line_of(controller, evaluated, env), controller, seed, evaluation_trials)
 
 
 def again_job(task: str, evaluated: str, seed: int, evaluation_trials: int, practised: str) -> dict[str, Any]:
@@ -293,3 +293,8 @@ FURTHER: Mapping[str, Line] = {
 """Further lines, of some tasks alone: an expert's actions from another start, played blindly, or their mean at every
 step; and straight to what is to be moved, and on, as the truth says. Where one of them succeeds, success says little
 of who learns."""
+
+
+def line_of(line: str, task: str, env: Any) -> Controller:
+    """One of `LINES` or `FURTHER`, for an environment of that task."""
+    return {**LINES, **FURTHER}[line](task, env)

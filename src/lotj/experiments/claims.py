@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import reduce, wraps
 from operator import getitem
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
@@ -15,8 +15,13 @@ from lotj.experiments.tables import mean_words
 Curves = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 """Problem and title of an arm -> the results of its seeds that are done."""
 
-Rule = Callable[[Curves], tuple[bool | None, str]]
-"""Curves -> yes, no, or None where it cannot be told; and the figures that say so."""
+Verdict = tuple[bool | None, str]
+"""Yes, no, or None where it cannot be told; and the figures that say so."""
+
+Rule = Callable[[Curves], Verdict]
+"""What a claim is judged by."""
+
+Given = ParamSpec("Given")
 
 
 @dataclass(frozen=True)
@@ -51,21 +56,39 @@ def solved_after(one: Mapping[str, Any]) -> int | None:
     return one.get("solved", one.get("practice", {}).get("solved"))
 
 
-Judge = Callable[..., tuple[bool | None, str]]
-"""Figures of each arm, one a seed -> what a `Rule` says."""
+class _NotDoneError(Exception):
+    """An arm that a rule asks about has no results yet."""
 
 
-def _rule(figure: Callable[[Mapping[str, Any]], Any], judge: Judge, *arms: tuple[str | Sequence[str], str]) -> Rule:
-    """Has `judge` decide by a `figure` of each result of some arms, named by problem, or problems, and title; a figure
-    that is None is left out. Not done yet while an arm has none."""
-    keys = [([problems] if isinstance(problems, str) else problems, title) for problems, title in arms]
+def _rule(judge: Callable[Concatenate[Curves, Given], Verdict]) -> Callable[Given, Rule]:
+    """Makes rules of a function that judges curves by what else it is given."""
 
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        known = [[figure(one) for problem in of for one in curves.get((problem, title), ())] for of, title in keys]
-        known = [[value for value in values if value is not None] for values in known]
-        return judge(*known) if all(known) else (None, "not done yet")
+    @wraps(judge)
+    def made(*given: Given.args, **named: Given.kwargs) -> Rule:
+        def rule(curves: Curves) -> Verdict:
+            try:
+                return judge(curves, *given, **named)
+            except _NotDoneError:
+                return None, "not done yet"
 
-    return rule
+        return rule
+
+    return made
+
+
+def _known(
+    curves: Curves, figure: Callable[[Mapping[str, Any]], Any], *arms: tuple[str | Sequence[str], str]
+) -> list[list[Any]]:
+    """A `figure` of each result of some arms, named by problem, or problems, and title; one that is None is left out.
+    _NotDoneError while an arm has none."""
+    found = []
+    for problems, title in arms:
+        of = [problems] if isinstance(problems, str) else problems
+        values = [figure(one) for problem in of for one in curves.get((problem, title), ())]
+        found.append([value for value in values if value is not None])
+    if not all(found):
+        raise _NotDoneError
+    return found
 
 
 def _success(at: int) -> Callable[[Mapping[str, Any]], float]:
@@ -88,259 +111,216 @@ def _within(gap: float, most: float) -> bool | None:
     return True if gap <= most else False if gap > 2 * most else None
 
 
-def faster(problem: str, better: str, worse: str, ratio: float) -> Rule:
+@_rule
+def faster(curves: Curves, problem: str, better: str, worse: str, ratio: float) -> Verdict:
     """The mean over the steps of one arm's curves is so many times another's, on average over seeds, and each seed's
     lies above each of the other's; no where a third of that gain is not there."""
-
-    def judge(ours: Sequence[float], theirs: Sequence[float]) -> tuple[bool | None, str]:
-        first, second = float(np.mean(ours)), float(np.mean(theirs))
-        told = f"on average over practice: {better} {first:.0f}, {worse} {second:.0f}"
-        return _apart(ours, theirs, first - second, (ratio - 1) * second, (ratio - 1) / 3 * second), told
-
-    return _rule(lambda one: area_under(one["curve"]), judge, (problem, better), (problem, worse))
+    ours, theirs = _known(curves, lambda one: area_under(one["curve"]), (problem, better), (problem, worse))
+    first, second = float(np.mean(ours)), float(np.mean(theirs))
+    told = f"on average over practice: {better} {first:.0f}, {worse} {second:.0f}"
+    return _apart(ours, theirs, first - second, (ratio - 1) * second, (ratio - 1) / 3 * second), told
 
 
-def higher(problem: str, better: str, worse: str, least: float, at: int = -1) -> Rule:
+@_rule
+def higher(curves: Curves, problem: str, better: str, worse: str, least: float, at: int = -1) -> Verdict:
     """One arm is better than another by `least`, on average over seeds, at a point of the curves, by default their end;
     no where it is by less than a third of that. Between them, and where the seeds do not tell the arms apart, it cannot
     be told."""
-    return _above((better, worse), ((problem, better), (problem, worse)), least, at)
+    return _above(curves, (better, worse), ((problem, better), (problem, worse)), least, at)
 
 
-def lower(usual: str, harder: str, arm: str, least: float) -> Rule:
+@_rule
+def lower(curves: Curves, usual: str, harder: str, arm: str, least: float) -> Verdict:
     """An arm ends lower by at least so much on one problem than on another, by the rule of `higher`."""
-    return _above((usual, harder), ((usual, arm), (harder, arm)), least, -1)
+    return _above(curves, (usual, harder), ((usual, arm), (harder, arm)), least, -1)
 
 
-def _above(titles: tuple[str, str], arms: Sequence[tuple[str, str]], least: float, at: int) -> Rule:
+def _above(curves: Curves, titles: tuple[str, str], arms: Sequence[tuple[str, str]], least: float, at: int) -> Verdict:
     """See `higher`."""
-
-    def judge(*ends: Sequence[float]) -> tuple[bool | None, str]:
-        gap = float(np.mean(ends[0]) - np.mean(ends[1]))
-        return _apart(*ends, gap, least, least / 3), _words(titles, ends)
-
-    return _rule(_success(at), judge, *arms)
+    better, worse = _known(curves, _success(at), *arms)
+    gap = float(np.mean(better) - np.mean(worse))
+    return _apart(better, worse, gap, least, least / 3), _words(titles, (better, worse))
 
 
-def level(problem: str, arms: Sequence[str], most: float) -> Rule:
+@_rule
+def level(curves: Curves, problem: str, arms: Sequence[str], most: float) -> Verdict:
     """Some arms end within `most` points of each other, on average over seeds; no where they span twice as much."""
-
-    def judge(*ends: Sequence[float]) -> tuple[bool | None, str]:
-        return _within(float(np.ptp([np.mean(rates) for rates in ends])), most), _words(arms, ends)
-
-    return _rule(_success(-1), judge, *((problem, arm) for arm in arms))
+    ends = _known(curves, _success(-1), *((problem, arm) for arm in arms))
+    return _within(float(np.ptp([np.mean(rates) for rates in ends])), most), _words(arms, ends)
 
 
-def lower_by(problem: str, worse: str, better: str, most: float) -> Rule:
+@_rule
+def lower_by(curves: Curves, problem: str, worse: str, better: str, most: float) -> Verdict:
     """One arm ends below another by `most` points at most, on average over seeds; no where it does by twice that."""
-
-    def judge(*ends: Sequence[float]) -> tuple[bool | None, str]:
-        return _within(float(np.mean(ends[1]) - np.mean(ends[0])), most), _words((worse, better), ends)
-
-    return _rule(_success(-1), judge, (problem, worse), (problem, better))
+    ends = _known(curves, _success(-1), (problem, worse), (problem, better))
+    return _within(float(np.mean(ends[1]) - np.mean(ends[0])), most), _words((worse, better), ends)
 
 
-def near_oracle(problem: str, arm: str) -> Rule:
+@_rule
+def near_oracle(curves: Curves, problem: str, arm: str) -> Verdict:
     """At the end an arm lacks at most a quarter of what the oracle has over random actions, on average over seeds; no
     where it lacks twice that. It cannot be told where the oracle has nothing over them."""
     titles = (arm, "oracle", "random")
-
-    def judge(*ends: Sequence[float]) -> tuple[bool | None, str]:
-        own, oracle, random = (float(np.mean(of)) for of in ends)
-        met = _within(oracle - own, 0.25 * (oracle - random)) if oracle > random else None
-        return met, _words(titles, ends)
-
-    return _rule(_success(-1), judge, *((problem, title) for title in titles))
+    ends = _known(curves, _success(-1), *((problem, title) for title in titles))
+    own, oracle, random = (float(np.mean(of)) for of in ends)
+    met = _within(oracle - own, 0.25 * (oracle - random)) if oracle > random else None
+    return met, _words(titles, ends)
 
 
-def alike(problem: str, arm: str, also: str, most: float) -> Rule:
+@_rule
+def alike(curves: Curves, problem: str, arm: str, also: str, most: float) -> Verdict:
     """What an arm reaches on another task besides is not lower by more than `most` points, on average over seeds; no
     where it is by twice as much. It cannot be told where there are not so many points to lose."""
-
-    def judge(done: Sequence[tuple[float, float]]) -> tuple[bool | None, str]:
-        here, there = zip(*done, strict=True)
-        met = _within(float(np.mean(here) - np.mean(there)), most) if np.mean(here) > most else None
-        return met, f"{mean_words(here)}, {also} {mean_words(there)}"
-
-    return _rule(lambda one: (success_rate(one["curve"][-1]), success_rate(one["also"][also])), judge, (problem, arm))
+    (here,) = _known(curves, _success(-1), (problem, arm))
+    (there,) = _known(curves, lambda one: success_rate(one["also"][also]), (problem, arm))
+    met = _within(float(np.mean(here) - np.mean(there)), most) if np.mean(here) > most else None
+    return met, f"{mean_words(here)}, {also} {mean_words(there)}"
 
 
-def end_over(problem: str, arm: str, least: float) -> Rule:
+@_rule
+def end_over(curves: Curves, problem: str, arm: str, least: float) -> Verdict:
     """Practice ends higher than it begins by more than `least`, in each seed; it cannot be told where all begin above
     95 %."""
-
-    def judge(done: Sequence[tuple[float, float]]) -> tuple[bool | None, str]:
-        gains = [last - first for first, last in done]
-        met = None if all(first > 95 for first, _ in done) else all(gain > least for gain in gains)
-        return met, f"gains {', '.join(f'{gain:+.0f}' for gain in gains)}"
-
-    return _rule(lambda one: (_success(0)(one), _success(-1)(one)), judge, (problem, arm))
+    (begins,), (ends,) = (_known(curves, _success(at), (problem, arm)) for at in (0, -1))
+    gains = [last - first for first, last in zip(begins, ends, strict=True)]
+    met = None if min(begins) > 95 else min(gains) > least
+    return met, f"gains {', '.join(f'{gain:+.0f}' for gain in gains)}"
 
 
-def at_least(problem: str, arm: str, most: float) -> Rule:
+@_rule
+def at_least(curves: Curves, problem: str, arm: str, most: float) -> Verdict:
     """No point of practice lies lower than its begin by more than -`most`, on average over seeds; it cannot be told
     where there is no more to lose."""
-
-    def judge(done: Sequence[Sequence[float]]) -> tuple[bool | None, str]:
-        worth = np.array(done).mean(0)
-        dip = float((worth - worth[0]).min())
-        met = None if dip >= most and worth[0] < -most else dip >= most
-        return met, f"lowest point {dip:+.0f} from the start's {worth[0]:.0f}"
-
-    return _rule(lambda one: [success_rate(at) for at in one["curve"]], judge, (problem, arm))
+    (rates,) = _known(curves, lambda one: [success_rate(at) for at in one["curve"]], (problem, arm))
+    worth = np.array(rates).mean(0)
+    dip = float((worth - worth[0]).min())
+    met = None if dip >= most and worth[0] < -most else dip >= most
+    return met, f"lowest point {dip:+.0f} from the start's {worth[0]:.0f}"
 
 
-def sooner(problem: str, faster: str, slower: str, success: float, ratio: float) -> Rule:
+@_rule
+def sooner(curves: Curves, problem: str, faster: str, slower: str, success: float, ratio: float) -> Verdict:
     """One arm reaches `success` [%] in so many times fewer steps than another, or that never does; no where the ratio
     is below 1.3."""
 
     def reached(one: Mapping[str, Any]) -> float:
         return next((at["steps"] for at in one["curve"] if success_rate(at) >= success), np.inf)
 
-    judge = _sooner(f"steps to {success:g} %", faster, slower, ratio, lambda first, second: second < 1.3 * first)
-    return _rule(reached, judge, (problem, faster), (problem, slower))
+    steps = _known(curves, reached, (problem, faster), (problem, slower))
+    first, second = (float(np.median(of)) for of in steps)
+    told = f"median steps to {success:g} %: {faster} {first:.0f}, {slower} {second:.0f}"
+    return _times(first, second, ratio, second < 1.3 * first), told
 
 
-def _sooner(what: str, faster: str, slower: str, ratio: float, no: Callable[[float, float], bool]) -> Judge:
-    """Whether the median of one arm is so many times less than another's, or `no` says that it is not."""
-
-    def judge(*counts: Sequence[float]) -> tuple[bool | None, str]:
-        first, second = (float(np.median(of)) for of in counts)
-        told = f"median {what}: {faster} {first:.0f}, {slower} {second:.0f}"
-        if not np.isfinite(first):
-            return (None if not np.isfinite(second) else False), told
-        return (True if second >= ratio * first else False if no(first, second) else None), told
-
-    return judge
+def _times(first: float, second: float, ratio: float, no: bool) -> bool | None:
+    """Whether the first of two numbers, which may be infinite, is so many times less."""
+    if not np.isfinite(first):
+        return None if not np.isfinite(second) else False
+    return True if second >= ratio * first else False if no else None
 
 
 At = tuple[str, int]
 """Title of an arm, and a point of its curves."""
 
 
-def paired(problems: Sequence[str], better: At, worse: At, least: float = 0.0) -> Rule:
+@_rule
+def paired(curves: Curves, problems: Sequence[str], better: At, worse: At, least: float = 0.0) -> Verdict:
     """One arm at a point of its curves is better than another by more than `least`, over pairs of the same problem and
     seed: yes where the 95 % interval of the mean difference (see `_crossed`) lies above; no where the mean does not; of
     a single seed it cannot be told, for all its problems may share one agent."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        ours, theirs = (_rates(problems, of, curves) for of in (better, worse))
-        gaps = {pair: rate - theirs[pair] for pair, rate in ours.items() if pair in theirs}
-        if not gaps:
-            return None, "not done yet"
-        (low, high), mean = _crossed(gaps), float(np.mean([*gaps.values()]))
-        single = len({seed for _, seed in gaps}) < 2
-        met = None if single else True if low > least else False if mean <= least else None
-        return met, f"{mean:+.0f} points, {low:+.0f} to {high:+.0f}, over {len(gaps)} pairs"
-
-    return rule
+    ours, theirs = (_rates(problems, of, curves) for of in (better, worse))
+    gaps = {pair: rate - theirs[pair] for pair, rate in ours.items() if pair in theirs}
+    (low, high), mean = _crossed(gaps), float(np.mean([*gaps.values()]))
+    single = len({seed for _, seed in gaps}) < 2
+    met = None if single else True if low > least else False if mean <= least else None
+    return met, f"{mean:+.0f} points, {low:+.0f} to {high:+.0f}, over {len(gaps)} pairs"
 
 
-def reaches(problems: Sequence[str], of: At, bound: float, sign: int = 1) -> Rule:
+@_rule
+def reaches(curves: Curves, problems: Sequence[str], of: At, bound: float, sign: int = 1) -> Verdict:
     """Over all problems and seeds an arm's mean success at a point of its curves is at least `bound` [%]; at most with
     `sign` -1. It cannot be told where the mean's 95 % interval (see `_crossed`) holds the bound."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        rates = _rates(problems, of, curves)
-        if not rates:
-            return None, "not done yet"
-        (low, high), mean = _crossed(rates), float(np.mean([*rates.values()]))
-        told = f"{of[0]} {mean:.0f}, {low:.0f} to {high:.0f}, over {len(rates)}"
-        return (None if low < bound < high else sign * mean >= sign * bound), told
-
-    return rule
+    rates = _rates(problems, of, curves)
+    (low, high), mean = _crossed(rates), float(np.mean([*rates.values()]))
+    told = f"{of[0]} {mean:.0f}, {low:.0f} to {high:.0f}, over {len(rates)}"
+    return (None if low < bound < high else sign * mean >= sign * bound), told
 
 
-def solved_sooner(problems: Sequence[str], faster: str, slower: str, ratio: float) -> Rule:
+@_rule
+def solved_sooner(curves: Curves, problems: Sequence[str], faster: str, slower: str, ratio: float) -> Verdict:
     """Over all problems and seeds, the median of the trials until one arm's practice had so many successes in a row
     (``solved``; never counts as infinity) is so many times less than another's; no where it is not less at all."""
-    judge = _sooner("trials", faster, slower, ratio, lambda first, second: second <= first)
-    return _rule(lambda one: solved_after(one) or np.inf, judge, (problems, faster), (problems, slower))
+    trials = _known(curves, lambda one: solved_after(one) or np.inf, (problems, faster), (problems, slower))
+    first, second = (float(np.median(of)) for of in trials)
+    told = f"median trials: {faster} {first:.0f}, {slower} {second:.0f}"
+    return _times(first, second, ratio, second <= first), told
 
 
-def falls(problem: str, arm: str, key: str, least: float) -> Rule:
+@_rule
+def falls(curves: Curves, problem: str, arm: str, key: str, least: float) -> Verdict:
     """A number of practice ends below what it was ``offline`` by at least so much, on average over seeds; no where it
     ends by less than a third of that below."""
-
-    def judge(done: Sequence[tuple[float, float]]) -> tuple[bool | None, str]:
-        before, after = np.mean(done, axis=0)
-        met = True if before - after >= least else False if before - after < least / 3 else None
-        return met, f"{before:.1f} offline, {after:.1f} at the end"
-
-    return _rule(
-        lambda one: (one[key]["offline"], one[key]["online"][-1]) if key in one else None, judge, (problem, arm)
-    )
+    (done,) = _known(curves, lambda one: one.get(key), (problem, arm))
+    before, after = np.mean([(one["offline"], one["online"][-1]) for one in done], axis=0)
+    met = True if before - after >= least else False if before - after < least / 3 else None
+    return met, f"{before:.1f} offline, {after:.1f} at the end"
 
 
-def hacked(problem: str, arm: str, line: str, least: float = 0.1) -> Rule:
+@_rule
+def hacked(curves: Curves, problem: str, arm: str, line: str, least: float = 0.1) -> Verdict:
     """Of an arm's episodes, tried by `tried_once`, at least so large a share fail and yet are paid as much as half of
     the line's successes are; no where none does."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        won, tried = (
-            [(paid, success) for one in curves.get((problem, title), ()) for paid, success in
-             zip(one.get("returns", ()), one.get("won", ()), strict=True)]
-            for title in (line, arm)
-        )  # fmt: skip
-        usual = [paid for paid, success in won if success]
-        if not usual or not tried:
-            return None, "not done yet"
-        count = sum(paid >= np.median(usual) and not success for paid, success in tried)
-        met = True if count >= least * len(tried) else False if not count else None
-        return met, f"{count} of {len(tried)} episodes of {arm}"
-
-    return rule
+    won, tried = (
+        [(paid, success) for one in curves.get((problem, title), ()) for paid, success in
+         zip(one.get("returns", ()), one.get("won", ()), strict=True)]
+        for title in (line, arm)
+    )  # fmt: skip
+    usual = [paid for paid, success in won if success]
+    if not usual or not tried:
+        raise _NotDoneError
+    count = sum(paid >= np.median(usual) and not success for paid, success in tried)
+    met = True if count >= least * len(tried) else False if not count else None
+    return met, f"{count} of {len(tried)} episodes of {arm}"
 
 
-def lived_through(problem: str, arm: str, figure: str, low: float, high: float) -> Rule:
+@_rule
+def lived_through(curves: Curves, problem: str, arm: str, figure: str, low: float, high: float) -> Verdict:
     """A figure of an arm's practice (`chapter_jobs.lived`), meant over axes and seeds, lies between two others."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        done = curves.get((problem, arm), ())
-        known = [one["practice"][figure] for one in done if figure in one.get("practice", {})]
-        if not known:
-            return None, "not recorded" if done else "not done yet"
-        return bool(low <= np.mean(known) <= high), f"{np.mean(known):.2f}"
-
-    return rule
+    (done,) = _known(curves, lambda one: one.get("practice", {}), (problem, arm))
+    known = [practice[figure] for practice in done if figure in practice]
+    return (bool(low <= np.mean(known) <= high), f"{np.mean(known):.2f}") if known else (None, "not recorded")
 
 
-def contrary(rule: Rule) -> Rule:
+@_rule
+def contrary(curves: Curves, rule: Rule) -> Verdict:
     """Of what is claimed not to be so."""
-
-    def turned(curves: Curves) -> tuple[bool | None, str]:
-        met, told = rule(curves)
-        return (None if met is None else not met), told
-
-    return turned
+    met, told = rule(curves)
+    return (None if met is None else not met), told
 
 
-def reached_more(problems: Sequence[str], better: str, worse: str) -> Rule:
+@_rule
+def reached_more(curves: Curves, problems: Sequence[str], better: str, worse: str) -> Verdict:
     """More of one arm's subgoals are reached within their time than of another's, before practice, in each problem; it
     cannot be told where one has none left to reach."""
-
-    def rule(curves: Curves) -> tuple[bool | None, str]:
-        shares = [
-            [np.mean([one["curve"][0].get("reached", np.nan) for one in done]) for done in both]
-            for problem in problems
-            if all(both := [curves.get((problem, title), ()) for title in (better, worse)])
-        ]
-        told = "; ".join(f"{one:.2f} and {other:.2f}" for one, other in shares) or "not done yet"
-        known = bool(shares) and np.isfinite(shares).all()
-        return (all(one > other for one, other in shares) if known else None), told
-
-    return rule
+    shares = [
+        [np.mean([one["curve"][0].get("reached", np.nan) for one in done]) for done in both]
+        for problem in problems
+        if all(both := [curves.get((problem, title), ()) for title in (better, worse)])
+    ]
+    told = "; ".join(f"{one:.2f} and {other:.2f}" for one, other in shares) or "not done yet"
+    known = bool(shares) and np.isfinite(shares).all()
+    return (all(one > other for one, other in shares) if known else None), told
 
 
-def gate(problem: str, arm: str, path: Sequence[str], least: float = -np.inf, most: float = np.inf) -> Rule:
+@_rule
+def gate(
+    curves: Curves, problem: str, arm: str, path: Sequence[str], least: float = -np.inf, most: float = np.inf
+) -> Verdict:
     """A number of the results of an arm, found by the names that lead to it, lies between, in each seed; no where it
     does in none; else it cannot be told."""
-
-    def judge(values: Sequence[float]) -> tuple[bool | None, str]:
-        between = [least <= value <= most for value in values]
-        return (True if all(between) else None if any(between) else False), f"{path[-1]} {mean_words(values)}"
-
-    return _rule(lambda one: float(reduce(getitem, path, one)), judge, (problem, arm))  # type: ignore[arg-type]
+    (values,) = _known(curves, lambda one: float(reduce(getitem, path, one)), (problem, arm))  # type: ignore[arg-type]
+    between = [least <= value <= most for value in values]
+    return (True if all(between) else None if any(between) else False), f"{path[-1]} {mean_words(values)}"
 
 
 def _rates(problems: Sequence[str], of: At, curves: Curves) -> dict[tuple[str, int], float]:
@@ -354,6 +334,8 @@ def _crossed(gaps: Mapping[tuple[str, int], float]) -> tuple[float, float]:
     """95 % of the mean of a number of each problem and seed, by a bootstrap that draws problems and seeds each anew
     (pigeonhole bootstrap, Owen 2007, Annals of Applied Statistics 1): those that share an agent or a scene are not
     independent of each other."""
+    if not gaps:
+        raise _NotDoneError
     rows, columns = sorted({row for row, _ in gaps}), sorted({column for _, column in gaps})
     values = np.array([[gaps.get((row, column), np.nan) for column in columns] for row in rows])
     rng, parts = np.random.default_rng(0), [np.nan_to_num(values), np.isfinite(values).astype(float)]

@@ -27,7 +27,7 @@ from lotj.distributed import Job
 from lotj.envs.base import spec_of
 from lotj.envs.registry import folder_name, make_task
 from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name
-from lotj.experiments.chapter_jobs import LINES, collect_job, policies
+from lotj.experiments.chapter_jobs import LINES, collect_job, line_of, policies
 from lotj.experiments.claims import Curves
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.study import Asked, begun
@@ -145,7 +145,7 @@ class ImaginedChapter(Chapter):
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
         """As of `Chapter`; gates are results of the arm ``encoder NAME``."""
-        found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        found: dict[tuple[str, str], Sequence[Mapping[str, Any]]] = {}
         for problem in self.problems:
             assert isinstance(problem, ImaginedProblem)
             still = [results.get(f"{problem.name}-nothing-{seed}") for seed in range(self.size.seeds)]
@@ -237,7 +237,7 @@ def line_job(task: str, also: Mapping[str, str], tried: int, line: str, seed: in
 
     def reached(name: str) -> dict[str, Any]:
         with closing(make_task(name)) as env:
-            return distances(env, LINES[line](name, env), tried, seed)
+            return distances(env, line_of(line, name, env), tried, seed)
 
     return {"curve": [{"steps": 0, **reached(task)}], "also": {name: reached(other) for name, other in also.items()}}
 
