@@ -157,10 +157,11 @@ def test_shares_that_do_not_add_up_are_refused() -> None:
 
 def test_proposers() -> None:
     rng = np.random.default_rng(0)
-    drawn = Prior(encoder := Latent(VAE(VAEConfig(size=2)))).propose(None, 4000, rng)
+    encoder = Latent(model := VAE(VAEConfig(size=2)))
+    drawn = Prior(encoder).propose(None, 4000, rng)
     assert drawn.dtype == np.float32 and abs(drawn.mean()) < 0.05 and drawn.std() == pytest.approx(1, abs=0.05)
     for _ in range(1000):  # codes (3, 0) and (1, 2): their mean is (2, 1), their covariance ((1, -1), (-1, 1))
-        encoder.model.count(torch.tensor([[3.0, 0.0], [1.0, 2.0]]))
+        model.count(torch.tensor([[3.0, 0.0], [1.0, 2.0]]))
     drawn = Prior(encoder).propose(None, 4000, rng)
     np.testing.assert_allclose(drawn.mean(0), [2, 1], atol=0.05)
     np.testing.assert_allclose(np.cov(drawn.T), [[1, -1], [-1, 1]], atol=0.06)

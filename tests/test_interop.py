@@ -287,7 +287,8 @@ def test_a_sum_of_actions_whose_space_is_not_centred_is_not_guessed() -> None:
     how, columns = Map(action=Column(("actions",), join="sum")), foreign().columns
     with pytest.raises(DataError, match="key actions: the actions' space is not centred on 0"):
         how.completed(columns, KEYS, (np.zeros(2), np.ones(2)))
-    assert how.completed(columns, KEYS, (-2 * np.ones(2), 2 * np.ones(2))).action.scale == (0.5, 0.5)
+    made = how.completed(columns, KEYS, (-2 * np.ones(2), 2 * np.ones(2)))
+    assert made.action is not None and made.action.scale == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(
