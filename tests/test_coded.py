@@ -159,6 +159,9 @@ class First:
     def context(self, first: np.ndarray) -> np.ndarray:
         return first.reshape(len(first), -1).astype(np.float32)
 
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal((count, 1), np.float32)
+
     def decode(self, codes: np.ndarray, context: np.ndarray) -> np.ndarray:
         return np.repeat(context.astype(np.uint8).reshape(1, 16, 16, 3), len(codes), 0)
 
