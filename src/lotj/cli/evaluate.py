@@ -37,7 +37,7 @@ class Command(job.OnDevice, job.OfRun):
     def run(self) -> None:
         run = job.pick_run(self.folder, self.runs, "practice")
         job.say(f"practice: {run.path}")
-        if job.is_insertion(run) and not self.robot:
+        if run.self_judged and not self.robot:
             job.announce_renderer()
         device = job.find_device(self.device)
         from lotj.experiments.evaluation import evaluate_phase

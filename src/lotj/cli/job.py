@@ -19,7 +19,6 @@ from rich.progress import MofNCompleteColumn, Progress, TaskID
 from rich.table import Table
 
 from lotj.errors import SettingsError
-from lotj.experience import INSERTION
 from lotj.ranges import Checked
 from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
@@ -143,11 +142,6 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
             bars.update(tasks[name], completed=done)
 
         yield show
-
-
-def is_insertion(run: Run) -> bool:
-    """Whether a practice run is on a connector, where a robot judges itself."""
-    return run.setting("task").startswith(INSERTION)
 
 
 def check_connector(name: str) -> Connector:

@@ -158,13 +158,13 @@ class Resume(Watched, job.Resume):
 
     def run(self) -> None:
         run = job.pick_run(self.folder, self.runs, "practice", begun=True)
-        kind = SelfJudgedConfig if job.is_insertion(run) else TaskPracticeConfig
+        kind = SelfJudgedConfig if run.self_judged else TaskPracticeConfig
         practice = restore_settings(kind, run.setting("practice", dict), str(run.path / "config.json"))
         from lotj.experiments.practised import pretraining_of
 
         pretrained = pretraining_of(run) if run.setting("pretrain_run") else None
         how: dict[str, Any] = {"agent": run.setting("agent"), "seed": run.seed, "resume": run}
-        if job.is_insertion(run):
+        if run.self_judged:
             how |= {"scenario": run.setting("scenario"), "on": run.config.get("on", "processes")}
             how |= {name: run.config.get(f"{name}s") or [run.setting(name)] for name in ("connector", "robot")}
             how["domain_seed"] = run.setting("domain_seed", int)

@@ -107,7 +107,7 @@ def evaluate_phase(
         SettingsError: an unknown controller, or one that is not for this task.
         CheckpointError: a model that one of them needs is missing.
     """
-    insertion, pretrained = _on_connector(run), pretraining_of(run) if run.setting("pretrain_run") else None
+    insertion, pretrained = run.self_judged, pretraining_of(run) if run.setting("pretrain_run") else None
     reward = load_reward(pretrained, device) if insertion and pretrained else None
     env = _where(run, reward.shape[2] if reward else 0, robot, bench)
     spec = spec_of(env)
@@ -139,14 +139,9 @@ def evaluate_phase(
     return results
 
 
-def _on_connector(run: Run) -> bool:
-    """Whether a practice run is on a connector, where a robot judges itself."""
-    return run.setting("task").startswith(INSERTION)
-
-
 def _where_words(run: Run, bench: int, recover: bool) -> dict[str, Any]:
     """What a result says of the task or bench that it was evaluated on."""
-    if not _on_connector(run):
+    if not run.self_judged:
         return {"task": run.setting("task")}
     words = {key: run.setting(key) for key in ("task", "connector", "scenario", "robot", "domain")}
     if bench > 1:
@@ -231,7 +226,7 @@ def _entrants(
 
 def _served(policy: str, run: Run, env: Any) -> dict[str, Callable[[], Controller]]:
     """What a policy server makes, where there is one."""
-    prompt = f"insert the {run.config.get('connector_title', 'part')}" if _on_connector(run) else run.setting("task")
+    prompt = f"insert the {run.config.get('connector_title', 'part')}" if run.self_judged else run.setting("task")
     return {REMOTE: lambda: RemotePolicy(policy, spec_of(env).action, prompt)} if policy else {}
 
 

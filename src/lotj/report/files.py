@@ -83,7 +83,7 @@ def read_run(folder: Path) -> RunFiles:
         SettingsError: it is no run, or its settings lack what the page needs, as those of an older version may.
     """
     run, absent = Run.open(folder), {}
-    folder, judged = run.path, run.setting("task").startswith(INSERTION)
+    folder, judged = run.path, run.self_judged
     for name, kind in {"commands": list, **({"connector": str, "insertion_depth_mm": float} if judged else {})}.items():
         run.setting(name, kind)
 

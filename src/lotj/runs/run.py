@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import lotj
 from lotj.errors import CheckpointError, DataError, SettingsError
+from lotj.experience import INSERTION
 from lotj.files import atomic_file, atomic_write, read_object, storage_errors, write_json
 from lotj.ranges import SEED
 from lotj.runs.metrics import append_line, plain, read_lines
@@ -124,6 +125,11 @@ class Run:
                 f"{self.path / 'config.json'}: {name} is {value!r}, not a {kind.__name__}; restore the file from a copy"
             )
         return value
+
+    @property
+    def self_judged(self) -> bool:
+        """Whether it practises on a connector, where a robot judges itself."""
+        return self.setting("task").startswith(INSERTION)
 
     def locate(self, name: str, holds: str) -> Path:
         """The folder that a setting names, told from others by a file that it holds. Runs are moved: it is looked for
