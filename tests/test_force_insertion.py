@@ -189,6 +189,18 @@ def test_sparse_pays_while_connected_and_success_pays_once() -> None:
     assert sum(once) == 1.0 and 2 < first < 10 and connected == [0.0] * first + [1.0] * (12 - first)
 
 
+@pytest.mark.parametrize(("reward", "ends"), [("success", True), ("dense", False), ("sparse", False)])
+def test_losing_the_plug_is_no_way_out_of_what_is_paid_each_step(reward: str, ends: bool) -> None:
+    """It costs no less than to stay: of two steps with a lost plug the second alone is the last, by its limit."""
+    env = ForceInsertionEnv("usb-a", reward=reward, max_steps=2)
+    env.reset(seed=3)
+    lost = dataclasses.replace(env.bench.relax(), dislodged=True)
+    assert [env._after(lost)[2:4] for _ in range(2)] == (
+        [(True, False)] * 2 if ends else [(False, False), (False, True)]
+    )
+    env.close()
+
+
 def test_a_picture_is_grey_and_its_reward_can_be_hacked() -> None:
     """8 mm beside the axis the plug goes down past the socket, which is 10 mm deep along the camera's view. Less than a
     third of the distance from the start is left there; 4 mm beside, where it stands on the socket, far more. The camera

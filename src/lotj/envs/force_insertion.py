@@ -73,6 +73,8 @@ class ForceInsertionEnv(InsertionEnv):
     Action: Box(-1, 1, (3,)), relative motion of the hand along x, y, z; 1 is `step_mm` (10 Hz).
     Observation: ``state`` (12,) float32, see `STATE`; ``image`` (1, S, S, 3) uint8, grey.
     Info: as of `InsertionEnv`; ``goal_error`` (2,) [m] is true and hidden, too.
+    A dislodged plug ends an episode only where `reward` is ``success``: where each step costs, to lose the plug would
+    else be a way out.
 
     Args:
         connector, robot, domain_seed, end_on_success: see `InsertionEnv`.
@@ -104,7 +106,7 @@ class ForceInsertionEnv(InsertionEnv):
         render_mode: str | None = "rgb_array",
     ) -> None:
         find("start", start, STARTS)
-        self._reward = find("reward", reward, REWARDS)
+        self._reward, self._each_step = find("reward", reward, REWARDS), reward != "success"
         self.returns = (0.0, 1.0) if reward == "success" else (-np.inf, np.inf)
         number = isinstance(step_mm, (int, float)) and not isinstance(step_mm, bool)
         if not number or not 0.0 < step_mm <= 1e3 * STEP_LIMIT:
@@ -164,6 +166,8 @@ class ForceInsertionEnv(InsertionEnv):
 
     def _after(self, reading: Reading) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, once, terminated, truncated, info = super()._after(reading)
+        if reading.dislodged and self._each_step:
+            terminated, truncated = False, bool(self._steps and self._steps >= self.max_steps)
         return observation, self._reward(self, reading, once), terminated, truncated, info
 
     def person(self) -> Controller:
