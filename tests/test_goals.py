@@ -217,11 +217,11 @@ def test_bad_input_is_named_in_one_line(asked: Any, words: str) -> None:
 
 
 def test_a_small_model_learns_where_the_square_is_and_goes_on_from_its_state() -> None:
-    """240 updates: below half the error of the mean picture, and codes rank as true distances."""
+    """200 updates: below half the error of the mean picture, and codes rank as true distances."""
     images = pictures(200)
-    training, shown = ModelTraining(240, 2e-2), pixels(images)
+    training, shown = ModelTraining(200, 2e-2), pixels(images)
     made, again = (Modeller(picture_model("vae", {"size": 4, "beta": 1.0}), training) for _ in range(2))
-    for number in range(240):
+    for number in range(200):
         batch = shown[np.random.default_rng(number).integers(200, size=12)]
         made.update(batch, batch)
         if number == 3:
