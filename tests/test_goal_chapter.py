@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -17,8 +18,10 @@ from torch.utils._pytree import tree_leaves
 from lotj.data.store import DiskStore
 from lotj.distributed import run_jobs
 from lotj.envs.registry import make_task
+from lotj.evaluation.rollout import evaluate
 from lotj.experiments import codes, goal_chapter
 from lotj.experiments.chapter import Size, job_name
+from lotj.experiments.chapter_jobs import AtEnd, Nothing, line_job
 from lotj.experiments.chapters import ptp, val
 from lotj.experiments.claims import gate, paired, reached_more
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
@@ -111,6 +114,32 @@ def test_chapters_name_what_there_is(chapter: Any) -> None:
     assert len(quick.problems) == 1
     assert jobs["data"].arguments["count"] == 240
     assert jobs["codes"].arguments["updates"]["vq"] == 480
+
+
+class Passing(gym.Env[dict[str, Any], np.ndarray]):
+    """Four steps; success is what it is told of each."""
+
+    def __init__(self, *success: bool) -> None:
+        self._success, self._steps = success, 0
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self._steps = 0
+        return {"state": np.zeros(1, np.float32)}, {"is_success": False}
+
+    def step(self, action: np.ndarray) -> Any:
+        self._steps += 1
+        won = self._success[self._steps - 1]
+        return {"state": np.zeros(1, np.float32)}, 0.0, False, self._steps == 4, {"is_success": won}
+
+
+@pytest.mark.parametrize(("success", "won"), [((False, True, True, False), 0), ((True, False, False, True), 1)])
+def test_lines_succeed_by_where_they_end_as_those_who_learn_do(success: Sequence[bool], won: int) -> None:
+    found = evaluate(AtEnd(Passing(*success)), Nothing((1,)), [0], name="nothing", max_steps=4)
+    assert found.successes == won
+    for chapter in (val.CHAPTER, ptp.CHAPTER):
+        lines = [job for job in chapter.jobs(Asked("laptop", Path("data"), Path("runs"))) if job.work is line_job]
+        assert len(lines) == 18 * len(chapter.problems) and all(job.arguments["at_end"] for job in lines)
 
 
 SMALL = {

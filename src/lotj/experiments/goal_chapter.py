@@ -131,7 +131,7 @@ class GoalChapter(Chapter):
         if not isinstance(arm, GoalArm):  # a line
             how: dict[str, Any] = {"task": problem.task, "evaluated": problem.with_options("observation=state")}
             how |= {"seed": seed, "evaluation_trials": size.evaluation_trials, "controller": arm.agent}
-            return Job(name, line_job, how)
+            return Job(name, line_job, how | {"at_end": True})  # as `Pursued` counts it
         trials, points = problem.practised(arm, size)
         offline = f"offline-{arm.agent}-{seed}"
         how = {
