@@ -23,7 +23,7 @@ from lotj.experiments import codes, goal_chapter
 from lotj.experiments.chapter import Size, job_name
 from lotj.experiments.chapter_jobs import AtEnd, Nothing, line_job
 from lotj.experiments.chapters import ptp, val
-from lotj.experiments.claims import gate, paired, reached_more
+from lotj.experiments.claims import gate, paired, reached_rate
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
 from lotj.experiments.goal_chapter import PATIENCE, GoalArm, _relabel
 from lotj.experiments.presets import find_preset
@@ -79,11 +79,16 @@ def test_a_seed_that_is_missing_is_no_other() -> None:
 
 
 def test_shares_of_subgoals_and_gates() -> None:
-    done = curves(x=[[30, 0]], y=[[15, 0]])
-    assert reached_more(("a", "b"), "x", "y")(done) == (True, "0.60 and 0.30; 0.60 and 0.30")
-    assert reached_more(("a",), "y", "x")(done)[0] is False
-    done["a", "x"] = [{"curve": [{"reached": float("nan")}]}]  # it had no subgoal left
-    assert reached_more(("a",), "y", "x")(done)[0] is None
+    of: dict[str, Any] = {"figure": reached_rate}
+    done = curves(x=[[30, 0], [40, 0]], y=[[15, 0], [20, 0]])
+    met, told = paired(("a", "b"), ("x", 0), ("y", 0), **of)(done)  # 60 and 30 %, 80 and 40
+    assert met is True and told.startswith("+35 points")
+    assert paired(("a", "b"), ("y", 0), ("x", 0), **of)(done)[0] is False
+    near = curves(x=[[30, 0], [20, 0]], y=[[20, 0], [28, 0]])  # above in one seed, below in the other: +2 on average
+    assert paired(("a", "b"), ("x", 0), ("y", 0), **of)(near)[0] is None
+    for one in done["a", "x"]:
+        del one["curve"][0]["reached"]  # it had no subgoal left
+    assert paired(("a",), ("x", 0), ("y", 0), **of)(done)[0] is None
     found: dict[Any, Any] = {("p", "a"): [{"proposals": {"changed": 0.3}}, {"proposals": {"changed": 0.5}}]}
     path = "proposals", "changed"
     assert gate("p", "a", path, 0.51)(found)[0] is False and gate("p", "a", path, 0.29)(found)[0] is True
