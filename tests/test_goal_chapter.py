@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from lotj.data.store import DiskStore
 from lotj.distributed import run_jobs
 from lotj.envs.registry import make_task
 from lotj.evaluation.rollout import evaluate

@@ -108,7 +108,7 @@ class GoalChapter(Chapter):
             made.append(Job.in_folder(root, name, collect_job, {"task": task, "recipe": self.recipe, "count": count}))
         updates = {name: max(10, round(share * steps)) for name, steps in self.model_updates.items()}
         told, machine = {"data": str(root / "data" / "data")}, asked.machine
-        pictures = {name: f"codes-{name}" for name in (*self.compared, "vq")}
+        pictures = {name: f"codes-{name}" for name in ("vq", *self.compared)}
         for name, job in pictures.items():  # side by side, the longest first
             how: dict[str, Any] = {**told, "model": name, "updates": updates[name]}
             made.append(Job.in_folder(root, job, picture_job, how, ("data",), machine))
