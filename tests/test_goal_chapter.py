@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from lotj.data.store import DiskStore
 from lotj.distributed import run_jobs
 from lotj.envs.registry import make_task
 from lotj.evaluation.rollout import evaluate
@@ -33,7 +34,6 @@ from lotj.nets.pixelcnn import PixelCNNConfig
 from lotj.nets.subgoal_cvae import SubgoalConfig
 from lotj.nets.vq_vae import VQVAEConfig
 from lotj.runs import find_run
-from lotj.training.encoders import Modeller
 from lotj.training.practice import finished_trials
 
 
@@ -113,13 +113,12 @@ def test_chapters_name_what_there_is(chapter: Any) -> None:
         assert arm.agent in chapter.agents
         levels = PLANS[arm.plan.removesuffix("-buffer")]({name: None for name in chapter.models})
         assert np.prod([level.count for level in levels]) == (1 if arm.plan == "none" else 8)
-        assert arm.goals in ("task", "seen", *chapter.models, *chapter.compared)
+        assert arm.goals in ("task", "seen", *chapter.models)
     quick = chapter.asked(Asked("quick", Path("data"), Path("runs")))
     jobs = {job.name: job for job in quick.jobs(Asked("quick", Path("data"), Path("runs")))}
     assert len(quick.problems) == 1
     assert jobs["data"].arguments["count"] == 240
-    assert jobs["codes-vq"].arguments["updates"] == 480
-    assert set(jobs["codes"].needs) == {"held-out", "codes-vq", *(f"codes-{name}" for name in chapter.compared)}
+    assert jobs["codes"].arguments["updates"]["vq"] == 480
 
 
 class Passing(gym.Env[dict[str, Any], np.ndarray]):
@@ -226,19 +225,17 @@ def test_a_tiny_chapter_from_nothing_and_cut(
             "over_vae",
             "over_cc-vae",
         }
-    by_name, again = {job.name: job for job in jobs}, tmp_path / "again"
-    for name, model in (("codes-vq", "vq"), ("codes", small.models[0])):
-        job = by_name[name]
-        other = {**job.arguments, "folder": str(again / name)}
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            cut = Cut(Modeller.update, 3)
-            patch.setattr(Modeller, "update", lambda *of, cut=cut: cut(*of))
-            job.work(**other, **job.machine)
-        found = job.work(**other, **job.machine)
-        kind = "picture" if model == "vq" else "codes"
-        both = [weights(folder, kind, model) for folder in (Path(job.arguments["folder"]), again / name)]
-        assert all(torch.equal(*pair) for pair in zip(*both, strict=True))
+    by_name = {job.name: job for job in jobs}
+    job, again = by_name["codes"], tmp_path / "again"
+    cut = Cut(codes.pairs(DiskStore.open(Path(job.arguments["data"])), codes.BATCH), 3)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(codes, "pairs", lambda *of: cut)  # of the VQ-VAE's updates the third
+        job.work(**{**job.arguments, "folder": str(again / "codes")}, **job.machine)
+    found = job.work(**{**job.arguments, "folder": str(again / "codes")}, **job.machine)
     assert found["eps"] == results["codes"]["eps"] and found["reconstruction"] == results["codes"]["reconstruction"]
+    for name in ("vq", *small.models):
+        both = [weights(folder, "codes", name) for folder in (Path(job.arguments["folder"]), again / "codes")]
+        assert all(torch.equal(*pair) for pair in zip(*both, strict=True))
     for arm in arms[:2]:
         job = by_name[job_name(small.problems[0], small.problems[0].arm(arm), 0)]
         other = {**job.arguments, "folder": str(again / job.name)}

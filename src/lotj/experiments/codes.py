@@ -31,7 +31,7 @@ from lotj.goals.sparse import Calibration, calibrate, check, distance
 from lotj.nets.pixelcnn import PixelCNN, PixelCNNConfig
 from lotj.nets.subgoal_cvae import SubgoalConfig, SubgoalCVAE
 from lotj.nets.vq_vae import VQVAE, VQVAEConfig
-from lotj.runs import Run, find_run
+from lotj.runs import Run
 from lotj.training.coded import CodedStore
 from lotj.training.encoders import MODELS, Draw, Modeller, ModelTraining, load_encoder, pairs, picture_model
 from lotj.training.loop import means
@@ -154,43 +154,17 @@ def subgoals(name: str) -> SubgoalCVAE:
     return SubgoalCVAE(CHAINED, VQ.embedding, VQ.cells, CONTEXTS[name])
 
 
-def picture_job(
-    data: str, folder: str, model: str, updates: int, seed: int = 0, threads: int = 1, device: str = "cpu"
-) -> dict[str, float]:
-    """Trains what needs no codes: ``vq``, the VQ-VAE, or a model of pictures that it is compared with. Goes on where it
-    was stopped; returns the losses at the end, and ``updates_per_second``."""
-    torch.set_num_threads(threads)
-    run = begun(Path(folder), "picture") or Run.create(Path(folder), "picture", {"model": model}, seed)
-    seen = pairs(DiskStore.open(Path(data)), BATCH, device)
-    torch.manual_seed(seed)  # whatever this process has drawn before: weights begin by the seed alone
-    if model == "vq":
-        return _learn(run, model, VQVAE(VQ), seen, ModelTraining(updates, VQ.lr, 1.0), seed, device)
-    made: dict[str, Any] = {"kind": model, "settings": SIZED[model]}
-    untrained = picture_model(model, SIZED[model], seed)
-    return _learn(run, model, untrained, seen, ModelTraining(updates), seed, device, **made)
-
-
-def _learn(
-    run: Run, name: str, model: nn.Module, draw: Draw, training: ModelTraining, seed: int, device: str,
-    losses: Any = None, **made_with: Any,
-) -> dict[str, float]:  # fmt: skip
-    Modeller(model, training, seed, device, losses).learn(draw, run, name, **made_with)
-    last = means(run.metrics(name)[-3:])
-    return {key: value for key, value in last.items() if key not in ("step", "time")}
-
-
 def represent_job(
-    data: str, held_out: str, folder: str, pictures: Mapping[str, str], models: Sequence[str],
-    updates: Mapping[str, int], last: int = 0, seed: int = 0, threads: int = 1, device: str = "cpu",
+    data: str, held_out: str, folder: str, models: Sequence[str], updates: Mapping[str, int], last: int = 0,
+    seed: int = 0, threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
-    """Encodes the prior data, and trains what a chapter needs of PixelCNN and generators of subgoals; what its folder
-    holds is not trained again.
+    """Trains what a chapter needs of VQ-VAE, PixelCNN and generators of subgoals; what its folder holds is not trained
+    again.
 
     Args:
         data, held_out: prior data, and episodes of things that are not among them, for the gates alone.
-        pictures: folders of the `picture_job` of each model of pictures, ``vq`` among them.
         models: ``pixelcnn`` or of `CONTEXTS`.
-        updates: of ``pixelcnn`` and ``subgoals``.
+        updates: of ``vq``, ``pixelcnn`` and ``subgoals``.
         last: the PixelCNN learns outcomes, the last so many frames of an episode; 0: any frame (VAL's formula and code;
             its prose says outcomes).
 
@@ -200,25 +174,36 @@ def represent_job(
     torch.set_num_threads(threads)
     run = begun(Path(folder), "codes") or Run.create(Path(folder), "codes", {"models": [*models], "last": last}, seed)
     codes, store, unseen = Codes(run, device), DiskStore.open(Path(data)), DiskStore.open(Path(held_out))
-    for name in pictures.keys() - {"vq"}:
-        run.save(name, find_run(Path(pictures[name]), "picture").load(name))
+    told: dict[str, Any] = {}
+
+    def learn(name: str, model: nn.Module, draw: Draw, config: Any, losses: Any = None, **made_with: Any) -> None:
+        training = ModelTraining(updates.get(name, updates.get("subgoals", 0)), **config)
+        Modeller(model, training, seed, device, losses).learn(draw, run, name, **made_with)
+        last = means(run.metrics(name)[-3:])
+        told[name] = {key: value for key, value in last.items() if key not in ("step", "time")}
+
+    seen = pairs(store, BATCH, device)
+    torch.manual_seed(seed)  # whatever this process has drawn before: weights begin by the seed alone
     vq = VQVAE(VQ)
-    vq.load_state_dict(find_run(Path(pictures["vq"]), "picture").load("vq")["agent"]["model"])
-    vq.to(device).rescale(pairs(store, 512, device)(np.random.default_rng(0))[0])
+    learn("vq", vq, seen, {"lr": VQ.lr, "clip": 1.0})
+    vq.rescale(pairs(store, 512, device)(np.random.default_rng(0))[0])
     run.save("codebook", {"agent": {"model": vq.state_dict()}})
     coded = CodedStore(store, codes.encoder)
     if not run.has("numbers"):
         run.save("numbers", {"numbers": torch.from_numpy(coded.numbers.astype(np.int16))})
-    draws, told, of = Draws(coded, codes.encoder), dict[str, Any](), (seed, device)
+    draws = Draws(coded, codes.encoder)
     for name in models:
         torch.manual_seed(seed)
-        if name == "pixelcnn":
-            training = ModelTraining(updates[name], DRAWN.lr, 1.0)
-            told[name] = _learn(run, name, pixelcnn(), lambda rng: draws.outcome(rng, last), training, *of)
+        if name in MODELS:
+            settings = SIZED[name]
+            learn(name, picture_model(name, settings, seed), seen, {}, kind=name, settings=settings)
+        elif name == "pixelcnn":
+            clipped = {"lr": DRAWN.lr, "clip": 1.0}
+            learn(name, pixelcnn(), lambda rng: draws.outcome(rng, last), clipped)
         else:
-            model, training = subgoals(name), ModelTraining(updates["subgoals"], CHAINED.lr, 1.0)
+            model = subgoals(name)
             chained = partial(model.losses, quantise=codes.encoder.model.quantise)
-            told[name] = _learn(run, name, model, draws.of(name), training, *of, chained)
+            learn(name, model, draws.of(name), {"lr": CHAINED.lr, "clip": 1.0}, chained)
     if "pixelcnn" in models and not run.has("bank"):
         proposer, firsts = codes.proposer(BANK), coded.firsts
         proposer.prepare(firsts)

@@ -24,7 +24,7 @@ from lotj.envs.registry import folder_name, make_task
 from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name, seed_by_seed
 from lotj.experiments.chapter_jobs import LINES, collect_job, line_job, policies, tried
 from lotj.experiments.claims import Curves
-from lotj.experiments.codes import Codes, Redrawn, picture_job, represent_job
+from lotj.experiments.codes import Codes, Redrawn, represent_job
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
@@ -75,8 +75,7 @@ class GoalChapter(Chapter):
 
     Attributes:
         task, recipe, count: of the prior data; `held_out` is the task of the gates' episodes, an eighth as many.
-        compared: models of pictures beside the VQ-VAE, see `picture_job`.
-        models, model_updates, outcomes: see `represent_job`; updates of the models of pictures as well.
+        models, model_updates, outcomes: see `represent_job`.
         agents, updates: who learns offline, for arms of that agent, with its settings; and its updates.
         offline, online: where goals come from.
     """
@@ -86,7 +85,6 @@ class GoalChapter(Chapter):
     recipe: str = "play"
     held_out: str = "table/play,split=test"
     count: int = 2000
-    compared: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     model_updates: Mapping[str, int] = field(default_factory=dict)
     outcomes: int = 0
@@ -106,15 +104,10 @@ class GoalChapter(Chapter):
         for name, task, part in (("data", self.task, 1.0), ("held-out", self.held_out, 0.125)):
             count = max(8, round(min(share, 1.0) * part * self.count))
             made.append(Job.in_folder(root, name, collect_job, {"task": task, "recipe": self.recipe, "count": count}))
-        updates = {name: max(10, round(share * steps)) for name, steps in self.model_updates.items()}
-        told, machine = {"data": str(root / "data" / "data")}, asked.machine
-        pictures = {name: f"codes-{name}" for name in ("vq", *self.compared)}
-        for name, job in pictures.items():  # side by side, the longest first
-            how: dict[str, Any] = {**told, "model": name, "updates": updates[name]}
-            made.append(Job.in_folder(root, job, picture_job, how, ("data",), machine))
-        how = {**told, "held_out": str(root / "held-out" / "data"), "models": list(self.models), "updates": updates}
-        how |= {"pictures": {name: str(root / job) for name, job in pictures.items()}, "last": self.outcomes}
-        made.append(Job.in_folder(root, "codes", represent_job, how, ("held-out", *pictures.values()), machine))
+        how: dict[str, Any] = {"held_out": str(root / "held-out" / "data"), "models": list(self.models)}
+        how |= {"updates": {name: max(10, round(share * steps)) for name, steps in self.model_updates.items()}}
+        how |= {"data": str(root / "data" / "data"), "last": self.outcomes}
+        made.append(Job.in_folder(root, "codes", represent_job, how, ("data", "held-out"), asked.machine))
         for (agent, settings), seed in itertools.product(self.agents.items(), range(self.size.seeds)):
             how = {**_shared(root), "agent": agent, "settings": dict(settings), "seed": seed}
             how |= {"updates": max(10, round(share * self.updates)), "shares": asdict(self.offline)}

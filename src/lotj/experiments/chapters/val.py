@@ -57,8 +57,7 @@ CHAPTER = GoalChapter(
         Claim("V4: and better than a VAE", gate("gates", "codes", ("reconstruction", "of_vae"), most=0.999)),
         Claim("V6: ten trials gain 20 points", paired(_SCENES, ("VAL", 1), ("VAL", 0), 20.0)),
     ),
-    compared=("cc-vae", "vae"),
-    models=("pixelcnn",),
+    models=("pixelcnn", "vae", "cc-vae"),
     model_updates={"vq": 4_000, "pixelcnn": 1_500, "vae": 4_000, "cc-vae": 4_000},
     agents={
         "awac": {
