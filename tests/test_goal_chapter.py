@@ -23,7 +23,7 @@ from lotj.experiments import codes, goal_chapter
 from lotj.experiments.chapter import Size, job_name
 from lotj.experiments.chapter_jobs import AtEnd, Nothing, line_job
 from lotj.experiments.chapters import ptp, val
-from lotj.experiments.claims import gate, paired, reached_rate
+from lotj.experiments.claims import gate, paired, met_rate
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
 from lotj.experiments.goal_chapter import PATIENCE, GoalArm, _relabel
 from lotj.experiments.presets import find_preset
@@ -79,7 +79,7 @@ def test_a_seed_that_is_missing_is_no_other() -> None:
 
 
 def test_shares_of_subgoals_and_gates() -> None:
-    of: dict[str, Any] = {"figure": reached_rate}
+    of: dict[str, Any] = {"figure": met_rate}
     done = curves(x=[[30, 0], [40, 0]], y=[[15, 0], [20, 0]])
     met, told = paired(("a", "b"), ("x", 0), ("y", 0), **of)(done)  # 60 and 30 %, 80 and 40
     assert met is True and told.startswith("+35 points")

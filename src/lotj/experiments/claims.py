@@ -45,7 +45,7 @@ def success_rate(at: Mapping[str, Any]) -> float:
     return at["score"] if "score" in at else 100.0 * at["successes"] / at["n"]
 
 
-def reached_rate(at: Mapping[str, Any]) -> float:
+def met_rate(at: Mapping[str, Any]) -> float:
     """Share of the subgoals that were reached in their time, at a point of a curve [%]; NaN where none was left."""
     return 100.0 * at.get("reached", np.nan)
 

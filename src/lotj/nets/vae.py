@@ -141,7 +141,7 @@ class VAE(GaussianModel):
 
 def encoder_of(channels: int, places: bool) -> tuple[nn.Module, int]:
     """(B, channels, 48, 48) -> (B, width), and the width."""
-    return (places_of(channels, FEATURES), 2 * FEATURES) if places else (convolutions(channels), 64 * 3 * 3)
+    return (places_of(channels, FEATURES), 2 * FEATURES) if places else (convolutions(channels), 576)
 
 
 def decoder_of(inputs: int, places: bool) -> nn.Module:
