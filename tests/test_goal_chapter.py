@@ -23,7 +23,7 @@ from lotj.experiments import codes, goal_chapter
 from lotj.experiments.chapter import Size, job_name
 from lotj.experiments.chapter_jobs import AtEnd, Nothing, line_job
 from lotj.experiments.chapters import ptp, val
-from lotj.experiments.claims import gate, paired, met_rate
+from lotj.experiments.claims import gate, met_rate, paired
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
 from lotj.experiments.goal_chapter import PATIENCE, GoalArm, _relabel
 from lotj.experiments.presets import find_preset

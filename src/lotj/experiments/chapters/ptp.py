@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lotj.data.goal_replay import GoalShares
 from lotj.experiments.chapter import Problem
-from lotj.experiments.claims import Claim, paired, met_rate
+from lotj.experiments.claims import Claim, met_rate, paired
 from lotj.experiments.goal_chapter import EVERY_LINE, GoalArm, GoalChapter
 
 GAMMA = 0.995
