@@ -301,8 +301,7 @@ def proposer_of(goals: str, made: Codes, store: CodedStore, first: Callable[[], 
     if goals == "task":
         return None
     if goals == "seen":
-        some = np.random.default_rng(0).integers(store.n_frames, size=4096)
-        seen = store.observe(some, ["code"])["code"]
+        seen = store.observe(np.random.default_rng(0).integers(store.n_frames, size=4096), ["code"])["code"]
         return Seen(lambda: seen)
     return made.proposer(BANK) if goals == "pixelcnn" else made.redrawn(goals, first, BANK)
 
