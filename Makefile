@@ -15,6 +15,9 @@ CLUSTER := $(VENV)/.cluster
 SITE := $(VENV)/.docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PARALLEL := --numprocesses auto --dist worksteal
+# Bytecode is kept (`make clean` removes it) even where the environment says otherwise: each worker, and each process that
+# tests start, would compile all of it anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: help demo demo-all setup renderer test check slow gpu docs dist oldest upgrade clean
 .DEFAULT_GOAL := help
@@ -35,19 +38,19 @@ renderer: $(INSTALLED) ## find an off-screen renderer; install one if there is n
 	@touch $(DRAWS)
 
 test: setup ## fast tests
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(PYTEST) $(PARALLEL)
 
 check: setup ## ruff, pyright and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(PYTEST) $(PARALLEL)
 
 slow: setup $(CLUSTER) $(SITE) ## the small end-to-end tests
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 gpu: setup ## the tests that need a GPU
-	$(BIN)/python -m pytest -m gpu
+	$(PYTEST) -m gpu
 
 docs: setup $(SITE) ## the documentation as a site that works offline: build/docs/index.html
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html -c docs . build/docs

@@ -34,7 +34,7 @@ from lotj.experiments.study import Asked, begun
 from lotj.experiments.tables import markdown, mean_words
 from lotj.goals.encoder import Latent
 from lotj.goals.judge import Scenes, probes, ranks, reconstruction, samples
-from lotj.goals.proposer import Given, GoalProposer, Prior
+from lotj.goals.proposer import Given, GoalProposer, Prior, Seen
 from lotj.goals.reward import LatentReward
 from lotj.nets.front import Vector
 from lotj.nets.vae import Pixels
@@ -59,6 +59,8 @@ PIXELS = "pixels"
 """Encoder that is none, see `lotj.nets.vae.Pixels`."""
 TASK = {"goal": "task"}
 """Options of a reset with the goal that the task shows."""
+POOL = 2048
+"""Goals that are drawn beforehand, and proposed evenly, where the reward decodes each."""
 GATED = 1000
 """Scenes that gates are measured on."""
 
@@ -330,7 +332,11 @@ def _environment(task: str, latent: Latent | None, walks: DiskStore, goals: str,
     """A task as codes of an encoder, or as true states in the units of prior data."""
     if latent is None:
         return Stated(make_task(task), units_of(walks))
-    env = Imagined(make_task(task, observation="image"), latent, Prior(latent), worth)
+    proposer: GoalProposer = Prior(latent)
+    if worth.kind == "pixel":
+        pool = latent.draw(POOL, np.random.default_rng(0))
+        proposer = Seen(lambda: pool)
+    env = Imagined(make_task(task, observation="image"), latent, proposer, worth)
     if goals == "task":
         env.proposer = Given(env.task_goal)
     return env

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,6 +11,9 @@ import numpy as np
 from lotj.errors import SettingsError
 from lotj.goals.encoder import Encoder
 from lotj.ranges import Checked
+
+KEPT = 100_000
+"""Decoded goals that are remembered, 7 kB each: all frames of a thousand walks."""
 
 
 class GoalReward(Protocol):
@@ -40,6 +43,7 @@ class LatentReward(Checked):
     kind: Literal["dense", "precision", "pixel"] = "dense"
     encoder: Encoder | None = None
     """Decodes goals, for ``pixel``."""
+    _decoded: dict[bytes, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,11 +59,26 @@ class LatentReward(Checked):
     def __call__(self, seen: Mapping[str, np.ndarray], goal: np.ndarray) -> np.ndarray:
         """(B,) float32, at most 0."""
         if self.kind == "pixel":
-            assert self.encoder is not None
-            wanted = self.encoder.decode(goal, seen.get("context")).astype(np.float32)
+            wanted = self._wanted(goal, seen.get("context")).astype(np.float32)
             there = seen["image"].reshape(wanted.shape).astype(np.float32)
             return -np.square((there - wanted) / 255.0).mean((1, 2, 3), dtype=np.float32)
         apart = np.square(seen["code"] - goal)
         if self.kind == "precision":
             apart = apart * seen["precision"]
         return -np.sqrt(apart.sum(-1)).astype(np.float32)
+
+    def _wanted(self, goals: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        """(B, H, W, 3) uint8 of goals (B, D). Each is decoded once, and alone, so that its picture does not depend on
+        which others are in the batch: to decode a batch takes fifty times as long as an update of TD3."""
+        assert self.encoder is not None
+        scenes = np.zeros((1, 0), np.float32) if context is None else context
+        scenes = np.broadcast_to(scenes, (len(goals), scenes.shape[1]))
+        pictures = []
+        for goal, scene in zip(goals, scenes, strict=True):
+            key = goal.tobytes() + scene.tobytes()
+            if key not in self._decoded:
+                if len(self._decoded) >= KEPT:
+                    self._decoded.clear()
+                self._decoded[key] = self.encoder.decode(goal[None], scene[None])[0]
+            pictures.append(self._decoded[key])
+        return np.array(pictures)
