@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -17,10 +18,12 @@ from torch.utils._pytree import tree_leaves
 from lotj.data.store import DiskStore
 from lotj.distributed import run_jobs
 from lotj.envs.registry import make_task
+from lotj.evaluation.rollout import evaluate
 from lotj.experiments import codes, goal_chapter
 from lotj.experiments.chapter import Size, job_name
+from lotj.experiments.chapter_jobs import AtEnd, Nothing, line_job
 from lotj.experiments.chapters import ptp, val
-from lotj.experiments.claims import gate, paired, reached_more
+from lotj.experiments.claims import gate, met_rate, paired
 from lotj.experiments.codes import CONTEXTS, PLANS, Draws, subgoals
 from lotj.experiments.goal_chapter import PATIENCE, GoalArm, _relabel
 from lotj.experiments.presets import find_preset
@@ -76,11 +79,16 @@ def test_a_seed_that_is_missing_is_no_other() -> None:
 
 
 def test_shares_of_subgoals_and_gates() -> None:
-    done = curves(x=[[30, 0]], y=[[15, 0]])
-    assert reached_more(("a", "b"), "x", "y")(done) == (True, "0.60 and 0.30; 0.60 and 0.30")
-    assert reached_more(("a",), "y", "x")(done)[0] is False
-    done["a", "x"] = [{"curve": [{"reached": float("nan")}]}]  # it had no subgoal left
-    assert reached_more(("a",), "y", "x")(done)[0] is None
+    of: dict[str, Any] = {"figure": met_rate}
+    done = curves(x=[[30, 0], [40, 0]], y=[[15, 0], [20, 0]])
+    met, told = paired(("a", "b"), ("x", 0), ("y", 0), **of)(done)  # 60 and 30 %, 80 and 40
+    assert met is True and told.startswith("+35 points")
+    assert paired(("a", "b"), ("y", 0), ("x", 0), **of)(done)[0] is False
+    near = curves(x=[[30, 0], [20, 0]], y=[[20, 0], [28, 0]])  # above in one seed, below in the other: +2 on average
+    assert paired(("a", "b"), ("x", 0), ("y", 0), **of)(near)[0] is None
+    for one in done["a", "x"]:
+        del one["curve"][0]["reached"]  # it had no subgoal left
+    assert paired(("a",), ("x", 0), ("y", 0), **of)(done)[0] is None
     found: dict[Any, Any] = {("p", "a"): [{"proposals": {"changed": 0.3}}, {"proposals": {"changed": 0.5}}]}
     path = "proposals", "changed"
     assert gate("p", "a", path, 0.51)(found)[0] is False and gate("p", "a", path, 0.29)(found)[0] is True
@@ -111,6 +119,32 @@ def test_chapters_name_what_there_is(chapter: Any) -> None:
     assert len(quick.problems) == 1
     assert jobs["data"].arguments["count"] == 240
     assert jobs["codes"].arguments["updates"]["vq"] == 480
+
+
+class Passing(gym.Env[dict[str, Any], np.ndarray]):
+    """Four steps; success is what it is told of each."""
+
+    def __init__(self, *success: bool) -> None:
+        self._success, self._steps = success, 0
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self._steps = 0
+        return {"state": np.zeros(1, np.float32)}, {"is_success": False}
+
+    def step(self, action: np.ndarray) -> Any:
+        self._steps += 1
+        won = self._success[self._steps - 1]
+        return {"state": np.zeros(1, np.float32)}, 0.0, False, self._steps == 4, {"is_success": won}
+
+
+@pytest.mark.parametrize(("success", "won"), [((False, True, True, False), 0), ((True, False, False, True), 1)])
+def test_lines_succeed_by_where_they_end_as_those_who_learn_do(success: Sequence[bool], won: int) -> None:
+    found = evaluate(AtEnd(Passing(*success)), Nothing((1,)), [0], name="nothing", max_steps=4)
+    assert found.successes == won
+    for chapter in (val.CHAPTER, ptp.CHAPTER):
+        lines = [job for job in chapter.jobs(Asked("laptop", Path("data"), Path("runs"))) if job.work is line_job]
+        assert len(lines) == 18 * len(chapter.problems) and all(job.arguments["at_end"] for job in lines)
 
 
 SMALL = {

@@ -15,12 +15,13 @@ from lotj.data.replay import Replay, Source
 from lotj.data.store import MemoryStore
 from lotj.errors import DataError, LotjError, NumericsError, SettingsError
 from lotj.experience import Episode, Task
+from lotj.experiments.codes import SIZED
 from lotj.goals.encoder import Latent, pixels
 from lotj.goals.judge import Scenes, ranks, reconstruction
 from lotj.goals.proposer import Given, Prior, Seen
 from lotj.goals.reward import LatentReward
 from lotj.nets.cc_vae import CCVAE, CCVAEConfig
-from lotj.nets.vae import LEAST_LOG_VARIANCE, VAE, Pixels, SpatialSoftmax, VAEConfig, bernoulli, divergence
+from lotj.nets.vae import LEAST_LOG_VARIANCE, VAE, Broadcast, Pixels, SpatialSoftmax, VAEConfig, bernoulli, divergence
 from lotj.runs import Run
 from lotj.training.encoders import Modeller, ModelTraining, picture_model
 
@@ -202,7 +203,11 @@ def test_proposers() -> None:
 
 def test_codes_and_pictures_have_the_shapes_that_are_promised() -> None:
     images = pictures(3)
-    for model, context in ((VAE(VAEConfig(size=4)), 0), (CCVAE(CCVAEConfig(size=2, context_size=5)), 5)):
+    of_table = [picture_model(name, SIZED[name]) for name in ("vae", "cc-vae")]
+    for model in of_table:  # whose scenes have colours, not only places
+        assert not any(isinstance(part, SpatialSoftmax | Broadcast) for part in model.modules())
+    known = [VAE(VAEConfig(size=4)), CCVAE(CCVAEConfig(size=2, context_size=5)), *of_table]
+    for model, context in zip(known, (0, 5, 0, 32), strict=True):
         encoder = Latent(model)
         codes = encoder.encode(images, images[:1])
         assert codes.shape == (3, model.size) and codes.dtype == np.float32

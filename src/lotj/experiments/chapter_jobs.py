@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -69,10 +70,21 @@ def best_job(data: str, share: float, folder: str) -> dict[str, Any]:
     return {"episodes": len(best), "reward": float(paid[best].mean()), "of": float(paid.mean())}
 
 
-def line_job(task: str, evaluated: str, seed: int, evaluation_trials: int, controller: str) -> dict[str, Any]:
-    """What the scripted expert, random actions or none reach."""
-    with closing(make_task(evaluated)) as env:
+def line_job(
+    task: str, evaluated: str, seed: int, evaluation_trials: int, controller: str, at_end: bool = False
+) -> dict[str, Any]:
+    """What the scripted expert, random actions or none reach; `at_end` counts what is so in the last step alone."""
+    with closing(AtEnd(make_task(evaluated)) if at_end else make_task(evaluated)) as env:
         return tried_once(env, line_of(controller, evaluated, env), controller, seed, evaluation_trials)
+
+
+class AtEnd(gym.Wrapper[Any, Any, Any, Any]):
+    """Success is that of the last step alone, which a time limit makes; what was reached and lost again is none."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Act."""
+        seen, reward, terminated, truncated, info = self.env.step(action)
+        return seen, reward, terminated, truncated, {**info, "is_success": info["is_success"] and truncated}
 
 
 def again_job(task: str, evaluated: str, seed: int, evaluation_trials: int, practised: str) -> dict[str, Any]:

@@ -21,6 +21,9 @@ Verdict = tuple[bool | None, str]
 Rule = Callable[[Curves], Verdict]
 """What a claim is judged by."""
 
+Figure = Callable[[Mapping[str, Any]], float]
+"""A number of a point of a curve."""
+
 Given = ParamSpec("Given")
 
 
@@ -40,6 +43,11 @@ class Claim:
 def success_rate(at: Mapping[str, Any]) -> float:
     """Success at a point of a curve, or the score of one that has been `scored` [%]."""
     return at["score"] if "score" in at else 100.0 * at["successes"] / at["n"]
+
+
+def met_rate(at: Mapping[str, Any]) -> float:
+    """Share of the subgoals that were reached in their time, at a point of a curve [%]; NaN where none was left."""
+    return 100.0 * at.get("reached", np.nan)
 
 
 def area_under(curve: Sequence[Mapping[str, Any]]) -> float:
@@ -224,11 +232,14 @@ At = tuple[str, int]
 
 
 @_rule
-def paired(curves: Curves, problems: Sequence[str], better: At, worse: At, least: float = 0.0) -> Verdict:
+def paired(
+    curves: Curves, problems: Sequence[str], better: At, worse: At, least: float = 0.0, figure: Figure = success_rate
+) -> Verdict:
     """One arm at a point of its curves is better than another by more than `least`, over pairs of the same problem and
     seed: yes where the 95 % interval of the mean difference (see `_crossed`) lies above; no where the mean does not; of
-    a single seed it cannot be told, for all its problems may share one agent."""
-    ours, theirs = (_rates(problems, of, curves) for of in (better, worse))
+    a single seed it cannot be told, for all its problems may share one agent. The `figure` is of a point [%]; where it
+    is NaN there is no pair."""
+    ours, theirs = (_rates(problems, of, curves, figure) for of in (better, worse))
     gaps = {pair: rate - theirs[pair] for pair, rate in ours.items() if pair in theirs}
     (low, high), mean = _crossed(gaps), float(np.mean([*gaps.values()]))
     single = len({seed for _, seed in gaps}) < 2
@@ -299,20 +310,6 @@ def contrary(curves: Curves, rule: Rule) -> Verdict:
 
 
 @_rule
-def reached_more(curves: Curves, problems: Sequence[str], better: str, worse: str) -> Verdict:
-    """More of one arm's subgoals are reached within their time than of another's, before practice, in each problem; it
-    cannot be told where one has none left to reach."""
-    shares = [
-        [np.mean([one["curve"][0].get("reached", np.nan) for one in done]) for done in both]
-        for problem in problems
-        if all(both := [curves.get((problem, title), ()) for title in (better, worse)])
-    ]
-    told = "; ".join(f"{one:.2f} and {other:.2f}" for one, other in shares) or "not done yet"
-    known = bool(shares) and np.isfinite(shares).all()
-    return (all(one > other for one, other in shares) if known else None), told
-
-
-@_rule
 def gate(
     curves: Curves, problem: str, arm: str, path: Sequence[str], least: float = -np.inf, most: float = np.inf
 ) -> Verdict:
@@ -323,11 +320,14 @@ def gate(
     return (True if all(between) else None if any(between) else False), f"{path[-1]} {mean_words(values)}"
 
 
-def _rates(problems: Sequence[str], of: At, curves: Curves) -> dict[tuple[str, int], float]:
-    """Success of an arm at a point of its curves [%], of each problem and seed that is done."""
+def _rates(
+    problems: Sequence[str], of: At, curves: Curves, figure: Figure = success_rate
+) -> dict[tuple[str, int], float]:
+    """A figure of an arm at a point of its curves [%], of each problem and seed that is done, where it is not NaN."""
     title, at = of
     done = [(problem, one) for problem in problems for one in curves.get((problem, title), ())]
-    return {(problem, one["seed"]): _success(at)(one) for problem, one in done}
+    rates = {(problem, one["seed"]): figure(one["curve"][at]) for problem, one in done}
+    return {pair: rate for pair, rate in rates.items() if np.isfinite(rate)}
 
 
 def _crossed(gaps: Mapping[tuple[str, int], float]) -> tuple[float, float]:

@@ -53,8 +53,10 @@ PLANS: Mapping[str, Callable[[Mapping[str, Any]], list[Step]]] = {
 }
 """Name -> levels of a planner; "-buffer" behind it remembers earlier plans."""
 
-SIZED = {"vae": {"size": 32}, "cc-vae": {"size": 16, "context_size": 32}}
-"""Of models of pictures: a table holds much more than a puck."""
+SIZED: Mapping[str, dict[str, Any]] = {
+    "vae": {"size": 32, "places": False}, "cc-vae": {"size": 16, "context_size": 32, "places": False},
+}  # fmt: skip
+"""Of models of pictures: a table holds much more than a puck, and other colours in each scene."""
 
 VQ, DRAWN, CHAINED = VQVAEConfig(), PixelCNNConfig(), SubgoalConfig()
 """Settings of the models of codes."""

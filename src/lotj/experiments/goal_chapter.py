@@ -131,7 +131,7 @@ class GoalChapter(Chapter):
         if not isinstance(arm, GoalArm):  # a line
             how: dict[str, Any] = {"task": problem.task, "evaluated": problem.with_options("observation=state")}
             how |= {"seed": seed, "evaluation_trials": size.evaluation_trials, "controller": arm.agent}
-            return Job(name, line_job, how)
+            return Job(name, line_job, how | {"at_end": True})  # as `Pursued` counts it
         trials, points = problem.practised(arm, size)
         offline = f"offline-{arm.agent}-{seed}"
         how = {
@@ -301,8 +301,8 @@ def proposer_of(goals: str, made: Codes, store: CodedStore, first: Callable[[], 
     if goals == "task":
         return None
     if goals == "seen":
-        some = np.random.default_rng(0).integers(store.n_frames, size=4096)
-        return Seen(lambda: store.observe(some, ["code"])["code"])
+        seen = store.observe(np.random.default_rng(0).integers(store.n_frames, size=4096), ["code"])["code"]
+        return Seen(lambda: seen)
     return made.proposer(BANK) if goals == "pixelcnn" else made.redrawn(goals, first, BANK)
 
 

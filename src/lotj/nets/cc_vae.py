@@ -15,15 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lotj.nets.vae import (
-    FEATURES,
     LEAST_LOG_VARIANCE,
-    Broadcast,
     GaussianModel,
     bernoulli,
     convolutions,
+    decoder_of,
     divergence,
     draw,
-    places_of,
+    encoder_of,
 )
 from lotj.ranges import COUNT, NOT_NEGATIVE, SHARE, Checked
 
@@ -40,6 +39,8 @@ class CCVAEConfig(Checked):
     """Weight of the divergence from the prior; larger ones lose the hand, which is few pixels."""
     dropout: Annotated[float, SHARE] = 0.0
     """Before each encoder's head; the released code has 0.5."""
+    places: bool = True
+    """See `VAEConfig`."""
 
 
 class CCVAE(GaussianModel):
@@ -48,14 +49,14 @@ class CCVAE(GaussianModel):
     def __init__(self, config: CCVAEConfig) -> None:
         super().__init__(config.size, config.context_size)
         self.config = config
-        self.trunk, self.context_trunk = places_of(6, FEATURES), convolutions(3)
-        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * FEATURES, 2 * config.size))
+        (self.trunk, width), self.context_trunk = encoder_of(6, config.places), convolutions(3)
+        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, 2 * config.size))
         normal = nn.BatchNorm1d(config.context_size, affine=False)
         self.context_head = nn.Sequential(
             nn.Dropout(config.dropout), nn.Linear(64 * 3 * 3, config.context_size), normal
         )
-        self.decoder = Broadcast(config.size + config.context_size)
-        self.context_decoder = Broadcast(config.context_size)
+        self.decoder = decoder_of(config.size + config.context_size, config.places)
+        self.context_decoder = decoder_of(config.context_size, config.places)
 
     def code(self, images: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.head(self.trunk(torch.cat([images, first], 1))).chunk(2, 1)

@@ -48,6 +48,9 @@ class VAEConfig(Checked):
     """Entries of a code; an even number of `spatial`, two for each place."""
     beta: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the divergence from the prior; larger ones lose the hand, which is few pixels."""
+    places: bool = True
+    """The encoder reads places of features, and the decoder is a `Broadcast`: codes are straight in where things are.
+    Colours and shapes have no place. Where they differ from scene to scene, False: both as in the released code."""
 
 
 class PictureModel(nn.Module):
@@ -102,7 +105,7 @@ class VAE(GaussianModel):
     """An encoder of the places of features, a linear layer to mean and log variance, and a `Broadcast` decoder. The
     released 48-pixel model's encoder has kernels 5, 3, 3 with strides 3, 2, 2 and flattens its last maps, its decoder
     kernels 3, 3, 6 with strides 2, 2, 3: in thousands of updates instead of millions such codes fold, and no policy is
-    learnt on them (docs/lab-notes/chapters.md)."""
+    learnt on them (docs/lab-notes/chapters.md). But it draws scenes of many things, of which this draws the hand."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__(config.size)
@@ -110,9 +113,12 @@ class VAE(GaussianModel):
             raise SettingsError(f"size {config.size} of spatial codes: must be even, two numbers for each place")
         self.config = config
         spatial = config.kind == "spatial"
-        self.trunk = places_of(3, config.size // 2 if spatial else FEATURES)
-        self.head = nn.Identity() if spatial else nn.Linear(2 * FEATURES, 2 * config.size)
-        self.decoder = Broadcast(config.size)
+        if spatial:
+            self.trunk, self.head = places_of(3, config.size // 2), nn.Identity()
+        else:
+            self.trunk, width = encoder_of(3, config.places)
+            self.head = nn.Linear(width, 2 * config.size)
+        self.decoder = decoder_of(config.size, config.places)
 
     def code(self, images: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """See `PictureModel`; of ``spatial`` the log variance is the least there is: nothing is drawn."""
@@ -133,6 +139,23 @@ class VAE(GaussianModel):
         code = draw(mean, log_variance) if sampled else mean
         terms = {"reconstruction": bernoulli(self.decoder(code), images)}
         return terms | ({"divergence": self.config.beta * divergence(mean, log_variance)} if sampled else {})
+
+
+def encoder_of(channels: int, places: bool) -> tuple[nn.Module, int]:
+    """(B, channels, 48, 48) -> (B, width), and the width."""
+    return (places_of(channels, FEATURES), 2 * FEATURES) if places else (convolutions(channels), 576)
+
+
+def decoder_of(inputs: int, places: bool) -> nn.Module:
+    """(B, inputs) -> (B, 3, 48, 48) logits."""
+    if places:
+        return Broadcast(inputs)
+    return nn.Sequential(
+        nn.Linear(inputs, 64 * 3 * 3), nn.Unflatten(1, (64, 3, 3)), nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(64, 32, 3, 2), nn.BatchNorm2d(32), nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(32, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(16, 3, 6, 3),
+    )  # fmt: skip
 
 
 class Pixels(PictureModel):
