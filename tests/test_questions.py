@@ -19,6 +19,7 @@ from lotj.evaluation.truth import TRUTH, ToldTruth
 from lotj.experience import Episode
 from lotj.experiments import presets, study
 from lotj.experiments.headline import Practised
+from lotj.experiments.parts import of_split
 from lotj.experiments.presets import PAPER_PRACTICE, find_preset
 from lotj.experiments.questions import QUESTIONS, answers, sooner, verdict
 from lotj.experiments.study import BASE, VARIANTS, Asked, collect_job, practice_job, practice_settings, pretrain_job
@@ -40,6 +41,7 @@ from lotj.rewards.judge import (
 )
 from lotj.runs import Run, find_run
 from lotj.runs.metrics import read_lines
+from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import FeatureConfig
 from lotj.training.pretrain_config import PretrainConfig
 from toy_world import AfterStart, ToyRobot, collect, make_config, practise, trials_of
@@ -75,7 +77,7 @@ def test_cameras_have_data_of_their_own_and_share_our_arm() -> None:
     assert {name for name in jobs if name.startswith("data-")} == {"data-wrist-two", "data-wrist-one", "data-fixed"}
     fixed = jobs["pretrain-fixed-seed1"]
     assert fixed.needs == ("data-fixed",) and fixed.arguments["data"] == "runs/data-fixed"
-    assert jobs["far-as-3112-iql-fixed-paper-1-trio-0"].arguments["robot"] == "trio-fixed"
+    assert jobs["far-as-3112-iql-fixed-paper-0-trio-2"].arguments["robot"] == "trio-fixed"
     shared = jobs.keys() & policies.keys()
     assert len(shared) == 3 + 18 and all(jobs[name] == policies[name] for name in shared)
     collect = VARIANTS["fixed"](find_preset("small")).collect
@@ -93,6 +95,16 @@ def test_from_the_base_nothing_is_trained() -> None:
     size = VARIANTS["lotj"](find_preset("laptop"))
     assert size.pretrain.steps == 9000 and size.iql.position_weight == 0 and size.collect.expert_episodes == 40
     assert len(jobs_of("paper-size")) == 1 + 2 + 4 * 2 * 2
+
+
+@pytest.mark.parametrize("name", ["policy-bottleneck", "cameras", "fewer-trials", "paper-size"])
+def test_no_bench_is_practised_on_that_a_threshold_was_chosen_on(name: str) -> None:
+    for job in jobs_of(name).values():
+        if "connector" in job.arguments:
+            collect = find_preset(job.arguments["preset"]).collect_validation
+            chosen_on = InsertionCollection(of_split("validation"), collect).tasks()
+            seen = {(task.attributes["connector"], task.attributes["seed"]) for task in chosen_on}
+            assert (job.arguments["connector"], job.arguments["domain_seed"]) not in seen
 
 
 def some(title: str, *successes: int, **practice: Any) -> dict[str, list[Practised]]:
