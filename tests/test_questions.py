@@ -130,8 +130,25 @@ def test_answers_by_hand() -> None:
     assert verdict([3.0, 5.0, 4.0, 4.0], [8.0, -0.1]) == "cannot tell"  # one pretraining says the contrary
     assert verdict([0.1, -0.1, 0.0], [0.0]) == verdict([-5.0, -5.0, -5.1], [-5.0]) == "**no**"
     assert verdict([9.0], [9.0]) == verdict([], []) == verdict([0.0, 9.0], [4.5]) == "cannot tell"
+    nothing = answers(some("c", 1, 1, 2, 2) | some("d", 1, 1, 1, 1), [("c", "d")])  # of 20: nobody has learnt anything
+    assert "| c less d | 4 " in nothing and nothing.split("\n")[4].endswith("| cannot tell |")
+    lifted = answers(some("c", 1, 1, 1, 1) | some("before, c", 1, 1, 1, 1), [("c", "before, c")])  # that is an answer
+    assert lifted.split("\n")[4].split("|")[5].strip() == "**no**"
     told = {"missed": 0, "robot_minutes": {}}
     assert "- a: 0 of 4 units" in sooner(some("a", 19, 19, 18, 20, **told))  # none after the first trial
+
+
+def test_judges_are_drawn_beside_what_came_of_practice_but_for_the_truth() -> None:
+    """A point of each practice that judged itself and predicted something, in the colour of its connector."""
+    study = QUESTIONS["brick"].asked(SMALL)
+    results: dict[str, Any] = {}
+    for job in study.jobs(SMALL):
+        counts = {name: {"successes": 10, "n": 20} for name in ("offline", "after-50", "after-100")}
+        told = {"predicted": 10, "false": 4, "half_in": 3, "missed": 0, "lost": 0, "robot_minutes": {}}
+        results[job.name] = {"evaluations": counts, "practice": told}
+    svg = study.files(results)["judge.svg"].decode()
+    assert "duplo-2x2" in svg and svg.count("<use ") >= 40  # paper's and touch, ten units each, of two parts
+    assert "judge.svg" not in QUESTIONS["brick"].asked(SMALL).files({})
 
 
 def test_one_camera_shows_one_view_and_a_fixed_one_looks_at_the_socket() -> None:

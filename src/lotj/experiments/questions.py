@@ -32,19 +32,23 @@ BEFORE = "before, "
 
 def answers(methods: Mapping[str, Sequence[Practised]], pairs: Sequence[tuple[str, str]] = ()) -> str:
     """Of each pair of titles the difference in successes of 20, first less second, by shared unit, each scenario by
-    itself, with the verdict of `LEAST`; and what each practice was rewarded for."""
+    itself, with the verdict of `LEAST`, which two that have both learnt nothing do not get; and what each practice was
+    rewarded for."""
     rows = []
     for pair in pairs:
         ours, theirs = ({(of.start, of.unit): _of_20(of, title) for of in methods.get(title, ())} for title in pair)
         more = {unit: ours[unit] - theirs[unit] for unit in ours if unit in theirs}
         for scenario in dict.fromkeys(start.partition(", ")[2] for start, _ in more):
+            units = [unit for unit in more if unit[0].partition(", ")[2] == scenario]
             by_seed = defaultdict[str, list[float]](list)
-            for (start, unit), one in more.items():
-                if start.partition(", ")[2] == scenario:
-                    by_seed[unit.split("-")[0]].append(one)
+            for unit in units:
+                by_seed[unit[1].split("-")[0]].append(more[unit])
             seeds = [float(np.mean(of)) for of in by_seed.values()]
             each = [one for of in by_seed.values() for one in of]
-            words = [", ".join(f"{mean:.1f}" for mean in seeds), verdict(each, seeds)]
+            level = max(float(np.mean([of[unit] for unit in units])) for of in (ours, theirs))
+            empty = level < LEAST and pair[1] != BEFORE + pair[0]
+            said = "cannot tell" if empty else verdict(each, seeds)
+            words = [", ".join(f"{mean:.1f}" for mean in seeds), said]
             asked = " less ".join(pair) + (scenario and f", {scenario}")
             rows.append([asked, str(len(each)), mean_words(each), *words])
     head = ["question", "units", "of 20 more", "by pretraining", f"{LEAST:g} or more"]
@@ -87,7 +91,7 @@ def _of_20(unit: Practised, title: str) -> float:
 
 _ANSWERS = f"""Means over shared units, half width of Student's 95 % interval over them; beside it the mean of each
 pretraining, whose units are not independent. Yes: {LEAST:g} or more, the interval above 0 and each pretraining above 0.
-No: the interval within {LEAST:g} either way, or below 0.
+No: the interval within {LEAST:g} either way, or below 0; but of two policies both below {LEAST:g} nothing can be told.
 """
 
 _REWARDS = """Of units that predicted a success; the share is a mean over them, with Student's 95 % interval. Half in:
