@@ -46,9 +46,8 @@ def answers(methods: Mapping[str, Sequence[Practised]], pairs: Sequence[tuple[st
             seeds = [float(np.mean(of)) for of in by_seed.values()]
             each = [one for of in by_seed.values() for one in of]
             level = max(float(np.mean([of[unit] for unit in units])) for of in (ours, theirs))
-            empty = level < LEAST and pair[1] != BEFORE + pair[0]
-            said = "cannot tell" if empty else verdict(each, seeds)
-            words = [", ".join(f"{mean:.1f}" for mean in seeds), said]
+            told = level >= LEAST or pair[1] == BEFORE + pair[0]
+            words = [", ".join(f"{mean:.1f}" for mean in seeds), verdict(each, seeds) if told else "cannot tell"]
             asked = " less ".join(pair) + (scenario and f", {scenario}")
             rows.append([asked, str(len(each)), mean_words(each), *words])
     head = ["question", "units", "of 20 more", "by pretraining", f"{LEAST:g} or more"]
