@@ -73,7 +73,6 @@ LOOKED_INTO: dict[str, dict[str, Any]] = {
 TUNED_ON = (0, 1)
 """Splits that remedies are compared on; all else is measured on those after them."""
 
-
 INNER = 5
 """Every so many-th episode of a connector on a robot is kept from training: its frames are new, its domain is not."""
 
@@ -342,7 +341,8 @@ everywhere, and a cue that tells it by a map private to each domain, right in so
 in held-out domains; at 50 % it says nothing. *Apart*: domain and cue meet in the bottleneck; *together*: in the encoder
 before it. *Flips*: predictions in the domains trained on that change with the cue [%], and that change where z_I alone,
 or z_S alone, is told the other cue. Probes: how often a fresh classifier tells the domain from the frozen z_I, or from
-the predicted logit alone. In the regime frames are the expert's, held out are connectors.
+the predicted logit alone. In the regime frames are the expert's, held out are connectors, of which splits share some:
+intervals are rather too narrow. AUC is the mean of each connector's own; that lost without z_I is of all together.
 """
 
 BOTTLENECK = BottleneckStudy()

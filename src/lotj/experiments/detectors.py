@@ -19,7 +19,6 @@ from lotj.experiments.presets import find_preset
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.rewards.calibration import clipped_logit
-from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
 from lotj.runs import base_run
 from lotj.sim.connector import find_connector
@@ -34,8 +33,8 @@ SIZES = {"quick": (3, 6, 4, 20), "laptop": (12, 83, 8, 1500), "full": (12, 83, 1
 """By name: validation connectors, the ensemble's training connectors, episodes of the expert on each bench, updates of
 the ensemble; there are 1.5 times as many near misses, to train on as many."""
 
-MEMBERS = ("reward-0.pt", "reward-1.pt", "reward-2.pt")
-"""Of the ensemble, by seed."""
+MEMBERS = 3
+"""Of the ensemble: seeds from 0."""
 
 SHIFT = 2
 """Pixels that a view is moved by: as far as training moves pictures."""
@@ -51,11 +50,16 @@ DETECTORS = {
     "other bench's picture, features": "the same, of a picture from the other bench of this connector and robot",
     "height of the hand": "how far down the hand is, beside where it was when the plug sat on this bench",
     "classifier and goal picture": "the lower of two ranks, of the classifier and of the features' distance",
-    "smaller classifier": "one of fewer layers and data; the mean of the figures of three, of other seeds",
-    "three smaller, mean": "the mean of their logits",
-    "three smaller, lowest": "the lowest of their logits",
 }
 """Name -> what gives a frame its score."""
+
+SMALLER = "smaller classifier"
+ENSEMBLE = {
+    SMALLER: f"one of narrower layers and fewer data; means of the figures of {MEMBERS}, which differ by their seeds",
+    "ensemble, mean": "the mean of their logits",
+    "ensemble, lowest": "the lowest of their logits",
+}
+"""The same of those that are trained for it."""
 
 
 def record_job(connectors: tuple[str, ...], episodes: int, folder: str) -> dict[str, Any]:
@@ -74,38 +78,11 @@ def opened(data: Path, connectors: tuple[str, ...]) -> Frames:
     return Frames.open(data, {name: find_connector(name).insertion_depth for name in connectors})
 
 
-def train_job(
-    connectors: tuple[str, ...], episodes: int, updates: int, folder: str, threads: int = 1, device: str = "cpu"
-) -> dict[str, Any]:
-    """Trains the members of the ensemble on these connectors, one bench each; what is trained is not trained again."""
-    torch.set_num_threads(threads)
-    config = CollectConfig(expert_episodes=episodes, near_miss_share=0.5)
-    collect(Path(folder) / "data", InsertionCollection(tuple(connectors), config), 1)
-    data, reward = DiskStore.open(Path(folder) / "data"), replace(find_preset("small").reward, steps=updates)
-    for seed, member in enumerate(MEMBERS):
-        if not (Path(folder) / member).exists():
-            with RewardTrainer(data, data, reward, seed, device) as trainer:  # no threshold is chosen
-                trainer.run().save(Path(folder) / member)
-    return {"episodes": len(data)}
-
-
-def ensemble(frames: Frames, logits: np.ndarray) -> dict[str, Any]:
-    """Figures of the last three `DETECTORS`, of (members, N) logits."""
-    each = [figures(frames, of) for of in logits]
-    alone = {part: {key: known_mean([one[part][key] for one in each]) for key in of} for part, of in each[0].items()}
-    together = (figures(frames, of) for of in (logits.mean(0), logits.min(0)))
-    return dict(zip([*DETECTORS][-3:], [alone, *together], strict=True))
-
-
-def score_job(
-    connectors: tuple[str, ...], folder: str, members: str, threads: int = 1, device: str = "cpu"
-) -> dict[str, Any]:
-    """``detectors``: figures of all `DETECTORS` on the frames of a `record_job`, by name and connector; `members`: the
-    folder of a `train_job`."""
+def score_job(connectors: tuple[str, ...], folder: str, threads: int = 1, device: str = "cpu") -> dict[str, Any]:
+    """``detectors``: figures of all `DETECTORS` on the frames of a `record_job`, by name and connector."""
     torch.set_num_threads(threads)
     frames, run = opened(Path(folder) / "data", connectors), base_run()
     reward, agent = load_reward(run, device), load_agent(run, device)
-    smaller = [RewardModel.load(Path(members) / member, device) for member in MEMBERS]
 
     def features(seen: Mapping[str, np.ndarray]) -> np.ndarray:
         return agent.encode({"image": seen["image"]})["feature/policy"].astype(np.float32)
@@ -115,15 +92,13 @@ def score_job(
 
     goals, others = frames.goals("image", "state"), _others(frames)
     wanted, shown = features(goals), pixels(goals)
-    told = {name: np.empty(len(frames.rows)) for name in [*DETECTORS][:-3]}
-    of_members = np.empty((len(smaller), len(frames.rows)))
+    told = {name: np.empty(len(frames.rows)) for name in DETECTORS}
     for part, seen in frames.parts("image", "state"):
         bench, felt, drawn = frames.bench[part], features(seen), pixels(seen)
         scores = [reward.score(view) for view in _shifted(seen["image"])]
         logits = np.array([[clipped_logit(score) for score in view] for view in scores])
         told["classifier"][part], told["classifier, three frames"][part] = scores[0], logits[0]
         told["classifier, shifted views"][part] = logits.mean(0)
-        of_members[:, part] = [[clipped_logit(score) for score in one.score(seen["image"])] for one in smaller]
         told["steps to go"][part] = agent.value(seen)
         told["goal picture, pixels"][part] = _near(drawn, shown[bench])
         cameras = [_near(drawn[:, k], shown[bench, k]) for k in range(shown.shape[1])]
@@ -135,7 +110,33 @@ def score_job(
     told["classifier, three frames"] = _over_time(own, frames.store.frame_episode[frames.rows])
     ranks = [told[name].argsort().argsort() for name in ("classifier", "goal picture, features")]
     told["classifier and goal picture"] = np.minimum(*ranks)
-    return {"detectors": {name: figures(frames, of) for name, of in told.items()} | ensemble(frames, of_members)}
+    return {"detectors": {name: figures(frames, told[name]) for name in DETECTORS}}
+
+
+def ensemble_job(
+    connectors: tuple[str, ...], folder: str, trained_on: tuple[str, ...], episodes: int, updates: int,
+    threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """``detectors``: the same of `ENSEMBLE`, which is trained on other connectors, one bench each."""
+    torch.set_num_threads(threads)
+    own, frames, logits = Path(folder) / "ensemble", opened(Path(folder) / "data", connectors), []
+    config = CollectConfig(expert_episodes=episodes, near_miss_share=0.5)
+    collect(own / "data", InsertionCollection(tuple(trained_on), config), 1)
+    data, reward = DiskStore.open(own / "data"), replace(find_preset("small").reward, steps=updates)
+    for seed in range(MEMBERS):
+        with RewardTrainer(data, data, reward, seed, device) as trainer:  # no threshold is chosen
+            model = trainer.run()
+        scores = [model.score(seen["image"]) for _, seen in frames.parts()]
+        logits.append([clipped_logit(score) for score in np.concatenate(scores)])
+    return {"detectors": together(frames, np.array(logits))}
+
+
+def together(frames: Frames, logits: np.ndarray) -> dict[str, Any]:
+    """Figures of `ENSEMBLE`, of (members, N) logits."""
+    each = [figures(frames, of) for of in logits]
+    alone = {part: {key: known_mean([one[part][key] for one in each]) for key in of} for part, of in each[0].items()}
+    joined = (figures(frames, of) for of in (logits.mean(0), logits.min(0)))
+    return dict(zip(ENSEMBLE, [alone, *joined], strict=True))
 
 
 def _near(seen: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -191,36 +192,36 @@ class Detectors:
         return self
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """The data set, the ensemble, and the detectors."""
+        """The data set, the detectors on it, and the ensemble."""
         count, trained_on, episodes, updates = SIZES[asked.preset]
         connectors, folder = of_split("validation")[:count], asked.runs / "detectors"
         given: dict[str, Any] = {"connectors": list(connectors), "folder": str(folder)}
-        how = {"connectors": list(choose_training(trained_on)), "episodes": episodes, "updates": updates}
-        members = Job.in_folder(folder, "members", train_job, how, (), asked.machine)
+        how = {**given, "trained_on": list(choose_training(trained_on)), "episodes": episodes, "updates": updates}
         return [
             Job("data", record_job, {**given, "episodes": episodes}, (), {}, folder),
-            members,
-            Job("scores", score_job, {**given, "members": str(members.leaves)}, ("data", "members"), asked.machine),
+            Job("scores", score_job, given, ("data",), asked.machine),
+            Job("ensemble", ensemble_job, how, ("data",), asked.machine),
         ]
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """The page."""
         if "scores" not in results:
             return {}
-        found, data = results["scores"]["detectors"], results["data"]
+        data, of_ensemble = results["data"], results.get("ensemble", {}).get("detectors", {})
+        found = {**results["scores"]["detectors"], **of_ensemble}
         rows = [
             [name, *(mean_words([of[key] for of in by.values()]) for key in _COLUMNS)] for name, by in found.items()
         ]
-        what = "".join(f"- {name}: {told}\n" for name, told in DETECTORS.items())
+        what = "".join(f"- {name}: {told}\n" for name, told in (DETECTORS | ENSEMBLE).items() if name in found)
         counts = ", ".join(f"{number} {place}" for place, number in data["frames"].items())
         head = f"{data['benches']} benches; frames: {counts}.\n"
-        by = [[part, *(f"{found[name][part]['near_auc']:.3f}" for name in DETECTORS)] for part in found["classifier"]]
+        by = [[part, *(f"{found[name][part]['near_auc']:.3f}" for name in found)] for part in found["classifier"]]
         parts = [markdown(["detector", *_COLUMNS.values()], rows), head, _NOTE, what]
-        parts += ["## AUC against near misses, by connector\n", markdown(["connector", *DETECTORS], by)]
-        against = dict.fromkeys([*DETECTORS][-2:], "smaller classifier")
-        gains = {name: [of[part]["near_auc"] - found[against.get(name, "classifier")][part]["near_auc"] for part in of]
-                 for name, of in found.items() if name != "classifier"}  # fmt: skip
-        parts += ["## The same, less the classifier's, of three less the smaller one's, paired by connector\n"]
+        parts += ["## AUC against near misses, by connector\n", markdown(["connector", *found], by)]
+        against = dict.fromkeys(found, "classifier") | dict.fromkeys(ENSEMBLE, SMALLER)
+        gains = {name: [of[part]["near_auc"] - found[against[name]][part]["near_auc"] for part in of]
+                 for name, of in found.items() if name != against[name]}  # fmt: skip
+        parts += ["## The same, less the classifier's, an ensemble's less its members', paired by connector\n"]
         parts += [markdown(["detector", "difference"], [[name, mean_words(of)] for name, of in gains.items()])]
         return {"table.md": page(self.title, parts, results)}
 

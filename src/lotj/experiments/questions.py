@@ -5,7 +5,6 @@ What counts as yes and as no was written down before (docs/predictions.md).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -40,14 +39,15 @@ def answers(methods: Mapping[str, Sequence[Practised]], pairs: Sequence[tuple[st
         more = {unit: ours[unit] - theirs[unit] for unit in ours if unit in theirs}
         for scenario in dict.fromkeys(start.partition(", ")[2] for start, _ in more):
             units = [unit for unit in more if unit[0].partition(", ")[2] == scenario]
-            by_seed = defaultdict[str, list[float]](list)
-            for unit in units:
-                by_seed[unit[1].split("-")[0]].append(more[unit])
-            seeds = [float(np.mean(of)) for of in by_seed.values()]
-            each = [one for of in by_seed.values() for one in of]
+            each = np.array([more[unit] for unit in units])
+            of_seed = np.array([unit[1].split("-")[0] for unit in units])
+            seeds = [float(each[of_seed == seed].mean()) for seed in np.unique(of_seed)]
             level = max(float(np.mean([of[unit] for unit in units])) for of in (ours, theirs))
             told = level >= LEAST or pair[1] == BEFORE + pair[0]
-            words = [", ".join(f"{mean:.1f}" for mean in seeds), verdict(each, seeds) if told else "cannot tell"]
+            words = [
+                ", ".join(f"{mean:.1f}" for mean in seeds),
+                verdict(each.tolist(), seeds) if told else "cannot tell",
+            ]
             asked = " less ".join(pair) + (scenario and f", {scenario}")
             rows.append([asked, str(len(each)), mean_words(each), *words])
     head = ["question", "units", "of 20 more", "by pretraining", f"{LEAST:g} or more"]
