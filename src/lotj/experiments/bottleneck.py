@@ -172,10 +172,8 @@ def parts_of(seen: Store, episodes: int) -> tuple[PartStore, PartStore]:
     looks = len(seen.tasks) // len({(task.attributes["connector"], task.attributes["robot"]) for task in seen.tasks})
     look = np.array([task.attributes["seed"] % 1000 for task in seen.tasks])[seen.episodes["task"]]
     number, each = seen.episodes["seed"], max(2, round(episodes / looks))
-    every = min(INNER, each * looks)
-    kept = (each * look + number) % every == every - 1
-    train, inner = (PartStore(seen, (number < each) & which) for which in (~kept, kept))
-    return train, inner
+    kept = (each * look + number + 1) % min(INNER, each * looks) == 0
+    return PartStore(seen, (number < each) & ~kept), PartStore(seen, (number < each) & kept)
 
 
 def figures(model: RewardModel, store: Store, cut: float) -> dict[str, Any]:
