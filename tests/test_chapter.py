@@ -43,7 +43,7 @@ from lotj.experiments.claims import (
     sooner,
 )
 from lotj.experiments.goal_chapter import GoalArm
-from lotj.experiments.practised import Practised, practised_agent
+from lotj.experiments.practised import PractisedController, practised_agent
 from lotj.experiments.presets import Preset, find_preset
 from lotj.experiments.stages import agent_settings, pretrain_phase
 from lotj.experiments.study import Asked
@@ -414,5 +414,5 @@ def test_a_residual_may_correct_a_practised_policy(tmp_path: Path) -> None:
     seen, _ = env.reset(seed=3)
     own = practised_agent(run).act(batch_of_one(seen))[0]
     assert np.abs(own).max() > 1e-4
-    np.testing.assert_allclose(Practised(run)(seen, {}), np.clip(env.controller(seen, {}) + 0.5 * own, -1, 1))
+    np.testing.assert_allclose(PractisedController(run)(seen, {}), np.clip(env.controller(seen, {}) + 0.5 * own, -1, 1))
     env.close()

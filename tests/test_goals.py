@@ -20,7 +20,7 @@ from lotj.goals.judge import Scenes, ranks, reconstruction
 from lotj.goals.proposer import Given, Prior, Seen
 from lotj.goals.reward import LatentReward
 from lotj.nets.cc_vae import CCVAE, CCVAEConfig
-from lotj.nets.vae import LEAST_LOG_VARIANCE, VAE, SpatialSoftmax, VAEConfig, bernoulli, divergence
+from lotj.nets.vae import LEAST_LOG_VARIANCE, VAE, Pixels, SpatialSoftmax, VAEConfig, bernoulli, divergence
 from lotj.runs import Run
 from lotj.training.encoders import Modeller, ModelTraining, picture_model
 
@@ -101,6 +101,19 @@ def test_the_reward_of_pixels_by_hand() -> None:
     assert LatentReward("pixel", encoder)(seen, goal) == pytest.approx([-0.04])
     with pytest.raises(SettingsError, match="needs the encoder"):
         LatentReward("pixel")
+
+
+def test_without_a_model_the_distance_is_that_of_pixels_by_hand() -> None:
+    """A black picture, and one with a white cell of 3 x 3 pixels and one that is white to a third: sqrt(3 + 3 / 9)."""
+    encoder, images = Latent(Pixels()), np.zeros((2, 48, 48, 3), np.uint8)
+    images[1, :3, 3:6] = 255
+    images[1, 45:, 1] = 255
+    codes = encoder.encode(images)
+    assert codes.shape == (2, 768) == (2, encoder.size)
+    apart = LatentReward()({"code": codes[:1]}, codes[1:])
+    assert apart == pytest.approx([-math.sqrt(3 + 3 / 9)])
+    shown = encoder.decode(codes)
+    assert (shown[0] == 0).all() and (shown[1, :3, 3:6] == 255).all() and (shown[1, 45:, :3] == 85).all()
 
 
 def test_the_context_cancels_in_the_reward() -> None:

@@ -266,7 +266,7 @@ def test_the_headline_from_nothing_and_on_where_it_was_stopped(
     whole = (sum(last.values()) / 10 + 3 * RESET_S) / 60
     assert result["practice"]["robot_minutes"]["after-3"] == pytest.approx(whole, abs=0.006)
     assert result["practice"]["kept"] == 0 and not Path("results/leaderboard.md").exists()  # it is not the headline's
-    page = (cells / "table.md").read_text()
+    page = (cells / "part" / "table.md").read_text()
     assert "| Europlug, near | " in page and "## Targets" in page and "| after 3" in page
     monkeypatch.setitem(presets.PRESETS, "tiny", replace(TINY, pretrain=replace(TINY.pretrain, steps=3)))
     arguments = json.loads((cells / "pretrain-ours-seed0.json").read_text())["arguments"]
@@ -282,7 +282,7 @@ def test_the_headline_from_nothing_and_on_where_it_was_stopped(
     printed = capsys.readouterr().out
     assert printed.count("skipped") == 5 and printed.count("done  ") == 1
     assert before.items() < {path.name: path.stat().st_mtime_ns for path in cells.glob("*.json")}.items()
-    assert (cells / "table.md").read_text().split("results: ")[0] == page.split("results: ")[0]
+    assert (cells / "part" / "table.md").read_text().split("results: ")[0] == page.split("results: ")[0]
     made = json.loads((cells / f"{names[1]}.json").read_text())["result"]["made"]
     assert made["commit"] == f"abc1234 (gone on with at {result['made']['commit']})"
     assert made["begun"] == stopped.created[:19]

@@ -30,6 +30,7 @@ from lotj.experiments.imagined import (
     AGENT,
     EVERY_LINE,
     ORACLE,
+    PIXELS,
     ImaginedArm,
     ImaginedChapter,
     ImaginedProblem,
@@ -253,7 +254,9 @@ TINY = ImaginedChapter(
     (
         ImaginedProblem(
             "push", "push/one,vary=colour,max_steps=6", arms=(
-                ImaginedArm("CC", encoder="cc", reward="precision"), ORACLE, *EVERY_LINE[1:],
+                ImaginedArm("CC", encoder="cc", reward="precision"),
+                ImaginedArm("HER", encoder=PIXELS, goals="task", shares={"future": 1.0, "proposed": 0.0}),
+                ORACLE, *EVERY_LINE[1:],
             ),
             data={"data": {"count": 4, "recipe": "random"}}, updates=12, trials=12, points=(0.5,),
             encoders={"cc": ("cc-vae", {"size": 2, "context_size": 2})},
@@ -275,6 +278,7 @@ def test_a_tiny_chapter_from_nothing_and_again(tmp_path: Path, monkeypatch: pyte
     assert run_jobs(jobs, tmp_path / "results") == results
     curve = results["push-cc-0"]["curve"]
     assert [at["steps"] for at in curve] == [0, 36, 72] and all(at["object_distance"] > 0 for at in curve)
+    assert len(results["push-her-0"]["curve"]) == 3
     (job,) = (job for job in jobs if job.name == "push-cc-0")
     with pytest.raises(SettingsError, match="begun with trials 12, not 11: remove it"):
         job.work(**{**job.arguments, "trials": 11}, **job.machine)

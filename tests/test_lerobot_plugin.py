@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 import pytest
 
@@ -117,83 +116,3 @@ def test_lerobots_own_rollout_plays_an_episode(tmp_path: Path) -> None:
     told = eval_policy(env, make_policy(config, env_cfg=env_config), *pipes, n_episodes=2, start_seed=5)
     assert len(told["per_episode"]) == 2 and {row["success"] for row in told["per_episode"]} <= {True, False}
     env.close()
-
-
-class Pretended(lerobot.Robot):
-    """A LeRobot arm: a Panda whose servos go where they are told at once; degrees, and a camera that jitters."""
-
-    config_class, name = lerobot.RobotConfig, "pretended"
-
-    def __init__(self, folder: Path, joints: np.ndarray) -> None:
-        self.id = None
-        self.joints, self.told, self.connected = np.degrees(joints), dict[str, float](), False
-
-    @property
-    def observation_features(self) -> dict[str, Any]:
-        return {f"j{n}.pos": float for n in range(7)} | {"cam": (48, 96, 3)}
-
-    @property
-    def action_features(self) -> dict[str, Any]:
-        return {f"j{n}.pos": float for n in range(7)} | {"gripper.pos": float}
-
-    is_connected = property(lambda self: self.connected)
-    is_calibrated = property(lambda self: True)
-
-    def connect(self, calibrate: bool = True) -> None:
-        self.connected = True
-
-    def calibrate(self) -> None: ...
-    def configure(self) -> None: ...
-
-    def get_observation(self) -> dict[str, Any]:
-        picture = np.random.default_rng().integers(40, 200, (48, 96, 3), np.uint8)
-        return {f"j{n}.pos": float(value) for n, value in enumerate(self.joints)} | {"cam": picture}
-
-    def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
-        self.joints, self.told = np.array([action[f"j{n}.pos"] for n in range(7)]), dict(action)
-        return action
-
-    def disconnect(self) -> None:
-        self.connected = False
-
-
-def test_an_arm_of_lerobots_stands_behind_the_boundary(tmp_path: Path, plugin: Any) -> None:
-    """5 mm along an axis: 6 mm times 5/6. The tool's place and turn are checked by MuJoCo's own forward kinematics."""
-    from lotj.robots.safe import Limits, Safe
-    from lotj.sim.arm import ARMS
-    from lotj.sim.jointed import links_xml
-    from lotj.sim.kinematics import Kinematics
-
-    model, panda = mujoco.MjModel.from_xml_string(links_xml(ARMS["panda"])), ARMS["panda"]
-    down = np.diag([1.0, -1.0, -1.0])
-    kinematics = Kinematics(model, "flange", down, np.array(panda.posture), np.array(panda.joint_speeds))
-    seat = np.array([0.02, -0.03, 0.12])
-    arm = Pretended(tmp_path, kinematics.reach(seat + [0.0, 0.0, 0.05]))
-    robot = plugin.LeRobotArm(
-        arm,
-        kinematics,
-        [f"j{n}" for n in range(7)],
-        seat,
-        ["cam"],
-        held={"gripper.pos": 3.0},
-        wait=lambda seconds: None,
-    )
-    safe = Safe(robot, Limits(watchdog_s=60.0))
-    seen = safe.reset(0, np.array([4e-3, -2e-3]))
-    np.testing.assert_allclose(seen["state"][:3], [4e-3, -2e-3, 15e-3], atol=6e-4)
-    np.testing.assert_allclose(seen["state"][3:6], 0.0, atol=1e-9)  # it stands still at its start
-    assert seen["image"].shape == (1, 32, 64, 3) and arm.told["gripper.pos"] == 3.0
-    after = safe.move(np.array([5 / 6, 0.0, -5 / 6]))
-    np.testing.assert_allclose(after["state"][:3] - seen["state"][:3], [5e-3, 0.0, -5e-3], atol=1e-4)
-    data = mujoco.MjData(model)
-    data.qpos[:] = np.radians(arm.joints)
-    mujoco.mj_kinematics(model, data)
-    np.testing.assert_allclose(data.site("flange").xpos - seat, after["state"][:3], atol=1e-6)
-    turn = data.site("flange").xmat.reshape(3, 3).T @ down
-    assert np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) < 1.0
-    safe.relax()
-    safe.park()
-    safe.close()
-    assert not arm.connected
-    with pytest.raises(Exception, match="does not show j7.pos: it shows j0.pos"):
-        plugin.LeRobotArm(arm, kinematics, [*(f"j{n}" for n in range(7)), "j7"], seat, ["cam"])

@@ -386,6 +386,7 @@ def test_show_makes_the_table_of_what_is_done_and_does_nothing(
     assert main(words) == 0
     assert "15 of 16 jobs are not done yet" in (table := capsys.readouterr().out)
     assert Path("results/table1/table.md").read_text() == "of all connectors"
+    assert Path("results/table1/part/table.md").read_text() in table
     assert re.search(r"^\| SAC offline +\| 0/3 \[0\] \(one run\) \|$", table, re.MULTILINE)
     assert re.search(r"^\| SAC online +\| 2/3 \[0\] \(one run\) \|$", table, re.MULTILINE)
     assert "results: 1; commit: abc1234; cpu: a processor; torch: 2.0\n" in table
@@ -422,9 +423,9 @@ def test_where_all_is_done_neither_data_nor_runs_are_needed(
         (out / f"{job.name}.json").write_text(json.dumps({"arguments": job.arguments, "result": result}))
     words = ["reproduce", "fig4", "--connectors", "europlug"]
     assert main(words) == 0
-    table = Path("results/fig4/table.md").read_text()
+    table = Path("results/fig4/part/table.md").read_text()
     assert "| after                   | 0.5 \u00b1 0 | 0.5 \u00b1 0  |" in table
-    assert [path.name for path in Path("results/fig4").iterdir()] == ["table.md"]
+    assert [path.name for path in Path("results/fig4").glob("**/*.*")] == ["table.md"]
     (out / "fig4-europlug-1-trio-0.json").unlink()
     capsys.readouterr()
     assert main(words) == 2
@@ -465,7 +466,7 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
     words = ["reproduce", "table1", "--preset", "tiny", "--connectors", "europlug", "--trials", "2", "3"]
     words += ["--on", "here", "--workers", "1"]
     assert main(words) == 0
-    page, cells = Path("results/table1/table.md").read_text(), Path("results/paper")
+    page, cells = Path("results/table1/part/table.md").read_text(), Path("results/paper")
     rows = {line.split("|")[1].strip(): line for line in page.split("## By unit")[0].splitlines() if line[:1] == "|"}
     titles = [method.title.format(2) for method in NEAR.methods]
     assert list(rows)[2:] == titles and all("/4 " in rows[title] for title in titles)  # two units of two trials
@@ -474,7 +475,7 @@ def test_a_table_from_nothing_and_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert before == {path: path.stat().st_mtime_ns for path in cells.glob("*.json")}
     for figure in ("fig3", "fig4"):
         assert main(["reproduce", figure, *words[2:]]) == 0
-        assert image.imread(Path("results") / figure / "europlug.png").ndim == 3
-        lines = (Path("results") / figure / "table.md").read_text().splitlines()
+        assert image.imread(Path("results") / figure / "part" / "europlug.png").ndim == 3
+        lines = (Path("results") / figure / "part" / "table.md").read_text().splitlines()
         (area,) = (line.split("|")[2].split()[0] for line in lines if line.startswith(f"| {AREA}"))
         assert 0.1 < float(area) < 1.0

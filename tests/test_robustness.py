@@ -229,11 +229,11 @@ def test_from_nothing_and_again(
     run = find_run(Path(cell["arguments"]["folder"]), "practice")
     truth = [json.loads(line) for line in (run.path / "truth.jsonl").read_text().splitlines()]
     assert {line["wrong_socket"] for line in truth} == {False}
-    table = Path("results/disturbances/table.md").read_text()
+    table = Path("results/disturbances/part/table.md").read_text()
     assert "# Practice under disturbances, far" in table and "| second-socket | 2 " in table
     path.unlink()  # as if it had been stopped there
     capsys.readouterr()
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert printed.count("skipped") == 5 and printed.count("done  ") == 1
-    assert Path("results/disturbances/table.md").read_text() == table
+    assert Path("results/disturbances/part/table.md").read_text() == table

@@ -17,6 +17,10 @@ from lotj.spaces import Array, Spec
 LEASH = 4e-3
 """The commanded point never leads the measured tool by more than this before a new step is added [m]."""
 
+STRETCH_S = 15.0
+"""One of the three stretches of the way to a start fails where it takes longer: a learner waits a minute for all
+(`lotj.robots.client.RESET_S`)."""
+
 
 class LeRobotArm:
     """See `lotj.robots.robot.Robot`. The arm takes joint positions, ``<joint>.pos``, and shows them and its cameras.
@@ -96,15 +100,19 @@ class LeRobotArm:
         self._arm.disconnect()
 
     def _go(self, goal: np.ndarray) -> None:
-        """To (3,) [m], in steps of the policy's size; FaultError where the arm does not get on."""
-        for _ in range(200):
+        """To (3,) [m], in steps of the policy's size; FaultError where the arm does not get on in time."""
+        late = time.monotonic() + STRETCH_S
+        for _ in range(round(STRETCH_S / self._seconds)):
+            if time.monotonic() > late:  # the arm's own answers take longer than a step
+                break
             left = goal - (self._seat + self._now())
-            if (far := float(np.linalg.norm(left))) < 5e-4:
+            if np.linalg.norm(left) < 5e-4:
                 return
             start = self._command if np.linalg.norm(self._command - (goal - left)) < LEASH else goal - left
             ahead = goal - start
             self._send(start + ahead * min(1.0, self.action_scale / max(float(np.linalg.norm(ahead)), 1e-9)))
-        raise FaultError(f"the arm does not reach its start: {1e3 * far:.1f} mm are left after 200 steps")
+        far = float(np.linalg.norm(goal - (self._seat + self._now())))
+        raise FaultError(f"the arm does not reach its start: {1e3 * far:.1f} mm are left after {STRETCH_S:g} s")
 
     def _send(self, place: np.ndarray) -> None:
         joints = self._kinematics.follow(place, self._seconds)

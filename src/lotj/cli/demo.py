@@ -85,4 +85,4 @@ class Command(job.OnDevice):
 
     def _begun(self, runs: Path, kind: str, wanted: dict[str, Any]) -> Run | None:
         """The stopped run of this job that ``--resume`` goes on with; None if it had not come that far."""
-        return job.begun(runs, kind, self.seed, wanted) if self.resume else None
+        return job.unfinished(runs, kind, self.seed, wanted) if self.resume else None

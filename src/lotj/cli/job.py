@@ -102,7 +102,7 @@ def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = Fal
     return run
 
 
-def begun(runs: Path, kind: str, seed: int, wanted: Mapping[str, Any] | None = None) -> Run | None:
+def unfinished(runs: Path, kind: str, seed: int, wanted: Mapping[str, Any] | None = None) -> Run | None:
     """The newest run of its kind under `runs`, where it is of this seed and has these settings; else None."""
     with suppress(SettingsError):
         run = find_run(runs, kind)

@@ -55,8 +55,8 @@ class Command(Checked):
     changed: str = ""
     """headline: what has changed since the last one, for the leaderboard."""
     show: bool = False
-    """Do nothing more: make the table of what is done. With connectors, benches or trials it is shown alone, for
-    that in the folder may be of all."""
+    """Do nothing more: make the table of what is done. With connectors, benches or trials, here as without this flag,
+    it goes into the folder `part`, beside that of all."""
     on: Literal["here", "processes", "ray"] = "processes"
     """Where jobs run: one after the other here, in several processes, or on the Ray cluster of RAY_ADDRESS (extra
     `cluster`)."""
@@ -147,14 +147,12 @@ class Command(Checked):
         if needed >= results.keys():
             say(f"{name}: nothing is done yet")
             return False
-        folder, missing = self.out / name, len(jobs) - len(results)
         part = bool(asked.connectors or asked.benches or asked.trials)
-        if not (look := self.show and part):
-            with storage_errors(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+        folder, missing = self.out / name / ("part" if part else ""), len(jobs) - len(results)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         for file, content in study.files(results).items():
-            if not look:
-                atomic_write(folder / file, content)
+            atomic_write(folder / file, content)
             if file.endswith(".md"):
                 say(content.decode())
         say(f"{folder}: " + (f"{missing} of {len(jobs)} jobs are not done yet" if missing else "done"))

@@ -87,7 +87,7 @@ class Command(job.Tracked):
         pretrained = self._learn_from_demos(preset, folder, device) if self.demos else None
         get_console().rule(f"practise {self.task}", align="left")
         how: dict[str, Any] = {"pretrained": pretrained, "seed": self.seed, "device": device}
-        resume = job.begun(folder, "practice", self.seed) if self.resume else None
+        resume = job.unfinished(folder, "practice", self.seed) if self.resume else None
         run, _ = practise_task_phase(preset, self.task, folder, self.agent, resume=resume, **how)
         job.evaluate_and_report(run, self.evaluation_trials, device, spread=0.0)
 
@@ -115,7 +115,7 @@ class Command(job.Tracked):
         tasks = TaskCollection((self.task,), self.demos, seed=self.seed, recipe=self.recipe)
         collect_with_bar(dataclasses.replace(preset, tasks=tasks), data, None)
         get_console().rule("learn from them", align="left")
-        resume = job.begun(folder, "pretrain", self.seed) if self.resume else None
+        resume = job.unfinished(folder, "pretrain", self.seed) if self.resume else None
         return pretrain_phase(preset, data, folder, self.seed, device, resume, agent=self.agent)
 
 

@@ -27,7 +27,7 @@ from lotj.envs.residual import ResidualAction
 from lotj.evaluation.rollout import evaluate
 from lotj.experience import rollout
 from lotj.experiments.evaluation import FIRST_EVALUATION_SEED, PolicyController
-from lotj.experiments.practised import Practised, practised_agent
+from lotj.experiments.practised import PractisedController, practised_agent
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import practise_task_phase, pretrain_phase
 from lotj.experiments.study import begun
@@ -109,7 +109,7 @@ def learn_job(
     def make(name: str) -> Any:
         if not corrects:
             return make_task(name)
-        base = Practised(find_run(Path(corrects), "practice"), device)
+        base = PractisedController(find_run(Path(corrects), "practice"), device)
         return ResidualAction(make_task(name, residual=None), base, named_options(name)["residual"])
 
     with closing(make(evaluated)) as env:

@@ -37,6 +37,7 @@ from lotj.goals.judge import Scenes, probes, ranks, reconstruction, samples
 from lotj.goals.proposer import Given, GoalProposer, Prior
 from lotj.goals.reward import LatentReward
 from lotj.nets.front import Vector
+from lotj.nets.vae import Pixels
 from lotj.runs import Run, find_run
 from lotj.training.encoders import Modeller, ModelTraining, load_encoder, pairs, picture_model
 from lotj.training.imagined import READS, Imagined, Stated, coded_store, stated_store, units_of
@@ -54,6 +55,8 @@ FIRST_TRIED = 50_000_000
 """Seed of the first episode in which policies are tried, times the seed of the arm plus 1; the data begin at 0."""
 BATCH = 256
 """Transitions in a batch (printed: 128)."""
+PIXELS = "pixels"
+"""Encoder that is none, see `lotj.nets.vae.Pixels`."""
 TASK = {"goal": "task"}
 """Options of a reset with the goal that the task shows."""
 GATED = 1000
@@ -65,7 +68,7 @@ class ImaginedArm(Arm):
     """An arm whose agent is TD3 on codes.
 
     Attributes:
-        encoder: name of one of the problem's; "" sees the true state (the oracle).
+        encoder: name of one of the problem's; `PIXELS` is none, and sees pixels; "" sees the true state (the oracle).
         goals: ``prior``; or ``task``, the true goal pictures, an advantage that baselines get.
         reward, shares: see `LatentReward` and `GoalShares`.
     """
@@ -135,12 +138,14 @@ class ImaginedChapter(Chapter):
         given: dict[str, Any] = {"task": problem.task, "also": dict(problem.also), "tried": self.size.evaluation_trials}
         if not isinstance(arm, ImaginedArm):
             return Job(name, line_job, {**given, "line": arm.agent, "seed": seed})
-        needs = (f"{problem.name}-data", *([f"{problem.name}-encoder-{arm.encoder}-{seed}"] if arm.encoder else []))
+        data, encoder = f"{problem.name}-data", f"{problem.name}-encoder-{arm.encoder}-{seed}"
+        learnt = arm.encoder in problem.encoders
         trials, points = problem.practised(arm, self.size)
         given |= {"points": points, "trials": trials, "point_tried": self.size.point_trials}
-        given |= {"encoder": str(root / needs[1]) if arm.encoder else "", "goals": arm.goals, "reward": arm.reward}
+        given |= {"encoder": str(root / encoder) if learnt else arm.encoder, "goals": arm.goals, "reward": arm.reward}
         given |= {"updates": max(10, round(self.size.share * problem.updates)), "share": arm.share}
-        given |= {"shares": dict(arm.shares), "data": str(root / needs[0] / "data"), "seed": seed}
+        given |= {"shares": dict(arm.shares), "data": str(root / data / "data"), "seed": seed}
+        needs = (data, encoder) if learnt else (data,)
         return Job.in_folder(root, name, practise_job, given, needs, asked.machine)
 
     def curves(self, results: Mapping[str, Any]) -> Curves:
@@ -274,7 +279,7 @@ def practise_job(
         goals proposed, and what was reached for them.
     """
     torch.set_num_threads(threads)
-    latent = load_encoder(find_run(Path(encoder), "encoder"), device) if encoder else None
+    latent = _latent(encoder, device)
     worth = LatentReward(reward, latent)  # type: ignore[arg-type]
     walks, root = DiskStore.open(Path(data)), Path(folder)
     make = partial(_environment, latent=latent, walks=walks, goals=goals, worth=worth)
@@ -312,6 +317,13 @@ def practise_job(
         with closing(make(other)) as env:
             besides[name] = distances(env, after, tried, seed, TASK)
     return {"curve": curve, "also": besides, **picture}
+
+
+def _latent(encoder: str, device: str) -> Latent | None:
+    """Of an encoder's run, of `PIXELS`, or of none."""
+    if encoder == PIXELS:
+        return Latent(Pixels(), device)
+    return load_encoder(find_run(Path(encoder), "encoder"), device) if encoder else None
 
 
 def _environment(task: str, latent: Latent | None, walks: DiskStore, goals: str, worth: LatentReward) -> Any:

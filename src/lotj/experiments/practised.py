@@ -59,7 +59,7 @@ def practised_agent(run: Run, device: str = "cpu", after: int | None = None) -> 
     return whole
 
 
-class Practised(Memoryless):
+class PractisedController(Memoryless):
     """What a practised policy does as a controller: its mean action, or the sum carried out where it is a residual.
 
     Args:

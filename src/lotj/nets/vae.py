@@ -25,6 +25,8 @@ WIDE = 128
 
 FEATURES = 16
 """Whose places an encoder sees."""
+COARSE = 16
+"""Cells along a side of the picture that `Pixels` shows."""
 SHARPNESS = 3.0
 """Of the softmax over each feature's map, at the start."""
 
@@ -131,6 +133,22 @@ class VAE(GaussianModel):
         code = draw(mean, log_variance) if sampled else mean
         terms = {"reconstruction": bernoulli(self.decoder(code), images)}
         return terms | ({"divergence": self.config.beta * divergence(mean, log_variance)} if sampled else {})
+
+
+class Pixels(PictureModel):
+    """No model at all: a code is the picture itself, means of `COARSE` x `COARSE` cells. The distance of codes is that
+    of pixels, as in the baseline HER of RIG."""
+
+    size = 3 * COARSE**2
+
+    def code(self, images: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PictureModel`; all entries are known equally well."""
+        cells = F.avg_pool2d(images, SIZE // COARSE).flatten(1)
+        return cells, torch.zeros_like(cells)
+
+    def picture(self, code: Tensor, context: Tensor) -> Tensor:
+        """(B, 3, 48, 48) of one colour in each cell."""
+        return F.interpolate(code.view(-1, 3, COARSE, COARSE), SIZE)
 
 
 def convolutions(channels: int) -> nn.Sequential:

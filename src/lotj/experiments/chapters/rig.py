@@ -6,6 +6,7 @@ from lotj.experiments.claims import Claim, alike, gate, higher, near_oracle
 from lotj.experiments.imagined import (
     EVERY_LINE,
     ORACLE,
+    PIXELS,
     ImaginedArm,
     ImaginedChapter,
     ImaginedProblem,
@@ -16,6 +17,7 @@ ARMS = (
     RIG,
     ImaginedArm("autoencoder", encoder="ae", goals="task", shares={"future": 1.0, "proposed": 0.0}),
     ImaginedArm("spatial autoencoder", encoder="spatial", goals="task", shares={"future": 1.0, "proposed": 0.0}),
+    ImaginedArm("HER", encoder=PIXELS, goals="task", shares={"future": 1.0, "proposed": 0.0}),
     ImaginedArm("precision reward", encoder="vae", reward="precision"),
     ImaginedArm("pixel reward", encoder="vae", reward="pixel"),
     ImaginedArm("future alone", encoder="vae", shares={"future": 1.0, "proposed": 0.0}),
@@ -63,6 +65,7 @@ CHAPTER = ImaginedChapter(
         Claim("R1 and than after random actions", higher("one", "RIG", "random", 10)),
         Claim("R2 codes of a VAE serve better than a plain autoencoder's", higher("one", "RIG", "autoencoder", 10)),
         Claim("R2 and than a spatial autoencoder's", higher("one", "RIG", "spatial autoencoder", 10)),
+        Claim("R2 and than hindsight on pixels (HER)", higher("one", "RIG", "HER", 10)),
         Claim("R2 and than the distance of pixels", higher("one", "RIG", "pixel reward", 10)),
         Claim("R3 A = I serves better than the encoder's precision", higher("one", "RIG", "precision reward", 10)),
         Claim("R4 half prior, half future: better than future alone", higher("one", "RIG", "future alone", 10)),
