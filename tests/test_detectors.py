@@ -15,7 +15,7 @@ from lotj.errors import DataError, SettingsError
 from lotj.evaluation.detectors import PLACES, Frames, figures, places
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.experiments import detectors
-from lotj.experiments.detectors import DETECTOR_STUDY, DETECTORS
+from lotj.experiments.detectors import DETECTOR_STUDY, DETECTORS, ENSEMBLE
 from lotj.experiments.study import Asked
 
 TASK = Task("usb-b.duo.0", "insertion/usb-b", attributes={"connector": "usb-b", "robot": "duo", "seed": 0})
@@ -70,15 +70,28 @@ def test_scores_over_time_and_shifted_views_by_hand() -> None:
     assert left[0].tolist() == [0, 0, 0, 1, 2, 3] and right[0].tolist() == [2, 3, 4, 5, 5, 5]
 
 
+def test_an_ensemble_by_hand() -> None:
+    """Seated at 2 and 2, half in at 1 and 3 of the one member, at 3 and 1 of the other: each is right in 2 of 4 pairs,
+    their mean (2 of all) ties with both, and the lowest, 1 of what is half in, is right in all."""
+    frames = frames_of([*"aaaa"], [0, 0, 1, 1])
+    found = detectors.together(frames, np.array([[2, 2, 1, 3], [2, 2, 3, 1.0]]))
+    assert [*found] == [*ENSEMBLE]
+    assert [of["a"]["near_auc"] for of in found.values()] == [0.5, 0.5, 1.0]
+    assert found["smaller classifier"]["a"]["recall"] == 1.0 and found["smaller classifier"]["a"]["beside"] is None
+
+
 def test_the_study_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(detectors.SIZES, "quick", (2, 2))
+    monkeypatch.setitem(detectors.SIZES, "quick", (2, 2, 2, 2))
     asked = Asked("quick", Path("data"), tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
     results: dict[str, Any] = run_jobs(DETECTOR_STUDY.asked(asked).jobs(asked), tmp_path / "results")
     assert results["data"]["benches"] == 8 and min(results["data"]["frames"].values()) > 0
     assert set(results["scores"]["detectors"]) == set(DETECTORS)
+    assert set(results["ensemble"]["detectors"]) == set(ENSEMBLE)
     table = DETECTOR_STUDY.files(results)["table.md"].decode()
     assert "| classifier " in table and "8 benches" in table and "bs-4573" in table
-    assert DETECTOR_STUDY.files({}) == {}
+    assert "| ensemble, mean " in table and DETECTOR_STUDY.files({}) == {}
+    without = {name: results[name] for name in ("data", "scores")}
+    assert "ensemble, mean" not in DETECTOR_STUDY.files(without)["table.md"].decode()
     page = (Path(__file__).parents[1] / "docs" / "detectors.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}

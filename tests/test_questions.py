@@ -19,6 +19,7 @@ from lotj.evaluation.truth import TRUTH, ToldTruth
 from lotj.experience import Episode
 from lotj.experiments import presets, study
 from lotj.experiments.headline import Practised
+from lotj.experiments.parts import of_split
 from lotj.experiments.presets import PAPER_PRACTICE, find_preset
 from lotj.experiments.questions import QUESTIONS, answers, sooner, verdict
 from lotj.experiments.study import BASE, VARIANTS, Asked, collect_job, practice_job, practice_settings, pretrain_job
@@ -40,6 +41,7 @@ from lotj.rewards.judge import (
 )
 from lotj.runs import Run, find_run
 from lotj.runs.metrics import read_lines
+from lotj.training.collect_insertion import InsertionCollection
 from lotj.training.features import FeatureConfig
 from lotj.training.pretrain_config import PretrainConfig
 from toy_world import AfterStart, ToyRobot, collect, make_config, practise, trials_of
@@ -75,7 +77,7 @@ def test_cameras_have_data_of_their_own_and_share_our_arm() -> None:
     assert {name for name in jobs if name.startswith("data-")} == {"data-wrist-two", "data-wrist-one", "data-fixed"}
     fixed = jobs["pretrain-fixed-seed1"]
     assert fixed.needs == ("data-fixed",) and fixed.arguments["data"] == "runs/data-fixed"
-    assert jobs["far-as-3112-iql-fixed-paper-1-trio-0"].arguments["robot"] == "trio-fixed"
+    assert jobs["far-as-3112-iql-fixed-paper-0-trio-2"].arguments["robot"] == "trio-fixed"
     shared = jobs.keys() & policies.keys()
     assert len(shared) == 3 + 18 and all(jobs[name] == policies[name] for name in shared)
     collect = VARIANTS["fixed"](find_preset("small")).collect
@@ -93,6 +95,16 @@ def test_from_the_base_nothing_is_trained() -> None:
     size = VARIANTS["lotj"](find_preset("laptop"))
     assert size.pretrain.steps == 9000 and size.iql.position_weight == 0 and size.collect.expert_episodes == 40
     assert len(jobs_of("paper-size")) == 1 + 2 + 4 * 2 * 2
+
+
+@pytest.mark.parametrize("name", ["policy-bottleneck", "cameras", "fewer-trials", "paper-size"])
+def test_no_bench_is_practised_on_that_a_threshold_was_chosen_on(name: str) -> None:
+    for job in jobs_of(name).values():
+        if "connector" in job.arguments:
+            collect = find_preset(job.arguments["preset"]).collect_validation
+            chosen_on = InsertionCollection(of_split("validation"), collect).tasks()
+            seen = {(task.attributes["connector"], task.attributes["seed"]) for task in chosen_on}
+            assert (job.arguments["connector"], job.arguments["domain_seed"]) not in seen
 
 
 def some(title: str, *successes: int, **practice: Any) -> dict[str, list[Practised]]:
@@ -118,8 +130,25 @@ def test_answers_by_hand() -> None:
     assert verdict([3.0, 5.0, 4.0, 4.0], [8.0, -0.1]) == "cannot tell"  # one pretraining says the contrary
     assert verdict([0.1, -0.1, 0.0], [0.0]) == verdict([-5.0, -5.0, -5.1], [-5.0]) == "**no**"
     assert verdict([9.0], [9.0]) == verdict([], []) == verdict([0.0, 9.0], [4.5]) == "cannot tell"
+    nothing = answers(some("c", 1, 1, 2, 2) | some("d", 1, 1, 1, 1), [("c", "d")])  # of 20: nobody has learnt anything
+    assert "| c less d | 4 " in nothing and nothing.split("\n")[4].endswith("| cannot tell |")
+    lifted = answers(some("c", 1, 1, 1, 1) | some("before, c", 1, 1, 1, 1), [("c", "before, c")])  # that is an answer
+    assert lifted.split("\n")[4].split("|")[5].strip() == "**no**"
     told = {"missed": 0, "robot_minutes": {}}
     assert "- a: 0 of 4 units" in sooner(some("a", 19, 19, 18, 20, **told))  # none after the first trial
+
+
+def test_judges_are_drawn_beside_what_came_of_practice_but_for_the_truth() -> None:
+    """A point of each practice that judged itself and predicted something, in the colour of its connector."""
+    study = QUESTIONS["brick"].asked(SMALL)
+    results: dict[str, Any] = {}
+    for job in study.jobs(SMALL):
+        counts = {name: {"successes": 10, "n": 20} for name in ("offline", "after-50", "after-100")}
+        told = {"predicted": 10, "false": 4, "half_in": 3, "missed": 0, "lost": 0, "robot_minutes": {}}
+        results[job.name] = {"evaluations": counts, "practice": told}
+    svg = study.files(results)["judge.svg"].decode()
+    assert "duplo-2x2" in svg and svg.count("<use ") >= 40  # paper's and touch, ten units each, of two parts
+    assert "judge.svg" not in QUESTIONS["brick"].asked(SMALL).files({})
 
 
 def test_one_camera_shows_one_view_and_a_fixed_one_looks_at_the_socket() -> None:

@@ -73,9 +73,8 @@ LOOKED_INTO: dict[str, dict[str, Any]] = {
 TUNED_ON = (0, 1)
 """Splits that remedies are compared on; all else is measured on those after them."""
 
-
 INNER = 5
-"""Every so many-th episode of each training domain is kept from training: its frames are new, its domain is not."""
+"""Every so many-th episode of a connector on a robot is kept from training: its frames are new, its domain is not."""
 
 PARTS = ("train", "inner", "held_out")
 """Frames trained on, other episodes of the same domains, held-out connectors."""
@@ -151,10 +150,7 @@ def regime_job(
     torch.set_num_threads(threads)
     names = choose_split(Path(data), split, train_on, hold_out)
     seen, held_out = (DiskStore.open(data, lambda task, own=own: task.attributes["connector"] in own) for own in names)
-    looks = len(seen.tasks) / len({(task.attributes["connector"], task.attributes["robot"]) for task in seen.tasks})
-    number, each = seen.episodes["seed"], max(2, round(episodes / looks))
-    kept = number % min(INNER, each) == min(INNER, each) - 1
-    train, inner = (PartStore(seen, (number < each) & which) for which in (~kept, kept))
+    train, inner = parts_of(seen, episodes)
     config = RewardConfig(
         encoder=EncoderConfig(width=network["width"], stages=network["stages"]), augment=AUGMENTS[augment],
         batch=network["batch"], steps=updates,
@@ -168,6 +164,16 @@ def regime_job(
     parts: dict[str, Store] = {"train": train, "inner": inner, "held_out": held_out}
     found: dict[str, Any] = {name: figures(model, part, cut) for name, part in parts.items()}
     return found | {"inner_cut": cut, "bottleneck": bottleneck_report(model, train, held_out, split, 512)}
+
+
+def parts_of(seen: Store, episodes: int) -> tuple[PartStore, PartStore]:
+    """What is trained on and what is kept from it, every `INNER`-th, of so many `episodes` of each connector on each
+    robot, spread over its looks: whatever these are, as many are kept."""
+    looks = len(seen.tasks) // len({(task.attributes["connector"], task.attributes["robot"]) for task in seen.tasks})
+    look = np.array([task.attributes["seed"] % 1000 for task in seen.tasks])[seen.episodes["task"]]
+    number, each = seen.episodes["seed"], max(2, round(episodes / looks))
+    kept = (each * look + number + 1) % min(INNER, each * looks) == 0
+    return PartStore(seen, (number < each) & ~kept), PartStore(seen, (number < each) & kept)
 
 
 def figures(model: RewardModel, store: Store, cut: float) -> dict[str, Any]:
@@ -279,16 +285,17 @@ class BottleneckStudy:
 
     def diagnostic_table(self, results: Mapping[str, Any]) -> str:
         """What each arm of the regime has learnt from pictures, and what its z_I tells."""
-        rows, probes = [], ("probe_linear", "probe_two_layers", "probe_chance", "kl", "auc_without_invariant")
+        rows, probes = [], ("probe_linear", "probe_two_layers", "probe_chance", "kl", "auc", "auc_without_invariant")
         for augment, arm in itertools.product(AUGMENTS, (ERM, DAIB, *LOOKED_INTO)):
             name = partial(regime_name, (augment, *self.looked_into), arm)
             shown = [(part, "accuracy") for part in PARTS]
             shown += [("held_out", measure) for measure in ("recall", "false_positives", "accuracy_at_cut", "auc")]
             found = [self._figure(results, name, *of) for of in shown]
-            found += [self._figure(results, name, "bottleneck", probe) / 100 for probe in probes]
+            *told, auc, silent = (self._figure(results, name, "bottleneck", probe) for probe in probes)
+            found += [*(of / 100 for of in told), auc - silent]
             rows.append([augment, arm, *map(mean_words, found)])
         head = [*PARTS, "recall", "false positives", "at the inner cut", "AUC", "domain from z_I, linear", "two layers"]
-        return markdown(["augmentation", "arm", *head, "chance", "KL of z_S", "AUC without z_I"], rows)
+        return markdown(["augmentation", "arm", *head, "chance", "KL of z_S", "AUC lost without z_I"], rows)
 
     def regime_table(self, results: Mapping[str, Any]) -> str:
         """Accuracy, and the difference by split, of each cell and over all."""
@@ -332,7 +339,8 @@ everywhere, and a cue that tells it by a map private to each domain, right in so
 in held-out domains; at 50 % it says nothing. *Apart*: domain and cue meet in the bottleneck; *together*: in the encoder
 before it. *Flips*: predictions in the domains trained on that change with the cue [%], and that change where z_I alone,
 or z_S alone, is told the other cue. Probes: how often a fresh classifier tells the domain from the frozen z_I, or from
-the predicted logit alone. In the regime frames are the expert's, held out are connectors.
+the predicted logit alone. In the regime frames are the expert's, held out are connectors, of which splits share some:
+intervals are rather too narrow. AUC is the mean of each connector's own; that lost without z_I is of all together.
 """
 
 BOTTLENECK = BottleneckStudy()

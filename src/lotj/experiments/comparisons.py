@@ -256,7 +256,9 @@ class Comparison:
         parts.append("## By unit\n\n" + table.by_unit())
         practice = self.methods[-1].practice
         variant = "" if self.beside or self.cells == PAPER or practice == OURS else f"-{practice}"
-        drawn = {f"judge{variant}.svg": draw_judge(done)} if self.sections and done else {}
+        judged = dict.fromkeys(m.learner for m in self.methods if m.practice != TRUTH) if self.beside else []
+        shown = [of for learner in judged for of in self.practised(results, learner)] or done
+        drawn = {f"judge{variant}.svg": draw_judge(shown)} if (self.sections or self.beside) and shown else {}
         return {f"table{variant}.md": page(self.title, parts, results), **drawn}
 
     def table(self, results: Mapping[str, Any]) -> SuccessTable:

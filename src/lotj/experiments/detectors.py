@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from lotj.data.store import DiskStore
 from lotj.distributed import Job
 from lotj.evaluation.detectors import BESIDE, HALF_IN, PLACES, RECALL, Frames, figures
-from lotj.experiments.parts import of_split
+from lotj.experiments.parts import choose_training, of_split
+from lotj.experiments.presets import find_preset
 from lotj.experiments.study import Asked, page
-from lotj.experiments.tables import markdown, mean_words
+from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.rewards.calibration import clipped_logit
+from lotj.rewards.training import RewardTrainer
 from lotj.runs import base_run
 from lotj.sim.connector import find_connector
 from lotj.training.collect import collect
@@ -26,8 +29,12 @@ from lotj.training.pretrain import load_agent, load_reward
 SEED = 20
 """Of the data set, which neither training nor choice of a threshold has seen."""
 
-SIZES = {"quick": (3, 4), "laptop": (12, 8), "full": (12, 100)}
-"""By name: validation connectors, and episodes of the expert on each bench; there are 1.5 times as many near misses."""
+SIZES = {"quick": (3, 6, 4, 20), "laptop": (12, 83, 8, 1500), "full": (12, 83, 100, 6000)}
+"""By name: validation connectors, the ensemble's training connectors, episodes of the expert on each bench, updates of
+the ensemble; there are 1.5 times as many near misses, to train on as many."""
+
+MEMBERS = 3
+"""Of the ensemble: seeds from 0."""
 
 SHIFT = 2
 """Pixels that a view is moved by: as far as training moves pictures."""
@@ -45,6 +52,14 @@ DETECTORS = {
     "classifier and goal picture": "the lower of two ranks, of the classifier and of the features' distance",
 }
 """Name -> what gives a frame its score."""
+
+SMALLER = "smaller classifier"
+ENSEMBLE = {
+    SMALLER: f"one of narrower layers and fewer data; means of the figures of {MEMBERS}, which differ by their seeds",
+    "ensemble, mean": "the mean of their logits",
+    "ensemble, lowest": "the lowest of their logits",
+}
+"""The same of those that are trained for it."""
 
 
 def record_job(connectors: tuple[str, ...], episodes: int, folder: str) -> dict[str, Any]:
@@ -96,6 +111,32 @@ def score_job(connectors: tuple[str, ...], folder: str, threads: int = 1, device
     ranks = [told[name].argsort().argsort() for name in ("classifier", "goal picture, features")]
     told["classifier and goal picture"] = np.minimum(*ranks)
     return {"detectors": {name: figures(frames, told[name]) for name in DETECTORS}}
+
+
+def ensemble_job(
+    connectors: tuple[str, ...], folder: str, trained_on: tuple[str, ...], episodes: int, updates: int,
+    threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """``detectors``: the same of `ENSEMBLE`, which is trained on other connectors, one bench each."""
+    torch.set_num_threads(threads)
+    own, frames, logits = Path(folder) / "ensemble", opened(Path(folder) / "data", connectors), []
+    config = CollectConfig(expert_episodes=episodes, near_miss_share=0.5)
+    collect(own / "data", InsertionCollection(tuple(trained_on), config), 1)
+    data, reward = DiskStore.open(own / "data"), replace(find_preset("small").reward, steps=updates)
+    for seed in range(MEMBERS):
+        with RewardTrainer(data, data, reward, seed, device) as trainer:  # no threshold is chosen
+            model = trainer.run()
+        scores = [model.score(seen["image"]) for _, seen in frames.parts()]
+        logits.append([clipped_logit(score) for score in np.concatenate(scores)])
+    return {"detectors": together(frames, np.array(logits))}
+
+
+def together(frames: Frames, logits: np.ndarray) -> dict[str, Any]:
+    """Figures of `ENSEMBLE`, of (members, N) logits."""
+    each = [figures(frames, of) for of in logits]
+    alone = {part: {key: known_mean([one[part][key] for one in each]) for key in of} for part, of in each[0].items()}
+    joined = (figures(frames, of) for of in (logits.mean(0), logits.min(0)))
+    return dict(zip(ENSEMBLE, [alone, *joined], strict=True))
 
 
 def _near(seen: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -151,32 +192,36 @@ class Detectors:
         return self
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """Two: the data set, and the detectors on it."""
-        count, episodes = SIZES[asked.preset]
+        """The data set, the detectors on it, and the ensemble."""
+        count, trained_on, episodes, updates = SIZES[asked.preset]
         connectors, folder = of_split("validation")[:count], asked.runs / "detectors"
         given: dict[str, Any] = {"connectors": list(connectors), "folder": str(folder)}
+        how = {**given, "trained_on": list(choose_training(trained_on)), "episodes": episodes, "updates": updates}
         return [
             Job("data", record_job, {**given, "episodes": episodes}, (), {}, folder),
             Job("scores", score_job, given, ("data",), asked.machine),
+            Job("ensemble", ensemble_job, how, ("data",), asked.machine),
         ]
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """The page."""
         if "scores" not in results:
             return {}
-        found, data = results["scores"]["detectors"], results["data"]
+        data, of_ensemble = results["data"], results.get("ensemble", {}).get("detectors", {})
+        found = {**results["scores"]["detectors"], **of_ensemble}
         rows = [
             [name, *(mean_words([of[key] for of in by.values()]) for key in _COLUMNS)] for name, by in found.items()
         ]
-        what = "".join(f"- {name}: {told}\n" for name, told in DETECTORS.items())
+        what = "".join(f"- {name}: {told}\n" for name, told in (DETECTORS | ENSEMBLE).items() if name in found)
         counts = ", ".join(f"{number} {place}" for place, number in data["frames"].items())
         head = f"{data['benches']} benches; frames: {counts}.\n"
-        by = [[part, *(f"{found[name][part]['near_auc']:.3f}" for name in DETECTORS)] for part in found["classifier"]]
+        by = [[part, *(f"{found[name][part]['near_auc']:.3f}" for name in found)] for part in found["classifier"]]
         parts = [markdown(["detector", *_COLUMNS.values()], rows), head, _NOTE, what]
-        parts += ["## AUC against near misses, by connector\n", markdown(["connector", *DETECTORS], by)]
-        gains = {name: [of[part]["near_auc"] - found["classifier"][part]["near_auc"] for part in of]
-                 for name, of in found.items() if name != "classifier"}  # fmt: skip
-        parts += ["## The same, less the classifier's, paired by connector\n"]
+        parts += ["## AUC against near misses, by connector\n", markdown(["connector", *found], by)]
+        against = dict.fromkeys(found, "classifier") | dict.fromkeys(ENSEMBLE, SMALLER)
+        gains = {name: [of[part]["near_auc"] - found[against[name]][part]["near_auc"] for part in of]
+                 for name, of in found.items() if name != against[name]}  # fmt: skip
+        parts += ["## The same, less the classifier's, an ensemble's less its members', paired by connector\n"]
         parts += [markdown(["detector", "difference"], [[name, mean_words(of)] for name, of in gains.items()])]
         return {"table.md": page(self.title, parts, results)}
 
