@@ -119,19 +119,19 @@ def import_(w: Path, given: Path) -> None:
 
 
 def pretrain(w: Path, given: Path) -> None:
-    from lotj.cli.job import begun
+    from lotj.cli.job import unfinished
     from lotj.experiments.stages import pretrain_phase
 
-    resume = begun(w / "runs", "pretrain", 0)
+    resume = unfinished(w / "runs", "pretrain", 0)
     print("begin", flush=True)
     pretrain_phase(preset(), given / "data", w / "runs", 0, resume=resume).close()
 
 
 def practise(w: Path, given: Path, robot: str = "duo") -> None:
-    from lotj.cli.job import begun
+    from lotj.cli.job import unfinished
     from lotj.experiments.stages import practice_phase
 
-    resume, pretrained = begun(w / "runs", "practice", 0), Run.open(next((given / "runs").glob("pretrain-*")))
+    resume, pretrained = unfinished(w / "runs", "practice", 0), Run.open(next((given / "runs").glob("pretrain-*")))
     print("begin", flush=True)
     practice_phase(preset(), pretrained, w / "runs", "deutsch-dt-6", "far", robot, resume=resume)[0].close()
 

@@ -22,10 +22,6 @@ from lotj.sim.jointed import links_xml
 from lotj.sim.kinematics import Kinematics
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-try:
-    from lerobot.robots import Robot as Base
-except ImportError:
-    Base = object
 FILE = Path(__file__).parents[1] / "integrations" / "lerobot_robot_lotj" / "lerobot_robot_lotj" / "arm.py"
 SEAT, DOWN = np.array([0.02, -0.03, 0.12]), np.diag([1.0, -1.0, -1.0])
 
@@ -41,10 +37,19 @@ def kind() -> Any:
     return module.LeRobotArm
 
 
-class Pretended(Base):
+def base() -> Any:
+    """What LeRobot's arms are, where it is installed."""
+    try:
+        from lerobot.robots import Robot
+    except ImportError:
+        return object
+    return Robot
+
+
+class Pretended(base()):
     """A LeRobot arm: a Panda whose servos go where they are told at once; degrees, and a camera that jitters."""
 
-    name = "pretended"
+    config_class, name = object, "pretended"
 
     def __init__(self, joints: np.ndarray) -> None:
         self.id = None
