@@ -33,18 +33,18 @@ def test_the_laptop_vq_vae_has_720_numbers() -> None:
 
 
 def fixed(maps: Tensor, dictionary: list[list[float]]) -> Any:
-    """A VQ-VAE that encodes everything to `maps` and decodes it to black."""
+    """A VQ-VAE that encodes every picture to `maps` and decodes it to black."""
     made: Any = VQVAE(SMALL).eval()
     made.dictionary.data = torch.tensor(dictionary)
-    made.encode = lambda images: maps
-    made.decode = lambda codes: 0.0 * codes.sum() + torch.zeros(1, 3, 16, 16)
+    made.encode = lambda images: maps.expand(len(images), *maps.shape[1:])
+    made.decode = lambda codes: 0.0 * codes.sum() + torch.zeros(len(codes), 3, 16, 16)
     return made
 
 
 def test_losses_of_a_vq_vae_by_hand() -> None:
     # One cell at (1, 2); codes (0, 0), (1, 1) and far ones: the nearest is (1, 1), off by (0, 1).
     made = fixed(torch.tensor([1.0, 2.0]).view(1, 2, 1, 1), [[0.0, 0.0], [1.0, 1.0], [9.0, 9.0], [-9.0, 9.0]])
-    assert made.nearest(made.encode(torch.zeros(0))).item() == 1
+    assert made.nearest(made.encode(torch.zeros(1))).item() == 1
     shades = torch.tensor([0.0, 0.4]).view(2, 1, 1, 1).expand(2, 3, 16, 16)
     losses = made.losses(shades)
     assert losses["reconstruction"].item() == pytest.approx(0.08 / 0.04)  # (0 + 0.16) / 2, and 0.2 squared
