@@ -106,7 +106,7 @@ class ForceInsertionEnv(InsertionEnv):
         render_mode: str | None = "rgb_array",
     ) -> None:
         find("start", start, STARTS)
-        self._reward, self._each_step = find("reward", reward, REWARDS), reward != "success"
+        self._reward, self.end_on_loss = find("reward", reward, REWARDS), reward == "success"
         self.returns = (0.0, 1.0) if reward == "success" else (-np.inf, np.inf)
         number = isinstance(step_mm, (int, float)) and not isinstance(step_mm, bool)
         if not number or not 0.0 < step_mm <= 1e3 * STEP_LIMIT:
@@ -166,8 +166,6 @@ class ForceInsertionEnv(InsertionEnv):
 
     def _after(self, reading: Reading) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, once, terminated, truncated, info = super()._after(reading)
-        if reading.dislodged and self._each_step:
-            terminated, truncated = False, bool(self._steps and self._steps >= self.max_steps)
         return observation, self._reward(self, reading, once), terminated, truncated, info
 
     def person(self) -> Controller:

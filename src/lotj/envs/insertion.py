@@ -115,6 +115,8 @@ class InsertionEnv(gym.Env):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": int(RATE_HZ)}
     action_scale = STEP_LIMIT
+    end_on_loss = True
+    """Whether an episode ends where the plug is dislodged."""
 
     def __init__(
         self,
@@ -197,7 +199,7 @@ class InsertionEnv(gym.Env):
         self._steps += 1
         reward = float(reading.success and not self._paid)
         self._paid = self._paid or reading.success
-        terminated = reading.dislodged or (reading.success and self.end_on_success)
+        terminated = (reading.dislodged and self.end_on_loss) or (reading.success and self.end_on_success)
         truncated = not terminated and self._steps >= self.max_steps
         return self._observe(reading), reward, terminated, truncated, self._info(reading)
 

@@ -71,14 +71,13 @@ class LatentReward(Checked):
         """(B, H, W, 3) uint8 of goals (B, D). Each is decoded once, and alone, so that its picture does not depend on
         which others are in the batch: to decode a batch takes fifty times as long as an update of TD3."""
         assert self.encoder is not None
-        scenes = np.zeros((1, 0), np.float32) if context is None else context
-        scenes = np.broadcast_to(scenes, (len(goals), scenes.shape[1]))
         pictures = []
-        for goal, scene in zip(goals, scenes, strict=True):
-            key = goal.tobytes() + scene.tobytes()
+        for row, goal in enumerate(goals):
+            scene = None if context is None else context[row : row + 1]
+            key = goal.tobytes() + (b"" if scene is None else scene.tobytes())
             if key not in self._decoded:
                 if len(self._decoded) >= KEPT:
                     self._decoded.clear()
-                self._decoded[key] = self.encoder.decode(goal[None], scene[None])[0]
+                self._decoded[key] = self.encoder.decode(goal[None], scene)[0]
             pictures.append(self._decoded[key])
         return np.array(pictures)
