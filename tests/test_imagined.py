@@ -39,7 +39,7 @@ from lotj.experiments.imagined import (
 )
 from lotj.experiments.study import Asked
 from lotj.goals.encoder import Latent
-from lotj.goals.proposer import Prior
+from lotj.goals.proposer import Given, Prior
 from lotj.goals.reward import LatentReward
 from lotj.nets.cc_vae import CCVAE, CCVAEConfig
 from lotj.nets.front import Vector
@@ -157,7 +157,8 @@ def test_random_data_as_codes_hold_nothing_that_is_true() -> None:
     raw.append(Episode({"image": images}, action, paid, True, False, "push", "random", 0, notes, {"places": places}))
     assert units_of(raw) == pytest.approx([5**0.5, 5**0.5])  # 0, 2, 4, 6 and 1, 3, 5, 7: each 1 or 3 from its mean
     units = np.array([2.0, 4.0], np.float32)
-    made, told = coded_store(raw, encoder, Prior(encoder), 0), stated_store(raw, units, 0)
+    made = coded_store(raw, encoder, Prior(encoder), 0)
+    told = stated_store(raw, units, Given(lambda: np.array([5.0, 6.0])), 0)
     for store in (made, told):
         assert not store.column("reward")[:3].any() and not store.terminated().any()
         assert store.starts().tolist() == [0, 1, 2]
@@ -169,6 +170,7 @@ def test_random_data_as_codes_hold_nothing_that_is_true() -> None:
     assert seen["code"] == pytest.approx(encoder.encode(images[:, 0], images[0]), abs=1e-6)
     assert seen["context"] == pytest.approx(np.repeat(encoder.context(images[0]), 4, 0), abs=1e-6)
     assert told.observe(np.arange(4))["code"].tolist() == (places / units).tolist()
+    assert told.observe(np.arange(1))["goal"].tolist() == [[5.0, 6.0]]
 
 
 def test_the_oracle_measures_what_hardly_moves_in_small_units() -> None:

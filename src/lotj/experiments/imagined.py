@@ -83,7 +83,7 @@ class ImaginedArm(Arm):
     share: float = 0.5
 
 
-ORACLE = ImaginedArm("oracle", goals="task", shares={"keep": 0.5, "future": 0.5, "proposed": 0.0})
+ORACLE = ImaginedArm("oracle", goals="task")
 EVERY_LINE = tuple(Arm(line, line) for line in LINES)
 
 
@@ -287,12 +287,14 @@ def practise_job(
     make = partial(_environment, latent=latent, walks=walks, goals=goals, worth=worth)
     with closing(make(task)) as env:
         spec = spec_of(env)
-        size = spec.observation["goal"].shape[0]
-        # Who has the task's goals relabels with what was reached alone.
-        proposer: GoalProposer = env.proposer if goals == "prior" else Given(lambda: np.zeros(size))
-        if latent is None:
-            store = stated_store(walks, units_of(walks), seed)
-        else:
+        if latent is None:  # The oracle's goals are drawn anew, as those of a prior are.
+            unit = units_of(walks)
+            states = walks.truth("places") / unit
+            proposer: GoalProposer = Seen(lambda: states)
+            store = stated_store(walks, unit, proposer, seed)
+        else:  # Others that have the task's goals relabel with what was reached alone.
+            size = spec.observation["goal"].shape[0]
+            proposer = env.proposer if goals == "prior" else Given(lambda: np.zeros(size))
             store = coded_store(walks, latent, proposer, seed, worth.reads)
         relabel = (choose_goals(GoalShares(**shares), proposer.propose, proposer.needs_context, worth),)
         learner = _offline(store, relabel, updates, root, seed, device)

@@ -150,14 +150,13 @@ def units_of(store: Store) -> np.ndarray:
     return np.maximum(store.truth("places").std(0), 1e-3, dtype=np.float32)
 
 
-def stated_store(store: Store, unit: np.ndarray, seed: int) -> MemoryStore:
-    """The same prior data as the oracle sees them, `Stated`: the true places in their `unit`, each episode with the
-    state of some other time as its goal."""
-    states = store.truth("places") / unit
+def stated_store(store: Store, unit: np.ndarray, proposer: GoalProposer, seed: int) -> MemoryStore:
+    """The same prior data as the oracle sees them, `Stated`: the true places in their `unit`, each episode with one
+    goal of the `proposer`."""
 
     def observed(episode: Episode, rng: np.random.Generator) -> dict[str, np.ndarray]:
         code = episode.truth["places"] / unit
-        return {"code": code, "goal": np.repeat(states[rng.integers(len(states))][None], len(code), 0)}
+        return {"code": code, "goal": np.repeat(proposer.propose(None, 1, rng), len(code), 0)}
 
     return _seen_as(store, observed, seed)
 

@@ -16,6 +16,7 @@ RIG = ImaginedArm("RIG", encoder="vae")
 ARMS = (
     RIG,
     ImaginedArm("autoencoder", encoder="ae", goals="task", shares={"future": 1.0, "proposed": 0.0}),
+    ImaginedArm("autoencoder, own goals", encoder="ae"),
     ImaginedArm("spatial autoencoder", encoder="spatial", goals="task", shares={"future": 1.0, "proposed": 0.0}),
     ImaginedArm("HER", encoder=PIXELS, goals="task", shares={"future": 1.0, "proposed": 0.0}),
     ImaginedArm("precision reward", encoder="vae", reward="precision"),
@@ -64,6 +65,7 @@ CHAPTER = ImaginedChapter(
         Claim("R1 pucks end nearer their goals than when nothing is done", higher("one", "RIG", "nothing", 10)),
         Claim("R1 and than after random actions", higher("one", "RIG", "random", 10)),
         Claim("R2 codes of a VAE serve better than a plain autoencoder's", higher("one", "RIG", "autoencoder", 10)),
+        Claim("R2 and than one's that imagines goals, too", higher("one", "RIG", "autoencoder, own goals", 10)),
         Claim("R2 and than a spatial autoencoder's", higher("one", "RIG", "spatial autoencoder", 10)),
         Claim("R2 and than hindsight on pixels (HER)", higher("one", "RIG", "HER", 10)),
         Claim("R2 and than the distance of pixels", higher("one", "RIG", "pixel reward", 10)),
