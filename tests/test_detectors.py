@@ -15,7 +15,7 @@ from lotj.errors import DataError, SettingsError
 from lotj.evaluation.detectors import PLACES, Frames, figures, places
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.experiments import detectors
-from lotj.experiments.detectors import DETECTOR_STUDY, DETECTORS, ENSEMBLE
+from lotj.experiments.detectors import DETECTOR_STUDY, DETECTORS, ENSEMBLE, RESOLUTION
 from lotj.experiments.study import Asked
 
 TASK = Task("usb-b.duo.0", "insertion/usb-b", attributes={"connector": "usb-b", "robot": "duo", "seed": 0})
@@ -80,6 +80,19 @@ def test_an_ensemble_by_hand() -> None:
     assert found["smaller classifier"]["a"]["recall"] == 1.0 and found["smaller classifier"]["a"]["beside"] is None
 
 
+def test_views_twice_as_fine_by_hand() -> None:
+    """Of 8 x 16 pixels that are 100 but for one, 4, in row 2, column 4, where the middle half, 4 x 8, begins: in the
+    coarse view it is a quarter of a pixel, 76; in the coarse middle that pixel is four, and in the fine one it is 4."""
+    images = np.full((1, 1, 8, 16, 1), 100, np.uint8)
+    images[0, 0, 2, 4] = 4
+    seen = {name: view(images)[0, 0, :, :, 0] for name, (_, view) in RESOLUTION.items()}
+    whole, middle, fine = seen.values()
+    assert whole.shape == middle.shape == fine.shape == (4, 8)
+    assert whole[1, 2] == 76 and (whole != 100).sum() == 1
+    assert (middle[:2, :2] == 76).all() and (middle != 100).sum() == 4
+    assert fine[0, 0] == 4 and (fine != 100).sum() == 1
+
+
 def test_the_study_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(detectors.SIZES, "quick", (2, 2, 2, 2))
     asked = Asked("quick", Path("data"), tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
@@ -87,9 +100,11 @@ def test_the_study_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert results["data"]["benches"] == 8 and min(results["data"]["frames"].values()) > 0
     assert set(results["scores"]["detectors"]) == set(DETECTORS)
     assert set(results["ensemble"]["detectors"]) == set(ENSEMBLE)
+    assert set(results["resolution"]["detectors"]) == set(RESOLUTION)
     table = DETECTOR_STUDY.files(results)["table.md"].decode()
     assert "| classifier " in table and "8 benches" in table and "bs-4573" in table
-    assert "| ensemble, mean " in table and DETECTOR_STUDY.files({}) == {}
+    assert "| ensemble, mean " in table and re.search(r"middle twice as fine +\| smaller classifier, middle ", table)
+    assert DETECTOR_STUDY.files({}) == {}
     without = {name: results[name] for name in ("data", "scores")}
     assert "ensemble, mean" not in DETECTOR_STUDY.files(without)["table.md"].decode()
     page = (Path(__file__).parents[1] / "docs" / "detectors.md").read_text("utf-8")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lotj.data.store import DiskStore
+from lotj.data.store import DiskStore, MemoryStore, Store
 from lotj.distributed import Job
 from lotj.evaluation.detectors import BESIDE, HALF_IN, PLACES, RECALL, Frames, figures
 from lotj.experiments.parts import choose_training, of_split
@@ -19,6 +19,7 @@ from lotj.experiments.presets import find_preset
 from lotj.experiments.study import Asked, page
 from lotj.experiments.tables import known_mean, markdown, mean_words
 from lotj.rewards.calibration import clipped_logit
+from lotj.rewards.model import RewardModel
 from lotj.rewards.training import RewardTrainer
 from lotj.runs import base_run
 from lotj.sim.connector import find_connector
@@ -30,11 +31,14 @@ SEED = 20
 """Of the data set, which neither training nor choice of a threshold has seen."""
 
 SIZES = {"quick": (3, 6, 4, 20), "laptop": (12, 83, 8, 1500), "full": (12, 83, 100, 6000)}
-"""By name: validation connectors, the ensemble's training connectors, episodes of the expert on each bench, updates of
-the ensemble; there are 1.5 times as many near misses, to train on as many."""
+"""By name: validation connectors; training connectors of what is trained here, episodes of the expert on each bench,
+updates; there are 1.5 times as many near misses, to train on as many."""
 
 MEMBERS = 3
-"""Of the ensemble: seeds from 0."""
+"""Of the ensemble, and of each that is trained beside it: seeds from 0."""
+
+FINE = 128
+"""Image size of the pictures that are twice as fine as all others here [pixels]."""
 
 SHIFT = 2
 """Pixels that a view is moved by: as far as training moves pictures."""
@@ -62,11 +66,39 @@ ENSEMBLE = {
 """The same of those that are trained for it."""
 
 
-def record_job(connectors: tuple[str, ...], episodes: int, folder: str) -> dict[str, Any]:
+def _coarse(images: np.ndarray) -> np.ndarray:
+    """(B, V, H, W, 3) half as fine: means of 2 x 2 pixels."""
+    b, v, high, across, colours = images.shape
+    parts = images.reshape(b, v, high // 2, 2, across // 2, 2, colours)
+    return np.round(parts.mean((3, 5))).astype(np.uint8)
+
+
+def _middle(images: np.ndarray) -> np.ndarray:
+    """(B, V, H / 2, W / 2, 3): where the plug's tip is, whatever the plug."""
+    high, across = images.shape[2] // 4, images.shape[3] // 4
+    return np.ascontiguousarray(images[:, :, high:-high, across:-across])
+
+
+WHOLE, MIDDLE, FINER = (f"smaller classifier, {what}" for what in ("whole", "middle", "middle twice as fine"))
+RESOLUTION: Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    WHOLE: (f"as the smaller classifier, of views of {FINE} pixels made half as fine", _coarse),
+    MIDDLE: (
+        "of the middle half of each view, with the plug's tip, as fine as that",
+        lambda images: _coarse(_middle(images)).repeat(2, 2).repeat(2, 3),
+    ),
+    FINER: ("of the same half as fine as it was drawn", _middle),
+}
+"""Name -> what it sees, (B, V, FINE / 2, FINE, 3) to (B, V, FINE / 4, FINE / 2, 3): all have the same network."""
+AGAINST = dict.fromkeys(ENSEMBLE, SMALLER) | {MIDDLE: WHOLE, FINER: MIDDLE}
+"""Whom a detector is held against, where it is not the classifier."""
+
+
+def record_job(connectors: tuple[str, ...], episodes: int, folder: str, image_size: int = 64) -> dict[str, Any]:
     """Records the data set of the benchmark: two benches of each connector on each robot."""
     config = CollectConfig(
-        robots_per_connector=2, domains_per_connector=2, expert_episodes=episodes, near_miss_share=0.6, seed=SEED
-    )
+        image_size=image_size, robots_per_connector=2, domains_per_connector=2, expert_episodes=episodes,
+        near_miss_share=0.6, seed=SEED,
+    )  # fmt: skip
     collect(Path(folder) / "data", InsertionCollection(tuple(connectors), config), 1)
     frames = opened(Path(folder) / "data", connectors)
     counts = np.bincount(frames.place, minlength=len(PLACES)).tolist()
@@ -119,24 +151,67 @@ def ensemble_job(
 ) -> dict[str, Any]:  # fmt: skip
     """``detectors``: the same of `ENSEMBLE`, which is trained on other connectors, one bench each."""
     torch.set_num_threads(threads)
-    own, frames, logits = Path(folder) / "ensemble", opened(Path(folder) / "data", connectors), []
-    config = CollectConfig(expert_episodes=episodes, near_miss_share=0.5)
-    collect(own / "data", InsertionCollection(tuple(trained_on), config), 1)
-    data, reward = DiskStore.open(own / "data"), replace(find_preset("small").reward, steps=updates)
-    for seed in range(MEMBERS):
-        with RewardTrainer(data, data, reward, seed, device) as trainer:  # no threshold is chosen
-            model = trainer.run()
-        scores = [model.score(seen["image"]) for _, seen in frames.parts()]
-        logits.append([clipped_logit(score) for score in np.concatenate(scores)])
-    return {"detectors": together(frames, np.array(logits))}
+    frames, data = opened(Path(folder) / "data", connectors), _training(Path(folder) / "ensemble", trained_on, episodes)
+    return {"detectors": together(frames, _logits(data, updates, frames, device))}
+
+
+def resolution_job(
+    connectors: tuple[str, ...], folder: str, trained_on: tuple[str, ...], episodes: int, updates: int,
+    threads: int = 1, device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """``detectors``: the same of `RESOLUTION`, on the same benches drawn twice as fine."""
+    torch.set_num_threads(threads)
+    own = Path(folder) / "fine"
+    record_job(connectors, episodes, str(own), FINE)
+    frames, data = opened(own / "data", connectors), _training(own / "training", trained_on, episodes, FINE)
+    found = {}
+    for name, (_, view) in RESOLUTION.items():
+        found[name] = _each(frames, _logits(_viewed(data, view), updates, frames, device, view))
+    return {"detectors": found}
+
+
+def _training(folder: Path, connectors: Sequence[str], episodes: int, image_size: int = 64) -> DiskStore:
+    """Data to train on, one bench of each connector."""
+    config = CollectConfig(image_size=image_size, expert_episodes=episodes, near_miss_share=0.5)
+    collect(folder / "data", InsertionCollection(tuple(connectors), config), 1)
+    return DiskStore.open(folder / "data")
+
+
+def _viewed(data: Store, view: Callable[[np.ndarray], np.ndarray]) -> MemoryStore:
+    """The same data, seen by a view."""
+    seen = MemoryStore(data.tasks)
+    for episode in map(data.episode, range(len(data))):
+        seen.append(replace(episode, observation={"image": view(episode.observation["image"])}))
+    return seen
+
+
+def _logits(
+    data: Store, updates: int, frames: Frames, device: str, view: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
+    """(MEMBERS, N) logits of the frames, of classifiers that differ by their seeds."""
+
+    def trained(seed: int) -> RewardModel:
+        config = replace(find_preset("small").reward, steps=updates)
+        with RewardTrainer(data, data, config, seed, device) as trainer:  # no threshold is chosen
+            return trainer.run()
+
+    def scores(model: RewardModel) -> np.ndarray:
+        images = (seen["image"] for _, seen in frames.parts())
+        return np.concatenate([model.score(view(of) if view else of) for of in images])
+
+    return np.array([[clipped_logit(score) for score in scores(trained(seed))] for seed in range(MEMBERS)])
+
+
+def _each(frames: Frames, logits: np.ndarray) -> dict[str, Any]:
+    """Means of the figures of each of (members, N) logits."""
+    each = [figures(frames, of) for of in logits]
+    return {part: {key: known_mean([one[part][key] for one in each]) for key in of} for part, of in each[0].items()}
 
 
 def together(frames: Frames, logits: np.ndarray) -> dict[str, Any]:
     """Figures of `ENSEMBLE`, of (members, N) logits."""
-    each = [figures(frames, of) for of in logits]
-    alone = {part: {key: known_mean([one[part][key] for one in each]) for key in of} for part, of in each[0].items()}
     joined = (figures(frames, of) for of in (logits.mean(0), logits.min(0)))
-    return dict(zip(ENSEMBLE, [alone, *joined], strict=True))
+    return dict(zip(ENSEMBLE, [_each(frames, logits), *joined], strict=True))
 
 
 def _near(seen: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -192,7 +267,7 @@ class Detectors:
         return self
 
     def jobs(self, asked: Asked) -> list[Job]:
-        """The data set, the detectors on it, and the ensemble."""
+        """The data set, the detectors on it, and those that are trained for it."""
         count, trained_on, episodes, updates = SIZES[asked.preset]
         connectors, folder = of_split("validation")[:count], asked.runs / "detectors"
         given: dict[str, Any] = {"connectors": list(connectors), "folder": str(folder)}
@@ -201,28 +276,34 @@ class Detectors:
             Job("data", record_job, {**given, "episodes": episodes}, (), {}, folder),
             Job("scores", score_job, given, ("data",), asked.machine),
             Job("ensemble", ensemble_job, how, ("data",), asked.machine),
+            Job("resolution", resolution_job, how, (), asked.machine),
         ]
 
     def files(self, results: Mapping[str, Any]) -> dict[str, bytes]:
         """The page."""
         if "scores" not in results:
             return {}
-        data, of_ensemble = results["data"], results.get("ensemble", {}).get("detectors", {})
-        found = {**results["scores"]["detectors"], **of_ensemble}
+        data, found = results["data"], dict(results["scores"]["detectors"])
+        for job in ("ensemble", "resolution"):
+            found |= results.get(job, {}).get("detectors", {})
         rows = [
             [name, *(mean_words([of[key] for of in by.values()]) for key in _COLUMNS)] for name, by in found.items()
         ]
-        what = "".join(f"- {name}: {told}\n" for name, told in (DETECTORS | ENSEMBLE).items() if name in found)
+        told = DETECTORS | ENSEMBLE | {name: words for name, (words, _) in RESOLUTION.items()}
+        what = "".join(f"- {name}: {words}\n" for name, words in told.items() if name in found)
         counts = ", ".join(f"{number} {place}" for place, number in data["frames"].items())
         head = f"{data['benches']} benches; frames: {counts}.\n"
         by = [[part, *(f"{found[name][part]['near_auc']:.3f}" for name in found)] for part in found["classifier"]]
         parts = [markdown(["detector", *_COLUMNS.values()], rows), head, _NOTE, what]
         parts += ["## AUC against near misses, by connector\n", markdown(["connector", *found], by)]
-        against = dict.fromkeys(found, "classifier") | dict.fromkeys(ENSEMBLE, SMALLER)
-        gains = {name: [of[part]["near_auc"] - found[against[name]][part]["near_auc"] for part in of]
-                 for name, of in found.items() if name != against[name]}  # fmt: skip
-        parts += ["## The same, less the classifier's, an ensemble's less its members', paired by connector\n"]
-        parts += [markdown(["detector", "difference"], [[name, mean_words(of)] for name, of in gains.items()])]
+        rows = []
+        for name, of in found.items():
+            if name not in ("classifier", SMALLER, WHOLE):
+                than = AGAINST.get(name, "classifier")
+                gain = [of[part]["near_auc"] - found[than][part]["near_auc"] for part in of]
+                rows.append([name, than, mean_words(gain)])
+        parts += ["## The same, less another's, paired by connector\n"]
+        parts += [markdown(["detector", "less that of", "difference"], rows)]
         return {"table.md": page(self.title, parts, results)}
 
 
