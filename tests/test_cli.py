@@ -32,7 +32,7 @@ from lotj.cli.job import pick_run, results_table
 from lotj.data.layout import Schema
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.insertion import insertion_task
-from lotj.errors import RendererError
+from lotj.errors import RendererError, SettingsError
 from lotj.evaluation.results import EvaluationResult
 from lotj.experience import SUCCESS, Episode
 from lotj.extras import EXTRAS
@@ -282,6 +282,16 @@ def test_a_run_of_another_kind_or_version_is_refused(begun: Run, capsys: pytest.
 def test_settings_survive_json(config: Any) -> None:
     values = json.loads(json.dumps(plain(dataclasses.asdict(config))))
     assert restore_settings(type(config), values, "here") == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [("threads", None, "int"), ("max_steps", 2.5, "int"), ("advantage_scale", "9", "float"), ("boost", 1, "bool")],
+)
+def test_a_setting_of_another_type_is_named(name: str, value: Any, kind: str) -> None:
+    values = plain(dataclasses.asdict(SelfJudgedConfig())) | {name: value}
+    with pytest.raises(SettingsError, match=rf"^here: setting '{name}' is {value!r}, not a {kind}; restore it"):
+        restore_settings(SelfJudgedConfig, values, "here")
 
 
 def short_episode() -> Episode:

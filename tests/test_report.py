@@ -293,6 +293,27 @@ def test_damaged_files_are_named_and_the_rest_is_shown(full, tmp_path, monkeypat
     assert str(full) not in text
 
 
+@pytest.mark.parametrize(
+    ("name", "entry", "value", "said"),
+    [
+        ("metrics.jsonl", "trial", None, "KeyError: 'trial'"),
+        ("metrics.jsonl", "predicted_success", "x", "predicted_success is 'x'"),
+        ("metrics.jsonl", "score", "", "score is ''"),
+        ("metrics.jsonl", "seed", [1], "seed is [1]"),
+        ("truth.jsonl", "steps", None, "KeyError: 'steps'"),
+        ("truth.jsonl", "depth_mm", {}, "depth_mm is {}"),
+    ],
+)
+def test_a_damaged_entry_of_a_trial_is_named_and_the_rest_is_shown(full, name, entry, value, said):
+    first, *others = (full / name).read_text().splitlines()
+    line = {key: old for key, old in json.loads(first).items() if key != entry} | (
+        {entry: value} if value is not None else {}
+    )
+    (full / name).write_text("\n".join([json.dumps(line), *others, ""]))
+    text = unescape(read(build_report(full)).text)
+    assert f"{name}: an entry is missing or damaged" in text and said in text
+
+
 def test_what_is_no_object_where_one_should_be_is_named_and_the_rest_is_shown(full):
     reward = '{"threshold": 0.5, "connectors": {"usb-a": 1}, "overall": []}'
     for seconds, report in (("3", reward), ('{"practice": "x"}', reward.replace("0.5", '"x"'))):

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,9 @@ from lotj.runs.metrics import read_lines
 
 METRICS, TRUTH, EVALUATION = "metrics.jsonl", "truth.jsonl", "evaluation.json"
 FILMS, REWARD, TIMINGS, VERSIONS = "filmstrips.npz", "reward_report.json", "timings.json", "versions.json"
+
+_PRACTISED, _TRUE = ("trial", "seed", "predicted_success", "moves"), ("seed", "steps")
+_DRAWN = "score", "value", "steps", "seconds", "alarm", "true_success", "depth_mm", "lateral_mm", "dislodged"
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,8 @@ def read_run(folder: Path) -> RunFiles:
             absent[name] = f"{name}: an entry is missing or damaged ({type(error).__name__}: {error})"
         return empty
 
-    metrics = {line["trial"]: line for line in optional(METRICS, read_lines, [])}
-    truth = optional(TRUTH, read_lines, [])
+    metrics = {line["trial"]: line for line in optional(METRICS, partial(_read_numbers, _PRACTISED), [])}
+    truth = optional(TRUTH, partial(_read_numbers, _TRUE), [])
     matched = match_truth(metrics, truth)
     if not judged:
         matched = {trial: {"true_success": line["predicted_success"]} for trial, line in metrics.items()}
@@ -154,6 +159,18 @@ def _alike(run: Run) -> dict[str, dict[str, EvaluationResult]]:
     return found
 
 
+def _read_numbers(needed: tuple[str, ...], path: Path) -> list[dict[str, Any]]:
+    """JSON lines, each with whole numbers of these names, and with numbers, or null, where others are drawn."""
+    lines = read_lines(path)
+    for line in lines:
+        drawn = {name for name in line if name in _DRAWN or name.startswith("loss/")}
+        for name in (*needed, *drawn.difference(needed)):
+            kinds = int if name in needed else (int, float, NoneType)
+            if not isinstance(line[name], kinds):
+                raise TypeError(f"{name} is {line[name]!r}")
+    return lines
+
+
 def _read_reward(path: Path) -> dict[str, Any]:
     report = read_object(path)
     named = {**report["connectors"], "": report["overall"]}
@@ -174,7 +191,7 @@ def aligned(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]]
         trial=np.array(order, np.int64),
         predicted=column(metrics, "predicted_success"),
         true=column(truth, "true_success"),
-        series={name: column(metrics, name) for name in ("score", "value", "steps", "seconds", "alarm", *names)}
-        | {name: column(truth, name) for name in ("depth_mm", "lateral_mm", "dislodged")},
+        series={name: column(metrics, name) for name in (*_DRAWN[:5], *names)}
+        | {name: column(truth, name) for name in _DRAWN[6:]},
         judged=judged,
     )
