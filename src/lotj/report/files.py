@@ -38,7 +38,7 @@ METRICS, TRUTH, EVALUATION = "metrics.jsonl", "truth.jsonl", "evaluation.json"
 FILMS, REWARD, TIMINGS, VERSIONS = "filmstrips.npz", "reward_report.json", "timings.json", "versions.json"
 
 _PRACTISED, _TRUE = ("trial", "seed", "predicted_success", "moves"), ("seed", "steps")
-_DRAWN = "score", "value", "steps", "seconds", "alarm", "true_success", "depth_mm", "lateral_mm", "dislodged"
+_SERIES, _PLACES = ("score", "value", "steps", "seconds", "alarm"), ("depth_mm", "lateral_mm", "dislodged")
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _read_numbers(needed: tuple[str, ...], path: Path) -> list[dict[str, Any]]:
     """JSON lines, each with whole numbers of these names, and with numbers, or null, where others are drawn."""
     lines = read_lines(path)
     for line in lines:
-        drawn = {name for name in line if name in _DRAWN or name.startswith("loss/")}
+        drawn = {name for name in line if name in (*_SERIES, *_PLACES, "true_success") or name.startswith("loss/")}
         for name in (*needed, *drawn.difference(needed)):
             kinds = int if name in needed else (int, float, NoneType)
             if not isinstance(line[name], kinds):
@@ -191,7 +191,7 @@ def aligned(metrics: dict[int, dict[str, Any]], truth: dict[int, dict[str, Any]]
         trial=np.array(order, np.int64),
         predicted=column(metrics, "predicted_success"),
         true=column(truth, "true_success"),
-        series={name: column(metrics, name) for name in (*_DRAWN[:5], *names)}
-        | {name: column(truth, name) for name in _DRAWN[6:]},
+        series={name: column(metrics, name) for name in (*_SERIES, *names)}
+        | {name: column(truth, name) for name in _PLACES},
         judged=judged,
     )
