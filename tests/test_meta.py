@@ -65,6 +65,8 @@ def test_the_page_means_over_parts_and_seeds() -> None:
     results |= {f"oda2-{part}-0": results[f"oda4-{part}-0"] for part in TEST[:2]}
     page = " ".join(CHAPTER.files(results)["table.md"].decode().split())
     assert "| 4 | 75" in page and "| 2 | - |" in page
+    results |= {f"meta-oda-{seed}": {"run": "r", "kl_nats": 1.5 - seed} for seed in (0, 1)}
+    assert "ODA's z tells 1.00 nats" in CHAPTER.files(results)["table.md"].decode()
 
 
 def test_the_page_judges_the_claims_over_parts_and_seeds() -> None:
@@ -91,7 +93,7 @@ def test_the_page_judges_the_claims_over_parts_and_seeds() -> None:
 
 
 def test_shuffled_demonstrations_have_the_same_actions_at_other_places(parts: Path, tmp_path: Path) -> None:
-    meta_job("oda", {}, str(parts / "data"), 5, 0, str(tmp_path / "meta"))
+    assert meta_job("oda", {}, str(parts / "data"), 5, 0, str(tmp_path / "meta"))["kl_nats"] > 0
     learner, told = load_agent(find_run(tmp_path / "meta", "pretrain"), "cpu", "oda"), []
     assert isinstance(learner.algorithm, ODA)
     learner.algorithm.adapt = lambda context: told.append(context.numpy())  # type: ignore[method-assign]

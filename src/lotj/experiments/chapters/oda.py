@@ -165,9 +165,15 @@ class MetaChapter(Chapter):
             self.verdicts(self.curves(results)),
             "## Parts\n",
             markdown(head, rows),
+            self._heard(results),
             *self._trained_on(results),
         ]
         return {"table.md": page(self.title, parts, results)}
+
+    def _heard(self, results: Mapping[str, Any]) -> str:
+        """How much z says at the end of ODA's training, the mean over seeds; near 0 the policy does not listen."""
+        nats = [one["kl_nats"] for seed in range(self.size.seeds) if (one := results.get(f"meta-oda-{seed}"))]
+        return f"ODA's z tells {np.mean(nats):.2f} nats at the end of its training.\n" if nats else ""
 
     def _trained_on(self, results: Mapping[str, Any]) -> list[str]:
         """What is reached, told, on parts of the training, and on new ones by the number of parts of the training: the
