@@ -129,6 +129,7 @@ def test_answers_by_hand() -> None:
     assert rows["a"] == ["itself", "4 of 4", "40 \u00b1 0", "40", "16", "12"] and "before, a" not in rows
     assert verdict([3.0, 5.0, 4.0, 4.0], [8.0, -0.1]) == "cannot tell"  # one pretraining says the contrary
     assert verdict([0.1, -0.1, 0.0], [0.0]) == verdict([-5.0, -5.0, -5.1], [-5.0]) == "**no**"
+    assert verdict([-3.0, -5.0, -4.0, -4.0], [-8.0, 0.1]) == "cannot tell"  # nor is a no said against one
     assert verdict([9.0], [9.0]) == verdict([], []) == verdict([0.0, 9.0], [4.5]) == "cannot tell"
     nothing = answers(some("c", 1, 1, 2, 2) | some("d", 1, 1, 1, 1), [("c", "d")])  # of 20: nobody has learnt anything
     assert "| c less d | 4 " in nothing and nothing.split("\n")[4].endswith("| cannot tell |")

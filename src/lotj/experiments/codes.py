@@ -155,8 +155,8 @@ def subgoals(name: str) -> SubgoalCVAE:
 
 
 def represent_job(
-    data: str, held_out: str, folder: str, models: Sequence[str], updates: Mapping[str, int], last: int = 0,
-    seed: int = 0, threads: int = 1, device: str = "cpu",
+    data: str, held_out: str, folder: str, models: Sequence[str], updates: Mapping[str, int], seed: int = 0,
+    threads: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Trains what a chapter needs of VQ-VAE, PixelCNN and generators of subgoals; what its folder holds is not trained
     again.
@@ -165,14 +165,12 @@ def represent_job(
         data, held_out: prior data, and episodes of things that are not among them, for the gates alone.
         models: ``pixelcnn`` or of `CONTEXTS`.
         updates: of ``vq``, ``pixelcnn`` and ``subgoals``.
-        last: the PixelCNN learns outcomes, the last so many frames of an episode; 0: any frame (VAL's formula and code;
-            its prose says outcomes).
 
     Returns:
         The gates, see `gates`, and the losses of each model at its end, and its ``updates_per_second``.
     """
     torch.set_num_threads(threads)
-    run = begun(Path(folder), "codes") or Run.create(Path(folder), "codes", {"models": [*models], "last": last}, seed)
+    run = begun(Path(folder), "codes") or Run.create(Path(folder), "codes", {"models": [*models]}, seed)
     codes, store, unseen = Codes(run, device), DiskStore.open(Path(data)), DiskStore.open(Path(held_out))
     told: dict[str, Any] = {}
 
@@ -199,7 +197,7 @@ def represent_job(
             learn(name, picture_model(name, settings, seed), seen, {}, kind=name, settings=settings)
         elif name == "pixelcnn":
             clipped = {"lr": DRAWN.lr, "clip": 1.0}
-            learn(name, pixelcnn(), lambda rng: draws.outcome(rng, last), clipped)
+            learn(name, pixelcnn(), draws.outcome, clipped)
         else:
             model = subgoals(name)
             chained = partial(model.losses, quantise=codes.encoder.model.quantise)
@@ -219,12 +217,12 @@ class Draws:
         self._coded, self._encoder = coded, encoder
         self._first, self._last = coded.episodes["first_frame"].astype(np.int64), coded.last_frames
 
-    def outcome(self, rng: np.random.Generator, last: int) -> tuple[Tensor, Tensor]:
-        """Numbers of a frame, any or one of the `last`, and the map of the first of its episode."""
+    def outcome(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Numbers of any later frame (VAL's formula and code; its prose says the last), and the map of the first of its
+        episode."""
         episode = rng.integers(len(self._first), size=BATCH)
         first, end = self._first[episode], self._last[episode]
-        begin = np.maximum(first + 1, end + 1 - last) if last else first + 1
-        frame = rng.integers(begin, end + 1)
+        frame = rng.integers(first + 1, end + 1)
         numbers = torch.as_tensor(self._coded.numbers[frame].astype(np.int64), device=self._encoder.device)
         return numbers, self._maps(first)
 

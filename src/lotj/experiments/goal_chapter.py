@@ -75,7 +75,7 @@ class GoalChapter(Chapter):
 
     Attributes:
         task, recipe, count: of the prior data; `held_out` is the task of the gates' episodes, an eighth as many.
-        models, model_updates, outcomes: see `represent_job`.
+        models, model_updates: see `represent_job`.
         agents, updates: who learns offline, for arms of that agent, with its settings; and its updates.
         offline, online: where goals come from.
     """
@@ -87,7 +87,6 @@ class GoalChapter(Chapter):
     count: int = 2000
     models: tuple[str, ...] = ()
     model_updates: Mapping[str, int] = field(default_factory=dict)
-    outcomes: int = 0
     agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     updates: int = 25_000
     offline: GoalShares = field(default_factory=GoalShares)
@@ -106,7 +105,7 @@ class GoalChapter(Chapter):
             made.append(Job.in_folder(root, name, collect_job, {"task": task, "recipe": self.recipe, "count": count}))
         how: dict[str, Any] = {"held_out": str(root / "held-out" / "data"), "models": list(self.models)}
         how |= {"updates": {name: max(10, round(share * steps)) for name, steps in self.model_updates.items()}}
-        how |= {"data": str(root / "data" / "data"), "last": self.outcomes}
+        how["data"] = str(root / "data" / "data")
         made.append(Job.in_folder(root, "codes", represent_job, how, ("data", "held-out"), asked.machine))
         for (agent, settings), seed in itertools.product(self.agents.items(), range(self.size.seeds)):
             how = {**_shared(root), "agent": agent, "settings": dict(settings), "seed": seed}

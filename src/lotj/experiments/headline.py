@@ -183,8 +183,9 @@ def against_first(methods: Mapping[str, Sequence[Practised]]) -> str:
 def targets(practices: Sequence[Practised]) -> str:
     """The headline's targets, each yes or no. What is asked of every unit must hold near and far."""
     units, half = by_unit(practices), max(len(practices[0].trials) - 2, 0)
+    claiming = [unit for unit in units if unit.practice["predicted"]]
     false, doubtful = ([of for of in some if of.practice["false"] > 0.005 * of.practice["predicted"]]
-                       for some in (units, practices))  # fmt: skip
+                       for some in (claiming, practices))  # fmt: skip
     silent = [of for of in doubtful if not of.practice["alarm"]]
     worse = [of for of in practices if of.outcome()["successes"] < of.outcome("offline")["successes"]]
     told: list[tuple[str, bool | None, str]] = []
@@ -192,8 +193,9 @@ def targets(practices: Sequence[Practised]) -> str:
         met = sum(unit.reliable(place) for unit in units) >= share * len(units)
         what = f"19 of 20 after {units[0].trials[place]} trials on {100 * share:.0f} % of units"
         told.append((what, met, reliable_words(units, place)))
-    found = f"{len(units) - len(false)} of {len(units)} units"
-    told.append(("false successes at most 0.5 % of predicted on 95 % of units", len(false) <= 0.05 * len(units), found))
+    found = f"{len(claiming) - len(false)} of {len(claiming)} units that predict any"
+    rare = len(false) <= 0.05 * len(claiming) if claiming else None
+    told.append(("false successes at most 0.5 % of predicted on 95 % of units", rare, found))
     alarmed = not silent if doubtful else None
     told.append(("an alarm on every unit with more", alarmed, _names(silent) if doubtful else "no unit has more"))
     told.append(("no unit worse after practice than before", not worse, _names(worse)))

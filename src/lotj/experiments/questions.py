@@ -61,7 +61,8 @@ def verdict(more: Sequence[float], seeds: Sequence[float]) -> str:
         return "cannot tell"
     if mean >= LEAST and mean > width and min(seeds) > 0:
         return "yes"
-    return "**no**" if mean + width < 0 or abs(mean) + width <= LEAST else "cannot tell"
+    below = mean + width < 0 and max(seeds) < 0
+    return "**no**" if below or abs(mean) + width <= LEAST else "cannot tell"
 
 
 def rewards(methods: Mapping[str, Sequence[Practised]]) -> str:
@@ -90,7 +91,8 @@ def _of_20(unit: Practised, title: str) -> float:
 
 _ANSWERS = f"""Means over shared units, half width of Student's 95 % interval over them; beside it the mean of each
 pretraining, whose units are not independent. Yes: {LEAST:g} or more, the interval above 0 and each pretraining above 0.
-No: the interval within {LEAST:g} either way, or below 0; but of two policies both below {LEAST:g} nothing can be told.
+No: the interval within {LEAST:g} either way, or it and each pretraining below 0; but of two policies both below
+{LEAST:g} nothing can be told.
 """
 
 _REWARDS = """Of units that predicted a success; the share is a mean over them, with Student's 95 % interval. Half in:
