@@ -70,7 +70,10 @@ CURVES = {
     ("q", "good"): [curve(5, 8, 6) | {"seed": 0}],
     ("p", "BRAC"): [curve(5) | {"likelihood": {"offline": 8.0, "online": [6.0, 2.0]}}],
     ("p", "lived"): [curve(5) | {"practice": {"action": [-0.4, -0.6], "solved": 60}}],
-    ("p", "later"): [curve(5) | {"solved": 90}, curve(5) | {"solved": None}, curve(5) | {"solved": 200}],
+    ("p", "soon"): [curve(5) | {"solved": 60, "seed": seed} for seed in range(3)],
+    ("p", "mixed"): [curve(5) | {"solved": solved, "seed": seed} for seed, solved in enumerate((100, 60, 60))],
+    ("p", "later"): [curve(5) | {"solved": solved, "seed": seed} for seed, solved in enumerate((90, None, 200))],
+    ("p", "first"): [curve(5) | {"solved": 20, "seed": 0}],
     ("p", "line"): [curve(5) | {"returns": [-5.0, -3.0, -9.0], "won": [True, True, False]}],
     ("p", "gated"): [curve(5) | {"gates": {"rank": 0.7}}, curve(5) | {"gates": {"rank": 0.5}}],
     ("p", "hack"): [curve(5) | {"returns": [-4.0, -2.0, -8.0, -1.0], "won": [False, True, False, False]}],
@@ -126,9 +129,11 @@ CURVES = {
         (gate("p", "gated", ("gates", "rank"), 0.8), False, "rank 0.6"),
         (gate("p", "gated", ("gates", "rank"), most=0.4), False, "rank 0.6"),
         (gate("p", "waiting", ("gates", "rank"), 0.5), None, "not done yet"),
-        (solved_sooner(["p"], "lived", "later", 3.0), True, "lived 60, later 200"),  # of 90, never and 200
-        (solved_sooner(["p"], "lived", "later", 4.0), None, "later 200"),
-        (solved_sooner(["p"], "later", "lived", 1.3), False, "lived 60"),
+        (solved_sooner(["p"], "soon", "later", 3.0), True, "soon 60, later 200"),  # of 90, never and 200
+        (solved_sooner(["p"], "soon", "later", 4.0), None, "later 200"),
+        (solved_sooner(["p"], "later", "soon", 1.3), False, "soon 60"),
+        (solved_sooner(["p"], "mixed", "later", 3.0), None, "mixed 60, later 200"),  # one of three seeds later
+        (solved_sooner(["p"], "first", "later", 3.0), None, "sooner in 1 of 1, later in 0"),  # a single seed
         (hacked("p", "hack", "line"), True, "2 of 4"),  # -4 and -1, at least the median of -5 and -3
         (hacked("p", "hack", "line", 0.6), None, "2 of 4"),
         (hacked("p", "line", "line"), False, "0 of 3"),

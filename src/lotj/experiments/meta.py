@@ -20,6 +20,7 @@ from lotj.data.writer import EpisodeWriter
 from lotj.envs.base import spec_of
 from lotj.envs.registry import make_task
 from lotj.experience import PRACTISED, Task, rollout
+from lotj.experiments.chapter import AFTER_PRETRAINING
 from lotj.experiments.chapter_jobs import policies, solved, tried
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import find_preset
@@ -27,7 +28,6 @@ from lotj.experiments.stages import pretrain_phase
 from lotj.experiments.study import begun
 from lotj.runs import Run, find_run
 from lotj.training.practice import practice
-from lotj.training.practice_config import TaskPracticeConfig
 from lotj.training.pretrain import load_agent
 from lotj.training.pretrain_config import PretrainConfig
 from lotj.training.prior import sources
@@ -66,7 +66,8 @@ def meta_job(
     agent: str, settings: Mapping[str, Any], data: str, updates: int, seed: int, folder: str, threads: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
-    """Trains one policy on the data set of a `merge_job`."""
+    """Trains one policy on the data set of a `merge_job`; of one that is told, ``kl_nats`` of z at the end: near 0 it
+    does not listen."""
     torch.set_num_threads(threads)
     preset = find_preset("state")
     preset = replace(preset, agent=settings, pretrain=replace(preset.pretrain, steps=updates))
@@ -74,7 +75,8 @@ def meta_job(
         preset, _data(data), Path(folder), seed, device, begun(Path(folder), "pretrain"), False, agent=agent
     )
     run.close()
-    return {"run": run.path.name}
+    last = run.metrics(agent)[-1]
+    return {"run": run.path.name, **{name: last[name] for name in ("kl_nats",) if name in last}}
 
 
 def adapt_job(
@@ -96,7 +98,7 @@ def adapt_job(
         their actions ``shuffled``; ``solved``, see `chapter_jobs.solved`.
     """
     torch.set_num_threads(threads)
-    learner = load_agent(find_run(Path(trained), "pretrain"), device, agent)
+    learner = load_agent(find_run(Path(trained), "pretrain"), device, agent, **AFTER_PRETRAINING)
     shown = DiskStore.open(_data(demos))
     with closing(make_task(task)) as env:
 
@@ -119,9 +121,9 @@ def adapt_job(
         prior = []
         if contexts is None:
             prior = sources(shown, PretrainConfig(policy_kinds=None), share_of_batch=DEMONSTRATIONS)
-        config = TaskPracticeConfig(
-            trials=trials, max_steps=spec_of(env).max_steps, online_fraction=1.0 - sum(of.share for of in prior),
-            threads=threads, **practice_settings,
+        config = replace(
+            find_preset("state").practice, trials=trials, max_steps=spec_of(env).max_steps, threads=threads,
+            online_fraction=1.0 - sum(of.share for of in prior), **practice_settings,
         )  # fmt: skip
         root, resume = Path(folder), begun(Path(folder), "practice")
         run = resume or Run.create(root, "practice", {"task": task, "agent": agent, "practice": asdict(config)}, seed)
