@@ -16,7 +16,7 @@ from lotj.nets.augment import AugmentConfig, augment
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, adversarial_ramp, gaussian_kl, reverse_gradient
 from lotj.nets.compiled import group_norm_library
 from lotj.nets.encoder import EncoderConfig, ResNetEncoder
-from lotj.nets.front import Pixels, Vector
+from lotj.nets.front import Maps, Pixels, Vector
 from lotj.nets.heads import Ensemble, GaussianHead, follow, mlp
 from lotj.nets.norm import GroupNorm, standardise
 from lotj.nets.precision import autocast, check_finite, fast_dtype
@@ -589,3 +589,23 @@ def test_learning_rate_rises_then_falls_to_nothing() -> None:
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[52] == pytest.approx(0.5)
     assert rates[101] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_codes_as_maps_pass_through_convolutions_and_values_do_not_see_the_hand() -> None:
+    """Codes and goals of 2 x 4 x 6 beside 3 of the robot's own: 4 channels of 2 x 3 cells, and the 3; of a value
+    of states the 24 alone. A cell moved from one corner of the code to another changes the features it is moved
+    from and to; another hand those of who acts alone."""
+    code = Array((48,), "float32", -np.inf, np.inf)
+    spec = Spec({"code": code, "goal": code, "state": Array((3,), "float32", -np.inf, np.inf)}, (2,))
+    front = Maps(("code", "goal", "state"), shape=(2, 4, 6), channels=4, own=("state",))
+    acts, values = front.encoder(spec, "policy").eval(), front.encoder(spec, "v").eval()
+    assert (acts.size, values.size) == (27, 24)
+    seen = {"code": torch.zeros(1, 48), "goal": torch.zeros(1, 48), "state": torch.ones(1, 3)}
+    moved = {**seen, "code": torch.zeros(1, 2, 4, 6).index_fill(3, torch.tensor([0]), 1.0).flatten(1)}
+    change = (acts(moved) - acts(seen))[0, :24].unflatten(0, (4, 2, 3)).abs().sum((0, 1))
+    assert change[0] > 0 and change[2] == 0  # a column to the left is beyond the reach of the cells to the right
+    assert acts(seen)[0, 24:].tolist() == [1.0, 1.0, 1.0]
+    assert torch.equal(values({**seen, "state": torch.zeros(1, 3)}), values(seen))
+    assert front.reads(["code", "goal"]) == ("code", "goal") and front.reads([*seen]) == ("code", "goal", "state")
+    with pytest.raises(SettingsError, match=r"state of \[3\] numbers: none is a map of \(2, 4, 6\)"):
+        Maps(("state",), shape=(2, 4, 6)).encoder(spec, "policy")

@@ -96,7 +96,7 @@ class IQL(Algorithm):
         self.policy = Actor(front.encoder(spec, "policy"), config, self.axes, tasks, locating)
         q = config.critic(front.encoder(spec, "critic" if config.shared_critic_encoder else "q"), self.axes)
         encoder, size = None if config.shared_critic_encoder else front.encoder(spec, "v"), q.encoder.size
-        v = config.ensemble(size, 0, 1)
+        v = config.ensemble(encoder.size if encoder else size, 0, 1)
         self.critic = Values(q, encoder, v, mlp(size, (config.critic_hidden,), 3) if locating else None)
 
     def losses(self, batch: Batch, target: Mapping[str, Any], at: At, generator: torch.Generator) -> Losses:

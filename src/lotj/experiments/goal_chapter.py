@@ -24,7 +24,7 @@ from lotj.envs.registry import folder_name, make_task
 from lotj.experiments.chapter import Arm, Chapter, Problem, Size, job_name, seed_by_seed
 from lotj.experiments.chapter_jobs import LINES, collect_job, line_job, policies, tried
 from lotj.experiments.claims import Curves
-from lotj.experiments.codes import Codes, Redrawn, represent_job
+from lotj.experiments.codes import VQ, Codes, Redrawn, represent_job
 from lotj.experiments.evaluation import PolicyController
 from lotj.experiments.presets import find_preset
 from lotj.experiments.stages import agent_settings
@@ -33,15 +33,18 @@ from lotj.experiments.tables import markdown
 from lotj.goals.planner import PlanConfig, Pursuit, SubgoalPlanner
 from lotj.goals.proposer import Given, GoalProposer, Seen
 from lotj.goals.sparse import SparseReward
-from lotj.nets.front import Vector
+from lotj.nets.front import Maps
 from lotj.runs import Run, find_run
-from lotj.training.coded import CodedStore, Pursued, value_of
+from lotj.training.coded import OWN, CodedStore, Pursued, value_of
 from lotj.training.imagined import READS
 from lotj.training.practice import finished_trials, practice, trial_seed
 from lotj.training.pretrain import load_agent, pretrain_agent
 from lotj.training.rewarded import Rewarded
 
-FRONT = Vector(("code", "goal"))
+FRONT = Maps(("code", "goal", OWN), shape=(VQ.embedding, VQ.cells, VQ.cells), own=(OWN,))
+"""Otherwise than in the papers, whose networks read a flat code and nothing of the robot's own pose."""
+SEEN = f"observation=image+{OWN}"
+"""Options of a task that learners see."""
 EVERY_LINE = tuple(Arm(line, line) for line in (*LINES, "copy", "mean action", "straight"))
 """Who does not learn, ways through a task that are too easy included."""
 
@@ -100,10 +103,12 @@ class GoalChapter(Chapter):
     def jobs(self, asked: Asked) -> list[Job]:
         """As of `Chapter`; before, prior data, codes and the agents offline, which all problems share."""
         root, share, made = asked.runs / self.name, self.size.share, []
+        how: dict[str, Any]
         for name, task, part in (("data", self.task, 1.0), ("held-out", self.held_out, 0.125)):
             count = max(8, round(min(share, 1.0) * part * self.count))
-            made.append(Job.in_folder(root, name, collect_job, {"task": task, "recipe": self.recipe, "count": count}))
-        how: dict[str, Any] = {"held_out": str(root / "held-out" / "data"), "models": list(self.models)}
+            how = {"task": f"{task},{SEEN}", "recipe": self.recipe, "count": count}
+            made.append(Job.in_folder(root, name, collect_job, how))
+        how = {"held_out": str(root / "held-out" / "data"), "models": list(self.models)}
         how |= {"updates": {name: max(10, round(share * steps)) for name, steps in self.model_updates.items()}}
         how["data"] = str(root / "data" / "data")
         made.append(Job.in_folder(root, "codes", represent_job, how, ("data", "held-out"), asked.machine))
@@ -134,7 +139,7 @@ class GoalChapter(Chapter):
         trials, points = problem.practised(arm, size)
         offline = f"offline-{arm.agent}-{seed}"
         how = {
-            **_shared(root), "agent": arm.agent, "task": problem.task, "offline": str(root / offline),
+            **_shared(root), "agent": arm.agent, "task": problem.with_options(SEEN), "offline": str(root / offline),
             "seed": seed, "goals": arm.goals, "plan": arm.plan, "trials": trials,
             "planning": dict(arm.planning), "points": points, "evaluation_trials": size.evaluation_trials,
             "point_trials": size.point_trials, "shares": asdict(self.online), "offline_shares": asdict(self.offline),
@@ -194,7 +199,9 @@ def offline_job(
     with run:
         store = made.coded(DiskStore.open(Path(data)))
         relabel = _relabel(shares, made, made.known_proposer(store))
-        pretrain_agent(agent, store, None, FRONT, config, learning, run, device, False, [relabel], observation=READS)
+        pretrain_agent(
+            agent, store, None, FRONT, config, learning, run, device, False, [relabel], observation=(*READS, OWN)
+        )
         lines = run.metrics(agent)[-5:]
     return {name: float(np.mean([line[name] for line in lines])) for name in ("loss_q", "q_mean") if name in lines[-1]}
 

@@ -20,7 +20,7 @@ from lotj.errors import SettingsError
 from lotj.nets.augment import AugmentConfig, augment
 from lotj.nets.encoder import Encoder, EncoderConfig, ResNetEncoder
 from lotj.nets.precision import autocast
-from lotj.ranges import NOT_NEGATIVE, Checked
+from lotj.ranges import COUNT, NOT_NEGATIVE, Checked
 from lotj.spaces import Array, Spec
 
 Seen = Mapping[str, Tensor]
@@ -186,6 +186,62 @@ class VectorEncoder(Encoder):
             mine.copy_(torch.where(self.bounded, mine, new.float()))
 
 
+@dataclass(frozen=True)
+class Maps(Vector):
+    """The same, where some are maps (E, h, w) laid out flat, as codes of a VQ-VAE are: these by convolutions, the
+    others beside what comes of it. Flat, codes of 90,000 frames teach a network nearly nothing of what to do (lab
+    notes)."""
+
+    shape: tuple[int, int, int] = (5, 12, 12)
+    """(E, h, w) of a map."""
+    channels: Annotated[int, COUNT] = 32
+    """Of each of two convolutions, the first of which halves h and w."""
+    own: tuple[str, ...] = ()
+    """What of the names is the robot's own, e.g. ``state``: seen by who acts or judges actions, not by values of states
+    alone, which plans ask of states that nobody has been in."""
+
+    def reads(self, names: Iterable[str]) -> tuple[str, ...]:
+        shown = {*names}
+        return tuple(name for name in self.names if name not in self.own or name in shown)
+
+    def encoder(self, spec: Spec, role: str) -> Encoder:
+        names = [name for name in self.names if name not in self.own or role not in VALUES]
+        return MapEncoder(role, {name: _named(spec.observation, name) for name in names}, self)
+
+
+VALUES = ("v", "value", "value-goal")
+"""Roles of encoders for values of states alone."""
+
+
+class MapEncoder(Encoder):
+    """Named vectors, normalised as by `VectorEncoder`, of which the maps pass through convolutions side by side.
+
+    Raises:
+        SettingsError: none of them has the size of a map.
+    """
+
+    def __init__(self, role: str, arrays: Mapping[str, Array], front: Maps) -> None:
+        depth, high, across = front.shape
+        sizes = [math.prod(array.shape) for array in arrays.values()]
+        maps = [size == depth * high * across for size in sizes]
+        if not any(maps):
+            raise SettingsError(f"{', '.join(arrays)} of {sizes} numbers: none is a map of {front.shape}")
+        cells = -(-high // 2) * -(-across // 2)
+        super().__init__(role, front.channels * cells + sum(sizes) - sum(maps) * depth * high * across)
+        self.flat, self._shape = VectorEncoder(role, arrays), front.shape
+        self._maps, self._sizes = maps, sizes
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(sum(maps) * depth, front.channels, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(front.channels, front.channels, 3, 1, 1), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, seen: Seen) -> Tensor:
+        """(B, size)."""
+        parts = list(zip(self.flat(seen).split(self._sizes, 1), self._maps, strict=True))
+        maps = torch.cat([part.unflatten(1, self._shape) for part, is_map in parts if is_map], 1)
+        return torch.cat([self.convolutions(maps).flatten(1), *(part for part, is_map in parts if not is_map)], 1)
+
+
 LARGEST = 10.0
 """Deviations from the mean at which a normalised entry is cut off."""
 
@@ -211,7 +267,7 @@ class _Cached(Encoder):
         return _named(seen, FEATURE + self.role)
 
 
-FRONTS: Mapping[str, type[Front]] = {front.__name__: front for front in (Pixels, Vector, Features)}
+FRONTS: Mapping[str, type[Front]] = {front.__name__: front for front in (Pixels, Vector, Maps, Features)}
 """Kinds of front by name, for checkpoints."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -18,13 +18,17 @@ from lotj.goals.proposer import GoalProposer
 from lotj.goals.reward import GoalReward
 from lotj.training.imagined import READS, Imagined
 
+OWN = "state"
+"""What a robot knows of itself: pose of the hand, gap between its fingers."""
+
 CHUNK = 512
 """Images that are read and encoded at once."""
 
 
 class CodedStore(Store):
     """Prior data of which each frame is kept as the numbers of its codes, 288 bytes of an image of 48 pixels, looked up
-    when it is drawn: observation ``code`` (D,), for ``goal`` the last of its episode and for ``context`` the first.
+    when it is drawn: observation ``code`` (D,), for ``goal`` the last of its episode and for ``context`` the first; and
+    the robot's own ``state``, where the data have it.
     Nothing ends by success, and every reward is 0: it follows from the goal that is drawn.
 
     Args:
@@ -40,7 +44,8 @@ class CodedStore(Store):
         self.tasks, self.kinds, self.episodes = of.tasks, of.kinds, of.episodes.copy()
         self.episodes["terminated"] = False
         code = np.dtype(("<f4", (encoder.size,)))
-        self.schema = Schema(of.schema.action, dict.fromkeys(READS, code), {}, of.schema.truth)
+        own = {name: kind for name, kind in of.schema.observation.items() if name == OWN}
+        self.schema = Schema(of.schema.action, {**dict.fromkeys(READS, code), **own}, {}, of.schema.truth)
         self._of, self._encoder = of, encoder
         if numbers is not None:
             if len(numbers) != of.n_frames:
@@ -67,6 +72,8 @@ class CodedStore(Store):
         return self._of.truth(name)
 
     def _gather(self, name: str, frames: np.ndarray) -> np.ndarray:
+        if name == OWN:
+            return self._of.observe(frames, [OWN])[OWN]
         if name == "goal":
             frames = self.last_frames[self._episode(frames)]
         if name == "context":
@@ -78,7 +85,7 @@ class CodedStore(Store):
 
 
 class Pursued(Imagined):
-    """`Imagined` by subgoals: ``goal`` is the one that is pursued now.
+    """`Imagined` by subgoals: ``goal`` is the one that is pursued now; and `OWN`, where the task shows it.
 
     Args:
         env, encoder, proposer, reward: as there.
@@ -94,6 +101,9 @@ class Pursued(Imagined):
         self._pursuit, self._told, self._fresh = pursuit, told, True
         boxes = dict(self.observation_space.spaces)  # type: ignore[attr-defined]
         boxes["context"] = gym.spaces.Box(-np.inf, np.inf, (encoder.size,))  # goals of prior data may go by it
+        if OWN in (shown := cast(gym.spaces.Dict, env.observation_space).spaces):
+            boxes[OWN] = shown[OWN]
+            self._kept |= {OWN}
         self.observation_space = gym.spaces.Dict(boxes)
 
     def reset(

@@ -72,7 +72,10 @@ CHAPTER = GoalChapter(
     models=("gap60", "gap30", "gap15", "unconditional", "midpoint"),
     model_updates={"vq": 4_000, "subgoals": 2_500},
     agents={
-        "iql": {**_BOTH, "expectile": 0.9, "advantage_scale": 100.0, "q_gradient_weight": 0.0},
+        "iql": {
+            **_BOTH, "expectile": 0.9, "advantage_scale": 100.0, "q_gradient_weight": 0.0,
+            "shared_critic_encoder": False,  # V is asked by plans, and does not see the robot's own pose
+        },
         "hiql": {**_BOTH, "waypoint_steps": 15},
     },
     updates=10_000,
