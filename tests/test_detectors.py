@@ -94,16 +94,16 @@ def test_views_twice_as_fine_by_hand() -> None:
 
 
 def test_the_study_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(detectors.SIZES, "quick", (2, 2, 2, 2))
+    monkeypatch.setitem(detectors.SIZES, "quick", (1, 2, 2, 2))
     monkeypatch.setattr(detectors, "MEMBERS", 1)
     asked = Asked("quick", Path("data"), tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
     results: dict[str, Any] = run_jobs(DETECTOR_STUDY.asked(asked).jobs(asked), tmp_path / "results")
-    assert results["data"]["benches"] == 8 and min(results["data"]["frames"].values()) > 0
+    assert results["data"]["benches"] == 4 and min(results["data"]["frames"].values()) > 0
     assert set(results["scores"]["detectors"]) == set(DETECTORS)
     assert set(results["ensemble"]["detectors"]) == set(ENSEMBLE)
     assert set(results["resolution"]["detectors"]) == set(RESOLUTION)
     table = DETECTOR_STUDY.files(results)["table.md"].decode()
-    assert "| classifier " in table and "8 benches" in table and "bs-4573" in table
+    assert "| classifier " in table and "4 benches" in table and "as-3112" in table
     assert "| ensemble, mean " in table and re.search(r"middle twice as fine +\| smaller classifier, middle ", table)
     assert DETECTOR_STUDY.files({}) == {}
     without = {name: results[name] for name in ("data", "scores")}
