@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from lotj.data.goal_replay import GoalShares, choose_goals
 from lotj.data.replay import Replay, Source
 from lotj.data.store import MemoryStore
 from lotj.envs.base import spec_of
+from lotj.envs.registry import make_task
 from lotj.errors import DataError
 from lotj.experience import Episode, Task
 from lotj.experiments.codes import Redrawn
@@ -69,6 +72,30 @@ def test_codes_are_kept_as_numbers_and_come_back(encoder: CodeEncoder) -> None:
     rows = codes.reshape(5, 2, 16).transpose(0, 2, 1).reshape(-1, 2)
     dictionary = encoder.model.dictionary.detach().numpy()
     assert np.abs(rows[:, None] - dictionary).sum(2).min(1).max() == 0  # every cell is a code
+
+
+def test_the_robots_own_state_is_kept_beside_codes(encoder: CodeEncoder) -> None:
+    """Where data have it; a learner asks for it by name."""
+    seen, store = raw(), MemoryStore([Task("a", "a")])
+    for episode in map(seen.episode, range(2)):
+        own = np.arange(len(episode) + 1.0, dtype=np.float32)[:, None] + 10 * episode.seed
+        store.append(replace(episode, observation={**episode.observation, "state": own}))
+    coded = CodedStore(store, encoder)
+    assert coded.observe(np.array([1, 5]), ["state"])["state"].tolist() == [[1.0], [11.0]]
+    assert set(coded.schema.observation) == {*READS, "state"}
+    assert set(CodedStore(seen, encoder).schema.observation) == {*READS}
+
+
+def test_a_pursued_task_shows_the_hand_and_nothing_that_is_true() -> None:
+    task = make_task("table/open-drawer,scene=0,max_steps=3,observation=image+state")
+    reward = SparseReward(0.5)
+    with closing(Pursued(task, Column(), Seen(lambda: np.ones((1, 1), np.float32)), reward)) as env:
+        observation, info = env.reset(seed=0)
+        assert set(observation) == {*READS, "state"} and info == {}
+        now = env.unwrapped.table.look()  # type: ignore[attr-defined]
+        assert observation["state"] == pytest.approx(np.append(now["hand"], now["gap"]), abs=1e-6)
+        assert env.observation_space.contains(observation)
+        assert set(env.step(np.zeros(5, np.float32))[0]) == {*READS, "state"}
 
 
 def test_a_generator_says_codes_only(encoder: CodeEncoder) -> None:
