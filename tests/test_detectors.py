@@ -96,6 +96,7 @@ def test_views_twice_as_fine_by_hand() -> None:
 def test_the_study_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(detectors.SIZES, "quick", (1, 2, 2, 2))
     monkeypatch.setattr(detectors, "MEMBERS", 1)
+    monkeypatch.setattr(detectors, "FINE", 64)
     asked = Asked("quick", Path("data"), tmp_path / "runs", machine={"threads": 1, "device": "cpu"})
     results: dict[str, Any] = run_jobs(DETECTOR_STUDY.asked(asked).jobs(asked), tmp_path / "results")
     assert results["data"]["benches"] == 4 and min(results["data"]["frames"].values()) > 0
