@@ -264,10 +264,8 @@ def solved_sooner(curves: Curves, problems: Sequence[str], faster: str, slower: 
     seed it is sooner in more than later: the 95 % interval of the difference (see `_crossed`) lies above 0, of two
     seeds or more. No where the median is not less at all."""
     ours, theirs = (
-        {(problem, one["seed"]): solved_after(one) or np.inf for problem in problems
-         for one in curves.get((problem, title), ())}
-        for title in (faster, slower)
-    )  # fmt: skip
+        _by_pair(problems, title, curves, lambda one: solved_after(one) or np.inf) for title in (faster, slower)
+    )
     leads = {pair: float(theirs[pair] > own) - float(theirs[pair] < own)
              for pair, own in ours.items() if pair in theirs}  # fmt: skip
     low, _ = _crossed(leads)
@@ -337,9 +335,13 @@ def _rates(
 ) -> dict[tuple[str, int], float]:
     """A figure of an arm at a point of its curves [%], of each problem and seed that is done, where it is not NaN."""
     title, at = of
-    done = [(problem, one) for problem in problems for one in curves.get((problem, title), ())]
-    rates = {(problem, one["seed"]): figure(one["curve"][at]) for problem, one in done}
+    rates = _by_pair(problems, title, curves, lambda one: figure(one["curve"][at]))
     return {pair: rate for pair, rate in rates.items() if np.isfinite(rate)}
+
+
+def _by_pair(problems: Sequence[str], title: str, curves: Curves, figure: Figure) -> dict[tuple[str, int], float]:
+    """A figure of an arm's results, of each problem and seed that is done."""
+    return {(problem, one["seed"]): figure(one) for problem in problems for one in curves.get((problem, title), ())}
 
 
 def _crossed(gaps: Mapping[tuple[str, int], float]) -> tuple[float, float]:

@@ -288,10 +288,9 @@ def practise_job(
     with closing(make(task)) as env:
         spec = spec_of(env)
         if latent is None:  # The oracle's goals are drawn anew, as those of a prior are.
-            unit = units_of(walks)
-            states = walks.truth("places") / unit
+            states = walks.truth("places") / env.unit
             proposer: GoalProposer = Seen(lambda: states)
-            store = stated_store(walks, unit, proposer, seed)
+            store = stated_store(walks, env.unit, proposer, seed)
         else:  # Others that have the task's goals relabel with what was reached alone.
             size = spec.observation["goal"].shape[0]
             proposer = env.proposer if goals == "prior" else Given(lambda: np.zeros(size))

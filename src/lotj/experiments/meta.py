@@ -75,8 +75,8 @@ def meta_job(
         preset, _data(data), Path(folder), seed, device, begun(Path(folder), "pretrain"), False, agent=agent
     )
     run.close()
-    last = run.metrics(agent)[-1]
-    return {"run": run.path.name, **{name: last[name] for name in ("kl_nats",) if name in last}}
+    told = {name: value for name, value in run.metrics(agent)[-1].items() if name == "kl_nats"}
+    return {"run": run.path.name, **told}
 
 
 def adapt_job(

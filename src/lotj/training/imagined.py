@@ -103,7 +103,7 @@ class Stated(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]
         super().__init__(env)
         shape = spec_of(env).observation["goal"].shape
         self.observation_space = gym.spaces.Dict({name: gym.spaces.Box(-np.inf, np.inf, shape) for name in READS[:2]})
-        self._unit = unit
+        self.unit = unit
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -119,7 +119,7 @@ class Stated(gym.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]
         return scaled, -float(np.linalg.norm(scaled["code"] - scaled["goal"])), False, truncated, _untold(info)
 
     def _scaled(self, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"code": seen["achieved_goal"] / self._unit, "goal": seen["goal"] / self._unit}
+        return {"code": seen["achieved_goal"] / self.unit, "goal": seen["goal"] / self.unit}
 
 
 def coded_store(
