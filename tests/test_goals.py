@@ -175,6 +175,18 @@ def test_goals_come_in_the_shares_that_are_set_and_rewards_follow() -> None:
     assert np.array_equal(batch.next_observation["goal"], goal)
 
 
+def test_what_was_done_is_imitated_for_goals_of_its_own_episode_alone() -> None:
+    """Not for one that is proposed now, which it was not done for; nor where it was not to be imitated anyway."""
+    shares = GoalShares(keep=0.2, next=0.2, future=0.2, proposed=0.4)
+    relabel = choose_goals(shares, lambda c, n, rng: np.full((n, 2), -2.0), False, LatentReward())
+    for imitated in (True, False):
+        source = Source(store_of((5, 9)), columns={"imitate": imitated}, relabel=[relabel])
+        batch = Replay([source], 1000, columns=["imitate"]).sample(np.random.default_rng(0))
+        own = batch.observation["goal"][:, 1] != -2
+        assert 0 < own.sum() < 1000
+        np.testing.assert_array_equal(batch.columns["imitate"], own & imitated)
+
+
 def test_shares_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(SettingsError, match="must add up to 1"):
         GoalShares(keep=0.5)

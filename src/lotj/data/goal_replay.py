@@ -46,7 +46,8 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
 
     The observation must hold ``code`` (D,) and ``goal`` (D,), and ``context`` (C,) where goals depend on it. Nothing
     terminates: a goal that is reached goes on being worth what it is. What is made says what it ``reads``. A column
-    ``waypoint`` lies no later than a goal of the same episode.
+    ``waypoint`` lies no later than a goal of the same episode. A row with a proposed goal is not to be imitated, as
+    what was done was not done for it: values alone learn from it.
 
     Args:
         shares: whence.
@@ -70,6 +71,9 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
             waypoint = np.array(batch.columns["waypoint"])
             waypoint[nearer] = waypoints(segment.store, segment.frame[nearer], segment.ahead, until[nearer])
             batch = replace(batch, columns={**batch.columns, "waypoint": waypoint})
+        if "imitate" in batch.columns:
+            imitate = np.asarray(batch.columns["imitate"]) & (source != 3)
+            batch = replace(batch, columns={**batch.columns, "imitate": imitate})
         return with_goal(batch, goal, worth(batch.next_observation, goal), np.zeros(count, bool))
 
     scene = ("context",) if by_context else ()

@@ -61,7 +61,7 @@ CHAPTER = GoalChapter(
     model_updates={"vq": 4_000, "pixelcnn": 1_500, "vae": 4_000, "cc-vae": 4_000},
     agents={
         "awac": {
-            "lr": 3e-4, "discount": GAMMA, "ema": 0.005, "advantage_scale": 1.0 / 0.3,
+            "lr": 3e-4, "discount": GAMMA, "ema": 0.005, "advantage_scale": 0.3,  # 1 / 0.3 follows Q's error
             "target_bounds": (-1.0 / (1.0 - GAMMA), 0.0), "hidden": (256, 256, 256, 256),
         }
     },
