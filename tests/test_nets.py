@@ -12,18 +12,20 @@ import torch.nn.functional as F
 
 from lotj.errors import CheckpointError, NumericsError, SettingsError
 from lotj.nets import norm as norm_module
+from lotj.nets.adam import adam_step
 from lotj.nets.augment import AugmentConfig, augment
 from lotj.nets.bottleneck import Bottleneck, BottleneckConfig, adversarial_ramp, gaussian_kl, reverse_gradient
 from lotj.nets.compiled import group_norm_library
 from lotj.nets.encoder import EncoderConfig, ResNetEncoder
 from lotj.nets.front import Maps, Pixels, Vector
-from lotj.nets.heads import Ensemble, GaussianHead, follow, mlp
+from lotj.nets.heads import Ensemble, Follower, GaussianHead, mlp
 from lotj.nets.norm import GroupNorm, standardise
 from lotj.nets.precision import autocast, check_finite, fast_dtype
 from lotj.nets.schedule import warmup_cosine
 from lotj.ranges import COUNT, INSIDE, POSITIVE, SHARE
 from lotj.spaces import Array, Spec
 from lotj.training.practice_config import SelfJudgedConfig
+from small_agents import same
 
 PLAIN = AugmentConfig(shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, gradient=0, noise=0)
 
@@ -260,11 +262,30 @@ def test_a_slow_copy_follows_at_its_rate() -> None:
         fast.weight.fill_(1.0)
         fast.running_mean.fill_(4.0)  # type: ignore[union-attr]
         fast.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
-    follow(slow, fast, 0.25)
+    follower = Follower(slow, fast)
+    follower.follow(0.25)
     assert (slow.weight.item(), slow.running_mean.item()) == (0.25, 4.0)  # type: ignore[union-attr]
-    follow(slow, fast, 0.25)
+    follower.follow(0.25)
     assert slow.weight.item() == 0.4375  # .25 + .25 * .75
     assert slow.num_batches_tracked.item() == 7  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_step_is_that_of_torchs_own_adam_bit_for_bit(decay: float) -> None:
+    """Three steps at three rates; the second weight has no gradient in the first, and the third has never one."""
+    torch.manual_seed(0)
+    mine = {name: torch.randn(4, 3) for name in "abc"}
+    theirs = {name: value.clone().requires_grad_() for name, value in mine.items()}
+    optimiser, moments = torch.optim.AdamW(theirs.values(), weight_decay=decay, fused=True), {}
+    for lr, names in ((1e-2, "a"), (1e-3, "ab"), (3e-3, "ab")):
+        gradients = {name: torch.randn(4, 3) for name in names}
+        adam_step(mine, gradients, moments, lr, decay)
+        for name, parameter in theirs.items():
+            parameter.grad = gradients.get(name)
+        optimiser.param_groups[0]["lr"] = lr
+        optimiser.step()
+    assert all(torch.equal(mine[name], parameter) for name, parameter in theirs.items())
+    assert same(moments, {name: dict(optimiser.state[theirs[name]]) for name in "ab"})
 
 
 # --- fronts

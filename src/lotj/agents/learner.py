@@ -16,9 +16,10 @@ from torch.nn.modules.dropout import _DropoutNd
 from lotj.agents.base import Algorithm, At
 from lotj.errors import CheckpointError, NumericsError, SettingsError, unknown
 from lotj.experience import Batch
+from lotj.nets.adam import Moments, adam_step
 from lotj.nets.encoder import Encoder
 from lotj.nets.front import FEATURE, FRONTS, Features, Front, Seen
-from lotj.nets.heads import follow
+from lotj.nets.heads import Follower
 from lotj.nets.precision import check_finite
 from lotj.nets.recording import Recording
 from lotj.runs.metrics import plain
@@ -76,13 +77,12 @@ class Learner:
         self.target = {name: copy.deepcopy(module).requires_grad_(False) for name, module in followed.items()}
         self._trained = {name: dict(self.algorithm.get_submodule(name).named_parameters()) for name in kind.trained}
         self._parameters = {f"{m}.{name}": p for m, own in self._trained.items() for name, p in own.items()}
-        # One for all modules: Adam looks at each parameter alone, and leaves one without a gradient as it is.
-        decay = config.weight_decay
-        self._optimiser = torch.optim.AdamW(self._parameters.values(), config.lr, weight_decay=decay, fused=True)
+        self._moments: Moments = {}
         # Gathered once: to walk through the modules takes a tenth of an update on features, or of a look at an image.
         self.encoders = {m.role: m for m in self.algorithm.modules() if isinstance(m, Encoder)}
         self._modal = [m for m in self.algorithm.modules() if isinstance(m, _DropoutNd) or [*m.buffers(recurse=False)]]
         self._statistics = list(self.algorithm.buffers())
+        self._followers = [Follower(slow, followed[name]) for name, slow in self.target.items()]
         self._generator = torch.Generator(self.device)
         self.reads = frozenset(front.reads(spec.observation))
         self.needs = self.algorithm.needs | self.algorithm.requires
@@ -248,14 +248,16 @@ class Learner:
         return tuple(named), stacked, gradients
 
     def _step(self, gradients: Gradients, lr: float) -> None:
-        for name, found in gradients.items():
-            for parameter, gradient in zip(self._trained[name].values(), found, strict=True):
-                parameter.grad = gradient
-        self._optimiser.param_groups[0]["lr"] = lr
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
-        for name, slow in self.target.items():
-            follow(slow, self.algorithm.get_submodule(name), self.algorithm.follow_rate(self.updates))
+        # One step for all modules: Adam looks at each parameter alone.
+        named = {
+            f"{module}.{name}": gradient
+            for module, found in gradients.items()
+            for name, gradient in zip(self._trained[module], found, strict=True)
+            if gradient is not None
+        }
+        adam_step(self._parameters, named, self._moments, lr, self.config.weight_decay)
+        for follower in self._followers:
+            follower.follow(self.algorithm.follow_rate(self.updates))
         self.updates += 1
 
     # Features in place of perception
@@ -306,12 +308,8 @@ class Learner:
             "tasks": self.tasks,
             "seed": self.seed,
             "updates": self.updates,
-            "modules": {name: copy.deepcopy(module.state_dict()) for name, module in self._modules().items()},
-            "moments": {
-                name: copy.deepcopy(self._optimiser.state[parameter])
-                for name, parameter in self._parameters.items()
-                if parameter in self._optimiser.state
-            },
+            "modules": {name: _copied(module.state_dict()) for name, module in self._modules().items()},
+            "moments": {name: _copied(self._moments[name]) for name in self._parameters if name in self._moments},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -356,9 +354,11 @@ class Learner:
         return made
 
     def _take_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        known = {number: moments[name] for number, name in enumerate(self._parameters) if name in moments}
-        state = copy.deepcopy(known)
-        self._optimiser.load_state_dict({"state": state, "param_groups": self._optimiser.state_dict()["param_groups"]})
+        self._moments = {
+            name: {key: value.to(self.device, copy=True) for key, value in moments[name].items()}
+            for name in self._parameters
+            if name in moments
+        }
 
 
 def agent_name(kind: type[Algorithm]) -> str:
@@ -368,6 +368,10 @@ def agent_name(kind: type[Algorithm]) -> str:
 
 def _rows(observation: Mapping[str, Any]) -> int:
     return len(next(iter(observation.values())))
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _part(brought: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -126,12 +126,19 @@ class Values(nn.Module):
         return self.v(self.q.encoder(observation) if q_features is None else q_features)[0]
 
 
-@torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, rate: float) -> None:
-    """slow <- (1 - rate) slow + rate fast; buffers, which are statistics of what was seen, are copied unless the rate,
-    in [0, 1], is 0."""
-    for copy, source in zip(slow.parameters(), fast.parameters(), strict=True):
-        copy.lerp_(source, rate)
-    if rate:
-        for copy, source in zip(slow.buffers(), fast.buffers(), strict=True):
-            copy.copy_(source)
+class Follower:
+    """Takes a slow copy of a network a step after it, in place."""
+
+    def __init__(self, slow: nn.Module, fast: nn.Module) -> None:
+        # Gathered once: to walk through the modules takes three times as long as the step.
+        self._parameters = [*zip(slow.parameters(), fast.parameters(), strict=True)]
+        self._buffers = [*zip(slow.buffers(), fast.buffers(), strict=True)]
+
+    @torch.no_grad()
+    def follow(self, rate: float) -> None:
+        """slow <- (1 - rate) slow + rate fast; buffers, which are statistics of what was seen, are copied unless the
+        rate, in [0, 1], is 0."""
+        for slow, fast in self._parameters:
+            slow.lerp_(fast, rate)
+        for slow, fast in self._buffers if rate else ():
+            slow.copy_(fast)
