@@ -9,6 +9,7 @@ method is said over units: `unit_interval`, `sign_flip`, `reliable_units`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import betaln
@@ -85,17 +86,24 @@ def unit_interval(successes: Sequence[int], n: Sequence[int]) -> tuple[float, fl
     """
     k, trials = _counts(successes, n)
     rates = (np.arange(_GRID_RATES) + 0.5) / _GRID_RATES
-    spread = _GRID_CORRELATIONS / (np.arange(_GRID_CORRELATIONS) + 0.5) - 1.0  # 1 / correlation - 1 = a + b
-    a, b = rates[:, None] * spread, (1.0 - rates[:, None]) * spread
     (k, trials), count = np.unique([k, trials], axis=1, return_counts=True)
-    likelihood = sum(c * betaln(x + a, m - x + b) for x, m, c in zip(k, trials, count, strict=True))
-    likelihood -= count.sum() * betaln(a, b)  # but for what the rates do not change
+    likelihood = sum(c * _log_beta(int(x), int(m)) for x, m, c in zip(k, trials, count, strict=True))
+    likelihood -= count.sum() * _log_beta(0, 0)  # but for what the rates do not change
     density = np.exp(likelihood - likelihood.max()).sum(1)
     order = np.argsort(-density, kind="stable")
     mass = np.cumsum(density[order]) / density.sum()
     kept = rates[order[: np.searchsorted(mass, 0.95) + 1]]
     half = 0.5 / _GRID_RATES
     return max(float(kept.min()) - half, 0.0), min(float(kept.max()) + half, 1.0)
+
+
+@lru_cache(64)
+def _log_beta(k: int, n: int) -> np.ndarray:
+    """ln B(k + a, n - k + b) where the rates' distribution is beta(a, b), (rates, correlations). Most units of a study
+    have the same few counts."""
+    rates = (np.arange(_GRID_RATES)[:, None] + 0.5) / _GRID_RATES
+    spread = _GRID_CORRELATIONS / (np.arange(_GRID_CORRELATIONS) + 0.5) - 1.0  # 1 / correlation - 1 = a + b
+    return betaln(k + rates * spread, n - k + (1.0 - rates) * spread)
 
 
 def sign_flip(differences: Sequence[float] | np.ndarray) -> float:
