@@ -12,6 +12,7 @@ import torch
 
 from lotj.agents import AGENTS, Algorithm, At, Learner
 from lotj.agents.base import ValueConfig
+from lotj.agents.iql import IQLConfig
 from lotj.agents.learner import agent_name
 from lotj.data.store import MemoryStore, Store
 from lotj.experience import PRACTISED, Batch
@@ -29,6 +30,9 @@ BOUNDED = Vector(("goal",))
 """Sees the same before and in an update: what has bounds is not normalised by what was seen."""
 CODES = Vector(("code", "goal"))
 """Of an agent that plans by codes, whatever front is asked for: it has no other."""
+SMALL_BOTTLENECK = BottleneckConfig(invariant_dim=16, specific_dim=4, domain_hidden=(16,))
+SMALL_IQL = IQLConfig(bottleneck=SMALL_BOTTLENECK, hidden=(16,), critic_projection=16, critic_hidden=16)
+"""For what is trained, saved and loaded, well or not: the usual networks have a million weights."""
 FRONTS = {"image": PIXELS, "state": Vector(), "goal": GOAL}
 IMAGE = Array((2, 8, 16, 3), "uint8", 0, 255)
 
@@ -44,7 +48,7 @@ def config_of(kind: type[Algorithm], **changes: Any) -> Any:
     if issubclass(kind.CONFIG, ValueConfig):
         small |= {"critic_projection": 16, "critic_hidden": 16}
     if "bottleneck" in kind.CONFIG.__dataclass_fields__:
-        small["bottleneck"] = BottleneckConfig(invariant_dim=16, specific_dim=4, domain_hidden=(16,))
+        small["bottleneck"] = SMALL_BOTTLENECK
     if "latent" in kind.CONFIG.__dataclass_fields__:
         small["latent"] = 2
     return kind.CONFIG(**(small | changes))

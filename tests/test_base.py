@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from lotj.agents.iql import IQLConfig
 from lotj.cli import main
 from lotj.errors import CheckpointError, SettingsError
 from lotj.experiments.practised import pretraining_of
@@ -32,6 +31,7 @@ from lotj.training.features import FeatureConfig
 from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain import load_features
 from lotj.training.pretrain_config import PretrainConfig
+from small_agents import SMALL_BOTTLENECK, SMALL_IQL
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("make_base", ROOT / "scripts" / "make_base.py")
@@ -42,9 +42,9 @@ spec.loader.exec_module(base_script)
 ENCODER = EncoderConfig(width=8, stages=1)
 TINY = Preset(
     name="demo",  # practice takes its preset's name from the base
-    reward=RewardConfig(encoder=ENCODER, steps=2, batch=8),
+    reward=RewardConfig(encoder=ENCODER, bottleneck=SMALL_BOTTLENECK, steps=2, batch=8),
     front=Pixels(ENCODER),
-    iql=IQLConfig(),
+    iql=SMALL_IQL,
     pretrain=PretrainConfig(steps=2, batch=8, log_every=2),
     features=FeatureConfig(transitions=16),
     practice=SelfJudgedConfig(trials=2, max_steps=3, warmup_trials=1, batch_size=8, threads=1),
@@ -203,7 +203,8 @@ def test_a_pretraining_without_features_says_how_to_make_them_and_resume_does(
     before = run.load("iql")
     pretrain_phase(TINY, root / "data", root / "runs", seed=0, resume=run, live=False).close()
     assert (run.path / "iql_features.npz").read_bytes() == kept
-    assert all(torch.equal(value, tensors(run.load("iql"))[name]) for name, value in tensors(before).items())
+    after = tensors(run.load("iql"))
+    assert all(torch.equal(value, after[name]) for name, value in tensors(before).items())
     (run.path / "iql_features.npz").unlink()
     config = {key: value for key, value in run.config.items() if key != "features"}
     (run.path / "config.json").write_text(json.dumps(config))

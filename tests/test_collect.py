@@ -80,7 +80,7 @@ def test_the_record_is_what_happened(tmp_path: Path) -> None:
 
 
 def test_presses_lie_near_and_far_beside_and_try_several_places(tmp_path: Path) -> None:
-    record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=24, near_miss_share=0.5))
+    record(tmp_path / "data", CollectConfig(image_size=32, expert_episodes=4, near_miss_share=6 / 7))
     lateral, spread = [], []
     for episode in episodes(tmp_path / "data", "press"):
         place = episode.truth["position"][:, :2]

@@ -168,10 +168,15 @@ DONE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def copied_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(ROOT / "results", tmp_path_factory.mktemp("docs") / "results")
+
+
 @pytest.mark.parametrize("name", DONE)
-def test_a_table_is_made_anew_from_its_files_by_the_code_of_today(name: str, tmp_path: Path) -> None:
+def test_a_table_is_made_anew_from_its_files_by_the_code_of_today(name: str, copied_results: Path) -> None:
     """Jobs whose arguments have changed since would no longer be taken for what is there."""
-    shutil.copytree(there := ROOT / "results", here := tmp_path / "results")
+    there, here = ROOT / "results", copied_results
     command = shlex.split(made_by()[f"{name}/*"])[1:]
     assert main([*command, "--show", "--out", str(here)]) == 0
     files = [path.relative_to(here) for path in (here / name).iterdir()]

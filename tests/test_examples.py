@@ -79,7 +79,7 @@ def test_a_part_with_too_wide_a_hole_is_found_out(example: Example, tmp_path: Pa
 
 
 def test_an_agent_of_ones_own_practises(example: Example) -> None:
-    said = example("04_own_agent.py", "--trials", "12")
+    said = example("04_own_agent.py", "--trials", "11")  # it learns in the last
     assert "losses q" in said and re.search(r"\d+ of 20 goals reached", said)
 
 

@@ -35,6 +35,7 @@ from lotj.training.collect_insertion import CollectConfig, InsertionCollection
 from lotj.training.features import FeatureConfig
 from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain_config import PretrainConfig
+from small_agents import SMALL_BOTTLENECK, SMALL_IQL
 
 TRIALS = (25, 50, 100)
 
@@ -210,8 +211,9 @@ def test_what_happened_in_practice_is_told_unit_by_unit() -> None:
 TINY_NET = EncoderConfig(width=8, stages=1)
 TINY = Preset(
     name="tiny",
-    reward=RewardConfig(encoder=TINY_NET, steps=2, batch=8),
+    reward=RewardConfig(encoder=TINY_NET, bottleneck=SMALL_BOTTLENECK, steps=2, batch=8),
     front=Pixels(TINY_NET),
+    iql=SMALL_IQL,
     pretrain=PretrainConfig(steps=2, batch=8, log_every=2),
     practice=SelfJudgedConfig(
         max_steps=3,

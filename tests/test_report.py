@@ -108,6 +108,16 @@ def write_lines(path: Path, lines: Sequence[Mapping[str, object]]) -> None:
 
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
+    return write_full(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def full_page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """What is reported of it."""
+    return read(build_report(write_full(tmp_path_factory.mktemp("full"))))
+
+
+def write_full(tmp_path: Path) -> Path:
     """Forty trials: 12 right claims, 8 false successes (5 beside, 2 partly in, 1 in the air), 4 missed, 16 rejected."""
     folder = write_run(
         tmp_path / "practice-1", robot="sawbot", preset="laptop", pretrain_seed=7, iql={"expectile": 0.7}
@@ -154,9 +164,8 @@ def read(path: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
-def test_full_run_shows_the_worked_out_numbers(full):
-    page = read(build_report(full))
-    text = page.text
+def test_full_run_shows_the_worked_out_numbers(full_page):
+    text = full_page.text
     assert "NEMA 5-15 plug" in text and "21 November 2026, 10:12" in text and "pretraining seed 7" in text
     # 15/20: Wilson .531 to .888; 8/20: .219 to .613; Barnard 15 against 8: p = 0.030.
     assert "15 of 20 attempts (95 % interval 53–89 %)" in text
@@ -197,16 +206,16 @@ def test_an_alarm_of_the_last_trial_is_passed_on(tmp_path):
         assert ("own reward sees hardly any success" in read(build_report(folder)).text) == heard
 
 
-def test_rows_come_in_the_order_of_the_story(full):
-    text = read(build_report(full)).text
+def test_rows_come_in_the_order_of_the_story(full_page):
+    text = full_page.text
     places = [
         text.index(row) for row in ("Before practice p =", "After practice 15 of 20", "Straight down", "Spiral search")
     ]
     assert places == sorted(places)
 
 
-def test_film_strips_show_first_and_last_frame_with_heat_maps(full):
-    page = read(build_report(full))
+def test_film_strips_show_first_and_last_frame_with_heat_maps(full, full_page):
+    page = full_page
     # before: 8 of 13 frames with two heat maps each; after: all 5 with one.
     assert page.count("img") == 8 * 3 + 5 * 2
     alts = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
@@ -236,9 +245,8 @@ def test_page_stands_alone(kind, full, tmp_path, monkeypatch):
     assert page.count("meta", name="viewport") == 1 and page.count("html", lang="en") == 1 and page.count("h1") == 1
 
 
-def test_every_chart_says_what_it_shows(full):
-    page = read(build_report(full))
-    charts = [attrs for tag, attrs in page.tags if tag == "svg"]
+def test_every_chart_says_what_it_shows(full_page):
+    charts = [attrs for tag, attrs in full_page.tags if tag == "svg"]
     assert len(charts) >= 4
     assert all(attrs.get("aria-label") or attrs.get("aria-hidden") for attrs in charts)
     # The last 20 trials of the fixture: none predicted, 4 true.
@@ -394,10 +402,10 @@ def test_percent_never_rounds_to_certainty():
     ]  # fmt: skip
 
 
-def test_one_run_is_called_one_run(full):
+def test_one_run_is_called_one_run(full, full_page):
     words = summary_sentences(read_run(full))[-1]
     assert words.startswith("This is one run, one pretraining on one bench")
-    assert "Both are of this policy on this bench." in read(build_report(full)).text
+    assert "Both are of this policy on this bench." in full_page.text
 
 
 def test_what_several_units_say_is_said_over_units(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import resource
 import shutil
@@ -13,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,30 +290,32 @@ def test_loading_runs_no_code_from_the_file(run: Run, tmp_path: Path, monkeypatc
     assert not (tmp_path / "sprung").exists()
 
 
-WRITER = """
-import sys, torch
-from pathlib import Path
-from lotj.runs import Run
-run = Run.open(Path(sys.argv[1]))
-print("ready", flush=True)
-for step in range(10**9):
-    run.save("agent", {"step": step, "weights": torch.full((200_000,), float(step))})
-    run.log(step, {"value": step})
-"""
+FORK = multiprocessing.get_context("fork")
+"""Processes that need not load torch anew."""
+
+
+def write_for_ever(path: Path, ready: Any) -> None:
+    run = Run.open(path)
+    ready.set()
+    for step in range(10**9):
+        run.save("agent", {"step": step, "weights": torch.full((200_000,), float(step))})
+        run.log(step, {"value": step})
 
 
 def test_kill_at_any_moment_leaves_a_whole_checkpoint_and_whole_lines(run: Run) -> None:
     generator = np.random.default_rng(0)
     for _ in range(2):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(run.path)], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None and process.stdout.readline() == "ready\n"
-            deadline = time.monotonic() + 30
-            while not run.has("agent") and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(generator.uniform(0.0, 0.2))
-            process.send_signal(signal.SIGKILL)
+        ready = FORK.Event()
+        process = FORK.Process(target=write_for_ever, args=(run.path, ready))
+        process.start()
+        assert ready.wait(30)
+        deadline = time.monotonic() + 30
+        while not run.has("agent") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0.0, 0.2))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         state = run.load("agent")
         assert torch.equal(state["weights"], torch.full((200_000,), float(state["step"])))
         assert all(line["value"] == line["step"] for line in run.metrics())
@@ -351,17 +355,22 @@ def test_a_full_disk_while_saving_a_checkpoint_keeps_the_old_one(run: Run) -> No
 
 def test_one_process_at_a_time_writes_to_a_run(run: Run) -> None:
     """Whoever reads is let in; a second writer is not, until the first has been killed."""
-    code = (
-        "import sys, time; from lotj.runs import Run\n"
-        f"run = Run.open({str(run.path)!r}); run.log(1, {{'a': 1.0}}); print('wrote', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None and other.stdout.readline() == "wrote\n"
-        assert [row["a"] for row in Run.open(run.path).metrics()] == [1.0]
-        for write in (lambda: run.log(2, {"a": 2.0}), lambda: run.save("c", {}), lambda: run.rewind(0)):
-            with pytest.raises(SettingsError, match="another process writes to this run"):
-                write()
-        other.kill()
+    wrote = FORK.Event()
+
+    def write_and_wait() -> None:
+        Run.open(run.path).log(1, {"a": 1.0})
+        wrote.set()
+        time.sleep(60)
+
+    other = FORK.Process(target=write_and_wait)
+    other.start()
+    assert wrote.wait(30)
+    assert [row["a"] for row in Run.open(run.path).metrics()] == [1.0]
+    for write in (lambda: run.log(2, {"a": 2.0}), lambda: run.save("c", {}), lambda: run.rewind(0)):
+        with pytest.raises(SettingsError, match="another process writes to this run"):
+            write()
+    other.kill()
+    other.join()
     run.log(2, {"a": 2.0})
     assert [row["a"] for row in run.metrics()] == [1.0, 2.0]
 

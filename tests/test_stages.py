@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from lotj.agents.iql import IQLConfig
 from lotj.agents.localizer import LocalizerConfig
 from lotj.cli import main
 from lotj.data.layout import Schema
@@ -53,13 +52,14 @@ from lotj.training.practice import CHECKPOINT
 from lotj.training.practice_config import SelfJudgedConfig
 from lotj.training.pretrain import load_agent
 from lotj.training.pretrain_config import PretrainConfig
+from small_agents import SMALL_BOTTLENECK, SMALL_IQL
 
 ENCODER = EncoderConfig(width=8, stages=1)
 TINY = Preset(
     name="tiny",
-    reward=RewardConfig(encoder=ENCODER, steps=2, batch=8),
+    reward=RewardConfig(encoder=ENCODER, bottleneck=SMALL_BOTTLENECK, steps=2, batch=8),
     front=Pixels(ENCODER),
-    iql=IQLConfig(),
+    iql=SMALL_IQL,
     pretrain=PretrainConfig(steps=2, batch=8, log_every=2),
     features=FeatureConfig(transitions=16),
     practice=SelfJudgedConfig(trials=1, max_steps=3, warmup_trials=5, threads=1),
