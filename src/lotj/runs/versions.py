@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,24 @@ import lotj
 def versions() -> dict[str, Any]:
     """Commit and version of lotj, versions of Python and what it stands on; processor, cores, torch threads and, where
     torch computes on it, the GPU. Imports none of them."""
+    torch = sys.modules.get("torch")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = _loaded() | {"cores": cores, "threads": torch.get_num_threads() if torch else None}
+    if torch and torch.cuda.is_initialized():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+@cache
+def _loaded() -> dict[str, Any]:
+    """What stays the same as long as this process lives, whatever is installed or committed meanwhile."""
     found: dict[str, Any] = {"lotj": lotj.__version__, "commit": commit(), "python": platform.python_version()}
     for name in ("torch", "mujoco", "numpy", "gymnasium"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = None
-    torch = sys.modules.get("torch")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found |= {"cpu": _processor(), "cores": cores, "threads": torch.get_num_threads() if torch else None}
-    if torch and torch.cuda.is_initialized():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found | {"platform": platform.platform()}
+    return found | {"cpu": _processor(), "platform": platform.platform()}
 
 
 def commit(folder: Path = Path(lotj.__file__).parent) -> str | None:
