@@ -260,7 +260,7 @@ TINY = ImaginedChapter(
                 ImaginedArm("HER", encoder=PIXELS, goals="task", shares={"future": 1.0, "proposed": 0.0}),
                 ORACLE, *EVERY_LINE[1:],
             ),
-            data={"data": {"count": 4, "recipe": "random"}}, updates=12, trials=12, points=(0.5,),
+            data={"data": {"count": 4, "recipe": "random"}}, updates=4, trials=4, points=(0.5,),
             encoders={"cc": ("cc-vae", {"size": 2, "context_size": 2})},
             also={"new": "push/one,vary=colour,split=held-out,max_steps=6"},
         ),
@@ -279,11 +279,11 @@ def test_a_tiny_chapter_from_nothing_and_again(tmp_path: Path, monkeypatch: pyte
     results = run_jobs(jobs, tmp_path / "results")
     assert run_jobs(jobs, tmp_path / "results") == results
     curve = results["push-cc-0"]["curve"]
-    assert [at["steps"] for at in curve] == [0, 36, 72] and all(at["object_distance"] > 0 for at in curve)
+    assert [at["steps"] for at in curve] == [0, 12, 24] and all(at["object_distance"] > 0 for at in curve)
     assert len(results["push-her-0"]["curve"]) == 3
     (job,) = (job for job in jobs if job.name == "push-cc-0")
-    with pytest.raises(SettingsError, match="begun with trials 12, not 11: remove it"):
-        job.work(**{**job.arguments, "trials": 11}, **job.machine)
+    with pytest.raises(SettingsError, match="begun with trials 4, not 3: remove it"):
+        job.work(**{**job.arguments, "trials": 3}, **job.machine)
     files = TINY.files(results)
     page = files["table.md"].decode()
     assert all(
