@@ -32,7 +32,7 @@ from lotj.cli.job import pick_run, results_table
 from lotj.data.layout import Schema
 from lotj.data.writer import EpisodeWriter
 from lotj.envs.insertion import insertion_task
-from lotj.errors import RendererError, SettingsError
+from lotj.errors import RendererError, SettingsError, counted
 from lotj.evaluation.results import EvaluationResult
 from lotj.experience import SUCCESS, Episode
 from lotj.extras import EXTRAS
@@ -214,6 +214,36 @@ def test_evaluate_and_report_refuse_a_run_of_another_kind(tmp_path: Path, capsys
     for command in ("evaluate", "report"):
         code, line = one_line(capsys, command, str(other.path))
         assert code == 2 and "a practice run is needed, this is a pretrain run; name one, or" in line
+
+
+def test_a_folder_of_runs_is_said_to_be_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the newest of the kind that is needed is named, if there is one."""
+    practised = Run.create(tmp_path, "practice", {}, seed=0)
+    base = Run.create(tmp_path, "pretrain", {}, seed=0)
+    for words, inside in (
+        (["report", str(tmp_path)], practised),
+        (["evaluate", str(tmp_path)], practised),
+        (["practice", "--resume", str(tmp_path)], practised),
+        (["pretrain", "--resume", str(tmp_path)], base),
+        (["practice", "--connector", "usb-b", "--pretrained", str(tmp_path)], base),
+    ):
+        code, line = one_line(capsys, *words)
+        assert code == 2 and line.endswith(f"{tmp_path}: is a folder of runs; name one of them, e.g. {inside.path}")
+
+
+def test_a_pretraining_that_has_no_reward_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of a task whose environment rewards never gets one; a stopped one of connectors gets it when it goes on."""
+    run = Run.create(tmp_path, "pretrain", {"preset": "demo", "agent": "td3"}, seed=0)
+    words = ["practice", "--connector", "usb-b", "--pretrained", str(run.path), "--runs", str(tmp_path / "runs")]
+    code, line = one_line(capsys, *words)
+    assert code == 2 and f"{run.path}: there is no reward model here" in line
+    assert f"`lotj pretrain --resume {run.path}` makes it" in line
+    run.save("td3", {})
+    code, line = one_line(capsys, *words)
+    assert code == 2 and f"{run.path}: there is no reward model here, it is no pretraining on connectors; " in line
+    assert line.endswith("name another --pretrained, or leave it out") and not (tmp_path / "runs").exists()
 
 
 def test_a_chapters_own_practice_is_left_to_the_chapter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -432,6 +462,26 @@ def test_square_brackets_in_names_are_shown_as_they_are(
         writer.append(episode)
     assert main(["data", "info", str(tmp_path / "data"), "--by", "connector"]) == 0
     assert f"my {odd}.toml" in capsys.readouterr().out
+
+
+def test_one_is_not_told_as_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = [counted(1, "trial"), counted(0, "trial"), counted(1200, "frame"), counted(2, "success")]
+    assert told == ["1 trial", "0 trials", "1,200 frames", "2 successes"]
+    root, runs = tmp_path / "data", tmp_path / "runs"
+    assert main(["collect", "--preset", "state", "--tasks", "fetch/reach", "--episodes", "1", "--data", str(root)]) == 0
+    assert "collected 1 episode: " in capsys.readouterr().out
+    assert main(["data", "info", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "1 task: " in said and "1 episode, " in said
+    few = ["--trials", "1", "--warmup-trials", "1", "--runs", str(runs)]
+    assert main(["practice", "--task", "fetch/reach", *few]) == 0
+    assert re.search(r"^1 trial, \d of them", capsys.readouterr().out, re.MULTILINE)
+    assert main(["evaluate", "--runs", str(runs), "--trials", "1"]) == 0
+    assert "true success of 1 trial\n" in re.sub(" +\n", "\n", capsys.readouterr().out)
+    assert main(["report", "--runs", str(runs)]) == 0
+    text = Path(capsys.readouterr().out.strip()).read_text()
+    assert "After 1 practice trial, " in text and "of 1 attempt (95" in text and ">1 trial<" in text
+    assert not re.search(r"\b1 (?:\w+ )?(?:trials|attempts|episodes|starts)\b", text)
 
 
 def test_a_path_in_a_command_of_a_message_is_quoted() -> None:

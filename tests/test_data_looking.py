@@ -92,8 +92,8 @@ def test_captions_say_what_is_known(root: Path) -> None:
     store = DiskStore.open(root)
     assert [caption(store, number) for number in range(3)] == [
         "peg.0\nexpert\nseed 1\nfar\n2 steps\nsuccess",
-        "peg.0\npress\nseed 2\nfar\n1 steps\ntime limit",
-        "peg.0\nexpert\nseed 3\nfar\n1 steps\nno success",
+        "peg.0\npress\nseed 2\nfar\n1 step\ntime limit",
+        "peg.0\nexpert\nseed 3\nfar\n1 step\nno success",
     ]
 
 

@@ -552,7 +552,7 @@ def test_snapshots_do_not_disturb_practice_and_hold_the_policy_of_then(prior: Di
 def test_a_run_is_not_overwritten(prior: DiskStore, tmp_path: Path):
     run, config = new_run(tmp_path), make_config(trials=1, updates_per_step=0)
     practise(ToyRobot(), SILENT, prior, config, run)
-    with pytest.raises(CheckpointError, match="holds 1 trials: give --resume or start a new run"):
+    with pytest.raises(CheckpointError, match="holds 1 trial: give --resume or start a new run"):
         practise(ToyRobot(), SILENT, prior, config, run)
 
 
@@ -560,8 +560,8 @@ def test_a_run_is_not_overwritten(prior: DiskStore, tmp_path: Path):
     ("damage", "words"),
     [
         (lambda folder: (folder / INDEX).write_text("{torn\n{}\n"), "line 1"),
-        (lambda folder: (folder / ROWS).write_bytes(b"PK"), "holds 0 of 1 trials"),
-        (lambda folder: (folder / INDEX).write_text(""), "holds 0 of 1 trials: restore it from a copy"),
+        (lambda folder: (folder / ROWS).write_bytes(b"PK"), "holds 0 of 1 trial"),
+        (lambda folder: (folder / INDEX).write_text(""), "holds 0 of 1 trial: restore it from a copy"),
     ],
     ids=["torn", "short", "gone"],
 )

@@ -1,4 +1,4 @@
-"""Errors a user can cause. Each message is one line: the value, the rule, the way out."""
+"""Errors a user can cause, and words that messages share. Each is one line: the value, the rule, the way out."""
 
 from __future__ import annotations
 
@@ -79,3 +79,8 @@ def find(what: str, name: str, known: Mapping[str, Found]) -> Found:
     if name not in known:
         raise unknown(what, name, known)
     return known[name]
+
+
+def counted(n: int, noun: str) -> str:
+    """So many of a thing, for people: 1 trial, 1,200 frames."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "es" if noun.endswith("s") else "s")

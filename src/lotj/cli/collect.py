@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import tyro
 
 from lotj.cli.job import announce_renderer, flag_value, progress_bars, say
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, counted
 from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import COUNT, Checked
 from lotj.sim.connector import Connector, find_connector
@@ -126,7 +126,7 @@ def collect_with_bar(
 
         collect_phase(preset, data, workers, report, left_out, robot, on)
     say(
-        f"collected {counts.total()} episodes: {counts['success']} with success, {counts['other']} without, "
+        f"collected {counted(counts.total(), 'episode')}: {counts['success']} with success, {counts['other']} without, "
         f"{counts['lost']} discarded"
     )
 

@@ -11,7 +11,7 @@ import tyro
 from rich import get_console
 
 from lotj.cli.job import progress_bars, say
-from lotj.errors import DataError, SettingsError
+from lotj.errors import DataError, SettingsError, counted
 from lotj.ranges import COUNT, POSITIVE, SEED, Checked
 
 DATA = Path("data/laptop")
@@ -92,8 +92,9 @@ class Check:
         for problem in problems:
             print(problem)
         if problems:
-            number = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-            raise DataError(f"{self.root}: {number}; each line on the standard output says what to do")
+            raise DataError(
+                f"{self.root}: {counted(len(problems), 'problem')}; each line on the standard output says what to do"
+            )
         print(f"{self.root}: whole, every episode matches its checksum")
 
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TaskID
 from rich.table import Table
 
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, counted
 from lotj.ranges import Checked
 from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
@@ -91,8 +91,14 @@ def flag_value(flags: Sequence[str], name: str) -> str | None:
 def pick_run(folder: str | Path | None, runs: Path, kind: str, begun: bool = False) -> Run:
     """The run in `folder`, or the newest of its kind under `runs`: of practice with a finished trial, or just `begun`;
     SettingsError if there is none, or it is of another kind."""
+    result, inside = "" if begun else _RESULT, None
     if folder is None:
-        return find_run(runs, kind, "" if begun else _RESULT, _FOLDERS)
+        return find_run(runs, kind, result, _FOLDERS)
+    with suppress(SettingsError):
+        if not (Path(folder) / "run.json").exists():
+            inside = find_run(Path(folder), kind, result, _FOLDERS).path
+    if inside:
+        raise SettingsError(f"{folder}: is a folder of runs; name one of them, e.g. {inside}")
     run = Run.open(Path(folder))
     if run.kind != kind:
         raise SettingsError(f"{folder}: a {kind} run is needed, this is a {run.kind} run; name one, or leave it out")
@@ -200,12 +206,11 @@ def results_table(results: Sequence[EvaluationResult]) -> Table:
     context, measured = results[0].context, any(bool(result.peak_force_n.any()) for result in results)
     where = f"{context['connector']}, {context['scenario']}" if "connector" in context else context["task"]
     earns = "connector" not in context and not any(result.success.any() for result in results)
-    table = Table(
-        "controller", title=f"{escape(where)}: true success of {len(results[0])} trials", title_justify="left"
-    )
+    title = f"{escape(where)}: true success of {counted(len(results[0]), 'trial')}"
+    table = Table("controller", title=title, title_justify="left")
     more = ["peak force, N"] * measured + ["reward"] * earns
-    for title in ("success", "rate", "95 % interval", "mean time, s", *more):
-        table.add_column(title, justify="right")
+    for name in ("success", "rate", "95 % interval", "mean time, s", *more):
+        table.add_column(name, justify="right")
     for result in results:
         low, high = result.interval
         table.add_row(

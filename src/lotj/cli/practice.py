@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import tyro
 
 from lotj.cli import job
-from lotj.errors import SettingsError
+from lotj.errors import SettingsError, counted
 from lotj.experience import INSERTION
 from lotj.experiments.presets import Preset, find_preset
 from lotj.ranges import COUNT, NOT_NEGATIVE, SEED
@@ -194,5 +194,5 @@ def _practise(preset: Preset, task: str, pretrained: Run | None, runs: Path, dev
     if result.trials < preset.practice.trials:
         job.say(f"stopped on the page; `lotj practice --resume {shlex.quote(str(run.path))}` goes on")
     evaluate = f"lotj evaluate {shlex.quote(str(run.path))}"
-    job.say(f"{result.trials} trials, {result.predicted_successes} {seen}")
+    job.say(f"{counted(result.trials, 'trial')}, {result.predicted_successes} {seen}")
     job.say(f"{run.path}: count true successes with `{evaluate}`")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lotj.data import layout
 from lotj.data.store import DiskStore
-from lotj.errors import DataError, SettingsError
+from lotj.errors import DataError, SettingsError, counted
 from lotj.files import read_object, reading, write_json
 
 QUALITY = "quality.json"
@@ -41,15 +41,15 @@ def describe(root: Path, by: str = "env") -> RenderableType:
     lines = [
         f"{store.root}: {size / 1e9:.2f} GB",
         f"actions of {schema.action} axes; observed: {', '.join(seen)}",
-        f"{len(store.tasks)} tasks: " + _counts(Counter(task.split for task in store.tasks)),
-        f"{len(store):,} episodes, {store.n_frames:,} frames: {store.success.mean():.1%} show a success",
+        f"{counted(len(store.tasks), 'task')}: " + _counts(Counter(task.split for task in store.tasks)),
+        f"{counted(len(store), 'episode')}, {store.n_frames:,} frames: {store.success.mean():.1%} show a success",
         f"ended in success: {', '.join(f'{name} {won.sum():,} of {len(won):,}' for name, won in each)}",
     ]
     if "recipe" in store.settings:
         lines.append(" ".join(["recipe", store.settings["recipe"], store.settings.get("policy", "")]).strip())
     for name, row in read_object(store.root / QUALITY).items() if (store.root / QUALITY).exists() else ():
         shares = ", ".join(f"{share:.0%} {what}" for what, share in row["ended"].items())
-        lines.append(f"quality of {name}: {row['episodes']:,} episodes, {row['steps']:.1f} steps, {shares}")
+        lines.append(f"quality of {name}: {counted(row['episodes'], 'episode')}, {row['steps']:.1f} steps, {shares}")
     reasons = sum(store.discarded.values(), start=Counter[str]())
     if reasons:
         lines.append(f"discarded episodes: {_counts(reasons)}")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lotj.data.layout import ROWS, Schema
 from lotj.data.store import Store
-from lotj.errors import DataError
+from lotj.errors import DataError, counted
 from lotj.experience import SUCCESS
 from lotj.extras import library
 from lotj.files import storage_errors
@@ -119,7 +119,7 @@ def caption(store: Store, episode: int) -> str:
         store.kinds[entry["kind"]],
         f"seed {entry['seed']}",
         *(name for name in flags if store.column(f"notes/{name}")[entry["first_frame"]]),
-        f"{entry['n_frames'] - 1} steps",
+        counted(entry["n_frames"] - 1, "step"),
         "success" if success else "time limit" if entry["truncated"] else "no success",
     ]
     return "\n".join(parts)

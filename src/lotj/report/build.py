@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lotj.data.pictures import FRAMES, data_uri, spread
+from lotj.errors import counted
 from lotj.evaluation.filmstrip import FilmStrip
 from lotj.evaluation.results import LABELS, USUAL
 from lotj.evaluation.statistics import barnard
@@ -47,6 +48,7 @@ def build_report(run_folder: Path) -> Path:
         quote=shlex.quote,
         settings=_settings(run.config),
         findings=findings,
+        counted=counted,
         stills=stills,
         **_result_part(run),
         **_practice_part(run),

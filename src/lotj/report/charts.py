@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lotj.data.pictures import spread
+from lotj.errors import counted
 from lotj.evaluation.results import EvaluationResult
 from lotj.evaluation.statistics import moving_rate, wilson
 from lotj.report.files import Trials
@@ -157,7 +158,7 @@ def _outcome_rows(axes: Axes, trials: Trials, width: float) -> None:
 def _curve_words(trials: Trials) -> str:
     over = window(trials)
     said, true = moving_rate(trials.predicted, over)[-1], moving_rate(trials.true, over)[-1]
-    words = f"Success rate by practice trial, {len(trials)} trials. Last {over} trials: "
+    words = f"Success rate by practice trial, {counted(len(trials), 'trial')}. Last {counted(over, 'trial')}: "
     if not trials.judged:
         return words + f"{percent(true)}."
     words += f"predicted {percent(said)}"

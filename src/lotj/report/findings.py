@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lotj.errors import counted
 from lotj.evaluation.results import EXPERT, POLICIES, EvaluationResult
 from lotj.evaluation.statistics import barnard, reliable_units, sign_flip, unit_interval, wilson
 from lotj.report.files import RunFiles, Trials
@@ -93,7 +94,7 @@ def percent(rate: float | None) -> str:
 
 def interval_words(successes: int, n: int, noun: str) -> str:
     """A count with its interval, e.g. 17 of 20 attempts (95 % interval 64–95 %)."""
-    return f"{successes} of {n} {noun} (95{SPACE}%{SPACE}interval{SPACE}{percent_range(*wilson(successes, n))})"
+    return f"{successes} of {counted(n, noun)} (95{SPACE}%{SPACE}interval{SPACE}{percent_range(*wilson(successes, n))})"
 
 
 def percent_range(low: float, high: float) -> str:
@@ -104,24 +105,24 @@ def percent_range(low: float, high: float) -> str:
 def summary_sentences(run: RunFiles) -> list[str]:
     """The findings in plain words, most important first."""
     after, before = map(run.evaluations.get, ("practice", "offline"))
-    trained = f"{len(run.trials)} practice trials" if run.trials else "practice"
+    trained = counted(len(run.trials), "practice trial") if run.trials else "practice"
     judged, did = ", judged only by what it saw and felt", "robot inserted this connector"
     if not run.judged:
         judged, did = "", "agent succeeded"
     sentences = []
     if after:
-        attempts = interval_words(after.successes, len(after), "attempts")
+        attempts = interval_words(after.successes, len(after), "attempt")
         sentences.append(f"After {trained}{judged}, the {did} in {attempts}.")
         if before:
             sentences.append(_change(before, after))
     elif before:
-        attempts = interval_words(before.successes, len(before), "attempts")
+        attempts = interval_words(before.successes, len(before), "attempt")
         sentences.append(f"Before practice, the {did} in {attempts}; it has not been evaluated after practice.")
     elif run.trials:
         said = int(np.nansum(run.trials.predicted))
         called = f"called {said} of them a success itself" if run.judged else f"succeeded in {said} of them, exploring"
         sentences.append(
-            f"The {did.split()[0]} practised {len(run.trials)} trials and {called}; how often it "
+            f"The {did.split()[0]} practised {counted(len(run.trials), 'trial')} and {called}; how often it "
             f"{'truly ' * run.judged}succeeds has not been evaluated."
         )
     else:
@@ -129,7 +130,7 @@ def summary_sentences(run: RunFiles) -> list[str]:
     made = [result for result in run.evaluations.values() if result.name not in (*POLICIES, EXPERT)]
     if after and made:
         best = max(made, key=lambda result: result.success.mean())
-        managed = interval_words(best.successes, len(best), "attempts")
+        managed = interval_words(best.successes, len(best), "attempt")
         sentences.append(f"The best hand-made strategy here, {best.label.lower()}, managed {managed}.")
     sentences += _over_units(run) if after else []
     alarm = run.trials.series["alarm"][-1:] if run.trials else np.zeros(0)
@@ -208,7 +209,7 @@ def duration(seconds: float) -> str:
 def _change(before: EvaluationResult, after: EvaluationResult) -> str:
     p = barnard(before.successes, len(before), after.successes, len(after))
     rise = after.success.mean() - before.success.mean()
-    was = f"Before practice it managed {interval_words(before.successes, len(before), 'attempts')}"
+    was = f"Before practice it managed {interval_words(before.successes, len(before), 'attempt')}"
     test = f"(Barnard’s test, {p_words(p)})"
     if p < 0.05:
         return f"{was}: it got {'better' if rise > 0 else 'worse'}, by more than chance explains {test}."

@@ -22,7 +22,7 @@ import torch
 
 from lotj.agents import At, Learner
 from lotj.data.replay import DERIVED, Contexts, Relabel, Replay, Source
-from lotj.errors import CheckpointError, RobotError, SettingsError
+from lotj.errors import CheckpointError, RobotError, SettingsError, counted
 from lotj.experience import Episode, Task
 from lotj.rewards.judge import Judge
 from lotj.runs import Run
@@ -167,7 +167,9 @@ def practice(
     if isinstance(config, SelfJudgedConfig) and config.boost and learner.spec.action != (3,):
         raise SettingsError(f"practice boost with actions of shape {learner.spec.action}: it moves along three axes")
     if run.has(CHECKPOINT) and not resume:
-        raise CheckpointError(f"{run.path} holds {finished_trials(run)} trials: give --resume or start a new run")
+        raise CheckpointError(
+            f"{run.path} holds {counted(finished_trials(run), 'trial')}: give --resume or start a new run"
+        )
     several = isinstance(practitioner, Sequence)
     tasks = [task] if isinstance(task, str) else task
     benches = dict(zip(tasks, practitioner if several else [practitioner], strict=True))
@@ -219,7 +221,7 @@ class _Sitting:
         self._run.rewind(done)
         self._rows = self._run.metrics()
         if len(self._rows) < done:
-            held = f"{self._run.path / 'metrics.jsonl'} holds {len(self._rows)} of {done} trials"
+            held = f"{self._run.path / 'metrics.jsonl'} holds {len(self._rows)} of {counted(done, 'trial')}"
             raise CheckpointError(f"{held}: restore it from a copy, or start a new run")
         for episode in self.trials.restore(done):
             self.benches[episode.task].see(episode)

@@ -176,7 +176,13 @@ def spec_of_data(schema: Schema, observation: Sequence[str]) -> Spec:
 
 
 def load_reward(run: Run, device: str | torch.device = "cpu") -> RewardModel:
-    """The reward model of a finished pretraining; CheckpointError if there is none."""
+    """The reward model of a pretraining; CheckpointError if there is none, SettingsError if it gets none."""
+    if not (run.path / REWARD_FILE).is_file():
+        missing, agent = f"{run.path}: there is no reward model here", str(run.config.get("agent"))
+        if run.has(agent):  # agents come after the reward
+            way = "name another --pretrained, or leave it out"
+            raise SettingsError(f"{missing}, it is no pretraining on connectors; {way}")
+        raise CheckpointError(f"{missing}: {remedy(run, agent)}")
     return RewardModel.load(run.path / REWARD_FILE, device)
 
 

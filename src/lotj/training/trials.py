@@ -12,7 +12,7 @@ from lotj.data.layout import META, Schema, read_meta, task_names
 from lotj.data.replay import Source
 from lotj.data.store import DiskStore, MemoryStore
 from lotj.data.writer import EpisodeWriter
-from lotj.errors import CheckpointError
+from lotj.errors import CheckpointError, counted
 from lotj.experience import INTERVENTION, SUCCESS, Episode, Task
 from lotj.rewards.judge import LOST, STOOD, TOUCH, Judge, Verdict
 
@@ -84,9 +84,8 @@ class Trials:
                     self._take_in(episode)
                     yield episode
         if len(self) < last:
-            raise CheckpointError(
-                f"{self.folder} holds {len(self)} of {last} trials: restore it from a copy, or start a new run"
-            )
+            held = f"{self.folder} holds {len(self)} of {counted(last, 'trial')}"
+            raise CheckpointError(f"{held}: restore it from a copy, or start a new run")
 
     def append(self, episodes: Sequence[Episode]) -> None:
         """Adds a finished trial and what followed from it, first to the disk; StorageError if that is full."""
