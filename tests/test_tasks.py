@@ -279,6 +279,19 @@ def test_bad_names_and_options_are_named_in_one_line(name: str, options: dict, w
     assert "\n" not in str(caught.value) and all(word in str(caught.value) for word in words)
 
 
+@pytest.mark.parametrize("family", [family for family in families() if family != "gym"])
+def test_an_option_is_refused_in_one_line_or_means_what_it_says(family: str) -> None:
+    """None has all of these values; what is True or False is not "no", which Python takes for true."""
+    of = families()[family]
+    name = f"{family}/{next(iter(of.members), 'usb-b')}"
+    for option, default in (of.options() | {"residual": None, "disturbance": ""}).items():
+        for value in ("no", [], -1.5):
+            with pytest.raises(LotjError) as caught:
+                make_task(name, **{option: value}).close()
+                pytest.fail(f"{option} = {value!r} instead of {default!r} is taken")
+            assert "\n" not in str(caught.value)
+
+
 def test_a_module_with_a_family_is_registered_by_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = Path(lotj.envs.__path__[0], "maze.py").read_text().replace('name="maze"', 'name="labyrinth"')
     (tmp_path / "labyrinth.py").write_text(text)

@@ -76,8 +76,8 @@ def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> Setti
 
 def find(what: str, name: str, known: Mapping[str, Found]) -> Found:
     """What is known by that name; the error of `unknown` where nothing is."""
-    if name not in known:
-        raise unknown(what, name, known)
+    if not isinstance(name, str) or name not in known:
+        raise unknown(what, str(name), known)
     return known[name]
 
 

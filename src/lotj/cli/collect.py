@@ -126,7 +126,7 @@ def collect_with_bar(
 
         collect_phase(preset, data, workers, report, left_out, robot, on)
     say(
-        f"collected {counted(counts.total(), 'episode')}: {counts['success']} with success, {counts['other']} without, "
+        f"collected {counted(counts.total(), 'episode')}: {counts['success']:,} with success, {counts['other']:,} without, "
         f"{counts['lost']} discarded"
     )
 

@@ -93,6 +93,7 @@ class TaskEnv(gym.Env[dict[str, Any], np.ndarray], ABC):
         end_on_success: bool,
     ) -> None:
         shown = check_view(observation, image_size, max_steps)
+        check_switch("end_on_success", end_on_success)
         self.max_steps, self.end_on_success = max_steps, end_on_success
         self.metadata = {**self.metadata, "render_fps": rate_hz}
         self._image_size = image_size if "image" in shown else None
@@ -339,6 +340,12 @@ def check_options(options: Any, known: Sequence[str]) -> Mapping[str, Any]:
     if odd:
         raise unknown("reset option", str(odd[0]), known, "" if known else "there are none here")
     return options
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Raises SettingsError unless a setting is True or False."""
+    if not isinstance(value, bool):
+        raise SettingsError(f"{name} = {value!r}: must be True or False")
 
 
 def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.blocks import StraightDown
-from lotj.envs.base import Family
+from lotj.envs.base import Family, check_switch
 from lotj.envs.scene import HandEnv
 from lotj.errors import SettingsError
 from lotj.sim.drawing import free_camera
@@ -72,8 +72,7 @@ class BlocksEnv(HandEnv):
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise SettingsError(f"{name} = {value!r}: must be a number from {low:g} to {high:g}")
         for name, value in (("other", other), ("tags", tags)):
-            if not isinstance(value, bool):
-                raise SettingsError(f"{name} = {value!r}: must be True or False")
+            check_switch(name, value)
         if reward not in REWARDS:
             raise SettingsError(f"reward = {reward!r}: must be one of {', '.join(REWARDS)}")
         camera = free_camera((0.0, 0.0, 0.09), 0.55, azimuth=70.0, elevation=-20.0)

@@ -184,7 +184,7 @@ class Disturbed(gym.Wrapper):
 def disturbed(env: gym.Env, name: str, seed: int, trials: int = 0, finished: int = 0) -> gym.Env:
     """An environment as it is in practice of so many trials, an episode each, some of which are finished; as it is
     after practice, with 0 trials; as it was, where the name is empty. SettingsError for an unknown name."""
-    if not name:
+    if name == "":
         return env
     begins = round(find("disturbance", name, DISTURBANCES).begins * trials)
     return Disturbed(env, name, seed, max(0, begins - finished))

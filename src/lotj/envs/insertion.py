@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from lotj.controllers.expert import Expert
-from lotj.envs.base import Family, check_options, check_view, check_whole, checked_action
+from lotj.envs.base import Family, check_options, check_switch, check_view, check_whole, checked_action
 from lotj.errors import SettingsError, find, unknown
 from lotj.experience import INSERTION, Task
 from lotj.geometry import mosaic
@@ -136,9 +136,11 @@ class InsertionEnv(gym.Env):
         for name, text in (("connector", connector), ("robot", robot), ("scenario", scenario)):
             if not isinstance(text, str):
                 raise SettingsError(f"{name} = {text!r}: must be a text")
+        check_switch("end_on_success", end_on_success)
         check_whole("domain_seed", domain_seed, 0)
-        if estimate_seed is not None:
-            check_whole("estimate_seed", estimate_seed, 0)
+        for name, number in (("estimate_seed", estimate_seed), ("laboratory", laboratory)):
+            if number is not None:
+                check_whole(name, number, 0)
         if scenario not in SCENARIOS:
             raise unknown("scenario", scenario, SCENARIOS)
         if image_size % 2:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lotj.controllers.waypoints import Waypoints
-from lotj.envs.base import Family, GoalEnv, check_whole, robotics_module
+from lotj.envs.base import Family, GoalEnv, check_switch, check_whole, robotics_module
 from lotj.envs.grid import GridEnv
 from lotj.errors import SettingsError
 from lotj.sim.drawing import free_camera
@@ -59,6 +59,7 @@ class MazeEnv(GoalEnv):
         repeat: int = 1,
     ) -> None:
         check_whole("repeat", repeat, 1)
+        check_switch("whole_route", whole_route)
         theirs, usual_steps = MAPS[maze]
         cells = getattr(robotics_module("envs.maze.maps"), theirs)
         inner = robotics_module("envs.maze.point_maze").PointMazeEnv(cells, continuing_task=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lotj.controllers.pushing import Pushing
 from lotj.envs.base import Family, TaskEnv, check_whole
-from lotj.errors import SettingsError
+from lotj.errors import find
 from lotj.sim.drawing import free_camera
 from lotj.sim.push_scene import HAND, HEIGHT, REACH, dress, push_scene
 
@@ -50,7 +50,7 @@ class GoalPicture(TaskEnv):
         self.data, self._goal_data = mujoco.MjData(model), mujoco.MjData(model)
         self._substeps = round(1.0 / RATE_HZ / model.opt.timestep)
         self.goal = np.zeros(size)
-        names = ("state", "goal", "achieved_goal") if "state" in observation else ()
+        names = ("state", "goal", "achieved_goal") if "state" in str(observation) else ()
         shapes = {name: (size,) for name in names}
         super().__init__(model, shapes, (2,), RATE_HZ, camera, observation, *view)
 
@@ -115,9 +115,7 @@ class PushEnv(GoalPicture):
         pucks = list(MEMBERS).index(task)
         max_steps = STEPS[pucks] if max_steps is None else max_steps
         check_whole("present", pucks if present is None else present, 0, pucks)
-        if start not in STARTS:
-            raise SettingsError(f"start = {start!r}: must be {', '.join(STARTS)}")
-        self._vary, self._split, self._start = vary, split, STARTS[start]
+        self._vary, self._split, self._start = vary, split, find("start", start, STARTS)
         self._present = pucks if present is None else present
         model = push_scene(pucks)
         dress(model, mujoco.MjData(model), np.random.default_rng(0), vary, split)
