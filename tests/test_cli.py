@@ -238,11 +238,14 @@ def test_a_pretraining_that_has_no_reward_is_refused_before_anything_is_made(
     run = Run.create(tmp_path, "pretrain", {"preset": "demo", "agent": "td3"}, seed=0)
     words = ["practice", "--connector", "usb-b", "--pretrained", str(run.path), "--runs", str(tmp_path / "runs")]
     code, line = one_line(capsys, *words)
-    assert code == 2 and f"{run.path}: there is no reward model here" in line
+    assert code == 2 and f"{run.path}/reward.pt: there is no reward model here" in line
     assert f"`lotj pretrain --resume {run.path}` makes it" in line
     run.save("td3", {})
     code, line = one_line(capsys, *words)
-    assert code == 2 and f"{run.path}: there is no reward model here, it is no pretraining on connectors; " in line
+    assert (
+        code == 2
+        and f"{run.path}/reward.pt: there is no reward model here, it is no pretraining on connectors; " in line
+    )
     assert line.endswith("name another --pretrained, or leave it out") and not (tmp_path / "runs").exists()
 
 
@@ -482,6 +485,41 @@ def test_one_is_not_told_as_several(tmp_path: Path, capsys: pytest.CaptureFixtur
     text = Path(capsys.readouterr().out.strip()).read_text()
     assert "After 1 practice trial, " in text and "of 1 attempt (95" in text and ">1 trial<" in text
     assert not re.search(r"\b1 (?:\w+ )?(?:trials|attempts|episodes|starts)\b", text)
+
+
+def test_what_is_refused_leaves_no_run_and_the_last_one_stays_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is found out late: by the agent that is to learn, or by a package that is not there."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["collect", "--preset", "state", "--tasks", "fetch/reach", "--episodes", "1", "--data", "d"]) == 0
+    good = Run.create(Path("runs"), "pretrain", {}, seed=0).path
+    monkeypatch.setitem(sys.modules, "ray", None)
+    ray = ["practice", "--connector", "usb-b", "--robots", "2", "--on", "ray"]
+    for words, part in (
+        (["pretrain", "--preset", "state", "--data", "d", "--agent", "hiql"], "agent hiql: observes code and goal"),
+        (["pretrain", "--preset", "state", "--data", "d", "--agent", "td3", "--also", "hiql"], "agent hiql: observes"),
+        (ray, "this needs the package ray"),
+    ):
+        capsys.readouterr()
+        code, line = one_line(capsys, *words)
+        assert code == 2 and part in line
+        assert sorted(path.name for path in Path("runs").iterdir()) == ["last", good.name], words
+        assert Path("runs/last").resolve() == good
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (["--max-steps", "5"], "max_steps 5: fetch/reach has its own; name the task fetch/reach,max_steps=5"),
+        (["--preset", "laptop", "--verify", "score"], "preset laptop: is for connectors; for fetch/reach choose state"),
+    ],
+)
+def test_a_flag_of_practice_that_a_task_does_not_heed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], part: str
+) -> None:
+    code, line = one_line(capsys, "practice", "--task", "fetch/reach", "--runs", str(tmp_path / "r"), *flags)
+    assert code == 2 and part in line and not (tmp_path / "r").exists()
 
 
 def test_a_path_in_a_command_of_a_message_is_quoted() -> None:

@@ -125,10 +125,8 @@ def collect_with_bar(
             show("collect", before + counts.total(), planned)
 
         collect_phase(preset, data, workers, report, left_out, robot, on)
-    say(
-        f"collected {counted(counts.total(), 'episode')}: {counts['success']:,} with success, {counts['other']:,} without, "
-        f"{counts['lost']} discarded"
-    )
+    ends = f"{counts['success']:,} with success, {counts['other']:,} without, {counts['lost']:,} discarded"
+    say(f"collected {counted(counts.total(), 'episode')}: {ends}")
 
 
 def recorded_episodes(data: Path) -> int:

@@ -135,6 +135,8 @@ class Command(Watched):
                     said = " ".join(given) if isinstance(given, tuple) else given
                     way = f"name the task {task},disturbance={said}" if name == "disturbance" else "leave it out"
                     raise SettingsError(f"{name} {said}: is for connectors, {task} is an environment; {way}")
+            if not isinstance(self.settings, TaskPracticeConfig):
+                raise SettingsError(f"preset {self.preset}: is for connectors; for {task} choose state, or none")
         if self.ask and not (bench and self.page):
             raise SettingsError(f"ask {self.ask}: is answered on the page, of a connector; give --page and --connector")
         pretrained = job.pick_pretraining(self.pretrained) if bench or self.pretrained else None

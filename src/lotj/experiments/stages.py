@@ -57,6 +57,7 @@ from lotj.training.pretrain import (
     load_reward,
     pretrain_agent,
     pretrain_reward,
+    spec_of_data,
     take_over,
 )
 from lotj.training.rewarded import Rewarded
@@ -146,6 +147,9 @@ def pretrain_phase(
             find_agent(name)
         elif not judged:
             raise SettingsError(f"{name}: {data} holds no connectors, of which it sees where the plug is; leave it out")
+        if not judged:  # made once before any of them learns: what it cannot see is refused here
+            front, observation, _, own = _for_task(preset, name, train)
+            Learner(find_agent(name), spec_of_data(train.schema, observation), front, own, 1, seed, device)
     validation = DiskStore.open(data, split="validation") if judged else None
     if validation is not None:
         check_data(train, validation)
@@ -175,19 +179,26 @@ def _pretrain(
 ) -> None:
     """Trains one agent."""
     seen: tuple[Store, Store | None] = (train, validation)
-    front, observation, relabel, returns, kind = preset.front, ("image",), [], None, name
+    front, observation, relabel, kind = preset.front, ("image",), [], name
+    if validation is None:
+        front, observation, relabel, settings = _for_task(preset, name, train)
+    else:
+        settings = agent_settings(preset, name)
     if name == STATE_IQL:
         assert validation is not None
         seen = Positions(train), Positions(validation)
         front, observation, kind = state_iql.FRONT, ("position",), "iql"
-    elif validation is None:
-        share = _rewarded(preset.practice).hindsight
-        front, observation, relabel, returns = _of_task(train.tasks[0].env, kind, share)
-    settings = agent_settings(preset, name, returns)
     rest = (run, device, live, relabel, observation, name)
     learner = pretrain_agent(kind, *seen, front, settings, preset.pretrain, *rest)
     if validation is not None and name != STATE_IQL:
         keep_features(learner, name, train, preset.features, preset.pretrain.policy_kinds, run, live)
+
+
+def _for_task(preset: Preset, name: str, train: DiskStore) -> tuple[Front, tuple[str, ...], list[Relabel], AgentConfig]:
+    """What an agent sees of data of a registered task, see `_of_task`, and its settings there."""
+    share = _rewarded(preset.practice).hindsight
+    front, observation, relabel, returns = _of_task(train.tasks[0].env, name, share)
+    return front, observation, relabel, agent_settings(preset, name, returns)
 
 
 def _rewarded(practice: PracticeConfig) -> TaskPracticeConfig:
@@ -345,6 +356,9 @@ def practise_task_phase(
     preset = replace(preset, practice=practised)
     spec, (front, _, relabel, returns) = spec_of(env), _of_task(name, agent, practised.hindsight)
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
+    if resume is None and practised.max_steps not in (TaskPracticeConfig.max_steps, spec.max_steps):
+        rule = f"{name} has its own; name the task {name},max_steps={practised.max_steps}"
+        raise SettingsError(f"max_steps {practised.max_steps}: {rule}")
     config = replace(practised, max_steps=spec.max_steps)
     prior: list[Source] = []
     if learner is not None:
@@ -375,9 +389,10 @@ def practise_task_phase(
 
 @contextmanager
 def timed(run: Run, phase: str) -> Iterator[None]:
-    """Add what it takes to the run's timings.json, which also names the machine."""
+    """Add what it takes to the run's timings.json, which also names the machine; see `Run.unless_refused`."""
     started = time.perf_counter()
-    yield
+    with run.unless_refused():
+        yield
     seconds = time.perf_counter() - started
     path = run.path / "timings.json"
     before = read_timings(path)["seconds"] if path.exists() else {}

@@ -13,10 +13,12 @@ import json
 import os
 import pickle
 import shlex
+import shutil
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -69,6 +71,8 @@ class Run:
         self._root = about.get("root")
         self._boards: dict[str, SummaryWriter] = {}
         self._tracker: Tracker | None = None
+        self._new = False
+        self._before: Path | None = None  # where ``last`` led when this was made
 
     @classmethod
     def create(cls, root: Path, kind: str, config: Any, seed: int) -> Self:
@@ -82,9 +86,11 @@ class Run:
         write_json(path / "config.json", settings)
         write_json(path / "versions.json", versions())
         write_json(path / "run.json", about)  # last: a folder with this file is a whole run
-        _point(Path(root) / "last", path)
+        run, last = cls(path, about, settings), Path(root) / "last"
+        run._new, run._before = True, last.resolve() if last.is_symlink() else None
+        _point(last, path)
         Run.made = True
-        return cls(path, about, settings)
+        return run
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -116,6 +122,23 @@ class Run:
             self._boards.popitem()[1].close()
         if self.path in _claimed:
             os.close(_claimed.pop(self.path))
+
+    @contextmanager
+    def unless_refused(self) -> Iterator[None]:
+        """A run that has just been made goes again where, within this, something is refused before anything is learnt;
+        then ``last`` is what it was."""
+        try:
+            yield
+        except (SettingsError, CheckpointError):
+            if self._new and not [*self.path.glob("*.jsonl"), *self.path.glob("checkpoints")]:
+                self.close()
+                shutil.rmtree(self.path)
+                link = self.path.parent / "last"
+                if link.resolve() == self.path:
+                    link.unlink()
+                    if self._before is not None:
+                        _point(link, self._before)
+            raise
 
     def setting(self, name: str, kind: type = str) -> Any:
         """A setting; SettingsError if it is missing, or of another type."""

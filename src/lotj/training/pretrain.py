@@ -177,13 +177,13 @@ def spec_of_data(schema: Schema, observation: Sequence[str]) -> Spec:
 
 def load_reward(run: Run, device: str | torch.device = "cpu") -> RewardModel:
     """The reward model of a pretraining; CheckpointError if there is none, SettingsError if it gets none."""
-    if not (run.path / REWARD_FILE).is_file():
-        missing, agent = f"{run.path}: there is no reward model here", str(run.config.get("agent"))
+    if not (path := run.path / REWARD_FILE).is_file():
+        missing, agent = f"{path}: there is no reward model here", str(run.config.get("agent"))
         if run.has(agent):  # agents come after the reward
             way = "name another --pretrained, or leave it out"
             raise SettingsError(f"{missing}, it is no pretraining on connectors; {way}")
         raise CheckpointError(f"{missing}: {remedy(run, agent)}")
-    return RewardModel.load(run.path / REWARD_FILE, device)
+    return RewardModel.load(path, device)
 
 
 def load_agent(run: Run, device: str | torch.device = "cpu", name: str = "iql", **settings: Any) -> Learner:
