@@ -492,7 +492,24 @@ def test_what_is_refused_leaves_no_run_and_the_last_one_stays_that(
 ) -> None:
     """Also where it is found out late: by the agent that is to learn, or by a package that is not there."""
     monkeypatch.chdir(tmp_path)
-    assert main(["collect", "--preset", "state", "--tasks", "fetch/reach", "--episodes", "1", "--data", "d"]) == 0
+    assert (
+        main(
+            [
+                "collect",
+                "--preset",
+                "state",
+                "--tasks",
+                "fetch/reach",
+                "--episodes",
+                "1",
+                "--data",
+                "d",
+                "--workers",
+                "1",
+            ]
+        )
+        == 0
+    )
     good = Run.create(Path("runs"), "pretrain", {}, seed=0).path
     monkeypatch.setitem(sys.modules, "ray", None)
     ray = ["practice", "--connector", "usb-b", "--robots", "2", "--on", "ray"]
