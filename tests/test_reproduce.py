@@ -340,7 +340,7 @@ MINE = str(Path(__file__).parents[1] / "src/lotj/sim/catalogue/usb-b.toml")
             "practice imitation-alone: is chosen on validation connectors, by `validation` alone",
         ),
         (["--practice", "two-frames"], "unknown practice 'two-frames'"),
-        (["--workers", "0"], "workers 0: must be at least 1"),
+        (["--workers", "0"], "workers 0: must be between 1 and 1024"),
         (["--preset", "labtop"], "unknown preset 'labtop': did you mean 'laptop'?"),
         (["--connectors", "europlag"], "unknown connector 'europlag'; nearest: europlug"),
         (["--connectors", MINE], f"connectors {MINE}: must be in the catalogue; `lotj practice` takes files"),

@@ -36,6 +36,7 @@ class Interval:
 
 SHARE, COUNT, NOT_NEGATIVE = Interval(0, 1), Interval(1), Interval(0)
 POSITIVE, INSIDE = Interval(0, open=True), Interval(0, 1, open=True)
+PROCESSES = Interval(1, 1024)  # or threads: with many more a machine has no memory left, and says so in its own words
 SEED = Interval(0, 2**32 - 1)  # every generator takes these, and products with them stay 64-bit numbers
 
 

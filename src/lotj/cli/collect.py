@@ -15,7 +15,7 @@ import tyro
 from lotj.cli.job import announce_renderer, flag_value, progress_bars, say
 from lotj.errors import SettingsError, counted
 from lotj.experiments.presets import Preset, find_preset
-from lotj.ranges import COUNT, Checked
+from lotj.ranges import COUNT, PROCESSES, Checked
 from lotj.sim.connector import Connector, find_connector
 from lotj.training.collect import Progress, TaskCollection
 from lotj.training.collect_insertion import CollectConfig
@@ -56,7 +56,7 @@ class Command(Checked):
     on: Literal["processes", "ray"] = "processes"
     """Where episodes are recorded: in processes here, or on the Ray cluster of RAY_ADDRESS (extra `cluster`), whose
     machines send them here; the data set is the same, byte for byte."""
-    workers: Annotated[int | None, COUNT] = None
+    workers: Annotated[int | None, PROCESSES] = None
     """Processes; by default one a core, or a CPU of the cluster."""
     robot: str = ""
     """Address of a served robot to record on, host:port, see `lotj robot`; by default the simulated ones, here."""

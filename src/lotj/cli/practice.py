@@ -17,7 +17,7 @@ from lotj.cli import job
 from lotj.errors import SettingsError, counted
 from lotj.experience import INSERTION
 from lotj.experiments.presets import Preset, find_preset
-from lotj.ranges import COUNT, NOT_NEGATIVE, SEED
+from lotj.ranges import NOT_NEGATIVE, PROCESSES, SEED
 from lotj.runs import Run, restore_settings
 from lotj.training.practice_config import PracticeConfig, SelfJudgedConfig, TaskPracticeConfig
 
@@ -77,7 +77,7 @@ class Command(Watched):
     robot: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Which of the simulated robots, duo (the default), trio or panda; or the address of a robot that is served
     elsewhere, host:port, see `lotj robot`. Given several times, these practise at once."""
-    robots: Annotated[int, COUNT] = 1
+    robots: Annotated[int, PROCESSES] = 1
     """So many at once of the one --robot, each on a bench of its own: of --domain-seed and the seeds that follow."""
     on: Literal["processes", "ray"] = "processes"
     """Where several robots practise: in processes here, or on the Ray cluster of RAY_ADDRESS (extra `cluster`)."""

@@ -15,7 +15,7 @@ import tyro
 from lotj.cli.job import announce_renderer, find_device, say
 from lotj.errors import SettingsError, find, unknown
 from lotj.files import atomic_write, storage_errors
-from lotj.ranges import COUNT, SEED, Checked
+from lotj.ranges import PROCESSES, SEED, Checked
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Command(Checked):
     on: Literal["here", "processes", "ray"] = "processes"
     """Where jobs run: one after the other here, in several processes, or on the Ray cluster of RAY_ADDRESS (extra
     `cluster`)."""
-    workers: Annotated[int, COUNT] = 2
+    workers: Annotated[int, PROCESSES] = 2
     """Processes; or workers of a Ray cluster on this machine."""
     device: str = "auto"
     """Where each job computes: auto, cpu or cuda. Jobs side by side share a GPU."""

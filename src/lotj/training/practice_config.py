@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Checked
+from lotj.ranges import COUNT, NOT_NEGATIVE, POSITIVE, PROCESSES, SHARE, Checked
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PracticeConfig(Checked):
     the largest action]; it falls linearly to 0 in the last one."""
     save_every: Annotated[int, COUNT] = 1
     """Trials between checkpoints; a killed run loses at most these."""
-    threads: Annotated[int, COUNT] = 2
+    threads: Annotated[int, PROCESSES] = 2
     """Processor threads of the learner."""
 
 
