@@ -543,6 +543,21 @@ def test_a_flag_of_practice_that_a_task_does_not_heed_is_refused(
     assert code == 2 and part in line and not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [("hidden=[0]", "hidden 0: must be at least 1"), ("lr=-1", "lr -1"), ("nonsense=1", "unknown setting of td3")],
+)
+def test_a_setting_of_an_agent_is_refused_before_anything_is_recorded_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, part: str
+) -> None:
+    """Else the job is there, and with the right setting it is another one."""
+    few = ["--demos", "2", "--trials", "1", "--runs", str(tmp_path / "r")]
+    code, line = one_line(capsys, "train", "--task", "fetch/reach", "--set", setting, *few)
+    assert code == 2 and part in line and not (tmp_path / "r").exists()
+    code, line = one_line(capsys, "train", "--task", "fetch/reach", "--max-steps", "5", *few)
+    assert code == 2 and "fetch/reach,max_steps=5" in line and not (tmp_path / "r").exists()
+
+
 def test_a_path_in_a_command_of_a_message_is_quoted() -> None:
     """Every f-string of the package that prints a command: what it fills in is quoted, or no path."""
     found = []

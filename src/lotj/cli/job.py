@@ -22,6 +22,7 @@ from lotj.errors import SettingsError, counted
 from lotj.ranges import Checked
 from lotj.runs import BASE, Run, base_run, find_run
 from lotj.sim.connector import Connector, find_connector, training_connectors
+from lotj.training.practice_config import PracticeConfig
 
 if TYPE_CHECKING:  # SciPy and torch are slow to import
     from lotj.evaluation.results import EvaluationResult
@@ -156,6 +157,12 @@ def check_connector(name: str) -> Connector:
     if part.name in {known.name for known in training_connectors()}:
         say(f"note: {part.name} is a training connector: its result will not be that of an unseen one")
     return part
+
+
+def check_limit(task: str, settings: PracticeConfig) -> None:
+    """SettingsError for a time limit of practice on a task whose environment has one."""
+    if (steps := settings.max_steps) != PracticeConfig.max_steps:
+        raise SettingsError(f"max_steps {steps}: {task} has its own; name the task {task},max_steps={steps}")
 
 
 def find_device(name: str) -> str:

@@ -137,6 +137,7 @@ class Command(Watched):
                     raise SettingsError(f"{name} {said}: is for connectors, {task} is an environment; {way}")
             if not isinstance(self.settings, TaskPracticeConfig):
                 raise SettingsError(f"preset {self.preset}: is for connectors; for {task} choose state, or none")
+            job.check_limit(task, self.settings)
         if self.ask and not (bench and self.page):
             raise SettingsError(f"ask {self.ask}: is answered on the page, of a connector; give --page and --connector")
         pretrained = job.pick_pretraining(self.pretrained) if bench or self.pretrained else None

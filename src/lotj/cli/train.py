@@ -71,6 +71,7 @@ class Command(job.Tracked):
         family, _ = find_task(self.task)
         if family.name == "insertion":
             raise SettingsError(f"{self.task}: there a robot judges itself: `lotj practice --connector NAME` does that")
+        job.check_limit(self.task, self.settings)
         if self.updates and not self.demos:
             raise SettingsError(f"updates {self.updates}: before practice there are demonstrations alone; give --demos")
         if self.demos and self.recipe != "random" and family.expert is None:
@@ -81,9 +82,10 @@ class Command(job.Tracked):
         preset = dataclasses.replace(find_preset("state"), practice=self.settings, agent=parsed(self.set, kind()))
         preset = dataclasses.replace(preset, pretrain=dataclasses.replace(preset.pretrain, steps=self.updates))
         folder = self.runs / f"train-{folder_name(self.task)}-{self.agent}-{self.seed}"
-        self._begin(folder)
-        from lotj.experiments.stages import practise_task_phase
+        from lotj.experiments.stages import agent_settings, practise_task_phase
 
+        agent_settings(preset, self.agent)  # as long as nothing is recorded
+        self._begin(folder)
         pretrained = self._learn_from_demos(preset, folder, device) if self.demos else None
         get_console().rule(f"practise {self.task}", align="left")
         how: dict[str, Any] = {"pretrained": pretrained, "seed": self.seed, "device": device}

@@ -356,9 +356,6 @@ def practise_task_phase(
     preset = replace(preset, practice=practised)
     spec, (front, _, relabel, returns) = spec_of(env), _of_task(name, agent, practised.hindsight)
     settings = {"task": name, "rate_hz": spec.rate_hz, **_practice_settings(preset, agent, pretrained)}
-    if resume is None and practised.max_steps not in (TaskPracticeConfig.max_steps, spec.max_steps):
-        rule = f"{name} has its own; name the task {name},max_steps={practised.max_steps}"
-        raise SettingsError(f"max_steps {practised.max_steps}: {rule}")
     config = replace(practised, max_steps=spec.max_steps)
     prior: list[Source] = []
     if learner is not None:
