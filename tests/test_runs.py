@@ -100,6 +100,14 @@ def test_what_is_no_run_of_this_format_is_passed_over(tmp_path: Path, text: str)
     assert find_run(tmp_path, "practice").path == run.path
 
 
+def test_links_that_lead_to_themselves_are_no_runs_and_give_way(tmp_path: Path) -> None:
+    (tmp_path / "last").symlink_to("last")
+    with pytest.raises(SettingsError, match="not a run folder"):
+        Run.open(tmp_path / "last")
+    run = Run.create(tmp_path, "practice", {}, seed=0)
+    assert Run.open(tmp_path / "last").path == run.path
+
+
 @pytest.mark.parametrize("text", ["[]", "7", "\xff"])
 def test_damaged_settings_are_no_run(run: Run, text: str) -> None:
     (run.path / "config.json").write_text(text, encoding="latin-1")

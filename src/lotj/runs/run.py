@@ -87,7 +87,7 @@ class Run:
         write_json(path / "versions.json", versions())
         write_json(path / "run.json", about)  # last: a folder with this file is a whole run
         run, last = cls(path, about, settings), Path(root) / "last"
-        run._new, run._before = True, last.resolve() if last.is_symlink() else None
+        run._new, run._before = True, Path(os.path.realpath(last)) if last.is_symlink() else None
         _point(last, path)
         Run.made = True
         return run
@@ -96,7 +96,7 @@ class Run:
     def open(cls, path: Path) -> Self:
         """Open an existing run folder (a link such as ``runs/last`` is followed); SettingsError if it is none, or of
         another format."""
-        path = Path(path).resolve()
+        path = Path(os.path.realpath(path))  # which goes round no link for ever
         try:
             about, config = read_object(path / "run.json"), read_object(path / "config.json")
         except DataError:
