@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from importlib.util import find_spec
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -470,8 +472,8 @@ def test_what_a_file_of_robomimic_says_is_checked(tmp_path: Path, rate: Any, tex
 def test_no_entry_of_what_a_source_says_of_itself_is_trusted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, file: str
 ) -> None:
-    """Each entry, and each of the entries in it, is nothing, 0, a text, or a list: it does not matter, or it is told of
-    in one line, and nothing is made."""
+    """Each entry, and each of the entries in it, is nothing, 0, a text, or a list: it does not matter, and what is made
+    is a data set, or it is told of in one line, and nothing is made."""
     pytest.importorskip(NEEDS[form])
     out, back = tmp_path / OUT[form], tmp_path / "back"
     export(record(tmp_path / "data", 1), form, out)
@@ -480,16 +482,18 @@ def test_no_entry_of_what_a_source_says_of_itself_is_trusted(
     if file != "lotj/about.json":  # then another has written it
         ours.unlink()
     nested = [(key, inner) for key, value in whole.items() if isinstance(value, dict) for inner in value]
+    nested += [("tasks", 0, inner) for inner in whole["tasks"][0]] if "tasks" in whole else []
     for place in [*((key,) for key in whole), *nested]:
         for value in (None, 0, "odd", []):
             wrong = json.loads(json.dumps(whole))
-            inner = wrong if len(place) == 1 else wrong[place[0]]
-            inner[place[-1]] = value
+            reduce(getitem, place[:-1], wrong)[place[-1]] = value
             (out / file).write_text(json.dumps(wrong))
             code = main(["data", "import", "--from", form, str(out), str(back)])
             error = capsys.readouterr().err
             told = error.count("\n") == 1 and "fault in lotj" not in error and not back.exists()
             assert code == 0 or (code == 2 and told), (place, value, error)
+            if code == 0:
+                assert DiskStore.open(back).tasks
             for made in (back, tmp_path / ".back.part"):
                 shutil.rmtree(made, ignore_errors=True)
 

@@ -238,15 +238,20 @@ def task_names(root: Path) -> list[str]:
 def read_task(folder: Path) -> Task:
     """Reads `task.json`; DataError for wrong entries, or another name than the folder's."""
     path = folder / TASK
-    content = read_object(path)
+    task = checked_task(read_object(path), path)
+    if task.name != folder.name:
+        rule = f"name is {task.name!r} but the folder is {folder.name!r}; rename the folder back"
+        raise DataError(f"{path}: {rule}")
+    return task
+
+
+def checked_task(content: Mapping[str, Any], path: Path) -> Task:
+    """The task of these JSON values, which are in `path`; DataError for wrong entries."""
     expected = {"name": str, "env": str, "split": str, "attributes": dict}
     types = {key: type(value) for key, value in content.items()}
     if types != expected:
         wrong = sorted(k for k in expected.keys() | types.keys() if expected.get(k) != types.get(k))
         raise DataError(f"{path}: {', '.join(wrong)} missing, unknown or of the wrong type; restore it from a copy")
-    if content["name"] != folder.name:
-        name = content["name"]
-        raise DataError(f"{path}: name is {name!r} but the folder is {folder.name!r}; rename the folder back")
     return Task(**content)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lotj.data.layout import Schema
+from lotj.data.layout import Schema, checked_task
 from lotj.errors import DataError, find
 from lotj.experience import SUCCESS, Episode, Task
 from lotj.extras import library
@@ -99,7 +99,8 @@ class About:
     def from_json(cls, content: Any, where: Path) -> About:
         """What `to_json` gave; DataError if it is not that."""
         try:
-            schema, tasks = Schema.from_json(content["schema"]), [Task(**task) for task in content["tasks"]]
+            schema = Schema.from_json(content["schema"])
+            tasks = [checked_task(dict(task), where) for task in content["tasks"]]
             lines = {name: [dict(line) for line in of] for name, of in dict(content["discarded"]).items()}
             return cls(schema, tasks, dict(content["settings"]), float(content["rate"]), lines)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
