@@ -420,6 +420,24 @@ def test_a_damaged_lerobot_data_set_names_episode_and_key(
     assert not (tmp_path / "back").exists()
 
 
+@pytest.mark.parametrize(("form", "file"), [("robomimic", "."), ("minari", "data/main_data.hdf5")])
+def test_an_hdf5_file_with_a_damaged_list_of_names_is_told_of(tmp_path: Path, form: str, file: str) -> None:
+    """Each of its heaps of names is torn in turn: HDF5 finds some of them as it opens, some as it lists a group."""
+    pytest.importorskip(NEEDS[form])
+    out = tmp_path / OUT[form]
+    export(record(tmp_path / "data", 1), form, out)
+    whole, places = (out / file).read_bytes(), []
+    while (place := whole.find(b"HEAP", places[-1] + 4 if places else 0)) >= 0:
+        places.append(place)
+    places = [place for place in places if b"valid" not in whole[place : place + 64]]  # masks are not read
+    assert len(places) > 2
+    for place in places:
+        (out / file).write_bytes(whole[:place] + b"TORN" + whole[place + 4 :])
+        with pytest.raises(DataError, match="damaged"):
+            import_(out, form, tmp_path / f"back-{place}")
+        assert not (tmp_path / f"back-{place}").exists()
+
+
 def test_episodes_of_robomimic_must_be_alike(tmp_path: Path) -> None:
     """Written by hand, as robomimic's users do; the second has a wider state, the third is no episode."""
     h5py = pytest.importorskip("h5py")

@@ -192,5 +192,5 @@ def foreign_file(path: Path, what: str) -> Iterator[None]:
     """Turns what a library says of a file that it cannot read into a DataError of one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
         raise DataError(f"{path}: not {what}, or damaged ({error!s:.200}); name another, or copy it again") from error
