@@ -185,6 +185,26 @@ def test_a_driver_that_shows_neither_position_nor_force_is_refused() -> None:
             Safe(robot, Limits())
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("action_scale", "6 mm", "action_scale is '6 mm', must be a finite number above 0"),
+        ("action_scale", 0.0, "action_scale is 0.0, must be a finite number above 0"),
+        ("action_scale", -5e-3, "action_scale is -0.005, must be"),  # a box turned inside out
+        ("estimate_error", float("nan"), "estimate_error is nan, must be a finite number of at least 0"),
+        ("height_error", -1, "height_error is -1, must be"),
+        ("spec", None, "spec is a NoneType, must be a lotj.spaces.Spec"),
+        ("spec", Spec(ToyRobot.spec.observation, (3,), 0.0, 20), "spec.rate_hz is 0.0, must be"),
+        ("spec", Spec(ToyRobot.spec.observation, (3,), 10.0, 0), "spec.max_steps is 0, must be"),
+    ],
+)
+def test_what_a_driver_says_of_itself_is_checked_before_it_moves(name: str, value: Any, words: str) -> None:
+    robot = ToyRobot()
+    setattr(robot, name, value)
+    with pytest.raises(RobotError, match=words.replace("(", r"\(")):
+        Safe(robot, Limits())
+
+
 def test_after_a_part_is_lost_in_letting_go_nothing_moves() -> None:
     safe, robot, _ = begun()
     robot.relax = lambda: _raise(LostError("it has slipped"))

@@ -247,6 +247,11 @@ def started(limits: Limits = PATIENT) -> tuple[Talk, Counting]:
 GO = [0.5, -0.5, 0.0]
 
 
+def test_what_a_driver_says_of_itself_may_be_numpys() -> None:
+    robot = ToyRobot(action_scale=np.float32(0.25), height_error=np.int64(0))  # type: ignore[arg-type]
+    assert Talk(lambda setup: robot).prepared["action_scale"] == 0.25
+
+
 def test_what_is_late_early_replayed_or_of_another_session_moves_nothing() -> None:
     talk, robot = started()
     good = wire.pack(talk.message("move", action=GO))
@@ -561,9 +566,23 @@ def test_a_driver_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: p
         driver("my_odd_arm:Off")
     (tmp_path / "my_torn_arm.py").write_text("def (")
     (tmp_path / "my_rash_arm.py").write_text("1 / 0")
-    for name in ("my_odd_arm:On", "my_odd_arm", "no_such_module:Off", ":", "my_torn_arm:Off", "my_rash_arm:Off"):
+    (tmp_path / "my_script.py").write_text("raise SystemExit(3)")
+    for name in (
+        "my_odd_arm:On",
+        "my_odd_arm",
+        "no_such_module:Off",
+        ":",
+        "my_torn_arm:Off",
+        "my_rash_arm:Off",
+        "my_script:A",
+    ):
         with pytest.raises(SettingsError, match="must be module:Class"):
             driver(name)
+    (tmp_path / "my_still_arm.py").write_text(
+        "from toy_world import ToyRobot\n\ndef on(): return ToyRobot(action_scale=0)"
+    )
+    with pytest.raises(RobotError, match="action_scale is 0, must be a finite number above 0"):
+        driver("my_still_arm:on")
     (tmp_path / "my_half_arm.py").write_text("class On:\n    spec = action_scale = reset = move = park = close = 1\n")
     with pytest.raises(
         RobotError, match="'my_half_arm:On': has no relax, estimate_error, height_error; docs/real-robot.md says"
@@ -577,6 +596,16 @@ def test_a_truth_file_that_cannot_be_written_is_told_before_anybody_is_served(
     (tmp_path / "file").touch()
     assert main(["robot", "serve", "--port", "0", "--truth", str(tmp_path / "file/truth.jsonl")]) == 5
     assert "cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [("--truth", "truth.jsonl"), ("--arm", "panda")])
+def test_what_is_the_benchs_alone_is_refused_of_a_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["robot", "serve", "toy_world:ToyRobot", "--port", "0", *flag]) == 2
+    assert "the simulated bench's, not toy_world:ToyRobot's: leave them out" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 def test_errors_of_the_robot_arrive_as_what_they_are() -> None:

@@ -50,11 +50,13 @@ class Command(Checked):
     """Its key in PEM."""
 
     def run(self) -> None:
-        from lotj.errors import find
+        from lotj.errors import SettingsError, find
         from lotj.robots.server import Benches, RobotServer, driver
         from lotj.sim.arm import ARMS
 
         find("arm", self.arm, ARMS)
+        if self.driver != "bench" and (self.truth is not None or self.arm != "duo"):
+            raise SettingsError(f"arm and truth are the simulated bench's, not {self.driver}'s: leave them out")
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
         logging.getLogger("lotj.robots").setLevel(logging.INFO)
         logging.getLogger("lotj.robots.connections").setLevel(logging.ERROR)

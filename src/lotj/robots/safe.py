@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from lotj.experience import Observation
 from lotj.ranges import POSITIVE, Checked
 from lotj.robots.cameras import Cameras
 from lotj.robots.robot import Robot
+from lotj.spaces import Spec
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +59,28 @@ class Limits(Checked):
             self._refuse("low", f"must lie below high, {self.high}, by more than two margins")
 
 
+def check_driver(robot: Robot) -> None:
+    """Raises RobotError where what a driver says of itself cannot be, or it shows neither position nor force, so that
+    the limits would measure nothing."""
+    spec = robot.spec
+    if not isinstance(spec, Spec):
+        raise RobotError(f"the robot's driver: spec is a {type(spec).__name__}, must be a lotj.spaces.Spec")
+    for name, value, zero in (
+        ("action_scale", robot.action_scale, False),
+        ("spec.rate_hz", spec.rate_hz, False),
+        ("spec.max_steps", spec.max_steps, False),
+        ("estimate_error", robot.estimate_error, True),
+        ("height_error", robot.height_error, True),
+    ):
+        fine = isinstance(value, Real) and math.isfinite(value) and (value > 0 or (zero and value == 0))
+        if not fine:
+            rule = f"must be a finite number {'of at least' if zero else 'above'} 0"
+            raise RobotError(f"the robot's driver: {name} is {value!r:.40}, {rule} (docs/real-robot.md)")
+    if not hasattr(robot, "sensors") and math.prod(getattr(spec.observation.get("state"), "shape", (0,))) < 9:
+        rule = "has no sensors(), and no state of 9 numbers: position, velocity and force"
+        raise RobotError(f"the robot's driver {rule}; give it one of them, for its limits (docs/real-robot.md)")
+
+
 class EmergencyStop:
     """From `press` on, which any thread may call, a robot is refused everything, until `release`."""
 
@@ -91,7 +115,7 @@ class Safe:
         stop: ends the trial that runs, and refuses all after it.
 
     Raises:
-        RobotError: a driver that shows neither, so that the limits would measure nothing.
+        RobotError: see `check_driver`.
     """
 
     def __init__(
@@ -101,13 +125,11 @@ class Safe:
         clock: Callable[[], float] = time.monotonic,
         stop: EmergencyStop | None = None,
     ) -> None:
+        check_driver(robot)
         self._robot, self._limits, self._clock, self._stop = robot, limits, clock, stop or EmergencyStop()
         self.spec, self.action_scale = robot.spec, robot.action_scale
         self.estimate_error, self.height_error = robot.estimate_error, robot.height_error
         self._cameras, self._feels = Cameras(robot.spec), hasattr(robot, "sensors")
-        if not self._feels and math.prod(getattr(robot.spec.observation.get("state"), "shape", (0,))) < 9:
-            rule = "has no sensors(), and no state of 9 numbers: position, velocity and force"
-            raise RobotError(f"the robot's driver {rule}; give it one of them, for its limits (docs/real-robot.md)")
         self._low, self._high = np.array(limits.low) + limits.margin_m, np.array(limits.high) - limits.margin_m
         self._over = "no trial: reset first"  # why nothing moves; empty in a trial
         self._since: float | None = None  # the last motion of the trial that runs; None: the watchdog sleeps

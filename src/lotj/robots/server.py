@@ -25,7 +25,7 @@ from lotj.experience import Observation
 from lotj.extras import library
 from lotj.robots import wire
 from lotj.robots.robot import COLLECTION, EVALUATION, PRACTICE, PURPOSES, Robot, Setup
-from lotj.robots.safe import EmergencyStop, Limits, Safe
+from lotj.robots.safe import EmergencyStop, Limits, Safe, check_driver
 from lotj.robots.simulated import SimulatedRobot, simulated_bench
 
 _log = logging.getLogger(__name__)
@@ -67,22 +67,23 @@ class Benches:
 def driver(name: str) -> Make:
     """Makes the robot of a class that is named ``module:Class``, once, and takes it for ready, unless it has a method
     ``prepare(setup)`` that says otherwise; SettingsError where there is none of that name, RobotError where it cannot
-    be made."""
+    be made, or what it says of itself cannot be."""
     module, _, kind = name.partition(":")
     try:
         made = getattr(importlib.import_module(module), kind)
-    except Exception as error:  # of a file of somebody else
+    except (Exception, SystemExit) as error:  # of a file of somebody else, maybe a script
         raise SettingsError(f"robot {name!r}: must be module:Class of a class that can be imported: {error}") from None
     try:
         robot = made()
     except LotjError:
         raise
-    except Exception as error:  # a driver's
+    except (Exception, SystemExit) as error:  # a driver's
         raise RobotError(
             f"robot {name!r}: cannot be made ({type(error).__name__}: {error}); mend it or its driver"
         ) from error
     if lacking := [member for member in MEMBERS if not hasattr(robot, member)]:
         raise RobotError(f"robot {name!r}: has no {', '.join(lacking)}; docs/real-robot.md says what each is")
+    check_driver(robot)
 
     def ready(setup: Setup) -> Robot:
         getattr(robot, "prepare", lambda setup: None)(setup)
@@ -198,7 +199,7 @@ class Conversation:
         self.robot = Safe(made, self._limits, self._clock, self._stop)
         self._tells = asked.purpose in (EVALUATION, COLLECTION) and hasattr(made, "outcome")
         self._prepared = True
-        about = {name: getattr(made, name) for name in FIGURES}
+        about = {name: float(getattr(made, name)) for name in FIGURES}
         name = getattr(made, "name", type(made).__name__)
         return {**about, "spec": asdict(made.spec), "name": name, "tells": self._tells}
 
