@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -418,6 +419,24 @@ def test_a_damaged_lerobot_data_set_names_episode_and_key(
     for word in words:
         assert word in str(caught.value), str(caught.value)
     assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_export_that_is_stopped_leaves_nothing_that_complains(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C at the second episode: no file is left open, to be told of by its library whenever it is collected."""
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(record(tmp_path / "data"), form, tmp_path / OUT[form], progress=stop)
+    gc.collect()
+    assert [str(one.exc_value) for one in complaints] == []
 
 
 @pytest.mark.parametrize(("form", "file"), [("robomimic", "."), ("minari", "data/main_data.hdf5")])

@@ -296,6 +296,11 @@ def test_a_start_outside_the_box_is_refused(start: Any) -> None:
 def test_limits_that_leave_no_room_are_refused() -> None:
     with pytest.raises(SettingsError, match="must lie below high"):
         Limits(low=(0.05, 0.0, 0.0))
+    for wrong in (-np.inf, np.nan):
+        with pytest.raises(SettingsError, match="low .* must be finite"):
+            Limits(low=(-0.05, wrong, 0.0))
+    with pytest.raises(SettingsError, match="high .* must be finite"):
+        Limits(high=(np.inf, 0.05, 0.2))
     with pytest.raises(SettingsError, match="force_n -1"):
         Limits(force_n=-1.0)
 

@@ -58,6 +58,7 @@ class Writer:
         paths = [self._path(folder, part.number) for folder in ("data", "lotj/final", "meta/episodes")]
         with atomic_file(paths[0]) as data, atomic_file(paths[1]) as final, ExitStack() as films:
             tables: list[Any] = [None, None]
+            films.callback(_close, tables)  # also of one that is stopped, before its file is
             encoders: dict[str, Encoder] = {}
             for number, episode in enumerate(episodes, part.first_episode):
                 columns = self._columns(episode, number, frame)
@@ -68,8 +69,8 @@ class Writer:
                 tables[0] = self._append(tables[0], data, steps)
                 tables[1] = self._append(tables[1], final, {"episode_index": np.array([number]), **last})
                 frame += len(episode)
-            for open_file in (*tables, *encoders.values()):
-                open_file.close()
+            for encoder in encoders.values():
+                encoder.close()
         with atomic_file(paths[2]) as file:  # last: now the part is there
             self._parquet.write_table(self._pa.Table.from_pylist(rows), file, compression="snappy")
 
@@ -341,6 +342,11 @@ def _stats(values: np.ndarray, picture: bool) -> dict[str, np.ndarray]:
         quantiles = list(np.quantile(flat, shares, axis=0))
     found |= dict(zip(_QUANTILES, quantiles, strict=True))
     return {name: value.reshape(shape) for name, value in found.items()} | {"count": np.array([len(values)])}
+
+
+def _close(tables: Iterable[Any]) -> None:
+    for table in filter(None, tables):
+        table.close()
 
 
 class _Stats:

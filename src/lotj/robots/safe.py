@@ -55,6 +55,9 @@ class Limits(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("low", "high"):
+            if not np.isfinite(getattr(self, name)).all():
+                self._refuse(name, "must be finite: the hand stays in a box")
         if not (np.array(self.low) + self.margin_m < np.array(self.high) - self.margin_m).all():
             self._refuse("low", f"must lie below high, {self.high}, by more than two margins")
 
