@@ -19,8 +19,8 @@ from lotj.processes import keep_memory  # noqa: E402
 # Processes that tests start find this lotj, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
 
-# A shell starts what runs in the background with Ctrl-C ignored, and nohup what it runs with SIGHUP, which processes that
-# tests start would inherit.
+# A shell starts what runs in the background with Ctrl-C ignored, and nohup what it runs with SIGHUP, which processes
+# that tests start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -34,7 +34,7 @@ class Interval:
             raise SettingsError(f"{name} {value!r}: must be {self}")
 
 
-SHARE, COUNT, NOT_NEGATIVE = Interval(0, 1), Interval(1), Interval(0)
+SHARE, COUNT, NOT_NEGATIVE, FINITE = Interval(0, 1), Interval(1), Interval(0), Interval()
 POSITIVE, INSIDE = Interval(0, open=True), Interval(0, 1, open=True)
 PROCESSES = Interval(1, 1024)  # or threads: with many more a machine has no memory left, and says so in its own words
 SEED = Interval(0, 2**32 - 1)  # every generator takes these, and products with them stay 64-bit numbers

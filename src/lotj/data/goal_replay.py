@@ -65,15 +65,15 @@ def choose_goals(shares: GoalShares, propose: Propose, by_context: bool, worth: 
         rows = np.flatnonzero(source == 3)
         if len(rows):
             goal[rows] = _proposed(rows, batch.observation.get("context") if by_context else None, propose, rng)
-        if "waypoint" in batch.columns:
+        columns = dict(batch.columns)
+        if "waypoint" in columns:
             until = np.where(source == 1, segment.frame + 1, np.where(source == 2, later, segment.last))
             nearer = np.flatnonzero(until < np.minimum(segment.frame + segment.ahead, segment.last))
-            waypoint = np.array(batch.columns["waypoint"])
-            waypoint[nearer] = waypoints(segment.store, segment.frame[nearer], segment.ahead, until[nearer])
-            batch = replace(batch, columns={**batch.columns, "waypoint": waypoint})
-        if "imitate" in batch.columns:
-            imitate = np.asarray(batch.columns["imitate"]) & (source != 3)
-            batch = replace(batch, columns={**batch.columns, "imitate": imitate})
+            columns["waypoint"] = np.array(columns["waypoint"])
+            columns["waypoint"][nearer] = waypoints(segment.store, segment.frame[nearer], segment.ahead, until[nearer])
+        if "imitate" in columns:
+            columns["imitate"] = columns["imitate"] & (source != 3)
+        batch = replace(batch, columns=columns)
         return with_goal(batch, goal, worth(batch.next_observation, goal), np.zeros(count, bool))
 
     scene = ("context",) if by_context else ()
